@@ -1,0 +1,52 @@
+# Every target sets up .venv from requirements.lock by itself: git, make and Python 3.11 to 3.13 are all it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export RAY_USAGE_STATS_ENABLED = 0
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help install quickstart test test-all check format bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show what there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"cryo_hpo needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}: run make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+install: $(READY) ## Set up .venv from the lock
+
+quickstart: $(READY) ## Generate scenes, run a learning-rate study, print the verdict
+	$(BIN)/cryo-hpo data generate lakes-demo
+	$(BIN)/cryo-hpo run search_spaces/studies/quickstart.yaml
+
+test: $(READY) ## Run the fast tests
+	$(BIN)/python -m pytest -q
+
+test-all: $(READY) ## Run every test that can run on this machine
+	$(BIN)/python -m pytest -q -m "not gpu and not network"
+
+check: $(READY) ## Lint, format, types, and the lock against what is installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pip check
+
+format: $(READY) ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure the data path, as ratios in one run
+	$(BIN)/python benchmarks/data_path.py
+
+lock: ## Resolve requirements.lock again
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
+	.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	rm -rf .venv-lock
+
+clean: ## Remove what was generated (keeps runs/ and data/)
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,274 @@
+"""The command line: `cryo-hpo run study.yaml`, and what helps to get there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .errors import CryoError, SpecError
+
+if TYPE_CHECKING:
+    from .spec import Site, Study
+
+STUDY = click.argument("study", type=click.Path(path_type=Path))
+STOP_ENV = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}  # time to close MLflow's runs when a job is stopped
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Show our own errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except SpecError as error:
+            click.echo(str(error), err=True)
+            sys.exit(2)
+        except CryoError as error:
+            click.echo(str(error), err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cryo-hpo")
+def main() -> None:
+    """Tune geospatial foundation models on cryosphere maps, with proof against a fixed LR.
+
+    \b
+    A first study, on generated scenes:
+      cryo-hpo data generate lakes-demo
+      cryo-hpo check search_spaces/studies/quickstart.yaml
+      cryo-hpo run search_spaces/studies/quickstart.yaml
+      cryo-hpo ui
+
+    \b
+    Where things are comes from the environment, never from a spec:
+      CRYO_DATA            datasets                       ./data
+      CRYO_WEIGHTS         checkpoints of encoders        ./weights
+      CRYO_STORAGE         studies; shared between nodes  ./runs
+      CRYO_CACHE           decoded pixels; local to a node  ~/.cache/cryo_hpo
+      MLFLOW_TRACKING_URI  where trials are recorded      sqlite:///CRYO_STORAGE/mlflow.db
+      RAY_ADDRESS          the cluster to use             a local one
+    """
+
+
+@main.command()
+@STUDY
+@_guarded
+def run(study: Path) -> None:
+    """Run STUDY (a YAML file) to its verdict. The same command after a crash goes on.
+
+    Ends with exit code 0 when there is a verdict, 1 when the study failed, 2 when the spec or
+    what it names is wrong, 130 when it was stopped.
+    """
+    from .specfile import load_study
+
+    _run(load_study(study))
+
+
+@main.command()
+@click.argument("name")
+@_guarded
+def resume(name: str) -> None:
+    """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
+    from .folder import SPEC
+    from .specfile import load_study
+
+    path = _site().storage / name / SPEC
+    if not path.exists():
+        known = sorted(p.parent.name for p in _site().storage.glob(f"*/{SPEC}"))
+        message = (
+            f"'{_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
+        )
+        raise SpecError(message)
+    _run(load_study(path))
+
+
+@main.command()
+@STUDY
+@_guarded
+def check(study: Path) -> None:
+    """Look at everything STUDY needs before anything runs: spec, data, weights, groups.
+
+    Every file of the dataset is decoded once, into the cache that the trials will read.
+    """
+    from .assemble import check as check_recipe
+    from .assemble import scenes_of
+    from .layout import columns
+    from .specfile import load_study
+
+    found, site = load_study(study), _site()
+    groups = check_recipe(found.base, site=site)
+    for split in ("train", "val", "test"):
+        scenes = scenes_of(found.base, split, site)  # type: ignore[arg-type]
+        click.echo(f"{split}: {len(scenes)} scenes, {scenes.num_bands} bands, {scenes.dtype}")
+    rows = [
+        (g.name, str(len(g.parameters)), f"{g.num_values:,}", f"{g.lr:.3g}", f"{g.weight_decay:g}")
+        for g in groups
+    ]
+    click.echo(columns(("group", "tensors", "parameters", "lr", "decay"), rows))
+    click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
+    click.echo(f"'{found.name}' can run: cryo-hpo run {study}")
+
+
+@main.command()
+@STUDY
+@_guarded
+def plan(study: Path) -> None:
+    """Say what STUDY will cost: trials, epochs, disk, and how many each rung promotes."""
+    from . import plan as planning
+    from .specfile import load_study
+
+    for line in planning.lines(planning.plan(load_study(study), site=_site())):
+        click.echo(line)
+
+
+@main.command()
+@click.argument("study")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.")
+@_guarded
+def report(study: str, out: Path | None) -> None:
+    """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
+    from .report import write
+    from .result import read
+    from .tables import verdict_line
+
+    path = Path(study) if Path(study).exists() else _site().storage / study
+    result = read(path)
+    for file in write(result, out or (path if path.is_dir() else path.parent) / "report"):
+        click.echo(file)
+    click.echo(verdict_line(result))
+
+
+@main.command()
+@click.argument("source")
+@_guarded
+def space(source: str) -> None:
+    """Print the search space in SOURCE (file.yaml, or file.py:function) as YAML."""
+    from .specfile import dump_space, load_space
+
+    click.echo(dump_space(load_space(source)), nl=False)
+
+
+@main.command()
+@click.option("--space", "of_space", is_flag=True, help="Of search-space files instead.")
+@_guarded
+def schema(*, of_space: bool) -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from . import specfile
+
+    click.echo(json.dumps(specfile.space_schema() if of_space else specfile.schema(), indent=2))
+
+
+@main.command("list")
+@click.argument("what", type=click.Choice(["encoders", "decoders", "datasets", "spaces"]))
+@_guarded
+def list_(what: str) -> None:
+    """List what a spec can name."""
+    from .listing import LISTS
+
+    for line in LISTS[what]():
+        click.echo(line)
+
+
+@main.command()
+@click.option("--port", default=5000, show_default=True, help="On loopback.")
+@click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
+@_guarded
+def ui(port: int, *, only_print: bool) -> None:
+    """Open the MLflow UI of the studies' records, on this machine alone."""
+    from .tracking import ui_command
+
+    command = ui_command(_site().mlflow, port=port)
+    click.echo(command)
+    if not only_print and not command.startswith("http"):
+        sys.exit(subprocess.call(shlex.split(command)))
+
+
+@main.command()
+@click.argument("study")
+@_guarded
+def upload(study: str) -> None:
+    """Deliver the records that STUDY (its name) could not while MLflow was away."""
+    from .folder import SPEC, SPOOL
+    from .specfile import load_study
+    from .tracking import deliver
+    from .verdict import experiment
+
+    folder = _site().storage / study
+    found = load_study(folder / SPEC)
+    left = deliver(folder / SPOOL, uri=_site().mlflow, experiment=experiment(found))
+    click.echo("All records are delivered." if not left else f"{left} records still wait.")
+    sys.exit(1 if left else 0)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@STUDY
+@click.option("--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@_guarded
+def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
+    """Send STUDY to a Ray cluster: `ray job submit`, with what a study needs.
+
+    OPTIONS go to `ray job submit`, such as --no-wait. The study file is checked here first.
+    """
+    from .specfile import load_study
+
+    load_study(study)
+    names = [n for n in os.environ if n.startswith("CRYO_") or n == "MLFLOW_TRACKING_URI"]
+    env = {**STOP_ENV, **{name: os.environ[name] for name in names}}
+    command = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
+    command += ["--runtime-env-json", json.dumps({"env_vars": env}), *options]
+    sys.exit(subprocess.call([*command, "--", "cryo-hpo", "run", str(study)]))
+
+
+@main.group()
+def data() -> None:
+    """Make the generated datasets."""
+
+
+@data.command()
+@click.argument("name")
+@click.option("--seed", default=0, show_default=True)
+@_guarded
+def generate(name: str, seed: int) -> None:
+    """Generate the scenes of NAME (lakes-demo, fronts-demo) below CRYO_DATA."""
+    from .data.generate import generate as generate_scenes
+
+    click.echo(f"{name}: {generate_scenes(name, _site().data, seed=seed)}")
+
+
+def _site() -> Site:
+    from .spec import Site
+
+    return Site.from_env(os.environ)
+
+
+def _run(study: Study) -> None:
+    from .study import run_study
+    from .tables import verdict_table
+    from .tracking import ui_command
+
+    site = _site()
+    result = run_study(study, site)
+    click.echo(verdict_table(result))
+    click.echo(f"result: {site.storage / study.name / 'result.json'}")
+    click.echo(f"report: {site.storage / study.name / 'report' / 'report.md'}")
+    click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
+
+
+if __name__ == "__main__":
+    main()

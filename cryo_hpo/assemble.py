@@ -1,0 +1,162 @@
+"""A recipe's parts: its dataset, model, optimizer groups and device, and whether they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from . import checkpoints
+from .data import find, folder
+from .data.cache import Scenes, open_split
+from .data.tiles import Normalise
+from .errors import DataError, SpecError
+from .evaluate import score
+from .metrics import Scores
+from .models import Segmenter, build, check_size, freeze
+from .optim import groups, guard
+
+if TYPE_CHECKING:
+    from .data.scenes import Dataset, Split
+    from .optim import Group
+    from .spec import DataSpec, Recipe, Site
+
+WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's training batch fits
+
+
+def dataset_of(data: DataSpec) -> Dataset:
+    """Return the dataset a recipe names, from the table or from its card."""
+    if data.card is not None:
+        return folder.dataset(data.card)
+    assert data.name is not None, "the spec holds exactly one of name and card"
+    return find(data.name)
+
+
+def overlap_of(data: DataSpec) -> int:
+    """Return the pixels that neighbouring windows share at prediction."""
+    return data.crop // 4 if data.overlap is None else data.overlap
+
+
+def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
+    """Open one split through the node's cache of decoded pixels."""
+    return open_split(dataset_of(recipe.data), site.data, split, cache=site.cache)
+
+
+def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
+    """Build the recipe's model on the current default device.
+
+    Args:
+        recipe: What to build.
+        site: Where weights lie.
+        weights: "scratch", or what the recipe says.
+    """
+    dataset, spec = dataset_of(recipe.data), recipe.model
+    return build(
+        spec.encoder,
+        spec.decoder,
+        bands=dataset.bands,
+        num_classes=len(dataset.classes),
+        size=recipe.data.crop,
+        channels=spec.channels,
+        width=spec.width,
+        drop_path=spec.drop_path,
+        weights=weights,
+        weights_root=site.weights,
+    )
+
+
+def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
+    """Return the optimizer groups of a model, each trainable parameter in exactly one.
+
+    Raises:
+        SpecError: A trainable parameter is in no group, or in two.
+    """
+    optim = recipe.optim
+    found = groups(
+        model,
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        encoder_lr_scale=optim.encoder_lr_scale,
+        layer_decay=optim.layer_decay,
+    )
+    guard(model, found)
+    return found
+
+
+def check(recipe: Recipe, *, site: Site) -> list[Group]:
+    """Refuse what cannot train before anything runs: data, model, weights, parameter groups.
+
+    Every split is decoded into the cache, which looks at every pixel and mask value once;
+    nothing is scored. The model is built with its weights on CPU.
+
+    Returns:
+        The optimizer groups.
+
+    Raises:
+        CryoError: What is wrong, and the remedy.
+    """
+    dataset = dataset_of(recipe.data)
+    check_size(recipe.model.encoder, recipe.data.crop)
+    with torch.device("meta"):
+        segmenter(recipe, site=site, weights="scratch")
+    for split in ("train", "val", "test"):
+        open_split(dataset, site.data, split, cache=site.cache)
+    model = segmenter(recipe, site=site, weights=recipe.model.weights)
+    if recipe.model.tune == "frozen":
+        freeze(model)
+    return parameter_groups(recipe, model)
+
+
+def device_for(gpus: float) -> torch.device:
+    """Return the device of a trial that was given this many GPUs.
+
+    A trial without a GPU on a machine that has some must not touch them, so the answer
+    depends on what was asked for and not on what is there.
+
+    Raises:
+        SpecError: A GPU was asked for and none is visible.
+    """
+    if not gpus:
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        message = (
+            f"resources.gpus is {gpus:g}, and no GPU is visible here. "
+            "Set resources.gpus to 0, or run where `nvidia-smi` lists one."
+        )
+        raise SpecError(message)
+    return torch.device("cuda")
+
+
+def score_best(
+    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
+) -> Scores:
+    """Score the best checkpoint of a finished training on a split.
+
+    Raises:
+        DataError: There is no such checkpoint.
+    """
+    state = checkpoints.load(workdir / checkpoints.BEST, device=device)
+    if state is None:
+        message = (
+            f"A finished training leaves '{checkpoints.BEST}', '{workdir}' has none. Run it first."
+        )
+        raise DataError(message)
+    model = segmenter(recipe, site=site, weights="scratch").to(device)
+    model.load_state_dict(state["model"])
+    return score(
+        model,
+        scenes_of(recipe, split, site),
+        normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
+        classes=dataset_of(recipe.data).classes,
+        window=(recipe.data.crop, overlap_of(recipe.data)),
+        batch=WINDOWS_PER_PASS,
+    )
+
+
+def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalise:
+    """The card's statistics where it gives them, the training split's otherwise."""
+    dataset = dataset_of(recipe.data)
+    mean = train.mean if dataset.mean is None else dataset.mean
+    std = train.std if dataset.std is None else dataset.std
+    return Normalise.of(mean, std, device=device)

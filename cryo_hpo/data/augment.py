@@ -1,0 +1,34 @@
+"""Flips and turns of one sample; image and mask always move together."""
+
+# C bands, H W pixels (H = W for turns)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+Sample = tuple[Tensor, Tensor]
+Augment = Callable[[Tensor, Tensor, float], Sample]
+
+
+def hflip(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
+    """Mirror left and right if the draw of [0, 1) is below a half."""
+    return (x_CHW.flip(-1), y_HW.flip(-1)) if draw < 0.5 else (x_CHW, y_HW)
+
+
+def vflip(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
+    """Mirror top and bottom if the draw of [0, 1) is below a half."""
+    return (x_CHW.flip(-2), y_HW.flip(-2)) if draw < 0.5 else (x_CHW, y_HW)
+
+
+def rot90(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
+    """Turn a square anticlockwise by as many quarters as four times the draw of [0, 1) is whole."""
+    quarters = int(4 * draw)
+    if not quarters:
+        return x_CHW, y_HW
+    return x_CHW.rot90(quarters, (-2, -1)), y_HW.rot90(quarters, (-2, -1))
+
+
+AUGMENTS: dict[str, Augment] = {"hflip": hflip, "vflip": vflip, "rot90": rot90}
+"""By the names that recipes use. The caller draws, so that a seed decides and not the device."""

@@ -1,0 +1,196 @@
+"""Decode a split once: one memory-mapped copy of its pixels for all trials on a machine."""
+
+# C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, StorageError
+from .decode import IMAGES, INDEX, MASKS, REMEDY, build
+from .scenes import Dataset, Item, Split
+
+FORMAT = 1  # goes up whenever the same files give other bytes here
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scenes:
+    """One split, decoded: views into files that the processes of a machine share.
+
+    It pickles as the path of its folder, so it costs nothing to send to a worker.
+
+    Attributes:
+        folder: Where the pixels lie.
+        ids: Of the scenes, in their order.
+        regions: Of the scenes; None where none is known.
+        sizes: Height and width of each scene, pixels.
+        num_bands: C.
+        dtype: Of the images, the same for the whole split.
+        mean: Per band, over the labelled pixels, in the file's units.
+        std: Likewise; 0 for a constant band.
+        class_counts: Labelled pixels of each class, (K,).
+        fingerprint: sha256 of the content of the split's files.
+    """
+
+    folder: Path
+    ids: tuple[str, ...]
+    regions: tuple[str | None, ...]
+    sizes: tuple[tuple[int, int], ...]
+    num_bands: int
+    dtype: np.dtype[Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_counts: tuple[int, ...]
+    fingerprint: str
+    _starts: tuple[int, ...]
+    _images: NDArray[Any]
+    _masks: NDArray[np.uint8]
+
+    @classmethod
+    def open(cls, folder: Path) -> Scenes:
+        """Map a decoded split.
+
+        Raises:
+            StorageError: The files are missing or damaged.
+        """
+        try:
+            facts = json.loads((folder / INDEX).read_text())
+            sizes = tuple((height, width) for height, width in facts.pop("sizes"))
+            starts = tuple(accumulate((height * width for height, width in sizes), initial=0))
+            dtype, num_bands = np.dtype(facts.pop("dtype")), int(facts.pop("num_bands"))
+            return cls(
+                folder=folder,
+                sizes=sizes,
+                num_bands=num_bands,
+                dtype=dtype,
+                fingerprint=facts.pop("fingerprint"),
+                _starts=starts,
+                _images=_mapped(folder / IMAGES, dtype, length=starts[-1] * num_bands),
+                _masks=_mapped(folder / MASKS, np.dtype(np.uint8), length=starts[-1]),
+                **{name: tuple(values) for name, values in facts.items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(
+                f"{folder}: decoded scenes must be whole: {error}. "
+                "Delete this folder; it is built again from the dataset's files."
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Scenes], tuple[Path]]:
+        return Scenes.open, (self.folder,)
+
+    def image(self, number: int) -> NDArray[Any]:
+        """Return the pixels of a scene, (C, H, W): a read-only view in the file's data type."""
+        start, stop = (self._starts[i] * self.num_bands for i in (number, number + 1))
+        return self._images[start:stop].reshape(self.num_bands, *self.sizes[number])
+
+    def mask(self, number: int) -> NDArray[np.uint8]:
+        """Return the labels of a scene, (H, W): a read-only view; 255 is ignored."""
+        start, stop = self._starts[number], self._starts[number + 1]
+        return self._masks[start:stop].reshape(self.sizes[number])
+
+
+def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Scenes:
+    """Open one split, decoding it first if nobody on this machine has.
+
+    The decoded copy belongs to the content of the files, not to their place or date: a file that
+    changes leads to a new copy. Content is hashed once; then size and date vouch for it.
+
+    Args:
+        dataset: What to open.
+        root: The data root, CRYO_DATA.
+        split: Which part.
+        cache: Where decoded splits are kept, CRYO_CACHE; best on a disk of this machine.
+
+    Raises:
+        DataError: The files are not what the dataset says.
+        StorageError: The cache has no room or cannot be written to.
+    """
+    cache = cache.absolute()  # workers may stand in another folder
+    items = dataset.index(root, split)
+    where = _sha256(str(root.absolute()), dataset.name, split)[:16]
+    try:
+        digests = _file_digests(items, memo=cache / f"{where}.hashes.json")
+    except OSError as error:
+        raise DataError(f"{root}: a dataset's files must be readable: {error}.") from error
+    fingerprint = _sha256(*((item.id, *pair) for item, pair in zip(items, digests, strict=True)))
+    bands, regions = [band.name for band in dataset.bands], [item.region for item in items]
+    facts = (FORMAT, dataset.name, dataset.classes, bands, dataset.rules, regions)
+    folder = cache / _sha256(*facts, fingerprint)[:16]
+    if not (folder / INDEX).is_file():
+        try:
+            with _alone(folder.with_suffix(".lock")):
+                if not (folder / INDEX).is_file():
+                    build(folder, dataset, items, fingerprint=fingerprint)
+        except OSError as error:
+            raise StorageError(
+                f"{cache}: decoded scenes are kept here: {error}. {REMEDY}"
+            ) from error
+    return Scenes.open(folder)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Hold a lock that other processes wait for; it goes with the process, however that ends."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _mapped(path: Path, dtype: np.dtype[Any], *, length: int) -> NDArray[Any]:
+    found = path.stat().st_size
+    if found != length * dtype.itemsize:
+        raise ValueError(f"'{path.name}' has {found} bytes instead of {length * dtype.itemsize}")
+    return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
+
+
+def _file_digests(items: Sequence[Item], *, memo: Path) -> list[tuple[str, str]]:
+    """Return the sha256 of each item's image and mask; files known by size and date are not read."""
+    known = _remembered(memo)
+    digests: dict[str, tuple[str, str]] = {}
+    for path in (path for item in items for path in (item.image, item.mask)):
+        stat = path.stat()
+        facts = f"{stat.st_size} {stat.st_mtime_ns}"
+        old, digest = known.get(str(path), ("", ""))
+        digests[str(path)] = (facts, digest if old == facts else _file_sha256(path))
+    if digests != known:
+        # A cache that cannot be written to only costs time here; building says so if it must.
+        with suppress(OSError):
+            memo.parent.mkdir(parents=True, exist_ok=True)
+            draft = memo.with_suffix(f".{os.getpid()}.part")
+            draft.write_text(json.dumps(digests))
+            draft.replace(memo)
+    return [(digests[str(item.image)][1], digests[str(item.mask)][1]) for item in items]
+
+
+def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {
+            path: (facts, digest) for path, (facts, digest) in json.loads(memo.read_text()).items()
+        }
+    except (OSError, ValueError):
+        return {}
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

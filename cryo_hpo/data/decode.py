@@ -1,0 +1,151 @@
+"""Write a split's scenes as plain arrays, and count what is in them on the way."""
+
+# C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, StorageError
+from ..metrics import IGNORE
+from .scenes import Dataset, Item
+
+IMAGES, MASKS, INDEX = "images.bin", "masks.bin", "index.json"
+REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
+
+
+class Moments(NamedTuple):
+    """Mean and spread of pixels that come in parts.
+
+    Source:
+        Merging of parts: Chan, Golub, LeVeque 1983, doi:10.1080/00031305.1983.10483115.
+    """
+
+    pixels: int
+    mean_C: NDArray[np.float64]
+    squares_C: NDArray[np.float64]
+    """Sum of the squared distances from the mean."""
+
+    @classmethod
+    def of(cls, image_CHW: NDArray[Any], labelled_HW: NDArray[np.bool_]) -> Moments:
+        """Return the moments of one image's labelled pixels."""
+        count = int(labelled_HW.sum())
+        mean_C, squares_C = np.zeros((2, len(image_CHW)))
+        # Band by band: all of a scene's bands in float64 may not fit into memory.
+        for band, pixels_HW in enumerate(image_CHW if count else ()):
+            values = pixels_HW[labelled_HW].astype(np.float64)
+            mean_C[band] = values.mean()
+            squares_C[band] = np.square(values - mean_C[band]).sum()
+        return cls(count, mean_C, squares_C)
+
+    def __or__(self, other: Moments) -> Moments:
+        """Return the moments of both parts together."""
+        count = self.pixels + other.pixels
+        apart_C = other.mean_C - self.mean_C
+        share = other.pixels / max(count, 1)
+        squares_C = self.squares_C + other.squares_C + apart_C**2 * (self.pixels * share)
+        return Moments(count, self.mean_C + apart_C * share, squares_C)
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """Standard deviation, (C,); 0 of no pixels."""
+        std: NDArray[np.float64] = np.sqrt(self.squares_C / max(self.pixels, 1))
+        return std
+
+
+def build(folder: Path, dataset: Dataset, items: Sequence[Item], *, fingerprint: str) -> None:
+    """Decode a split into `folder`: beside its place first, then moved there in one step.
+
+    Args:
+        folder: Does not exist yet. Who calls makes sure that no one else builds it.
+        dataset: Reads the scenes.
+        items: The scenes, at least one.
+        fingerprint: Of the files' content, kept in the index.
+
+    Raises:
+        DataError: A file is not what the dataset says, or no pixel of the split is labelled.
+        StorageError: There is no room.
+        OSError: The folder cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir()
+    try:
+        facts = {"fingerprint": fingerprint, **_write(draft, dataset, items)}
+        (draft / INDEX).write_text(json.dumps(facts))
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write(draft: Path, dataset: Dataset, items: Sequence[Item]) -> dict[str, Any]:
+    """Write one scene after another; return what the index says of them."""
+    num_bands, num_classes = len(dataset.bands), len(dataset.classes)
+    moments = Moments(0, *np.zeros((2, num_bands)))
+    counts_K = np.zeros(num_classes, dtype=np.int64)
+    sizes: list[tuple[int, ...]] = []
+    dtypes: list[np.dtype[Any]] = []
+    with (draft / IMAGES).open("wb") as images, (draft / MASKS).open("wb") as masks:
+        for _, image_CHW, mask_HW in map(dataset.read, items):
+            size = images.tell() + masks.tell() + image_CHW.nbytes + mask_HW.nbytes
+            _require_room(draft, size=size / (len(sizes) + 1), left=len(items) - len(sizes))
+            images.write(np.ascontiguousarray(image_CHW).data)
+            masks.write(np.ascontiguousarray(mask_HW).data)
+            sizes.append(mask_HW.shape)
+            dtypes.append(image_CHW.dtype)
+            labelled_HW = mask_HW != IGNORE
+            moments |= Moments.of(image_CHW, labelled_HW)
+            counts_K += np.bincount(mask_HW[labelled_HW], minlength=num_classes)
+        for file in (images, masks):  # the move must not reach the disk before the pixels do
+            file.flush()
+            os.fsync(file.fileno())
+    if not moments.pixels:
+        raise DataError(
+            f"{items[0].mask.parent}: a split must hold labelled pixels; all {len(items)} scenes "
+            f"of '{dataset.name}' here are ignored everywhere. Check 'ignore' and 'nan' in the card."
+        )
+    return {
+        "ids": [item.id for item in items],
+        "regions": [item.region for item in items],
+        "sizes": sizes,
+        "num_bands": num_bands,
+        "dtype": _one_dtype(draft / IMAGES, dtypes, [num_bands * h * w for h, w in sizes]).name,
+        "mean": moments.mean_C.tolist(),
+        "std": moments.std.tolist(),
+        "class_counts": counts_K.tolist(),
+    }
+
+
+def _require_room(draft: Path, *, size: float, left: int) -> None:
+    """Refuse early if the disk cannot hold the scenes left, of so many bytes on average."""
+    need, free = size * left, shutil.disk_usage(draft).free
+    if need > free:
+        raise StorageError(
+            f"{draft.parent}: the decoded scenes need about {need / 2**30:.2f} GiB more, "
+            f"{free / 2**30:.2f} GiB are free. {REMEDY}"
+        )
+
+
+def _one_dtype(
+    path: Path, dtypes: Sequence[np.dtype[Any]], lengths: Sequence[int]
+) -> np.dtype[Any]:
+    """Write the images again if their data types differ, in one that holds them all."""
+    dtype = np.result_type(*dtypes)
+    if set(dtypes) == {dtype}:
+        return dtype
+    mixed = path.with_suffix(".mixed")
+    path.rename(mixed)
+    with mixed.open("rb") as source, path.open("wb") as target:
+        for old, length in zip(dtypes, lengths, strict=True):
+            pixels = np.frombuffer(source.read(length * old.itemsize), dtype=old)
+            target.write(pixels.astype(dtype).data)
+    mixed.unlink()
+    return dtype

@@ -1,0 +1,176 @@
+"""Training batches: one random crop of every scene per epoch, normalised where the model is."""
+
+# N scenes, B batch, C bands, H W pixels, S side of a crop
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.random import SeedSequence
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import UnknownName
+from ..metrics import IGNORE
+from .augment import AUGMENTS
+from .cache import Scenes
+
+T = TypeVar("T")
+DRAWS = 10  # tries to find a crop with a labelled pixel in it
+
+
+@dataclass(frozen=True, slots=True)
+class Normalise:
+    """Native pixels to the model's input: (pixel - mean) / std, band by band."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float], *, device: torch.device) -> Normalise:
+        """Keep the statistics on a device; a constant band is only centred."""
+        mean_C = torch.tensor(mean, dtype=torch.float32, device=device)
+        std_C = torch.tensor([value or 1.0 for value in std], dtype=torch.float32, device=device)
+        return cls(mean_C[:, None, None], std_C[:, None, None])
+
+    def __call__(self, pixels: NDArray[Any] | Tensor) -> Tensor:
+        """Return (..., C, H, W), float32, on the device of the statistics."""
+        # The copy makes read-only pixels of the cache writable, as torch wants them.
+        native = torch.from_numpy(np.array(pixels)) if isinstance(pixels, np.ndarray) else pixels
+        # The native type travels: 8 bits are a quarter of the bytes of float32.
+        moved = native.to(self.mean_C11.device, non_blocking=True)
+        return (moved.to(torch.float32) - self.mean_C11) / self.std_C11
+
+
+class _Gathered(NamedTuple):
+    """One batch as it lies in the files."""
+
+    image_BCHW: Tensor
+    mask_BHW: Tensor
+    sizes: list[tuple[int, int]]
+    """Of what lies within each scene; the rest of the crop is padding."""
+    draws_BA: NDArray[np.float64]
+    """Of [0, 1), one for each sample and augmentation."""
+
+    def pinned(self) -> _Gathered:
+        """Move to memory that a GPU can copy from while the CPU goes on."""
+        return self._replace(
+            image_BCHW=self.image_BCHW.pin_memory(), mask_BHW=self.mask_BHW.pin_memory()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """The training tiles of a split: every epoch one random crop of each scene.
+
+    A scene smaller than the crop is padded below and on the right: its image with the band mean,
+    its mask with ignore. Crops without a labelled pixel are drawn again, `DRAWS` times at most.
+
+    Attributes:
+        scenes: One split, decoded.
+        crop: Side of a crop, pixels.
+        normalise: Native pixels to the model's input; says where the model is.
+        augment: Names of `AUGMENTS`, in the order of their use.
+
+    Raises:
+        UnknownName: There is no such augmentation.
+    """
+
+    scenes: Scenes
+    _: KW_ONLY
+    crop: int
+    normalise: Normalise
+    augment: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.augment:
+            if name not in AUGMENTS:
+                raise UnknownName(name, known=AUGMENTS, what="augmentation")
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return the batches of an epoch: full ones only, or one smaller if none is full."""
+        return max(len(self.scenes) // batch_size, 1)
+
+    def batches(
+        self, batch_size: int, *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batches of an epoch; order, crops and flips depend on (seed, epoch) alone.
+
+        Args:
+            batch_size: B. It changes neither a scene's crop nor its flips.
+            seed: Of the training, not negative.
+            epoch: Counted from 1.
+            device: Where batches go, that of `normalise`.
+
+        Yields:
+            Images (B, C, S, S), float32, normalised; masks (B, S, S), int64, 255 where ignored.
+        """
+        gathered = self._gathered(batch_size, seed=seed, epoch=epoch)
+        if device.type == "cuda":
+            gathered = _ahead(batch.pinned() for batch in gathered)
+        for batch in gathered:
+            yield self._finished(batch, device)
+
+    def _gathered(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[_Gathered]:
+        """Yield crops in their native type. A scene has a seed of its own, whatever its batch."""
+        order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(len(self.scenes))
+        for number in range(self.num_batches(batch_size)):
+            chosen = [int(i) for i in order[number * batch_size :][:batch_size]]
+            seeds = (SeedSequence([seed, epoch], spawn_key=(i,)) for i in chosen)
+            yield self._gather(chosen, [np.random.default_rng(one) for one in seeds])
+
+    def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
+        shape = (len(chosen), self.crop, self.crop)
+        image_BCHW = np.zeros((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
+        mask_BHW = np.full(shape, IGNORE, dtype=np.uint8)
+        sizes = []
+        for sample, (scene, rng) in enumerate(zip(chosen, rngs, strict=True)):
+            place = self._place(scene, rng)
+            mask = self.scenes.mask(scene)[place]
+            height, width = mask.shape
+            image_BCHW[sample, :, :height, :width] = self.scenes.image(scene)[:, *place]
+            mask_BHW[sample, :height, :width] = mask
+            sizes.append((height, width))
+        draws_BA = np.array([rng.random(len(self.augment)) for rng in rngs])
+        return _Gathered(torch.from_numpy(image_BCHW), torch.from_numpy(mask_BHW), sizes, draws_BA)
+
+    def _place(self, scene: int, rng: np.random.Generator) -> tuple[slice, slice]:
+        """Draw where a scene is cropped."""
+        mask_HW = self.scenes.mask(scene)
+        for _ in range(DRAWS):
+            top, left = (int(rng.integers(max(side - self.crop, 0) + 1)) for side in mask_HW.shape)
+            place = np.s_[top : top + self.crop, left : left + self.crop]
+            if (mask_HW[place] != IGNORE).any():
+                break
+        return place
+
+    def _finished(self, batch: _Gathered, device: torch.device) -> tuple[Tensor, Tensor]:
+        x_BCHW = self.normalise(batch.image_BCHW)
+        y_BHW = batch.mask_BHW.to(device, non_blocking=True)
+        samples = []
+        for x_CHW, y_HW, (height, width), draws in zip(
+            x_BCHW, y_BHW, batch.sizes, batch.draws_BA, strict=True
+        ):
+            x_CHW[:, height:] = 0  # normalised, 0 is the band mean
+            x_CHW[:, :, width:] = 0
+            sample = (x_CHW, y_HW)
+            for name, draw in zip(self.augment, draws, strict=True):
+                sample = AUGMENTS[name](*sample, draw)
+            samples.append(sample)
+        if self.augment:
+            x_BCHW, y_BHW = (torch.stack(one) for one in zip(*samples, strict=True))
+        return x_BCHW, y_BHW.long()
+
+
+def _ahead(items: Iterator[T]) -> Generator[T]:
+    """Yield the same items, each made in a thread while the one before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

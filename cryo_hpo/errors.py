@@ -1,0 +1,66 @@
+"""What can be wrong, as one tree.
+
+CryoError
+  SpecError (also ValueError)   the study, space, recipe or site is wrong; nothing has run
+    UnknownName                 a name is in no table
+    BandMismatch                the encoder needs bands the dataset lacks
+  DataError                     files are missing, or hold what the dataset says they cannot
+  WeightsError                  a checkpoint does not fit, or its hash differs
+  StorageError                  a folder cannot be written, or belongs to someone else
+  TrackingError                 MLflow does not answer
+  Diverged                      loss or gradient is no longer finite
+
+Messages state the law, the value and the remedy, in that order, with the file (and line) first.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CryoError(Exception):
+    """Anything this package refuses, with a message meant for its user."""
+
+
+class SpecError(CryoError, ValueError):
+    """The study, space, recipe or site is wrong; nothing has run."""
+
+
+class UnknownName(SpecError):
+    """A name is in no table."""
+
+    def __init__(self, name: str, known: Iterable[str], *, what: str) -> None:
+        names = sorted(known)
+        near = did_you_mean(name, names)
+        super().__init__(f"No {what} named '{name}'.{near} Known: {', '.join(names)}.")
+
+
+class BandMismatch(SpecError):
+    """The encoder needs bands the dataset lacks."""
+
+
+class DataError(CryoError):
+    """Files are missing, or hold what the dataset says they cannot."""
+
+
+class WeightsError(CryoError):
+    """A checkpoint does not fit, or its hash differs."""
+
+
+class StorageError(CryoError):
+    """A folder cannot be written, or belongs to someone else."""
+
+
+class TrackingError(CryoError):
+    """MLflow does not answer."""
+
+
+class Diverged(CryoError):
+    """Loss or gradient is no longer finite."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

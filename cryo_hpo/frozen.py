@@ -1,0 +1,57 @@
+"""The one base of every value that says what to do, and how it says which law is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+Loc = tuple[str | int, ...]  # keys and positions, from the outermost value inwards
+
+
+class Frozen(BaseModel):
+    """A value: immutable, strictly typed, with no fields but its own."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Problem(NamedTuple):
+    """One broken law: where, and its message.
+
+    Attributes:
+        loc: Path from the value that was validated.
+        message: Law, value, remedy.
+    """
+
+    loc: Loc
+    message: str
+
+    def __str__(self) -> str:
+        return f"{dotted(self.loc)}: {self.message}" if self.loc else self.message
+
+
+class BrokenLaws(ValueError):
+    """Laws between the fields of one value, all that are broken; raised inside validators."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, problems)))
+
+
+def dotted(loc: Loc) -> str:
+    """Return a path as people write it: seeds[2], base.optim.lr."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it: short, texts in quotes."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return f"a mapping ({', '.join(map(str, value))})" if value else "an empty mapping"
+    text = repr(list(value)) if isinstance(value, list | tuple) else repr(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."

@@ -1,0 +1,147 @@
+"""Losses over logits and a mask, by name; pixels that hold `ignore` never count."""
+
+# B batch, K classes, H W pixels, N valid pixels
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import SpecError, UnknownName
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+TINY = 1e-6  # keeps quotients and powers differentiable at 0
+
+
+def cross_entropy(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
+    """Return the mean cross-entropy over valid pixels; 0 if there is none."""
+    total = F.cross_entropy(logits_BKHW, target_BHW, ignore_index=ignore, reduction="sum")
+    return total / (target_BHW != ignore).sum().clamp(min=1)
+
+
+def weighted_cross_entropy(
+    logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int, class_weights: Tensor
+) -> Tensor:
+    """Return the cross-entropy averaged with each pixel weighing what its class weighs."""
+    weights = class_weights.to(logits_BKHW)
+    total = F.cross_entropy(
+        logits_BKHW, target_BHW, weight=weights, ignore_index=ignore, reduction="sum"
+    )
+    return total / weights[target_BHW[target_BHW != ignore]].sum().clamp(min=TINY)
+
+
+def dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
+    """Return one minus the soft Dice score, averaged over the classes present in the target.
+
+    Sums run over all valid pixels of the batch, so a class need not be in every tile.
+
+    Source:
+        Milletari et al. 2016, arXiv:1606.04797, with p instead of p squared in the denominator.
+    """
+    scores_NK, target_N = _valid(logits_BKHW, target_BHW, ignore=ignore)
+    probability_NK = scores_NK.softmax(dim=1)
+    truth_NK = F.one_hot(target_N, scores_NK.shape[1]).to(probability_NK)
+    truth_K = truth_NK.sum(dim=0)
+    overlap_K = 2 * (probability_NK * truth_NK).sum(dim=0)
+    score_K = overlap_K / (probability_NK.sum(dim=0) + truth_K).clamp(min=TINY)
+    present_K = (truth_K > 0).to(score_K)
+    return ((1 - score_K) * present_K).sum() / present_K.sum().clamp(min=1)
+
+
+def focal(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int, gamma: float) -> Tensor:
+    """Return the mean over valid pixels of -(1 - p)^gamma log p, p that of the true class.
+
+    Source:
+        Lin et al. 2017, arXiv:1708.02002, equation 4.
+    """
+    scores_NK, target_N = _valid(logits_BKHW, target_BHW, ignore=ignore)
+    log_p_N = scores_NK.log_softmax(dim=1).gather(1, target_N[:, None])[:, 0]
+    miss_N = (1 - log_p_N.exp()).clamp(min=TINY)
+    return -(miss_N**gamma * log_p_N).sum() / max(target_N.numel(), 1)
+
+
+def cross_entropy_and_dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
+    """Return the sum of cross-entropy and Dice loss."""
+    return cross_entropy(logits_BKHW, target_BHW, ignore=ignore) + dice(
+        logits_BKHW, target_BHW, ignore=ignore
+    )
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "ce": cross_entropy,
+    "weighted_ce": weighted_cross_entropy,
+    "dice": dice,
+    "focal": focal,
+    "ce+dice": cross_entropy_and_dice,
+}
+
+
+def make_loss(
+    name: str,
+    *,
+    num_classes: int,
+    ignore: int = 255,
+    focal_gamma: float = 2.0,
+    class_weights: Tensor | None = None,
+) -> Loss:
+    """Return a loss of the table as a function of logits and target.
+
+    It computes in float32 whatever the precision of the logits, and is 0 with zero gradient
+    where every pixel is ignored.
+
+    Args:
+        name: Key of `LOSSES`.
+        num_classes: K; the target holds 0..K-1 and `ignore`.
+        ignore: Mask value that never counts.
+        focal_gamma: Exponent of "focal"; 0 makes it the cross-entropy.
+        class_weights: (K,), for "weighted_ce" only; see `inverse_frequency`.
+
+    Raises:
+        UnknownName: The table has no such loss.
+        SpecError: "weighted_ce" has not one weight per class.
+    """
+    if name not in LOSSES:
+        raise UnknownName(name, LOSSES, what="loss")
+    loss = partial(LOSSES[name], ignore=ignore)
+    if name == "focal":
+        loss = partial(loss, gamma=focal_gamma)
+    if name == "weighted_ce":
+        if class_weights is None or class_weights.shape != (num_classes,):
+            got = None if class_weights is None else tuple(class_weights.shape)
+            message = (
+                f"Loss 'weighted_ce' needs one weight for each of {num_classes} classes, "
+                f"got shape {got}. Count the training pixels and use inverse_frequency."
+            )
+            raise SpecError(message)
+        loss = partial(loss, class_weights=class_weights)
+    return lambda logits_BKHW, target_BHW: loss(logits_BKHW.float(), target_BHW.long())
+
+
+def inverse_frequency(counts: Sequence[int] | Tensor) -> Tensor:
+    """Return weights proportional to one over the frequency of each class, with mean 1.
+
+    A class without pixels gets the weight 0 and is left out of the mean: no target holds it.
+
+    Args:
+        counts: Training pixels of each class, (K,).
+
+    Raises:
+        SpecError: No class has a pixel.
+    """
+    counts_K = torch.as_tensor(counts, dtype=torch.float64)
+    present_K = counts_K > 0
+    if not present_K.any():
+        message = "Class weights need at least one labelled pixel, got 0 in every class."
+        raise SpecError(message)
+    weights_K = torch.where(present_K, 1 / counts_K.clamp(min=1), 0)
+    return (weights_K / weights_K[present_K].mean()).float()
+
+
+def _valid(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> tuple[Tensor, Tensor]:
+    """Return the scores (N, K) and classes (N,) of the pixels that count."""
+    keep_BHW = target_BHW != ignore
+    return logits_BKHW.movedim(1, -1)[keep_BHW], target_BHW[keep_BHW]

@@ -1,0 +1,192 @@
+"""Confusion matrices and the scores they hold. Scores of parts add up to the scores of the whole."""
+
+# K classes, T truth, P prediction
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import DataError
+
+IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """What a map got right, pooled over all its pixels.
+
+    All scores are fractions. A class that is in neither truth nor prediction has no score (nan)
+    and no part in the mean.
+
+    Attributes:
+        classes: Names; the index is the mask value.
+        confusion_TP: Pixels, (K, K): rows truth, columns prediction; ignored pixels are absent.
+    """
+
+    classes: tuple[str, ...]
+    confusion_TP: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        own = np.array(self.confusion_TP, dtype=np.int64)
+        assert own.shape == (len(self.classes),) * 2, "one row and one column per class"
+        own.flags.writeable = False
+        object.__setattr__(self, "confusion_TP", own)
+
+    @classmethod
+    def of(
+        cls,
+        truth: ArrayLike,
+        prediction: ArrayLike,
+        *,
+        classes: tuple[str, ...],
+        ignore: int | None = IGNORE,
+    ) -> Scores:
+        """Compare a map with its mask.
+
+        Args:
+            truth: Class indices, any shape; `ignore` where the truth is unknown.
+            prediction: Class indices, same shape.
+            classes: Names; the index is the mask value.
+            ignore: Mask value left out of the score; None: every pixel counts.
+
+        Raises:
+            DataError: The shapes differ, or a value is no class.
+        """
+        true, predicted = np.asarray(truth).ravel(), np.asarray(prediction).ravel()
+        if np.shape(truth) != np.shape(prediction):
+            message = (
+                f"A map must have its mask's shape, got {np.shape(prediction)} for "
+                f"{np.shape(truth)}. Cut both to the same pixels."
+            )
+            raise DataError(message)
+        if ignore is not None:
+            kept = true != ignore
+            true, predicted = true[kept], predicted[kept]
+        _refuse_strangers(true, "Mask", classes)
+        _refuse_strangers(predicted, "Map", classes)
+        num = len(classes)
+        pairs = true.astype(np.int64) * num + predicted.astype(np.int64)
+        return cls(classes, np.bincount(pairs, minlength=num * num).reshape(num, num))
+
+    @classmethod
+    def zero(cls, classes: tuple[str, ...]) -> Scores:
+        """Return the scores of no pixel at all: where a sum begins."""
+        return cls(classes, np.zeros((len(classes), len(classes)), dtype=np.int64))
+
+    def __add__(self, other: Scores) -> Scores:
+        if self.classes != other.classes:
+            message = (
+                f"Scores add up when their classes are the same, got {self.classes} and "
+                f"{other.classes}. Score both maps with one list of classes."
+            )
+            raise DataError(message)
+        return Scores(self.classes, self.confusion_TP + other.confusion_TP)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Scores):
+            return NotImplemented
+        same = np.array_equal(self.confusion_TP, other.confusion_TP)
+        return self.classes == other.classes and same
+
+    def __hash__(self) -> int:
+        return hash((self.classes, self.confusion_TP.tobytes()))
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union per class, (K,).
+
+        Source: Jaccard, Bull. Soc. Vaudoise Sci. Nat. 37, 1901.
+        """
+        return self._ratio(self._hits, self._in_truth + self._in_map - self._hits)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Harmonic mean of precision and recall per class, (K,).
+
+        Source: Dice, Ecology 26, 1945.
+        """
+        return self._ratio(2 * self._hits, self._in_truth + self._in_map)
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Part of a class's pixels in the map that are right, (K,); 0 where it maps none."""
+        return self._ratio(self._hits, self._in_map)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Part of a class's pixels in the truth that are found, (K,); 0 where there are none."""
+        return self._ratio(self._hits, self._in_truth)
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over the classes that have one; nan without any pixel."""
+        present = self.iou[~np.isnan(self.iou)]
+        return float(present.mean()) if present.size else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Part of all pixels that are right; nan without any pixel."""
+        total = self.confusion_TP.sum()
+        return float(self._hits.sum() / total) if total else float("nan")
+
+    @property
+    def predicts_one_class(self) -> bool:
+        """The map holds one class everywhere: training has collapsed, or the scene is plain."""
+        return int(np.count_nonzero(self._in_map)) == 1
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """Return `{prefix}_miou` and `{prefix}_iou/{class}`; a score that is nan is left out."""
+        names = _slugs(self.classes)
+        values = {f"{prefix}_miou": self.miou}
+        values |= {f"{prefix}_iou/{n}": float(v) for n, v in zip(names, self.iou, strict=True)}
+        return {name: value for name, value in values.items() if not np.isnan(value)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values that `from_json` takes back."""
+        return {"classes": list(self.classes), "confusion_TP": self.confusion_TP.tolist()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Scores:
+        """Return the scores that `to_json` wrote."""
+        return cls(tuple(value["classes"]), np.array(value["confusion_TP"], dtype=np.int64))
+
+    @property
+    def _hits(self) -> NDArray[np.int64]:
+        return np.diagonal(self.confusion_TP)
+
+    @property
+    def _in_truth(self) -> NDArray[np.int64]:
+        rows: NDArray[np.int64] = self.confusion_TP.sum(axis=1)
+        return rows
+
+    @property
+    def _in_map(self) -> NDArray[np.int64]:
+        columns: NDArray[np.int64] = self.confusion_TP.sum(axis=0)
+        return columns
+
+    def _ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+        absent = self._in_truth + self._in_map == 0
+        return np.where(absent, np.nan, part / np.maximum(whole, 1))
+
+
+def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...]) -> None:
+    strange = values[(values < 0) | (values >= len(classes))]
+    if strange.size:
+        known = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
+        message = (
+            f"{what} pixels must hold one of {known}, got {strange[0]} ({strange.size} pixels). "
+            "Was it resampled with interpolation?"
+        )
+        raise DataError(message)
+
+
+def _slugs(names: tuple[str, ...]) -> list[str]:
+    """Make class names fit for a metric's name, and keep them apart."""
+    slugs = [re.sub(r"[^\w.-]+", "_", name).strip("_.") or "class" for name in names]
+    return [s if slugs.count(s) == 1 else f"{s}_{index}" for index, s in enumerate(slugs)]

@@ -1,0 +1,146 @@
+"""Encoder and decoder put together into a `Segmenter`."""
+
+# B batch, C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..bands import Band
+from ..errors import SpecError, UnknownName
+from .decoders import DECODERS
+from .encoders import ENCODERS, Backbone, Encoder, check_size, find_encoder, match_bands
+from .weights import load_weights
+
+__all__ = [
+    "DECODERS",
+    "ENCODERS",
+    "Backbone",
+    "Encoder",
+    "Segmenter",
+    "build",
+    "check_size",
+    "find_encoder",
+    "freeze",
+]
+
+
+class Segmenter(nn.Module):
+    """Logits (B, K, H, W) for normalised bands (B, C, H, W), at the size of the input.
+
+    Args:
+        encoder: A `Backbone`.
+        decoder: Takes the encoder's levels, returns logits of any height and width.
+        indices: Which bands of the input the encoder sees, in its order; None for all as given.
+    """
+
+    encoder: Backbone
+    decoder: nn.Module
+    indices: Tensor | None
+
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, *, indices: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        self.encoder = cast(Backbone, encoder)
+        self.decoder = decoder
+        self.frozen = False
+        chosen = None if indices is None else torch.tensor(indices)
+        self.register_buffer("indices", chosen, persistent=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits (B, K, H, W)."""
+        seen = x_BCHW if self.indices is None else x_BCHW[:, self.indices]
+        logits: Tensor = self.decoder(self.encoder(seen))
+        size = x_BCHW.shape[-2:]
+        if logits.shape[-2:] == size:
+            return logits
+        return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def train(self, mode: bool = True) -> Segmenter:  # noqa: FBT001, FBT002
+        """Switch to training, except for a frozen encoder: its features stay those of evaluation.
+
+        Otherwise stochastic depth and batch statistics would disturb features that nothing learns.
+        """
+        super().train(mode)
+        if self.frozen:
+            self.get_submodule("encoder").eval()
+        return self
+
+
+def freeze(segmenter: Segmenter) -> None:
+    """Stop the encoder from learning, and keep it in evaluation mode from now on."""
+    segmenter.get_submodule("encoder").requires_grad_(requires_grad=False)
+    segmenter.frozen = True
+    segmenter.train(segmenter.training)
+
+
+def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
+    encoder: str,
+    decoder: str,
+    *,
+    bands: Sequence[Band],
+    num_classes: int,
+    size: int,
+    channels: int = 256,
+    width: int | None = None,
+    drop_path: float = 0.0,
+    weights: str | None = None,
+    weights_root: Path,
+) -> Segmenter:
+    """Build a segmenter on the current default device.
+
+    On the meta device no weights are read; so a recipe is checked without memory or files.
+
+    Args:
+        encoder: Key of `ENCODERS`, or "timm/<name>".
+        decoder: Key of `DECODERS`.
+        bands: Of the dataset, in its order.
+        num_classes: K.
+        size: Side of the crops, pixels.
+        channels: Width of the decoder.
+        width: Channels of the finest map, for encoders that leave it open.
+        drop_path: Stochastic depth of the encoder.
+        weights: None for the published ones, "scratch", "hub", or a file below `weights_root`.
+        weights_root: Folder of weights.
+
+    Raises:
+        UnknownName: No such encoder or decoder.
+        BandMismatch: The encoder needs bands that the dataset lacks.
+        SpecError: The encoder does not take the size, or a knob.
+        WeightsError: The weights are missing or do not fit.
+    """
+    card = find_encoder(encoder)
+    if decoder not in DECODERS:
+        raise UnknownName(decoder, DECODERS, what="decoder")
+    check_size(encoder, size)
+    matched = match_bands(card, bands)
+    backbone = card.build(matched.bands, **_knobs(card, width=width, drop_path=drop_path))
+    if torch.get_default_device().type != "meta":
+        load_weights(backbone, weights, published=card.weights, root=weights_root, name=encoder)
+    levels = cast(Backbone, backbone)
+    head = DECODERS[decoder](
+        levels.channels, levels.strides, num_classes=num_classes, channels=channels
+    )
+    as_given = matched.indices == tuple(range(len(bands)))
+    return Segmenter(backbone, head, indices=None if as_given else matched.indices)
+
+
+def _knobs(card: Encoder, *, width: int | None, drop_path: float) -> dict[str, float]:
+    """Return the knobs that are set, or refuse one that the encoder does not have."""
+    wanted = {"width": width, "drop_path": drop_path or None}
+    knobs = {name: value for name, value in wanted.items() if value is not None}
+    for name, value in knobs.items():
+        if name not in card.knobs:
+            message = (
+                f"Encoder '{card.name}' has no model.{name}, got {value}. Leave it out, "
+                f"or take an encoder that has it."
+            )
+            raise SpecError(message)
+    return knobs

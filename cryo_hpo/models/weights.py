@@ -1,0 +1,207 @@
+"""Checkpoints: read, rename, compare key by key, and only then load."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+
+SCRATCH = "scratch"  # random weights
+HUB = "hub"  # the published weights, downloaded
+
+UNREADABLE = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    pickle.UnpicklingError,
+    SafetensorError,
+)
+
+State = Mapping[str, Tensor]
+
+
+def as_published(_: nn.Module, state: State) -> State:
+    """Return a checkpoint whose keys are the model's already."""
+    return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The published weights of an encoder.
+
+    Attributes:
+        file: Path below the folder of weights.
+        url: Where a person finds them.
+        sha256: Of the file, hexadecimal; empty if several files do.
+        entry: Name under which the file holds the tensors; empty if it holds nothing else.
+        adapt: Turn the checkpoint's names and shapes into those of the model.
+        may_miss: Prefixes of keys that the model has and the checkpoint need not.
+        may_have: Prefixes of keys that the checkpoint has and the model does not use.
+        download: Return the checkpoint for a model; None where a person must fetch the file.
+    """
+
+    file: str
+    url: str
+    sha256: str = ""
+    entry: str = ""
+    adapt: Callable[[nn.Module, State], State] = as_published
+    may_miss: tuple[str, ...] = ()
+    may_have: tuple[str, ...] = ()
+    download: Callable[[nn.Module], State] | None = None
+
+
+def load_weights(
+    backbone: nn.Module,
+    wanted: str | None,
+    *,
+    published: Weights | None,
+    root: Path,
+    name: str,
+) -> None:
+    """Load weights into an encoder, all or nothing.
+
+    Args:
+        backbone: The encoder. Changed in place.
+        wanted: None for the published ones, if there are any, from their file or else from the
+            network; "scratch" for none; "hub" for a download; or a file, relative to `root`.
+        published: The encoder's own weights, whose rules also hold for a file.
+        root: Folder of weights.
+        name: The encoder's, for messages.
+
+    Raises:
+        WeightsError: A file is missing, is no checkpoint, or does not fit. Nothing was loaded.
+    """
+    if wanted == SCRATCH or (wanted is None and published is None):
+        return
+    rules = published or Weights(file="", url="")
+    path = root / (rules.file if wanted is None else wanted)
+    if wanted == HUB or (wanted is None and not path.is_file()):
+        source, state = rules.url, _download(backbone, published, root=root, name=name)
+    else:
+        if wanted is None:
+            _compare_sha256(path, rules.sha256)
+        source, state = str(path), read_checkpoint(path, entry=rules.entry)
+    fit_state(backbone, rules.adapt(backbone, state), rules=rules, source=source, name=name)
+
+
+def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
+    """Read a checkpoint of tensors by name, on CPU; half precision becomes float32.
+
+    Args:
+        path: `.safetensors`, or what torch.save wrote; code inside is never run.
+        entry: Name under which the file holds the tensors; empty if it holds nothing else.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        message = (
+            f"No weights at '{path}'. Put the file there, or set model.weights to another file "
+            f"below CRYO_WEIGHTS or to '{SCRATCH}'."
+        )
+        raise WeightsError(message)
+    try:
+        state = _read(path)
+    except UNREADABLE as error:
+        message = (
+            f"'{path}' must be a checkpoint of plain tensors, and cannot be read as one. "
+            "It may be cut short: compare its size with its source and fetch it again."
+        )
+        raise WeightsError(message) from error
+    if entry and isinstance(state, dict):
+        state = state.get(entry)
+    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+        held = f" under '{entry}'" if entry else ""
+        message = (
+            f"'{path}' must map names to tensors{held}, and holds something else. "
+            "Save the state dict of the model alone."
+        )
+        raise WeightsError(message)
+    return {key: x.float() if x.is_floating_point() else x for key, x in state.items()}
+
+
+def _read(path: Path) -> object:
+    if path.suffix == ".safetensors":
+        return safetensors.torch.load_file(path, device="cpu")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def fit_state(backbone: nn.Module, state: State, *, rules: Weights, source: str, name: str) -> None:
+    """Load a state dict whose keys and shapes are exactly the model's, but for the listed ones.
+
+    Raises:
+        WeightsError: Names the first key that is missing, unexpected or of another shape.
+    """
+    have = backbone.state_dict()
+    missing = [key for key in have if key not in state and not key.startswith(rules.may_miss)]
+    extra = [key for key in state if key not in have and not key.startswith(rules.may_have)]
+    other = [key for key in have if key in state and have[key].shape != state[key].shape]
+    problems = [
+        *_problem("lack {} the model needs", missing),
+        *_problem("hold {} the model does not have", extra),
+        *_problem("hold {} of another shape", other),
+    ]
+    if other:
+        shapes = [tuple(x[other[0]].shape) for x in (state, have)]
+        problems[-1] += f", {shapes[0]} where the model has {shapes[1]}"
+    if problems:
+        message = (
+            f"Weights '{source}' of '{name}' {'; they '.join(problems)}. Nothing was loaded. "
+            f"Name the checkpoint that belongs to this encoder, or '{SCRATCH}'."
+        )
+        raise WeightsError(message)
+    backbone.load_state_dict({key: state.get(key, have[key]) for key in have})
+
+
+def _problem(law: str, keys: Iterable[str]) -> list[str]:
+    found = list(keys)
+    noun = "key" if len(found) == 1 else "keys"
+    return [law.format(f"{len(found)} {noun}") + f" (first: {found[0]})"] if found else []
+
+
+def _compare_sha256(path: Path, expected: str) -> None:
+    if not expected:
+        return
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        message = (
+            f"'{path}' must have the sha256 {expected}, got {found}. Fetch it again, or name it "
+            "in model.weights if it is your own."
+        )
+        raise WeightsError(message)
+
+
+def _download(backbone: nn.Module, published: Weights | None, *, root: Path, name: str) -> State:
+    """Fetch published weights, or say which file to put where.
+
+    Raises:
+        WeightsError: There is nothing to fetch, or no way to reach it.
+    """
+    if published is None:
+        message = f"Encoder '{name}' has no published weights. Set model.weights to '{SCRATCH}'."
+        raise WeightsError(message)
+    remedy = (
+        f"Put the file from {published.url} at '{root / published.file}', or set model.weights "
+        f"to another file or to '{SCRATCH}'."
+    )
+    if published.download is None:
+        message = f"The weights of '{name}' are fetched by hand. {remedy}"
+        raise WeightsError(message)
+    try:
+        return published.download(backbone)
+    except Exception as error:
+        # Whatever the client raises without a network: its own, the transport's, or OSError.
+        message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__}). {remedy}"
+        raise WeightsError(message) from error

@@ -1,0 +1,108 @@
+"""What a study will cost, before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from .assemble import segmenter
+from .layout import columns
+from .rungs import Ladder, expected
+
+if TYPE_CHECKING:
+    from .spec import Search, Site, Study
+
+MODEL_AND_ADAM = 3  # values stored per trained parameter: itself and AdamW's two moments
+BYTES = 4  # float32
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The size of a study.
+
+    Attributes:
+        trials: Configurations tried, the baseline included.
+        rungs: (epoch, trials expected to reach it), full length last.
+        epochs_expected: Of the search, if one trial in `reduction` goes on from each rung.
+        epochs_most: Of the search, if every trial trained to full length: what a grid costs.
+        epochs_confirm: Of the final trainings, all arms on all seeds.
+        parameters: Of one model.
+        disk_gib: Checkpoints of everything, at most.
+    """
+
+    trials: int
+    rungs: tuple[tuple[int, int], ...]
+    epochs_expected: int
+    epochs_most: int
+    epochs_confirm: int
+    parameters: int
+    disk_gib: float
+
+
+def plan(study: Study, *, site: Site) -> Plan:
+    """Return the size of a study; builds its model without weights, reads no data."""
+    epochs = study.base.epochs
+    trials = 0 if study.search is None else study.search.trials
+    steps = () if study.search is None else rungs(study.search, epochs)
+    arms = num_arms(study)
+    with torch.device("meta"):
+        model = segmenter(study.base, site=site, weights="scratch")
+    parameters = sum(p.numel() for p in model.parameters())
+    one = parameters * BYTES / 2**30
+    runs = arms * len(study.seeds)
+    return Plan(
+        trials=trials,
+        rungs=steps,
+        epochs_expected=epochs_of(steps),
+        epochs_most=trials * epochs,
+        epochs_confirm=runs * epochs,
+        parameters=parameters,
+        disk_gib=one * (trials * MODEL_AND_ADAM + runs * (MODEL_AND_ADAM + 1)),
+    )
+
+
+def num_arms(study: Study) -> int:
+    """Return how many recipes the final comparison has: base, named baselines, the tuned one."""
+    return 1 + len(study.baselines) + (study.search is not None)
+
+
+def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
+    """Return (epoch, trials expected to reach it); the baseline reaches all of them."""
+    rule = search.scheduler
+    if rule.kind != "asha":
+        return ((epochs, search.trials),)
+    ladder = Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
+    steps = expected(ladder, search.trials)
+    # the baseline goes all the way, and so does at least one candidate
+    full = min(search.trials, max(steps[-1][1], 2))
+    return (*steps[:-1], (epochs, full))
+
+
+def epochs_of(steps: tuple[tuple[int, int], ...]) -> int:
+    """Return the epochs trained if each step is reached by as many trials as it says."""
+    total, below = 0, 0
+    for epoch, trials in steps:
+        total += (epoch - below) * trials
+        below = epoch
+    return total
+
+
+def lines(plan: Plan) -> list[str]:
+    """Return a plan as lines for a terminal."""
+    rows = [
+        (str(epoch), str(trials), str(after))
+        for (epoch, trials), after in zip(
+            plan.rungs, [*(t for _, t in plan.rungs[1:]), ""], strict=True
+        )
+    ]
+    total = plan.epochs_expected + plan.epochs_confirm
+    return [
+        *columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
+        f"trials: {plan.trials}, the fixed-LR baseline included",
+        f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_most}",
+        f"epochs of the paired retraining: {plan.epochs_confirm}",
+        f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
+        f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
+    ]

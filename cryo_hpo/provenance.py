@@ -1,0 +1,53 @@
+"""What ran: the code, the packages and the machine. Never an environment variable."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("cryo-hpo", "mlflow", "numpy", "optuna", "rasterio", "ray", "timm", "torch")
+
+
+def environment() -> dict[str, object]:
+    """Return what is needed to run the same again, as JSON.
+
+    Returns:
+        `git_revision` and `git_dirty` of the repository that holds this package, None where it
+        was installed without one; `python`; `packages`, name -> version, None where one is
+        missing; `platform`; `cpus`.
+    """
+    revision = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain") if revision else None
+    return {
+        "git_revision": revision,
+        "git_dirty": None if changes is None else bool(changes),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _git(*command: str) -> str | None:
+    """Ask git about this file's repository; None where the file belongs to none."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        # A package installed into some project's folder is not part of that project.
+        subprocess.run(
+            [*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True
+        )
+        run = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return run.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,107 @@
+"""The study's own record of every epoch, and the one listener that tells everybody."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .progress import Progress
+    from .spec import Recipe, Study
+    from .tracking import Tracker
+
+EPOCHS = "epochs.jsonl"  # in a study's folder: one line per training and epoch
+STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+
+log = logging.getLogger(__name__)
+
+
+class Records:
+    """Hears every training: writes its epochs down, tells the tracker and the terminal.
+
+    An epoch is told once, however often a study is begun again.
+    """
+
+    def __init__(self, study: Study, folder: Path, *, tracker: Tracker, progress: Progress) -> None:
+        self._study, self._path = study, folder / EPOCHS
+        self._tracker, self._progress = tracker, progress
+        self.running: set[str] = set()
+        self._seen = {(line["key"], line["epoch"]) for line in read(folder)}
+
+    def run_key(self, key: str = "") -> str:
+        """Return the name by which the tracker knows a training, or the study itself."""
+        return f"{self._study.name}/{key}" if key else self._study.name
+
+    def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
+        """Open the training's MLflow run."""
+        self.running.add(key)
+        self._tracker.start(
+            self.run_key(key),
+            name=f"{key} lr={recipe.optim.lr:.3g}",
+            parent=self.run_key(),
+            tags={
+                "cryo.study": self._study.name,
+                "cryo.kind": kind,
+                "cryo.recipe": recipe.id,
+                "cryo.encoder": recipe.model.encoder,
+                "cryo.dataset": _dataset(recipe),
+            },
+            params={k: v for k, v in recipe.flat().items() if v is not None},
+        )
+        self._progress.started(key, recipe, kind=kind)
+
+    def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
+        """Write an epoch down, once."""
+        epoch = int(metrics["epoch"])
+        if (key, epoch) in self._seen:
+            return
+        self._seen.add((key, epoch))
+        line = json.dumps({"key": key, **metrics, "epoch": epoch})
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+        self._tracker.log(self.run_key(key), metrics, step=epoch)
+        self._progress.epoch(key, metrics)
+
+    def paused(self, key: str, epoch: int) -> None:
+        """Note that a trial waits at a rung."""
+        self._tracker.tag(self.run_key(key), {"cryo.state": f"waits at epoch {epoch}"})
+        self._progress.paused(key, epoch)
+
+    def ended(self, key: str, state: str, message: str) -> None:
+        """Close the training's MLflow run."""
+        self.running.discard(key)
+        tags = {"cryo.state": state, "cryo.message": message[:500]}
+        self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
+        self._tracker.end(self.run_key(key), STATUS[state])  # type: ignore[arg-type]
+        self._progress.ended(key, state, message)
+
+    def killed(self) -> None:
+        """Close every open run, and the study's own, as killed."""
+        for key in sorted(self.running):
+            self._tracker.end(self.run_key(key), "KILLED")
+        self._tracker.end(self.run_key(), "KILLED")
+
+
+def read(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the recorded epochs of a study, each with its `key`; a torn last line is left out."""
+    path = folder / EPOCHS
+    if not path.exists():
+        return
+    with path.open() as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                log.warning("'%s' ends in a torn line, which is left out", path)
+
+
+def of(folder: Path, key: str) -> list[dict[str, Any]]:
+    """Return one training's epochs in order."""
+    return sorted((r for r in read(folder) if r["key"] == key), key=lambda r: r["epoch"])
+
+
+def _dataset(recipe: Recipe) -> str:
+    return recipe.data.card.name if recipe.data.card is not None else str(recipe.data.name)

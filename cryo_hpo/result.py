@@ -1,0 +1,142 @@
+"""`result.json`: what a study found, what it cost, and what it was made of.
+
+The layout is versioned: readers refuse a version they do not know, and fields are only ever added
+within a version.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from .errors import CryoError
+from .frozen import Frozen
+
+VERSION = 1
+NAME = "result.json"
+
+
+class TrialResult(Frozen):
+    """One configuration of the search."""
+
+    number: int = Field(description="Optuna's trial number; 0 is the fixed-LR baseline")
+    params: dict[str, str | bool | int | float] = Field(description="Recipe paths and values")
+    lr: float = Field(description="Learning rate of the decoder")
+    state: Literal["complete", "pruned", "diverged", "failed"]
+    epochs: int = Field(description="Epochs trained")
+    best_val_miou: float | None = Field(description="Fraction; null before the first epoch")
+    collapsed: bool = Field(description="Its last validation predicted one class everywhere")
+    seconds: float = Field(description="Training and validation")
+    curve: dict[int, float] = Field(description="Epoch -> best validation mIoU so far, a fraction")
+    message: str = ""
+
+
+class SeedResult(Frozen):
+    """One training of one arm on one seed."""
+
+    seed: int
+    test_miou: float = Field(description="Of the checkpoint with the best validation mIoU")
+    val_miou: float = Field(description="Best of the training")
+    test_iou: dict[str, float | None] = Field(
+        description="Per class; null: in neither mask nor map"
+    )
+    collapsed: bool = Field(description="The map of the test split holds one class everywhere")
+    diverged: bool = Field(description="Loss or gradient stopped being finite before the end")
+    epochs: int
+    seconds: float
+
+
+class ArmResult(Frozen):
+    """One recipe of the final comparison."""
+
+    name: str
+    recipe: dict[str, Any]
+    mean_test_miou: float
+    seeds: tuple[SeedResult, ...]
+
+
+class ImprovementResult(Frozen):
+    """The paired comparison of the tuned recipe with the fixed-LR baseline, on test mIoU."""
+
+    baseline: float = Field(description="Mean over seeds")
+    tuned: float = Field(description="Mean over seeds")
+    relative_pct: float | None = Field(
+        description="100 * (tuned / baseline - 1); null: the baseline scored 0"
+    )
+    low_pct: float | None = Field(description="Lower end of the interval; null: unbounded")
+    high_pct: float | None = Field(description="Upper end of the interval; null: unbounded")
+    level: float = Field(description="Of the interval, a fraction")
+    p_value: float = Field(description="Exact two-sided sign-flip test on the paired differences")
+    num_pairs: int
+    verdict: Literal["improved", "not shown", "worse"]
+
+
+class Costs(Frozen):
+    """What was spent, and what a grid of full trainings would have cost."""
+
+    epochs_search: int
+    epochs_confirm: int
+    epochs_full_grid: int = Field(description="Every configuration of the search to full length")
+    seconds_search: float = Field(description="Sum over trainings, not wall clock")
+    seconds_confirm: float = Field(description="Sum over trainings, not wall clock")
+    seconds_data: float = Field(description="Of both, spent waiting for batches")
+
+
+class Result(Frozen):
+    """A finished study."""
+
+    version: Literal[1] = VERSION
+    study: str
+    project: str
+    spec: dict[str, Any] = Field(description="The study as it was resolved")
+    dataset: str
+    classes: tuple[str, ...]
+    data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
+    winner: int | None = Field(description="Trial number; null: the study has no search")
+    winner_is_baseline: bool
+    best_recipe: dict[str, Any]
+    trials: tuple[TrialResult, ...]
+    arms: tuple[ArmResult, ...]
+    improvement: ImprovementResult | None = Field(description="null: nothing to compare")
+    costs: Costs
+    provenance: dict[str, Any] = Field(description="Code, versions, machine")
+    mlflow_experiment: str
+    mlflow_run_id: str | None
+    mlflow_pending: int = Field(description="Records not yet delivered; 0 is all of them")
+
+    def arm(self, name: str) -> ArmResult:
+        """Return one arm by its name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+def write(result: Result, folder: Path) -> Path:
+    """Write `result.json`, whole or not at all, and return its path."""
+    path = folder / NAME
+    draft = path.with_suffix(".tmp")
+    draft.write_text(result.model_dump_json(indent=2) + "\n")
+    draft.replace(path)
+    return path
+
+
+def read(path: Path) -> Result:
+    """Read a `result.json`, or the one in a study's folder.
+
+    Raises:
+        CryoError: There is none, or it is of another version.
+    """
+    file = path / NAME if path.is_dir() else path
+    if not file.exists():
+        message = f"A finished study leaves '{NAME}', '{path}' has none. Run the study first."
+        raise CryoError(message)
+    try:
+        return Result.model_validate_json(file.read_text())
+    except ValidationError as error:
+        version = json.loads(file.read_text() or "{}").get("version")
+        message = (
+            f"'{file}' must be a result of version {VERSION}, it says {version} "
+            f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
+        )
+        raise CryoError(message) from error

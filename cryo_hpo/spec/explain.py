@@ -1,0 +1,164 @@
+"""What pydantic refuses, in plain words: law, value, remedy."""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ..errors import did_you_mean
+from ..frozen import BrokenLaws, Loc, Problem, shown
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Return what is wrong with a value of `model`, one problem per broken law."""
+    details = error.errors(include_url=False)
+    found: list[Problem] = []
+    for detail in details:
+        # A list is also too short for pydantic when its entries are wrong.
+        inner = (d for d in details if d["loc"][:-1] == detail["loc"] and d is not detail)
+        if detail["type"] != "too_short" or not any(inner):
+            found += [p for p in _problems(detail, model) if p not in found]
+    return found
+
+
+def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
+    kind, ctx = detail["type"], detail.get("ctx", {})
+    place = _find(model, detail["loc"], keep_last=kind == "extra_forbidden")
+    if kind == "value_error":
+        cause = ctx["error"]
+        inner = cause.problems if isinstance(cause, BrokenLaws) else [Problem((), str(cause))]
+        yield from (Problem((*place.loc, *p.loc), p.message) for p in inner)
+    elif kind == "extra_forbidden":
+        name = str(place.loc[-1])
+        text = f"No key named '{name}' here.{did_you_mean(name, place.known)} Known: {', '.join(place.known)}."
+        yield Problem(place.loc, text)
+    elif kind == "union_tag_invalid":
+        text = _one_of(ctx["tag"], _quoted(ctx["expected_tags"]))
+        yield Problem((*place.loc, "kind"), text)
+    elif kind == "union_tag_not_found":
+        kinds = ", ".join(f"'{name}'" for name in place.kinds)
+        yield Problem(
+            (*place.loc, "kind"), f"This key is required, and absent. It is one of {kinds}."
+        )
+    elif kind == "missing":
+        yield Problem(place.loc, f"This key is required, and absent. Add it.{place.hint}")
+    else:
+        yield Problem(place.loc, _law(detail, ctx) + place.hint)
+
+
+LAWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "string_type": lambda _: "Must be text",
+    "string_too_short": lambda _: "Must not be empty",
+    "string_pattern_mismatch": lambda ctx: f"Must match the pattern {ctx['pattern']}",
+    "int_type": lambda _: "Must be a whole number",
+    "int_from_float": lambda _: "Must be a whole number",
+    "float_type": lambda _: "Must be a number",
+    "finite_number": lambda _: "Must be a finite number",
+    "bool_type": lambda _: "Must be true or false",
+    "greater_than": lambda ctx: f"Must be above {ctx['gt']:g}",
+    "greater_than_equal": lambda ctx: f"Must be at least {ctx['ge']:g}",
+    "less_than": lambda ctx: f"Must be below {ctx['lt']:g}",
+    "less_than_equal": lambda ctx: f"Must be at most {ctx['le']:g}",
+    "tuple_type": lambda _: "Must be a list such as [a, b]",
+    "too_short": lambda ctx: f"Must have at least {ctx['min_length']} entries",
+    "dict_type": lambda _: "Must be a mapping of keys to values",
+    "model_type": lambda _: "Must be a mapping of keys to values",
+    "model_attributes_type": lambda _: "Must be a mapping of keys to values",
+}
+
+
+def _law(detail: ErrorDetails, ctx: Mapping[str, Any]) -> str:
+    """Return law and value of an error that concerns one value alone."""
+    if detail["type"] == "literal_error":
+        return _one_of(detail["input"], _quoted(ctx["expected"]))
+    law = LAWS.get(detail["type"])
+    text = detail["msg"] if law is None else law(ctx)
+    return f"{text}, got {shown(detail['input'])}."
+
+
+def _one_of(value: object, known: Sequence[str]) -> str:
+    names = ", ".join(f"'{name}'" for name in known)
+    near = did_you_mean(value, known) if isinstance(value, str) else ""
+    return f"Must be {'one of ' if len(known) > 1 else ''}{names}, got {shown(value)}.{near}"
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']*)'", text)
+
+
+class _Place(NamedTuple):
+    """A path without pydantic's tags, and what the model says about that place.
+
+    Attributes:
+        loc: The path, as in the file.
+        known: Keys of the mapping that holds the last part.
+        kinds: Values of `kind` that the place may have.
+        hint: The field's description as a sentence, or nothing.
+    """
+
+    loc: Loc
+    known: tuple[str, ...]
+    kinds: tuple[str, ...]
+    hint: str
+
+
+def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
+    """Walk the types along a path of pydantic's; parts that no type knows are tags of unions."""
+    here: list[Any] = [model]
+    known: tuple[str, ...] = ()
+    path: list[str | int] = []
+    hint = ""
+    for i, part in enumerate(loc):
+        known = tuple(name for t in here if _is_model(t) for name in t.model_fields)
+        below = [inner for t in here for inner in _below(t, part)]
+        if below or (keep_last and i == len(loc) - 1):
+            hint = next((_hint(t, part) for t in here if _hint(t, part)), "")
+            path.append(part)
+            here = below
+        else:
+            here = [t for t in here if part in (*_kinds(t), getattr(t, "__name__", ""))] or here
+    kinds = tuple(kind for t in here for kind in _kinds(t))
+    return _Place(tuple(path), known, kinds, hint)
+
+
+def _below(kind: Any, part: str | int) -> list[Any]:
+    """Return the types that a part of a path leads to from one type; none if it cannot."""
+    if _is_model(kind):
+        field = kind.model_fields.get(part)
+        return [] if field is None else _members(field.annotation)
+    if get_origin(kind) is dict and isinstance(part, str):
+        return _members(get_args(kind)[1])
+    if get_origin(kind) is tuple and isinstance(part, int):
+        return _members(get_args(kind)[0])
+    return []
+
+
+def _members(annotation: Any) -> list[Any]:
+    """Return the members of a union, the type itself if it is none."""
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [member for arg in get_args(annotation) for member in _members(arg)]
+    return [annotation]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _kinds(kind: Any) -> tuple[str, ...]:
+    """Return the values of a model's `kind`, where it has that field."""
+    if not _is_model(kind) or "kind" not in kind.model_fields:
+        return ()
+    annotation = kind.model_fields["kind"].annotation
+    return get_args(annotation) if get_origin(annotation) is Literal else ()
+
+
+def _hint(kind: Any, part: str | int) -> str:
+    field = kind.model_fields.get(part) if _is_model(kind) else None
+    return f" {field.description}" if field is not None and field.description else ""

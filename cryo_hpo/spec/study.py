@@ -1,0 +1,202 @@
+"""What to try, and how to prove it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from ..errors import SpecError
+from ..frozen import BrokenLaws, Frozen, Problem, shown
+from ..space import Scalar, SearchSpace, Value
+from .recipe import Recipe
+
+SLUG = r"^[a-z0-9][a-z0-9._-]*$"
+RESERVED = ("baseline", "tuned")  # the two arms that every comparison has
+NOT_VARIED = {
+    "seed": "the seed is no hyperparameter; `seeds` of the study says how often to repeat",
+    "epochs": "all recipes of a study train for `base.epochs`, or scores would not compare",
+    "data.name": "scores on different datasets do not compare; write a second study",
+}
+
+
+class Asha(Frozen):
+    """Early stopping by rungs: trials compare at grace, grace * reduction, ... epochs."""
+
+    kind: Literal["asha"] = "asha"
+    rule: Literal["stop", "promote"] = Field(
+        default="stop",
+        description="stop: a trial below the best share ends; promote: it waits, and may go on.",
+    )
+    grace_epochs: int = Field(default=1, ge=1, description="The first rung.")
+    reduction: int = Field(default=3, ge=2, description="One in this many goes on.")
+
+
+class NoStopping(Frozen):
+    """Every trial trains to full length."""
+
+    kind: Literal["none"]
+
+
+class DefineByRun(Frozen):
+    """A search space as a function: `def space(trial) -> dict[str, Scalar]`, as Optuna calls it."""
+
+    file: str = Field(
+        pattern=r"\.py$", description="Python file, relative to the working directory."
+    )
+    function: str = Field(min_length=1, description="Its name; takes an Optuna trial.")
+
+
+def _space_kind(value: object) -> str:
+    by_function = isinstance(value, DefineByRun) or (
+        isinstance(value, Mapping) and ("file" in value or "function" in value)
+    )
+    return "DefineByRun" if by_function else "SearchSpace"
+
+
+class Search(Frozen):
+    """Where to look, how long and by which rule."""
+
+    space: Annotated[
+        Annotated[SearchSpace, Tag("SearchSpace")] | Annotated[DefineByRun, Tag("DefineByRun")],
+        Discriminator(_space_kind),
+    ] = Field(description="What to vary.")
+    trials: int = Field(ge=1, description="Configurations to try, the baseline included.")
+    scheduler: Annotated[Asha | NoStopping, Field(discriminator="kind")] = Field(
+        default=Asha(), description="Who stops early."
+    )
+    sampler: Literal["tpe", "random", "gp"] = Field(
+        default="tpe", description="How Optuna proposes what to try next."
+    )
+    parallel: int | None = Field(
+        default=None, ge=1, description="Trials at once; left out: as many as there is room for."
+    )
+    seed: int = Field(default=0, ge=0, description="Of the proposals.")
+
+
+def _refuse_other_than_auto(value: object) -> object:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    if value != "auto" and not number:
+        message = (
+            f"Must be 'auto', 0, 1 or a share between, got {shown(value)}. "
+            "A trial trains on one GPU at most."
+        )
+        raise ValueError(message)
+    return value
+
+
+class Resources(Frozen):
+    """What one trial takes."""
+
+    cpus: int = Field(default=1, ge=1, description="Cores of one trial.")
+    gpus: Annotated[float | Literal["auto"], BeforeValidator(_refuse_other_than_auto)] = Field(
+        default="auto", description="1, 0, a share of one, or auto: 1 where there are any."
+    )
+
+
+class Study(Frozen):
+    """What to try, and how to prove it."""
+
+    name: str = Field(pattern=SLUG, description="Lower case, digits, '.', '_' and '-'.")
+    project: str = Field(
+        default="cryo",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="The MLflow experiment is cryo/<project>.",
+    )
+    base: Recipe = Field(description="The fixed-LR baseline, and trial 0.")
+    search: Search | None = Field(default=None, description="Left out: train `base` on `seeds`.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(1, 2, 3, 4, 5),
+        min_length=1,
+        description="Baseline and winner are trained again on each, in pairs.",
+    )
+    baselines: dict[str, dict[str, Value]] = Field(
+        default={},
+        description="Further baselines: name -> what differs from base: {paper: {optim.lr: 1e-4}}.",
+    )
+    resources: Resources = Field(default=Resources(), description="What one trial takes.")
+
+    @model_validator(mode="after")
+    def _laws(self) -> Self:
+        problems = [
+            *self._seed_problems(),
+            *self._space_problems(),
+            *self._baseline_problems(),
+            *self._rung_problems(),
+        ]
+        if problems:
+            raise BrokenLaws(problems)
+        return self
+
+    def recipe(
+        self, params: Mapping[str, Scalar] | None = None, *, seed: int | None = None
+    ) -> Recipe:
+        """Return the recipe of a point of the space; without one, the baseline's.
+
+        Args:
+            params: Recipe path -> value.
+            seed: Instead of the base's.
+
+        Raises:
+            SpecError: The recipe has no such path, or the value is not legal there.
+        """
+        changes = {**(params or {}), **({} if seed is None else {"seed": seed})}
+        return self.base.replace(changes) if changes else self.base
+
+    def _seed_problems(self) -> Iterator[Problem]:
+        twins = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
+        if twins:
+            message = (
+                f"Each seed stands once, {', '.join(map(str, twins))} more than once in "
+                f"{shown(self.seeds)}. A repeated seed is no new evidence: drop it."
+            )
+            yield Problem(("seeds",), message)
+        if self.search is not None and self.base.seed in self.seeds:
+            message = (
+                f"The winner is compared on seeds that the search has not seen, {self.base.seed} is "
+                "base.seed. Drop it here, or change base.seed."
+            )
+            yield Problem(("seeds", self.seeds.index(self.base.seed)), message)
+
+    def _space_problems(self) -> Iterator[Problem]:
+        if self.search is None or not isinstance(self.search.space, SearchSpace):
+            return
+        for name, param in self.search.space.params.items():
+            loc = ("search", "space", "params", name)
+            messages = (refusal(self.base, name, value) for value in param.edges())
+            yield from (Problem(loc, m) for m in dict.fromkeys(filter(None, messages)))
+
+    def _baseline_problems(self) -> Iterator[Problem]:
+        for arm, changes in self.baselines.items():
+            if arm in RESERVED or not re.fullmatch(SLUG, arm):
+                message = (
+                    f"A baseline's name is a folder's: lower case, digits, '.', '_', '-', and not "
+                    f"{' or '.join(map(repr, RESERVED))}; got '{arm}'. Rename it."
+                )
+                yield Problem(("baselines", arm), message)
+            for path, value in changes.items():
+                message = refusal(self.base, path, value)
+                if message:
+                    yield Problem(("baselines", arm, path), message)
+
+    def _rung_problems(self) -> Iterator[Problem]:
+        rule = None if self.search is None else self.search.scheduler
+        if isinstance(rule, Asha) and rule.grace_epochs > self.base.epochs:
+            message = (
+                f"The first rung lies within base.epochs, got {rule.grace_epochs} of "
+                f"{self.base.epochs}. Lower it, or use scheduler: {{kind: none}}."
+            )
+            yield Problem(("search", "scheduler", "grace_epochs"), message)
+
+
+def refusal(base: Recipe, path: str, value: Scalar) -> str:
+    """Say why a study may not vary its base like this; nothing if it may."""
+    if path in NOT_VARIED:
+        return f"No study varies '{path}': {NOT_VARIED[path]}."
+    try:
+        base.replace({path: value})
+    except SpecError as error:
+        return str(error).removeprefix(f"{path}: ")
+    return ""

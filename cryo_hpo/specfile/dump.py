@@ -1,0 +1,70 @@
+"""Write studies and search spaces as YAML, compare them, and describe their files to editors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..space import SearchSpace
+from ..spec import Study
+from ..yamlmarks import write
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def dump_study(study: Study) -> str:
+    """Return a study as YAML, nothing left out: `load_study` of it gives the same study."""
+    return write(study.model_dump(mode="json"))
+
+
+def dump_space(space: SearchSpace) -> str:
+    """Return a search space as YAML: `load_space` of it gives the same space."""
+    return write(space.model_dump(mode="json"))
+
+
+def differences(a: Study, b: Study) -> list[str]:
+    """Return what changes from one study to another, such as "base.epochs: 9 -> 27"."""
+    before, after = (dict(_leaves(study.model_dump(mode="json"))) for study in (a, b))
+    return [
+        f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
+        for path in {**before, **after}
+        if (path in before, before.get(path)) != (path in after, after.get(path))
+    ]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of study files, for editors."""
+    found = _schema(Study)
+    space = found["$defs"]["Search"]["properties"]["space"]
+    text = {
+        "type": "string",
+        "description": "file.yaml or file.py:function, relative to this file.",
+    }
+    space["anyOf"] = [text, *space.pop("oneOf")]
+    card = found["$defs"]["DataSpec"]["properties"]["card"]
+    text = {"type": "string", "description": "A YAML file, relative to this file."}
+    card["anyOf"] = [text, *card["anyOf"]]
+    return found
+
+
+def space_schema() -> dict[str, Any]:
+    """Return the JSON Schema of search-space files, for editors."""
+    return _schema(SearchSpace)
+
+
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    found = model.model_json_schema()
+    for name, kind in found["$defs"].items():
+        if name != "NoStopping" and "kind" in kind.get("properties", {}):
+            kind["required"] = ["kind", *kind.get("required", [])]  # files say which they mean
+    return {"$schema": DIALECT, **found}
+
+
+def _leaves(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in raw.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,170 @@
+"""Read studies and search spaces, and say everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import SpecError
+from ..frozen import Loc, Problem
+from ..space import SearchSpace
+from ..spec import DefineByRun, Study, explain
+from ..yamlmarks import Fault, Marked, locate, read
+from .python import load_python, probe
+
+SPACE: Loc = ("search", "space")
+CARD: Loc = ("base", "data", "card")
+# What stands in for a required value that is wrong, so that the laws about the others are seen too.
+STAND_INS: dict[Loc, Any] = {
+    ("name",): "x",
+    ("base",): {"data": {"name": "x"}},
+    ("base", "data"): {"name": "x"},
+    ("search", "trials"): 1,
+    SPACE: {"params": {"optim.lr": {"kind": "float", "low": 1.0, "high": 1.0}}},
+}
+WHOLE: tuple[Loc, ...] = (SPACE, CARD, ("seeds",))  # half of one of these breaks laws it would keep
+
+
+def load_study(path: Path | str) -> Study:
+    """Read a study, with the search space and the dataset card that it names.
+
+    Args:
+        path: A YAML file. Paths in it are relative to it.
+
+    Raises:
+        SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
+    """
+    marked = read(Path(path), what="study")
+    elsewhere = [*_inline(marked, SPACE, Path(path)), *_inline(marked, CARD, Path(path))]
+    study, problems = _study(marked.raw)
+    if study is not None and study.search and isinstance(study.search.space, DefineByRun):
+        problems += [
+            Problem((*SPACE, *p.loc), p.message) for p in probe(study.search.space, study.base)
+        ]
+    _refuse(marked, problems, elsewhere)
+    assert study is not None, "a study without problems is one"
+    return study
+
+
+def load_space(source: Path | str) -> SearchSpace:
+    """Read a search space: `file.yaml`, or `file.py:function` for a function that returns one.
+
+    Args:
+        source: Relative to the working directory.
+
+    Raises:
+        SpecError: All that is wrong, one line per problem.
+    """
+    if _is_python(str(source)):
+        space, where = load_python(str(source), beside=Path())
+        if isinstance(space, DefineByRun):
+            message = (
+                f"{where.file}:{where.line}: A search space as a value comes from a function without "
+                f"parameters, '{space.function}' takes a trial. Name it in a study: it runs there."
+            )
+            raise SpecError(message)
+        return space
+    marked = read(Path(source), what="search space")
+    try:
+        space = SearchSpace.model_validate_json(json.dumps(marked.raw))
+    except ValidationError as error:
+        _refuse(marked, explain(error, SearchSpace), [])
+        raise
+    _refuse(marked, [], [])
+    return space
+
+
+def _inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
+    """Put the content of a file in the place of its name; return what is wrong in other files."""
+    parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
+    if not isinstance(source, str):
+        return []
+    file = Path(os.path.normpath(study.parent / source))
+    what = "search space" if loc == SPACE else "dataset card"
+    try:
+        if loc == SPACE and _is_python(source):
+            space, where = load_python(source, beside=study.parent)
+            parent[loc[-1]] = space.model_dump(mode="json")
+            if isinstance(space, SearchSpace):
+                marked.marks[loc] = where._replace(depth=len(loc))
+            return []
+        inner = read(file, what=what)
+    except SpecError as error:
+        _cut(marked.raw, loc)
+        if file.is_file() and not _is_python(source):
+            return [str(error)]
+        marked.faults.append(Fault(marked.marks[loc], loc, str(error)))
+        return []
+    parent[loc[-1]] = inner.raw
+    for path, place in inner.marks.items():
+        marked.marks[(*loc, *path)] = place._replace(depth=len(loc))
+    for fault in inner.faults:
+        place = fault.mark._replace(depth=len(loc))
+        marked.faults.append(Fault(place, (*loc, *fault.loc), fault.message))
+    return []
+
+
+def _study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
+    """Validate; then take out what is wrong and look again, for laws between the other fields."""
+    found: list[Problem] = []
+    gone: list[Loc] = []
+    while True:
+        try:
+            study = Study.model_validate_json(json.dumps(raw))
+        except ValidationError as error:
+            new = [p for p in explain(error, Study) if not _below(p.loc, gone)]
+        else:
+            return (None if found else study), found
+        if not new:
+            return None, found
+        found += new
+        gone += [_cut(raw, problem.loc) for problem in new]
+
+
+def _cut(raw: dict[str, Any], loc: Loc) -> Loc:
+    """Remove a value, or put a stand-in in its place; return what was removed."""
+    if not loc:
+        return loc
+    for whole in WHOLE:
+        if loc[: len(whole)] == whole:
+            loc = ("base", "data") if whole == CARD else whole
+    parent = _at(raw, loc[:-1])
+    if loc in STAND_INS and isinstance(parent, dict):
+        parent[loc[-1]] = copy.deepcopy(STAND_INS[loc])
+    elif isinstance(parent, dict) and loc[-1] in parent:
+        del parent[loc[-1]]
+    elif len(loc) > 1:
+        return _cut(raw, loc[:-1])
+    return loc
+
+
+def _below(loc: Loc, places: list[Loc]) -> bool:
+    return any(loc[: len(place)] == place for place in places)
+
+
+def _refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> None:
+    """Raise all problems, in the order of files and lines, if there are any."""
+    faults = [*marked.faults, *(locate(marked.marks, problem) for problem in problems)]
+    first = marked.marks[()].file
+    faults.sort(key=lambda fault: (fault.mark.file != first, fault.mark.file, fault.mark.line))
+    lines = dict.fromkeys([*map(str, faults), *elsewhere])
+    if lines:
+        raise SpecError("\n".join(lines))
+
+
+def _at(raw: Any, loc: Loc) -> Any:
+    """Return the value at a path, None if there is none."""
+    for part in loc:
+        if not isinstance(raw, dict) or part not in raw:
+            return None
+        raw = raw[part]
+    return raw
+
+
+def _is_python(source: str) -> bool:
+    return source.endswith(".py") or ".py:" in source

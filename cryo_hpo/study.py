@@ -1,0 +1,272 @@
+"""One study from its spec to its verdict: search, paired retraining, the test split, the result."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from . import folder as folders
+from . import report
+from .assemble import check, scenes_of
+from .plan import plan
+from .progress import Progress
+from .provenance import environment
+from .records import Records
+from .result import Result, read, write
+from .specfile import load_callable
+from .tracking import Tracker, run_id
+from .tune import driver
+from .tune.confirm import Arm, ConfirmSource, job
+from .tune.journal import Journal, Record
+from .tune.search import BASELINE, SearchSource, key, winner
+from .verdict import experiment, result, score_arms
+
+if TYPE_CHECKING:
+    from .spec import Search, Site, Study
+    from .tune.driver import Slots
+    from .tune.sampler import Suggest
+
+TEST = "test-scores.json"  # written once, when the test split is opened
+GRACE_S = 2.0  # Ray's job stop kills three seconds after it asks
+
+
+class Stopped(KeyboardInterrupt):
+    """Someone asked the study to stop; the same command goes on."""
+
+
+def run_study(study: Study, site: Site, *, console: Console | None = None) -> Result:
+    """Run a study to its verdict, or go on with one, or return the result it already has.
+
+    Nothing runs before data, model, weights and MLflow are seen to be in order.
+
+    Args:
+        study: What to do.
+        site: Where data, weights, storage, cache and MLflow are.
+        console: Where progress goes; None: standard output.
+
+    Raises:
+        CryoError: What is wrong, and the remedy. What was computed is kept.
+        Stopped: A signal asked the study to stop.
+    """
+    console = console or Console()
+    size = plan(study, site=site)
+    path = folders.claim(study, site)
+    with folders.driving(path):
+        if (path / "result.json").exists():
+            console.print(f"Study '{study.name}' has finished; its result is in {path}.")
+            return read(path)
+        check(study.base, site=site)
+        tracker = Tracker.connect(
+            site.mlflow, experiment=experiment(study), spool=path / folders.SPOOL
+        )
+        progress = Progress(
+            console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
+        )
+        records = Records(study, path, tracker=tracker, progress=progress)
+        _open_run(study, site, path, records, tracker)
+        try:
+            with driver.cluster(), _stoppable(), progress:
+                result = _run(study, site, path, records=records)
+        except BaseException as error:
+            _close_run(records, tracker, error, console, site)
+            raise
+        return _finish(result, study, site, path, tracker=tracker, console=console)
+
+
+def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
+    """Search, confirm, open the test split, compare."""
+    slots = driver.slots(study.resources, study.search.parallel if study.search else None)
+    trials = (
+        _search(study, study.search, site, path, records=records, slots=slots)
+        if study.search
+        else []
+    )
+    best = winner(trials) if trials else None
+    arms = _arms(study, best)
+    source = ConfirmSource(arms, folder=path / folders.CONFIRM, listener=records)
+    driver.run(source, site=site, slots=slots)
+    source.raise_if_lost()
+    scores = open_test(arms, site=site, path=path, slots=slots)
+    return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
+
+
+def _search(
+    study: Study, search: Search, site: Site, path: Path, *, records: Records, slots: Slots
+) -> list[Record]:
+    journal = Journal(path / folders.JOURNAL, study=study.name)
+    source = SearchSource(
+        study,
+        suggest=suggest_of(search),
+        journal=journal,
+        folder=path / folders.TRIALS,
+        listener=records,
+    )
+    rule = search.scheduler
+    stop = None
+    if rule.kind == "asha" and rule.rule == "stop":
+        stop = driver.StopRule(
+            source,
+            grace_epochs=rule.grace_epochs,
+            reduction=rule.reduction,
+            epochs=study.base.epochs,
+            curves={r.number: r.curve for r in source.records if r.state != "running"},
+            exempt=key(BASELINE),
+        )
+    driver.run(source, site=site, slots=slots, scheduler=stop)
+    source.raise_if_hopeless()
+    return source.records
+
+
+def suggest_of(search: Search) -> Suggest:
+    """Return the search's space as an Optuna define-by-run function."""
+    if hasattr(search.space, "suggest"):
+        return search.space.suggest
+    return load_callable(search.space)
+
+
+def _arms(study: Study, best: Record | None) -> list[Arm]:
+    """The recipes of the final comparison; all train on the same seeds for the same epochs."""
+    arms = [Arm("baseline", study.base, study.seeds)]
+    arms += [
+        Arm(name, study.base.replace(over), study.seeds) for name, over in study.baselines.items()
+    ]
+    if best is not None and best.number != BASELINE:
+        arms.append(Arm("tuned", study.recipe(best.params), study.seeds))
+    return arms
+
+
+def open_test(arms: list[Arm], *, site: Site, path: Path, slots: Slots) -> dict[str, Any]:
+    """Open the test split: the only place, once, after every choice has been made.
+
+    The scores are written down; a study that goes on reads them and does not look again.
+
+    Returns:
+        Training's name -> its scores as JSON; a training that diverged before it had a
+        checkpoint is left out.
+    """
+    file = path / TEST
+    if file.exists():
+        scores: dict[str, Any] = json.loads(file.read_text())
+        return scores
+    jobs = [job(arm, seed, path / folders.CONFIRM) for arm in arms for seed in arm.seeds]
+    jobs = [one for one in jobs if (Path(one.workdir) / "best.pt").exists()]
+    found = driver.score_tests(jobs, site=site, slots=slots)
+    scores = {one.key: score for one, score in zip(jobs, found, strict=True)}
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps(scores))
+    draft.replace(file)
+    return scores
+
+
+def _open_run(study: Study, site: Site, path: Path, records: Records, tracker: Tracker) -> None:
+    """Open the study's own MLflow run and attach what it is made of."""
+    tracker.start(
+        records.run_key(),
+        name=study.name,
+        tags={"cryo.kind": "study", "cryo.study": study.name},
+        params={k: v for k, v in study.base.flat().items() if v is not None},
+    )
+    prints = {s: scenes_of(study.base, s, site).fingerprint for s in ("train", "val", "test")}
+    for name, content in {"environment.json": environment(), "data.json": prints}.items():
+        (path / name).write_text(json.dumps(content, indent=2) + "\n")
+        tracker.artifact(records.run_key(), path / name)
+    tracker.artifact(records.run_key(), path / folders.SPEC)
+
+
+def _close_run(
+    records: Records, tracker: Tracker, error: BaseException, console: Console, site: Site
+) -> None:
+    """End the MLflow runs of a study that did not finish, and say how to go on."""
+    if isinstance(error, KeyboardInterrupt):
+        records.killed()
+    else:
+        tracker.end(records.run_key(), "FAILED")
+    pending = tracker.close(timeout_s=GRACE_S)
+    _say_pending(pending, console)
+    if isinstance(error, KeyboardInterrupt):
+        console.print("Stopped. The same command goes on where it was.")
+
+
+def _finish(
+    result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
+) -> Result:
+    """Write the result and the report, and log both."""
+    top = study.name
+    tracker.log(top, _parent_metrics(result), step=0)
+    write(result, path)
+    for file in report.write(result, path / "report"):
+        tracker.artifact(top, file, "report")
+    tracker.artifact(top, path / "result.json")
+    tracker.tag(top, {"mlflow.note.content": report.note(result), **_parent_tags(result)})
+    tracker.end(top, "FINISHED")
+    pending = tracker.close()
+    _say_pending(pending, console)
+    result = result.model_copy(
+        update={
+            "mlflow_run_id": None if pending else run_id(site.mlflow, experiment(study), top),
+            "mlflow_pending": pending,
+        }
+    )
+    write(result, path)
+    return result
+
+
+def _parent_metrics(result: Result) -> dict[str, float]:
+    metrics = {
+        "epochs_search": float(result.costs.epochs_search),
+        "epochs_confirm": float(result.costs.epochs_confirm),
+        "epochs_spent": float(result.costs.epochs_search + result.costs.epochs_confirm),
+        "epochs_full_grid": float(result.costs.epochs_full_grid),
+        **{f"{arm.name}.test_miou": arm.mean_test_miou for arm in result.arms},
+    }
+    found = result.improvement
+    if found is not None:
+        metrics["tuned.test_miou"] = found.tuned
+        metrics["p_value"] = found.p_value
+        relative = {"": found.relative_pct, ".low": found.low_pct, ".high": found.high_pct}
+        metrics |= {
+            f"relative_improvement_pct{end}": value
+            for end, value in relative.items()
+            if value is not None
+        }
+    return metrics
+
+
+def _parent_tags(result: Result) -> dict[str, str]:
+    verdict = result.improvement.verdict if result.improvement else "no search"
+    return {
+        "cryo.verdict": verdict,
+        "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
+    }
+
+
+def _say_pending(pending: int, console: Console) -> None:
+    if pending:
+        console.print(
+            f"{pending} records wait for MLflow on disk; `cryo-hpo upload STUDY` delivers them."
+        )
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into `Stopped`; installed after Ray, which sets its own."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        # a second signal must not break the clean-up that the first one began
+        signal.signal(number, signal.SIG_IGN)
+        message = f"stopped by {signal.Signals(number).name}"
+        raise Stopped(message)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

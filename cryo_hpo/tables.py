@@ -1,0 +1,310 @@
+"""A finished study in words and tables: plain text, markdown and CSV.
+
+Scores are mIoU in percent with two digits, differences in percentage points, relative improvement
+in percent with a sign and one digit. The CSV alone carries full precision.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from .result import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
+from .rungs import Ladder
+
+BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
+LONGEST = 120  # characters of a message in a table; the CSV has all of it
+NONE = "-"
+ONE_CLASS = "predicts one class everywhere"
+
+
+class VerdictRow(NamedTuple):
+    """One line of the paired comparison, as text."""
+
+    seed: str
+    baseline: str
+    tuned: str
+    difference: str
+
+
+def percent(fraction: float | None) -> str:
+    """Return a score in percent with two digits."""
+    return NONE if fraction is None or math.isnan(fraction) else f"{100 * fraction:.2f}"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Return a number with its sign; what rounds to zero is +0."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def short_lr(lr: float) -> str:
+    """Return a learning rate as one says it: 1e-4, 3.2e-4."""
+    mantissa, exponent = f"{lr:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def full_length(result: Result) -> int:
+    """Return the epochs of a whole training."""
+    return int(result.spec["base"]["epochs"])
+
+
+def rung_epochs(result: Result) -> tuple[int, ...]:
+    """Return the epochs at which trials were compared; none without early stopping."""
+    rule = (result.spec.get("search") or {}).get("scheduler") or {}
+    if rule.get("kind") != "asha":
+        return ()
+    return Ladder.of(
+        grace_epochs=rule["grace_epochs"], reduction=rule["reduction"], epochs=full_length(result)
+    ).rungs
+
+
+def fixed_lr(result: Result) -> float:
+    """Return the learning rate of the baseline."""
+    return float(result.arm(BASELINE).recipe["optim"]["lr"])
+
+
+def verdict_line(result: Result) -> str:
+    """Return the outcome of a study as one sentence."""
+    fixed = f"the fixed learning rate {short_lr(fixed_lr(result))}"
+    baseline = result.arm(BASELINE)
+    scored = (
+        f"test mIoU {percent(baseline.mean_test_miou)} over {_count(len(baseline.seeds), 'seed')}"
+    )
+    if result.winner is None:
+        return f"No search, no comparison: {fixed} gives {scored}."
+    if result.winner_is_baseline:
+        return (
+            f"No other trial ({len(result.trials) - 1} tried) beat {fixed} on validation: "
+            f"the winner is the baseline itself, {scored}; improvement not shown."
+        )
+    found = result.improvement
+    if found is None:
+        return (
+            f"Trial {result.winner} won on validation; on test, {fixed} gives {scored}: not shown."
+        )
+    opening = {
+        "improved": f"Tuned beats {fixed}",
+        "not shown": f"Tuned is not shown to beat {fixed}",
+        "worse": f"Tuned falls behind {fixed}",
+    }[found.verdict]
+    return (
+        f"{opening}: test mIoU {percent(found.tuned)} against {percent(found.baseline)}, "
+        f"{_relative(found)}, {_count(found.num_pairs, 'paired seed')}: {found.verdict}."
+    )
+
+
+def verdict_rows(result: Result) -> list[VerdictRow]:
+    """Return seed by seed what the two arms scored on the test split, and their means."""
+    baseline = result.arm(BASELINE)
+    tuned = _tuned(result)
+    of_tuned = {} if tuned is None else {s.seed: s for s in tuned.seeds}
+    rows = [
+        VerdictRow(
+            str(one.seed),
+            _score(one),
+            _score(other),
+            _gain(one.test_miou, other.test_miou if other else None),
+        )
+        for one in baseline.seeds
+        for other in [of_tuned.get(one.seed)]
+    ]
+    b, t = baseline.mean_test_miou, None if tuned is None else tuned.mean_test_miou
+    return [*rows, VerdictRow("mean", percent(b), percent(t), _gain(b, t))]
+
+
+def verdict_markdown(result: Result) -> str:
+    """Return the paired comparison: seeds, means, relative improvement, interval, p value."""
+    rows = verdict_rows(result)
+    if _tuned(result) is None:
+        return table(("seed", BASELINE), [row[:2] for row in rows])
+    seeds = table(("seed", BASELINE, TUNED, "difference"), rows)
+    found = result.improvement
+    if found is None:
+        return seeds
+    # Of 2^n sign patterns, 2 are at least as extreme as a sample of one sign.
+    least = 2.0 ** (1 - found.num_pairs)
+    few = f"; {_count(found.num_pairs, 'pair')} cannot give less than {least:.4f}"
+    return (
+        f"{seeds}\n\nDifference of the means: {_relative(found)}. Verdict: {found.verdict}.\n"
+        f"Paired sign-flip test: p = {found.p_value:.4f}{few if least > 1 - found.level else ''}."
+    )
+
+
+def verdict_table(result: Result) -> str:
+    """Return the sentence and the paired comparison, for a terminal or a note."""
+    return f"{verdict_line(result)}\n\n{verdict_markdown(result)}"
+
+
+def scores_markdown(result: Result) -> str:
+    """Return every arm's test mIoU and IoU per class, means over its seeds."""
+    head = ("arm", "LR", "seeds", "test mIoU", "lowest", "highest", *result.classes)
+    rows = [_arm_row(arm, result.classes) for arm in result.arms]
+    return table(head, rows, left=1)
+
+
+def trials_markdown(result: Result) -> str:
+    """Return every trial: what it tried, how far it came, and why it ended."""
+    more = any(_others(trial) for trial in result.trials)
+    head = ("trial", "LR", "epochs", "best val mIoU", "state", "why", "other parameters")
+    rows = [
+        (
+            _name(trial, result),
+            f"{trial.lr:.1e}",
+            str(trial.epochs),
+            percent(trial.best_val_miou),
+            trial.state,
+            "; ".join(filter(None, (ONE_CLASS * trial.collapsed, trial.message))),
+            ", ".join(f"{k}={plain(v)}" for k, v in _others(trial).items()),
+        )
+        for trial in result.trials
+    ]
+    width = len(head) if more else len(head) - 1
+    return table(head[:width], [row[:width] for row in rows], left=1, right=3)
+
+
+def rung_markdown(result: Result) -> str:
+    """Return the rung table: every trial's score at each comparison, and its fate."""
+    epochs = (*rung_epochs(result), full_length(result))
+    head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate")
+    rows = [
+        (
+            _name(trial, result),
+            *(percent(trial.curve.get(epoch)) for epoch in epochs),
+            _fate(trial, result),
+        )
+        for trial in result.trials
+    ]
+    return table(head, rows, left=1, right=len(epochs))
+
+
+def costs_markdown(result: Result) -> str:
+    """Return what was spent, beside a grid of full trainings over the same configurations."""
+    costs = result.costs
+    grid = costs.epochs_full_grid
+    saved = f"{100 * (1 - costs.epochs_search / grid):.1f} %" if grid else NONE
+    seconds = costs.seconds_search + costs.seconds_confirm
+    waiting = f" ({100 * costs.seconds_data / seconds:.1f} %)" if seconds else ""
+    rows = [
+        ("search", str(costs.epochs_search), duration(costs.seconds_search)),
+        ("confirmation on seeds", str(costs.epochs_confirm), duration(costs.seconds_confirm)),
+        ("together", str(costs.epochs_search + costs.epochs_confirm), duration(seconds)),
+        ("of which waiting for data", "", duration(costs.seconds_data) + waiting),
+        ("search as a full grid", str(grid) if grid else NONE, ""),
+        ("saved by early stopping", saved, ""),
+    ]
+    return table(("", "epochs", "training time"), rows, left=1)
+
+
+def trials_csv(result: Result) -> str:
+    """Return the trials as CSV, one column per parameter; scores in percent, full precision."""
+    params = list(dict.fromkeys(name for trial in result.trials for name in trial.params))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    fixed = ("trial", "state", "lr", "epochs", "best_val_miou_pct", "collapsed", "seconds")
+    rows.writerow((*fixed, *params, "message"))
+    for t in result.trials:
+        score = None if t.best_val_miou is None else round(100 * t.best_val_miou, 6)
+        values = (t.number, t.state, t.lr, t.epochs, score, t.collapsed, round(t.seconds, 3))
+        rows.writerow((*values, *(t.params.get(name) for name in params), t.message))
+    return text.getvalue()
+
+
+def duration(seconds: float) -> str:
+    """Return a time in hours; below six minutes in seconds."""
+    return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.0f} s"
+
+
+def _relative(found: ImprovementResult) -> str:
+    if found.relative_pct is None:
+        return "relative improvement undefined"  # the baseline's mean is 0
+    level = f"{100 * found.level:g} % interval"
+    point = f"{signed(found.relative_pct)} % relative"
+    if found.low_pct is None and found.high_pct is None:
+        return f"{point} [{level} unbounded]"
+    ends = [e if e is None else signed(e) for e in (found.low_pct, found.high_pct)]
+    return f"{point} [{level} {ends[0] or 'unbounded'} to {ends[1] or 'unbounded'}]"
+
+
+def _tuned(result: Result) -> ArmResult | None:
+    return next((arm for arm in result.arms if arm.name == TUNED), None)
+
+
+def _score(seed: SeedResult | None) -> str:
+    if seed is None:
+        return NONE
+    flags = {"diverged": seed.diverged, "one class": seed.collapsed}
+    faults = ", ".join(word for word, is_so in flags.items() if is_so)
+    return f"{percent(seed.test_miou)} ({faults})" if faults else percent(seed.test_miou)
+
+
+def _gain(baseline: float, tuned: float | None) -> str:
+    return NONE if tuned is None else signed(100 * (tuned - baseline), 2)
+
+
+def _arm_row(arm: ArmResult, classes: Sequence[str]) -> tuple[str, ...]:
+    scores = [seed.test_miou for seed in arm.seeds]
+    ends = (arm.mean_test_miou, min(scores), max(scores))
+    per_class = [[seed.test_iou.get(name) for seed in arm.seeds] for name in classes]
+    means = [_mean([iou for iou in column if iou is not None]) for column in per_class]
+    lr = short_lr(arm.recipe["optim"]["lr"])
+    return (arm.name, lr, str(len(scores)), *map(percent, ends), *map(percent, means))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _others(trial: TrialResult) -> dict[str, Any]:
+    return {name: value for name, value in trial.params.items() if name != "optim.lr"}
+
+
+def _name(trial: TrialResult, result: Result) -> str:
+    roles = {"baseline": 0, "winner": result.winner}
+    words = [role for role, number in roles.items() if number == trial.number]
+    return f"{trial.number} ({', '.join(words)})" if words else str(trial.number)
+
+
+def _fate(trial: TrialResult, result: Result) -> str:
+    if trial.state == "complete":
+        return "winner" if trial.number == result.winner else "full length"
+    if trial.state == "pruned":
+        return f"out after epoch {trial.epochs}"
+    return f"{trial.state} in epoch {trial.epochs + 1}"
+
+
+def plain(value: object) -> str:
+    """Return a parameter's value, floats with three or four digits."""
+    if not isinstance(value, float):
+        return NONE if value is None else str(value)
+    return short_lr(value) if 0 < abs(value) < 0.01 else f"{value:.4g}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def one_line(text: str) -> str:
+    """Return text that fits one cell of a table."""
+    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    return line if len(line) <= LONGEST else line[: LONGEST - 4] + " ..."
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 0, right: int | None = None
+) -> str:
+    """Lay out a markdown table: `left` text columns, then `right` number columns, then text."""
+    lines = [[one_line(cell) for cell in row] for row in (head, *rows)]
+    until = len(head) if right is None else left + right
+    is_number = [left <= i < until for i in range(len(head))]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
+    rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, is_number, strict=True)]
+    padded = [
+        " | ".join(
+            f"{c:{'>' if n else '<'}{w}}" for c, n, w in zip(line, is_number, widths, strict=True)
+        )
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    return "\n".join(f"| {line} |" for line in padded)

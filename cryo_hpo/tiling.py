@@ -1,0 +1,103 @@
+"""Windows that cover an image, the weights that blend them, and the sum that stitches them."""
+
+# K channels, H W pixels of the image, S side of a window
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import SpecError
+
+
+def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tuple[int, int]]:
+    """Return the top left corners of windows that cover an image, row by row.
+
+    Neighbours share at least `overlap` pixels; the last window of a row or column ends where
+    the image ends. Along a side shorter than a window there is one window, at 0: the caller pads.
+
+    Args:
+        length_hw: Height and width of the image, pixels.
+        size: Side of a window, pixels.
+        overlap: Pixels shared by neighbouring windows, 0 <= overlap < size.
+
+    Raises:
+        SpecError: A length or the overlap is outside its range.
+    """
+    _check(size, overlap=overlap)
+    if min(length_hw) < 1:
+        raise SpecError(f"An image needs at least one pixel on each side, got {length_hw}.")
+    tops, lefts = (_starts(length, size=size, stride=size - overlap) for length in length_hw)
+    return [(top, left) for top in tops for left in lefts]
+
+
+def blend(size: int, *, overlap: int) -> NDArray[np.float32]:
+    """Return the weight of each pixel of a window, (S, S): 1 inside, falling towards the edges.
+
+    A pixel near the edge of a window lacks context on one side, so the neighbour that sees it
+    nearer to its middle counts for more. Weights are positive everywhere: the edge of an image
+    is seen by one window only.
+
+    Args:
+        size: Side of a window, pixels.
+        overlap: Width of the taper, pixels, 0 <= overlap < size; 0 gives 1 everywhere.
+
+    Raises:
+        SpecError: The size or the overlap is outside its range.
+
+    Source:
+        Taper: Tukey (cosine-tapered) window, Harris 1978, doi:10.1109/PROC.1978.10837.
+    """
+    _check(size, overlap=overlap)
+    # Half a pixel in, so that the first weight is above 0.
+    distance = (np.arange(size) + 0.5) / max(overlap, 0.5)
+    ramp = np.sin(np.pi / 2 * np.minimum(distance, 1)) ** 2
+    line = ramp * ramp[::-1]
+    return np.outer(line, line).astype(np.float32)
+
+
+def stitch(
+    parts: Iterable[tuple[tuple[int, int], NDArray[Any]]],
+    *,
+    length_hw: tuple[int, int],
+    weights_SS: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """Return the weighted mean of overlapping windows, (K, H, W).
+
+    Args:
+        parts: Top left corner and values (K, S, S) of each window; they cover the image.
+        length_hw: Height and width of the image; what windows hold beyond it is cut off.
+        weights_SS: Weight of each pixel of a window, (S, S); see `blend`.
+    """
+    height, width = length_hw
+    size = len(weights_SS)
+    norm = np.zeros((max(height, size), max(width, size)))
+    total = np.zeros((1, *norm.shape))
+    for (top, left), values in parts:
+        if len(total) != len(values):
+            total = np.zeros((len(values), *norm.shape))
+        inside = np.s_[..., top : top + size, left : left + size]
+        total[inside] += values * weights_SS
+        norm[inside] += weights_SS
+    assert norm[:height, :width].all(), "windows cover the image"
+    mean: NDArray[np.float64] = total[:, :height, :width] / norm[:height, :width]
+    return mean
+
+
+def _starts(length: int, *, size: int, stride: int) -> list[int]:
+    last = max(length - size, 0)
+    number = math.ceil(last / stride) + 1
+    return [int(start) for start in np.linspace(0, last, number).round()]
+
+
+def _check(size: int, *, overlap: int) -> None:
+    if size < 1:
+        raise SpecError(f"A window must be at least 1 pixel wide, got {size}.")
+    if not 0 <= overlap < size:
+        raise SpecError(
+            f"Overlap must be at least 0 and less than the window's {size} pixels, got {overlap}."
+        )

@@ -1,0 +1,11 @@
+"""The only door to MLflow. Events go to a spool on disk at once; one thread delivers them.
+
+Runs are found by two tags: `cryo.key`, the caller's name for the run, and `cryo.spool`, the spool
+it came from. Every event keeps the time at which it happened. So delivering a spool again, from
+any point, adds nothing; and two studies of one name, on two machines, stay apart.
+"""
+
+from .server import masked, run_id, ui_command
+from .tracker import Tracker, deliver
+
+__all__ = ["Tracker", "deliver", "masked", "run_id", "ui_command"]

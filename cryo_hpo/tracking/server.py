@@ -1,0 +1,185 @@
+"""Reaching MLflow: is it there, where is a run, which page shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import sqlalchemy
+
+# MLflow reads this one while it is imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from ..errors import TrackingError
+
+KEY = "cryo.key"
+CONNECT_S = 5  # what an answer may take when a study begins
+REQUEST_S = 30  # and later, when nobody waits for it
+
+
+def run_id(uri: str, experiment: str, key: str) -> str | None:
+    """Return MLflow's id of the newest run with this key, None where there is none.
+
+    Raises:
+        TrackingError: The server does not answer.
+    """
+    with _asking(uri) as client:
+        run = _newest(client, experiment, key)
+    return None if run is None else str(run.info.run_id)
+
+
+def ui_command(
+    uri: str, *, experiment: str | None = None, key: str | None = None, port: int = 5000
+) -> str:
+    """Return what opens MLflow's pages: an address for a server, a command for a database.
+
+    Args:
+        uri: As in MLFLOW_TRACKING_URI; a password in it is not repeated.
+        experiment: Name; None: the list of experiments.
+        key: Of a run; None: the list of the experiment's runs.
+        port: Where the command serves a database's pages.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        place = '"$MLFLOW_TRACKING_URI"' if parts.password else shlex.quote(uri)
+        return f"mlflow ui --backend-store-uri {place} --port {port}"
+    address = uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1).rstrip("/")
+    with contextlib.suppress(TrackingError), _asking(uri) as client:  # else: the front page
+        found = client.get_experiment_by_name(experiment) if experiment else None
+        if experiment and found is not None:
+            address += f"/#/experiments/{found.experiment_id}"
+            run = _newest(client, experiment, key) if key else None
+            address += "" if run is None else f"/runs/{run.info.run_id}"
+    return address
+
+
+def masked(text: str) -> str:
+    """Return a URI, or a text that holds some, with `***` for every password."""
+    return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of an error, without passwords and its own full stop."""
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    return masked(text).rstrip(".")[:500]
+
+
+def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    """Return a client and the id of the experiment.
+
+    Args:
+        uri: As in MLFLOW_TRACKING_URI.
+        experiment: Name; made where there is none.
+
+    Raises:
+        TrackingError: There is no answer, or the experiment was deleted.
+    """
+    with _asking(uri) as client:
+        return client, _experiment(client, uri, experiment)
+
+
+@contextlib.contextmanager
+def _asking(uri: str) -> Iterator[MlflowClient]:
+    """Lend a client that gives up after 5 s; what goes wrong with it is a `TrackingError`."""
+    _make_quiet()
+    try:
+        with _short_requests():
+            if urlsplit(uri).scheme not in ("http", "https"):
+                _open_database(uri)
+            yield MlflowClient(tracking_uri=uri)
+    except TrackingError:
+        raise
+    except Exception as error:
+        message = (
+            f"MLflow must answer before a study begins, '{masked(uri)}' does not: "
+            f"{reason(error)}. Start it with `mlflow server --host 127.0.0.1 --port 5000`, "
+            "or unset MLFLOW_TRACKING_URI to write to a file."
+        )
+        raise TrackingError(message) from None  # its cause may hold a password
+
+
+def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
+    found = client.get_experiment_by_name(experiment)
+    runs = [] if found is None else search(client, found.experiment_id, {KEY: key})
+    return runs[0] if runs else None
+
+
+def _experiment(client: MlflowClient, uri: str, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=_artifact_root(uri)))
+    if found.lifecycle_stage != "active":
+        message = (
+            f"A study needs an MLflow experiment that is not deleted, '{name}' is. Give the study "
+            "another project, or run `mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}`."
+        )
+        raise TrackingError(message)
+    return str(found.experiment_id)
+
+
+def _open_database(uri: str) -> None:
+    """Try a database once. MLflow itself would try for 100 s."""
+    file = _sqlite_file(uri)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    if re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri):
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    found = re.match(r"sqlite:///([^?]+)", uri)
+    return Path(found[1]).resolve() if found else None
+
+
+def _artifact_root(uri: str) -> str | None:
+    """Keep artifacts beside a database file; a server knows its own place for them."""
+    file = _sqlite_file(uri)
+    return None if file is None else (file.parent / "mlartifacts").as_uri()
+
+
+def _make_quiet() -> None:
+    """Have MLflow neither talk nor wait, unless the user's environment says otherwise."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the spool tries again
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
+    for name in ("mlflow.store.db.utils", "alembic"):  # each table made is an INFO line
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextlib.contextmanager
+def _short_requests() -> Iterator[None]:
+    """Let requests take 5 s at most; MLflow reads its limits from the environment."""
+    short = {
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CONNECT_S),
+    }
+    before = {name: os.environ[name] for name in short}
+    os.environ.update(short)
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+def search(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> list[Run]:
+    """Return the newest run with these tags, if there is one."""
+    terms = (f"tags.`{tag}` = {_quoted(value)}" for tag, value in tags.items())
+    return list(client.search_runs([experiment_id], " and ".join(terms), max_results=1))
+
+
+def _quoted(value: str) -> str:
+    return f'"{value}"' if "'" in value else f"'{value}'"

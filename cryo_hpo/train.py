@@ -1,0 +1,304 @@
+"""A recipe to epochs: the whole training loop, yielded one epoch at a time."""
+
+# B batch, C bands, K classes, H W pixels
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from . import checkpoints
+from .assemble import (
+    WINDOWS_PER_PASS,
+    dataset_of,
+    normaliser,
+    overlap_of,
+    parameter_groups,
+    scenes_of,
+    segmenter,
+)
+from .data.tiles import Normalise, Tiles
+from .errors import Diverged, SpecError
+from .evaluate import score
+from .losses import inverse_frequency, make_loss
+from .models import freeze
+from .optim import adamw, schedule
+
+if TYPE_CHECKING:
+    from .data.cache import Scenes
+    from .metrics import Scores
+    from .models import Segmenter
+    from .spec import Recipe, Site
+
+EPOCH = "epoch"  # the key by which schedulers count, and
+SCORE = "best_val_miou"  # the one by which they compare
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch of training gave.
+
+    Attributes:
+        number: 1-based.
+        train_loss: Mean over the epoch's steps.
+        lr: Learning rate of the decoder at the last step.
+        val: Scores on the whole validation split.
+        best_val_miou: Best validation mIoU so far, a fraction: the checkpoint kept is that one.
+        seconds: Training and validation, wall clock.
+        data_seconds: The part of `seconds` spent waiting for batches.
+        peak_gib: Largest memory on the GPU so far; 0 on CPU.
+    """
+
+    number: int
+    train_loss: float
+    lr: float
+    val: Scores
+    best_val_miou: float
+    seconds: float
+    data_seconds: float
+    peak_gib: float
+
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers as a flat mapping; it always holds `EPOCH` and `SCORE`."""
+        return {
+            EPOCH: self.number,
+            SCORE: self.best_val_miou,
+            "train_loss": self.train_loss,
+            "lr": self.lr,
+            "seconds": self.seconds,
+            "data_seconds": self.data_seconds,
+            "peak_gib": self.peak_gib,
+            "collapsed": float(self.val.predicts_one_class),
+            **self.val.metrics("val"),
+        }
+
+
+@dataclass(slots=True)
+class _Run:
+    """Everything one training holds open."""
+
+    recipe: Recipe
+    model: Segmenter
+    optimizer: torch.optim.AdamW
+    tiles: Tiles
+    val: Scenes
+    normalise: Normalise
+    loss: Callable[[Tensor, Tensor], Tensor]
+    factor: Callable[[int], float]
+    steps: int
+    classes: tuple[str, ...]
+    device: torch.device
+    history: list[dict[str, float]]
+
+
+def fit(
+    recipe: Recipe,
+    *,
+    site: Site,
+    workdir: Path,
+    device: torch.device,
+    keep_best: bool = True,
+) -> Iterator[Epoch]:
+    """Train a recipe, one epoch per step of the iterator.
+
+    The same `workdir` goes on after the last whole epoch; a finished one yields nothing more.
+    On CPU the epochs of an interrupted and resumed training equal those of one that was not,
+    bit for bit, for the same number of threads.
+
+    Args:
+        recipe: What to train.
+        site: Where data, weights and the cache lie.
+        workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best validation mIoU).
+        device: Where to train.
+        keep_best: Whether the best model is wanted afterwards; a search wants only its score.
+
+    Raises:
+        Diverged: Loss or gradient is no longer finite.
+        CryoError: Data, weights or storage are not as they must be.
+    """
+    run = _open(recipe, site, device)
+    _resume(run, workdir)
+    for number in range(len(run.history) + 1, recipe.epochs + 1):
+        epoch, improved = _epoch(run, number)
+        run.history.append(epoch.metrics())
+        if improved and keep_best:
+            checkpoints.save(workdir / checkpoints.BEST, _model_state(run))
+        checkpoints.save(workdir / checkpoints.LAST, _state(run))
+        yield epoch
+
+
+def history(workdir: Path) -> list[dict[str, float]]:
+    """Return the metrics of every epoch that a training in `workdir` has finished."""
+    state = checkpoints.load(workdir / checkpoints.LAST)
+    return [] if state is None else list(state["history"])
+
+
+def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
+    """Open data and build model, optimizer and loss; every random draw hangs on the seed."""
+    dataset = dataset_of(recipe.data)
+    train, val = (scenes_of(recipe, split, site) for split in ("train", "val"))
+    with torch.random.fork_rng(devices=_cuda(device)):
+        torch.manual_seed(recipe.seed)
+        model = segmenter(recipe, site=site, weights=recipe.model.weights).to(device)
+    if device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.model.tune == "frozen":
+        freeze(model)
+    normalise = normaliser(recipe, train, device)
+    tiles = Tiles(train, crop=recipe.data.crop, normalise=normalise, augment=recipe.data.augment)
+    weights = inverse_frequency(train.class_counts) if recipe.loss.name == "weighted_ce" else None
+    steps = tiles.num_batches(recipe.batch_size)
+    optimizer = adamw(model, parameter_groups(recipe, model))
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # what the schedule scales at every step
+    return _Run(
+        recipe=recipe,
+        model=model,
+        optimizer=optimizer,
+        tiles=tiles,
+        val=val,
+        normalise=normalise,
+        loss=make_loss(
+            recipe.loss.name,
+            num_classes=len(dataset.classes),
+            focal_gamma=recipe.loss.focal_gamma,
+            class_weights=None if weights is None else weights.to(device),
+        ),
+        factor=schedule(
+            recipe.optim.schedule,
+            total_steps=steps * recipe.epochs,
+            warmup_steps=round(steps * recipe.optim.warmup_epochs),
+        ),
+        steps=steps,
+        classes=dataset.classes,
+        device=device,
+        history=[],
+    )
+
+
+def _resume(run: _Run, workdir: Path) -> None:
+    """Take up the last whole epoch, if there is one and it is of this recipe."""
+    state = checkpoints.load(workdir / checkpoints.LAST, device=run.device)
+    if state is None:
+        return
+    if state["recipe"] != run.recipe.id:
+        message = (
+            f"'{workdir}' holds a training of recipe {state['recipe']}, this is {run.recipe.id}. "
+            "A work directory belongs to one recipe: name another one."
+        )
+        raise SpecError(message)
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.history.extend(state["history"])
+
+
+def _model_state(run: _Run) -> dict[str, Any]:
+    return {"recipe": run.recipe.id, "model": run.model.state_dict()}
+
+
+def _state(run: _Run) -> dict[str, Any]:
+    return {
+        **_model_state(run),
+        "optimizer": run.optimizer.state_dict(),
+        "history": run.history,
+    }
+
+
+def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
+    """Train and validate once; also say whether this is the best model so far."""
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=_cuda(run.device)):
+        # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
+        torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
+        loss, data_seconds = _train(run, number)
+    val = score(
+        run.model,
+        run.val,
+        normalise=run.normalise,
+        classes=run.classes,
+        window=(run.recipe.data.crop, overlap_of(run.recipe.data)),
+        batch=WINDOWS_PER_PASS,
+    )
+    before = max((h[SCORE] for h in run.history), default=-math.inf)
+    peak = torch.cuda.max_memory_allocated(run.device) / 2**30 if _cuda(run.device) else 0.0
+    return Epoch(
+        number=number,
+        train_loss=loss,
+        lr=run.recipe.optim.lr * run.factor(run.steps * number - 1),
+        val=val,
+        best_val_miou=max(before, val.miou),
+        seconds=time.perf_counter() - started,
+        data_seconds=data_seconds,
+        peak_gib=peak,
+    ), val.miou > before
+
+
+def _train(run: _Run, number: int) -> tuple[float, float]:
+    """One pass over the training tiles: the mean loss, and the seconds spent on batches."""
+    run.model.train()
+    total, waited = 0.0, 0.0
+    batches = run.tiles.batches(
+        run.recipe.batch_size, seed=run.recipe.seed, epoch=number, device=run.device
+    )
+    for step, (x_BCHW, y_BHW, seconds) in enumerate(_timed(batches)):
+        waited += seconds
+        position = (number - 1) * run.steps + step
+        total += _step(run, x_BCHW, y_BHW, position=position)
+    return total / run.steps, waited
+
+
+def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor, float]]:
+    """Add to each batch the seconds it was waited for."""
+    iterator = iter(batches)
+    while True:
+        started = time.perf_counter()
+        batch = next(iterator, None)
+        if batch is None:
+            return
+        yield *batch, time.perf_counter() - started
+
+
+def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
+    """One optimizer step; returns the loss."""
+    for group in run.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * run.factor(position)
+    if run.device.type == "cuda":
+        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=_half(run)):
+        logits = run.model(x_BCHW)
+    loss = run.loss(logits.float(), y_BHW)
+    value = float(loss.detach())
+    _refuse_non_finite("Loss", value, run, position)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    limit = run.recipe.optim.clip_grad_norm
+    norm = nn.utils.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
+    _refuse_non_finite("Gradient norm", float(norm), run, position)
+    run.optimizer.step()
+    return value
+
+
+def _refuse_non_finite(what: str, value: float, run: _Run, position: int) -> None:
+    if math.isfinite(value):
+        return
+    epoch, step = divmod(position, run.steps)
+    message = (
+        f"{what} became {value} at epoch {epoch + 1}, step {step + 1} (lr {run.recipe.optim.lr:g}, "
+        f"recipe {run.recipe.id}). The trial ends here; its last good epoch is {epoch}."
+    )
+    raise Diverged(message)
+
+
+def _half(run: _Run) -> bool:
+    """Half precision on GPUs unless the recipe says no; CPUs train in float32."""
+    return run.device.type == "cuda" and run.recipe.precision != "fp32"
+
+
+def _cuda(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []

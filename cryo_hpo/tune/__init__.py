@@ -1,0 +1,1 @@
+"""The search on Ray: Optuna proposes, the rung table decides, workers train."""

@@ -1,0 +1,307 @@
+"""The door to Ray: start or join a cluster, and run jobs on it through Tune."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import SpecError, StorageError
+
+# Ray and Tune read these when they are imported.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # we keep our own records
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a diverged trial has none
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study ends itself, see study.py
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # the search's memory is Optuna's
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+if not os.environ.get("RAY_ADDRESS"):
+    # The local cluster asks for a token made here and now: no other user of the machine can run
+    # code through it, and nothing is written to the home directory.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ..train import EPOCH, SCORE
+from .jobs import MESSAGE, OUTCOME, Job, Source
+from .worker import score_test, work
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+    from ..spec import Resources, Site
+
+RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
+OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
+WORKER_ENV = {
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a trial may take this long to write its checkpoint
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What each trial gets, and how many run at a time."""
+
+    cpus: int
+    gpus: float
+    parallel: int
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[None]:
+    """Join the cluster of RAY_ADDRESS, or start a local one that ends with this process."""
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    ray.init(
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        runtime_env={"env_vars": WORKER_ENV},
+        **({} if os.environ.get("RAY_ADDRESS") else local),
+    )
+    # Tune prints the traceback of every failed attempt; what became of a trial is told by us.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def slots(resources: Resources, parallel: int | None) -> Slots:
+    """Fit the study's wishes to the cluster that is there.
+
+    Raises:
+        SpecError: One trial asks for more than the cluster has.
+    """
+    have = ray.cluster_resources()
+    num_cpus, num_gpus = int(have.get("CPU", 0)), float(have.get("GPU", 0))
+    gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
+    if gpus > num_gpus:
+        message = (
+            f"resources.gpus asks for {gpus:g} GPU per trial, the cluster has {num_gpus:g}. "
+            "Set resources.gpus to 0 or auto, or add a node with a GPU."
+        )
+        raise SpecError(message)
+    if resources.cpus > num_cpus:
+        message = (
+            f"resources.cpus asks for {resources.cpus} CPUs per trial, the cluster has {num_cpus}. "
+            "Lower it, or add a node."
+        )
+        raise SpecError(message)
+    room = min(num_cpus // resources.cpus, int(num_gpus / gpus) if gpus else num_cpus)
+    return Slots(resources.cpus, gpus, max(1, room if parallel is None else min(parallel, room)))
+
+
+def run(
+    source: Source, *, site: Site, slots: Slots, scheduler: TrialScheduler | None = None
+) -> None:
+    """Run the jobs of a source until it has no more.
+
+    Args:
+        source: Hands out jobs, hears every epoch, and decides (see `jobs.Source`).
+        site: Where workers find data, weights and the cache.
+        slots: What each job gets, and how many run at a time.
+        scheduler: Who decides instead of the source; None: the source alone.
+
+    Raises:
+        StorageError: The scratch folder of Tune cannot be written.
+    """
+    trainable = tune.with_resources(
+        tune.with_parameters(work, site=site, cpus=slots.cpus, gpus=slots.gpus),
+        {"cpu": slots.cpus, "gpu": slots.gpus},
+    )
+    with _scratch(site.storage) as scratch:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=slots.parallel,
+                search_alg=_Feed(source),
+                scheduler=_Ask(source) if scheduler is None else scheduler,
+                trial_name_creator=_key,
+                trial_dirname_creator=_dirname,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(scratch),
+                verbose=0,
+                callbacks=[_Ends(source)],
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+            ),
+        ).fit()
+
+
+def score_tests(jobs: Sequence[Job], *, site: Site, slots: Slots) -> list[dict[str, Any]]:
+    """Score finished trainings on the test split, each where its resources are."""
+    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)(score_test)
+    scores: list[dict[str, Any]] = ray.get(
+        [task.remote(_config(j), site=site, cpus=slots.cpus, gpus=slots.gpus) for j in jobs]
+    )
+    return scores
+
+
+@contextlib.contextmanager
+def _scratch(storage: Path) -> Iterator[Path]:
+    """A folder for Tune's own files, which nobody reads afterwards."""
+    try:
+        storage.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(
+            prefix=".tune-", dir=storage, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        message = f"CRYO_STORAGE must be a folder that can be written, '{storage}' is not: {error}."
+        raise StorageError(message) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _config(job: Job) -> dict[str, Any]:
+    return {
+        "key": job.key,
+        "recipe": job.recipe,
+        "workdir": job.workdir,
+        "keep_best": job.keep_best,
+        "cleared": job.cleared,
+    }
+
+
+def _job(trial: Trial) -> Job:
+    return Job(**trial.config)
+
+
+def _key(trial: Trial) -> str:
+    return str(trial.config["key"])
+
+
+def _dirname(trial: Trial) -> str:
+    return f"{_key(trial)}-{trial.trial_id}"
+
+
+class _Stateless:
+    """Tune pickles its parts into a snapshot that we never read: nothing of ours goes into it."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Feed(_Stateless, Searcher):  # type: ignore[misc]
+    """Hands the source's jobs to Tune."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(metric=SCORE, mode="max")
+        self._source = source
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
+        job = self._source.next()
+        if job == "wait":
+            return None
+        if job is None:
+            return str(Searcher.FINISHED)
+        return _config(job)
+
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
+        """Heard through `_Ends`, which also knows the job."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Keep nothing: the search's memory is Optuna's storage."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: a study goes on in a fresh Tuner."""
+
+
+class _Ask(_Stateless, FIFOScheduler):  # type: ignore[misc]
+    """Asks the source after every epoch whether the trial goes on.
+
+    A trial that must wait at a rung ends for Tune and starts again from its own checkpoint when
+    it is promoted. Tune's PAUSE would hold it in Tune's memory, which a crash loses.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+
+    def on_trial_result(self, _: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        if OUTCOME in result:
+            return str(TrialScheduler.CONTINUE)
+        go_on = self._source.epoch(_job(trial), _numbers(result))
+        return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+
+
+class StopRule(_Stateless, ASHAScheduler):  # type: ignore[misc]
+    """Ray's own asynchronous successive halving, which stops and never pauses.
+
+    The baseline takes part in every rung and is never stopped. Rungs are filled from the
+    recorded curves at the start, since Ray forgets them when a study goes on.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        grace_epochs: int,
+        reduction: int,
+        epochs: int,
+        curves: Mapping[int, Mapping[int, float]],
+        exempt: str,
+    ) -> None:
+        super().__init__(
+            time_attr=EPOCH,
+            metric=SCORE,
+            mode="max",
+            max_t=epochs,
+            grace_period=grace_epochs,
+            reduction_factor=reduction,
+        )
+        self._source, self._exempt = source, exempt
+        for rung, recorded in self._brackets[0]._rungs:
+            recorded.update({f"past-{t}": c[rung] for t, c in curves.items() if rung in c})
+
+    def set_search_properties(self, *_: Any, **__: Any) -> bool:
+        """Accept Tune's call: metric and mode were given above."""
+        return True
+
+    def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        if OUTCOME in result:
+            return str(TrialScheduler.CONTINUE)
+        go_on = self._source.epoch(_job(trial), _numbers(result))
+        rule = super().on_trial_result(controller, trial, result)
+        if not go_on:
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE if trial.config["key"] == self._exempt else rule)
+
+
+class _Ends(_Stateless, tune.Callback):  # type: ignore[misc]
+    """Tells the source what became of a job."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:  # noqa: ARG002
+        last = trial.last_result or {}
+        self._source.ended(_job(trial), last.get(OUTCOME, "done"), last.get(MESSAGE, ""))
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+        lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
+        self._source.ended(_job(trial), "crashed", lines[-1] if lines else "no message")
+
+
+def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+    """Our metrics among those that Tune adds."""
+    ours = {EPOCH, SCORE, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
+    return {k: v for k, v in result.items() if k in ours or k.startswith("val_")}

@@ -1,0 +1,27 @@
+"""Who hears of trials as they run: the tracker, the terminal, the study's own record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from ..spec import Recipe
+
+Kind = Literal["baseline", "search", "confirm"]
+
+
+class Listener(Protocol):
+    """Hears every trial. A method that raises would end the search, so none may."""
+
+    def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
+        """A training begins, or goes on."""
+
+    def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
+        """A training has finished an epoch that was not heard before."""
+
+    def paused(self, key: str, epoch: int) -> None:
+        """A trial waits at a rung."""
+
+    def ended(self, key: str, state: str, message: str) -> None:
+        """A training has ended for good."""

@@ -1,0 +1,157 @@
+"""What to try next: strata over the whole range first, then Optuna's sampler.
+
+A proposal is a function of the space, the seed, the trial's number and the recorded trials alone:
+a study that goes on after a crash proposes what it would have proposed anyway.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+from optuna.trial import FixedTrial, TrialState, create_trial
+from scipy.stats import qmc
+
+if TYPE_CHECKING:
+    from ..space import Scalar
+    from .journal import Record
+
+Suggest = Callable[[Any], dict[str, Any]]  # an Optuna define-by-run function
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=0, constant_liar=True),
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=0),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+MIN_STRATA, STRATA_SHARE = 4, 0.5
+
+
+def num_strata(trials: int) -> int:
+    """Return how many of a search's trials spread over the range before the sampler learns.
+
+    Half of them: with 8 to 30 trials a sampler that starts from fewer points has seen too little
+    of a range of four decades, and one that starts from ten random points leaves gaps.
+    """
+    return min(trials, max(MIN_STRATA, math.ceil(trials * STRATA_SHARE)))
+
+
+def propose(
+    suggest: Suggest,
+    records: Iterable[Record],
+    *,
+    sampler: str,
+    seed: int,
+    number: int,
+    trials: int,
+) -> dict[str, Scalar]:
+    """Return the parameters of a new trial.
+
+    Args:
+        suggest: The space as an Optuna define-by-run function.
+        records: All trials so far.
+        sampler: A name of `SAMPLERS`.
+        seed: The search's.
+        number: The new trial's, from 1; 0 is the baseline.
+        trials: How many trials the search may have in all.
+    """
+    strata = num_strata(trials - 1)
+    if number <= strata and sampler != "random":
+        return stratum(suggest, seed=seed, index=number - 1, strata=strata)
+    chance = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        mirror = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](chance))
+        for record in records:
+            _mirror(mirror, suggest, record)
+        return dict(suggest(mirror.ask()))
+
+
+def stratum(suggest: Suggest, *, seed: int, index: int, strata: int) -> dict[str, Scalar]:
+    """Return one of `strata` points that cover every parameter's range evenly.
+
+    Source: Latin hypercube sampling, McKay et al., Technometrics 1979.
+    """
+    return dict(suggest(_Stratum(seed, index, strata)))
+
+
+def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
+    """Add a recorded trial to the sampler's view of the study.
+
+    A trial that waits at a rung is shown as pruned with what it reached: Optuna would take a
+    running one for a bad one (constant liar), and a waiting leader is not that.
+    """
+    if record.state == "failed" or not record.params:
+        return
+    replay = replayed(suggest, record.params)
+    if replay is None:
+        return
+    states = {"complete": TrialState.COMPLETE, "running": TrialState.RUNNING}
+    state = states.get(record.state, TrialState.PRUNED)
+    if state is TrialState.RUNNING and record.curve:
+        state = TrialState.PRUNED
+    mirror.add_trial(
+        create_trial(
+            state=state,
+            params=replay.params,
+            distributions=replay.distributions,
+            value=record.score if state is TrialState.COMPLETE else None,
+            intermediate_values=dict(record.curve),
+        )
+    )
+
+
+class _Stratum:
+    """A trial whose suggestions are one row of a Latin hypercube."""
+
+    def __init__(self, seed: int, index: int, strata: int) -> None:
+        self._seed, self._index, self._strata = seed, index, strata
+        self._drawn: dict[str, Any] = {}
+
+    def _share(self, name: str) -> float:
+        """Where in its range this point lies for a parameter, in [0, 1)."""
+        chance = np.random.default_rng([self._seed, *name.encode()])
+        column = qmc.LatinHypercube(d=1, rng=chance).random(self._strata)[:, 0]
+        return float(column[self._index])
+
+    def _keep(self, name: str, value: Any) -> Any:
+        return self._drawn.setdefault(name, value)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        share = self._share(name)
+        if log:
+            return float(self._keep(name, min(high, low * (high / low) ** share)))
+        value = low + (high - low) * share
+        if step is not None:
+            value = low + step * math.floor((value - low) / step)
+        return float(self._keep(name, value))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        share = self._share(name)
+        if log:
+            return int(self._keep(name, min(high, int(low * ((high + 1) / low) ** share))))
+        return int(self._keep(name, low + step * int(share * ((high - low) // step + 1))))
+
+    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
+        return self._keep(name, choices[int(self._share(name) * len(choices))])
+
+
+def replayed(suggest: Suggest, params: Mapping[str, Scalar]) -> FixedTrial | None:
+    """Let a space suggest exactly these values; None if it does not hold them."""
+    trial = FixedTrial(dict(params))
+    try:
+        with warnings.catch_warnings():
+            # Optuna only warns of a value outside its range
+            warnings.simplefilter("error", UserWarning)
+            suggest(trial)
+    except (ValueError, UserWarning):
+        return None
+    return trial

@@ -1,0 +1,215 @@
+"""The search as a source of jobs: baseline first, then new configurations and promotions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import CryoError
+from ..rungs import Ladder, goes_on, last_resort, promotable
+from ..train import EPOCH, SCORE
+from .jobs import Job, Outcome
+from .sampler import Suggest, propose, replayed
+
+if TYPE_CHECKING:
+    from ..space import Scalar
+    from ..spec import Search, Study
+    from .journal import Journal, Record
+    from .listen import Listener
+
+BASELINE = 0  # the trial number of the fixed-LR baseline
+REFUSALS = 3  # so many refused trials in a row, and the study stops: the next would be refused too
+
+
+def key(number: int) -> str:
+    """Return the name of a search trial's job."""
+    return f"trial-{number:04d}"
+
+
+class SearchSource:
+    """Hands out the trials of a search; the journal is all it remembers.
+
+    Attributes:
+        ladder: Where trials are compared; None: every trial trains to full length.
+    """
+
+    def __init__(
+        self, study: Study, *, suggest: Suggest, journal: Journal, folder: Path, listener: Listener
+    ) -> None:
+        assert study.search is not None, "a study without a search has no trials"
+        self._study, self._search, self._suggest = study, study.search, suggest
+        self._journal, self._folder, self._listener = journal, folder, listener
+        self._records = {record.number: record for record in journal.records()}
+        self._at_work: set[int] = set()
+        # Whoever was running when the driver died goes on from its own checkpoint.
+        self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
+        self._refused = 0
+
+    @property
+    def ladder(self) -> Ladder | None:
+        """The rungs of the pause-and-promote rule."""
+        return ladder(self._search, self._study.base.epochs)
+
+    @property
+    def records(self) -> list[Record]:
+        """All trials so far."""
+        return list(self._records.values())
+
+    def next(self) -> Job | Literal["wait"] | None:
+        if self._refused >= REFUSALS:
+            return "wait" if self._at_work else None
+        if self._interrupted:
+            return self._job(self._interrupted.pop(0), cleared=0)
+        promotion = self._promotion()
+        if promotion is not None:
+            return self._job(promotion.trial, cleared=promotion.rung)
+        if len(self._records) < self._search.trials:
+            return self._job(self._begin(), cleared=0)
+        if self._at_work:
+            return "wait"
+        return self._finish()
+
+    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        number, epoch = _number(job), int(metrics[EPOCH])
+        record = self._records[number]
+        if epoch not in record.curve:
+            record.curve[epoch] = metrics[SCORE]
+            self._journal.report(number, epoch, metrics[SCORE])
+            self._listener.epoch(job.key, metrics)
+        rungs = () if self.ladder is None else self.ladder.rungs
+        if number == BASELINE or epoch not in rungs or epoch <= job.cleared:
+            return True
+        assert self.ladder is not None, "there are rungs only on a ladder"
+        return goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
+
+    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        number = _number(job)
+        self._at_work.discard(number)
+        record = self._records[number]
+        self._refused = self._refused + 1 if outcome == "refused" else 0
+        if outcome == "diverged":
+            self._close(number, "diverged", message)
+        elif outcome in ("refused", "crashed"):
+            self._close(number, "failed", message)
+        elif record.epochs >= self._study.base.epochs:
+            self._close(number, "complete", "")
+        elif self._rule() == "stop":
+            self._close(number, "pruned", f"stopped at epoch {record.epochs}")
+        else:
+            self._listener.paused(job.key, record.epochs)
+
+    def raise_if_hopeless(self) -> None:
+        """Raise what the workers refused, if the search ended without a trial that can win.
+
+        Raises:
+            CryoError: No trial reached full length; the first trial's message says why.
+        """
+        if any(record.state == "complete" for record in self._records.values()):
+            return
+        first = next((r for r in self.records if r.message), None)
+        why = "no trial said why" if first is None else f"trial {first.number}: {first.message}"
+        message = (
+            f"At least one trial must reach full length for there to be a winner, none did ({why})."
+        )
+        raise CryoError(message)
+
+    def _rule(self) -> str:
+        return getattr(self._search.scheduler, "rule", "none")
+
+    def _was_cut(self, record: Record) -> bool:
+        """Whether a trial was at work, not waiting at a rung, when the driver ended."""
+        rungs = () if self.ladder is None else self.ladder.rungs
+        waits = record.number != BASELINE and record.epochs in rungs
+        return record.state == "running" and not waits
+
+    def _curves(self) -> dict[int, dict[int, float]]:
+        return {n: r.curve for n, r in self._records.items()}
+
+    def _diverged(self) -> set[int]:
+        return {n for n, r in self._records.items() if r.state == "diverged"}
+
+    def _waiting(self) -> set[int]:
+        return {
+            n
+            for n, r in self._records.items()
+            if r.state == "running" and r.curve and n not in self._at_work and n != BASELINE
+        }
+
+    def _promotion(self):  # type: ignore[no-untyped-def]
+        if self.ladder is None:
+            return None
+        return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
+
+    def _finish(self) -> Job | None:
+        """Carry one candidate to full length if none got there, then close who still waits."""
+        if self.ladder is None:
+            return None
+        winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
+        leader = last_resort(self._curves(), self.ladder, self._waiting())
+        if leader is not None and not winners:
+            return self._job(leader.trial, cleared=self.ladder.epochs)
+        for number in sorted(self._waiting()):
+            self._close(number, "pruned", f"paused at epoch {self._records[number].epochs}")
+        return None
+
+    def _begin(self) -> int:
+        number = len(self._records)
+        params = self._propose(number)
+        begun = self._journal.begin(params, self._suggest if params else None)
+        assert begun == number, "one driver writes to a journal"
+        self._records[number] = self._journal.record(number)
+        return number
+
+    def _propose(self, number: int) -> dict[str, Scalar]:
+        """The baseline's own values if the space holds them, so that the sampler learns from it."""
+        if number == BASELINE:
+            base = {k: v for k, v in self._study.base.flat().items() if v is not None}
+            inside = replayed(self._suggest, base)
+            return dict(inside.params) if inside else {}
+        return propose(
+            self._suggest,
+            self.records,
+            sampler=self._search.sampler,
+            seed=self._search.seed,
+            number=number,
+            trials=self._search.trials,
+        )
+
+    def _job(self, number: int, *, cleared: int) -> Job:
+        self._at_work.add(number)
+        recipe = self._study.recipe(self._records[number].params)
+        job = Job(
+            key=key(number),
+            recipe=recipe.model_dump_json(),
+            workdir=str(self._folder / key(number)),
+            keep_best=False,
+            cleared=cleared,
+        )
+        self._listener.started(job.key, recipe, kind="baseline" if number == BASELINE else "search")
+        return job
+
+    def _close(
+        self, number: int, state: Literal["complete", "pruned", "diverged", "failed"], message: str
+    ) -> None:
+        self._journal.end(number, state, message)
+        self._records[number] = self._journal.record(number)
+        self._listener.ended(key(number), state, message)
+
+
+def ladder(search: Search, epochs: int) -> Ladder | None:
+    """Return the rungs of a search that pauses and promotes, None for any other."""
+    rule = search.scheduler
+    if rule.kind != "asha" or rule.rule != "promote":
+        return None
+    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
+
+
+def winner(records: list[Record]) -> Record:
+    """Return the best trial of those trained to full length; ties go to the lower number."""
+    full = [record for record in records if record.state == "complete"]
+    return min(full, key=lambda record: (-record.score, record.number))
+
+
+def _number(job: Job) -> int:
+    return int(job.key.rpartition("-")[2])

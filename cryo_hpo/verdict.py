@@ -1,0 +1,151 @@
+"""From trainings to a verdict: what a finished study's folder says, as a `Result`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import records as recording
+from .assemble import dataset_of, scenes_of
+from .metrics import Scores
+from .provenance import environment
+from .result import ArmResult, Costs, ImprovementResult, Result, SeedResult, TrialResult
+from .stats import relative_improvement
+from .tune.confirm import Arm, job
+from .tune.search import BASELINE, key
+
+if TYPE_CHECKING:
+    from .spec import Recipe, Site, Study
+    from .tune.journal import Record
+
+
+def experiment(study: Study) -> str:
+    """Return the name of the MLflow experiment that holds a study."""
+    return f"cryo/{study.project}"
+
+
+def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[ArmResult]:
+    found = []
+    for arm in arms:
+        seeds = tuple(_seed(arm, seed, path, scores) for seed in arm.seeds)
+        mean = sum(s.test_miou for s in seeds) / len(seeds)
+        found.append(
+            ArmResult(name=arm.name, recipe=_json(arm.recipe), mean_test_miou=mean, seeds=seeds)
+        )
+    return found
+
+
+def _seed(arm: Arm, seed: int, path: Path, scores: Mapping[str, Any]) -> SeedResult:
+    """One training's scores; one that diverged before its first checkpoint maps nothing: 0."""
+    name = job(arm, seed, path).key
+    epochs = recording.of(path, name)
+    test = Scores.from_json(scores[name]) if name in scores else None
+    iou = {} if test is None else dict(zip(test.classes, test.iou.tolist(), strict=True))
+    return SeedResult(
+        seed=seed,
+        test_miou=0.0 if test is None else test.miou,
+        val_miou=max((e["best_val_miou"] for e in epochs), default=0.0),
+        test_iou={k: None if v != v else v for k, v in iou.items()},
+        collapsed=test is None or test.predicts_one_class,
+        diverged=len(epochs) < arm.recipe.epochs,
+        epochs=len(epochs),
+        seconds=sum(e["seconds"] for e in epochs),
+    )
+
+
+def result(
+    study: Study,
+    site: Site,
+    path: Path,
+    *,
+    trials: list[Record],
+    best: Record | None,
+    arms: list[ArmResult],
+) -> Result:
+    return Result(
+        study=study.name,
+        project=study.project,
+        spec=_json(study),
+        dataset=dataset_of(study.base.data).name,
+        classes=dataset_of(study.base.data).classes,
+        data_fingerprints={
+            split: scenes_of(study.base, split, site).fingerprint
+            for split in ("train", "val", "test")
+        },
+        winner=None if best is None else best.number,
+        winner_is_baseline=best is not None and best.number == BASELINE,
+        best_recipe=_json(study.base if best is None else study.recipe(best.params)),
+        trials=tuple(_trial(record, study, path) for record in trials),
+        arms=tuple(arms),
+        improvement=_improvement(arms, best),
+        costs=_costs(study, path),
+        provenance=environment(),
+        mlflow_experiment=experiment(study),
+        mlflow_run_id=None,
+        mlflow_pending=0,
+    )
+
+
+def _trial(record: Record, study: Study, path: Path) -> TrialResult:
+    epochs = recording.of(path, key(record.number))
+    assert record.state != "running", "a finished search has no running trials"
+    return TrialResult(
+        number=record.number,
+        params=record.params,
+        lr=study.recipe(record.params).optim.lr,
+        state=record.state,
+        epochs=record.epochs,
+        best_val_miou=record.score if record.curve else None,
+        collapsed=bool(epochs and epochs[-1]["collapsed"]),
+        seconds=sum(e["seconds"] for e in epochs),
+        curve=record.curve,
+        message=record.message,
+    )
+
+
+def _improvement(arms: list[ArmResult], best: Record | None) -> ImprovementResult | None:
+    """Compare tuned with baseline on the same seeds; the baseline with itself if it won."""
+    if best is None:
+        return None
+    baseline = next(arm for arm in arms if arm.name == "baseline")
+    tuned = next((arm for arm in arms if arm.name == "tuned"), baseline)
+    found = relative_improvement(
+        [s.test_miou for s in tuned.seeds], [s.test_miou for s in baseline.seeds]
+    )
+    return ImprovementResult(
+        baseline=found.baseline,
+        tuned=found.tuned,
+        relative_pct=_finite(found.relative_pct.mid),
+        low_pct=_finite(found.relative_pct.low),
+        high_pct=_finite(found.relative_pct.high),
+        level=found.relative_pct.level,
+        p_value=found.p_value,
+        num_pairs=found.num_pairs,
+        verdict=found.verdict,
+    )
+
+
+def _costs(study: Study, path: Path) -> Costs:
+    epochs = list(recording.read(path))
+    search = [e for e in epochs if e["key"].startswith("trial-")]
+    confirm = [e for e in epochs if not e["key"].startswith("trial-")]
+    trials = 0 if study.search is None else study.search.trials
+    return Costs(
+        epochs_search=len(search),
+        epochs_confirm=len(confirm),
+        epochs_full_grid=trials * study.base.epochs,
+        seconds_search=sum(e["seconds"] for e in search),
+        seconds_confirm=sum(e["seconds"] for e in confirm),
+        seconds_data=sum(e["data_seconds"] for e in epochs),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _json(value: Recipe | Study) -> dict[str, Any]:
+    data: dict[str, Any] = value.model_dump(mode="json")
+    return data

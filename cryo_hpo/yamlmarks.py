@@ -1,0 +1,249 @@
+"""YAML 1.2 read into plain values that remember their lines, and written so that it reads back.
+
+PyYAML speaks YAML 1.1, where 1e-4 is text, `no` is false and 010 is eight. Here the core schema of
+YAML 1.2 decides: 1e-4 is a number, `no` and `on` are text, 010 is ten. A key that stands twice, a
+tag and an alias that holds itself are problems, not surprises.
+
+Source: YAML Ain't Markup Language, version 1.2.2, section 10.3 (core schema).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from .errors import SpecError, did_you_mean
+from .frozen import Loc, Problem
+
+TAG = "tag:yaml.org,2002:"
+NULL = re.compile(r"~|null|Null|NULL|")
+BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+FLOAT = re.compile(
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+)
+CORE = (("null", NULL), ("bool", BOOL), ("int", INT), ("float", FLOAT))  # the first match wins
+BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
+DIGITS = 1000  # Python refuses to read whole numbers that are some times as long
+RESOLVERS = {None: [(TAG + name, re.compile(rf"(?:{r.pattern})\Z")) for name, r in CORE]}
+RESOLVERS_OF_BOTH = {**yaml.SafeDumper.yaml_implicit_resolvers, **RESOLVERS}
+
+
+class Mark(NamedTuple):
+    """Where a value stands.
+
+    Attributes:
+        file: As messages name it.
+        line: From 1; of the key, where the value has one.
+        depth: Parts of the path that lie outside this file.
+    """
+
+    file: str
+    line: int
+    depth: int = 0
+
+
+class Fault(NamedTuple):
+    """A problem and its line; sorts by place, and reads `file:line: path: message`."""
+
+    mark: Mark
+    loc: Loc
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.mark.file}:{self.mark.line}: {Problem(self.loc[self.mark.depth :], self.message)}"
+
+
+class Marked(NamedTuple):
+    """The content of a file.
+
+    Attributes:
+        raw: Mappings, lists and scalars.
+        marks: Where each of them stands; () is the whole file.
+        faults: What is wrong with the YAML itself, though it could be read.
+    """
+
+    raw: Any
+    marks: dict[Loc, Mark]
+    faults: list[Fault]
+
+
+class _Loader(yaml.SafeLoader):
+    """Resolves plain scalars as YAML 1.2 does."""
+
+    yaml_implicit_resolvers = RESOLVERS
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or 1.2 would take for something other than text."""
+
+    yaml_implicit_resolvers = RESOLVERS_OF_BOTH
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
+        """Write every value out: a spec is read by people."""
+        return True
+
+
+def read(path: Path, *, what: str) -> Marked:
+    """Read a YAML file that holds one mapping.
+
+    Args:
+        path: The file; messages name it as it is given.
+        what: What the file should be: "study", "search space", "dataset card".
+
+    Raises:
+        SpecError: There is no such file, or it is not YAML, or holds no mapping.
+    """
+    text = _text(path, what=what)
+    try:
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise SpecError(_syntax(path, error)) from None
+    except yaml.reader.ReaderError as error:
+        code = error.character if isinstance(error.character, int) else ord(error.character)
+        line = text[: error.position].count("\n") + 1
+        message = f"{path}:{line}: YAML holds printable text alone, got U+{code:04X}. Remove it."
+        raise SpecError(message) from None
+    if root is None or root.tag == TAG + "null":
+        message = f"{path}: A {what} holds keys and values, this file is empty. Write some, or copy one from search_spaces/."
+        raise SpecError(message)
+    if not isinstance(root, yaml.MappingNode):
+        message = (
+            f"{path}:{root.start_mark.line + 1}: A {what} is a mapping of keys to values, this is "
+            f"{'a list' if isinstance(root, yaml.SequenceNode) else 'a single value'}. "
+            "Write it as `key: value`, one per line."
+        )
+        raise SpecError(message)
+    walk = _Walk(str(path))
+    raw = walk.value(root, (), ())
+    return Marked(raw, walk.marks, walk.faults)
+
+
+def write(raw: Mapping[str, Any]) -> str:
+    """Return a mapping as YAML that reads back as it was."""
+    text = yaml.dump(
+        raw, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+    return str(text)
+
+
+def locate(marks: Mapping[Loc, Mark], problem: Problem) -> Fault:
+    """Return a problem with the line of the nearest value that encloses it."""
+    here = problem.loc
+    while here not in marks:
+        here = here[:-1]
+    return Fault(marks[here], problem.loc, problem.message)
+
+
+def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Put what contains a line break of any kind into double quotes: PyYAML loses some elsewhere."""
+    style = '"' if BREAKS.search(text) else None
+    return dumper.represent_scalar(TAG + "str", text, style=style)
+
+
+_Dumper.add_representer(str, _quote)
+
+
+def _text(path: Path, *, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = f"A {what} is read from a file, '{path}' does not exist.{_neighbours(path)}"
+        raise SpecError(message) from None
+    except UnicodeDecodeError as error:
+        message = f"{path}: YAML is text in UTF-8, this is not: {error.reason}. Save it as UTF-8."
+        raise SpecError(message) from None
+    except OSError as error:
+        message = f"{path}: A {what} is a file that can be read, this is not: {error.strerror}."
+        raise SpecError(message) from None
+
+
+def _neighbours(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" Nor does the folder '{path.parent}'. Paths in a study are relative to its file."
+    names = sorted(p.name for p in path.parent.iterdir())
+    return did_you_mean(path.name, names) or f" Look into '{path.parent}' for its name."
+
+
+def _syntax(path: Path, error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    line = "" if mark is None else f":{mark.line + 1}"
+    column = "" if mark is None else f" at column {mark.column + 1}"
+    what = (error.problem or "it ends too soon").replace("\t", "\\t")
+    if what.startswith("but"):
+        what = f"{error.context}, {what}"
+    remedy = (
+        "Indent with spaces, not tabs."
+        if "\\t" in what
+        else "Look at indentation, colons, quotes and brackets here and on the line above."
+    )
+    return f"{path}{line}: This is not YAML: {what}{column}. {remedy}"
+
+
+class _Walk:
+    """Turns nodes into values, and notes lines and problems on the way."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.marks: dict[Loc, Mark] = {}
+        self.faults: list[Fault] = []
+
+    def value(self, node: yaml.Node, loc: Loc, above: tuple[int, ...]) -> Any:
+        """Return the value of a node; `above` are the nodes that hold it."""
+        self.marks.setdefault(loc, Mark(self.file, node.start_mark.line + 1))
+        if id(node) in above:
+            self._refuse(loc, node, "An alias must not hold itself. Write the value out.")
+            return None
+        above = (*above, id(node))
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._items(node, loc, above))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*loc, i), above) for i, item in enumerate(node.value)]
+        return self._scalar(node, loc)
+
+    def _items(
+        self, node: yaml.MappingNode, loc: Loc, above: tuple[int, ...]
+    ) -> Iterator[tuple[str, Any]]:
+        lines: dict[str, int] = {}
+        for key, inner in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                message = "A key is a single word, this is a collection. Write it as text."
+                self._refuse(loc, key, message)
+                continue
+            name = str(key.value)
+            if name in lines:
+                message = f"A key stands once, '{name}' is also on line {lines[name]}. Remove one of them."
+                self._refuse((*loc, name), key, message)
+                continue
+            lines[name] = key.start_mark.line + 1
+            self.marks[(*loc, name)] = Mark(self.file, lines[name])
+            yield name, self.value(inner, (*loc, name), above)
+
+    def _scalar(self, node: yaml.Node, loc: Loc) -> Any:
+        text, tag = str(node.value), node.tag.removeprefix(TAG)
+        if tag == "str":
+            return text
+        if tag == "null" and NULL.fullmatch(text):
+            return None
+        if tag == "bool" and BOOL.fullmatch(text):
+            return text.lower() == "true"
+        if tag == "int" and INT.fullmatch(text):
+            return _whole(text)
+        if tag == "float" and FLOAT.fullmatch(text):
+            return float(re.sub(r"\.(?=[inIN])", "", text))
+        self._refuse(loc, node, f"A value has no tag, got '{node.tag}'. Write the value alone.")
+        return None
+
+    def _refuse(self, loc: Loc, node: yaml.Node, message: str) -> None:
+        self.faults.append(Fault(Mark(self.file, node.start_mark.line + 1), loc, message))
+
+
+def _whole(text: str) -> int | float:
+    for prefix, base in (("0o", 8), ("0x", 16)):
+        if text.startswith(prefix):
+            return int(text, base)
+    return int(text) if len(text) < DIGITS else float(text)

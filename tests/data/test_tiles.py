@@ -1,0 +1,214 @@
+"""Batches: the same for the same seed and epoch, aligned, normalised, padded and full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cryo_hpo.data.augment import AUGMENTS
+from cryo_hpo.data.cache import Scenes, open_split
+from cryo_hpo.data.folder import dataset
+from cryo_hpo.data.tiles import Normalise, Tiles, _ahead
+from cryo_hpo.errors import UnknownName
+from cryo_hpo.metrics import IGNORE
+
+from ..fakes import fake_folder, write
+
+Batches = list[tuple[Tensor, Tensor]]
+CPU = torch.device("cpu")
+PLAIN = Normalise.of((0, 0, 0), (1, 1, 1), device=CPU)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    root = tmp_path_factory.mktemp("tiles")
+    card = fake_folder(root, num=(7, 0, 0), size=(40, 56), dtype="uint16")
+    return open_split(dataset(card), root, "train", cache=root / "cache")
+
+
+def _epoch(tiles: Tiles, batch_size: int = 2, *, seed: int = 0, epoch: int = 1) -> Batches:
+    return list(tiles.batches(batch_size, seed=seed, epoch=epoch, device=CPU))
+
+
+def _samples(batches: Batches) -> set[bytes]:
+    return {x.numpy().tobytes() for x_BCHW, _ in batches for x in x_BCHW}
+
+
+def test_batches_have_the_promised_shapes_and_types(scenes: Scenes) -> None:
+    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=32, normalise=PLAIN, augment=tuple(AUGMENTS))):
+        assert (x_BCHW.shape, x_BCHW.dtype) == ((2, 3, 32, 32), torch.float32)
+        assert (y_BHW.shape, y_BHW.dtype) == ((2, 32, 32), torch.int64)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 7), (3, [3, 3]), (7, [7]), (9, [7])])
+def test_partial_batch_goes_only_if_there_is_a_full_one(
+    scenes: Scenes, batch_size: int, sizes: list[int]
+) -> None:
+    tiles = Tiles(scenes, crop=32, normalise=PLAIN)
+    assert [len(x_BCHW) for x_BCHW, _ in _epoch(tiles, batch_size)] == sizes
+    assert tiles.num_batches(batch_size) == len(sizes)
+
+
+def test_same_seed_and_epoch_give_the_same_batches(scenes: Scenes) -> None:
+    first, second = (
+        _epoch(Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS)), seed=3, epoch=4)
+        for _ in range(2)
+    )
+    for (x, y), (again_x, again_y) in zip(first, second, strict=True):
+        assert torch.equal(x, again_x)
+        assert torch.equal(y, again_y)
+
+
+def test_batches_ignore_the_global_generators(scenes: Scenes) -> None:
+    tiles = Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS))
+    first = _epoch(tiles)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first, _epoch(tiles), strict=True))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 2}])
+def test_another_seed_or_epoch_gives_other_crops(scenes: Scenes, other: dict[str, int]) -> None:
+    tiles = Tiles(scenes, crop=16, normalise=PLAIN)
+    assert not _samples(_epoch(tiles)) & _samples(_epoch(tiles, **other))
+
+
+def test_batch_size_changes_no_crop_and_no_flip(scenes: Scenes) -> None:
+    tiles = Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS))
+    assert _samples(_epoch(tiles, 1)) == _samples(_epoch(tiles, 7))
+
+
+def test_every_scene_is_seen_once_an_epoch(scenes: Scenes) -> None:
+    whole = Tiles(scenes, crop=56, normalise=PLAIN)
+    seen = [x[:, :40].numpy().astype(np.uint16).tobytes() for x, _ in _flat(_epoch(whole, 1))]
+    assert sorted(seen) == sorted(scenes.image(i).tobytes() for i in range(len(scenes)))
+
+
+def _flat(batches: Batches) -> Batches:
+    return [pair for x, y in batches for pair in zip(x, y, strict=True)]
+
+
+@given(crop=st.integers(1, 40), epoch=st.integers(1, 1000))
+def test_crops_are_windows_of_image_and_mask_at_one_place(
+    scenes: Scenes, crop: int, epoch: int
+) -> None:
+    tiles = Tiles(scenes, crop=crop, normalise=PLAIN)
+    ((x_CHW, y_HW),) = _flat(_epoch(tiles, 7, epoch=epoch))[:1]
+    image, mask = x_CHW.numpy().astype(np.uint16), y_HW.numpy()
+    found = [
+        np.array_equal(scenes.mask(i)[t : t + crop, u : u + crop], mask)
+        for i in range(len(scenes))
+        for t, u in _places(scenes.image(i)[0], image[0])
+    ]
+    assert any(found)
+
+
+def _places(whole_HW: NDArray[Any], part_HW: NDArray[Any]) -> list[list[int]]:
+    windows = np.lib.stride_tricks.sliding_window_view(whole_HW, part_HW.shape)
+    candidates = np.argwhere(windows[:, :, 0, 0] == part_HW[0, 0]).tolist()
+    return [[t, u] for t, u in candidates if np.array_equal(windows[t, u], part_HW)]
+
+
+def test_small_scenes_are_padded_with_band_mean_and_ignore(scenes: Scenes) -> None:
+    normalise = Normalise.of(scenes.mean, scenes.std, device=CPU)
+    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=64, normalise=normalise)):
+        outside = torch.ones(64, 64, dtype=torch.bool)
+        outside[:40, :56] = False
+        assert (x_BCHW[:, :, outside] == 0).all()
+        assert (y_BHW[:, outside] == IGNORE).all()
+        assert (y_BHW[:, ~outside] != IGNORE).any()
+        assert x_BCHW[:, :, ~outside].std() > 0.5
+
+
+def test_padding_is_flipped_with_its_scene(scenes: Scenes) -> None:
+    tiles = Tiles(scenes, crop=64, normalise=PLAIN, augment=tuple(AUGMENTS))
+    for x_BCHW, y_BHW in _epoch(tiles):
+        padded = (x_BCHW == 0).all(dim=1)
+        assert (y_BHW[padded] == IGNORE).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
+def test_normalised_pixels_are_those_of_numpy(dtype: str) -> None:
+    pixels = np.random.default_rng(0).uniform(0, 200, size=(2, 3, 4, 5)).astype(dtype)
+    mean, std = (10.5, 20.0, 30.0), (2.0, 0.5, 0.0)
+    got = Normalise.of(mean, std, device=CPU)(pixels)
+    expected = (pixels - np.reshape(mean, (3, 1, 1))) / np.reshape((2.0, 0.5, 1.0), (3, 1, 1))
+    assert got.dtype == torch.float32
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_normalising_leaves_the_pixels_alone(scenes: Scenes) -> None:
+    before = scenes.image(0).copy()
+    Normalise.of(scenes.mean, scenes.std, device=CPU)(scenes.image(0)).zero_()
+    np.testing.assert_array_equal(scenes.image(0), before)
+
+
+def test_crops_without_labels_are_drawn_again(tmp_path: Path) -> None:
+    card = fake_folder(tmp_path, num=(40, 0, 0), size=(16, 48))
+    data = dataset(card)
+    for item in data.index(tmp_path, "train"):
+        mask_HW = np.full((16, 48), IGNORE, dtype=np.uint8)
+        mask_HW[:, :8] = 1
+        write(item.mask, mask_HW[None])
+    scenes = open_split(data, tmp_path, "train", cache=tmp_path / "cache")
+    tiles = Tiles(scenes, crop=16, normalise=PLAIN)
+    labelled = [bool((y_HW != IGNORE).any()) for _, y_HW in _flat(_epoch(tiles, 1))]
+    # One draw finds a label in 8 of 33 places; ten draws miss all in 1 of 16 scenes.
+    assert sum(labelled) >= 30
+
+
+def test_unknown_augmentation_is_refused(scenes: Scenes) -> None:
+    with pytest.raises(UnknownName, match=r"No augmentation named 'flip'\. Did you mean 'vflip'"):
+        Tiles(scenes, crop=16, normalise=PLAIN, augment=("flip",))
+
+
+def test_looking_ahead_changes_nothing_and_stops_early() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    assert list(_ahead(items())) == list(range(10))
+    made.clear()
+    ahead = _ahead(items())
+    assert next(ahead) == 0
+    ahead.close()
+    assert len(made) <= 2
+
+
+def test_looking_ahead_passes_errors_on() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("gone")
+
+    ahead = _ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="gone"):
+        next(ahead)
+
+
+@pytest.mark.gpu
+def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
+    cuda = torch.device("cuda")
+    there = Normalise.of(scenes.mean, scenes.std, device=cuda)
+    here = Normalise.of(scenes.mean, scenes.std, device=CPU)
+    names = tuple(AUGMENTS)
+    on_gpu = Tiles(scenes, crop=32, normalise=there, augment=names).batches(
+        2, seed=0, epoch=1, device=cuda
+    )
+    for (x, y), (cpu_x, cpu_y) in zip(
+        on_gpu, _epoch(Tiles(scenes, crop=32, normalise=here, augment=names)), strict=True
+    ):
+        assert torch.equal(y.cpu(), cpu_y)
+        torch.testing.assert_close(x.cpu(), cpu_x)

@@ -1,0 +1,146 @@
+"""The page and the figures that a study leaves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from cryo_hpo import report
+from cryo_hpo.result import Result
+
+from .results import a_recipe, a_result, a_trial, an_arm, an_improvement
+
+GOLDEN = Path(__file__).parent / "golden" / "report.md"
+ALL = ["report.md", "trials.csv", "lr-response.svg", "lr-response.png", "curves.svg", "curves.png"]
+NO_SEARCH: dict[str, Any] = {
+    "winner": None,
+    "trials": (),
+    "arms": (an_arm("baseline", (0.7, 0.71, 0.7)),),
+    "best_recipe": a_recipe(1e-4),
+    "improvement": None,
+}
+CROWD = tuple(a_trial(1, number=n, lr=1e-5 * 1.2**n) for n in range(1, 40))
+STUDIES: dict[str, Result] = {
+    "usual": a_result(),
+    "winner is baseline": a_result(winner=0, winner_is_baseline=True),
+    "one learning rate": a_result(trials=(a_trial(0), a_trial(7, lr=1e-4))),
+    "every score the same": a_result(trials=(a_trial(1), a_trial(1, number=2))),
+    "all diverged": a_result(trials=(a_trial(10),)),
+    "one failed": a_result(trials=(a_trial(0), a_trial(10, state="failed", message="killed"))),
+    "a crowd": a_result(trials=(a_trial(0), *CROWD), winner=0, winner_is_baseline=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw with few pixels: what is tested does not depend on them."""
+    monkeypatch.setattr(report, "DPI", 40)
+
+
+def test_the_page_is_as_agreed() -> None:
+    """To accept a change, read it, then write `report.markdown(a_result())` to the golden file."""
+    assert report.markdown(a_result()) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_a_report_is_a_page_a_table_and_two_figures(tmp_path: Path) -> None:
+    files = report.write(a_result(), tmp_path / "new" / "folder")
+    assert [file.name for file in files] == ALL
+    assert {file.parent for file in files} == {tmp_path / "new" / "folder"}
+    page = files[0].read_text(encoding="utf-8")
+    assert page == report.markdown(a_result())
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
+    assert shown
+    assert {tmp_path / "new" / "folder" / name for name in shown} <= set(files)
+
+
+def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = report.write(a_result(), tmp_path / "a")
+    second = report.write(a_result(), tmp_path / "b")
+    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
+
+
+@pytest.mark.parametrize("draw", [report.lr_response, report.curves])
+def test_the_figures_depend_on_the_result(draw: Any, tmp_path: Path) -> None:
+    one = draw(a_result(), tmp_path / "one")
+    other = draw(a_result(trials=a_result().trials[:-1]), tmp_path / "other")
+    assert one[0].read_bytes() != other[0].read_bytes()
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_figure_shows_something(study: str, tmp_path: Path) -> None:
+    result = STUDIES[study]
+    drawn = report.lr_response(result, tmp_path / "x.y") + report.curves(result, tmp_path / "z")
+    expected = 4 if any(trial.curve for trial in result.trials) else 2
+    assert len(drawn) == expected
+    assert {path.suffix for path in drawn} == {".svg", ".png"}
+    for path in drawn:
+        if path.suffix == ".png":
+            pixels = imread(path)
+            assert pixels.std() > 0.01
+        else:
+            assert "<dc:date>" not in path.read_text(encoding="utf-8")
+
+
+def test_the_response_marks_what_happened_to_each_trial() -> None:
+    with report._figure() as fig:
+        ax = fig.add_subplot()
+        report._points(ax, a_result())
+        report._bottom_edge(ax, a_result().trials)
+        marks = {
+            str(m.get_label()).split(",")[0]: np.shape(m.get_offsets())[0] for m in ax.collections
+        }
+        epochs = sorted(text.get_text() for text in ax.texts)
+    expected = {"winner (9.8e-4)": 1, "baseline": 1, "trained to full length": 1}
+    assert marks == {**expected, "stopped early": 7, "diverged": 2}
+    assert epochs == ["1", "1", "3", "3", "9", "9", "9"]
+
+
+def test_a_crowd_is_not_numbered() -> None:
+    with report._figure() as fig:
+        ax = fig.add_subplot()
+        report._points(ax, STUDIES["a crowd"])
+        assert not ax.texts
+
+
+def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
+    files = report.write(a_result(**NO_SEARCH), tmp_path)
+    assert [file.name for file in files] == ["report.md"]
+    page = files[0].read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["Scores", "Costs", "Provenance"]
+    assert "![" not in page
+
+
+def test_the_page_begins_with_the_verdict() -> None:
+    lost = an_improvement(low_pct=-2.0, verdict="not shown")
+    page = report.markdown(a_result(improvement=lost))
+    assert page.splitlines()[2].startswith("**Tuned is not shown to beat the fixed learning rate")
+    assert "beats" not in page
+
+
+def test_a_winner_that_is_the_baseline_changes_nothing() -> None:
+    page = report.markdown(a_result(winner=0, winner_is_baseline=True, best_recipe=a_recipe(1e-4)))
+    assert "Winning recipe" not in page
+    assert "0 (baseline, winner)" in page
+
+
+def test_records_that_wait_for_delivery_are_told() -> None:
+    assert "mlflow.pending" not in report.markdown(a_result())
+    assert re.search(r"mlflow.pending +\| 3 ", report.markdown(a_result(mlflow_pending=3)))
+
+
+def test_the_note_holds_verdict_and_seeds() -> None:
+    text = report.note(a_result())
+    assert text.startswith("Tuned beats the fixed learning rate 1e-4")
+    assert "|    2 |    70.51 | 81.51 |     +11.00 |" in text
+
+
+def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    report.curves(a_result(), tmp_path / "curves")
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from pydantic import ValidationError
+
+from cryo_hpo import Recipe, SearchSpace, Site, Study
+from cryo_hpo.cards import Card
+from cryo_hpo.errors import SpecError, UnknownName
+from cryo_hpo.spec import PATHS, Search, explain, refusal
+
+from .spaces import recipes, studies
+
+BASE: dict[str, Any] = {"data": {"name": "lakes-demo"}}
+CARD: dict[str, Any] = {
+    "name": "mine",
+    "root": "mine",
+    "images": "{split}/images/{id}.tif",
+    "masks": "{split}/masks/{id}.png",
+    "bands": ["B4", "B3"],
+    "classes": ["other", "lake"],
+}
+
+
+def _study(**changes: Any) -> Study:
+    raw: dict[str, Any] = {"name": "x", "base": BASE, **changes}
+    return Study.model_validate_json(json.dumps(raw))
+
+
+def _problems(model: Any, raw: dict[str, Any]) -> str:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate_json(json.dumps(raw))
+    return "\n".join(map(str, explain(caught.value, model)))
+
+
+RECIPE = Recipe.model_validate_json(json.dumps(BASE))
+
+
+def test_paths_are_what_replace_takes_and_flat_gives() -> None:
+    flat = RECIPE.flat()
+    assert set(PATHS) <= set(flat)
+    assert {"optim.lr", "optim.encoder_lr_scale", "optim.layer_decay", "batch_size"} <= set(PATHS)
+    same = {path: value for path in PATHS if (value := flat[path]) is not None}
+    assert RECIPE.replace(same) == RECIPE
+
+
+@given(recipes)
+@settings(max_examples=40)
+def test_flat_holds_scalars_alone(recipe: Recipe) -> None:
+    assert all(v is None or isinstance(v, str | bool | int | float) for v in recipe.flat().values())
+
+
+@given(recipes)
+@settings(max_examples=40)
+def test_recipes_survive_json_and_pickle_with_their_id(recipe: Recipe) -> None:
+    again = Recipe.model_validate_json(recipe.model_dump_json())
+    assert again == recipe
+    assert again.id == recipe.id
+    assert pickle.loads(pickle.dumps(recipe)) == recipe
+
+
+def test_replace_changes_what_it_names_and_the_id() -> None:
+    other = RECIPE.replace({"optim.lr": 1e-3, "batch_size": 16, "model.tune": "frozen"})
+    changed = {k for k, v in other.flat().items() if v != RECIPE.flat()[k]}
+    assert changed == {"optim.lr", "batch_size", "model.tune"}
+    assert len(other.id) == 12
+    assert other.id != RECIPE.id
+
+
+def test_whole_numbers_are_legal_for_floats_and_equal_to_them() -> None:
+    assert RECIPE.replace({"optim.lr": 1}).id == RECIPE.replace({"optim.lr": 1.0}).id
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"optim.lrr": 1.0}, "No recipe parameter named 'optim.lrr'. Did you mean 'optim.lr'?"),
+        ({"optim": 1.0}, "No recipe parameter named 'optim'."),
+        ({"data.card": 1}, "No recipe parameter named 'data.card'."),
+        ({"optim.lr": 0.0}, "optim.lr: Must be above 0, got 0.0."),
+        ({"optim.lr": "fast"}, "optim.lr: Must be a number, got 'fast'."),
+        ({"optim.lr": True}, "optim.lr: Must be a number, got true."),
+        ({"optim.lr": float("nan")}, "optim.lr: Must be a finite number, got nan."),
+        ({"optim.lr": [1]}, "optim.lr: A value is a number, text, true or false, got [1]."),
+        ({"batch_size": 8.0}, "batch_size: Must be a whole number, got 8.0."),
+        (
+            {"model.decoder": "uper"},
+            "Must be one of 'unet', 'upernet', got 'uper'. Did you mean 'upernet'?",
+        ),
+        ({"optim.warmup_epochs": 81}, "optim.warmup_epochs: Must not exceed epochs, got 81 of 80."),
+        ({"data.overlap": 128}, "data.overlap: Must be below crop, got 128 with crop 128."),
+    ],
+)
+def test_replace_refuses(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        RECIPE.replace(params)
+    assert message in str(caught.value)
+
+
+def test_replace_names_the_path_it_does_not_know() -> None:
+    with pytest.raises(UnknownName):
+        RECIPE.replace({"x": 1})
+
+
+def test_study_recipe() -> None:
+    study = _study()
+    assert study.recipe() is study.base
+    assert study.recipe({"optim.lr": 1e-3}, seed=7) == study.base.replace(
+        {"optim.lr": 1e-3, "seed": 7}
+    )
+
+
+@given(studies)
+@settings(max_examples=30)
+def test_studies_survive_json(study: Study) -> None:
+    assert Study.model_validate_json(study.model_dump_json()) == study
+
+
+SPACE = {"params": {"optim.lr": {"kind": "float", "low": 1e-6, "high": 1e-2, "log": True}}}
+SEARCH: dict[str, Any] = {"space": SPACE, "trials": 3}
+
+
+def _space(name: str, **param: Any) -> dict[str, Any]:
+    return {"search": {"space": {"params": {name: param}}, "trials": 3}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"base": {"data": {}}},
+            "base.data: A recipe has either `name` (a built-in dataset) or `card`",
+        ),
+        ({"base": {"data": {"name": "a", "card": CARD}}}, "got both. Give one of them."),
+        ({"name": "My Study"}, "name: Must match the pattern"),
+        ({"name": "../x"}, "name: Must match the pattern"),
+        ({"seeds": []}, "seeds: Must have at least 1 entries"),
+        ({"seeds": [1, 2, 1]}, "seeds: Each seed stands once, 1 more than once in [1, 2, 1]."),
+        (
+            {"seeds": [3, 0], "search": SEARCH},
+            "seeds[1]: The winner is compared on seeds that the search",
+        ),
+        (
+            {"resources": {"gpus": 2}},
+            "resources.gpus: Must be 'auto', 0, 1 or a share between, got 2.",
+        ),
+        ({"resources": {"gpus": "all"}}, "resources.gpus: Must be 'auto', 0, 1 or a share between"),
+        ({"baselines": {"tuned": {}}}, "baselines.tuned: A baseline's name is a folder's"),
+        ({"baselines": {"a/b": {}}}, "baselines.a/b: A baseline's name is a folder's"),
+        (
+            {"baselines": {"paper": {"optim.lr": -1}}},
+            "baselines.paper.optim.lr: Must be above 0, got -1.",
+        ),
+        (
+            {"baselines": {"paper": {"epochs": 1}}},
+            "baselines.paper.epochs: No study varies 'epochs'",
+        ),
+        (
+            {"search": {**SEARCH, "scheduler": {"kind": "asha", "grace_epochs": 81}}},
+            "search.scheduler.grace_epochs: The first rung lies within base.epochs, got 81 of 80.",
+        ),
+        (
+            {"search": {**SEARCH, "scheduler": {"kind": "ahsa"}}},
+            "search.scheduler.kind: Must be one of 'asha', 'none', got 'ahsa'. Did you mean 'asha'?",
+        ),
+        (
+            {"search": {**SEARCH, "scheduler": {"grace_epochs": 1}}},
+            "search.scheduler.kind: This key is required, and absent. It is one of 'asha', 'none'.",
+        ),
+        (
+            _space("optim.lr", kind="float", low=0, high=1),
+            "search.space.params.optim.lr: Must be above 0, got 0.0.",
+        ),
+        (
+            _space("optim.lrr", kind="float", low=1, high=1),
+            "params.optim.lrr: No recipe parameter named",
+        ),
+        (
+            _space("batch_size", kind="float", low=2, high=8),
+            "params.batch_size: Must be a whole number, got 2.0.",
+        ),
+        (_space("model.tune", kind="choice", values=["full", "frozn"]), "Did you mean 'frozen'?"),
+        (_space("seed", kind="int", low=1, high=2), "params.seed: No study varies 'seed'"),
+        (
+            _space("data.name", kind="choice", values=["a"]),
+            "params.data.name: No study varies 'data.name'",
+        ),
+        (
+            {"search": {"space": {"file": "x.txt", "function": "f"}, "trials": 1}},
+            "search.space.file: Must match",
+        ),
+        (
+            {"search": {"space": {"file": "x.py"}, "trials": 1}},
+            "search.space.function: This key is required",
+        ),
+    ],
+)
+def test_study_laws(changes: dict[str, Any], message: str) -> None:
+    assert message in _problems(Study, {"name": "x", "base": BASE, **changes})
+
+
+def test_base_seed_is_free_without_a_search() -> None:
+    assert _study(seeds=[0, 1]).seeds == (0, 1)
+
+
+def test_both_edges_of_a_range_are_reported() -> None:
+    raw = {"name": "x", "base": BASE, **_space("optim.layer_decay", kind="float", low=0, high=2)}
+    assert _problems(Study, raw).count("search.space.params.optim.layer_decay: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"images": "images/{id}.tif"},
+            "images: A path template holds {split} and {id}, 'images/{id}.tif' lacks {split}.",
+        ),
+        (
+            {"masks": "{split}.png"},
+            "masks: A path template holds {split} and {id}, '{split}.png' lacks {id}.",
+        ),
+        (
+            {"images": "{split}/{id}{x}"},
+            "images: The only holes of a path template are {split} and {id}",
+        ),
+        ({"classes": ["ice"]}, "classes: A dataset has at least 2 classes, got 1."),
+        ({"classes": ["ice", "ice"]}, "classes: Each class is named once, 'ice' is not."),
+        ({"bands": []}, "bands: Must have at least 1 entries"),
+        ({"bands": ["B4", "B4"]}, "bands: Each band is named once, 'B4' is not."),
+        ({"ignore": 1}, "ignore: A mask value is a class or ignored, not both: 1 is class 'lake'."),
+        ({"ignore": 256}, "ignore: Must be at most 255, got 256."),
+        ({"mean": [1]}, "mean: There is one number per band, got 1 for 2 bands."),
+        ({"std": [1, 2, 3]}, "std: There is one number per band, got 3 for 2 bands."),
+        ({"std": [1, 0]}, "std: A standard deviation is above 0, got 0."),
+        ({"region": "("}, "region: A region is a regular expression, '(' is none"),
+        ({"region": "abc"}, "region: A region has exactly one group, 'abc' has 0."),
+        ({"region": "(a)(b)"}, "region: A region has exactly one group, '(a)(b)' has 2."),
+        (
+            {"nan": "ignor"},
+            "nan: Must be one of 'refuse', 'ignore', got 'ignor'. Did you mean 'ignore'?",
+        ),
+        ({"gsd_m": 0}, "gsd_m: Must be above 0, got 0."),
+    ],
+)
+def test_card_laws(changes: dict[str, Any], message: str) -> None:
+    assert message in _problems(Card, {**CARD, **changes})
+
+
+def test_a_card_with_every_law_kept_is_taken() -> None:
+    card = Card.model_validate_json(
+        json.dumps({**CARD, "ignore": 2, "std": [1, 2.5], "mean": [0, -1], "region": "^([A-Z]+)_"})
+    )
+    assert card.std == (1.0, 2.5)
+
+
+def test_refusal_is_empty_for_what_is_legal() -> None:
+    assert refusal(RECIPE, "optim.lr", 1e-3) == ""
+
+
+def test_a_space_by_function_keeps_its_type() -> None:
+    search = Search.model_validate_json('{"space": {"file": "a.py", "function": "f"}, "trials": 2}')
+    assert not isinstance(search.space, SearchSpace)
+    assert Search.model_validate_json(search.model_dump_json()) == search
+
+
+def test_site_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = Site.from_env({"CRYO_DATA": "/d", "CRYO_WEIGHTS": ""})
+    assert site.data == Path("/d")
+    assert site.weights == tmp_path / "weights"
+    assert site.storage == tmp_path / "runs"
+    assert site.cache == Path("~/.cache/cryo_hpo").expanduser()
+    assert site.mlflow == f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}"
+    assert pickle.loads(pickle.dumps(site)) == site
+
+
+def test_site_takes_mlflow_as_it_is() -> None:
+    assert Site.from_env({"MLFLOW_TRACKING_URI": "http://host:5000"}).mlflow == "http://host:5000"

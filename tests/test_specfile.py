@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryo_hpo import Float, SearchSpace, Study, load_space, load_study
+from cryo_hpo.errors import SpecError
+from cryo_hpo.spec import DefineByRun
+from cryo_hpo.specfile import differences, dump_space, dump_study, load_callable
+from cryo_hpo.yamlmarks import read, write
+
+from .spaces import scalars, spaces, studies, texts
+
+STUDY = """\
+name: x
+base: {data: {name: lakes-demo}}
+search:
+  space: SPACE
+  trials: 3
+"""
+LR = "params:\n  optim.lr: {kind: float, low: 1e-6, high: 1e-2, log: true}\n"
+CARD = """\
+name: mine
+root: mine
+images: "{split}/images/{id}.tif"
+masks: "{split}/masks/{id}.png"
+bands: [B4, B3]
+classes: [other, lake]
+"""
+PYTHON = """\
+from cryo_hpo import Float, SearchSpace
+
+
+def space():
+    return SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-2, log=True)})
+
+
+def misspelt():
+    return SearchSpace(params={"optim.lrr": Float(low=1, high=1)})
+
+
+def reversed_bounds():
+    return SearchSpace(params={"optim.lr": Float(low=2, high=1)})
+
+
+def nothing():
+    pass
+
+
+def two(trial, more):
+    pass
+
+
+def asks(trial):
+    return {"optim.lr": trial.suggest_float("optim.lr", 1e-6, 1e-2, log=True)}
+
+
+def asks_misspelt(trial):
+    return {"optim.lrr": trial.suggest_float("optim.lrr", 1e-6, 1e-2, log=True)}
+
+
+def asks_far(trial):
+    return {"batch_size": trial.suggest_int("batch_size", 0, 8)}
+
+
+def asks_other(trial):
+    return {"batch_size": trial.suggest_uniform("batch_size", 0, 8)}
+
+
+def gives_nothing(trial):
+    return {}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with a space and a card in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("lr.yaml").write_text(LR)
+    Path("card.yaml").write_text(CARD)
+    Path("spaces.py").write_text(PYTHON)
+    return tmp_path
+
+
+def _refused(text: str | bytes) -> list[str]:
+    Path("study.yaml").write_bytes(text if isinstance(text, bytes) else dedent(text).encode())
+    with pytest.raises(SpecError) as caught:
+        load_study(Path("study.yaml"))
+    return str(caught.value).splitlines()
+
+
+def _loaded(text: str, file: str = "study.yaml") -> Study:
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(dedent(text))
+    return load_study(Path(file))
+
+
+# --- round trips ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=50, deadline=None)
+@given(study=studies)
+def test_a_study_reads_back_as_it_was_written(
+    study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    path.write_text(dump_study(study), encoding="utf-8")
+    again = load_study(path)
+    assert again == study
+    assert again.base.id == study.base.id
+    assert differences(again, study) == []
+
+
+@settings(max_examples=80, deadline=None)
+@given(space=spaces())
+def test_a_space_reads_back_as_it_was_written(
+    space: SearchSpace, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "space.yaml"
+    path.write_text(dump_space(space), encoding="utf-8")
+    again = load_space(path)
+    assert again == space
+    assert list(again.params) == list(space.params)
+
+
+@settings(max_examples=100, deadline=None)
+@given(raw=st.dictionaries(texts, scalars | st.none() | st.lists(scalars), min_size=1))
+def test_yaml_reads_back_with_types(raw, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "raw.yaml"
+    path.write_text(write(raw), encoding="utf-8")
+    again = read(path, what="study").raw
+    assert again == raw
+    assert repr(again) == repr(raw)
+
+
+def test_python_and_yaml_are_two_views_of_one_value(here: Path) -> None:
+    space = SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-2, log=True)})
+    assert load_space("lr.yaml") == load_space("spaces.py:space") == space
+
+
+# --- YAML 1.2 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("1E+3", 1e3),
+        (".5", 0.5),
+        ("1.", 1.0),
+        ("-.inf", -float("inf")),
+        ("010", 10),
+        ("0o10", 8),
+        ("0x10", 16),
+        ("+3", 3),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("no", "no"),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("y", "y"),
+        ("true", True),
+        ("FALSE", False),
+        ("~", None),
+        ("", None),
+        ("null", None),
+        ("2024-01-01", "2024-01-01"),
+        ("'1e-4'", "1e-4"),
+        ("=", "="),
+    ],
+)
+def test_scalars_are_those_of_yaml_1_2(here: Path, text: str, value: object) -> None:
+    Path("a.yaml").write_text(f"a: {text}\n")
+    got = read(Path("a.yaml"), what="study").raw["a"]
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_keys_are_text_and_aliases_are_copies(here: Path) -> None:
+    Path("a.yaml").write_text("on: &x [1]\n12: *x\n")
+    raw = read(Path("a.yaml"), what="study").raw
+    assert raw == {"on": [1], "12": [1]}
+    assert raw["on"] is not raw["12"]
+
+
+# --- what a study may name -----------------------------------------------------------------------
+
+
+def test_space_and_card_files_are_relative_to_the_study_and_inlined(here: Path) -> None:
+    text = STUDY.replace("SPACE", "../lr.yaml").replace(
+        "{name: lakes-demo}", "{card: ../card.yaml}"
+    )
+    study = _loaded(text, "studies/a.yaml")
+    assert study.search is not None
+    assert study.search.space == load_space("lr.yaml")
+    assert study.base.data.card is not None
+    assert study.base.data.card.classes == ("other", "lake")
+    Path("elsewhere.yaml").write_text(dump_study(study))
+    assert load_study("elsewhere.yaml") == study
+
+
+def test_a_function_without_parameters_gives_the_value(here: Path) -> None:
+    study = _loaded(STUDY.replace("SPACE", "../spaces.py:space"), "studies/a.yaml")
+    assert study.search is not None
+    assert study.search.space == load_space("lr.yaml")
+
+
+def test_a_function_of_a_trial_stays_a_function(here: Path) -> None:
+    study = _loaded(STUDY.replace("SPACE", "../spaces.py:asks"), "studies/a.yaml")
+    assert study.search is not None
+    assert study.search.space == DefineByRun(file="spaces.py", function="asks")
+    Path("b").mkdir()
+    Path("b/dumped.yaml").write_text(dump_study(study))
+    assert load_study("b/dumped.yaml") == study
+
+    class Fixed:
+        def suggest_float(self, *args: object, **kwargs: object) -> float:
+            assert (args, kwargs) == (("optim.lr", 1e-6, 1e-2), {"log": True})
+            return 1e-3
+
+    assert load_callable(study.search.space)(Fixed()) == {"optim.lr": 1e-3}
+
+
+def test_differences_name_paths_and_both_values(here: Path) -> None:
+    a = _loaded(STUDY.replace("SPACE", "lr.yaml"))
+    b = _loaded(STUDY.replace("SPACE", "lr.yaml").replace("demo}", "demo}, epochs: 27"))
+    c = _loaded(STUDY.split("search")[0])
+    assert differences(a, b) == ["base.epochs: 80 -> 27"]
+    assert "search: absent -> None" in differences(a, c)
+    assert "search.trials: 3 -> absent" in differences(a, c)
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_all_files_come_at_once_in_order(here: Path) -> None:
+    Path("bad.yaml").write_text("params:\n  optim.lr: {kind: float, low: 1e-2, high: 1e-6}\n")
+    lines = _refused(
+        """\
+        name: x
+        base:
+          data: {name: lakes-demo, crop: 64.5}
+          optim:
+            lr: fast
+            schedule: cosin
+        search:
+          space: bad.yaml
+          trails: 3
+        seeds: [1, 1]
+        baselines: {paper: {optim.lrr: 1}}
+        """
+    )
+    starts = [line[: line.index(": ", line.index(": ") + 1)] for line in lines]
+    assert starts == [
+        "study.yaml:3: base.data.crop",
+        "study.yaml:5: base.optim.lr",
+        "study.yaml:6: base.optim.schedule",
+        "study.yaml:7: search.trials",
+        "study.yaml:9: search.trails",
+        "study.yaml:10: seeds",
+        "study.yaml:11: baselines.paper.optim.lrr",
+        "bad.yaml:2: params.optim.lr",
+    ]
+
+
+def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path) -> None:
+    for text in (
+        "name: x\nbase: {data: {name: a}}\nseeds: [one]\n",
+        "name: x\nbase: 3\n",
+        "name: [x]\nbase: {data: {name: a}}\n",
+        "name: x\nbase: {data: {name: a}, epochs: many}\n",
+        "name: x\nbase: {data: {name: a}, data_: 1}\n",
+    ):
+        assert len(_refused(text)) == 1, text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "study.yaml: A study holds keys and values, this file is empty."),
+        ("# nothing\n", "study.yaml: A study holds keys and values, this file is empty."),
+        ("- a\n", "study.yaml:1: A study is a mapping of keys to values, this is a list."),
+        ("name: x\nbase: {a: 1\n", "study.yaml:3: This is not YAML: expected ',' or '}'"),
+        ("name: x\nbase:\n\tdata: 1\n", "study.yaml:3: This is not YAML: found character '\\t'"),
+        ("name: x\n---\nname: y\n", "study.yaml:2: This is not YAML: expected a single document"),
+        ("name: x\nbase: \x07\n", "study.yaml:2: YAML holds printable text alone, got U+0007."),
+        (b"name: \xff\n", "study.yaml: YAML is text in UTF-8, this is not: invalid start byte."),
+        (
+            "name: x\nbase: {data: {name: a}}\n\nname: y\n",
+            "study.yaml:4: name: A key stands once, 'name' is also on line 1. Remove one of them.",
+        ),
+        ("name: !!python/name:os.x y\n", "study.yaml:1: name: A value has no tag, got"),
+        ("name: x\nbase: &a [*a]\n", "study.yaml:2: base[0]: An alias must not hold itself."),
+        ("name: x\n? [a]\n: 1\n", "study.yaml:2: A key is a single word, this is a collection."),
+        (
+            "name: x\nbse: {data: {name: a}}\n",
+            "study.yaml:2: bse: No key named 'bse' here. Did you mean 'base'?",
+        ),
+        ("name: x\n", "study.yaml:1: base: This key is required, and absent. Add it."),
+        ("name: x\nbase: {data: {}}\n", "study.yaml:2: base.data: A recipe has either `name`"),
+        (
+            STUDY.replace("SPACE", "lrr.yaml"),
+            "study.yaml:4: search.space: A search space is read from a file, 'lrr.yaml' does not exist. "
+            "Did you mean 'lr.yaml'?",
+        ),
+        (
+            STUDY.replace("SPACE", "lr.yaml").replace("{name: lakes-demo}", "{card: crd.yaml}"),
+            "study.yaml:2: base.data.card: A dataset card is read from a file, 'crd.yaml' does not exist. "
+            "Did you mean 'card.yaml'?",
+        ),
+        (
+            STUDY.replace("SPACE", "../lr.py:space"),
+            "study.yaml:4: search.space: A Python space is code that runs",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py"),
+            "A Python space is named 'file.py:function', got 'spaces.py'.",
+        ),
+        (
+            STUDY.replace("SPACE", "sp.py:space"),
+            "search.space: A search space is read from a file, 'sp.py' does",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:spce"),
+            "study.yaml:4: search.space: No function in 'spaces.py' named 'spce'. Did you mean 'space'?",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:nothing"),
+            "spaces.py:16: A function without parameters returns",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:two"),
+            "spaces.py:20: A space is a function without parameters, or",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:reversed_bounds"),
+            "spaces.py:13: Float: low must not exceed high, got low=2, high=1. Swap them.",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:misspelt"),
+            "spaces.py:8: params.optim.lrr: No recipe parameter named",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:asks_misspelt"),
+            "study.yaml:4: search.space: 'asks_misspelt' gives 'optim.lrr': No recipe parameter named 'optim.lrr'.",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:asks_far"),
+            "'asks_far' gives 'batch_size': Must be at least 1, got 0.",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:asks_other"),
+            "spaces.py:37: A space's code must run, it raised",
+        ),
+        (
+            STUDY.replace("SPACE", "spaces.py:gives_nothing"),
+            "returns recipe path -> value for a trial, got an empty",
+        ),
+        (
+            STUDY.replace("SPACE", "{file: spaces.py, function: space}"),
+            "spaces.py:4: A define-by-run function takes one parameter, the trial; 'space' takes 0.",
+        ),
+    ],
+)
+def test_messages(here: Path, text: str | bytes, message: str) -> None:
+    lines = _refused(text)
+    assert any(message in line for line in lines), lines
+
+
+@pytest.mark.parametrize("word", ["Value error", "Input should be", "invalid", "failed", "union"])
+def test_messages_are_not_pydantics(here: Path, word: str) -> None:
+    lines = _refused(
+        """\
+        name: 3
+        base: {data: 1, model: {drop_path: 2, tune: some}, optim: {lr: [1]}, epochs: 1.5}
+        search: {space: {params: {a: 1, b: {kind: x}, c: {kind: choice, values: [[]]}}}, trials: x}
+        seeds: {}
+        resources: {gpus: {}}
+        baselines: {paper: {optim.lr: null}}
+        """
+    )
+    assert len(lines) > 10
+    assert not any(word in line for line in lines)
+    assert all(re.match(r"study\.yaml:[1-6]: [\w.\[\]]+: [A-Z'].*\.( |$)", line) for line in lines)
+
+
+def test_a_broken_file_within_is_named_itself(here: Path) -> None:
+    Path("bad.yaml").write_text("params:\n  a: {b\n")
+    lines = _refused(STUDY.replace("SPACE", "bad.yaml").replace("trials: 3", "trials: 0"))
+    assert [line[: line.index(": ")] for line in lines] == ["study.yaml:5", "bad.yaml:3"]
+
+
+def test_laws_of_a_study_about_a_file_are_at_its_line(here: Path) -> None:
+    Path("bad.yaml").write_text(
+        "# a comment\nparams:\n  optim.lrr: {kind: float, low: 1, high: 2}\n"
+    )
+    (line,) = _refused(STUDY.replace("SPACE", "bad.yaml"))
+    assert line.startswith(
+        "bad.yaml:3: params.optim.lrr: No recipe parameter named 'optim.lrr'. Did you mean"
+    )
+
+
+def test_a_card_file_has_its_own_lines(here: Path) -> None:
+    Path("card.yaml").write_text(CARD.replace("{id}.png", "x.png"))
+    (line,) = _refused("name: x\nbase: {data: {card: card.yaml}}\n")
+    assert line.startswith("card.yaml:4: masks: A path template holds {split} and {id}")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def space(:\n", "bad.py:1: This is not Python: "),
+        (
+            "import nothing_of_that_name\n",
+            "bad.py:1: A space's code must run, it raised ModuleNotFoundError",
+        ),
+        (
+            "x = 1\nraise ValueError('why')\n",
+            "bad.py:2: A space's code must run, it raised ValueError: why.",
+        ),
+        (
+            "from cryo_hpo import load_space\ndef space():\n    return load_space('no.yaml')\n",
+            "bad.py:3: A search space",
+        ),
+    ],
+)
+def test_python_that_does_not_run_is_shown_with_its_line(
+    here: Path, code: str, message: str
+) -> None:
+    Path("bad.py").write_text(code)
+    with pytest.raises(SpecError) as caught:
+        load_space("bad.py:space")
+    assert message in str(caught.value)
+
+
+def test_load_space_wants_a_value(here: Path) -> None:
+    with pytest.raises(SpecError, match="'asks' takes a trial"):
+        load_space("spaces.py:asks")
+
+
+def test_load_space_gives_all_problems_of_a_file(here: Path) -> None:
+    Path("bad.yaml").write_text(
+        "params:\n  optim.lr: {kind: flaot, low: 1}\n  batch_size: {kind: int, low: 3, hihg: 4}\nwen: {}\nwen: {}\n"
+    )
+    with pytest.raises(SpecError) as caught:
+        load_space(Path("bad.yaml"))
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["bad.yaml:2", "params.optim.lr.kind"],
+        ["bad.yaml:3", "params.batch_size.high"],
+        ["bad.yaml:3", "params.batch_size.hihg"],
+        ["bad.yaml:4", "wen"],
+        ["bad.yaml:5", "wen"],
+    ]
+
+
+def test_a_python_space_may_not_be_linked_in_from_outside(
+    here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "space.py"
+    outside.write_text(PYTHON)
+    Path("link.py").symlink_to(outside)
+    with pytest.raises(SpecError, match="lies below the working directory"):
+        load_space("link.py:space")
+
+
+def test_a_python_file_runs_only_when_it_is_named(here: Path) -> None:
+    Path("touch.py").write_text("open('ran', 'w').close()\n")
+    _loaded(STUDY.replace("SPACE", "lr.yaml"))
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no.yaml", "does not exist"),
+        ("a/no.yaml", "Nor does the folder 'a'"),
+        (".", "Is a directory"),
+    ],
+)
+def test_missing_study(here: Path, name: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        load_study(Path(name))

@@ -1,0 +1,148 @@
+"""The interval against the t test it inverts, its coverage, and its laws."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from cryo_hpo.stats import Improvement, relative_improvement
+
+TUNED = [0.71, 0.74, 0.69, 0.75, 0.73]
+BASELINE = [0.66, 0.70, 0.67, 0.69, 0.64]
+score = st.integers(1, 1000).map(lambda n: n / 1000)
+pairs = st.lists(st.tuples(score, score), min_size=1, max_size=8)
+
+
+def improvement(both: Sequence[tuple[float, float]]) -> Improvement:
+    return relative_improvement([t for t, _ in both], [b for _, b in both])
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("num", [2, 3, 5])
+def test_limits_are_where_the_paired_t_test_begins_to_reject(num: int, level: float) -> None:
+    t, b = np.array(TUNED[:num]), np.array(BASELINE[:num])
+
+    def excess(ratio: float) -> float:
+        return float(stats.ttest_rel(t, ratio * b).pvalue) - (1 - level)
+
+    found = relative_improvement(t.tolist(), b.tolist(), level=level).relative_pct
+    mid = t.mean() / b.mean()
+    assert found.mid == pytest.approx(100 * (mid - 1))
+    if not math.isfinite(found.low):
+        # no ratio, however far from the estimate, is rejected on at least one side
+        assert min(excess(1e6), excess(-1e6)) > 0
+        return
+    low = optimize.brentq(excess, mid - 0.9 * mid, mid, xtol=1e-12)
+    high = optimize.brentq(excess, mid, 10 * mid, xtol=1e-12)
+    assert found.low == pytest.approx(100 * (low - 1), abs=1e-5)
+    assert found.high == pytest.approx(100 * (high - 1), abs=1e-5)
+
+
+def test_p_value_counts_sign_flips() -> None:
+    differences = np.array(TUNED) - np.array(BASELINE)
+    flips = np.array(list(itertools.product([1, -1], repeat=len(differences)))) @ differences
+    expected = np.mean(np.abs(flips) >= abs(differences.sum()) - 1e-12)
+    found = relative_improvement(TUNED, BASELINE)
+    assert found.p_value == pytest.approx(expected) == pytest.approx(2 / 2**5)
+    assert (found.verdict, found.num_pairs) == ("improved", 5)
+    assert (found.tuned, found.baseline) == pytest.approx((np.mean(TUNED), np.mean(BASELINE)))
+
+
+def test_the_arms_exchanged_are_worse() -> None:
+    assert relative_improvement(BASELINE, TUNED).verdict == "worse"
+
+
+@given(pairs)
+def test_a_sample_does_not_improve_on_itself(both: list[tuple[float, float]]) -> None:
+    sample = [t for t, _ in both]
+    found = relative_improvement(sample, sample)
+    assert found.relative_pct.mid == 0.0
+    assert (found.verdict, found.p_value) == ("not shown", 1.0)
+
+
+@given(pairs)
+def test_the_interval_holds_the_estimate(both: list[tuple[float, float]]) -> None:
+    found = improvement(both).relative_pct
+    assert found.low <= found.mid <= found.high
+    assert math.isfinite(found.low) == math.isfinite(found.high)
+
+
+@given(pairs, st.floats(0.01, 100))
+def test_the_unit_of_the_score_does_not_matter(
+    both: list[tuple[float, float]], scale: float
+) -> None:
+    found = improvement(both).relative_pct
+    scaled = improvement([(scale * t, scale * b) for t, b in both]).relative_pct
+    if math.isfinite(found.low) != math.isfinite(scaled.low):
+        return  # on the very edge of being bounded
+    expected = [found.low, found.mid, found.high]
+    assert [scaled.low, scaled.mid, scaled.high] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("num", [3, 5])
+def test_covers_the_truth_as_often_as_it_says(num: int) -> None:
+    rng = np.random.default_rng(num)
+    repeats, covered, bounded = 1500, 0, 0
+    for _ in range(repeats):
+        seed_effect = rng.normal(0, 0.02, num)
+        b = 0.6 + seed_effect + rng.normal(0, 0.01, num)
+        t = 0.66 + seed_effect + rng.normal(0, 0.02, num)
+        found = relative_improvement(t.tolist(), b.tolist()).relative_pct
+        covered += found.low <= 10 <= found.high
+        bounded += math.isfinite(found.low)
+    assert covered / repeats >= 0.93
+    assert covered / repeats <= 0.975  # nor wider than it need be
+    assert bounded / repeats > 0.99
+
+
+def test_one_pair_shows_nothing() -> None:
+    found = relative_improvement([0.9], [0.3])
+    assert found.relative_pct.mid == pytest.approx(200)
+    assert (found.relative_pct.low, found.relative_pct.high) == (-math.inf, math.inf)
+    assert (found.verdict, found.p_value) == ("not shown", 1.0)
+
+
+def test_a_baseline_that_may_be_zero_bounds_nothing() -> None:
+    found = relative_improvement([0.5, 0.6, 0.7], [0.001, 0.6, 0.002])
+    assert (found.relative_pct.low, found.relative_pct.high) == (-math.inf, math.inf)
+    assert found.verdict == "not shown"
+
+
+@pytest.mark.parametrize(("tuned", "expected"), [(0.0, 0.0), (0.5, math.inf)])
+def test_a_baseline_of_zero(tuned: float, expected: float) -> None:
+    found = relative_improvement([tuned, tuned], [0.0, 0.0])
+    assert found.relative_pct.mid == expected
+    assert found.verdict == "not shown"
+
+
+def test_many_pairs_are_sampled_and_repeatable() -> None:
+    rng = np.random.default_rng(0)
+    b = rng.uniform(0.4, 0.6, 18)
+    t = b + rng.normal(0.01, 0.02, 18)
+    first, second = (relative_improvement(t.tolist(), b.tolist()) for _ in range(2))
+    assert first == second
+    assert first.p_value == pytest.approx(stats.ttest_rel(t, b).pvalue, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "baseline", "level", "said"),
+    [
+        ([0.5, 0.6], [0.5], 0.95, "one score per seed, got 2 tuned and 1 baseline"),
+        ([], [], 0.95, "one score per seed"),
+        ([0.5, math.nan], [0.5, 0.5], 0.95, "finite and not negative"),
+        ([0.5, -0.1], [0.5, 0.5], 0.95, "finite and not negative"),
+        ([0.5], [0.5], 95, "level must be between 0 and 1, got 95"),
+    ],
+)
+def test_refuses_what_is_no_comparison(
+    tuned: list[float], baseline: list[float], level: float, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        relative_improvement(tuned, baseline, level=level)

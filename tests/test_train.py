@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from cryo_hpo import checkpoints
+from cryo_hpo.assemble import (
+    check,
+    device_for,
+    parameter_groups,
+    scenes_of,
+    score_best,
+    segmenter,
+)
+from cryo_hpo.errors import Diverged, SpecError, StorageError
+from cryo_hpo.spec import Recipe, Site
+from cryo_hpo.train import Epoch, fit, history
+
+from .fakes import fake_folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site.from_env(
+        {
+            "CRYO_DATA": str(tmp_path / "data"),
+            "CRYO_STORAGE": str(tmp_path / "runs"),
+            "CRYO_CACHE": str(tmp_path / "cache"),
+        }
+    )
+
+
+@pytest.fixture
+def recipe(site: Site) -> Recipe:
+    card = fake_folder(site.data, num=(6, 3, 2), size=(32, 40))
+    return Recipe.model_validate_json(
+        '{"data": {"card": %s, "crop": 32}, "model": {"encoder": "unet", "decoder": "unet", "width": 8},'
+        ' "optim": {"lr": 0.01, "schedule": "constant"}, "batch_size": 2, "epochs": 4}'
+        % card.model_dump_json()
+    )
+
+
+def _losses(epochs: list[Epoch]) -> list[float]:
+    return [epoch.train_loss for epoch in epochs]
+
+
+def _fit(recipe: Recipe, site: Site, name: str, **kwargs) -> list[Epoch]:
+    return list(fit(recipe, site=site, workdir=site.storage / name, device=CPU, **kwargs))
+
+
+def test_it_learns_what_can_be_learnt(recipe, site):
+    epochs = _fit(recipe.replace({"epochs": 12}), site, "learn")
+    assert epochs[-1].best_val_miou > 0.9
+    assert epochs[-1].train_loss < epochs[0].train_loss / 2
+
+
+def test_two_runs_are_identical(recipe, site):
+    one, two = _fit(recipe, site, "one"), _fit(recipe, site, "two")
+    assert _losses(one) == _losses(two)
+    assert [e.val for e in one] == [e.val for e in two]
+
+
+def test_a_resumed_run_equals_one_that_ran_through(recipe, site):
+    through = _fit(recipe, site, "through")
+    first = list(itertools.islice(fit(recipe, site=site, workdir=site.storage / "cut", device=CPU), 2))
+    rest = _fit(recipe, site, "cut")
+    assert _losses(first + rest) == _losses(through)
+    states = [torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("through", "cut")]
+    for key, value in states[0]["model"].items():
+        assert torch.equal(value, states[1]["model"][key]), key
+
+
+def test_another_seed_gives_another_run(recipe, site):
+    assert _losses(_fit(recipe, site, "a")) != _losses(_fit(recipe.replace({"seed": 7}), site, "b"))
+
+
+def test_a_finished_run_yields_nothing_and_keeps_its_history(recipe, site):
+    epochs = _fit(recipe, site, "done")
+    assert _fit(recipe, site, "done") == []
+    assert [h["train_loss"] for h in history(site.storage / "done")] == _losses(epochs)
+
+
+def test_a_work_directory_belongs_to_one_recipe(recipe, site):
+    _fit(recipe, site, "mine")
+    with pytest.raises(SpecError, match="belongs to one recipe"):
+        _fit(recipe.replace({"optim.lr": 0.5}), site, "mine")
+
+
+def test_a_diverging_run_ends_at_that_step(recipe, site):
+    with pytest.raises(Diverged, match=r"became (nan|inf) at epoch \d+, step \d+ \(lr 1e\+30"):
+        _fit(recipe.replace({"optim.lr": 1e30}), site, "far")
+
+
+def test_a_frozen_encoder_stays_as_it_was(recipe, site):
+    frozen = recipe.replace({"model.tune": "frozen", "epochs": 1})
+    _fit(frozen, site, "frozen")
+    torch.manual_seed(frozen.seed)
+    fresh = segmenter(frozen, site=site, weights="scratch").state_dict()
+    after = torch.load(site.storage / "frozen" / "last.pt", weights_only=True)["model"]
+    changed = {k.split(".")[0] for k in fresh if not torch.equal(fresh[k], after[k])}
+    assert changed == {"decoder"}
+
+
+def test_the_best_checkpoint_is_the_one_that_is_scored(recipe, site):
+    epochs = _fit(recipe, site, "best")
+    again = score_best(recipe, "val", site=site, workdir=site.storage / "best", device=CPU)
+    assert math.isclose(again.miou, max(e.val.miou for e in epochs), rel_tol=1e-12)
+
+
+def test_a_search_keeps_no_best_checkpoint(recipe, site):
+    _fit(recipe, site, "search", keep_best=False)
+    assert not (site.storage / "search" / "best.pt").exists()
+
+
+def test_a_killed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    checkpoints.save(path, {"epoch": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match="Free space or set CRYO_STORAGE"):
+        checkpoints.save(path, {"epoch": 2})
+    monkeypatch.undo()
+    assert checkpoints.load(path) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_check_returns_groups_that_hold_every_parameter(recipe, site):
+    found = check(recipe, site=site)
+    model = segmenter(recipe, site=site, weights="scratch")
+    assert sum(g.num_values for g in found) == sum(p.numel() for p in model.parameters())
+    assert parameter_groups(recipe, model) == found
+
+
+def test_every_epoch_reports_what_schedulers_need(recipe, site):
+    for number, epoch in enumerate(_fit(recipe, site, "numbers"), start=1):
+        metrics = epoch.metrics()
+        assert metrics["epoch"] == number
+        assert metrics["best_val_miou"] >= metrics["val_miou"]
+        assert metrics["data_seconds"] <= metrics["seconds"]
+
+
+def test_the_schedule_moves_the_learning_rate(recipe, site):
+    epochs = _fit(recipe.replace({"optim.schedule": "multistep", "epochs": 10}), site, "steps")
+    assert [round(e.lr, 9) for e in epochs] == [0.01] * 6 + [0.001] * 3 + [0.0001]
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(SpecError, match=r"resources\.gpus is 1.*no GPU is visible"):
+        device_for(1)
+    assert device_for(0) == CPU
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_half_precision(recipe, site):
+    epochs = list(fit(recipe, site=site, workdir=site.storage / "gpu", device=device_for(1)))
+    assert epochs[-1].peak_gib > 0
+    assert epochs[-1].best_val_miou > 0.5
+
+
+def test_the_test_split_is_not_read_by_training(recipe, site, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        "cryo_hpo.assemble.open_split",
+        lambda d, root, split, cache: opened.append(split) or scenes_of_split(d, root, split, cache),
+    )
+    from cryo_hpo.data.cache import open_split
+
+    def scenes_of_split(d, root, split, cache):
+        return open_split(d, root, split, cache=cache)
+
+    _fit(recipe.replace({"epochs": 1}), site, "blind")
+    assert set(opened) == {"train", "val"}
+    assert scenes_of(recipe, "test", site).ids

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryo_hpo.tune.journal import Record
+from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, stratum
+
+
+def _lr(trial):
+    return {"optim.lr": trial.suggest_float("optim.lr", 1e-6, 1e-2, log=True)}
+
+
+def _wide(trial):
+    params = {
+        **_lr(trial),
+        "batch_size": trial.suggest_categorical("batch_size", (4, 8, 16)),
+        "optim.warmup_epochs": trial.suggest_int("optim.warmup_epochs", 0, 5),
+    }
+    if params["batch_size"] == 16:
+        params["optim.layer_decay"] = trial.suggest_float("optim.layer_decay", 0.5, 1.0)
+    return params
+
+
+def _done(number, lr, score):
+    return Record(number=number, params={"optim.lr": lr}, state="complete", curve={9: score})
+
+
+@given(st.integers(0, 1000), st.integers(2, 20))
+def test_strata_fill_every_part_of_the_range_once(seed, strata):
+    lrs = [stratum(_lr, seed=seed, index=i, strata=strata)["optim.lr"] for i in range(strata)]
+    parts = sorted(int((math.log10(lr) + 6) / 4 * strata * (1 - 1e-12)) for lr in lrs)
+    assert parts == list(range(strata))
+
+
+@given(st.integers(0, 1000), st.integers(0, 7))
+def test_strata_follow_the_conditions_of_a_space(seed, index):
+    params = stratum(_wide, seed=seed, index=index, strata=8)
+    assert params["batch_size"] in (4, 8, 16)
+    assert 0 <= params["optim.warmup_epochs"] <= 5
+    assert ("optim.layer_decay" in params) == (params["batch_size"] == 16)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_proposal_depends_on_what_is_recorded_alone(sampler):
+    records = [_done(i, 10 ** (-6 + i / 2), 0.5 + 0.05 * i) for i in range(7)]
+    ask = dict(sampler=sampler, seed=3, number=7, trials=12)
+    assert propose(_lr, records, **ask) == propose(_lr, list(records), **ask)
+
+
+def test_the_sampler_goes_where_scores_are_high():
+    def score(lr):
+        return 0.9 - 0.2 * abs(math.log10(lr) + 3)
+
+    lrs = [10 ** (-6 + 4 * i / 9) for i in range(10)]
+    records = [_done(i, lr, score(lr)) for i, lr in enumerate(lrs)]
+    asked = [
+        propose(_lr, records, sampler="tpe", seed=s, number=10, trials=12)["optim.lr"]
+        for s in range(8)
+    ]
+    near = sum(abs(math.log10(lr) + 3) < 1 for lr in asked)
+    assert near >= 6, asked
+
+
+def test_a_waiting_leader_is_not_taken_for_a_bad_trial():
+    high = Record(number=1, params={"optim.lr": 1e-3}, state="running", curve={1: 0.9})
+    low = [
+        Record(number=2 + i, params={"optim.lr": 10 ** (-6 + i / 4)}, state="pruned", curve={1: 0.3})
+        for i in range(6)
+    ]
+    asked = [
+        propose(_lr, [high, *low], sampler="tpe", seed=s, number=9, trials=10)["optim.lr"]
+        for s in range(8)
+    ]
+    assert sum(lr > 1e-4 for lr in asked) >= 6, asked
+
+
+def test_failed_trials_and_the_baseline_outside_the_space_are_left_out():
+    records = [
+        Record(number=0, params={}, state="complete", curve={9: 0.5}),
+        Record(number=1, params={"optim.lr": 5.0}, state="complete", curve={9: 0.5}),
+        Record(number=2, params={"optim.lr": 1e-3}, state="failed"),
+    ]
+    lr = propose(_lr, records, sampler="tpe", seed=0, number=9, trials=12)["optim.lr"]
+    assert 1e-6 <= lr <= 1e-2
+
+
+@given(st.integers(1, 200))
+def test_half_of_the_trials_spread_out_first(trials):
+    assert 1 <= num_strata(trials) <= trials
