@@ -200,6 +200,10 @@ def _finish(
     """Write the result and the report, and log both."""
     top = study.name
     tracker.log(top, _parent_metrics(result), step=0)
+    for arm in result.arms:
+        for seed in arm.seeds:
+            run = f"{top}/{arm.name}-seed{seed.seed}"
+            tracker.log(run, {"test_miou": seed.test_miou}, step=seed.epochs)
     write(result, path)
     for file in report.write(result, path / "report"):
         tracker.artifact(top, file, "report")

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import jsonschema
 import optuna
 import pytest
 
@@ -15,6 +14,7 @@ from cryo_hpo.spec import PATHS, DefineByRun
 from cryo_hpo.specfile import dump_space, load_callable, schema, space_schema
 from cryo_hpo.yamlmarks import read
 
+jsonschema = pytest.importorskip("jsonschema")
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 SCHEMAS = {"study.schema.json": schema, "space.schema.json": space_schema}
 SPACES = sorted(FOLDER.glob("*.yaml"))

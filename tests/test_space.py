@@ -5,14 +5,14 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cryo_hpo import Choice, Float, Int, SearchSpace, When
 from cryo_hpo.spec import explain
 
-from .spaces import spaces
+from .spaces import calm, spaces
 
 LR = Float(low=1e-6, high=1e-2, log=True)
 GAMMA = Float(low=0.5, high=4.0)
@@ -32,7 +32,7 @@ def _random_trial(seed: int) -> optuna.Trial:
     return optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
 
 
-@settings(max_examples=60, deadline=None)
+@calm
 @given(spaces(), st.integers(0, 2**31))
 def test_a_space_contains_what_it_suggests(space: SearchSpace, seed: int) -> None:
     point = space.suggest(_random_trial(seed))
@@ -42,14 +42,14 @@ def test_a_space_contains_what_it_suggests(space: SearchSpace, seed: int) -> Non
     assert not space.contains(dict(list(point.items())[1:]))
 
 
-@settings(max_examples=60, deadline=None)
+@calm
 @given(spaces(), st.integers(0, 2**31))
 def test_a_fixed_trial_gives_back_the_point(space: SearchSpace, seed: int) -> None:
     point = space.suggest(_random_trial(seed))
     assert space.suggest(optuna.trial.FixedTrial(dict(point))) == point
 
 
-@settings(max_examples=60)
+@calm
 @given(spaces(), spaces())
 def test_of_two_spaces_the_right_wins(left: SearchSpace, right: SearchSpace) -> None:
     try:
@@ -61,6 +61,7 @@ def test_of_two_spaces_the_right_wins(left: SearchSpace, right: SearchSpace) -> 
     assert {n: w for n, w in both.when.items() if n in right.params} == right.when
 
 
+@calm
 @given(spaces())
 def test_a_space_joined_with_itself_is_itself(space: SearchSpace) -> None:
     assert space | space == space
@@ -183,4 +184,4 @@ def test_laws(model: Any, raw: dict[str, Any], message: str) -> None:
 
 def test_a_space_is_frozen() -> None:
     with pytest.raises(ValidationError):
-        LR.low = 1.0  # type: ignore[misc]
+        LR.low = 1.0

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from pydantic import ValidationError
 
 from cryo_hpo import Recipe, SearchSpace, Site, Study
@@ -14,7 +14,7 @@ from cryo_hpo.cards import Card
 from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.spec import PATHS, Search, explain, refusal
 
-from .spaces import recipes, studies
+from .spaces import calm, recipes, studies
 
 BASE: dict[str, Any] = {"data": {"name": "lakes-demo"}}
 CARD: dict[str, Any] = {
@@ -50,13 +50,13 @@ def test_paths_are_what_replace_takes_and_flat_gives() -> None:
 
 
 @given(recipes)
-@settings(max_examples=40)
+@calm
 def test_flat_holds_scalars_alone(recipe: Recipe) -> None:
     assert all(v is None or isinstance(v, str | bool | int | float) for v in recipe.flat().values())
 
 
 @given(recipes)
-@settings(max_examples=40)
+@calm
 def test_recipes_survive_json_and_pickle_with_their_id(recipe: Recipe) -> None:
     again = Recipe.model_validate_json(recipe.model_dump_json())
     assert again == recipe
@@ -116,7 +116,7 @@ def test_study_recipe() -> None:
 
 
 @given(studies)
-@settings(max_examples=30)
+@calm
 def test_studies_survive_json(study: Study) -> None:
     assert Study.model_validate_json(study.model_dump_json()) == study
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo import Float, SearchSpace, Study, load_space, load_study
@@ -14,7 +14,7 @@ from cryo_hpo.spec import DefineByRun
 from cryo_hpo.specfile import differences, dump_space, dump_study, load_callable
 from cryo_hpo.yamlmarks import read, write
 
-from .spaces import scalars, spaces, studies, texts
+from .spaces import calm, scalars, spaces, studies, texts
 
 STUDY = """\
 name: x
@@ -103,7 +103,7 @@ def _loaded(text: str, file: str = "study.yaml") -> Study:
 # --- round trips ---------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@calm
 @given(study=studies)
 def test_a_study_reads_back_as_it_was_written(
     study: Study, tmp_path_factory: pytest.TempPathFactory
@@ -116,7 +116,7 @@ def test_a_study_reads_back_as_it_was_written(
     assert differences(again, study) == []
 
 
-@settings(max_examples=80, deadline=None)
+@calm
 @given(space=spaces())
 def test_a_space_reads_back_as_it_was_written(
     space: SearchSpace, tmp_path_factory: pytest.TempPathFactory
@@ -128,9 +128,11 @@ def test_a_space_reads_back_as_it_was_written(
     assert list(again.params) == list(space.params)
 
 
-@settings(max_examples=100, deadline=None)
+@calm
 @given(raw=st.dictionaries(texts, scalars | st.none() | st.lists(scalars), min_size=1))
-def test_yaml_reads_back_with_types(raw, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_yaml_reads_back_with_types(
+    raw: dict[str, object], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     path = tmp_path_factory.getbasetemp() / "raw.yaml"
     path.write_text(write(raw), encoding="utf-8")
     again = read(path, what="study").raw

@@ -26,9 +26,9 @@ class Asha(Frozen):
     """Early stopping by rungs: trials compare at grace, grace * reduction, ... epochs."""
 
     kind: Literal["asha"] = "asha"
-    rule: Literal["stop", "promote"] = Field(
-        default="stop",
-        description="stop: a trial below the best share ends; promote: it waits, and may go on.",
+    rule: Literal["promote", "stop"] = Field(
+        default="promote",
+        description="promote: a trial below the best share waits, and may go on; stop: it ends.",
     )
     grace_epochs: int = Field(default=1, ge=1, description="The first rung.")
     reduction: int = Field(default=3, ge=2, description="One in this many goes on.")
