@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +18,9 @@ import click
 from .errors import CryoError, SpecError
 
 if TYPE_CHECKING:
-    from .spec import Site, Study
+    from .spec import Site
 
 STUDY = click.argument("study", type=click.Path(path_type=Path))
-STOP_ENV = {"RAY_JOB_STOP_WAIT_TIME_S": "30"}  # time to close MLflow's runs when a job is stopped
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -62,7 +62,7 @@ def main() -> None:
       CRYO_CACHE           decoded pixels; local to a node  ~/.cache/cryo_hpo
       MLFLOW_TRACKING_URI  where trials are recorded      sqlite:///CRYO_STORAGE/mlflow.db
       RAY_ADDRESS          the cluster to use             a local one
-    """
+    """  # noqa: D301  click takes the backspace itself
 
 
 @main.command()
@@ -74,9 +74,7 @@ def run(study: Path) -> None:
     Ends with exit code 0 when there is a verdict, 1 when the study failed, 2 when the spec or
     what it names is wrong, 130 when it was stopped.
     """
-    from .specfile import load_study
-
-    _run(load_study(study))
+    _run(study)
 
 
 @main.command()
@@ -85,7 +83,6 @@ def run(study: Path) -> None:
 def resume(name: str) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
     from .folder import SPEC
-    from .specfile import load_study
 
     path = _site().storage / name / SPEC
     if not path.exists():
@@ -94,26 +91,29 @@ def resume(name: str) -> None:
             f"'{_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
         )
         raise SpecError(message)
-    _run(load_study(path))
+    _run(path)
 
 
 @main.command()
 @STUDY
 @_guarded
 def check(study: Path) -> None:
-    """Look at everything STUDY needs before anything runs: spec, data, weights, groups.
+    """Look at everything STUDY needs before anything runs: spec, data, weights, groups, GPU.
 
-    Every file of the dataset is decoded once, into the cache that the trials will read.
+    Every file of the dataset is decoded once, into the cache that the trials will read. All that
+    is wrong is said at once.
     """
-    from .assemble import check as check_recipe
     from .assemble import scenes_of
+    from .checks import SPLITS
+    from .checks import check as check_study
     from .layout import columns
     from .specfile import load_study
 
     found, site = load_study(study), _site()
-    groups = check_recipe(found.base, site=site)
-    for split in ("train", "val", "test"):
-        scenes = scenes_of(found.base, split, site)  # type: ignore[arg-type]
+    with _lines_of(study):
+        groups = check_study(found, site=site)
+    for split in SPLITS:
+        scenes = scenes_of(found.base, split, site)
         click.echo(f"{split}: {len(scenes)} scenes, {scenes.num_bands} bands, {scenes.dtype}")
     rows = [
         (g.name, str(len(g.parameters)), f"{g.num_values:,}", f"{g.lr:.3g}", f"{g.weight_decay:g}")
@@ -132,7 +132,10 @@ def plan(study: Path) -> None:
     from . import plan as planning
     from .specfile import load_study
 
-    for line in planning.lines(planning.plan(load_study(study), site=_site())):
+    found = load_study(study)
+    with _lines_of(study):
+        size = planning.plan(found, site=_site())
+    for line in planning.lines(size):
         click.echo(line)
 
 
@@ -223,16 +226,16 @@ def upload(study: str) -> None:
 def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     """Send STUDY to a Ray cluster: `ray job submit`, with what a study needs.
 
-    OPTIONS go to `ray job submit`, such as --no-wait. The study file is checked here first.
+    The current folder is sent, without data, weights, runs and .venv. OPTIONS go to
+    `ray job submit`, such as --no-wait. The study file is checked here first.
     """
     from .specfile import load_study
+    from .tune.submit import command
 
     load_study(study)
-    names = [n for n in os.environ if n.startswith("CRYO_") or n == "MLFLOW_TRACKING_URI"]
-    env = {**STOP_ENV, **{name: os.environ[name] for name in names}}
-    command = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
-    command += ["--runtime-env-json", json.dumps({"env_vars": env}), *options]
-    sys.exit(subprocess.call([*command, "--", "cryo-hpo", "run", str(study)]))
+    words = command(study, _site(), address=address, env=os.environ, options=options)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    sys.exit(subprocess.call(words, env={**os.environ, "PATH": path}))
 
 
 @main.group()
@@ -257,13 +260,28 @@ def _site() -> Site:
     return Site.from_env(os.environ)
 
 
-def _run(study: Study) -> None:
+@contextlib.contextmanager
+def _lines_of(study: Path) -> Iterator[None]:
+    """Put the line of the study's file before what is wrong with one of its keys."""
+    from .specfile import placed
+
+    try:
+        yield
+    except CryoError as error:
+        raise placed(error, study) from error
+
+
+def _run(file: Path) -> None:
+    from .specfile import load_study
     from .study import run_study
     from .tables import verdict_table
     from .tracking import ui_command
+    from .tune.submit import require_storage
 
-    site = _site()
-    result = run_study(study, site)
+    study, site = load_study(file), _site()
+    require_storage(os.environ)
+    with _lines_of(file):
+        result = run_study(study, site)
     click.echo(verdict_table(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
     click.echo(f"report: {site.storage / study.name / 'report' / 'report.md'}")

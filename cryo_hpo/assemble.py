@@ -1,4 +1,4 @@
-"""A recipe's parts: its dataset, model, optimizer groups and device, and whether they fit."""
+"""A recipe's parts: its dataset, model, optimizer groups and device."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .data.tiles import Normalise
 from .errors import DataError, SpecError
 from .evaluate import score
 from .metrics import Scores
-from .models import Segmenter, build, check_size, freeze
+from .models import Segmenter, build
 from .optim import groups, guard
 
 if TYPE_CHECKING:
@@ -82,30 +82,6 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
     )
     guard(model, found)
     return found
-
-
-def check(recipe: Recipe, *, site: Site) -> list[Group]:
-    """Refuse what cannot train before anything runs: data, model, weights, parameter groups.
-
-    Every split is decoded into the cache, which looks at every pixel and mask value once;
-    nothing is scored. The model is built with its weights on CPU.
-
-    Returns:
-        The optimizer groups.
-
-    Raises:
-        CryoError: What is wrong, and the remedy.
-    """
-    dataset = dataset_of(recipe.data)
-    check_size(recipe.model.encoder, recipe.data.crop)
-    with torch.device("meta"):
-        segmenter(recipe, site=site, weights="scratch")
-    for split in ("train", "val", "test"):
-        open_split(dataset, site.data, split, cache=site.cache)
-    model = segmenter(recipe, site=site, weights=recipe.model.weights)
-    if recipe.model.tune == "frozen":
-        freeze(model)
-    return parameter_groups(recipe, model)
 
 
 def device_for(gpus: float) -> torch.device:

@@ -15,12 +15,21 @@ Messages state the law, the value and the remedy, in that order, with the file (
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 
 class CryoError(Exception):
-    """Anything this package refuses, with a message meant for its user."""
+    """Anything this package refuses, with a message meant for its user.
+
+    Attributes:
+        about: The key of the study it concerns, part by part; its line stands before the message.
+        parts: The errors it was made of, where several things are wrong.
+    """
+
+    about: tuple[str, ...] = ()
+    parts: tuple[CryoError, ...] = ()
 
 
 class SpecError(CryoError, ValueError):
@@ -58,6 +67,26 @@ class TrackingError(CryoError):
 
 class Diverged(CryoError):
     """Loss or gradient is no longer finite."""
+
+
+@contextlib.contextmanager
+def about(*key: str) -> Iterator[None]:
+    """Say of every spec error that is raised inside which key of the study it concerns."""
+    try:
+        yield
+    except SpecError as error:
+        error.about = error.about or key
+        raise
+
+
+def together(errors: Sequence[CryoError]) -> CryoError:
+    """Return errors as one, a line for each; it is a SpecError if one of them is."""
+    if len(errors) == 1:
+        return errors[0]
+    kind = SpecError if any(isinstance(error, SpecError) for error in errors) else CryoError
+    whole = kind("\n".join(map(str, errors)))
+    whole.parts = tuple(errors)
+    return whole
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,35 +34,76 @@ def of(study: Study, site: Site) -> Path:
 
 
 def claim(study: Study, site: Site) -> Path:
-    """Make the folder and write the resolved spec, or see that it holds the same one.
+    """Make the folder of a study, which holds nothing yet or the same spec.
 
     Raises:
         SpecError: The name belongs to another study.
         StorageError: The folder cannot be written.
     """
+    refuse_another(study, site)
     folder = of(study, site)
-    try:
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / SPEC
-        if not path.exists():
-            draft = path.with_suffix(".tmp")
-            draft.write_text(dump_study(study))
-            draft.replace(path)
-            return folder
+    return folder
+
+
+def refuse_another(study: Study, site: Site) -> None:
+    """Make sure that no other study has this name; writes nothing.
+
+    Raises:
+        SpecError: One has; the message says what differs.
+    """
+    path = of(study, site) / SPEC
+    changed = differences(load_study(path), study) if path.is_file() else []
+    if changed:
+        message = (
+            f"{path}: a study's name belongs to one spec, this file holds another "
+            f"'{study.name}': {'; '.join(changed)}. Give this study a new name, or remove "
+            f"'{path.parent}'."
+        )
+        raise SpecError(message)
+
+
+def keep_spec(study: Study, folder: Path) -> None:
+    """Write the resolved spec: from now on the name is taken.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    path = folder / SPEC
+    if path.exists():
+        return
+    with _writing(folder):
+        draft = path.with_suffix(".tmp")
+        draft.write_text(dump_study(study))
+        draft.replace(path)
+
+
+def require_room(folder: Path, *, gib: float) -> None:
+    """Refuse a new study whose checkpoints cannot all be kept.
+
+    Raises:
+        StorageError: The disk has less room than they take.
+    """
+    free = shutil.disk_usage(folder).free / 2**30
+    if gib > free and not (folder / SPEC).exists():
+        message = (
+            f"{folder}: the study's checkpoints take up to {gib:.3g} GiB, {free:.3g} GiB are free. "
+            "Free space, or set CRYO_STORAGE to a folder with more."
+        )
+        raise StorageError(message)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         message = (
-            f"CRYO_STORAGE must be a folder that can be written, '{folder}' is not: {error}. "
+            f"{folder}: CRYO_STORAGE must be a folder that can be written to: {error}. "
             "Set CRYO_STORAGE to one that is, or free space."
         )
         raise StorageError(message) from error
-    changed = differences(load_study(path), study)
-    if changed:
-        message = (
-            f"A study's name belongs to one spec, '{path}' holds another '{study.name}': "
-            f"{'; '.join(changed)}. Give this study a new name, or remove '{folder}'."
-        )
-        raise SpecError(message)
-    return folder
 
 
 @contextlib.contextmanager
@@ -69,21 +111,26 @@ def driving(folder: Path) -> Iterator[None]:
     """Hold the folder for this process alone.
 
     Raises:
-        StorageError: Another driver runs this study, on this host.
+        StorageError: Another driver runs this study, on this host; or the folder cannot be
+            written.
     """
     path = folder / LOCK
-    with path.open("a+") as file:
+    with _writing(folder):
+        opened = path.open("a+b", buffering=0)  # a full disk shows at once, not when it closes
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            holder = json.loads(file.read() or "{}")
+            holder = {"pid": "(unknown)", "host": "(unknown)"}
+            with contextlib.suppress(ValueError):  # the holder may be writing just now
+                holder |= json.loads(file.read())
             message = (
                 f"One driver at a time runs a study, '{folder.name}' is run by process "
-                f"{holder.get('pid')} on {holder.get('host')}. Wait for it, or stop it first."
+                f"{holder['pid']} on {holder['host']}. Wait for it, or stop it first."
             )
             raise StorageError(message) from error
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        file.flush()
+        with _writing(folder):
+            file.truncate(0)
+            file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield

@@ -9,12 +9,13 @@ import torch
 
 from .assemble import segmenter
 from .layout import columns
-from .rungs import Ladder, expected
+from .models import freeze
+from .rungs import Ladder
 
 if TYPE_CHECKING:
     from .spec import Search, Site, Study
 
-MODEL_AND_ADAM = 3  # values stored per trained parameter: itself and AdamW's two moments
+MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
 
 
@@ -49,8 +50,11 @@ def plan(study: Study, *, site: Site) -> Plan:
     arms = num_arms(study)
     with torch.device("meta"):
         model = segmenter(study.base, site=site, weights="scratch")
+    if study.base.model.tune == "frozen":
+        freeze(model)
     parameters = sum(p.numel() for p in model.parameters())
-    one = parameters * BYTES / 2**30
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    one, last = (n * BYTES / 2**30 for n in (parameters, parameters + MOMENTS * trained))
     runs = arms * len(study.seeds)
     return Plan(
         trials=trials,
@@ -59,7 +63,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         epochs_most=trials * epochs,
         epochs_confirm=runs * epochs,
         parameters=parameters,
-        disk_gib=one * (trials * MODEL_AND_ADAM + runs * (MODEL_AND_ADAM + 1)),
+        disk_gib=trials * last + runs * (last + one),
     )
 
 
@@ -74,10 +78,12 @@ def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
     if rule.kind != "asha":
         return ((epochs, search.trials),)
     ladder = Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
-    steps = expected(ladder, search.trials)
-    # the baseline goes all the way, and so does at least one candidate
-    full = min(search.trials, max(steps[-1][1], 2))
-    return (*steps[:-1], (epochs, full))
+    steps, here = [], search.trials
+    for rung in ladder.rungs:
+        steps.append((rung, here))
+        # the best share goes on, one candidate at least; and the baseline, seldom among them
+        here = min(here, 1 + max(here // rule.reduction, 1))
+    return (*steps, (epochs, here))
 
 
 def epochs_of(steps: tuple[tuple[int, int], ...]) -> int:
@@ -94,7 +100,7 @@ def lines(plan: Plan) -> list[str]:
     rows = [
         (str(epoch), str(trials), str(after))
         for (epoch, trials), after in zip(
-            plan.rungs, [*(t for _, t in plan.rungs[1:]), ""], strict=True
+            plan.rungs, [*(t for _, t in plan.rungs), ""][1:], strict=True
         )
     ]
     total = plan.epochs_expected + plan.epochs_confirm

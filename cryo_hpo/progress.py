@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -52,9 +53,14 @@ class Progress:
         if self._live:
             self._live.stop()
 
+    def leave_out(self, epochs: int) -> None:
+        """Take epochs that an earlier run of the study has done off what is to come."""
+        self._expected -= epochs
+
     def say(self, text: str) -> None:
         """Write one line above the table."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with _nobody_need_read():
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:  # noqa: ARG002
         """Show that a training begins, or goes on from where it waited."""
@@ -106,7 +112,8 @@ class Progress:
         if self._live is None:
             self.say(line)
         else:
-            self._live.update(self._table(), refresh=True)
+            with _nobody_need_read():
+                self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
         table = Table(title=f"{self._done} epochs done, {self._eta()}", title_justify="left")
@@ -116,3 +123,12 @@ class Progress:
             miou = f"{100 * row.miou:.2f}" if row.epoch else ""
             table.add_row(key, f"{row.lr:.2e}", f"{row.epoch}/{row.epochs}", miou, row.state)
         return table
+
+
+@contextlib.contextmanager
+def _nobody_need_read() -> Iterator[None]:
+    """Go on when the terminal or the pipe is gone: a study outlives whoever watches it."""
+    try:
+        yield
+    except (OSError, SystemExit):  # rich exits on a broken pipe
+        return

@@ -6,7 +6,9 @@ import json
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import StorageError
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -14,7 +16,12 @@ if TYPE_CHECKING:
     from .tracking import Tracker
 
 EPOCHS = "epochs.jsonl"  # in a study's folder: one line per training and epoch
-STATUS = {"complete": "FINISHED", "pruned": "FINISHED", "diverged": "FAILED", "failed": "FAILED"}
+STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
+    "complete": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +37,9 @@ class Records:
         self._tracker, self._progress = tracker, progress
         self.running: set[str] = set()
         self._seen = {(line["key"], line["epoch"]) for line in read(folder)}
+        progress.leave_out(len(self._seen))
+        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
+            self._append("\n")  # what a full disk left of the last line must not swallow the next
 
     def run_key(self, key: str = "") -> str:
         """Return the name by which the tracker knows a training, or the study itself."""
@@ -58,11 +68,10 @@ class Records:
         epoch = int(metrics["epoch"])
         if (key, epoch) in self._seen:
             return
-        self._seen.add((key, epoch))
-        line = json.dumps({"key": key, **metrics, "epoch": epoch})
-        with self._path.open("a") as file:
-            file.write(line + "\n")
+        # Told last where it counts as told: MLflow takes a point twice, but not one left out.
         self._tracker.log(self.run_key(key), metrics, step=epoch)
+        self._append(json.dumps({"key": key, **metrics, "epoch": epoch}) + "\n")
+        self._seen.add((key, epoch))
         self._progress.epoch(key, metrics)
 
     def paused(self, key: str, epoch: int) -> None:
@@ -75,27 +84,38 @@ class Records:
         self.running.discard(key)
         tags = {"cryo.state": state, "cryo.message": message[:500]}
         self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
-        self._tracker.end(self.run_key(key), STATUS[state])  # type: ignore[arg-type]
+        self._tracker.end(self.run_key(key), STATUS[state])
         self._progress.ended(key, state, message)
 
-    def killed(self) -> None:
-        """Close every open run, and the study's own, as killed."""
+    def _append(self, text: str) -> None:
+        try:
+            with self._path.open("a") as file:
+                file.write(text)
+        except OSError as error:
+            message = (
+                f"The study's record must be writable, '{self._path}' is not: {error}. "
+                "Free space, then give the same command again."
+            )
+            raise StorageError(message) from error
+
+    def stopped(self, status: Literal["KILLED", "FAILED"]) -> None:
+        """Close every open run, and the study's own."""
         for key in sorted(self.running):
             self._tracker.end(self.run_key(key), "KILLED")
-        self._tracker.end(self.run_key(), "KILLED")
+        self._tracker.end(self.run_key(), status)
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the recorded epochs of a study, each with its `key`; a torn last line is left out."""
+    """Yield the recorded epochs of a study, each with its `key`; a torn line is left out."""
     path = folder / EPOCHS
     if not path.exists():
         return
     with path.open() as file:
-        for line in file:
+        for line in filter(str.strip, file):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError:
-                log.warning("'%s' ends in a torn line, which is left out", path)
+                log.warning("'%s' holds a torn line, which is left out", path)
 
 
 def of(folder: Path, key: str) -> list[dict[str, Any]]:

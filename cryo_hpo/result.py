@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 from .errors import CryoError
 from .frozen import Frozen
 
-VERSION = 1
+VERSION: Literal[1] = 1
 NAME = "result.json"
 
 
@@ -131,12 +131,20 @@ def read(path: Path) -> Result:
     if not file.exists():
         message = f"A finished study leaves '{NAME}', '{path}' has none. Run the study first."
         raise CryoError(message)
+    text = file.read_text()
     try:
-        return Result.model_validate_json(file.read_text())
+        return Result.model_validate_json(text)
     except ValidationError as error:
-        version = json.loads(file.read_text() or "{}").get("version")
+        version = _version(text)
         message = (
             f"'{file}' must be a result of version {VERSION}, it says {version} "
             f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
         )
         raise CryoError(message) from error
+
+
+def _version(text: str) -> object:
+    try:
+        return json.loads(text)["version"]
+    except (ValueError, TypeError, KeyError):  # no JSON, no mapping, no version
+        return None

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-from collections.abc import Iterator
+import os
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from . import folder as folders
 from . import report
-from .assemble import check, scenes_of
+from .assemble import scenes_of
+from .checks import check
 from .plan import plan
 from .progress import Progress
 from .provenance import environment
@@ -26,6 +26,7 @@ from .tune import driver
 from .tune.confirm import Arm, ConfirmSource, job
 from .tune.journal import Journal, Record
 from .tune.search import BASELINE, SearchSource, key, winner
+from .tune.stopping import raise_if_asked, stoppable
 from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
     from .tune.sampler import Suggest
 
 TEST = "test-scores.json"  # written once, when the test split is opened
-GRACE_S = 2.0  # Ray's job stop kills three seconds after it asks
-
-
-class Stopped(KeyboardInterrupt):
-    """Someone asked the study to stop; the same command goes on."""
+STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
 
 
 def run_study(study: Study, site: Site, *, console: Console | None = None) -> Result:
@@ -56,28 +53,32 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
         Stopped: A signal asked the study to stop.
     """
     console = console or Console()
-    size = plan(study, site=site)
     path = folders.claim(study, site)
     with folders.driving(path):
         if (path / "result.json").exists():
             console.print(f"Study '{study.name}' has finished; its result is in {path}.")
             return read(path)
-        check(study.base, site=site)
+        check(study, site=site)
+        size = plan(study, site=site)
+        folders.require_room(path, gib=size.disk_gib)
         tracker = Tracker.connect(
             site.mlflow, experiment=experiment(study), spool=path / folders.SPOOL
         )
+        folders.keep_spec(study, path)
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
         records = Records(study, path, tracker=tracker, progress=progress)
-        _open_run(study, site, path, records, tracker)
-        try:
-            with driver.cluster(), _stoppable(), progress:
-                result = _run(study, site, path, records=records)
-        except BaseException as error:
-            _close_run(records, tracker, error, console, site)
-            raise
-        return _finish(result, study, site, path, tracker=tracker, console=console)
+        with contextlib.closing(tracker), driver.cluster(), stoppable():
+            try:
+                _open_run(study, site, path, records, tracker)
+                with progress:
+                    result = _run(study, site, path, records=records)
+                raise_if_asked()
+                return _finish(result, study, site, path, tracker=tracker, console=console)
+            except BaseException as error:  # told before Ray ends, which takes seconds
+                _close_run(records, tracker, error, console)
+                raise
 
 
 def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
@@ -111,12 +112,11 @@ def _search(
     rule = search.scheduler
     stop = None
     if rule.kind == "asha" and rule.rule == "stop":
-        stop = driver.StopRule(
-            source,
-            grace_epochs=rule.grace_epochs,
-            reduction=rule.reduction,
+        stop = partial(
+            driver.StopRule,
+            rule=rule,
             epochs=study.base.epochs,
-            curves={r.number: r.curve for r in source.records if r.state != "running"},
+            curves={key(r.number): dict(r.curve) for r in source.records},
             exempt=key(BASELINE),
         )
     driver.run(source, site=site, slots=slots, scheduler=stop)
@@ -180,15 +180,14 @@ def _open_run(study: Study, site: Site, path: Path, records: Records, tracker: T
     tracker.artifact(records.run_key(), path / folders.SPEC)
 
 
-def _close_run(
-    records: Records, tracker: Tracker, error: BaseException, console: Console, site: Site
-) -> None:
+def _close_run(records: Records, tracker: Tracker, error: BaseException, console: Console) -> None:
     """End the MLflow runs of a study that did not finish, and say how to go on."""
-    if isinstance(error, KeyboardInterrupt):
-        records.killed()
-    else:
-        tracker.end(records.run_key(), "FAILED")
-    pending = tracker.close(timeout_s=GRACE_S)
+    if tracker.closed:  # the study has told its end, and something went wrong after that
+        return
+    records.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+    # A stopped job is killed after this time; a second of it is for everything else.
+    wait_s = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S) - 1
+    pending = tracker.close(timeout_s=wait_s, ends_first=True)
     _say_pending(pending, console)
     if isinstance(error, KeyboardInterrupt):
         console.print("Stopped. The same command goes on where it was.")
@@ -204,8 +203,9 @@ def _finish(
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
             tracker.log(run, {"test_miou": seed.test_miou}, step=seed.epochs)
-    write(result, path)
-    for file in report.write(result, path / "report"):
+    files = report.write(result, path / "report")
+    write(result, path)  # from here on the study has finished
+    for file in files:
         tracker.artifact(top, file, "report")
     tracker.artifact(top, path / "result.json")
     tracker.tag(top, {"mlflow.note.content": report.note(result), **_parent_tags(result)})
@@ -256,21 +256,3 @@ def _say_pending(pending: int, console: Console) -> None:
         console.print(
             f"{pending} records wait for MLflow on disk; `cryo-hpo upload STUDY` delivers them."
         )
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into `Stopped`; installed after Ray, which sets its own."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        # a second signal must not break the clean-up that the first one began
-        signal.signal(number, signal.SIG_IGN)
-        message = f"stopped by {signal.Signals(number).name}"
-        raise Stopped(message)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -147,7 +147,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         torch.manual_seed(recipe.seed)
         model = segmenter(recipe, site=site, weights=recipe.model.weights).to(device)
     if device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     if recipe.model.tune == "frozen":
         freeze(model)
     normalise = normaliser(recipe, train, device)
@@ -296,8 +296,9 @@ def _refuse_non_finite(what: str, value: float, run: _Run, position: int) -> Non
 
 
 def _half(run: _Run) -> bool:
-    """Half precision on GPUs unless the recipe says no; CPUs train in float32."""
-    return run.device.type == "cuda" and run.recipe.precision != "fp32"
+    """Half precision if the recipe says so; left to us, on GPUs alone."""
+    precision = run.recipe.precision
+    return precision == "bf16" or (precision == "auto" and run.device.type == "cuda")
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

@@ -27,6 +27,13 @@ def experiment(study: Study) -> str:
 
 
 def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[ArmResult]:
+    """Return what every arm scored on the test split, one entry per seed.
+
+    Args:
+        arms: The recipes compared.
+        path: The study's folder.
+        scores: Training's name -> its test scores as JSON; one that is missing scored 0.
+    """
     found = []
     for arm in arms:
         seeds = tuple(_seed(arm, seed, path, scores) for seed in arm.seeds)
@@ -41,6 +48,7 @@ def _seed(arm: Arm, seed: int, path: Path, scores: Mapping[str, Any]) -> SeedRes
     """One training's scores; one that diverged before its first checkpoint maps nothing: 0."""
     name = job(arm, seed, path).key
     epochs = recording.of(path, name)
+    reached = max((e["epoch"] for e in epochs), default=0)
     test = Scores.from_json(scores[name]) if name in scores else None
     iou = {} if test is None else dict(zip(test.classes, test.iou.tolist(), strict=True))
     return SeedResult(
@@ -49,8 +57,8 @@ def _seed(arm: Arm, seed: int, path: Path, scores: Mapping[str, Any]) -> SeedRes
         val_miou=max((e["best_val_miou"] for e in epochs), default=0.0),
         test_iou={k: None if v != v else v for k, v in iou.items()},
         collapsed=test is None or test.predicts_one_class,
-        diverged=len(epochs) < arm.recipe.epochs,
-        epochs=len(epochs),
+        diverged=reached < arm.recipe.epochs,
+        epochs=reached,
         seconds=sum(e["seconds"] for e in epochs),
     )
 
@@ -64,6 +72,7 @@ def result(
     best: Record | None,
     arms: list[ArmResult],
 ) -> Result:
+    """Put together what a finished study found."""
     return Result(
         study=study.name,
         project=study.project,
@@ -129,9 +138,10 @@ def _improvement(arms: list[ArmResult], best: Record | None) -> ImprovementResul
 
 def _costs(study: Study, path: Path) -> Costs:
     epochs = list(recording.read(path))
-    search = [e for e in epochs if e["key"].startswith("trial-")]
-    confirm = [e for e in epochs if not e["key"].startswith("trial-")]
     trials = 0 if study.search is None else study.search.trials
+    searched = {key(number) for number in range(trials)}  # a named baseline may be "trial-x"
+    search = [e for e in epochs if e["key"] in searched]
+    confirm = [e for e in epochs if e["key"] not in searched]
     return Costs(
         epochs_search=len(search),
         epochs_confirm=len(confirm),

@@ -16,7 +16,7 @@ FLOORS = [
     {"spec", "data", "models", "result", "yamlmarks"},
     {"specfile", "tracking", "optim", "losses", "evaluate", "checkpoints"},
     {"assemble", "folder", "listing", "progress"},
-    {"plan", "records", "train", "tables"},
+    {"checks", "plan", "records", "train", "tables"},
     {"report", "tune"},
     {"verdict"},
     {"study"},

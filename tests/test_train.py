@@ -9,15 +9,15 @@ import torch
 
 from cryo_hpo import checkpoints
 from cryo_hpo.assemble import (
-    check,
     device_for,
     parameter_groups,
     scenes_of,
     score_best,
     segmenter,
 )
+from cryo_hpo.checks import check
 from cryo_hpo.errors import Diverged, SpecError, StorageError
-from cryo_hpo.spec import Recipe, Site
+from cryo_hpo.spec import Recipe, Site, Study
 from cryo_hpo.train import Epoch, fit, history
 
 from .fakes import fake_folder
@@ -73,10 +73,14 @@ def test_two_runs_are_identical(recipe, site):
 
 def test_a_resumed_run_equals_one_that_ran_through(recipe, site):
     through = _fit(recipe, site, "through")
-    first = list(itertools.islice(fit(recipe, site=site, workdir=site.storage / "cut", device=CPU), 2))
+    first = list(
+        itertools.islice(fit(recipe, site=site, workdir=site.storage / "cut", device=CPU), 2)
+    )
     rest = _fit(recipe, site, "cut")
     assert _losses(first + rest) == _losses(through)
-    states = [torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("through", "cut")]
+    states = [
+        torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("through", "cut")
+    ]
     for key, value in states[0]["model"].items():
         assert torch.equal(value, states[1]["model"][key]), key
 
@@ -139,7 +143,7 @@ def test_a_killed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
 
 
 def test_check_returns_groups_that_hold_every_parameter(recipe, site):
-    found = check(recipe, site=site)
+    found = check(Study(name="groups", base=recipe), site=site)
     model = segmenter(recipe, site=site, weights="scratch")
     assert sum(g.num_values for g in found) == sum(p.numel() for p in model.parameters())
     assert parameter_groups(recipe, model) == found
@@ -166,6 +170,16 @@ def test_a_gpu_that_is_not_there_is_refused():
     assert device_for(0) == CPU
 
 
+def test_half_precision_is_kept_on_cpu_where_it_is_asked_for(recipe, site):
+    precisions = ("auto", "fp32", "bf16")
+    auto, full, half = (
+        _losses(_fit(recipe.replace({"precision": p, "epochs": 1}), site, p)) for p in precisions
+    )
+    assert auto == full
+    assert half != full
+    assert half == pytest.approx(full, rel=0.05)
+
+
 @pytest.mark.gpu
 def test_a_gpu_trains_in_half_precision(recipe, site):
     epochs = list(fit(recipe, site=site, workdir=site.storage / "gpu", device=device_for(1)))
@@ -177,7 +191,9 @@ def test_the_test_split_is_not_read_by_training(recipe, site, monkeypatch):
     opened = []
     monkeypatch.setattr(
         "cryo_hpo.assemble.open_split",
-        lambda d, root, split, cache: opened.append(split) or scenes_of_split(d, root, split, cache),
+        lambda d, root, split, cache: (
+            opened.append(split) or scenes_of_split(d, root, split, cache)
+        ),
     )
     from cryo_hpo.data.cache import open_split
 
@@ -187,3 +203,11 @@ def test_the_test_split_is_not_read_by_training(recipe, site, monkeypatch):
     _fit(recipe.replace({"epochs": 1}), site, "blind")
     assert set(opened) == {"train", "val"}
     assert scenes_of(recipe, "test", site).ids
+
+
+def test_the_losses_are_those_of_the_golden_file(recipe, site):
+    """A change that is meant to leave results alone leaves these alone."""
+    golden = Path(__file__).with_name("golden") / "fit_tiny_losses.txt"
+    losses = _losses(_fit(recipe, site, "golden"))
+    # other processors round differently; a changed procedure differs by far more
+    assert losses == pytest.approx([float(line) for line in golden.read_text().split()], rel=2e-3)

@@ -174,7 +174,8 @@ def _layers(
                 return pixels_CHW, _absent(file, number=number, alpha=alpha)
     except RasterioError as error:
         raise DataError(
-            f"{path}: a raster must be readable to its last pixel: {error}. "
+            f"{path}: a raster must be readable to its last pixel: "
+            f"{str(error.__cause__ or error).rstrip('.')}. "
             "Was it copied completely?"
         ) from error
 

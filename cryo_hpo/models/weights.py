@@ -107,8 +107,8 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
     """
     if not path.is_file():
         message = (
-            f"No weights at '{path}'. Put the file there, or set model.weights to another file "
-            f"below CRYO_WEIGHTS or to '{SCRATCH}'."
+            f"'{path}': weights are read from this file, which does not exist. Put it there, or "
+            f"set model.weights to another file below CRYO_WEIGHTS or to '{SCRATCH}'."
         )
         raise WeightsError(message)
     try:
@@ -157,7 +157,8 @@ def fit_state(backbone: nn.Module, state: State, *, rules: Weights, source: str,
         problems[-1] += f", {shapes[0]} where the model has {shapes[1]}"
     if problems:
         message = (
-            f"Weights '{source}' of '{name}' {'; they '.join(problems)}. Nothing was loaded. "
+            f"'{source}': weights must fit '{name}' key by key, these "
+            f"{'; they '.join(problems)}. Nothing was loaded. "
             f"Name the checkpoint that belongs to this encoder, or '{SCRATCH}'."
         )
         raise WeightsError(message)

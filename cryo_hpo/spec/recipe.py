@@ -130,7 +130,11 @@ class Recipe(Frozen):
     batch_size: int = Field(default=8, ge=1, description="Tiles per step.")
     epochs: int = Field(default=80, ge=1, description="Length of a whole training.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
-        default="auto", description="auto: bf16 where the GPU has it."
+        default="auto",
+        description=(
+            "Of training. auto: bf16 on a GPU, fp32 on CPU; bf16 and fp32 hold on both. "
+            "Scores are computed in bf16 on a GPU and in fp32 on CPU, whatever this says."
+        ),
     )
     seed: int = Field(default=0, ge=0, description="Every random draw hangs on it.")
 

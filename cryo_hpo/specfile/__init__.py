@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dump import differences, dump_space, dump_study, schema, space_schema
-from .load import load_space, load_study
+from .load import load_space, load_study, placed
 from .python import load_callable
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "load_callable",
     "load_space",
     "load_study",
+    "placed",
     "schema",
     "space_schema",
 ]

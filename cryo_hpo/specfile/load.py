@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import SpecError
+from ..errors import CryoError, SpecError, together
 from ..frozen import Loc, Problem
 from ..space import SearchSpace
 from ..spec import DefineByRun, Study, explain
@@ -77,6 +77,24 @@ def load_space(source: Path | str) -> SearchSpace:
         raise
     _refuse(marked, [], [])
     return space
+
+
+def placed(error: CryoError, path: Path) -> CryoError:
+    """Return an error with `file:line: ` of the key that it, or each of its parts, is about.
+
+    Args:
+        error: What is wrong with a study that could be read.
+        path: The study's file.
+    """
+    marks = read(path, what="study").marks
+    found: list[CryoError] = []
+    for part in error.parts or (error,):
+        if not part.about:
+            found.append(part)
+            continue
+        mark = locate(marks, Problem(part.about, "")).mark
+        found.append(SpecError(f"{mark.file}:{mark.line}: {part}"))
+    return together(found)
 
 
 def _inline(marked: Marked, loc: Loc, study: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ Event = dict[str, Any]
 
 BATCH = 1000  # events read from the spool at a time
 TRIES = 5  # of one event at a server that answers everything else
+TURNS = ("start", "end")  # events that open and close a run
 REFUSALS = {  # MLflow's codes for "this request is wrong", whoever sends it and whenever
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -66,6 +68,17 @@ class Delivery:
         del self._calls[0]
         return True
 
+    def ends(self) -> None:
+        """Close at once the runs whose end waits; it is told again in its turn, and adds nothing.
+
+        Raises whatever a call raised.
+        """
+        last = {e["key"]: e for e in self._spool.waiting(limit=sys.maxsize) if e["do"] in TURNS}
+        self._runs.reopen = False  # what waits before an end must not open its run again
+        for event in last.values():
+            if event["do"] == "end" and self._runs.exists(event["key"]):
+                self._runs.apply([event])
+
     def _refused(self, error: Exception) -> bool:
         """Tell an event that will never be taken from a server that is away."""
         if isinstance(error, FileNotFoundError):
@@ -88,6 +101,7 @@ class Runs:
         self._client, self._experiment = client, experiment_id
         self._origin, self._home = spool.origin, spool.path.parent
         self._ids: dict[str, str] = {}
+        self.reopen = True  # whether the start of a run that is there opens it again
 
     def apply(self, events: Sequence[Event]) -> None:
         """Send events of one kind, of one run, in as few calls as MLflow allows."""
@@ -106,6 +120,10 @@ class Runs:
             case "end":
                 client.set_terminated(run, event["status"], end_time=event["at"])
 
+    def exists(self, key: str) -> bool:
+        """Tell whether MLflow has a run of this key."""
+        return self._find(key) is not None
+
     def answer(self) -> bool:
         """Tell whether the server answers at all."""
         try:
@@ -118,7 +136,8 @@ class Runs:
         key, parent = event["key"], event["parent"]
         run = self._find(key)
         if run is not None:
-            self._client.update_run(run, status="RUNNING", name=event["name"])
+            status = "RUNNING" if self.reopen else None
+            self._client.update_run(run, status=status, name=event["name"])
             return run
         tags = {KEY: key, SPOOL: self._origin}
         above = self._find(parent) if parent is not None else None

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import CryoError
-from ..train import EPOCH, history
+from ..errors import CryoError, StorageError
+from ..train import EPOCH
 from .jobs import Job, Outcome
 
 if TYPE_CHECKING:
     from ..spec import Recipe
     from .listen import Listener
+
+
+ENDED = "ended"  # in a training's folder, once everybody has heard how it ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +26,6 @@ class Arm:
     name: str
     recipe: Recipe
     seeds: tuple[int, ...]
-
-    def recipes(self) -> list[Recipe]:
-        """Return the recipe once for every seed."""
-        return [self.recipe.replace({"seed": seed}) for seed in self.seeds]
 
 
 def job(arm: Arm, seed: int, folder: Path) -> Job:
@@ -42,49 +41,42 @@ class ConfirmSource:
     def __init__(self, arms: Sequence[Arm], *, folder: Path, listener: Listener) -> None:
         self._listener = listener
         # Seed by seed, so that a study cut short holds whole pairs.
-        seeds = arms[0].seeds
-        self._todo = [(arm, job(arm, seed, folder)) for seed in seeds for arm in arms]
-        self._epochs = {one.key: arm.recipe.epochs for arm, one in self._todo}
+        pairs = [(seed, arm) for seed in arms[0].seeds for arm in arms]
         self._recipes = {
-            one.key: recipe
-            for arm in arms
-            for seed, recipe in zip(arm.seeds, arm.recipes(), strict=True)
-            for one in [job(arm, seed, folder)]
+            job(arm, seed, folder).key: arm.recipe.replace({"seed": seed}) for seed, arm in pairs
         }
-        self.curves: dict[str, list[dict[str, float]]] = {}
-        for _, one in self._todo:
-            self.curves[one.key] = history(Path(one.workdir))
-        self._todo = [(a, j) for a, j in self._todo if not self._whole(j.key)]
+        todo = [job(arm, seed, folder) for seed, arm in pairs]
+        # One that was whole and not heard to the end runs again: it only tells its last epoch.
+        self._todo = [one for one in todo if not (Path(one.workdir) / ENDED).exists()]
+        self._reached: dict[str, int] = {}
         self._at_work = 0
         self._lost: dict[str, str] = {}
 
     def next(self) -> Job | Literal["wait"] | None:
+        """Return the next job, "wait" or None; see `Source`."""
         if not self._todo:
             return "wait" if self._at_work else None
-        _, one = self._todo.pop(0)
+        one = self._todo.pop(0)
         self._at_work += 1
         self._listener.started(one.key, self._recipes[one.key], kind="confirm")
         return one
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        curve = self.curves[job.key]
-        if int(metrics[EPOCH]) > len(curve):
-            curve.append(dict(metrics))
-            self._listener.epoch(job.key, metrics)
+        """Record an epoch; return whether the job goes on."""
+        self._reached[job.key] = int(metrics[EPOCH])
+        self._listener.epoch(job.key, metrics)
         return True
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Record how a job ended."""
         self._at_work -= 1
-        if not self._whole(job.key) and outcome != "diverged":
-            self._lost[job.key] = message or outcome
-        state = (
-            "complete"
-            if self._whole(job.key)
-            else "diverged"
-            if outcome == "diverged"
-            else "failed"
-        )
+        whole = self._reached.get(job.key, 0) >= self._recipes[job.key].epochs
+        state = "complete" if whole else "diverged" if outcome == "diverged" else "failed"
         self._listener.ended(job.key, state, message)
+        if state == "failed":
+            self._lost[job.key] = message or outcome
+        else:
+            _keep(Path(job.workdir) / ENDED, state)
 
     def raise_if_lost(self) -> None:
         """Raise if a training is missing: a comparison with unequal seeds is none.
@@ -101,5 +93,11 @@ class ConfirmSource:
         )
         raise CryoError(message)
 
-    def _whole(self, key: str) -> bool:
-        return len(self.curves[key]) >= self._epochs[key]
+
+def _keep(path: Path, state: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(state + "\n")
+    except OSError as error:
+        message = f"CRYO_STORAGE must be writable, '{path}' is not: {error}. Free space."
+        raise StorageError(message) from error

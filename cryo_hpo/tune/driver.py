@@ -7,12 +7,12 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SpecError, StorageError
+from ..errors import SpecError, StorageError, about
 
 # Ray and Tune read these when they are imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -22,12 +22,15 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study ends itse
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # the search's memory is Optuna's
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # a job may set what WORKER_ENV sets
 
 if not os.environ.get("RAY_ADDRESS"):
     # The local cluster asks for a token made here and now: no other user of the machine can run
     # code through it, and nothing is written to the home directory.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Ray's name for "this node stays 127.0.0.1": else its ports listen on every interface.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
 from ray import tune
@@ -35,15 +38,17 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..train import EPOCH, SCORE
-from .jobs import MESSAGE, OUTCOME, Job, Source
+from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from .stopping import raise_if_asked
 from .worker import score_test, work
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from ..spec import Resources, Site
+    from ..spec import Asha, Resources, Site
 
 RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
+POLL_S = 0.2  # between two looks at whether the study is asked to stop
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
 WORKER_ENV = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a trial may take this long to write its checkpoint
@@ -86,7 +91,7 @@ def slots(resources: Resources, parallel: int | None) -> Slots:
     Raises:
         SpecError: One trial asks for more than the cluster has.
     """
-    have = ray.cluster_resources()
+    have = ray.cluster_resources()  # type: ignore[no-untyped-call]
     num_cpus, num_gpus = int(have.get("CPU", 0)), float(have.get("GPU", 0))
     gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
     if gpus > num_gpus:
@@ -94,19 +99,25 @@ def slots(resources: Resources, parallel: int | None) -> Slots:
             f"resources.gpus asks for {gpus:g} GPU per trial, the cluster has {num_gpus:g}. "
             "Set resources.gpus to 0 or auto, or add a node with a GPU."
         )
-        raise SpecError(message)
+        with about("resources", "gpus"):
+            raise SpecError(message)
     if resources.cpus > num_cpus:
         message = (
             f"resources.cpus asks for {resources.cpus} CPUs per trial, the cluster has {num_cpus}. "
             "Lower it, or add a node."
         )
-        raise SpecError(message)
+        with about("resources", "cpus"):
+            raise SpecError(message)
     room = min(num_cpus // resources.cpus, int(num_gpus / gpus) if gpus else num_cpus)
     return Slots(resources.cpus, gpus, max(1, room if parallel is None else min(parallel, room)))
 
 
 def run(
-    source: Source, *, site: Site, slots: Slots, scheduler: TrialScheduler | None = None
+    source: Source,
+    *,
+    site: Site,
+    slots: Slots,
+    scheduler: Callable[[Source], TrialScheduler] | None = None,
 ) -> None:
     """Run the jobs of a source until it has no more.
 
@@ -114,24 +125,26 @@ def run(
         source: Hands out jobs, hears every epoch, and decides (see `jobs.Source`).
         site: Where workers find data, weights and the cache.
         slots: What each job gets, and how many run at a time.
-        scheduler: Who decides instead of the source; None: the source alone.
+        scheduler: Makes who decides besides the source; None: the source alone.
 
     Raises:
         StorageError: The scratch folder of Tune cannot be written.
+        CryoError: Whatever the source raises.
     """
+    heard = _Heard(source)
     trainable = tune.with_resources(
         tune.with_parameters(work, site=site, cpus=slots.cpus, gpus=slots.gpus),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
-    with _scratch(site.storage) as scratch:
+    with _scratch(site.storage) as scratch, heard.raising():
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 reuse_actors=True,
                 max_concurrent_trials=slots.parallel,
-                search_alg=_Feed(source),
-                scheduler=_Ask(source) if scheduler is None else scheduler,
+                search_alg=_Feed(heard),
+                scheduler=(scheduler or _Ask)(heard),
                 trial_name_creator=_key,
                 trial_dirname_creator=_dirname,
             ),
@@ -139,18 +152,24 @@ def run(
                 name="tune",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_Ends(source)],
+                callbacks=[_Ends(heard)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         ).fit()
 
 
 def score_tests(jobs: Sequence[Job], *, site: Site, slots: Slots) -> list[dict[str, Any]]:
-    """Score finished trainings on the test split, each where its resources are."""
-    task = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)(score_test)
-    scores: list[dict[str, Any]] = ray.get(
-        [task.remote(_config(j), site=site, cpus=slots.cpus, gpus=slots.gpus) for j in jobs]
-    )
+    """Score finished trainings on the test split, each where its resources are.
+
+    Raises:
+        Stopped: The study was asked to stop.
+    """
+    remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
+    task = remote(score_test)
+    asked = [task.remote(_config(j), site=site, cpus=slots.cpus, gpus=slots.gpus) for j in jobs]
+    while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):
+        raise_if_asked()
+    scores: list[dict[str, Any]] = ray.get(asked)
     return scores
 
 
@@ -191,6 +210,47 @@ def _dirname(trial: Trial) -> str:
     return f"{_key(trial)}-{trial.trial_id}"
 
 
+class _Heard:
+    """A source whose first error is kept: what Tune would raise instead is its traceback."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._error: Exception | None = None
+
+    def next(self) -> Job | Literal["wait"] | None:
+        """See `Source`."""
+        with self._keeping():
+            return self._source.next()
+
+    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        """See `Source`."""
+        with self._keeping():
+            return self._source.epoch(job, metrics)
+
+    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """See `Source`."""
+        with self._keeping():
+            self._source.ended(job, outcome, message)
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Raise the source's own error in place of what Tune makes of it."""
+        try:
+            yield
+        except Exception:
+            if self._error is not None:
+                raise self._error from None
+            raise
+
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._error = self._error or error
+            raise
+
+
 class _Stateless:
     """Tune pickles its parts into a snapshot that we never read: nothing of ours goes into it."""
 
@@ -198,14 +258,14 @@ class _Stateless:
         return {}
 
 
-class _Feed(_Stateless, Searcher):  # type: ignore[misc]
+class _Feed(_Stateless, Searcher):
     """Hands the source's jobs to Tune."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(metric=SCORE, mode="max")
         self._source = source
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # noqa: ARG002
+    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002  a config, None or "FINISHED"
         job = self._source.next()
         if job == "wait":
             return None
@@ -223,7 +283,7 @@ class _Feed(_Stateless, Searcher):  # type: ignore[misc]
         """Never called: a study goes on in a fresh Tuner."""
 
 
-class _Ask(_Stateless, FIFOScheduler):  # type: ignore[misc]
+class _Ask(_Stateless, FIFOScheduler):
     """Asks the source after every epoch whether the trial goes on.
 
     A trial that must wait at a rung ends for Tune and starts again from its own checkpoint when
@@ -231,7 +291,7 @@ class _Ask(_Stateless, FIFOScheduler):  # type: ignore[misc]
     """
 
     def __init__(self, source: Source) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._source = source
 
     def on_trial_result(self, _: Any, trial: Trial, result: Mapping[str, Any]) -> str:
@@ -241,7 +301,7 @@ class _Ask(_Stateless, FIFOScheduler):  # type: ignore[misc]
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
 
 
-class StopRule(_Stateless, ASHAScheduler):  # type: ignore[misc]
+class StopRule(_Stateless, ASHAScheduler):
     """Ray's own asynchronous successive halving, which stops and never pauses.
 
     The baseline takes part in every rung and is never stopped. Rungs are filled from the
@@ -252,10 +312,9 @@ class StopRule(_Stateless, ASHAScheduler):  # type: ignore[misc]
         self,
         source: Source,
         *,
-        grace_epochs: int,
-        reduction: int,
+        rule: Asha,
         epochs: int,
-        curves: Mapping[int, Mapping[int, float]],
+        curves: Mapping[str, Mapping[int, float]],
         exempt: str,
     ) -> None:
         super().__init__(
@@ -263,40 +322,60 @@ class StopRule(_Stateless, ASHAScheduler):  # type: ignore[misc]
             metric=SCORE,
             mode="max",
             max_t=epochs,
-            grace_period=grace_epochs,
-            reduction_factor=reduction,
+            grace_period=rule.grace_epochs,
+            reduction_factor=rule.reduction,
         )
         self._source, self._exempt = source, exempt
-        for rung, recorded in self._brackets[0]._rungs:
-            recorded.update({f"past-{t}": c[rung] for t, c in curves.items() if rung in c})
+        for rung, recorded in self._rungs():
+            recorded.update({key: c[rung] for key, c in curves.items() if rung in c})
+
+    def _take_over(self, trial: Trial, epoch: int) -> None:
+        """Let a trial that goes on stand for what is recorded of it: one trial counts once.
+
+        It reports its last epoch again. If that is a rung's, it is judged there again.
+        """
+        for rung, recorded in self._rungs():
+            score = recorded.pop(trial.config["key"], None)
+            if score is not None and rung < epoch:
+                recorded[trial.trial_id] = score
+
+    def _rungs(self) -> list[tuple[int, dict[str, float]]]:
+        brackets: list[Any] = self._brackets
+        return list(brackets[0]._rungs)
 
     def set_search_properties(self, *_: Any, **__: Any) -> bool:
         """Accept Tune's call: metric and mode were given above."""
         return True
 
     def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ask the source, then Ray's rule; the baseline always goes on."""
         if OUTCOME in result:
             return str(TrialScheduler.CONTINUE)
         go_on = self._source.epoch(_job(trial), _numbers(result))
+        self._take_over(trial, result[EPOCH])
         rule = super().on_trial_result(controller, trial, result)
         if not go_on:
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE if trial.config["key"] == self._exempt else rule)
 
 
-class _Ends(_Stateless, tune.Callback):  # type: ignore[misc]
+class _Ends(_Stateless, tune.Callback):
     """Tells the source what became of a job."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
-    ) -> None:  # noqa: ARG002
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Ten times a second, between Tune's events: a good place to stop."""
+        raise_if_asked()
+
+    def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
+        """A trial ended by itself, or was told to."""
         last = trial.last_result or {}
         self._source.ended(_job(trial), last.get(OUTCOME, "done"), last.get(MESSAGE, ""))
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+    def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
+        """A trial's last attempt was lost."""
         lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
         self._source.ended(_job(trial), "crashed", lines[-1] if lines else "no message")
 

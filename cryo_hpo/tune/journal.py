@@ -6,18 +6,19 @@ The rung table and the sampler are rebuilt from it, so the same command after a 
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
+from .sampler import replayed
 
 if TYPE_CHECKING:
     from ..space import Scalar
@@ -67,54 +68,54 @@ class Journal:
         Raises:
             StorageError: The file cannot be written.
         """
-        try:
+        self._path = path
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
+            _cut_torn_line(path)
             self._study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path))),
+                storage=JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path)))),
                 study_name=study,
                 direction="maximize",
                 load_if_exists=True,
             )
-        except OSError as error:
-            message = (
-                f"The study's journal must be writable, '{path}' is not: {error}. "
-                "Set CRYO_STORAGE to a folder that is, or free space."
-            )
-            raise StorageError(message) from error
         self._storage = self._study._storage
         self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
 
     def begin(self, params: Mapping[str, Scalar], suggest: Suggest | None) -> int:
-        """Add a trial with these parameters and return its number.
+        """Add a trial with these parameters and return its number; one line, so all or nothing.
 
         Args:
             params: Values to try.
             suggest: The space; None for a trial outside it, such as a baseline whose learning
                 rate the search does not cover.
         """
-        if suggest is None:
-            trial = self._study.ask()
-        else:
-            self._study.enqueue_trial(dict(params))
-            trial = self._study.ask()
-            suggest(trial)
-        trial.set_user_attr(PARAMS, dict(params))
-        self._ids[trial.number] = trial._trial_id
-        return trial.number
+        drawn = None if suggest is None else replayed(suggest, params)
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=drawn.params if drawn else {},
+            distributions=drawn.distributions if drawn else {},
+            user_attrs={PARAMS: dict(params)},
+        )
+        with self._writing():
+            trial_id = self._storage.create_new_trial(self._study._study_id, trial)
+        number = self._storage.get_trial(trial_id).number
+        self._ids[number] = trial_id
+        return number
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Record the score after an epoch; the same epoch twice is kept once."""
-        trial = optuna.trial.Trial(self._study, self._ids[number])
-        with warnings.catch_warnings():
-            # A resumed trial reports its last epoch again, on purpose.
-            warnings.simplefilter("ignore")
-            trial.report(score, epoch)
+        trial_id = self._ids[number]
+        if epoch in self._storage.get_trial(trial_id).intermediate_values:
+            return
+        with self._writing():
+            self._storage.set_trial_intermediate_value(trial_id, epoch, score)
 
     def end(self, number: int, state: State, message: str = "") -> None:
         """Close a trial. Pruned and diverged ones keep their scores and can never win."""
         trial_id = self._ids[number]
-        self._storage.set_trial_user_attr(trial_id, OUTCOME, state)
-        self._storage.set_trial_user_attr(trial_id, MESSAGE, message[:2000])
+        with self._writing():
+            self._storage.set_trial_user_attr(trial_id, OUTCOME, state)
+            self._storage.set_trial_user_attr(trial_id, MESSAGE, message[:2000])
         record = self.record(number)
         told = {
             "complete": TrialState.COMPLETE,
@@ -123,7 +124,8 @@ class Journal:
             "failed": TrialState.FAIL,
         }[state]
         value = record.score if told is TrialState.COMPLETE else None
-        self._study.tell(number, value, state=told)
+        with self._writing():
+            self._study.tell(number, value, state=told)
 
     def record(self, number: int) -> Record:
         """Return what is known about one trial."""
@@ -132,6 +134,40 @@ class Journal:
     def records(self) -> list[Record]:
         """Return all trials in the order of their numbers."""
         return [_record(t) for t in self._study.get_trials(deepcopy=False)]
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            message = (
+                f"The study's journal must be writable, '{self._path}' is not: {error}. "
+                "Set CRYO_STORAGE to a folder that is, or free space."
+            )
+            raise StorageError(message) from error
+
+
+class _NoLock(JournalFileOpenLock):
+    """The study's folder already has one driver alone.
+
+    Optuna's own lock is a file that a killed driver leaves behind; the next would wait 30 s.
+    """
+
+    def acquire(self) -> bool:
+        """Say yes."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a full disk left of a last line: the next one would be appended to it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def _record(trial: FrozenTrial) -> Record:

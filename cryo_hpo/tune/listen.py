@@ -12,13 +12,17 @@ Kind = Literal["baseline", "search", "confirm"]
 
 
 class Listener(Protocol):
-    """Hears every trial. A method that raises would end the search, so none may."""
+    """Hears every trial. A method that raises ends the study: only a full disk is a reason.
+
+    Listeners hear before the journal does, so a study that goes on after a crash may tell
+    something twice, and leaves nothing out.
+    """
 
     def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
         """A training begins, or goes on."""
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """A training has finished an epoch that was not heard before."""
+        """A training has finished an epoch, perhaps one that was heard before."""
 
     def paused(self, key: str, epoch: int) -> None:
         """A trial waits at a rung."""

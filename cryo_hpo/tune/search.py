@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError
-from ..rungs import Ladder, goes_on, last_resort, promotable
+from ..rungs import Ladder, Promotion, goes_on, last_resort, promotable
 from ..train import EPOCH, SCORE
 from .jobs import Job, Outcome
 from .sampler import Suggest, propose, replayed
@@ -57,6 +57,7 @@ class SearchSource:
         return list(self._records.values())
 
     def next(self) -> Job | Literal["wait"] | None:
+        """Return the next job, "wait" or None; see `Source`."""
         if self._refused >= REFUSALS:
             return "wait" if self._at_work else None
         if self._interrupted:
@@ -71,12 +72,14 @@ class SearchSource:
         return self._finish()
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        """Record an epoch; return whether the job goes on."""
         number, epoch = _number(job), int(metrics[EPOCH])
         record = self._records[number]
-        if epoch not in record.curve:
-            record.curve[epoch] = metrics[SCORE]
-            self._journal.report(number, epoch, metrics[SCORE])
-            self._listener.epoch(job.key, metrics)
+        self._listener.epoch(job.key, metrics)
+        if epoch in record.curve:
+            return True  # told again by a retry: it was to go on, or nobody would have retried
+        self._journal.report(number, epoch, metrics[SCORE])
+        record.curve[epoch] = metrics[SCORE]
         rungs = () if self.ladder is None else self.ladder.rungs
         if number == BASELINE or epoch not in rungs or epoch <= job.cleared:
             return True
@@ -84,10 +87,12 @@ class SearchSource:
         return goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Record how a job ended."""
         number = _number(job)
         self._at_work.discard(number)
         record = self._records[number]
-        self._refused = self._refused + 1 if outcome == "refused" else 0
+        if self._refused < REFUSALS:  # what ends after that does not make it good
+            self._refused = self._refused + 1 if outcome == "refused" else 0
         if outcome == "diverged":
             self._close(number, "diverged", message)
         elif outcome in ("refused", "crashed"):
@@ -100,14 +105,23 @@ class SearchSource:
             self._listener.paused(job.key, record.epochs)
 
     def raise_if_hopeless(self) -> None:
-        """Raise what the workers refused, if the search ended without a trial that can win.
+        """Raise what the workers refused, if that ended the search or left nothing that can win.
 
         Raises:
-            CryoError: No trial reached full length; the first trial's message says why.
+            CryoError: Trials were refused one after another, or none reached full length; the
+                message is a trial's own.
         """
-        if any(record.state == "complete" for record in self._records.values()):
+        lost = [r for r in self.records if r.state in ("failed", "diverged")]
+        if self._refused >= REFUSALS:
+            message = (
+                f"A search goes on until {REFUSALS} trials in a row are refused, these were "
+                f"(trial {lost[-1].number}: {lost[-1].message}). Mend that, then give the same "
+                "command again: what is finished is kept."
+            )
+            raise CryoError(message)
+        if any(record.state == "complete" for record in self.records):
             return
-        first = next((r for r in self.records if r.message), None)
+        first = next(iter(lost), None)
         why = "no trial said why" if first is None else f"trial {first.number}: {first.message}"
         message = (
             f"At least one trial must reach full length for there to be a winner, none did ({why})."
@@ -136,7 +150,7 @@ class SearchSource:
             if r.state == "running" and r.curve and n not in self._at_work and n != BASELINE
         }
 
-    def _promotion(self):  # type: ignore[no-untyped-def]
+    def _promotion(self) -> Promotion | None:
         if self.ladder is None:
             return None
         return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
@@ -156,6 +170,7 @@ class SearchSource:
     def _begin(self) -> int:
         number = len(self._records)
         params = self._propose(number)
+        self._study.recipe(params)  # raises before the journal holds what can never be trained
         begun = self._journal.begin(params, self._suggest if params else None)
         assert begun == number, "one driver writes to a journal"
         self._records[number] = self._journal.record(number)
@@ -192,9 +207,9 @@ class SearchSource:
     def _close(
         self, number: int, state: Literal["complete", "pruned", "diverged", "failed"], message: str
     ) -> None:
+        self._listener.ended(key(number), state, message)
         self._journal.end(number, state, message)
         self._records[number] = self._journal.record(number)
-        self._listener.ended(key(number), state, message)
 
 
 def ladder(search: Search, epochs: int) -> Ladder | None:

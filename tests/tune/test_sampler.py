@@ -68,7 +68,9 @@ def test_the_sampler_goes_where_scores_are_high():
 def test_a_waiting_leader_is_not_taken_for_a_bad_trial():
     high = Record(number=1, params={"optim.lr": 1e-3}, state="running", curve={1: 0.9})
     low = [
-        Record(number=2 + i, params={"optim.lr": 10 ** (-6 + i / 4)}, state="pruned", curve={1: 0.3})
+        Record(
+            number=2 + i, params={"optim.lr": 10 ** (-6 + i / 4)}, state="pruned", curve={1: 0.3}
+        )
         for i in range(6)
     ]
     asked = [

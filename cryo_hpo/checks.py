@@ -1,0 +1,132 @@
+"""Whether a study can run, seen before anything does: data, models, weights, groups, GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from .assemble import dataset_of, device_for, parameter_groups, scenes_of, segmenter
+from .errors import CryoError, about, together
+from .folder import refuse_another
+from .models import check_size, find_encoder, freeze
+from .space import Int, SearchSpace
+
+if TYPE_CHECKING:
+    from .data.scenes import Split
+    from .optim import Group
+    from .space import Scalar
+    from .spec import Recipe, Resources, Site, Study
+
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
+
+
+def check(study: Study, *, site: Site) -> list[Group]:
+    """Refuse what cannot train, all of it at once.
+
+    Every split is decoded into the cache, which looks at every pixel and mask value once;
+    nothing is scored. The models of the base, of the named baselines and at the edges of the
+    search space are built on CPU, with their weights, one after another.
+
+    Returns:
+        The optimizer groups of the base.
+
+    Raises:
+        CryoError: What is wrong, one line per problem, and the remedies.
+    """
+    groups: list[Group] = []
+    looks: list[Callable[[], object]] = [
+        partial(refuse_another, study, site),
+        partial(_require_gpu, study.resources),
+        *(partial(_decode, study.base, split, site) for split in SPLITS),
+        lambda: groups.extend(_fit(study, {}, site, ("base",))),
+        *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
+    ]
+    found: dict[str, CryoError] = {}
+    for look in looks:
+        try:
+            look()
+        except CryoError as error:
+            found.setdefault(str(error), error)
+    if found:
+        raise together(list(found.values()))
+    return groups
+
+
+def _require_gpu(resources: Resources) -> None:
+    """Look for the GPU that was asked for; what a cluster has is seen once it is joined."""
+    if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
+        with about("resources", "gpus"):
+            device_for(float(resources.gpus))
+
+
+def _decode(recipe: Recipe, split: Split, site: Site) -> None:
+    with about("base", "data", "name"):
+        scenes_of(recipe, split, site)
+
+
+def _fit(
+    study: Study, changes: Mapping[str, Scalar], site: Site, key: tuple[str, ...]
+) -> list[Group]:
+    """Build one recipe's model; returns its optimizer groups."""
+    with about(*key):
+        recipe = study.recipe(changes)
+    with about(*key, "data", "name"):
+        dataset_of(recipe.data)
+    with about(*key, "model", "encoder"):
+        find_encoder(recipe.model.encoder)
+    with about(*key, "data", "crop"):
+        check_size(recipe.model.encoder, recipe.data.crop)
+    with about(*key, "model", "encoder"):
+        with torch.device("meta"):  # what does not fit is refused before weights are read
+            segmenter(recipe, site=site, weights="scratch")
+        model = segmenter(recipe, site=site, weights=recipe.model.weights)
+    if recipe.model.tune == "frozen":
+        freeze(model)
+    return parameter_groups(recipe, model)
+
+
+def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:
+    """Yield (key of the study, what differs from base) of every other model, each once."""
+    found: list[tuple[tuple[str, ...], Mapping[str, Scalar]]] = [
+        (("baselines", name), changes) for name, changes in study.baselines.items()
+    ]
+    if study.search is not None and isinstance(study.search.space, SearchSpace):
+        edges = _edges(study.search.space)
+        found += [(("search", "space", "params", name), point) for name, point in edges]
+    seen: list[dict[str, Scalar]] = [{}]
+    for key, changes in found:
+        shape = {name: value for name, value in changes.items() if name.startswith(SHAPES)}
+        if shape not in seen:
+            seen.append(shape)
+            yield key, changes
+
+
+def _edges(space: SearchSpace) -> Iterator[tuple[str, dict[str, Scalar]]]:
+    """Yield (parameter, point): each edge, with what it hangs on and what hangs on it."""
+    for name, param in space.params.items():
+        values = dict.fromkeys(param.edges())
+        if isinstance(param, Int) and param.low < param.high:
+            values[param.low + param.step] = None  # if it divides as low does, all others do
+        for value in values if name.startswith(SHAPES) else ():
+            wanted, here = {name: value}, name
+            while here in space.when:
+                condition = space.when[here]
+                wanted[condition.param], here = condition.is_in[0], condition.param
+            yield name, _whole(space, wanted)
+
+
+def _whole(space: SearchSpace, wanted: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """Add the first value of each parameter that exists because of those wanted."""
+    point: dict[str, Scalar] = {}
+    for name, param in space.params.items():
+        condition = space.when.get(name)
+        if name in wanted:
+            point[name] = wanted[name]
+        elif condition is not None and point.get(condition.param) in condition.is_in:
+            point[name] = param.edges()[0]
+    return point

@@ -1,0 +1,75 @@
+"""What `ray job submit` is told about a study: where things are, and what stays at home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import SpecError
+
+if TYPE_CHECKING:
+    from ..spec import Site
+
+# cluster/runtime_env.yaml says the same to those who call `ray job submit` themselves.
+ENV = {
+    "RAY_JOB_STOP_WAIT_TIME_S": "30",  # to close MLflow's runs; Ray's default is 3 seconds
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+# As in a .gitignore. The slash matters: "data" would also leave out a package's folder `data`.
+EXCLUDES = ("/.git", "/.venv", "/data", "/weights", "/runs", "/build", "/dist")
+IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a job
+
+
+def command(
+    study: Path, site: Site, *, address: str, env: Mapping[str, str], options: Sequence[str] = ()
+) -> list[str]:
+    """Return the `ray job submit` that sends a study from the current folder.
+
+    Args:
+        study: The study's file.
+        site: Where data, weights and storage are, here and on the cluster.
+        address: Of the cluster's dashboard.
+        env: The environment here; its CRYO_ variables go along, as absolute paths.
+        options: More options of `ray job submit`.
+
+    Raises:
+        SpecError: The study's file is not below the current folder, so it would stay here.
+    """
+    here, file = Path.cwd().resolve(), study.resolve()
+    if not file.is_relative_to(here):
+        message = (
+            f"{study}: the current folder is what is sent, so it must hold the study's file; "
+            f"'{here}' does not. Submit from a folder that does."
+        )
+        raise SpecError(message)
+    places = {"CRYO_DATA": site.data, "CRYO_WEIGHTS": site.weights, "CRYO_STORAGE": site.storage}
+    if env.get("CRYO_CACHE"):
+        places["CRYO_CACHE"] = site.cache
+    variables = {name: value for name, value in env.items() if name.startswith("CRYO_") and value}
+    variables |= {name: str(path) for name, path in places.items()}
+    variables |= {"MLFLOW_TRACKING_URI": site.mlflow, **ENV}
+    below = [p.resolve() for p in places.values() if p.resolve().is_relative_to(here)]
+    inside = [f"/{path.relative_to(here).as_posix()}" for path in below if path != here]
+    runtime = {"env_vars": variables, "excludes": list(dict.fromkeys([*EXCLUDES, *inside]))}
+    words = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
+    words += ["--runtime-env-json", json.dumps(runtime), *options]
+    return [*words, "--", "cryo-hpo", "run", file.relative_to(here).as_posix()]
+
+
+def require_storage(env: Mapping[str, str]) -> None:
+    """Refuse to write a job's results into the copy of the sent folder, which Ray removes.
+
+    Raises:
+        SpecError: This is the driver of a job, and CRYO_STORAGE names no folder of its own.
+    """
+    value = env.get("CRYO_STORAGE", "")
+    if IN_JOB in env and not Path(value).expanduser().is_absolute():
+        message = (
+            f"A job's CRYO_STORAGE must be an absolute path on a disk that stays, it is '{value}'. "
+            "Send the study with `cryo-hpo submit`, or give `ray job submit` "
+            '--runtime-env-json \'{"env_vars": {"CRYO_STORAGE": "/shared/runs"}}\'.'
+        )
+        raise SpecError(message)

@@ -1,0 +1,31 @@
+"""`make bench` runs, at a size that says nothing about speed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_make_bench_measures_both_ratios(tmp_path):
+    command = next(
+        line for line in (ROOT / "Makefile").read_text().splitlines() if "benchmarks/" in line
+    )
+    script = command.split()[-1]
+    sizes = ["--scenes", "8", "--size", "32", "--rounds", "2", "--epochs", "1"]
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *sizes, "--json", tmp_path / "bench.json"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "bench.json").read_text())
+    assert facts["data_path"]["ratio"] > 0
+    assert 0 < facts["quickstart_data_share"] < 1

@@ -1,0 +1,149 @@
+"""The command line in process, where no cluster is needed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import cryo_hpo
+from cryo_hpo.__main__ import main
+from cryo_hpo.result import write
+from cryo_hpo.specfile import load_space
+
+from .fakes import fake_folder
+from .results import a_result
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(main.commands)
+
+
+def _run(*words: str | Path):
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    for name in ("DATA", "STORAGE", "CACHE", "WEIGHTS"):
+        monkeypatch.setenv(f"CRYO_{name}", str(tmp_path / name.lower()))
+    return tmp_path
+
+
+@pytest.fixture
+def study(site):
+    card = fake_folder(site / "data", num=(4, 2, 2), size=(32, 32))
+    path = site / "tiny.yaml"
+    recipe = {
+        "data": {"card": json.loads(card.model_dump_json()), "crop": 32},
+        "model": {"encoder": "unet", "decoder": "unet", "width": 4},
+        "batch_size": 2,
+        "epochs": 9,
+    }
+    space = {"params": {"optim.lr": {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}}
+    path.write_text(
+        json.dumps({"name": "tiny", "base": recipe, "search": {"space": space, "trials": 6}})
+    )
+    return path
+
+
+def test_the_help_names_every_command_and_variable():
+    done = _run("--help")
+    assert done.exit_code == 0
+    for word in (*COMMANDS, "CRYO_DATA", "CRYO_STORAGE", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        assert word in done.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches(command):
+    done = _run(command, "--help")
+    assert done.exit_code == 0
+    assert len(done.output.splitlines()) > 4
+
+
+def test_the_commands_are_the_promised_ones():
+    promised = "run check plan report resume space schema list ui"
+    assert set(promised.split()) <= set(COMMANDS)
+
+
+def test_check_prints_splits_groups_and_the_next_command(study):
+    done = _run("check", study)
+    assert done.exit_code == 0, done.output
+    assert "train: 4 scenes, 3 bands, uint8" in done.output
+    assert "decoder/decay" in done.output
+    assert "Every trainable parameter is in exactly one of" in done.output
+    assert f"cryo-hpo run {study}" in done.output
+
+
+def test_plan_says_what_a_study_costs(study):
+    done = _run("plan", study)
+    assert done.exit_code == 0, done.output
+    assert "trials: 6" in done.output
+    assert "at most 54" in done.output
+    assert "paired retraining: 90" in done.output
+
+
+@pytest.mark.parametrize(
+    ("what", "word"),
+    [("encoders", "galileo-nano"), ("decoders", "upernet"), ("datasets", "lakes-demo")],
+)
+def test_list_shows_what_a_spec_can_name(what, word):
+    done = _run("list", what)
+    assert done.exit_code == 0
+    assert word in done.output
+
+
+def test_list_spaces_shows_the_files(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert "search_spaces/lr.yaml" in _run("list", "spaces").output
+
+
+def test_space_prints_yaml_that_is_the_same_space(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = _run("space", "search_spaces/wide.py:space")
+    (tmp_path / "again.yaml").write_text(done.output)
+    assert load_space(tmp_path / "again.yaml") == load_space("search_spaces/wide.py:space")
+
+
+@pytest.mark.parametrize(("flag", "name"), [([], "study"), (["--space"], "space")])
+def test_schema_prints_the_shipped_schema(flag, name):
+    shipped = (ROOT / "search_spaces" / f"{name}.schema.json").read_text()
+    assert json.loads(_run("schema", *flag).output) == json.loads(shipped)
+
+
+def test_report_writes_tables_and_figures_of_a_result(site):
+    folder = site / "storage" / "glid"
+    folder.mkdir(parents=True)
+    write(a_result(), folder)
+    done = _run("report", "glid", "--out", site / "out")
+    assert done.exit_code == 0, done.output
+    assert (site / "out" / "report.md").exists()
+    assert "paired seeds" in done.output
+
+
+def test_report_of_nothing_says_what_to_do(site):
+    done = _run("report", "nothing")
+    assert done.exit_code == 1
+    assert "Run the study first" in done.output
+
+
+def test_resume_names_the_studies_there_are(site):
+    done = _run("resume", "nothing")
+    assert done.exit_code == 2
+    assert "holds no study 'nothing'" in done.output
+
+
+def test_ui_prints_one_command(site):
+    done = _run("ui", "--print")
+    assert done.output.startswith("mlflow ui --backend-store-uri sqlite:///")
+
+
+def test_an_unknown_command_is_a_usage_error():
+    assert _run("rnu").exit_code == 2
+
+
+def test_the_public_names_are_these():
+    assert cryo_hpo.__all__ == sorted(cryo_hpo.__all__)
+    for name in cryo_hpo.__all__:
+        assert hasattr(cryo_hpo, name)

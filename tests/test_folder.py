@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from cryo_hpo import folder
+from cryo_hpo.errors import SpecError, StorageError
+from cryo_hpo.spec import Site
+from cryo_hpo.specfile import load_study
+
+from .tune.pool import a_study
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site.from_env({"CRYO_STORAGE": str(tmp_path / "runs")})
+
+
+def test_a_folder_keeps_the_spec_it_was_made_for(site):
+    study = a_study()
+    path = folder.claim(study, site)
+    folder.keep_spec(study, path)
+    assert path == site.storage / "s"
+    assert load_study(path / folder.SPEC) == study
+    assert folder.claim(study, site) == path
+
+
+def test_another_spec_of_the_same_name_is_refused_and_says_what_differs(site):
+    path = folder.claim(a_study(), site)
+    folder.keep_spec(a_study(), path)
+    with pytest.raises(SpecError, match=r"search\.trials: 12 -> 13.*new name"):
+        folder.claim(a_study(trials=13), site)
+    assert load_study(path / folder.SPEC) == a_study()
+
+
+def test_a_storage_that_is_a_file_is_refused(site):
+    site.storage.write_text("")
+    with pytest.raises(StorageError, match="CRYO_STORAGE"):
+        folder.claim(a_study(), site)
+
+
+def _hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
+    with folder.driving(path):
+        held.set()
+        signal.pause()
+
+
+def test_one_driver_at_a_time_and_a_killed_one_lets_go(site):
+    path = folder.claim(a_study(), site)
+    fork = multiprocessing.get_context("spawn")
+    held = fork.Event()
+    other = fork.Process(target=_hold, args=(path, held))
+    other.start()
+    assert held.wait(60)
+    with (
+        pytest.raises(StorageError, match=f"process {other.pid} on {socket.gethostname()}"),
+        folder.driving(path),
+    ):
+        pass
+    other.kill()
+    other.join()
+    with folder.driving(path):
+        assert f'"pid": {os.getpid()}' in (path / folder.LOCK).read_text()
+
+
+def test_a_lock_that_names_nobody_is_still_a_lock(site):
+    path = folder.claim(a_study(), site)
+    with folder.driving(path):
+        (path / folder.LOCK).write_text('{"pid": 1')
+        with pytest.raises(StorageError, match="One driver at a time"), folder.driving(path):
+            pass

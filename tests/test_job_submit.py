@@ -1,0 +1,154 @@
+"""`ray job submit` on a real Ray head with a real MLflow server: the same result, and a clean stop."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryo_hpo.result import read
+from cryo_hpo.tables import verdict_table
+from cryo_hpo.tune.submit import ENV
+
+from .clusters import Head, environment, head, listening, members, run, runs, tiny_study, until
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with head(folder) as started:
+        yield started
+
+
+@pytest.fixture(autouse=True)
+def logs(cluster: Head) -> Iterator[None]:
+    """Show what the jobs wrote; pytest prints it where a test fails."""
+    yield
+    for log in sorted(cluster.logs.glob("job-driver-*.log")):
+        sys.stdout.write(f"--- {log.name}\n{log.read_text()[-4000:]}\n")
+
+
+def places(folder: Path, uri: str) -> dict[str, str]:
+    """Return a job's variables: absolute, on a disk that driver and workers share."""
+    names = ("data", "weights", "storage", "cache")
+    return {
+        **{f"CRYO_{name.upper()}": str(folder / name) for name in names},
+        "MLFLOW_TRACKING_URI": uri,
+    }
+
+
+def submit(cluster: Head, sent: Path, variables: dict[str, str], *options: str) -> Any:
+    """Run the documented command in the folder that is sent."""
+    runtime = ["--runtime-env-json", json.dumps({"env_vars": variables})] if variables else []
+    words = ["submit", "--address", cluster.address, "--working-dir", ".", *runtime, *options]
+    return cluster.ray(*words, "--", "cryo-hpo", "run", "study.yaml", cwd=sent)
+
+
+def numbers(result: Path) -> dict[str, Any]:
+    """Return what does not depend on when and where a study ran."""
+    found = json.loads(result.read_text())
+    trials = [
+        {k: v for k, v in trial.items() if k in ("number", "params", "state", "epochs", "val_miou")}
+        for trial in found["trials"]
+    ]
+    seeds = {
+        arm["name"]: [(s["seed"], s["val_miou"], s["test_miou"]) for s in arm["seeds"]]
+        for arm in found["arms"]
+    }
+    return {"trials": trials, "arms": seeds, "improvement": found["improvement"]}
+
+
+def statuses(cluster: Head, name: str) -> dict[str, str]:
+    return {key: str(run.info.status) for key, run in runs(cluster.mlflow, name).items()}
+
+
+def test_a_job_gives_the_result_of_a_local_run(cluster: Head, tmp_path: Path) -> None:
+    file = tiny_study(tmp_path / "sent", tmp_path / "data", name="same")
+    there, here = places(tmp_path, cluster.mlflow), places(tmp_path, "")
+    done = submit(cluster, file.parent, there)
+    assert done.code == 0, done.output
+    assert "trial-0002" in done.output
+    assert "epoch 4/4" in done.output
+    assert verdict_table(read(tmp_path / "storage/same")) in done.output
+
+    local = tmp_path / "local"
+    here |= {"CRYO_STORAGE": str(local), "MLFLOW_TRACKING_URI": f"sqlite:///{local}/mlflow.db"}
+    alone = run("cryo-hpo", "run", "study.yaml", env=environment(**here), cwd=file.parent)
+    assert alone.code == 0, alone.output
+    assert numbers(tmp_path / "storage/same/result.json") == numbers(local / "same/result.json")
+
+    found = runs(cluster.mlflow, "same")
+    assert {"", "trial-0000", "trial-0001", "trial-0002", "baseline-seed1"} <= set(found)
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert "relative_improvement_pct" in found[""].data.metrics
+    parents = {run.data.tags.get("mlflow.parentRunId") for key, run in found.items() if key}
+    assert parents == {found[""].info.run_id}
+
+
+def test_a_wrong_study_ends_with_its_message_and_an_exit_code(
+    cluster: Head, tmp_path: Path
+) -> None:
+    file = tiny_study(tmp_path / "sent", tmp_path / "data", name="wrong", base__epoch=3)
+    done = submit(cluster, file.parent, {})
+    assert done.code != 0
+    assert "study.yaml" in done.output
+    assert "epoch" in done.output
+
+
+def stop_in_the_middle(
+    cluster: Head, sent: Path, record: Path, variables: dict[str, str], *, job: str
+) -> list[str]:
+    """Submit a study, stop it when it has learned, and return the epochs told until then."""
+    before = record.read_text().splitlines() if record.exists() else []
+    begun = submit(cluster, sent, variables, "--no-wait", "--submission-id", job)
+    assert begun.code == 0, begun.output
+    until(lambda: record.exists() and len(record.read_text().splitlines()) > len(before) + 1)
+    stopped = cluster.ray("stop", "--address", cluster.address, job)
+    assert stopped.code == 0, stopped.output
+    status = cluster.ray("status", "--address", cluster.address, job)
+    assert "stopped" in status.output.lower(), status.output
+    after = record.read_text().splitlines()
+    assert after[: len(before)] == before
+    return after
+
+
+def test_a_stopped_job_is_killed_in_mlflow_and_goes_on(cluster: Head, tmp_path: Path) -> None:
+    trials, epochs = 3, 60
+    changes = {"base__epochs": epochs, "search__parallel": 2, "seeds": [1]}
+    file = tiny_study(tmp_path / "sent", tmp_path / "data", name="stop", **changes)
+    variables = places(tmp_path, cluster.mlflow)
+    folder = tmp_path / "storage/stop"
+    record = folder / "epochs.jsonl"
+    for job, more in (("three-seconds", {}), ("our-runtime-env", ENV)):
+        told = stop_in_the_middle(cluster, file.parent, record, {**variables, **more}, job=job)
+        assert len(told) < trials * epochs, "the study was too short to be stopped in its middle"
+        found = statuses(cluster, "stop")
+        assert found.pop("") == "KILLED", job
+        assert "KILLED" in found.values(), job
+        assert set(found.values()) <= {"KILLED", "FINISHED"}, (job, found)
+
+    done = submit(cluster, file.parent, variables)
+    assert done.code == 0, done.output
+    epochs_told = [(line["key"], line["epoch"]) for line in map(json.loads, record.open())]
+    assert len(epochs_told) == len(set(epochs_told))
+    result = read(folder)
+    assert [trial.number for trial in result.trials] == list(range(trials))
+    assert result.costs.epochs_search == trials * epochs
+    assert set(statuses(cluster, "stop").values()) == {"FINISHED"}
+
+
+def test_the_head_asks_for_its_token_and_listens_on_loopback_alone(cluster: Head) -> None:
+    without = {**cluster.env, "RAY_AUTH_MODE": "disabled"}
+    refused = run("ray", "job", "list", "--address", cluster.address, env=without)
+    assert refused.code != 0
+    assert "401" in refused.output or "auth" in refused.output.lower()
+    ours = members(cluster.env["RAY_AUTH_TOKEN_PATH"])
+    addresses = listening(set(ours))
+    assert len(addresses) > 5, f"{addresses} is not all of a head, its agents and MLflow"
+    assert {address.rpartition(":")[0] for address in addresses} == {"127.0.0.1"}

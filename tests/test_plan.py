@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import math
+import os
+import random
+import statistics
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryo_hpo.plan import epochs_of, lines, num_arms, plan, rungs
+from cryo_hpo.spec import Recipe, Site
+
+from .tune.pool import Curves, Disk, a_study, simulate
+from .tune.test_search import Heard, _open
+
+SITE = Site.from_env({})
+
+
+@pytest.mark.parametrize(
+    ("trials", "steps"),
+    [
+        (1, ((1, 1), (3, 1), (9, 1), (27, 1))),
+        (2, ((1, 2), (3, 2), (9, 2), (27, 2))),
+        (12, ((1, 12), (3, 5), (9, 2), (27, 2))),
+        (24, ((1, 24), (3, 9), (9, 4), (27, 2))),
+    ],
+)
+@pytest.mark.parametrize("rule", ["promote", "stop"])
+def test_the_baseline_reaches_every_rung_beside_the_best_share(rule, trials, steps):
+    search = a_study(rule, trials=trials, epochs=27).search
+    assert search is not None
+    assert rungs(search, 27) == steps
+
+
+@given(st.integers(1, 200), st.integers(2, 5), st.integers(1, 200))
+def test_the_numbers_fall_and_a_candidate_always_arrives(trials, reduction, epochs):
+    search = a_study(trials=trials, reduction=reduction, epochs=epochs).search
+    assert search is not None
+    steps = rungs(search, epochs)
+    counts = [count for _, count in steps]
+    assert counts[0] == trials
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] >= min(trials, 2)
+    assert steps[-1][0] == epochs
+    assert epochs_of(steps) <= trials * epochs
+
+
+def _random(seed: int) -> Curves:
+    def curve(recipe: Recipe) -> list[float]:
+        chance = random.Random(f"{seed} {recipe.optim.lr}")
+        best = chance.random()
+        return [best * (1 - math.exp(-(e + chance.random()) / 9)) for e in range(1, 28)]
+
+    return curve
+
+
+def test_what_is_expected_is_what_happens(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    study, spent = a_study(trials=24, epochs=27, sampler="random"), []
+    for seed in range(8):
+        disk = Disk()
+        source = _open(study, tmp_path / str(seed), Heard())
+        simulate(source, _random(seed), workers=2, order=seed, disk=disk)
+        spent.append(len(disk.trained))
+    assert study.search is not None
+    expected = epochs_of(rungs(study.search, 27))
+    assert statistics.mean(spent) == pytest.approx(expected, rel=0.4)
+
+
+def test_a_plan_counts_everything():
+    model = {"encoder": "unet", "decoder": "unet", "width": 4}
+    base = {**a_study(epochs=27).base.model_dump(mode="json"), "model": model}
+    study = a_study(
+        trials=12, epochs=27, base=base, seeds=(1, 2, 3), baselines={"paper": {"optim.lr": 0.01}}
+    )
+    found = plan(study, site=SITE)
+    assert (found.trials, found.epochs_most) == (12, 12 * 27)
+    assert found.epochs_expected == 12 + 5 * 2 + 2 * 6 + 2 * 18
+    assert found.epochs_confirm == 3 * 3 * 27
+    assert num_arms(study) == 3
+    gib = found.parameters * 4 / 2**30
+    assert found.disk_gib == pytest.approx(gib * (12 * 3 + 9 * 4))
+    text = "\n".join(lines(found))
+    for part in ("about 70, at most 324", "paired retraining: 243", "about 313"):
+        assert part in text
+    alone = plan(a_study(search=None, base=base, epochs=27), site=SITE)
+    assert (alone.trials, alone.rungs, alone.epochs_expected, alone.epochs_confirm) == (
+        0,
+        (),
+        0,
+        135,
+    )
+    assert lines(alone)
+
+
+def test_without_stopping_a_plan_is_a_grid():
+    search = a_study("none", trials=12, epochs=27).search
+    assert search is not None
+    assert rungs(search, 27) == ((27, 12),)

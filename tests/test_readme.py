@@ -1,0 +1,101 @@
+"""The README's commands run, its links lead somewhere, its Python works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+
+# Commands that a test of their own runs, or the continuous integration itself.
+ELSEWHERE = {
+    "make quickstart": ".ci/run",
+    "make test": ".ci/run",
+    "make check": ".ci/run",
+    "make test-all": ".ci/run",
+    "make bench": "tests/test_benchmarks.py",
+    "ray job submit": "tests/test_job_submit.py",
+    "cryo-hpo submit": "tests/test_cluster.py",
+    "cryo-hpo run": "tests/test_study.py",
+    "cryo-hpo resume": "tests/test_study.py",
+    "cryo-hpo report": "tests/test_cli.py",
+}
+
+
+def _commands(text: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+COMMANDS = _commands(README)
+
+
+def _elsewhere(command: str) -> str | None:
+    return next((file for start, file in ELSEWHERE.items() if command.startswith(start)), None)
+
+
+def test_the_readme_has_commands():
+    assert len(COMMANDS) > 10
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if _elsewhere(c)])
+def test_a_command_run_elsewhere_stands_there(command):
+    file = ROOT / str(_elsewhere(command))
+    words = command.split()
+    key = words[1] if words[0] in ("make", "cryo-hpo") else "submit"
+    assert key in file.read_text(), f"{file.name} does not run '{command}'"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    from cryo_hpo.data.generate import generate
+
+    folder = tmp_path_factory.mktemp("readme")
+    generate("lakes-demo", folder / "data", scenes={"train": 8, "val": 4, "test": 4}, size=64)
+    names = {"CRYO_DATA": "data", "CRYO_STORAGE": "runs", "CRYO_CACHE": "cache"}
+    return {name: str(folder / path) for name, path in names.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [c for c in COMMANDS if not _elsewhere(c)])
+def test_a_command_of_the_readme_runs(command, scenes):
+    program, *words = shlex.split(command)
+    assert program == "cryo-hpo", f"'{command}' is run by no test"
+    done = subprocess.run(
+        [sys.executable, "-m", "cryo_hpo", *words],
+        cwd=ROOT,
+        env={**os.environ, **scenes},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_python_of_the_readme_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})  # noqa: S102  the page is ours
+    assert "optim.weight_decay" in capsys.readouterr().out
+
+
+def test_the_study_in_the_readme_is_the_shipped_one():
+    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    assert block in (ROOT / "search_spaces" / "studies" / "quickstart.yaml").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cryo_hpo import records, report, stats
+from cryo_hpo.metrics import Scores
+from cryo_hpo.result import Result, read, write
+from cryo_hpo.spec import Site
+from cryo_hpo.tune.confirm import Arm
+from cryo_hpo.tune.journal import Record
+from cryo_hpo.verdict import result, score_arms
+
+from .fakes import fake_folder
+from .tune.pool import a_study
+
+CLASSES = ("background", "lake")
+SEEDS = (1, 2, 3)
+
+
+def _scores(right: int, wrong: int) -> Scores:
+    confusion = [[right, wrong], [wrong, right]]
+    return Scores.from_json({**Scores.zero(CLASSES).to_json(), "confusion_TP": confusion})
+
+
+def _write(folder: Path, epochs: dict[str, int]) -> None:
+    lines = [
+        {
+            "key": key,
+            "epoch": e,
+            "best_val_miou": 0.1 * e,
+            "seconds": 2.0,
+            "data_seconds": 0.5,
+            "collapsed": 0.0,
+        }
+        for key, last in epochs.items()
+        for e in range(1, last + 1)
+    ]
+    folder.mkdir(exist_ok=True)
+    (folder / records.EPOCHS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_a_training_that_diverged_scores_what_its_best_checkpoint_scores_or_0(tmp_path):
+    base = a_study(epochs=4).base
+    _write(tmp_path, {"baseline-seed1": 4, "baseline-seed2": 2})
+    found = {"baseline-seed1": _scores(9, 1).to_json(), "baseline-seed2": _scores(3, 1).to_json()}
+    (arm,) = score_arms([Arm("baseline", base, SEEDS)], tmp_path, found)
+    whole, cut, none = arm.seeds
+    assert (whole.diverged, whole.epochs, whole.collapsed) == (False, 4, False)
+    assert whole.test_miou == pytest.approx(9 / 11)
+    assert whole.test_iou == pytest.approx({"background": 9 / 11, "lake": 9 / 11})
+    assert (whole.val_miou, whole.seconds) == (pytest.approx(0.4), 8.0)
+    assert (cut.diverged, cut.epochs, cut.collapsed) == (True, 2, False)
+    assert cut.test_miou == pytest.approx(3 / 5)
+    assert (none.diverged, none.epochs, none.collapsed) == (True, 0, True)
+    assert (none.test_miou, none.val_miou, none.test_iou) == (0.0, 0.0, {})
+    assert arm.mean_test_miou == pytest.approx((9 / 11 + 3 / 5) / 3)
+
+
+def test_one_class_everywhere_is_a_collapse(tmp_path):
+    one = {**Scores.zero(CLASSES).to_json(), "confusion_TP": [[9, 0], [1, 0]]}
+    _write(tmp_path, {"baseline-seed1": 4})
+    (arm,) = score_arms(
+        [Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, {"baseline-seed1": one}
+    )
+    assert arm.seeds[0].collapsed
+    assert not arm.seeds[0].diverged
+
+
+def test_an_epoch_that_the_record_lost_is_no_divergence(tmp_path):
+    _write(tmp_path, {"baseline-seed1": 4})
+    file = tmp_path / records.EPOCHS
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([lines[0], lines[1][:20] + "\n", *lines[2:]]))
+    (arm,) = score_arms([Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, {})
+    assert (arm.seeds[0].diverged, arm.seeds[0].epochs) == (False, 4)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    fake_folder(tmp_path / "data", num=(2, 2, 2), size=(32, 32))
+    return Site.from_env(
+        {"CRYO_DATA": str(tmp_path / "data"), "CRYO_CACHE": str(tmp_path / "cache")}
+    )
+
+
+def _result(site: Site, folder: Path, *, best: int | None, tuned: list[int]) -> Result:
+    card = fake_folder(site.data, num=(2, 2, 2), size=(32, 32)).model_dump(mode="json")
+    base = {**a_study(epochs=4).base.model_dump(mode="json"), "data": {"card": card, "crop": 32}}
+    study = a_study(
+        trials=3, epochs=4, base=base, seeds=SEEDS, baselines={"trial-0001": {"optim.lr": 0.01}}
+    )
+    if best is None:
+        study = study.model_copy(update={"search": None})
+    _write(
+        folder,
+        {
+            "trial-0000": 4,
+            "trial-0001": 1,
+            "trial-0002": 4,
+            "trial-0001-seed1": 4,
+            **{f"{a}-seed{s}": 4 for a in ("baseline", "tuned") for s in SEEDS},
+        },
+    )
+    curve = {e: 0.1 * e for e in range(1, 5)}
+    trials = [
+        Record(number=0, params={}, state="complete", curve=curve),
+        Record(number=1, params={"optim.lr": 0.1}, state="diverged", curve={1: 0.1}, message="nan"),
+        Record(number=2, params={"optim.lr": 1e-3}, state="complete", curve=curve),
+    ]
+    scores = {f"baseline-seed{s}": _scores(50 + s, 10).to_json() for s in SEEDS}
+    scores |= {
+        f"tuned-seed{s}": _scores(r, 10).to_json() for s, r in zip(SEEDS, tuned, strict=False)
+    }
+    names = {"baseline": study.base, "tuned": study.base} if best else {"baseline": study.base}
+    arms = score_arms([Arm(n, r, SEEDS) for n, r in names.items()], folder, scores)
+    record = None if best is None else trials[best]
+    found = trials if best is not None else []
+    return result(study, site, folder, trials=found, best=record, arms=arms)
+
+
+@pytest.mark.parametrize("tuned", [[90, 92, 95], [30, 31, 29], [60, 40, 70], [90]])
+def test_the_verdict_is_the_paired_comparison_of_the_seeds(site, tmp_path, tuned):
+    found = _result(site, tmp_path / "s", best=2, tuned=tuned)
+    wanted = stats.relative_improvement(
+        [s.test_miou for s in found.arm("tuned").seeds],
+        [s.test_miou for s in found.arm("baseline").seeds],
+    )
+    assert found.improvement is not None
+    assert found.improvement.relative_pct == wanted.relative_pct.mid
+    assert (found.improvement.verdict, found.improvement.num_pairs) == (wanted.verdict, 3)
+    assert (found.winner, found.winner_is_baseline) == (2, False)
+    assert found.best_recipe["optim"]["lr"] == 1e-3
+    # a named baseline may be called like a trial
+    assert (found.costs.epochs_search, found.costs.epochs_confirm) == (9, 28)
+    assert found.costs.epochs_full_grid == 12
+    assert (found.costs.seconds_search, found.costs.seconds_data) == (18.0, 18.5)
+    write(found, tmp_path)
+    assert read(tmp_path) == found
+
+
+def test_a_winning_baseline_is_compared_with_itself(site, tmp_path):
+    found = _result(site, tmp_path / "s", best=0, tuned=[])
+    assert (found.winner, found.winner_is_baseline) == (0, True)
+    assert found.improvement is not None
+    assert (found.improvement.relative_pct, found.improvement.verdict) == (0.0, "not shown")
+
+
+def test_without_a_search_there_is_nothing_to_compare(site, tmp_path):
+    found = _result(site, tmp_path / "s", best=None, tuned=[])
+    assert (found.winner, found.winner_is_baseline, found.improvement) == (None, False, None)
+    assert found.costs.epochs_full_grid == 0
+
+
+@pytest.mark.slow
+def test_a_report_takes_arms_that_diverged(site, tmp_path):
+    found = _result(site, tmp_path / "s", best=2, tuned=[])
+    assert found.arm("tuned").mean_test_miou == 0
+    assert report.write(found, tmp_path / "report")
