@@ -135,7 +135,9 @@ def test_a_stopped_job_is_killed_in_mlflow_and_goes_on(cluster: Head, tmp_path: 
 
     done = submit(cluster, file.parent, variables)
     assert done.code == 0, done.output
-    epochs_told = [(line["key"], line["epoch"]) for line in map(json.loads, record.open())]
+    epochs_told = [
+        (line["key"], line["epoch"]) for line in map(json.loads, record.read_text().splitlines())
+    ]
     assert len(epochs_told) == len(set(epochs_told))
     result = read(folder)
     assert [trial.number for trial in result.trials] == list(range(trials))

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from cryo_hpo.plan import epochs_of, lines, num_arms, plan, rungs
 from cryo_hpo.spec import Recipe, Site
 
-from .tune.pool import Curves, Disk, a_study, simulate
-from .tune.test_search import Heard, _open
+from .tune.pool import Curves, Disk, Heard, a_study, simulate
+from .tune.test_search import _open
 
 SITE = Site.from_env({})
 

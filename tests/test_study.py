@@ -45,7 +45,7 @@ class Place:
             "base": {
                 "data": {"card": self.card.model_dump(mode="json"), "crop": 32},
                 "model": {"encoder": "unet", "decoder": "unet", "width": 4},
-                "optim": {"lr": 1e-3, "schedule": "constant"},
+                "optim": {"lr": 1e-4, "schedule": "constant"},
                 "batch_size": 2,
                 "epochs": EPOCHS,
             },
@@ -224,7 +224,7 @@ def test_the_test_split_is_opened_once_and_last(place, finished):
     assert _epochs(folder) == epochs
 
 
-@pytest.mark.parametrize(("rule", "after"), [("promote", 3), ("promote", 14), ("stop", 6)])
+@pytest.mark.parametrize(("rule", "after"), [("promote", 4), ("promote", 16), ("stop", 6)])
 def test_a_killed_driver_goes_on_to_the_same_result(place, finished, rule, after):
     study, storage = place.study(f"whole-{rule}", rule=rule), f"killed-{rule}-{after}"
     folder = place.root / storage / study.name

@@ -25,6 +25,7 @@ from mlflow.tracking import MlflowClient
 
 from cryo_hpo.errors import StorageError, TrackingError
 from cryo_hpo.tracking import Tracker, deliver, masked, run_id, ui_command
+from cryo_hpo.tracking.delivery import Runs
 
 EXPERIMENT = "cryo/test"
 CURVE = [0.31, 0.42, 0.53]
@@ -519,3 +520,33 @@ def test_records_wait_on_disk_until_they_are_uploaded(
     server.start()
     assert deliver(spool, uri=server.uri, experiment=EXPERIMENT) == 0
     check_study(server.uri, "later")
+
+
+def test_a_run_is_closed_ahead_of_all_that_waits(
+    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = Runs.apply
+
+    def slowly(self: Runs, events: Sequence[dict[str, Any]]) -> None:
+        time.sleep(0.2 if events[0]["do"] == "tag" else 0)
+        apply(self, events)
+
+    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to.start("late", name="late")
+    to.start("late/a", name="a", parent="late")
+    assert to.close() == 0
+    monkeypatch.setattr(Runs, "apply", slowly)
+    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    for number in range(30):
+        to.tag("late", {"note": str(number)})
+    for key in ("late", "late/a"):
+        to.start(key, name=key)  # goes on: must not open again what is closed ahead of it
+        to.end(key, "KILLED")
+    assert to.close(1.5, ends_first=True) > 0, "all was delivered: nothing had to wait"
+    assert {run.info.status for run in runs(database, "late").values()} == {"KILLED"}
+    monkeypatch.undo()
+    time.sleep(1)  # the call that was under way ends, and lets the spool go
+    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
+    found = runs(database, "late")
+    assert {run.info.status for run in found.values()} == {"KILLED"}
+    assert found["late"].data.tags["note"] == "29"

@@ -42,7 +42,7 @@ class Heard:
     ends: dict[str, list[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
 
-    def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
+    def started(self, key: str, _: Recipe, *, kind: str) -> None:
         self.kinds[key] = kind
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
@@ -51,7 +51,7 @@ class Heard:
     def paused(self, key: str, epoch: int) -> None:
         assert (key, epoch) in self.epochs
 
-    def ended(self, key: str, state: str, message: str) -> None:
+    def ended(self, key: str, state: str, _: str) -> None:
         self.ends.setdefault(key, []).append(state)
 
 
@@ -155,7 +155,7 @@ def peak(best: float = 1e-3, *, diverges: float = 1.0, epochs: int = 9) -> Curve
         limit = max(0.9 - 0.2 * abs(math.log10(lr / best)), 0.05)
         limit += 1e-3 * math.sin(1e4 * math.log(lr) + recipe.seed)  # no two are equal
         scores = [limit * (1 - math.exp(-e / 3)) for e in range(1, epochs + 1)]
-        return scores[: int(1e6 * lr) % 3] + [NAN] if lr > diverges else scores
+        return [*scores[: int(1e6 * lr) % 3], NAN] if lr > diverges else scores
 
     return curve
 
