@@ -12,7 +12,18 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cryo_hpo"
 FLOORS = [
     {"errors", "frozen"},
-    {"bands", "cards", "layout", "metrics", "provenance", "rungs", "space", "spool", "stats", "tiling"},
+    {
+        "bands",
+        "cards",
+        "layout",
+        "metrics",
+        "provenance",
+        "rungs",
+        "space",
+        "spool",
+        "stats",
+        "tiling",
+    },
     {"spec", "data", "models", "result", "yamlmarks"},
     {"specfile", "tracking", "optim", "losses", "evaluate", "checkpoints"},
     {"assemble", "folder", "listing", "progress"},

@@ -20,7 +20,13 @@ def _at(rung: int, values: dict[int, float]) -> dict[int, dict[int, float]]:
 
 @pytest.mark.parametrize(
     ("grace", "reduction", "epochs", "rungs"),
-    [(1, 3, 27, (1, 3, 9)), (1, 3, 28, (1, 3, 9, 27)), (2, 2, 9, (2, 4, 8)), (5, 3, 5, ()), (4, 4, 3, ())],
+    [
+        (1, 3, 27, (1, 3, 9)),
+        (1, 3, 28, (1, 3, 9, 27)),
+        (2, 2, 9, (2, 4, 8)),
+        (5, 3, 5, ()),
+        (4, 4, 3, ()),
+    ],
 )
 def test_rungs_stand_below_full_length(grace, reduction, epochs, rungs):
     ladder = Ladder.of(grace_epochs=grace, reduction=reduction, epochs=epochs)

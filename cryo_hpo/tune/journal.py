@@ -36,7 +36,8 @@ class Record:
 
     Attributes:
         number: Optuna's trial number; 0 is the baseline.
-        params: Recipe paths and values; empty for the baseline.
+        params: Recipe paths and values; empty for a baseline outside the space.
+        drawn: What the space suggested; the same, unless a function computes paths from it.
         state: "running" also while it waits at a rung.
         curve: Epoch -> best validation mIoU so far.
         message: Why it ended, where there is more to say than the state.
@@ -45,6 +46,7 @@ class Record:
     number: int
     params: dict[str, Scalar]
     state: State
+    drawn: dict[str, Scalar] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     message: str = ""
 
@@ -81,20 +83,20 @@ class Journal:
         self._storage = self._study._storage
         self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
 
-    def begin(self, params: Mapping[str, Scalar], suggest: Suggest | None) -> int:
-        """Add a trial with these parameters and return its number; one line, so all or nothing.
+    def begin(self, drawn: Mapping[str, Scalar], suggest: Suggest | None) -> int:
+        """Add a trial with these values and return its number; one line, so all or nothing.
 
         Args:
-            params: Values to try.
+            drawn: Values to try, by the names the space suggests them by.
             suggest: The space; None for a trial outside it, such as a baseline whose learning
                 rate the search does not cover.
         """
-        drawn = None if suggest is None else replayed(suggest, params)
+        replay = None if suggest is None else replayed(suggest, drawn)
         trial = create_trial(
             state=TrialState.RUNNING,
-            params=drawn.params if drawn else {},
-            distributions=drawn.distributions if drawn else {},
-            user_attrs={PARAMS: dict(params)},
+            params=replay.trial.params if replay else {},
+            distributions=replay.trial.distributions if replay else {},
+            user_attrs={PARAMS: replay.params if replay else dict(drawn)},
         )
         with self._writing():
             trial_id = self._storage.create_new_trial(self._study._study_id, trial)
@@ -182,6 +184,7 @@ def _record(trial: FrozenTrial) -> Record:
     return Record(
         number=trial.number,
         params=trial.user_attrs.get(PARAMS, trial.params),
+        drawn=dict(trial.params),
         state=outcome if trial.state.is_finished() and outcome else states[trial.state],
         curve=dict(trial.intermediate_values),
         message=trial.user_attrs.get(MESSAGE, ""),

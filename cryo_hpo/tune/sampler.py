@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -49,7 +49,7 @@ def propose(
     number: int,
     trials: int,
 ) -> dict[str, Scalar]:
-    """Return the parameters of a new trial.
+    """Return what a new trial draws: each value under the name that the space suggests it by.
 
     Args:
         suggest: The space as an Optuna define-by-run function.
@@ -68,7 +68,9 @@ def propose(
         mirror = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](chance))
         for record in records:
             _mirror(mirror, suggest, record)
-        return dict(suggest(mirror.ask()))
+        trial = mirror.ask()
+        suggest(trial)
+        return dict(trial.params)
 
 
 def stratum(suggest: Suggest, *, seed: int, index: int, strata: int) -> dict[str, Scalar]:
@@ -76,7 +78,9 @@ def stratum(suggest: Suggest, *, seed: int, index: int, strata: int) -> dict[str
 
     Source: Latin hypercube sampling, McKay et al., Technometrics 1979.
     """
-    return dict(suggest(_Stratum(seed, index, strata)))
+    trial = _Stratum(seed, index, strata)
+    suggest(trial)
+    return trial.drawn
 
 
 def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
@@ -85,9 +89,9 @@ def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
     A trial that waits at a rung is shown as pruned with what it reached: Optuna would take a
     running one for a bad one (constant liar), and a waiting leader is not that.
     """
-    if record.state == "failed" or not record.params:
+    if record.state == "failed" or not record.drawn:
         return
-    replay = replayed(suggest, record.params)
+    replay = replayed(suggest, record.drawn)
     if replay is None:
         return
     states = {"complete": TrialState.COMPLETE, "running": TrialState.RUNNING}
@@ -97,8 +101,8 @@ def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
     mirror.add_trial(
         create_trial(
             state=state,
-            params=replay.params,
-            distributions=replay.distributions,
+            params=replay.trial.params,
+            distributions=replay.trial.distributions,
             value=record.score if state is TrialState.COMPLETE else None,
             intermediate_values=dict(record.curve),
         )
@@ -110,7 +114,7 @@ class _Stratum:
 
     def __init__(self, seed: int, index: int, strata: int) -> None:
         self._seed, self._index, self._strata = seed, index, strata
-        self._drawn: dict[str, Any] = {}
+        self.drawn: dict[str, Any] = {}
 
     def _share(self, name: str) -> float:
         """Where in its range this point lies for a parameter, in [0, 1)."""
@@ -119,7 +123,7 @@ class _Stratum:
         return float(column[self._index])
 
     def _keep(self, name: str, value: Any) -> Any:
-        return self._drawn.setdefault(name, value)
+        return self.drawn.setdefault(name, value)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
@@ -144,14 +148,21 @@ class _Stratum:
         return self._keep(name, choices[int(self._share(name) * len(choices))])
 
 
-def replayed(suggest: Suggest, params: Mapping[str, Scalar]) -> FixedTrial | None:
+class Replay(NamedTuple):
+    """What a space makes of given values."""
+
+    trial: FixedTrial
+    params: dict[str, Scalar]
+    """Recipe path -> value; a define-by-run function may compute these from what it draws."""
+
+
+def replayed(suggest: Suggest, drawn: Mapping[str, Scalar]) -> Replay | None:
     """Let a space suggest exactly these values; None if it does not hold them."""
-    trial = FixedTrial(dict(params))
+    trial = FixedTrial(dict(drawn))
     try:
         with warnings.catch_warnings():
             # Optuna only warns of a value outside its range
             warnings.simplefilter("error", UserWarning)
-            suggest(trial)
+            return Replay(trial, dict(suggest(trial)))
     except (ValueError, UserWarning):
         return None
-    return trial

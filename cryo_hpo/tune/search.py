@@ -169,9 +169,11 @@ class SearchSource:
 
     def _begin(self) -> int:
         number = len(self._records)
-        params = self._propose(number)
-        self._study.recipe(params)  # raises before the journal holds what can never be trained
-        begun = self._journal.begin(params, self._suggest if params else None)
+        drawn = self._propose(number)
+        replay = replayed(self._suggest, drawn) if drawn else None
+        if replay:  # raises before the journal holds what can never be trained
+            self._study.recipe(replay.params)
+        begun = self._journal.begin(drawn, self._suggest if drawn else None)
         assert begun == number, "one driver writes to a journal"
         self._records[number] = self._journal.record(number)
         return number
@@ -181,7 +183,8 @@ class SearchSource:
         if number == BASELINE:
             base = {k: v for k, v in self._study.base.flat().items() if v is not None}
             inside = replayed(self._suggest, base)
-            return dict(inside.params) if inside else {}
+            same = inside and all(base.get(k) == v for k, v in inside.params.items())
+            return dict(inside.trial.params) if inside and same else {}
         return propose(
             self._suggest,
             self.records,

@@ -55,3 +55,12 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="journal must be writable"):
         Journal(tmp_path / "file" / "journal.log", study="s")
+
+
+def test_what_was_drawn_and_what_the_recipe_gets_are_both_kept(tmp_path):
+    def scaled(trial):
+        return {"optim.lr": 1e-4 * trial.suggest_float("rel", 0.1, 10, log=True)}
+
+    Journal(tmp_path / "journal.log", study="s").begin({"rel": 4.0}, scaled)
+    record = Journal(tmp_path / "journal.log", study="s").record(0)
+    assert (record.drawn, record.params) == ({"rel": 4.0}, {"optim.lr": 4e-4})

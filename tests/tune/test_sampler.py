@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo.tune.journal import Record
-from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, stratum
+from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, replayed, stratum
 
 
 def _lr(trial):
@@ -30,7 +30,12 @@ def _proposed_lr(records, **ask) -> float:
 
 
 def _done(number, lr, score):
-    return Record(number=number, params={"optim.lr": lr}, state="complete", curve={9: score})
+    return _record(number, lr, "complete", {9: score})
+
+
+def _record(number, lr, state, curve):
+    drawn = {"optim.lr": lr}
+    return Record(number=number, params=drawn, drawn=drawn, state=state, curve=curve)
 
 
 @given(st.integers(0, 1000), st.integers(2, 20))
@@ -71,13 +76,8 @@ def test_the_sampler_goes_where_scores_are_high():
 
 
 def test_a_waiting_leader_is_not_taken_for_a_bad_trial():
-    high = Record(number=1, params={"optim.lr": 1e-3}, state="running", curve={1: 0.9})
-    low = [
-        Record(
-            number=2 + i, params={"optim.lr": 10 ** (-6 + i / 4)}, state="pruned", curve={1: 0.3}
-        )
-        for i in range(6)
-    ]
+    high = _record(1, 1e-3, "running", {1: 0.9})
+    low = [_record(2 + i, 10 ** (-6 + i / 4), "pruned", {1: 0.3}) for i in range(6)]
     asked = [
         _proposed_lr([high, *low], sampler="tpe", seed=s, number=9, trials=10) for s in range(8)
     ]
@@ -87,8 +87,8 @@ def test_a_waiting_leader_is_not_taken_for_a_bad_trial():
 def test_failed_trials_and_the_baseline_outside_the_space_are_left_out():
     records = [
         Record(number=0, params={}, state="complete", curve={9: 0.5}),
-        Record(number=1, params={"optim.lr": 5.0}, state="complete", curve={9: 0.5}),
-        Record(number=2, params={"optim.lr": 1e-3}, state="failed"),
+        _record(1, 5.0, "complete", {9: 0.5}),
+        _record(2, 1e-3, "failed", {}),
     ]
     lr = _proposed_lr(records, sampler="tpe", seed=0, number=9, trials=12)
     assert 1e-6 <= lr <= 1e-2
@@ -97,3 +97,29 @@ def test_failed_trials_and_the_baseline_outside_the_space_are_left_out():
 @given(st.integers(1, 200))
 def test_half_of_the_trials_spread_out_first(trials):
     assert 1 <= num_strata(trials) <= trials
+
+
+def test_a_function_may_compute_recipe_paths_from_what_it_draws():
+    def scaled(trial):
+        rel = trial.suggest_float("rel", 0.01, 10, log=True)
+        return {"optim.lr": 1e-4 * rel}
+
+    drawn = propose(scaled, [], sampler="tpe", seed=0, number=1, trials=12)
+    replay = replayed(scaled, drawn)
+    assert replay is not None
+    assert replay.params == {"optim.lr": 1e-4 * float(drawn["rel"])}
+    records = [
+        Record(
+            number=i,
+            params={"optim.lr": 1e-4 * rel},
+            drawn={"rel": rel},
+            state="complete",
+            curve={9: 0.9 - abs(i - 8) / 20},
+        )
+        for i, rel in enumerate([10 ** (-2 + 0.3 * i) for i in range(10)])
+    ]
+    asked = [
+        float(propose(scaled, records, sampler="tpe", seed=s, number=10, trials=12)["rel"])
+        for s in range(8)
+    ]
+    assert sum(rel > 0.5 for rel in asked) >= 6, asked
