@@ -64,15 +64,18 @@ class Ladder:
         return cls(rungs=tuple(rungs), epochs=epochs, reduction=reduction)
 
 
-def reached(curves: Curves, rung: int, *, diverged: Collection[int] = ()) -> dict[int, float]:
+def reached(
+    curves: Curves, ladder: Ladder, rung: int, *, diverged: Collection[int] = ()
+) -> dict[int, float]:
     """Return the score of every trial that reached a rung.
 
     A diverged trial counts as having reached the rung that would have been its next one, with
-    the worst score there is: that it diverged is an answer about it.
+    the worst score there is: that it diverged is an answer about it. Rungs above hear nothing.
     """
+    below = max((r for r in ladder.rungs if r < rung), default=0)
     found = {trial: _rank_value(curve[rung]) for trial, curve in curves.items() if rung in curve}
     for trial in diverged:
-        if rung not in curves.get(trial, {}):
+        if below <= max(curves.get(trial, {}), default=0) < rung:
             found[trial] = -math.inf
     return found
 
@@ -87,7 +90,7 @@ def goes_on(
     curves: Curves, ladder: Ladder, trial: int, rung: int, *, diverged: Collection[int] = ()
 ) -> bool:
     """Say whether a trial that has just reached a rung may go on without waiting."""
-    return trial in best(reached(curves, rung, diverged=diverged), ladder.reduction)
+    return trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction)
 
 
 def promotable(
@@ -102,7 +105,7 @@ def promotable(
         diverged: Trials whose loss was no longer finite.
     """
     for rung in reversed(ladder.rungs):
-        for trial in best(reached(curves, rung, diverged=diverged), ladder.reduction):
+        for trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction):
             if trial in waiting and max(curves[trial]) == rung:
                 return Promotion(trial, rung)
     return None
@@ -115,20 +118,11 @@ def last_resort(curves: Curves, ladder: Ladder, waiting: Collection[int]) -> Pro
     at the end of a search the leader of the highest rung goes on, whatever the rung's size.
     """
     for rung in reversed(ladder.rungs):
-        scores = {t: v for t, v in reached(curves, rung).items() if t in waiting}
+        scores = {t: v for t, v in reached(curves, ladder, rung).items() if t in waiting}
         here = {t: v for t, v in scores.items() if max(curves[t]) == rung and v > -math.inf}
         if here:
             return Promotion(min(here, key=lambda t: (-here[t], t)), rung)
     return None
-
-
-def expected(ladder: Ladder, trials: int) -> list[tuple[int, int]]:
-    """Return (epoch, number of trials expected to reach it) for every rung and full length."""
-    counts, left = [], trials
-    for rung in ladder.rungs:
-        counts.append((rung, left))
-        left = max(left // ladder.reduction, 1)
-    return [*counts, (ladder.epochs, left)]
 
 
 def _rank_value(score: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.rungs import Ladder, best, expected, goes_on, last_resort, promotable, reached
+from cryo_hpo.rungs import Ladder, best, goes_on, last_resort, promotable, reached
 
 NINE = Ladder.of(grace_epochs=1, reduction=3, epochs=9)
 scores = st.one_of(st.floats(0, 1), st.just(math.nan))
@@ -88,9 +88,15 @@ def test_everyone_promoted_in_turn_is_at_most_a_share_of_the_rung(values, reduct
 def test_diverged_trials_count_as_reached_and_never_go_on(values):
     curves = _at(1, values)
     curves[99] = {}
-    rung = reached(curves, 1, diverged={99})
+    rung = reached(curves, NINE, 1, diverged={99})
     assert rung[99] == -math.inf
     assert 99 not in best(rung, 2)
+
+
+def test_a_diverged_trial_counts_at_its_next_rung_alone():
+    curves = {0: {1: 0.5, 3: 0.6}, 1: {1: 0.6, 3: 0.7}, 2: {1: 0.4}, 3: {}}
+    assert set(reached(curves, NINE, 1, diverged={2, 3})) == {0, 1, 2, 3}
+    assert set(reached(curves, NINE, 3, diverged={2, 3})) == {0, 1, 2}
 
 
 def test_ties_go_to_the_lower_number():
@@ -108,11 +114,3 @@ def test_the_leader_goes_on_when_no_rung_is_full_enough():
     assert last_resort(curves, NINE, {1, 2}) == (2, 3)
     assert last_resort(curves, NINE, {1}) == (1, 1)
     assert last_resort({1: {1: math.nan}}, NINE, {1}) is None
-
-
-@given(st.integers(1, 60))
-def test_the_expected_numbers_fall_and_never_reach_zero(trials):
-    counts = [count for _, count in expected(NINE, trials)]
-    assert counts[0] == trials
-    assert counts == sorted(counts, reverse=True)
-    assert counts[-1] >= 1

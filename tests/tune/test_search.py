@@ -58,7 +58,7 @@ class Watched(SearchSource):
             assert whole in ([], [BASELINE])
             return
         lost = {n for n, r in records.items() if r.state == "diverged"}
-        scores = reached(curves, job.cleared, diverged=lost)
+        scores = reached(curves, ladder, job.cleared, diverged=lost)
         assert number in best(scores, ladder.reduction)
         better = sum(score > scores[number] for score in scores.values())
         assert better < len(scores) / ladder.reduction
