@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from .errors import CryoError, SpecError
-
-if TYPE_CHECKING:
-    from .spec import Site
-
-STUDY = click.argument("study", type=click.Path(path_type=Path))
-
-
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Show our own errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except SpecError as error:
-            click.echo(str(error), err=True)
-            sys.exit(2)
-        except CryoError as error:
-            click.echo(str(error), err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            sys.exit(130)
-
-    return run
+from .commands.data import data
+from .commands.frame import STUDY, guarded, lines_of, site_here
+from .errors import SpecError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -67,7 +41,7 @@ def main() -> None:
 
 @main.command()
 @STUDY
-@_guarded
+@guarded
 def run(study: Path) -> None:
     """Run STUDY (a YAML file) to its verdict. The same command after a crash goes on.
 
@@ -79,24 +53,22 @@ def run(study: Path) -> None:
 
 @main.command()
 @click.argument("name")
-@_guarded
+@guarded
 def resume(name: str) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
     from .folder import SPEC
 
-    path = _site().storage / name / SPEC
+    path = site_here().storage / name / SPEC
     if not path.exists():
-        known = sorted(p.parent.name for p in _site().storage.glob(f"*/{SPEC}"))
-        message = (
-            f"'{_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
-        )
+        known = sorted(p.parent.name for p in site_here().storage.glob(f"*/{SPEC}"))
+        message = f"'{site_here().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
         raise SpecError(message)
     _run(path)
 
 
 @main.command()
 @STUDY
-@_guarded
+@guarded
 def check(study: Path) -> None:
     """Look at everything STUDY needs before anything runs: spec, data, weights, groups, GPU.
 
@@ -109,8 +81,8 @@ def check(study: Path) -> None:
     from .layout import columns
     from .specfile import load_study
 
-    found, site = load_study(study), _site()
-    with _lines_of(study):
+    found, site = load_study(study), site_here()
+    with lines_of(study):
         groups = check_study(found, site=site)
     for split in SPLITS:
         scenes = scenes_of(found.base, split, site)
@@ -126,15 +98,15 @@ def check(study: Path) -> None:
 
 @main.command()
 @STUDY
-@_guarded
+@guarded
 def plan(study: Path) -> None:
     """Say what STUDY will cost: trials, epochs, disk, and how many each rung promotes."""
     from . import plan as planning
     from .specfile import load_study
 
     found = load_study(study)
-    with _lines_of(study):
-        size = planning.plan(found, site=_site())
+    with lines_of(study):
+        size = planning.plan(found, site=site_here())
     for line in planning.lines(size):
         click.echo(line)
 
@@ -142,14 +114,14 @@ def plan(study: Path) -> None:
 @main.command()
 @click.argument("study")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.")
-@_guarded
+@guarded
 def report(study: str, out: Path | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
     from .report import write
     from .result import read
     from .tables import verdict_line
 
-    path = Path(study) if Path(study).exists() else _site().storage / study
+    path = Path(study) if Path(study).exists() else site_here().storage / study
     result = read(path)
     for file in write(result, out or (path if path.is_dir() else path.parent) / "report"):
         click.echo(file)
@@ -158,7 +130,7 @@ def report(study: str, out: Path | None) -> None:
 
 @main.command()
 @click.argument("source")
-@_guarded
+@guarded
 def space(source: str) -> None:
     """Print the search space in SOURCE (file.yaml, or file.py:function) as YAML."""
     from .specfile import dump_space, load_space
@@ -168,7 +140,7 @@ def space(source: str) -> None:
 
 @main.command()
 @click.option("--space", "of_space", is_flag=True, help="Of search-space files instead.")
-@_guarded
+@guarded
 def schema(*, of_space: bool) -> None:
     """Print the JSON Schema of study files, for editors."""
     from . import specfile
@@ -178,7 +150,7 @@ def schema(*, of_space: bool) -> None:
 
 @main.command("list")
 @click.argument("what", type=click.Choice(["encoders", "decoders", "datasets", "spaces"]))
-@_guarded
+@guarded
 def list_(what: str) -> None:
     """List what a spec can name."""
     from .listing import LISTS
@@ -190,12 +162,12 @@ def list_(what: str) -> None:
 @main.command()
 @click.option("--port", default=5000, show_default=True, help="On loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
-@_guarded
+@guarded
 def ui(port: int, *, only_print: bool) -> None:
     """Open the MLflow UI of the studies' records, on this machine alone."""
     from .tracking import ui_command
 
-    command = ui_command(_site().mlflow, port=port)
+    command = ui_command(site_here().mlflow, port=port)
     click.echo(command)
     if not only_print and not command.startswith("http"):
         sys.exit(subprocess.call(shlex.split(command)))
@@ -203,7 +175,7 @@ def ui(port: int, *, only_print: bool) -> None:
 
 @main.command()
 @click.argument("study")
-@_guarded
+@guarded
 def upload(study: str) -> None:
     """Deliver the records that STUDY (its name) could not while MLflow was away."""
     from .folder import SPEC, SPOOL
@@ -211,9 +183,9 @@ def upload(study: str) -> None:
     from .tracking import deliver
     from .verdict import experiment
 
-    folder = _site().storage / study
+    folder = site_here().storage / study
     found = load_study(folder / SPEC)
-    left = deliver(folder / SPOOL, uri=_site().mlflow, experiment=experiment(found))
+    left = deliver(folder / SPOOL, uri=site_here().mlflow, experiment=experiment(found))
     click.echo("All records are delivered." if not left else f"{left} records still wait.")
     sys.exit(1 if left else 0)
 
@@ -222,7 +194,7 @@ def upload(study: str) -> None:
 @STUDY
 @click.option("--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@_guarded
+@guarded
 def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     """Send STUDY to a Ray cluster: `ray job submit`, with what a study needs.
 
@@ -233,42 +205,9 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     from .tune.submit import command
 
     load_study(study)
-    words = command(study, _site(), address=address, env=os.environ, options=options)
+    words = command(study, site_here(), address=address, env=os.environ, options=options)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     sys.exit(subprocess.call(words, env={**os.environ, "PATH": path}))
-
-
-@main.group()
-def data() -> None:
-    """Make the generated datasets."""
-
-
-@data.command()
-@click.argument("name")
-@click.option("--seed", default=0, show_default=True)
-@_guarded
-def generate(name: str, seed: int) -> None:
-    """Generate the scenes of NAME (lakes-demo, fronts-demo) below CRYO_DATA."""
-    from .data.generate import generate as generate_scenes
-
-    click.echo(f"{name}: {generate_scenes(name, _site().data, seed=seed)}")
-
-
-def _site() -> Site:
-    from .spec import Site
-
-    return Site.from_env(os.environ)
-
-
-@contextlib.contextmanager
-def _lines_of(study: Path) -> Iterator[None]:
-    """Put the line of the study's file before what is wrong with one of its keys."""
-    from .specfile import placed
-
-    try:
-        yield
-    except CryoError as error:
-        raise placed(error, study) from error
 
 
 def _run(file: Path) -> None:
@@ -278,15 +217,17 @@ def _run(file: Path) -> None:
     from .tracking import ui_command
     from .tune.submit import require_storage
 
-    study, site = load_study(file), _site()
+    study, site = load_study(file), site_here()
     require_storage(os.environ)
-    with _lines_of(file):
+    with lines_of(file):
         result = run_study(study, site)
     click.echo(verdict_table(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
     click.echo(f"report: {site.storage / study.name / 'report' / 'report.md'}")
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
+
+main.add_command(data)
 
 if __name__ == "__main__":
     main()

@@ -31,6 +31,7 @@ FLOORS = [
     {"report", "tune"},
     {"verdict"},
     {"study"},
+    {"commands"},
     {"__main__", "__init__"},
 ]
 DOORS = {
@@ -42,7 +43,7 @@ DOORS = {
     "timm": {"models"},
     "yaml": {"specfile", "yamlmarks"},
     "pydantic": {"frozen", "cards", "space", "spec", "specfile", "result", "yamlmarks"},
-    "click": {"__main__"},
+    "click": {"__main__", "commands"},
     "rich": {"progress", "study"},
     "sqlalchemy": {"tracking"},
     "scipy": {"data", "stats", "tune"},

@@ -137,6 +137,10 @@ class Recipe(Frozen):
         ),
     )
     seed: int = Field(default=0, ge=0, description="Every random draw hangs on it.")
+    protocol: Literal["corrected", "cryo-bench"] = Field(
+        default="corrected",
+        description="cryo-bench: as published, with the faults that change numbers; corrected: without.",
+    )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
