@@ -32,6 +32,7 @@ from .verdict import experiment, result, score_arms
 if TYPE_CHECKING:
     from .spec import Search, Site, Study
     from .tune.driver import Slots
+    from .tune.listen import Listener
     from .tune.sampler import Suggest
 
 TEST = "test-scores.json"  # written once, when the test split is opened
@@ -71,7 +72,7 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
         records = Records(study, path, tracker=tracker, progress=progress)
         with contextlib.closing(tracker), driver.cluster(), stoppable():
             try:
-                _open_run(study, site, path, records, tracker)
+                open_run(study, site, path, records=records, tracker=tracker)
                 with progress:
                     result = _run(study, site, path, records=records)
                 raise_if_asked()
@@ -90,7 +91,7 @@ def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
         else []
     )
     best = winner(trials) if trials else None
-    arms = _arms(study, best)
+    arms = arms_of(study, best)
     source = ConfirmSource(arms, folder=path / folders.CONFIRM, listener=records)
     driver.run(source, site=site, slots=slots)
     source.raise_if_lost()
@@ -101,14 +102,7 @@ def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
 def _search(
     study: Study, search: Search, site: Site, path: Path, *, records: Records, slots: Slots
 ) -> list[Record]:
-    journal = Journal(path / folders.JOURNAL, study=study.name)
-    source = SearchSource(
-        study,
-        suggest=suggest_of(search),
-        journal=journal,
-        folder=path / folders.TRIALS,
-        listener=records,
-    )
+    source = search_source(study, search, path, listener=records)
     rule = search.scheduler
     stop = None
     if rule.kind == "asha" and rule.rule == "stop":
@@ -124,6 +118,17 @@ def _search(
     return source.records
 
 
+def search_source(study: Study, search: Search, path: Path, *, listener: Listener) -> SearchSource:
+    """Return the search's jobs, as the journal in the study's folder left them."""
+    return SearchSource(
+        study,
+        suggest=suggest_of(search),
+        journal=Journal(path / folders.JOURNAL, study=study.name),
+        folder=path / folders.TRIALS,
+        listener=listener,
+    )
+
+
 def suggest_of(search: Search) -> Suggest:
     """Return the search's space as an Optuna define-by-run function."""
     if hasattr(search.space, "suggest"):
@@ -131,8 +136,8 @@ def suggest_of(search: Search) -> Suggest:
     return load_callable(search.space)
 
 
-def _arms(study: Study, best: Record | None) -> list[Arm]:
-    """The recipes of the final comparison; all train on the same seeds for the same epochs."""
+def arms_of(study: Study, best: Record | None) -> list[Arm]:
+    """Return the recipes of the final comparison; all train on the same seeds and epochs."""
     arms = [Arm("baseline", study.base, study.seeds)]
     arms += [
         Arm(name, study.base.replace(over), study.seeds) for name, over in study.baselines.items()
@@ -165,11 +170,29 @@ def open_test(arms: list[Arm], *, site: Site, path: Path, slots: Slots) -> dict[
     return scores
 
 
-def _open_run(study: Study, site: Site, path: Path, records: Records, tracker: Tracker) -> None:
-    """Open the study's own MLflow run and attach what it is made of."""
+def open_run(  # noqa: PLR0913 (a study, its place, and where it is told)
+    study: Study,
+    site: Site,
+    path: Path,
+    *,
+    records: Records,
+    tracker: Tracker,
+    parent: str | None = None,
+) -> None:
+    """Open the study's own MLflow run and attach what it is made of.
+
+    Args:
+        study: What runs.
+        site: Where its data are.
+        path: Its folder.
+        records: Knows the key of its run.
+        tracker: Where it is told.
+        parent: Key of the run that the study is shown below.
+    """
     tracker.start(
         records.run_key(),
         name=study.name,
+        parent=parent,
         tags={"cryo.kind": "study", "cryo.study": study.name},
         params={k: v for k, v in study.base.flat().items() if v is not None},
     )
@@ -196,28 +219,34 @@ def _close_run(records: Records, tracker: Tracker, error: BaseException, console
 def _finish(
     result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
 ) -> Result:
-    """Write the result and the report, and log both."""
-    top = study.name
+    """Write the result and the report, log both, and wait until they have arrived."""
+    publish(result, path, tracker=tracker)
+    pending = tracker.close()
+    _say_pending(pending, console)
+    return delivered(result, study, site, path, pending=pending)
+
+
+def publish(result: Result, path: Path, *, tracker: Tracker) -> None:
+    """Write the result and the report, and log both; from here on the study has finished."""
+    top = result.study
     tracker.log(top, _parent_metrics(result), step=0)
     for arm in result.arms:
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
             tracker.log(run, {"test_miou": seed.test_miou}, step=seed.epochs)
     files = report.write(result, path / "report")
-    write(result, path)  # from here on the study has finished
+    write(result, path)
     for file in files:
         tracker.artifact(top, file, "report")
     tracker.artifact(top, path / "result.json")
     tracker.tag(top, {"mlflow.note.content": report.note(result), **_parent_tags(result)})
     tracker.end(top, "FINISHED")
-    pending = tracker.close()
-    _say_pending(pending, console)
-    result = result.model_copy(
-        update={
-            "mlflow_run_id": None if pending else run_id(site.mlflow, experiment(study), top),
-            "mlflow_pending": pending,
-        }
-    )
+
+
+def delivered(result: Result, study: Study, site: Site, path: Path, *, pending: int) -> Result:
+    """Write into the result where MLflow has it, or how much still waits."""
+    run = None if pending else run_id(site.mlflow, experiment(study), study.name)
+    result = result.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
     write(result, path)
     return result
 
