@@ -29,6 +29,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, larger is better
 
 
@@ -91,6 +93,26 @@ def goes_on(
 ) -> bool:
     """Say whether a trial that has just reached a rung may go on without waiting."""
     return trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction)
+
+
+def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:
+    """Say whether the stop rule ends a trial at a rung for good.
+
+    It ends one that falls below the (1 - 1/reduction) quantile of those that came before, so the
+    order of arrival matters and the first always survives. Diverged trials among the earlier ones
+    are left out; one that has diverged itself never survives, which Ray's own rule forgets.
+
+    Args:
+        score: Of the trial that has just reached the rung.
+        earlier: Scores of those that reached it before, in any order.
+        reduction: About one in this many survives.
+
+    Source: `ray.tune.schedulers.async_hyperband._Bracket` of Ray 2.60.
+    """
+    if math.isnan(score):
+        return True
+    finite = [value for value in earlier if not math.isnan(value)]
+    return bool(finite) and score < float(np.percentile(finite, (1 - 1 / reduction) * 100))
 
 
 def promotable(

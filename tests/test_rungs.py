@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import math
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.tune.schedulers.async_hyperband import _Bracket
 
-from cryo_hpo.rungs import Ladder, best, goes_on, last_resort, promotable, reached
+from cryo_hpo.rungs import Ladder, best, goes_on, last_resort, promotable, reached, stops
 
 NINE = Ladder.of(grace_epochs=1, reduction=3, epochs=9)
+PAGE = Path(__file__).parents[1] / "docs" / "search.md"
 scores = st.one_of(st.floats(0, 1), st.just(math.nan))
 tables = st.dictionaries(st.integers(0, 40), scores, max_size=30)
 
@@ -114,3 +117,126 @@ def test_the_leader_goes_on_when_no_rung_is_full_enough():
     assert last_resort(curves, NINE, {1, 2}) == (2, 3)
     assert last_resort(curves, NINE, {1}) == (1, 1)
     assert last_resort({1: {1: math.nan}}, NINE, {1}) is None
+
+
+def test_the_table_of_the_page_is_what_the_rule_says():
+    """The events of docs/search.md, one worker: each decision follows from the scores before it."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PAGE.read_text().split("what the rule says |")[1].splitlines()
+        if line.startswith("| ")
+    ]
+    assert len(rows) == 11
+    curves: dict[int, dict[int, float]] = {}
+    waiting, diverged = set(), set()
+    for trial_, epoch_, score, said in rows:
+        trial, epoch = int(trial_), int(epoch_)
+        curve = curves.setdefault(trial, {})
+        if score == "nan":
+            diverged.add(trial)
+            words = ["diverged"]
+        else:
+            curve[epoch] = float(score)
+            if epoch == NINE.epochs:
+                words = ["full length"]
+            elif trial == 0:
+                words = ["goes on: the baseline"]
+            else:
+                on = goes_on(curves, NINE, trial, epoch, diverged=diverged)
+                words = ["goes on" if on else "waits"]
+        if words == ["waits"]:
+            waiting.add(trial)
+        if not words[0].startswith("goes on"):  # the worker is free
+            promotion = promotable(curves, NINE, waiting, diverged=diverged)
+            if promotion is not None:
+                waiting.discard(promotion.trial)
+                words.append(f"promote {promotion.trial} from epoch {promotion.rung}")
+        assert said == "; ".join(words), (trial, epoch)
+    assert sum(max(curve, default=0) for curve in curves.values()) == 23
+
+
+events = st.lists(st.tuples(st.integers(0, 12), scores), max_size=60)
+
+
+@given(events, st.integers(2, 4), st.integers(1, 3), st.integers(1, 4), st.randoms())
+def test_a_search_never_runs_a_trial_twice_at_once(
+    arrivals, reduction, grace, workers, chance: random.Random
+):
+    """Any reduction and grace, several workers, ties, trials that diverge or vanish."""
+    ladder = Ladder.of(grace_epochs=grace, reduction=reduction, epochs=grace * reduction**2)
+    curves: dict[int, dict[int, float]] = {}
+    running: dict[int, int] = {}  # trial -> the rung it trains towards
+    waiting: set[int] = set()
+    diverged: set[int] = set()
+    promoted: list[tuple[int, int]] = []
+    marks = (*ladder.rungs, ladder.epochs)
+    for fate, score in arrivals:
+        while len(running) < workers:
+            promotion = promotable(curves, ladder, waiting, diverged=diverged)
+            if promotion is None:
+                number = len(curves)
+                curves[number], running[number] = {}, marks[0]
+                continue
+            trial, rung = promotion
+            assert trial not in running
+            assert trial not in diverged
+            rivals = reached(curves, ladder, rung, diverged=diverged)
+            better = sum(value > rivals[trial] for value in rivals.values())
+            assert better < len(rivals) / reduction
+            waiting.discard(trial)
+            running[trial] = marks[marks.index(rung) + 1]
+            promoted.append(promotion)
+        trial = chance.choice(sorted(running))
+        mark = running.pop(trial)
+        if fate == 0:
+            continue  # it vanished: neither waits nor runs, and its scores stay
+        if fate == 1:
+            diverged.add(trial)
+            continue
+        curves[trial][mark] = score
+        if mark == ladder.epochs:
+            continue
+        if goes_on(curves, ladder, trial, mark, diverged=diverged):
+            running[trial] = marks[marks.index(mark) + 1]
+        else:
+            waiting.add(trial)
+    assert len(promoted) == len(set(promoted)), "a rung is left once"
+
+
+@given(
+    st.dictionaries(st.integers(0, 12), st.lists(scores, min_size=1, max_size=3), max_size=10),
+    st.sets(st.integers(0, 12)),
+    st.randoms(),
+)
+def test_late_results_give_the_table_they_would_have_given_early(curves, away, chance):
+    early = {n: dict(zip((1, 3, 9), values, strict=False)) for n, values in curves.items()}
+    results = [(n, rung, value) for n, curve in early.items() for rung, value in curve.items()]
+    chance.shuffle(results)
+    late: dict[int, dict[int, float]] = {}
+    for trial, rung, value in results:
+        late.setdefault(trial, {})[rung] = value
+    waiting = set(curves) - away
+    assert promotable(late, NINE, waiting) == promotable(early, NINE, waiting)
+    assert last_resort(late, NINE, waiting) == last_resort(early, NINE, waiting)
+    for rung in NINE.rungs:
+        assert best(reached(late, NINE, rung), 3) == best(reached(early, NINE, rung), 3)
+
+
+@given(st.lists(st.floats(0, 1), max_size=20), st.integers(2, 5))
+def test_the_stop_rule_is_that_of_ray(values, reduction):
+    bracket = _Bracket(1, 1, reduction, 0)
+    for number, value in enumerate(values):
+        said = bracket.on_result(_Trial(str(number)), 1, value)  # type: ignore[arg-type]
+        assert stops(value, values[:number], reduction=reduction) == (said == "STOP")
+
+
+class _Trial:
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id = trial_id
+
+
+def test_the_stop_rule_ends_what_has_diverged_and_does_not_count_it():
+    assert stops(math.nan, [], reduction=3)
+    assert not stops(0.1, [math.nan, math.nan], reduction=3)
+    assert not stops(0.5, [0.5, 0.5], reduction=3), "a tie survives"
+    assert stops(0.4, [0.5, math.nan], reduction=3)
