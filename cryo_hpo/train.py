@@ -23,6 +23,7 @@ from .assemble import (
     scenes_of,
     segmenter,
 )
+from .averaging import Average
 from .data.tiles import Normalise, Tiles
 from .errors import Diverged, SpecError
 from .evaluate import score
@@ -48,11 +49,13 @@ class Epoch:
         number: 1-based.
         train_loss: Mean over the epoch's steps.
         lr: Learning rate of the decoder at the last step.
-        val: Scores on the whole validation split.
+        val: Scores on the whole validation split, of the averaged weights where the recipe has them.
         best_val_miou: Best validation mIoU so far, a fraction: the checkpoint kept is that one.
         seconds: Training and validation, wall clock.
         data_seconds: The part of `seconds` spent waiting for batches.
         peak_gib: Largest memory on the GPU so far; 0 on CPU.
+        raw: Validation scores of the raw weights; None unless they were asked for beside the
+            averaged ones.
     """
 
     number: int
@@ -63,6 +66,7 @@ class Epoch:
     seconds: float
     data_seconds: float
     peak_gib: float
+    raw: Scores | None = None
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers as a flat mapping; it always holds `EPOCH` and `SCORE`."""
@@ -76,6 +80,7 @@ class Epoch:
             "peak_gib": self.peak_gib,
             "collapsed": float(self.val.predicts_one_class),
             **self.val.metrics("val"),
+            **({} if self.raw is None else {"raw_val_miou": self.raw.miou}),
         }
 
 
@@ -85,6 +90,7 @@ class _Run:
 
     recipe: Recipe
     model: Segmenter
+    average: Average | None
     optimizer: torch.optim.AdamW
     tiles: Tiles
     val: Scenes
@@ -104,6 +110,7 @@ def fit(
     workdir: Path,
     device: torch.device,
     keep_best: bool = True,
+    score_raw: bool = False,
 ) -> Iterator[Epoch]:
     """Train a recipe, one epoch per step of the iterator.
 
@@ -117,6 +124,7 @@ def fit(
         workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best validation mIoU).
         device: Where to train.
         keep_best: Whether the best model is wanted afterwards; a search wants only its score.
+        score_raw: Whether to score the raw weights too where the recipe averages them.
 
     Raises:
         Diverged: Loss or gradient is no longer finite.
@@ -125,10 +133,10 @@ def fit(
     run = _open(recipe, site, device)
     _resume(run, workdir)
     for number in range(len(run.history) + 1, recipe.epochs + 1):
-        epoch, improved = _epoch(run, number)
+        epoch, improved = _epoch(run, number, score_raw=score_raw)
         run.history.append(epoch.metrics())
         if improved and keep_best:
-            checkpoints.save(workdir / checkpoints.BEST, _model_state(run))
+            checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
         checkpoints.save(workdir / checkpoints.LAST, _state(run))
         yield epoch
 
@@ -160,6 +168,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
     return _Run(
         recipe=recipe,
         model=model,
+        average=None if recipe.optim.ema is None else Average(model, decay=recipe.optim.ema),
         optimizer=optimizer,
         tiles=tiles,
         val=val,
@@ -195,36 +204,50 @@ def _resume(run: _Run, workdir: Path) -> None:
         raise SpecError(message)
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
+    if run.average is not None:
+        run.average.restore(state["average"])
     run.history.extend(state["history"])
 
 
-def _model_state(run: _Run) -> dict[str, Any]:
-    return {"recipe": run.recipe.id, "model": run.model.state_dict()}
+def _scored(run: _Run) -> nn.Module:
+    """The model that validation scores and that is kept: the average where there is one."""
+    return run.model if run.average is None else run.average.model
+
+
+def _best_state(run: _Run) -> dict[str, Any]:
+    return {"recipe": run.recipe.id, "model": _scored(run).state_dict()}
 
 
 def _state(run: _Run) -> dict[str, Any]:
     return {
-        **_model_state(run),
+        "recipe": run.recipe.id,
+        "model": run.model.state_dict(),
+        **({} if run.average is None else {"average": run.average.state()}),
         "optimizer": run.optimizer.state_dict(),
         "history": run.history,
     }
 
 
-def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
-    """Train and validate once; also say whether this is the best model so far."""
-    started = time.perf_counter()
-    with torch.random.fork_rng(devices=_cuda(run.device)):
-        # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
-        torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
-        loss, data_seconds = _train(run, number)
-    val = score(
-        run.model,
+def _validate(run: _Run, model: nn.Module) -> Scores:
+    return score(
+        model,
         run.val,
         normalise=run.normalise,
         classes=run.classes,
         window=(run.recipe.data.crop, overlap_of(run.recipe.data)),
         batch=WINDOWS_PER_PASS,
     )
+
+
+def _epoch(run: _Run, number: int, *, score_raw: bool) -> tuple[Epoch, bool]:
+    """Train and validate once; also say whether this is the best model so far."""
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=_cuda(run.device)):
+        # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
+        torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
+        loss, data_seconds = _train(run, number)
+    val = _validate(run, _scored(run))
+    raw = _validate(run, run.model) if score_raw and run.average is not None else None
     before = max((h[SCORE] for h in run.history), default=-math.inf)
     peak = torch.cuda.max_memory_allocated(run.device) / 2**30 if _cuda(run.device) else 0.0
     return Epoch(
@@ -236,6 +259,7 @@ def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
         seconds=time.perf_counter() - started,
         data_seconds=data_seconds,
         peak_gib=peak,
+        raw=raw,
     ), val.miou > before
 
 
@@ -281,6 +305,8 @@ def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
     _refuse_non_finite("Gradient norm", float(norm), run, position)
     run.optimizer.step()
+    if run.average is not None:
+        run.average.update(run.model)
     return value
 
 

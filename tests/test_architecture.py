@@ -25,7 +25,7 @@ FLOORS = [
         "tiling",
     },
     {"spec", "data", "models", "result", "yamlmarks"},
-    {"specfile", "tracking", "optim", "losses", "evaluate", "checkpoints"},
+    {"specfile", "tracking", "averaging", "optim", "losses", "evaluate", "checkpoints"},
     {"assemble", "folder", "listing", "progress"},
     {"checks", "plan", "records", "train", "tables"},
     {"report", "tune"},

@@ -207,3 +207,37 @@ def test_the_losses_are_those_of_the_golden_file(recipe, site):
     losses = _losses(_fit(recipe, site, "golden"))
     # other processors round differently; a changed procedure differs by far more
     assert losses == pytest.approx([float(line) for line in golden.read_text().split()], rel=2e-3)
+
+
+def test_averaging_leaves_the_training_itself_alone(recipe, site):
+    raw = _fit(recipe, site, "raw")
+    both = _fit(recipe.replace({"optim.ema": 0.8}), site, "ema", score_raw=True)
+    assert _losses(both) == _losses(raw)
+    assert [e.raw for e in both] == [e.val for e in raw]
+    assert [e.val for e in both] != [e.val for e in raw]
+    assert [e.metrics()["raw_val_miou"] for e in both] == [e.val.miou for e in raw]
+
+
+def test_the_average_is_what_is_scored_and_kept(recipe, site):
+    averaged = recipe.replace({"optim.ema": 0.8})
+    epochs = _fit(averaged, site, "kept")
+    assert all(e.raw is None for e in epochs)
+    again = score_best(averaged, "val", site=site, workdir=site.storage / "kept", device=CPU)
+    assert math.isclose(again.miou, epochs[-1].best_val_miou, rel_tol=1e-12)
+    assert epochs[-1].best_val_miou == max(e.val.miou for e in epochs)
+
+
+def test_a_resumed_average_equals_one_that_ran_through(recipe, site):
+    averaged = recipe.replace({"optim.ema": 0.8})
+    through = _fit(averaged, site, "through")
+    cut = site.storage / "cut"
+    first = list(itertools.islice(fit(averaged, site=site, workdir=cut, device=CPU), 2))
+    rest = _fit(averaged, site, "cut")
+    assert [e.val for e in first + rest] == [e.val for e in through]
+    states = [
+        torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("through", "cut")
+    ]
+    one, two = (state["average"] for state in states)
+    assert one["steps"] == two["steps"] == 12
+    for key, value in one["model"].items():
+        assert torch.equal(value, two["model"][key]), key

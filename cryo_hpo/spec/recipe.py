@@ -118,6 +118,15 @@ class OptimSpec(Frozen):
     clip_grad_norm: float | None = Field(
         default=None, gt=0, description="Largest norm of a gradient; left out: no limit."
     )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description=(
+            "Decay per step of an average of the weights, which is then what is scored and kept; "
+            "left out: the raw weights are."
+        ),
+    )
 
 
 class Recipe(Frozen):

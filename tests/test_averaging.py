@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cryo_hpo.averaging import Average
+
+
+def _models(steps: int) -> list[nn.Module]:
+    """The weights after each of some steps, with running means and a counter."""
+    torch.manual_seed(0)
+    found: list[nn.Module] = []
+    for step in range(steps):
+        model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        model.get_buffer("1.running_mean").normal_()
+        model.get_buffer("1.num_batches_tracked").fill_(step)
+        found.append(model)
+    return found
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+def test_it_is_the_sum_that_its_definition_names(decay):
+    models = _models(7)
+    average = Average(models[0], decay=decay)
+    for model in models:
+        average.update(model)
+    shares = [(1 - decay) * decay ** (7 - i) for i in range(1, 8)]
+    for name, value in average.model.state_dict().items():
+        values = [model.state_dict()[name] for model in models]
+        if value.is_floating_point():
+            wanted = sum(s * v for s, v in zip(shares, values, strict=True)) / (1 - decay**7)
+            torch.testing.assert_close(value, wanted, rtol=1e-4, atol=1e-6)
+        else:
+            assert torch.equal(value, values[-1]), name
+
+
+def test_after_one_step_it_is_that_step_whatever_it_started_from():
+    start, after = _models(2)
+    average = Average(start, decay=0.999)
+    average.update(after)
+    for name, value in after.state_dict().items():
+        assert torch.equal(average.model.state_dict()[name], value), name
+
+
+def test_weights_that_stay_stay_in_the_average_bit_for_bit():
+    (model,) = _models(1)
+    average = Average(model, decay=0.9)
+    for _ in range(5):
+        average.update(model)
+    for name, value in model.state_dict().items():
+        assert torch.equal(average.model.state_dict()[name], value), name
+
+
+def test_it_shares_no_memory_with_the_model():
+    start, after = _models(2)
+    average = Average(start, decay=0.5)
+    average.update(after)
+    with torch.no_grad():
+        after.get_parameter("0.weight").zero_()
+    assert average.model.state_dict()["0.weight"].abs().sum() > 0
