@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,10 @@ import torch
 from .errors import StorageError
 
 LAST = "last.pt"
+BEFORE = "before.pt"  # the `LAST` of one save earlier
 BEST = "best.pt"
+
+log = logging.getLogger(__name__)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -30,7 +36,8 @@ def save(path: Path, state: dict[str, Any]) -> None:
         draft.replace(path)
     except (OSError, RuntimeError) as error:
         # torch wraps a full disk into a RuntimeError of its archive writer
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         message = (
             f"A checkpoint must be writable, '{path}' is not ({error}). "
             "Free space or set CRYO_STORAGE, then give the same command again: it goes on "
@@ -39,9 +46,59 @@ def save(path: Path, state: dict[str, Any]) -> None:
         raise StorageError(message) from error
 
 
+def save_last(workdir: Path, state: dict[str, Any]) -> None:
+    """Write a training's newest state, and keep the one before in case this one is damaged.
+
+    Raises:
+        StorageError: The disk is full or read-only.
+    """
+    draft = workdir / f".{LAST}.{os.getpid()}.new"
+    save(draft, state)
+    with contextlib.suppress(FileNotFoundError):
+        (workdir / LAST).replace(workdir / BEFORE)
+    draft.replace(workdir / LAST)
+
+
+def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
+    """Read a training's newest state that is whole; None where there is none."""
+    for name in (LAST, BEFORE):
+        try:
+            state = load(workdir / name, device=device)
+        except StorageError as error:
+            log.warning("going back to what was before: %s", error)
+            continue
+        if state is not None:
+            return state
+    return None
+
+
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """Read a checkpoint, or None where there is none."""
+    """Read a checkpoint, or None where there is none.
+
+    Raises:
+        StorageError: It is damaged.
+    """
     if not path.exists():
         return None
+    damage = _damage(path)
+    if damage:
+        message = (
+            f"A checkpoint must be whole, '{path}' is damaged ({damage}). Remove the folder "
+            f"'{path.parent}' and give the same command again: that training starts afresh."
+        )
+        raise StorageError(message)
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state
+
+
+def _damage(path: Path) -> str:
+    """Say what is wrong with a file; nothing if it is whole.
+
+    Every byte is held against the archive's checksums, which torch does not look at.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+        return str(error) or type(error).__name__
+    return f"'{wrong}' does not match its checksum" if wrong else ""

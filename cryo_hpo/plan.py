@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
+KEPT = 2  # states of a training: the newest, and the one before
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         epochs_most=trials * epochs,
         epochs_confirm=runs * epochs,
         parameters=parameters,
-        disk_gib=trials * last + runs * (last + one),
+        disk_gib=KEPT * trials * last + runs * (KEPT * last + one),
     )
 
 

@@ -137,13 +137,13 @@ def fit(
         run.history.append(epoch.metrics())
         if improved and keep_best:
             checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
-        checkpoints.save(workdir / checkpoints.LAST, _state(run))
+        checkpoints.save_last(workdir, _state(run))
         yield epoch
 
 
 def history(workdir: Path) -> list[dict[str, float]]:
     """Return the metrics of every epoch that a training in `workdir` has finished."""
-    state = checkpoints.load(workdir / checkpoints.LAST)
+    state = checkpoints.load_last(workdir)
     return [] if state is None else list(state["history"])
 
 
@@ -193,7 +193,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
 
 def _resume(run: _Run, workdir: Path) -> None:
     """Take up the last whole epoch, if there is one and it is of this recipe."""
-    state = checkpoints.load(workdir / checkpoints.LAST, device=run.device)
+    state = checkpoints.load_last(workdir, device=run.device)
     if state is None:
         return
     if state["recipe"] != run.recipe.id:

@@ -87,6 +87,19 @@ def test_a_resumed_run_equals_one_that_ran_through(recipe, site):
         assert torch.equal(value, states[1]["model"][key]), key
 
 
+@pytest.mark.parametrize("files", [["last.pt"], ["last.pt", "before.pt"]])
+def test_a_run_whose_checkpoint_was_damaged_equals_one_that_ran_through(recipe, site, files):
+    """It goes back to the state before; where that is damaged too, to the beginning."""
+    through = _fit(recipe, site, "through")
+    whole = site.storage / "cut"
+    first = list(itertools.islice(fit(recipe, site=site, workdir=whole, device=CPU), 3))
+    for name in files:
+        (whole / name).write_bytes(b"garbage")
+    rest = _fit(recipe, site, "cut")
+    assert [e.number for e in rest] == [3, 4] if len(files) == 1 else [1, 2, 3, 4]
+    assert _losses(first[: 4 - len(rest)] + rest) == _losses(through)
+
+
 def test_another_seed_gives_another_run(recipe, site):
     assert _losses(_fit(recipe, site, "a")) != _losses(_fit(recipe.replace({"seed": 7}), site, "b"))
 

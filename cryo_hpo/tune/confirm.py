@@ -70,6 +70,8 @@ class ConfirmSource:
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
         """Record how a job ended."""
         self._at_work -= 1
+        if outcome == "unwritable":
+            raise StorageError(message)
         whole = self._reached.get(job.key, 0) >= self._recipes[job.key].epochs
         state = "complete" if whole else "diverged" if outcome == "diverged" else "failed"
         self._listener.ended(job.key, state, message)

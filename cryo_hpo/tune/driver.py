@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import secrets
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
 RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
 POLL_S = 0.2  # between two looks at whether the study is asked to stop
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
 WORKER_ENV = {
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a trial may take this long to write its checkpoint
@@ -234,12 +236,22 @@ class _Heard:
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
-        """Raise the source's own error in place of what Tune makes of it."""
+        """Raise the source's own error in place of what Tune makes of it.
+
+        Raises:
+            StorageError: Tune has no room for its own files.
+        """
         try:
             yield
-        except Exception:
+        except Exception as error:
             if self._error is not None:
                 raise self._error from None
+            if getattr(error, "errno", None) in NO_ROOM:
+                message = (
+                    f"CRYO_STORAGE must have room, it has none ({error}). Free space, then give "
+                    "the same command again: it goes on from the last checkpoint."
+                )
+                raise StorageError(message) from error
             raise
 
     @contextlib.contextmanager

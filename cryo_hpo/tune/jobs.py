@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Outcome = Literal["done", "diverged", "refused", "crashed"]
+Outcome = Literal["done", "diverged", "refused", "unwritable", "crashed"]
 OUTCOME, MESSAGE = "outcome", "message"  # keys of a worker's last report, besides the metrics
 
 
@@ -39,4 +39,9 @@ class Source(Protocol):
         """Record an epoch; return whether the job goes on."""
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
-        """Record that a job has ended; a job that was told to stop ends as "done"."""
+        """Record that a job has ended; a job that was told to stop ends as "done".
+
+        Raises:
+            StorageError: It was "unwritable": its disk is full or gone. That is no answer about
+                the job, so the study stops, and goes on with it when the disk is mended.
+        """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import CryoError
+from ..errors import CryoError, StorageError
 from ..rungs import Ladder, Promotion, goes_on, last_resort, promotable
 from ..train import EPOCH, SCORE
 from .jobs import Job, Outcome
@@ -90,6 +90,8 @@ class SearchSource:
         """Record how a job ended."""
         number = _number(job)
         self._at_work.discard(number)
+        if outcome == "unwritable":
+            raise StorageError(message)
         record = self._records[number]
         if self._refused < REFUSALS:  # what ends after that does not make it good
             self._refused = self._refused + 1 if outcome == "refused" else 0

@@ -12,7 +12,7 @@ import torch
 from ray import tune
 
 from ..assemble import device_for, score_best
-from ..errors import CryoError, Diverged
+from ..errors import CryoError, Diverged, StorageError
 from ..spec import Recipe, Site
 from ..train import fit, history
 from .jobs import MESSAGE, OUTCOME
@@ -37,6 +37,8 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
             tune.report(epoch.metrics())
     except Diverged as error:
         tune.report({OUTCOME: "diverged", MESSAGE: str(error)})
+    except StorageError as error:
+        tune.report({OUTCOME: "unwritable", MESSAGE: str(error)})
     except CryoError as error:
         tune.report({OUTCOME: "refused", MESSAGE: str(error)})
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryo_hpo.cards import Card
+from cryo_hpo.errors import StorageError
 from cryo_hpo.spec import Recipe, Study
 from cryo_hpo.train import EPOCH, SCORE
 from cryo_hpo.tune.jobs import Job, Source
@@ -134,6 +135,8 @@ def _step(
         except Refused as error:
             source.ended(job, "refused", str(error))
             return True
+        except StorageError as error:
+            source.ended(job, "unwritable", str(error))
         if math.isnan(score):
             source.ended(job, "diverged", f"Loss became nan at epoch {len(scores) + 1}")
             return True

@@ -14,7 +14,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from cryo_hpo.errors import CryoError, SpecError
+from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.rungs import best, reached
 from cryo_hpo.spec import Asha, Recipe, Study
 from cryo_hpo.tune.driver import StopRule
@@ -287,6 +287,29 @@ def test_a_search_without_a_whole_trial_says_why(tmp_path, rule):
     source = _drive(a_study(rule, trials=4), tmp_path, lambda _: [NAN])
     with pytest.raises(CryoError, match=r"none did .trial 0: Loss became nan at epoch 1"):
         source.raise_if_hopeless()
+
+
+@each_rule
+@each_pool
+def test_a_full_disk_stops_the_search_and_costs_no_trial(tmp_path, rule, workers):
+    study, full = a_study(rule, trials=6), [True]
+
+    def curves(recipe: Recipe) -> list[float]:
+        if full[0] and recipe.optim.lr != 1e-4:
+            message = "A checkpoint must be writable: no space left"
+            raise StorageError(message)
+        return peak()(recipe)
+
+    disk = Disk()
+    with pytest.raises(StorageError, match="no space left"):
+        _drive(study, tmp_path, curves, workers=workers, disk=disk)
+    full[0] = False
+    source = _drive(study, tmp_path, curves, workers=workers, disk=disk)
+    assert [r.number for r in source.records] == list(range(6))
+    assert {r.state for r in source.records} <= {"complete", "pruned"}
+    if workers == 1:
+        through = _drive(study, tmp_path / "through", peak())
+        assert _facts(source.records) == _facts(through.records)
 
 
 def test_a_lost_job_is_a_failed_trial(tmp_path):

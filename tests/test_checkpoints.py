@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from cryo_hpo import checkpoints
+from cryo_hpo.errors import StorageError
+
+
+def _two_epochs(folder: Path) -> None:
+    for epoch in (1, 2):
+        checkpoints.save_last(folder, {"epoch": epoch, "weights": torch.full((64, 64), epoch)})
+
+
+def _epoch(folder: Path) -> int | None:
+    state = checkpoints.load_last(folder)
+    return None if state is None else int(state["epoch"])
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    """Change one byte of the weights, which torch.load alone does not notice."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"\x02\0\0\0\0\0\0\0" * 8)] ^= 0x40
+    path.write_bytes(content)
+    torch.load(path, weights_only=True)
+
+
+def _fill(path: Path) -> None:
+    path.write_bytes(b"not a checkpoint at all" * 99)
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES = [_cut, _flip, _fill, _empty]
+
+
+def test_the_newest_state_is_read_and_the_one_before_is_kept(tmp_path):
+    assert _epoch(tmp_path) is None
+    _two_epochs(tmp_path)
+    assert _epoch(tmp_path) == 2
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["before.pt", "last.pt"]
+    (tmp_path / "last.pt").unlink()  # killed between the two renames
+    assert _epoch(tmp_path) == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_state_is_told_and_the_one_before_is_taken(tmp_path, damage, caplog):
+    _two_epochs(tmp_path)
+    damage(tmp_path / "last.pt")
+    with caplog.at_level(logging.WARNING):
+        assert _epoch(tmp_path) == 1
+    assert "last.pt' is damaged" in caplog.text
+    damage(tmp_path / "before.pt") if damage is not _flip else _cut(tmp_path / "before.pt")
+    assert _epoch(tmp_path) is None, "a training starts afresh"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_best_model_is_refused_with_the_remedy(tmp_path, damage):
+    path = tmp_path / "best.pt"
+    checkpoints.save(path, {"weights": torch.full((64, 64), 2)})
+    damage(path)
+    with pytest.raises(StorageError, match=r"best\.pt' is damaged.*Remove the folder"):
+        checkpoints.load(path)
