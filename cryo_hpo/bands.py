@@ -15,8 +15,8 @@ class Band:
     Attributes:
         name: Key in `BANDS`.
         centre_um: Central wavelength in micrometres; None where it is unknown or has no meaning.
-        sensor: "sentinel-2", "sar" (C band backscatter), "optical" (another camera),
-            "thermal" or "terrain".
+        sensor: "sentinel-2", "sar" (radar backscatter), "optical" (another camera),
+            "thermal", "terrain", or "ancillary" (a layer that no encoder has learned from).
     """
 
     name: str
@@ -45,11 +45,17 @@ _OPTICAL = {"BLUE": 0.48, "GREEN": 0.56, "RED": 0.66, "NIR": 0.85, "PAN": 0.59, 
 
 BANDS: dict[str, Band] = {
     **{name: Band(name, centre, "sentinel-2") for name, centre in _SENTINEL_2.items()},
-    **{name: Band(name, None, "sar") for name in ("VV", "VH", "HH", "HV")},
+    # SAR is amplitude whose polarisation is mixed or not told.
+    **{name: Band(name, None, "sar") for name in ("VV", "VH", "HH", "HV", "SAR")},
     **{name: Band(name, centre, "optical") for name, centre in _OPTICAL.items()},
     "TIR": Band("TIR", 10.9, "thermal"),  # Source: Landsat 8 TIRS band 10, 10.6 to 11.2 um
     "DEM": Band("DEM", None, "terrain"),
     "SLOPE": Band("SLOPE", None, "terrain"),
+    # Coherence of radar pairs, a water index, and layers whose publication does not say more.
+    **{
+        name: Band(name, None, "ancillary")
+        for name in ("COH", "NDWI", "AUX1", "AUX2", "AUX3", "AUX4")
+    },
 }
 """Every band a dataset or an encoder may name."""
 

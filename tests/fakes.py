@@ -1,8 +1,9 @@
-"""Tiny datasets on disk that a model can learn: bright ground is class 1, over noise."""
+"""Tiny datasets on disk that a model can learn: the brighter the ground, the higher its class."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from cryo_hpo.cards import Card
+from cryo_hpo.data import find
 
 Suffix = Literal[".tif", ".png"]
 BANDS = {1: ("GREY",), 3: ("B4", "B3", "B2"), 4: ("B2", "B3", "B4", "B8")}
@@ -86,15 +88,142 @@ def fake_scene(
 
 
 def write(
-    path: Path, pixels_CHW: NDArray[Any], *, georeferenced: bool = False, **profile: Any
+    path: Path,
+    pixels_CHW: NDArray[Any],
+    *,
+    georeferenced: bool = False,
+    place: tuple[int, int] = (0, 0),
+    **profile: Any,
 ) -> None:
-    """Write a raster, GeoTIFF or PNG by its suffix."""
+    """Write a raster, GeoTIFF or PNG by its suffix; `place` is km east and south of `PLACE`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count, height, width = pixels_CHW.shape
     shape = {"count": count, "height": height, "width": width, "dtype": pixels_CHW.dtype}
     driver = {".tif": "GTiff", ".png": "PNG"}[path.suffix]
-    place = PLACE if georeferenced else {}
+    moved = PLACE | {
+        "transform": PLACE["transform"] @ Affine.translation(place[0] * 100, place[1] * 100)
+    }
+    where = moved if georeferenced else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver=driver, **shape, **place, **profile) as file:
+        with rasterio.open(path, "w", driver=driver, **shape, **where, **profile) as file:
             file.write(pixels_CHW)
+
+
+def fake_classes(
+    rng: np.random.Generator, name: str, *, size: tuple[int, int], dtype: str
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Return an image (C, H, W) with a published dataset's statistics, and its mask (H, W).
+
+    Every class of the dataset is in it, as rings around a point.
+    """
+    dataset = find(name)
+    assert dataset.mean is not None
+    assert dataset.std is not None
+    num = len(dataset.classes)
+    rows, columns = np.indices(size)
+    middle = rng.uniform(0.35, 0.65, size=2) * size
+    distance_HW = np.hypot(rows - middle[0], columns - middle[1]) / (0.7 * min(size))
+    mask_HW = np.clip((1 - distance_HW) * num, 0, num - 1).astype(np.uint8)
+    bright_HW = 2 * mask_HW / (num - 1) - 1
+    noise_CHW = rng.normal(0, 0.2, size=(len(dataset.bands), *size))
+    mean_C11, std_C11 = (np.reshape(v, (-1, 1, 1)) for v in (dataset.mean, dataset.std))
+    image_CHW = mean_C11 + std_C11 * (bright_HW + noise_CHW)
+    if dtype == "uint8":
+        image_CHW = image_CHW.clip(0, 255)
+    return image_CHW.astype(dtype), mask_HW
+
+
+def _scenes(
+    name: str, *, num: tuple[int, int, int], size: tuple[int, int], dtype: str, seed: int
+) -> Iterator[tuple[str, int, NDArray[Any], NDArray[np.uint8]]]:
+    rng = np.random.default_rng(seed)
+    for split, count in zip(SPLITS, num, strict=True):
+        for number in range(count):
+            yield (split, number, *fake_classes(rng, name, size=size, dtype=dtype))
+
+
+def fake_glid(root: Path, *, num: tuple[int, int, int] = (11, 3, 3), size: int = 48) -> None:
+    """Write PNGs numbered in every split alike; lakes are 255, and names of masks end otherwise.
+
+    Sorted, the masks are in another order than the images: 10_mask comes before 1_mask.
+    """
+    kinds = _scenes("glid", num=num, size=(size, size), dtype="uint8", seed=1)
+    for split, number, image_CHW, mask_HW in kinds:
+        write(root / "GLID" / split / "images" / f"{number}.png", image_CHW)
+        coded_HW = np.where(mask_HW == 1, 255, 0).astype(np.uint8)
+        write(root / "GLID" / split / "masks" / f"{number}_mask.png", coded_HW[None])
+
+
+def fake_gld(root: Path, *, num: tuple[int, int, int] = (6, 3, 4), size: int = 48) -> None:
+    """Write ten layers with coherence in the seventh, chips without data, and shared scenes.
+
+    A granule lies in every split, as in the published one; one mask is 16 bits with -1.
+    """
+    kinds = _scenes("gld", num=num, size=(size, size), dtype="float32", seed=2)
+    for split, number, image_CHW, mask_HW in kinds:
+        tile = ("T45RVM", "T44RPU", "T46RBT")[number % 3]
+        chip = f"S2_{tile}_{split}_{number:03d}.tif"
+        labels_HW = mask_HW.astype(np.int16)
+        if number == 0:
+            labels_HW[:2] = -1
+            image_CHW[:, -3:] = -9999
+        folder = root / "GLNet_Dataset" / split
+        place = {"place": (SPLITS.index(split) * 40 + number, 0)}
+        write(folder / "image" / chip, image_CHW, georeferenced=True, nodata=-9999, **place)
+        write(folder / "mask" / chip, labels_HW[None])
+
+
+def fake_sicd(
+    root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 64, layers: int = 2
+) -> None:
+    """Write two radar layers with NaN at a border, and masks with 255; three layers are the copy
+    for optical models."""
+    kinds = _scenes("sicd", num=num, size=(size, size), dtype="float32", seed=3)
+    for split, number, image_CHW, mask_HW in kinds:
+        scene = f"201{SPLITS.index(split)}010{number // 2 + 1}T101010"
+        if layers == 3:
+            image_CHW = np.concatenate([image_CHW, np.full_like(image_CHW[:1], 0.5)])
+        image_CHW[:, :, :3] = np.nan
+        mask_HW[-4:] = 255
+        name = f"{scene}_dmi_{number % 2}.tif"
+        write(root / "SICD" / split / "images" / name, image_CHW)
+        write(root / "SICD" / split / "masks" / name, mask_HW[None])
+
+
+def fake_caffe(
+    root: Path,
+    *,
+    num: tuple[int, int, int] = (4, 2, 2),
+    size: tuple[int, int] = (90, 140),
+    tile: int = 64,
+) -> None:
+    """Write grey scenes larger than a tile, zones in the published grey values."""
+    assert min(size) > tile
+    grey = np.array([0, 64, 127, 254], dtype=np.uint8)
+    glaciers = {"train": ("DBE", "JAC"), "val": ("DBE", "JAC"), "test": ("COL", "Mapple")}
+    kinds = _scenes("caffe", num=num, size=size, dtype="uint8", seed=4)
+    for split, number, image_CHW, mask_HW in kinds:
+        scene = f"{glaciers[split][number % 2]}_2011-1{number}-13_TDX_7_1_{SPLITS.index(split)}92"
+        write(root / "CaFFe" / "images" / split / f"{scene}.png", image_CHW)
+        write(root / "CaFFe" / "labels" / split / f"{scene}_zones.png", grey[mask_HW][None])
+
+
+def fake_gsdd(root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 64) -> None:
+    """Write ten layers of floats in 0..1, two chips of a tile in one split."""
+    kinds = _scenes("gsdd", num=num, size=(size, size), dtype="float32", seed=5)
+    for split, number, image_CHW, mask_HW in kinds:
+        tile = f"{40 + 5 * SPLITS.index(split) + number // 2}RVM"
+        folder, chip = root / "GSDD" / split, f"T{tile}_{number:02d}.tif"
+        write(folder / "image" / chip, image_CHW.clip(0, 1), georeferenced=True)
+        write(folder / "mask" / chip, mask_HW[None])
+
+
+FAKES: dict[str, Callable[[Path], None]] = {
+    "glid": fake_glid,
+    "gld": fake_gld,
+    "sicd": fake_sicd,
+    "caffe": fake_caffe,
+    "gsdd": fake_gsdd,
+}
+"""Dataset -> who writes a tiny one below a data root, in its real layout and with its quirks."""

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from ..errors import UnknownName
 from . import folder
+from .caffe import CAFFE
 from .generate import CARDS
+from .gld import GLD
+from .glid import GLID
+from .gsdd import GSDD
 from .scenes import Dataset
+from .sicd import SICD
 
-DATASETS: dict[str, Dataset] = {
+DEMOS = {
     name: folder.dataset(card, remedy=f"Or run `cryo-hpo data generate {name}`.")
     for name, card in CARDS.items()
+}
+"""Generated scenes, for trying things out."""
+
+DATASETS: dict[str, Dataset] = {
+    "glid": GLID,
+    "gld": GLD,
+    "sicd": SICD,
+    "caffe": CAFFE,
+    "gsdd": GSDD,
+    **DEMOS,
 }
 """The built-in datasets; one of the user's own is a card (see `folder.dataset`)."""
 

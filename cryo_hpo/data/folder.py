@@ -1,31 +1,20 @@
 """A dataset of the user's own: a folder of images and masks, described by a card."""
 
-# C bands, H W pixels
-
 from __future__ import annotations
 
 import glob
 import re
-import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import rasterio
-from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from ..bands import find_band
 from ..cards import Card
 from ..errors import DataError
 from ..metrics import IGNORE
-from .scenes import Dataset, Item, Scene, Split
+from .raster import Legend, read
+from .scenes import Dataset, Item, Split
 
 SHOWN = 3  # names in a message; the rest is a number
-# Read in one piece, a PNG that is cut off gives whatever is in memory, and no error.
-GDAL = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 
 
 def dataset(card: Card, *, remedy: str = "") -> Dataset:
@@ -38,6 +27,13 @@ def dataset(card: Card, *, remedy: str = "") -> Dataset:
     Raises:
         UnknownName: The card names a band that is not in `bands.BANDS`.
     """
+    legend = Legend(
+        name=card.name,
+        bands=card.bands,
+        classes=card.classes,
+        codes=() if card.ignore is None else ((card.ignore, IGNORE),),
+        nan=card.nan,
+    )
     return Dataset(
         name=card.name,
         classes=card.classes,
@@ -48,8 +44,10 @@ def dataset(card: Card, *, remedy: str = "") -> Dataset:
         source=card.source,
         licence=card.licence,
         index=partial(_index, card, remedy),
-        read=partial(_read, card),
-        rules=f"ignore={card.ignore} nan={card.nan}",
+        read=partial(read, legend),
+        rules=legend.rules,
+        upstream_ignore=card.ignore,
+        layout=f"{card.root}/ with {card.images} and {card.masks}",
     )
 
 
@@ -123,104 +121,3 @@ def _region(card: Card, name: str) -> str | None:
             f"not '{name}'. Widen it, or leave 'region' out."
         )
     return match[1]
-
-
-def _read(card: Card, item: Item) -> Scene:
-    """Decode one scene; pixels without data are 0 and ignored.
-
-    Raises:
-        DataError: A file is damaged, or holds what the card says it cannot.
-    """
-    image_CHW, absent_HW = _layers(
-        item.image,
-        number=len(card.bands),
-        law=f"an image holds the card's {len(card.bands)} bands ({' '.join(card.bands)})",
-        remedy="List every layer in 'bands', in the file's order.",
-    )
-    labels_CHW, _ = _layers(
-        item.mask,
-        number=1,
-        law="a mask holds one layer of class numbers",
-        remedy="Write class numbers, not colours.",
-    )
-    mask_HW = _labels(card, item.mask, labels_CHW[0])
-    if image_CHW.shape[1:] != mask_HW.shape:
-        (height, width), (mask_height, mask_width) = image_CHW.shape[1:], mask_HW.shape
-        raise DataError(
-            f"{item.mask}: a mask must be as large as its image of {height} x {width} pixels, "
-            f"this one has {mask_height} x {mask_width}. Resample it to nearest neighbours."
-        )
-    absent_HW |= _not_finite(card, item.image, image_CHW, absent_HW)
-    image_CHW[:, absent_HW] = 0
-    mask_HW[absent_HW] = IGNORE
-    return Scene(item.id, image_CHW, mask_HW)
-
-
-def _layers(
-    path: Path, *, number: int, law: str, remedy: str
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the pixels (C, H, W), and where the file says that there are none (H, W)."""
-    try:
-        with warnings.catch_warnings(), rasterio.Env(**GDAL):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
-                if file.count != number + alpha or np.dtype(file.dtypes[0]).kind not in "iuf":
-                    raise DataError(
-                        f"{path}: {law}, this file has {file.count} layers of "
-                        f"{file.dtypes[0]}. {remedy}"
-                    )
-                pixels_CHW = file.read(list(range(1, number + 1)))
-                return pixels_CHW, _absent(file, number=number, alpha=alpha)
-    except RasterioError as error:
-        raise DataError(
-            f"{path}: a raster must be readable to its last pixel: "
-            f"{str(error.__cause__ or error).rstrip('.')}. "
-            "Was it copied completely?"
-        ) from error
-
-
-def _absent(file: Any, *, number: int, alpha: bool) -> NDArray[np.bool_]:
-    """Return the pixels without data by the file's own account: nodata, mask or transparency."""
-    absent_HW: NDArray[np.bool_] = np.zeros(file.shape, dtype=np.bool_)
-    if alpha:
-        absent_HW |= file.read(number + 1) == 0
-    # Four layers of 8 bits are written as RGBA by default: then the last band is no transparency.
-    if {MaskFlags.nodata, MaskFlags.per_dataset} & set(file.mask_flag_enums[0]) and (
-        MaskFlags.alpha not in file.mask_flag_enums[0]
-    ):
-        absent_CHW = file.read_masks(list(range(1, number + 1))) == 0
-        # 0 in one band is a dark pixel, even where the file calls 0 nodata; -9999 is none.
-        absent_HW |= absent_CHW.all(axis=0) if file.nodata == 0 else absent_CHW.any(axis=0)
-    return absent_HW
-
-
-def _not_finite(
-    card: Card, path: Path, image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    bad_HW: NDArray[np.bool_] = ~np.isfinite(image_CHW).all(axis=0) & ~absent_HW
-    if card.nan == "refuse" and bad_HW.any():
-        raise DataError(
-            f"{path}: pixels must be finite, {int(bad_HW.sum())} of {bad_HW.size} are NaN or "
-            "infinite. Write `nan: ignore` in the card to leave them out of loss and score."
-        )
-    return bad_HW
-
-
-def _labels(card: Card, path: Path, labels_HW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the labels with the card's ignore value as 255."""
-    ignored_HW = labels_HW == (np.nan if card.ignore is None else card.ignore)  # nan equals nothing
-    legal_HW = (
-        (labels_HW >= 0) & (labels_HW < len(card.classes)) & (labels_HW == np.floor(labels_HW))
-    )
-    wrong = labels_HW[~(legal_HW | ignored_HW)]
-    if wrong.size:
-        allowed = ", ".join(f"{value} ({name})" for value, name in enumerate(card.classes))
-        allowed += "" if card.ignore is None else f" and {card.ignore} (ignore)"
-        raise DataError(
-            f"{path}: the mask holds the value {wrong[0]:g} ({wrong.size} pixels are wrong); "
-            f"'{card.name}' allows {allowed}. Was it resampled with interpolation?"
-        )
-    mask_HW = labels_HW.astype(np.uint8)
-    mask_HW[ignored_HW] = IGNORE
-    return mask_HW

@@ -38,6 +38,21 @@ class Scene(NamedTuple):
     """0..K-1, or 255 where the pixel counts neither in loss nor in score."""
 
 
+class Remote(NamedTuple):
+    """A file of a public record."""
+
+    url: str
+    checksum: str | None
+    """"md5:..." or "sha256:..." as the record's publisher states it; None: none is known."""
+    part_of: str = ""
+    """Name of the archive that files like this one are concatenated to; "": it stands alone."""
+
+    @property
+    def name(self) -> str:
+        """File name, the last part of the address."""
+        return self.url.split("?")[0].rsplit("/", 1)[-1]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """The facts of a dataset, and the two functions that open it.
@@ -52,8 +67,18 @@ class Dataset:
         source: DOI or address, and how to cite it.
         licence: Of the pixels and the labels.
         index: (data root, split) -> items in the order of their ids. It lists, and reads no pixels.
-        read: Item -> scene.
+        read: Item -> scene; with `window`, two slices of pixels, only that part of it.
         rules: What else decides the outcome of `read`, as text. Another text is another cache.
+        upstream_bands: The layers as Cryo-Bench declares them, in the same order; None: as `bands`.
+            They differ where upstream calls a layer what it is not.
+        upstream_ignore: Mask value that Cryo-Bench ignores; None: none.
+        size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
+        class_shares: Published share of each class; None where none are published.
+        shared: What the official split is known to share between its parts; "": nothing.
+        page: Where to read about the data and to download them by hand.
+        downloads: The files of the public record.
+        layout: The folder below the data root and what lies in it, for messages.
+        notes: What a user must know before trusting a score.
     """
 
     name: str
@@ -65,5 +90,14 @@ class Dataset:
     source: str
     licence: str
     index: Callable[[Path, Split], Sequence[Item]]
-    read: Callable[[Item], Scene]
+    read: Callable[..., Scene]
     rules: str = ""
+    upstream_bands: tuple[Band, ...] | None = None
+    upstream_ignore: int | None = None
+    size_px: int | None = None
+    class_shares: tuple[float, ...] | None = None
+    shared: str = ""
+    page: str = ""
+    downloads: tuple[Remote, ...] = ()
+    layout: str = ""
+    notes: str = ""

@@ -1,4 +1,4 @@
-"""What every dataset must do: the table's own, generated small, and folders of every kind."""
+"""What every dataset must do: the table's own, tiny and in their real layout, and folders."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from cryo_hpo.data import DATASETS, find, folder
+from cryo_hpo.data import DATASETS, DEMOS, find, folder
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.data.generate import generate
 from cryo_hpo.data.scenes import Dataset, Item, Scene, Split
-from cryo_hpo.errors import UnknownName
+from cryo_hpo.errors import DataError, UnknownName
 from cryo_hpo.metrics import IGNORE
 
-from ..fakes import fake_folder
+from ..fakes import FAKES, fake_folder, fake_sicd, write
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SMALL: dict[Split, int] = {"train": 5, "val": 2, "test": 2}
@@ -31,6 +31,19 @@ def _built_in(name: str) -> Callable[[Path], Dataset]:
     return make
 
 
+def _faked(name: str) -> Callable[[Path], Dataset]:
+    def make(root: Path) -> Dataset:
+        FAKES[name](root)
+        return find(name)
+
+    return make
+
+
+def _sicd_for_optical_models(root: Path) -> Dataset:
+    fake_sicd(root, layers=3)
+    return find("sicd")
+
+
 KINDS: dict[str, Callable[[Path], Dataset]] = {
     "uint8": lambda root: folder.dataset(fake_folder(root)),
     "uint16": lambda root: folder.dataset(fake_folder(root, dtype="uint16", bands=4)),
@@ -42,8 +55,13 @@ KINDS: dict[str, Callable[[Path], Dataset]] = {
     "png-16-bit": lambda root: folder.dataset(
         fake_folder(root, suffix=".png", dtype="uint16", bands=1)
     ),
-    **{name: _built_in(name) for name in DATASETS},
+    **{name: _built_in(name) for name in DEMOS},
+    **{name: _faked(name) for name in FAKES},
+    "sicd-three-layers": _sicd_for_optical_models,
 }
+
+
+each_published = pytest.mark.parametrize("name", FAKES)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -69,9 +87,93 @@ def test_index_is_in_the_order_of_ids(made: tuple[Dataset, Path]) -> None:
 
 def test_regions_stay_in_one_split(made: tuple[Dataset, Path]) -> None:
     dataset, root = made
+    if dataset.shared:  # the official split makes no such claim, and says so
+        return
     regions = [{item.region for item in dataset.index(root, split)} - {None} for split in SPLITS]
     assert all(regions)
     assert len(set.union(*regions)) == sum(map(len, regions))
+
+
+def test_every_dataset_has_a_fake() -> None:
+    assert set(FAKES) | set(DEMOS) == set(DATASETS)
+
+
+@each_published
+def test_facts_fit_together(name: str) -> None:
+    dataset = find(name)
+    assert dataset.name == name
+    assert dataset.upstream_bands is not None
+    assert dataset.mean is not None
+    assert dataset.std is not None
+    layers = {len(x) for x in (dataset.bands, dataset.upstream_bands, dataset.mean, dataset.std)}
+    assert layers == {len(dataset.bands)}
+    assert min(dataset.std) > 0
+    assert len(set(dataset.bands)) == len(dataset.bands)
+    assert dataset.class_shares is None or len(dataset.class_shares) == len(dataset.classes)
+    assert dataset.source
+    assert dataset.licence
+    assert dataset.page.startswith("https://")
+    assert all(file.url.startswith("https://") for file in dataset.downloads)
+    assert dataset.shared
+
+
+@each_published
+def test_no_ancillary_layer_goes_by_the_name_of_a_band(name: str) -> None:
+    """Cryo-Bench calls slopes and heights B5 and B6; here a Sentinel-2 name is a Sentinel-2 band."""
+    upstream = find(name).upstream_bands
+    assert upstream is not None
+    renamed = [
+        (band.name, other.name)
+        for band, other in zip(find(name).bands, upstream, strict=True)
+        if band != other
+    ]
+    assert all(band not in {"B5", "B6", "B7", "B8A"} for band, _ in renamed)
+    assert [other for _, other in renamed] == {
+        "gld": ["B8A", "VV", "B5", "B6", "B7"],
+        "gsdd": ["B8A", "B5", "B6", "B7"],
+        "sicd": ["VV", "VH"],
+        "caffe": ["VV"],
+    }.get(name, [])
+
+
+@each_published
+def test_window_is_the_part_of_the_whole(name: str, tmp_path: Path) -> None:
+    FAKES[name](tmp_path)
+    dataset = find(name)
+    item = dataset.index(tmp_path, "train")[0]
+    window = (slice(5, 30), slice(11, 48))
+    part, whole = dataset.read(item, window=window), dataset.read(item)
+    np.testing.assert_array_equal(part.image_CHW, whole.image_CHW[:, *window])
+    np.testing.assert_array_equal(part.mask_HW, whole.mask_HW[window])
+
+
+@each_published
+def test_cut_off_file_is_refused(name: str, tmp_path: Path) -> None:
+    FAKES[name](tmp_path)
+    dataset = find(name)
+    item = dataset.index(tmp_path, "train")[0]
+    whole = item.image.read_bytes()
+    item.image.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"{item.image.name}: .*copied completely"):
+        dataset.read(item)
+
+
+@each_published
+def test_wrong_mask_value_is_refused_with_what_is_allowed(name: str, tmp_path: Path) -> None:
+    FAKES[name](tmp_path)
+    dataset = find(name)
+    item = dataset.index(tmp_path, "train")[0]
+    shape = dataset.read(item).mask_HW.shape
+    write(item.mask, np.full((1, *shape), 99, dtype=np.uint8))
+    last = f"{len(dataset.classes) - 1} \\({dataset.classes[-1]}\\)"
+    with pytest.raises(DataError, match=f"holds the value 99 .*'{name}' allows 0 .*{last}"):
+        dataset.read(item)
+
+
+@each_published
+def test_missing_folder_says_where_it_goes_and_comes_from(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"Set CRYO_DATA .*The layout is .*data get {name}"):
+        find(name).index(tmp_path, "train")
 
 
 def test_scenes_hold_what_the_facts_say(made: tuple[Dataset, Path]) -> None:

@@ -1,0 +1,40 @@
+"""GLID: glacial lakes of the Himalaya in true colour, from four satellites."""
+
+from __future__ import annotations
+
+from ..metrics import IGNORE
+from .published import dataset
+from .scenes import Remote
+from .trees import Tree
+
+RECORD = "https://zenodo.org/records/14838695"
+
+GLID = dataset(
+    Tree(roots=("GLID",), images="{split}/images", masks="{split}/masks"),
+    name="glid",
+    classes=("background", "glacial lake"),
+    # Red, green and blue of WorldView-2, Gaofen-2, Sentinel-2 and Landsat-8, stretched to 8 bits;
+    # named after the nearest bands of Sentinel-2, whose centres are within some nanometres.
+    bands="B4 B3 B2",
+    upstream_bands="B4 B3 B2",
+    # The published masks write lakes as 255; Cryo-Bench's copy has 1, and ignores -1.
+    codes=((255, 1), (-1, IGNORE)),
+    upstream_ignore=-1,
+    mean=(120.09, 124.72, 123.14),
+    std=(74.65, 74.35, 76.55),
+    class_shares=None,
+    size_px=512,
+    gsd_m=None,  # 2 m to 30 m, mixed without a word of which
+    source="Ma, Li and Jiang 2025, doi:10.1016/j.jhydrol.2025.133072; data doi:10.5281/zenodo.14838695",
+    licence="CC-BY-4.0",
+    page=RECORD,
+    downloads=(
+        Remote(f"{RECORD}/files/GLID.rar?download=1", None),
+        Remote(f"{RECORD}/files/val.zip?download=1", None),
+    ),
+    shared="unknown: 36 scenes were cut into 18,367 pieces, and the names do not say which",
+    notes=(
+        "The record has a training and a validation part; how Cryo-Bench makes three of them is "
+        "not published. Names are numbers and files carry no coordinates: no split by region."
+    ),
+)

@@ -1,0 +1,43 @@
+"""From the facts of a published dataset to a `Dataset`: one reader and one way to list for all."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ..bands import find_band
+from . import trees
+from .raster import Legend, read
+from .scenes import Dataset
+from .trees import Tree
+
+
+def dataset(
+    tree: Tree, *, bands: str, upstream_bands: str, codes: tuple[tuple[int, int], ...], **facts: Any
+) -> Dataset:
+    """Return the dataset that its file describes.
+
+    Args:
+        tree: Where its files lie.
+        bands: Names of an image's layers in the file's order, separated by blanks.
+        upstream_bands: What Cryo-Bench declares the same layers to be.
+        codes: (mask value, class or `IGNORE`) of mask values beyond the classes' own numbers.
+        **facts: Every other attribute of `Dataset`.
+    """
+    legend = Legend(
+        name=facts["name"],
+        bands=tuple(bands.split()),
+        classes=facts["classes"],
+        codes=codes,
+        nan="ignore",
+        spare=True,
+    )
+    return Dataset(
+        bands=tuple(map(find_band, bands.split())),
+        upstream_bands=tuple(map(find_band, upstream_bands.split())),
+        index=partial(trees.index, tree, facts["name"]),
+        read=partial(read, legend),
+        rules=legend.rules,
+        layout=tree.words,
+        **facts,
+    )

@@ -1,0 +1,59 @@
+"""SICD: stages of sea ice development in Sentinel-1 scenes of the AI4Arctic challenge."""
+
+from __future__ import annotations
+
+from ..metrics import IGNORE
+from .published import dataset
+from .scenes import Remote
+from .trees import Tree
+
+HUB = "https://huggingface.co/datasets/torchgeo/ai4artic-sea-ice-challenge"
+
+SICD = dataset(
+    Tree(
+        roots=("SICD", "AI4Arctic"),
+        images="{split}/images",
+        masks="{split}/masks",
+        suffixes=(".tif", ".tiff"),
+        region=r"(\d{8}T\d{6})",  # when Sentinel-1 saw it: the scene
+    ),
+    name="sicd",
+    classes=(
+        "open water",
+        "new ice",
+        "young ice",
+        "thin first-year ice",
+        "thick first-year ice",
+        "old ice",
+    ),
+    # AI4Arctic publishes HH and HV; Cryo-Bench declares them VV and VH. Its copy for optical
+    # models has a third layer and calls the three B4, B3 and B2: here the first two are read.
+    bands="HH HV",
+    upstream_bands="VV VH",
+    codes=((255, IGNORE),),
+    upstream_ignore=255,
+    mean=(-0.1638, -0.2202),
+    std=(0.6144, 0.3742),
+    class_shares=(0.65, 0.01, 0.025, 0.021, 0.145, 0.132),
+    size_px=512,
+    gsd_m=80.0,
+    source="AI4Arctic Sea Ice Challenge, doi:10.11583/DTU.21316608; egusphere-2023-2648",
+    licence="CC-BY-4.0",
+    page=HUB,
+    downloads=(
+        Remote(f"{HUB}/resolve/main/metadata.csv", "md5:4b610118c2d182325ec7599434b37deb"),
+        Remote(
+            f"{HUB}/resolve/main/train.tar.gzaa",
+            "md5:847ea12d0a5100f0a00af4bb110404b4",
+            "train.tar.gz",
+        ),
+        Remote(
+            f"{HUB}/resolve/main/train.tar.gzab",
+            "md5:3f4770c586487dc681d1d216c7003f2c",
+            "train.tar.gz",
+        ),
+        Remote(f"{HUB}/resolve/main/test.tar.gz", "md5:bca98ec6734783aa6f005382549a0d21"),
+    ),
+    shared="unknown: how Cryo-Bench cut the scenes into pieces is not published",
+    notes="The hub has NetCDF scenes; Cryo-Bench reads GeoTIFF pieces of 512 pixels made from them.",
+)
