@@ -76,7 +76,7 @@ def check(study: Path) -> None:
     is wrong is said at once.
     """
     from .assemble import scenes_of
-    from .checks import SPLITS
+    from .checks import SPLITS, protocol_lines
     from .checks import check as check_study
     from .layout import columns
     from .specfile import load_study
@@ -93,6 +93,8 @@ def check(study: Path) -> None:
     ]
     click.echo(columns(("group", "tensors", "parameters", "lr", "decay"), rows))
     click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
+    for line in protocol_lines(found.base):
+        click.echo(line)
     click.echo(f"'{found.name}' can run: cryo-hpo run {study}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ from .errors import DataError, SpecError
 from .evaluate import score
 from .metrics import Scores
 from .models import Segmenter, build
+from .models import freeze as freeze_encoder
 from .optim import groups, guard
+from .protocol import PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
     from .data.scenes import Dataset, Split
@@ -31,6 +34,11 @@ def dataset_of(data: DataSpec) -> Dataset:
         return folder.dataset(data.card)
     assert data.name is not None, "the spec holds exactly one of name and card"
     return find(data.name)
+
+
+def protocol_of(recipe: Recipe) -> Protocol:
+    """Return what a recipe's training does beyond its keys."""
+    return PROTOCOLS[recipe.protocol]
 
 
 def overlap_of(data: DataSpec) -> int:
@@ -66,6 +74,12 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
     )
 
 
+def freeze(recipe: Recipe, model: Segmenter) -> None:
+    """Stop the encoder from learning, if the recipe says so."""
+    if recipe.model.tune == "frozen":
+        freeze_encoder(model, in_train_mode=protocol_of(recipe).frozen_in_train_mode)
+
+
 def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
     """Return the optimizer groups of a model, each trainable parameter in exactly one.
 
@@ -79,6 +93,7 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
         weight_decay=optim.weight_decay,
         encoder_lr_scale=optim.encoder_lr_scale,
         layer_decay=optim.layer_decay,
+        decays_all=protocol_of(recipe).decays_all,
     )
     guard(model, found)
     return found
@@ -120,7 +135,7 @@ def score_best(
         raise DataError(message)
     model = segmenter(recipe, site=site, weights="scratch").to(device)
     model.load_state_dict(state["model"])
-    return score(
+    found = score(
         model,
         scenes_of(recipe, split, site),
         normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
@@ -128,6 +143,7 @@ def score_best(
         window=(recipe.data.crop, overlap_of(recipe.data)),
         batch=WINDOWS_PER_PASS,
     )
+    return replace(found, absent_is_zero=protocol_of(recipe).absent_is_zero)
 
 
 def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalise:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .assemble import dataset_of, device_for, parameter_groups, scenes_of, segmenter
+from .assemble import dataset_of, device_for, freeze, parameter_groups, scenes_of, segmenter
 from .errors import CryoError, about, together
 from .folder import refuse_another
-from .models import check_size, find_encoder, freeze
+from .models import check_size, find_encoder
+from .protocol import CRYO_BENCH, departures
 from .space import Int, SearchSpace
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ def check(study: Study, *, site: Site) -> list[Group]:
     return groups
 
 
+def protocol_lines(recipe: Recipe) -> list[str]:
+    """Say by which protocol a recipe trains, and where it departs from a published one."""
+    if recipe.protocol != CRYO_BENCH:
+        return [f"Protocol: {recipe.protocol}."]
+    found = departures(recipe.flat(), recipe.model.encoder, recipe.data.name)
+    if not found:
+        return ["Protocol: cryo-bench, as published."]
+    return ["Protocol: cryo-bench, but for what this study says:", *(f"  {one}" for one in found)]
+
+
 def _require_gpu(resources: Resources) -> None:
     """Look for the GPU that was asked for; what a cluster has is seen once it is joined."""
     if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
@@ -85,8 +96,7 @@ def _fit(
         with torch.device("meta"):  # what does not fit is refused before weights are read
             segmenter(recipe, site=site, weights="scratch")
         model = segmenter(recipe, site=site, weights=recipe.model.weights)
-    if recipe.model.tune == "frozen":
-        freeze(model)
+    freeze(recipe, model)
     return parameter_groups(recipe, model)
 
 

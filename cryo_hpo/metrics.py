@@ -22,15 +22,18 @@ class Scores:
     """What a map got right, pooled over all its pixels.
 
     All scores are fractions. A class that is in neither truth nor prediction has no score (nan)
-    and no part in the mean.
+    and no part in the mean, unless `absent_is_zero`.
 
     Attributes:
         classes: Names; the index is the mask value.
         confusion_TP: Pixels, (K, K): rows truth, columns prediction; ignored pixels are absent.
+        absent_is_zero: Such a class scores 0 and lowers the mean, as in Cryo-Bench: a perfect map
+            of two of three classes has a mIoU of 2/3.
     """
 
     classes: tuple[str, ...]
     confusion_TP: NDArray[np.int64]
+    absent_is_zero: bool = False
 
     def __post_init__(self) -> None:
         own = np.array(self.confusion_TP, dtype=np.int64)
@@ -86,13 +89,16 @@ class Scores:
                 f"{other.classes}. Score both maps with one list of classes."
             )
             raise DataError(message)
-        return Scores(self.classes, self.confusion_TP + other.confusion_TP)
+        assert self.absent_is_zero == other.absent_is_zero, "one rule for all parts of a sum"
+        total_TP = self.confusion_TP + other.confusion_TP
+        return Scores(self.classes, total_TP, self.absent_is_zero)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Scores):
             return NotImplemented
         same = np.array_equal(self.confusion_TP, other.confusion_TP)
-        return self.classes == other.classes and same
+        rule = self.absent_is_zero == other.absent_is_zero
+        return self.classes == other.classes and rule and same
 
     def __hash__(self) -> int:
         return hash((self.classes, self.confusion_TP.tobytes()))
@@ -149,12 +155,20 @@ class Scores:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values that `from_json` takes back."""
-        return {"classes": list(self.classes), "confusion_TP": self.confusion_TP.tolist()}
+        return {
+            "classes": list(self.classes),
+            "confusion_TP": self.confusion_TP.tolist(),
+            "absent_is_zero": self.absent_is_zero,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Scores:
         """Return the scores that `to_json` wrote."""
-        return cls(tuple(value["classes"]), np.array(value["confusion_TP"], dtype=np.int64))
+        return cls(
+            tuple(value["classes"]),
+            np.array(value["confusion_TP"], dtype=np.int64),
+            bool(value.get("absent_is_zero")),
+        )
 
     @property
     def _hits(self) -> NDArray[np.int64]:
@@ -172,7 +186,8 @@ class Scores:
 
     def _ratio(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
         absent = self._in_truth + self._in_map == 0
-        return np.where(absent, np.nan, part / np.maximum(whole, 1))
+        nothing = 0.0 if self.absent_is_zero else np.nan
+        return np.where(absent, nothing, part / np.maximum(whole, 1))
 
 
 def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...]) -> None:

@@ -25,7 +25,7 @@ class Group:
         name: "encoder/03/decay", with the layer, or "decoder/decay".
         part: "encoder" or "decoder".
         layer: Depth in the encoder, 0 the stem; its `num_layers` for the decoder.
-        decay: Whether weights decay; norms, biases and embeddings never do.
+        decay: Whether weights decay; norms, biases and embeddings do not, unless all do.
         lr: Learning rate before the schedule.
         weight_decay: 0 unless `decay`.
         parameters: Names in the model.
@@ -49,6 +49,7 @@ def groups(
     weight_decay: float,
     encoder_lr_scale: float,
     layer_decay: float,
+    decays_all: bool = False,
 ) -> list[Group]:
     """Group the trainable parameters of a model by layer and by whether they decay.
 
@@ -58,9 +59,10 @@ def groups(
     Args:
         model: Encoder and decoder.
         lr: Learning rate of the decoder.
-        weight_decay: Of weights; norms, biases and embeddings have none.
+        weight_decay: Of weights; norms, biases and embeddings have none, unless `decays_all`.
         encoder_lr_scale: Rate of the encoder's last layer, relative to the decoder's.
         layer_decay: Rate of a layer relative to the next deeper one, in (0, 1].
+        decays_all: Norms, biases and embeddings decay too.
 
     Source:
         Layer-wise decay: Clark et al. 2020, arXiv:2003.10555; as in Bao et al. 2021,
@@ -71,7 +73,7 @@ def groups(
     sizes: dict[str, int] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            members[_layer(model, name), _decays(name, parameter)].append(name)
+            members[_layer(model, name), decays_all or _decays(name, parameter)].append(name)
             sizes[name] = parameter.numel()
     found = []
     for (layer, decay), names in sorted(members.items()):

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .assemble import segmenter
+from .assemble import freeze, segmenter
 from .layout import columns
-from .models import freeze
 from .rungs import Ladder
 
 if TYPE_CHECKING:
@@ -51,8 +50,7 @@ def plan(study: Study, *, site: Site) -> Plan:
     arms = num_arms(study)
     with torch.device("meta"):
         model = segmenter(study.base, site=site, weights="scratch")
-    if study.base.model.tune == "frozen":
-        freeze(model)
+    freeze(study.base, model)
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     one, last = (n * BYTES / 2**30 for n in (parameters, parameters + MOMENTS * trained))

@@ -77,9 +77,11 @@ class Progress:
         row = self._rows[key]
         row.epoch, row.miou = int(metrics["epoch"]), metrics["best_val_miou"]
         self._done += 1
+        val = metrics.get("val_miou")  # not every protocol scores every epoch
         self._tell(
             f"{key}  lr {row.lr:.3g}  epoch {row.epoch}/{row.epochs}"
-            f"  val mIoU {100 * metrics['val_miou']:.2f}  best {100 * row.miou:.2f}"
+            f"  val mIoU {'not scored' if val is None else f'{100 * val:.2f}'}"
+            f"  best {100 * row.miou:.2f}"
             f"  loss {metrics['train_loss']:.4f}  {self._eta()}"
         )
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from . import checkpoints
 from .assemble import (
     WINDOWS_PER_PASS,
     dataset_of,
+    freeze,
     normaliser,
     overlap_of,
     parameter_groups,
+    protocol_of,
     scenes_of,
     segmenter,
 )
@@ -28,13 +30,13 @@ from .data.tiles import Normalise, Tiles
 from .errors import Diverged, SpecError
 from .evaluate import score
 from .losses import inverse_frequency, make_loss
-from .models import freeze
+from .metrics import Scores
 from .optim import adamw, schedule
 
 if TYPE_CHECKING:
     from .data.cache import Scenes
-    from .metrics import Scores
     from .models import Segmenter
+    from .protocol import Protocol
     from .spec import Recipe, Site
 
 EPOCH = "epoch"  # the key by which schedulers count, and
@@ -49,13 +51,15 @@ class Epoch:
         number: 1-based.
         train_loss: Mean over the epoch's steps.
         lr: Learning rate of the decoder at the last step.
-        val: Scores on the whole validation split, of the averaged weights where the recipe has them.
+        val: Scores on the whole validation split, of the averaged weights where the recipe has
+            them; those of the last time it was scored, if this epoch did not.
         best_val_miou: Best validation mIoU so far, a fraction: the checkpoint kept is that one.
         seconds: Training and validation, wall clock.
         data_seconds: The part of `seconds` spent waiting for batches.
         peak_gib: Largest memory on the GPU so far; 0 on CPU.
         raw: Validation scores of the raw weights; None unless they were asked for beside the
             averaged ones.
+        scored: Whether the validation split was scored after this epoch.
     """
 
     number: int
@@ -67,6 +71,7 @@ class Epoch:
     data_seconds: float
     peak_gib: float
     raw: Scores | None = None
+    scored: bool = True
 
     def metrics(self) -> dict[str, float]:
         """Return the numbers as a flat mapping; it always holds `EPOCH` and `SCORE`."""
@@ -79,7 +84,7 @@ class Epoch:
             "data_seconds": self.data_seconds,
             "peak_gib": self.peak_gib,
             "collapsed": float(self.val.predicts_one_class),
-            **self.val.metrics("val"),
+            **(self.val.metrics("val") if self.scored else {}),
             **({} if self.raw is None else {"raw_val_miou": self.raw.miou}),
         }
 
@@ -89,11 +94,12 @@ class _Run:
     """Everything one training holds open."""
 
     recipe: Recipe
+    protocol: Protocol
     model: Segmenter
     average: Average | None
     optimizer: torch.optim.AdamW
     tiles: Tiles
-    val: Scenes
+    val_scenes: Scenes
     normalise: Normalise
     loss: Callable[[Tensor, Tensor], Tensor]
     factor: Callable[[int], float]
@@ -101,6 +107,8 @@ class _Run:
     classes: tuple[str, ...]
     device: torch.device
     history: list[dict[str, float]]
+    val: Scores
+    best: float = -math.inf  # validation mIoU of the checkpoint that is kept
 
 
 def fit(
@@ -132,6 +140,8 @@ def fit(
     """
     run = _open(recipe, site, device)
     _resume(run, workdir)
+    if not run.history and run.protocol.scores_untrained and _look(run) and keep_best:
+        checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
     for number in range(len(run.history) + 1, recipe.epochs + 1):
         epoch, improved = _epoch(run, number, score_raw=score_raw)
         run.history.append(epoch.metrics())
@@ -156,10 +166,16 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         model = segmenter(recipe, site=site, weights=recipe.model.weights).to(device)
     if device.type == "cuda":
         model = model.to(memory_format=torch.channels_last)
-    if recipe.model.tune == "frozen":
-        freeze(model)
+    freeze(recipe, model)
+    protocol = protocol_of(recipe)
     normalise = normaliser(recipe, train, device)
-    tiles = Tiles(train, crop=recipe.data.crop, normalise=normalise, augment=recipe.data.augment)
+    tiles = Tiles(
+        train,
+        crop=recipe.data.crop,
+        normalise=normalise,
+        augment=recipe.data.augment,
+        redraws=protocol.redraws_crops,
+    )
     weights = inverse_frequency(train.class_counts) if recipe.loss.name == "weighted_ce" else None
     steps = tiles.num_batches(recipe.batch_size)
     optimizer = adamw(model, parameter_groups(recipe, model))
@@ -167,11 +183,12 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         group["initial_lr"] = group["lr"]  # what the schedule scales at every step
     return _Run(
         recipe=recipe,
+        protocol=protocol,
         model=model,
         average=None if recipe.optim.ema is None else Average(model, decay=recipe.optim.ema),
         optimizer=optimizer,
         tiles=tiles,
-        val=val,
+        val_scenes=val,
         normalise=normalise,
         loss=make_loss(
             recipe.loss.name,
@@ -188,6 +205,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         classes=dataset.classes,
         device=device,
         history=[],
+        val=Scores.zero(dataset.classes),
     )
 
 
@@ -207,6 +225,7 @@ def _resume(run: _Run, workdir: Path) -> None:
     if run.average is not None:
         run.average.restore(state["average"])
     run.history.extend(state["history"])
+    run.val, run.best = Scores.from_json(state["val"]), state["best"]
 
 
 def _scored(run: _Run) -> nn.Module:
@@ -225,42 +244,53 @@ def _state(run: _Run) -> dict[str, Any]:
         **({} if run.average is None else {"average": run.average.state()}),
         "optimizer": run.optimizer.state_dict(),
         "history": run.history,
+        "val": run.val.to_json(),
+        "best": run.best,
     }
 
 
 def _validate(run: _Run, model: nn.Module) -> Scores:
-    return score(
+    found = score(
         model,
-        run.val,
+        run.val_scenes,
         normalise=run.normalise,
         classes=run.classes,
         window=(run.recipe.data.crop, overlap_of(run.recipe.data)),
         batch=WINDOWS_PER_PASS,
     )
+    return replace(found, absent_is_zero=run.protocol.absent_is_zero)
+
+
+def _look(run: _Run) -> bool:
+    """Score the validation split; say whether this is the best model so far."""
+    run.val, before = _validate(run, _scored(run)), run.best
+    run.best = max(before, run.val.miou)
+    return run.val.miou > before
 
 
 def _epoch(run: _Run, number: int, *, score_raw: bool) -> tuple[Epoch, bool]:
-    """Train and validate once; also say whether this is the best model so far."""
+    """Train once, and validate if it is time; also say whether this is the best model so far."""
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_cuda(run.device)):
         # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
         torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
         loss, data_seconds = _train(run, number)
-    val = _validate(run, _scored(run))
-    raw = _validate(run, run.model) if score_raw and run.average is not None else None
-    before = max((h[SCORE] for h in run.history), default=-math.inf)
+    scored = run.protocol.scores(number, of=run.recipe.epochs)
+    improved = scored and _look(run)
+    both = scored and score_raw and run.average is not None
     peak = torch.cuda.max_memory_allocated(run.device) / 2**30 if _cuda(run.device) else 0.0
     return Epoch(
         number=number,
         train_loss=loss,
         lr=run.recipe.optim.lr * run.factor(run.steps * number - 1),
-        val=val,
-        best_val_miou=max(before, val.miou),
+        val=run.val,
+        best_val_miou=run.best,
         seconds=time.perf_counter() - started,
         data_seconds=data_seconds,
         peak_gib=peak,
-        raw=raw,
-    ), val.miou > before
+        raw=_validate(run, run.model) if both else None,
+        scored=scored,
+    ), improved
 
 
 def _train(run: _Run, number: int) -> tuple[float, float]:

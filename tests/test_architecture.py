@@ -17,6 +17,7 @@ FLOORS = [
         "cards",
         "layout",
         "metrics",
+        "protocol",
         "provenance",
         "rungs",
         "space",

@@ -76,6 +76,29 @@ def test_check_prints_splits_groups_and_the_next_command(study):
     assert f"cryo-hpo run {study}" in done.output
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ["Protocol: corrected."]),
+        (
+            {"protocol": "cryo-bench", "precision": "fp32"},
+            [
+                "Protocol: cryo-bench, but for what this study says:",
+                "  batch_size: 2 instead of 8",
+                "  epochs: 9 instead of 80",
+            ],
+        ),
+    ],
+)
+def test_check_says_where_a_study_departs_from_the_protocol(study, changes, said):
+    spec = json.loads(study.read_text())
+    del spec["search"]
+    study.write_text(json.dumps({**spec, "base": {**spec["base"], **changes}}))
+    done = _run("check", study)
+    assert done.exit_code == 0, done.output
+    assert "\n".join(said) in done.output
+
+
 def test_plan_says_what_a_study_costs(study):
     done = _run("plan", study)
     assert done.exit_code == 0, done.output

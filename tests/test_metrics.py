@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,19 @@ def test_a_class_in_neither_map_has_no_part_in_the_mean() -> None:
     assert found.metrics("val") == pytest.approx(
         {"val_miou": found.miou, "val_iou/rock": 2 / 3, "val_iou/ice": 1 / 2}
     )
+
+
+def test_under_cryo_bench_a_class_in_neither_map_counts_as_zero() -> None:
+    """A perfect map of two of three classes: 66.67, checked on the published evaluator."""
+    found = Scores.of([0, 0, 1], [0, 0, 1], classes=CLASSES[:3])
+    assert found.miou == 1.0
+    theirs = replace(found, absent_is_zero=True)
+    assert round(100 * theirs.miou, 2) == 66.67
+    np.testing.assert_array_equal(theirs.iou, [1, 1, 0])
+    assert theirs.metrics("val")["val_iou/ocean"] == 0
+    assert theirs != found
+    assert (theirs + theirs).absent_is_zero
+    assert Scores.from_json(json.loads(json.dumps(theirs.to_json()))) == theirs
 
 
 def test_a_missed_class_counts_as_zero() -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,12 @@ NAMES = (
     "timm/tf_efficientnet_lite0",
     "timm/swin_tiny_patch4_window7_224",
 )
-RATES = {"lr": 1e-3, "weight_decay": 0.05, "encoder_lr_scale": 0.5, "layer_decay": 0.8}
+RATES: dict[str, Any] = {
+    "lr": 1e-3,
+    "weight_decay": 0.05,
+    "encoder_lr_scale": 0.5,
+    "layer_decay": 0.8,
+}
 
 
 @pytest.fixture
@@ -83,6 +89,30 @@ def test_norms_biases_and_embeddings_do_not_decay(make: Make, name: str) -> None
                 assert parameter.endswith("weight")
             elif parameters[parameter].ndim > 1:
                 assert parameter.endswith(("_embed", "_token", "bias_table"))
+
+
+def test_under_cryo_bench_everything_decays(make: Make) -> None:
+    model = make("timm/vit_tiny_patch16_224")
+    found = groups(model, **RATES, decays_all=True)
+    guard(model, found)
+    assert {group.weight_decay for group in found} == {0.05}
+    assert sum(group.num_values for group in found) == sum(p.numel() for p in model.parameters())
+
+
+def test_groups_of_one_rate_and_decay_step_like_a_single_group(make: Make) -> None:
+    models = [make("unet"), make("unet")]
+    models[1].load_state_dict(models[0].state_dict())
+    rates = {**RATES, "encoder_lr_scale": 1.0, "layer_decay": 1.0}
+    ours = adamw(models[0], groups(models[0], **rates, decays_all=True))
+    theirs = torch.optim.AdamW(models[1].parameters(), lr=1e-3, weight_decay=0.05)
+    for step in range(3):
+        for model, optimizer in zip(models, (ours, theirs), strict=True):
+            torch.manual_seed(step)
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+    for mine, other in zip(*(model.parameters() for model in models), strict=True):
+        assert torch.equal(mine, other)
 
 
 def test_frozen_parameters_are_in_no_group(make: Make) -> None:

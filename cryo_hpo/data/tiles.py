@@ -69,13 +69,14 @@ class Tiles:
     """The training tiles of a split: every epoch one random crop of each scene.
 
     A scene smaller than the crop is padded below and on the right: its image with the band mean,
-    its mask with ignore. Crops without a labelled pixel are drawn again, `DRAWS` times at most.
+    its mask with ignore.
 
     Attributes:
         scenes: One split, decoded.
         crop: Side of a crop, pixels.
         normalise: Native pixels to the model's input; says where the model is.
         augment: Names of `AUGMENTS`, in the order of their use.
+        redraws: Whether crops without a labelled pixel are drawn again, `DRAWS` times at most.
 
     Raises:
         UnknownName: There is no such augmentation.
@@ -86,6 +87,7 @@ class Tiles:
     crop: int
     normalise: Normalise
     augment: tuple[str, ...] = ()
+    redraws: bool = True
 
     def __post_init__(self) -> None:
         for name in self.augment:
@@ -142,7 +144,7 @@ class Tiles:
     def _place(self, scene: int, rng: np.random.Generator) -> tuple[slice, slice]:
         """Draw where a scene is cropped."""
         mask_HW = self.scenes.mask(scene)
-        for _ in range(DRAWS):
+        for _ in range(DRAWS if self.redraws else 1):
             top, left = (int(rng.integers(max(side - self.crop, 0) + 1)) for side in mask_HW.shape)
             place = np.s_[top : top + self.crop, left : left + self.crop]
             if (mask_HW[place] != IGNORE).any():

@@ -74,10 +74,16 @@ class Segmenter(nn.Module):
         return self
 
 
-def freeze(segmenter: Segmenter) -> None:
-    """Stop the encoder from learning, and keep it in evaluation mode from now on."""
+def freeze(segmenter: Segmenter, *, in_train_mode: bool = False) -> None:
+    """Stop the encoder from learning, and keep it in evaluation mode from now on.
+
+    Args:
+        segmenter: Its encoder is frozen.
+        in_train_mode: Leave dropout, stochastic depth and moving statistics to the mode of the
+            whole, as Cryo-Bench does: its frozen features are noisy.
+    """
     segmenter.get_submodule("encoder").requires_grad_(requires_grad=False)
-    segmenter.frozen = True
+    segmenter.frozen = not in_train_mode
     segmenter.train(segmenter.training)
 
 

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from ..cards import Card
 from ..errors import SpecError, UnknownName
 from ..frozen import BrokenLaws, Frozen, Problem, shown
+from ..protocol import CRYO_BENCH, Value, published
 from ..space import Scalar
 from .explain import explain
 
@@ -148,8 +149,29 @@ class Recipe(Frozen):
     seed: int = Field(default=0, ge=0, description="Every random draw hangs on it.")
     protocol: Literal["corrected", "cryo-bench"] = Field(
         default="corrected",
-        description="cryo-bench: as published, with the faults that change numbers; corrected: without.",
+        description=(
+            "cryo-bench: as published, with the faults that change numbers, and its values for "
+            "every key that is left out; corrected: without the faults."
+        ),
     )
+
+    @model_validator(mode="after")
+    def _take_published(self) -> Self:
+        """Take Cryo-Bench's values for what was not given, under its protocol."""
+        if self.protocol == CRYO_BENCH:
+            for path, value in published(self.model.encoder, self.data.name).items():
+                self._default(path, value)
+        return self
+
+    def _default(self, path: str, value: Value) -> None:
+        part, _, name = path.rpartition(".")
+        holder = getattr(self, part) if part else self
+        if name in holder.model_fields_set:
+            return
+        if part:
+            self.__dict__[part] = holder.model_copy(update={name: value})
+        else:
+            self.__dict__[name] = value  # still being made, and frozen from then on
 
     @model_validator(mode="after")
     def _laws(self) -> Self:

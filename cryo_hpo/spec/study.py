@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ..errors import SpecError
 from ..frozen import BrokenLaws, Frozen, Problem, shown
+from ..protocol import PROTOCOLS
 from ..space import Scalar, SearchSpace, Value
 from .recipe import Recipe
 
@@ -18,6 +19,7 @@ RESERVED = ("baseline", "tuned")  # the two arms that every comparison has
 NOT_VARIED = {
     "seed": "the seed is no hyperparameter; `seeds` of the study says how often to repeat",
     "epochs": "all recipes of a study train for `base.epochs`, or scores would not compare",
+    "protocol": "scores under two protocols do not compare; write a second study",
     "data.name": "scores on different datasets do not compare; write a second study",
 }
 
@@ -187,6 +189,14 @@ class Study(Frozen):
             message = (
                 f"The first rung lies within base.epochs, got {rule.grace_epochs} of "
                 f"{self.base.epochs}. Lower it, or use scheduler: {{kind: none}}."
+            )
+            yield Problem(("search", "scheduler", "grace_epochs"), message)
+        every = PROTOCOLS[self.base.protocol].score_every
+        if isinstance(rule, Asha) and rule.grace_epochs % every:
+            message = (
+                f"Rungs stand where the validation split is scored: every {every} epochs under "
+                f"protocol '{self.base.protocol}', got {rule.grace_epochs}. Use {every} or a multiple, or "
+                "scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "grace_epochs"), message)
 

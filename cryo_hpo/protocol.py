@@ -1,0 +1,123 @@
+"""How trainings are run and scored: our way, and Cryo-Bench's as published, with its faults.
+
+What a recipe can say by its keys stands in `published`; what no key says stands in `Protocol`.
+`docs/protocol.md` tells every fault, its effect and what `corrected` does instead.
+
+Source: Cryo-Bench, arXiv:2603.01576, and its configuration of 2026-03-03 (commit 41b6115).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+Value = str | int | float | tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """What a training does beyond the keys of its recipe.
+
+    Attributes:
+        score_every: Epochs between two looks at the validation split; the last epoch has one too.
+        scores_untrained: The model before its first step takes part in the selection.
+        frozen_in_train_mode: A frozen encoder keeps its dropout, stochastic depth and moving
+            statistics; else it is in evaluation mode.
+        absent_is_zero: A class in neither truth nor map has IoU 0; else it has none.
+        decays_all: Weight decay pulls at norms, biases and embeddings too.
+        redraws_crops: Training crops without a labelled pixel are drawn again.
+        one_of_each: A share of the labels holds an image of every stratum, however small.
+        thins_val: A share of the labels is also taken of the validation split.
+    """
+
+    score_every: int = 1
+    scores_untrained: bool = False
+    frozen_in_train_mode: bool = False
+    absent_is_zero: bool = False
+    decays_all: bool = False
+    redraws_crops: bool = True
+    one_of_each: bool = False
+    thins_val: bool = False
+
+    def scores(self, epoch: int, *, of: int) -> bool:
+        """Say whether the validation split is scored after an epoch, 1-based, of so many."""
+        return epoch % self.score_every == 0 or epoch == of
+
+
+CRYO_BENCH = "cryo-bench"
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        "corrected": Protocol(),
+        CRYO_BENCH: Protocol(
+            score_every=5,
+            scores_untrained=True,
+            frozen_in_train_mode=True,
+            absent_is_zero=True,
+            decays_all=True,
+            redraws_crops=False,
+            one_of_each=True,
+            thins_val=True,
+        ),
+    }
+)
+
+_ALWAYS: dict[str, Value] = {
+    "data.augment": (),
+    "data.overlap": 0,
+    "model.decoder": "upernet",
+    "model.channels": 512,
+    "model.tune": "frozen",
+    "loss.name": "ce",
+    "optim.lr": 1e-4,
+    "optim.weight_decay": 0.05,
+    "optim.encoder_lr_scale": 1.0,
+    "optim.layer_decay": 1.0,
+    "optim.schedule": "multistep",
+    "optim.warmup_epochs": 0.0,
+    "optim.clip_grad_norm": None,
+    "optim.ema": None,
+    "batch_size": 8,
+    "epochs": 80,
+    "precision": "fp32",
+}
+# The U-Net has no pretraining: it learns whole, with a decoder of its own, on whole tiles.
+_UNET: dict[str, Value] = {"model.decoder": "unet", "model.tune": "full"}
+_TILES = {"glid": 512, "gld": 288, "sicd": 512, "caffe": 1024, "gsdd": 512}  # GLD's 300 are no 16s
+_OTHER_BATCH = {"glid": 4, "sicd": 4}  # as upstream's own commands run these two
+
+
+def published(encoder: str, dataset: str | None) -> dict[str, Value]:
+    """Return recipe path -> Cryo-Bench's value, for everything that a recipe can say.
+
+    Args:
+        encoder: Its name.
+        dataset: Its name; None for one of the user's own.
+    """
+    found = dict(_ALWAYS)
+    if encoder == "unet":
+        found |= _UNET
+        if dataset in _TILES:
+            found["data.crop"] = _TILES[dataset]
+    return found
+
+
+def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -> list[str]:
+    """Say where a recipe does not do what Cryo-Bench published, a line for each key.
+
+    Args:
+        recipe: Path -> value, lists as 'a,b'; see `Recipe.flat`.
+        encoder: Its name.
+        dataset: Its name; None for one of the user's own.
+    """
+    found = []
+    for path, theirs in published(encoder, dataset).items():
+        ours, wanted = recipe[path], ",".join(theirs) if isinstance(theirs, tuple) else theirs
+        also = _OTHER_BATCH.get(dataset or "") if path == "batch_size" else None
+        if ours != wanted and (also is None or ours != also) and path != "model.tune":
+            found.append(f"{path}: {_shown(ours)} instead of {_shown(wanted)}")
+    return found
+
+
+def _shown(value: Value) -> str:
+    return "nothing" if value in (None, "") else str(value)

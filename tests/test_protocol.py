@@ -1,0 +1,251 @@
+"""The protocol switch: Cryo-Bench's values and faults under its name, none of them without."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from cryo_hpo.assemble import freeze, parameter_groups, score_best, segmenter
+from cryo_hpo.metrics import Scores
+from cryo_hpo.protocol import PROTOCOLS, Protocol, departures, published
+from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain
+from cryo_hpo.train import Epoch, fit
+
+from .fakes import fake_folder
+
+CPU = torch.device("cpu")
+NOISY = "timm/resnet10t"  # batch norms: moving statistics show which mode it is in
+
+
+def _recipe(**changes: Any) -> Recipe:
+    fields = {"data": {"name": "glid"}, "protocol": "cryo-bench", **changes}
+    return Recipe.model_validate_json(json.dumps(fields))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    torch.set_num_threads(1)
+    names = ("data", "storage", "cache", "weights")
+    return Site.from_env({f"CRYO_{name.upper()}": str(tmp_path / name) for name in names})
+
+
+@pytest.fixture
+def tiny(site: Site) -> dict[str, Any]:
+    """The fields of a recipe that trains in a second."""
+    card = fake_folder(site.data, num=(4, 2, 2), size=(32, 40))
+    return {
+        "data": {"card": json.loads(card.model_dump_json()), "crop": 32},
+        "model": {"encoder": "unet", "width": 4},
+        "batch_size": 2,
+        "epochs": 7,
+    }
+
+
+def _noisy(tiny: dict[str, Any], *, tune: str = "frozen", **changes: Any) -> Recipe:
+    """A recipe of an encoder with batch norms, whose moving statistics tell its mode."""
+    model = {"encoder": NOISY, "weights": "scratch", "tune": tune, "channels": 8, "drop_path": 0.5}
+    data = {**tiny["data"], "crop": 64}
+    return _recipe(**{**tiny, "model": model, "data": data, "epochs": 1, **changes})
+
+
+def _fit(recipe: Recipe, site: Site, name: str) -> list[Epoch]:
+    return list(fit(recipe, site=site, workdir=site.storage / name, device=CPU))
+
+
+def test_corrected_is_the_default_and_has_no_fault() -> None:
+    assert Recipe(data=DataSpec(name="glid")).protocol == "corrected"
+    ours, theirs = PROTOCOLS["corrected"], PROTOCOLS["cryo-bench"]
+    assert ours == Protocol()
+    for field in dataclasses.fields(Protocol):
+        assert getattr(ours, field.name) != getattr(theirs, field.name), field.name
+
+
+def test_the_published_procedure_is_taken_where_nothing_is_given() -> None:
+    flat = _recipe(model={"encoder": "galileo-nano"}).flat()
+    expected = {
+        "epochs": 80,
+        "batch_size": 8,
+        "optim.lr": 1e-4,
+        "optim.weight_decay": 0.05,
+        "optim.schedule": "multistep",
+        "loss.name": "ce",
+        "model.decoder": "upernet",
+        "model.channels": 512,
+        "model.tune": "frozen",
+        "data.augment": "",
+        "data.overlap": 0,
+        "precision": "fp32",
+    }
+    assert {path: flat[path] for path in expected} == expected
+    assert departures(flat, "galileo-nano", "glid") == []
+
+
+def test_what_is_given_wins_and_is_told() -> None:
+    recipe = _recipe(
+        model={"encoder": "galileo-nano", "decoder": "unet", "tune": "full"},
+        optim={"lr": 0.01},
+        epochs=3,
+        data={"name": "glid", "augment": ["hflip"]},
+    )
+    assert (recipe.model.decoder, recipe.model.channels) == ("unet", 512)
+    assert departures(recipe.flat(), "galileo-nano", "glid") == [
+        "data.augment: hflip instead of nothing",
+        "model.decoder: unet instead of upernet",
+        "optim.lr: 0.01 instead of 0.0001",
+        "epochs: 3 instead of 80",
+    ]
+
+
+def test_values_made_in_python_are_filled_like_those_of_a_file() -> None:
+    made = Recipe(
+        data=DataSpec(name="glid"), model=ModelSpec(encoder="unet"), protocol="cryo-bench"
+    )
+    assert made == _recipe(model={"encoder": "unet"})
+    assert Recipe.model_validate_json(made.model_dump_json()) == made
+    assert made.replace({"optim.lr": 1e-3}).replace({"optim.lr": 1e-4}) == made
+
+
+def test_the_unet_learns_whole_with_its_own_decoder_on_whole_tiles() -> None:
+    recipe = _recipe()
+    assert (recipe.model.decoder, recipe.model.tune, recipe.data.crop) == ("unet", "full", 512)
+    assert published("unet", None)["model.tune"] == "full"
+
+
+def test_validation_is_scored_every_fifth_epoch_and_at_the_end() -> None:
+    theirs = PROTOCOLS["cryo-bench"]
+    assert [n for n in range(1, 13) if theirs.scores(n, of=12)] == [5, 10, 12]
+    assert [n for n in range(1, 81) if theirs.scores(n, of=80)] == list(range(5, 81, 5))
+    assert all(Protocol().scores(n, of=12) for n in range(1, 13))
+
+
+def _study(rule: dict[str, Any], **recipe: Any) -> Study:
+    space = {"params": {"optim.lr": {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}}
+    search = {"space": space, "trials": 3, "scheduler": {"kind": "asha", **rule}}
+    base = _recipe(**recipe).model_dump(mode="json")
+    return Study.model_validate_json(json.dumps({"name": "s", "base": base, "search": search}))
+
+
+def test_rungs_stand_where_the_protocol_scores() -> None:
+    assert _study({"grace_epochs": 10}).base.epochs == 80
+    with pytest.raises(ValidationError) as caught:
+        _study({"grace_epochs": 3})
+    (problem,) = explain(caught.value, Study)
+    assert str(problem) == (
+        "search.scheduler.grace_epochs: Rungs stand where the validation split is scored: every 5 "
+        "epochs under protocol 'cryo-bench', got 3. Use 5 or a multiple, or scheduler: {kind: none}."
+    )
+    assert _study({"grace_epochs": 3}, protocol="corrected").base.protocol == "corrected"
+
+
+def test_epochs_between_two_scores_carry_the_last_one(tiny, site) -> None:
+    epochs = _fit(_recipe(**tiny), site, "rhythm")
+    assert [e.number for e in epochs if e.scored] == [5, 7]
+    assert ["val_miou" in e.metrics() for e in epochs] == [e.scored for e in epochs]
+    assert len({e.best_val_miou for e in epochs[:4]}) == 1, "the untrained model's, until epoch 5"
+    assert all(e.val == epochs[0].val for e in epochs[:4])
+    best = [e.best_val_miou for e in epochs]
+    assert best == sorted(best)
+    assert best[-1] == max(best[0], epochs[4].val.miou, epochs[6].val.miou)
+
+
+def test_the_untrained_model_takes_part_in_the_selection(tiny, site) -> None:
+    ruined = _recipe(**{**tiny, "optim": {"lr": 10.0, "schedule": "constant"}, "epochs": 1})
+    torch.manual_seed(ruined.seed)
+    untrained = segmenter(ruined, site=site, weights="scratch").state_dict()
+    (epoch,) = _fit(ruined, site, "untrained")
+    kept = torch.load(site.storage / "untrained" / "best.pt", weights_only=True)["model"]
+    assert epoch.best_val_miou > epoch.val.miou
+    assert all(torch.equal(kept[name], untrained[name]) for name in untrained)
+
+
+def test_a_resumed_training_under_the_protocol_equals_one_that_ran_through(tiny, site) -> None:
+    recipe, place = _recipe(**tiny), site.storage / "cut"
+    through = [e.best_val_miou for e in _fit(recipe, site, "through")]
+    found: list[float] = []
+    while len(found) < recipe.epochs:  # killed after each epoch
+        found.append(next(fit(recipe, site=site, workdir=place, device=CPU)).best_val_miou)
+    assert found == through
+    states = [
+        torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("through", "cut")
+    ]
+    assert states[0]["val"] == states[1]["val"]
+    assert all(torch.equal(v, states[1]["model"][k]) for k, v in states[0]["model"].items())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_frozen_encoder_gets_no_gradient_and_its_mode_is_the_protocols(
+    tiny, site, protocol: str
+) -> None:
+    recipe = _noisy(tiny, protocol=protocol)
+    made = segmenter(recipe, site=site, weights="scratch")
+    freeze(recipe, made)
+    made.train()
+    encoder = made.get_submodule("encoder")
+    made(torch.randn(2, 3, 64, 64)).mean().backward()
+    assert all(p.grad is None for p in encoder.parameters())
+    assert all(p.grad is not None for p in made.decoder.parameters())
+    assert {g.part for g in parameter_groups(recipe, made)} == {"decoder"}
+    assert {m.training for m in encoder.modules()} == {protocol == "cryo-bench"}
+    dropped = [m for m in encoder.modules() if "Drop" in type(m).__name__]
+    assert dropped, "the encoder has stochastic depth to be silenced"
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_moving_statistics_of_a_frozen_encoder_move_under_cryo_bench_alone(
+    tiny, site, protocol: str
+) -> None:
+    recipe = _noisy(tiny, protocol=protocol)
+    torch.manual_seed(recipe.seed)
+    fresh = segmenter(recipe, site=site, weights="scratch").state_dict()
+    _fit(recipe, site, "statistics")
+    after = torch.load(site.storage / "statistics" / "last.pt", weights_only=True)["model"]
+    moved = {k for k in fresh if k.startswith("encoder.") and not torch.equal(fresh[k], after[k])}
+    learnt = {
+        name
+        for name, _ in nn.Module.named_parameters(segmenter(recipe, site=site, weights="scratch"))
+    }
+    assert not moved & learnt, "no weight moves"
+    assert bool(moved) == (protocol == "cryo-bench")
+
+
+def test_full_tuning_trains_the_encoder(tiny, site) -> None:
+    recipe = _noisy(tiny, tune="full", protocol="corrected")
+    made = segmenter(recipe, site=site, weights="scratch")
+    freeze(recipe, made)
+    made.train()
+    made(torch.randn(2, 3, 64, 64)).mean().backward()
+    assert all(m.training for m in made.modules())
+    assert all(p.grad is not None for p in made.parameters())
+
+
+def test_an_absent_class_lowers_the_score_under_cryo_bench_alone(tiny, site) -> None:
+    card = {**tiny["data"]["card"], "classes": ["background", "lake", "ice"]}
+    data = {**tiny["data"], "card": card}
+    found = {}
+    for protocol in PROTOCOLS:
+        recipe = _recipe(**{**tiny, "data": data, "protocol": protocol, "epochs": 3})
+        _fit(recipe, site, protocol)
+        found[protocol] = score_best(
+            recipe, "test", site=site, workdir=site.storage / protocol, device=CPU
+        )
+    ours, theirs = found["corrected"], found["cryo-bench"]
+    assert theirs.iou[2] == 0 or theirs.confusion_TP[:, 2].any()
+    assert theirs.miou == pytest.approx(theirs.iou.mean())
+    without = Scores(ours.classes, ours.confusion_TP)
+    assert ours == without
+
+
+@pytest.mark.parametrize(("protocol", "decaying"), [("corrected", False), ("cryo-bench", True)])
+def test_norms_and_biases_decay_under_cryo_bench_alone(
+    tiny, site, protocol: str, *, decaying: bool
+) -> None:
+    recipe = _recipe(**{**tiny, "protocol": protocol})
+    found = parameter_groups(recipe, segmenter(recipe, site=site, weights="scratch"))
+    assert all(group.weight_decay for group in found) is decaying
