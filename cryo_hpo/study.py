@@ -31,8 +31,8 @@ from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
     from .spec import Search, Site, Study
-    from .tune.driver import Slots
     from .tune.listen import Listener
+    from .tune.room import Slots
     from .tune.sampler import Suggest
 
 TEST = "test-scores.json"  # written once, when the test split is opened
@@ -84,7 +84,7 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
 
 def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
     """Search, confirm, open the test split, compare."""
-    slots = driver.slots(study.resources, study.search.parallel if study.search else None)
+    slots = driver.slots_for(study.resources, study.search.parallel if study.search else None)
     trials = (
         _search(study, study.search, site, path, records=records, slots=slots)
         if study.search

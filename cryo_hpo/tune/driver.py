@@ -9,11 +9,10 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SpecError, StorageError, about
+from ..errors import StorageError
 
 # Ray and Tune read these when they are imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -21,6 +20,7 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # we keep our 
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a diverged trial has none
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study ends itself, see study.py
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # the search's memory is Optuna's
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1024")  # `_Feed` asks for no more than fit
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # a job may set what WORKER_ENV sets
@@ -40,13 +40,15 @@ from ray.tune.search import Searcher
 
 from ..train import EPOCH, SCORE
 from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from .room import Room, Slots, present
+from .room import slots_for as slots_for  # Ray must find the environment set above
 from .stopping import raise_if_asked
 from .worker import score_test, work
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from ..spec import Asha, Resources, Site
+    from ..spec import Asha, Site
 
 RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
 POLL_S = 0.2  # between two looks at whether the study is asked to stop
@@ -58,15 +60,6 @@ WORKER_ENV = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """What each trial gets, and how many run at a time."""
-
-    cpus: int
-    gpus: float
-    parallel: int
 
 
 @contextlib.contextmanager
@@ -82,36 +75,10 @@ def cluster() -> Iterator[None]:
     # Tune prints the traceback of every failed attempt; what became of a trial is told by us.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        yield
+        with present():
+            yield
     finally:
         ray.shutdown()
-
-
-def slots(resources: Resources, parallel: int | None) -> Slots:
-    """Fit the study's wishes to the cluster that is there.
-
-    Raises:
-        SpecError: One trial asks for more than the cluster has.
-    """
-    have = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    num_cpus, num_gpus = int(have.get("CPU", 0)), float(have.get("GPU", 0))
-    gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
-    if gpus > num_gpus:
-        message = (
-            f"resources.gpus asks for {gpus:g} GPU per trial, the cluster has {num_gpus:g}. "
-            "Set resources.gpus to 0 or auto, or add a node with a GPU."
-        )
-        with about("resources", "gpus"):
-            raise SpecError(message)
-    if resources.cpus > num_cpus:
-        message = (
-            f"resources.cpus asks for {resources.cpus} CPUs per trial, the cluster has {num_cpus}. "
-            "Lower it, or add a node."
-        )
-        with about("resources", "cpus"):
-            raise SpecError(message)
-    room = min(num_cpus // resources.cpus, int(num_gpus / gpus) if gpus else num_cpus)
-    return Slots(resources.cpus, gpus, max(1, room if parallel is None else min(parallel, room)))
 
 
 def run(
@@ -144,8 +111,7 @@ def run(
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 reuse_actors=True,
-                max_concurrent_trials=slots.parallel,
-                search_alg=_Feed(heard),
+                search_alg=_Feed(heard, room=Room(slots)),
                 scheduler=(scheduler or _Ask)(heard),
                 trial_name_creator=_key,
                 trial_dirname_creator=_dirname,
@@ -273,20 +239,30 @@ class _Stateless:
 class _Feed(_Stateless, Searcher):
     """Hands the source's jobs to Tune."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, room: Callable[[], int]) -> None:
         super().__init__(metric=SCORE, mode="max")
-        self._source = source
+        self._source, self._room = source, room
+        self._at_work: set[str] = set()
 
-    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002  a config, None or "FINISHED"
+    def suggest(self, trial_id: str) -> Any:
+        """Return a config, None or "FINISHED".
+
+        Nothing is asked of the source before there is room: what it would answer now is better
+        founded later. Tune's own limit is fixed when it starts, and nodes come and go.
+        """
+        if len(self._at_work) >= self._room():
+            return None
         job = self._source.next()
         if job == "wait":
             return None
         if job is None:
             return str(Searcher.FINISHED)
+        self._at_work.add(trial_id)
         return _config(job)
 
-    def on_trial_complete(self, *_: Any, **__: Any) -> None:
-        """Heard through `_Ends`, which also knows the job."""
+    def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
+        """Give the room back; the rest is heard through `_Ends`, which also knows the job."""
+        self._at_work.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the search's memory is Optuna's storage."""
