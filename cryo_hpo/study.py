@@ -170,7 +170,7 @@ def open_test(arms: list[Arm], *, site: Site, path: Path, slots: Slots) -> dict[
     return scores
 
 
-def open_run(  # noqa: PLR0913 (a study, its place, and where it is told)
+def open_run(
     study: Study,
     site: Site,
     path: Path,
