@@ -6,6 +6,7 @@ CryoError
     BandMismatch                the encoder needs bands the dataset lacks
   DataError                     files are missing, or hold what the dataset says they cannot
   WeightsError                  a checkpoint does not fit, or its hash differs
+  FetchError                    a file of the web cannot be had, or is another one
   StorageError                  a folder cannot be written, or belongs to someone else
   TrackingError                 MLflow does not answer
   Diverged                      loss or gradient is no longer finite
@@ -55,6 +56,10 @@ class DataError(CryoError):
 
 class WeightsError(CryoError):
     """A checkpoint does not fit, or its hash differs."""
+
+
+class FetchError(CryoError):
+    """A file of the web cannot be had, or is another one."""
 
 
 class StorageError(CryoError):

@@ -15,6 +15,7 @@ FLOORS = [
     {
         "bands",
         "cards",
+        "fetch",
         "layout",
         "metrics",
         "protocol",

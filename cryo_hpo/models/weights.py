@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .inert import load_tensors
 
 SCRATCH = "scratch"  # random weights
 HUB = "hub"  # the published weights, downloaded
@@ -134,7 +134,7 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
 def _read(path: Path) -> object:
     if path.suffix == ".safetensors":
         return safetensors.torch.load_file(path, device="cpu")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return load_tensors(path)
 
 
 def fit_state(backbone: nn.Module, state: State, *, rules: Weights, source: str, name: str) -> None:

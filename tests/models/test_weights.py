@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
@@ -110,10 +114,62 @@ def test_a_truncated_checkpoint_is_said_to_be(model: nn.Module, tmp_path: Path) 
     assert "cut short" in _unchanged(model, lambda: _load(model, "x.pt", tmp_path))
 
 
+class _Bomb:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _go_off, (self.path,)
+
+
+def _go_off(path: Path) -> None:
+    path.touch()
+
+
+class _Config(dict[str, Any]):
+    """Options as many trainings keep them: keys that are attributes too."""
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
-    torch.save({"x": nn.Linear(1, 1)}, tmp_path / "x.pt")
-    with pytest.raises(WeightsError, match="plain tensors"):
+    torch.save({"x": _Bomb(tmp_path / "gone off")}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="names to tensors"):
         read_checkpoint(tmp_path / "x.pt")
+    torch.save({"x": nn.Linear(1, 1)}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="names to tensors"):
+        read_checkpoint(tmp_path / "x.pt")
+    assert not (tmp_path / "gone off").exists()
+
+
+def test_options_of_a_training_beside_the_weights_are_left_alone(
+    model: nn.Module, tmp_path: Path
+) -> None:
+    state = {key: torch.ones_like(x) for key, x in model.state_dict().items()}
+    config = _Config(lr=1e-4, inner=_Config(depth=12))
+    config.__dict__["frozen"] = True
+    beside = {
+        "args": argparse.Namespace(lr=1e-4, output=tmp_path),
+        "config": config,
+        "best": np.float64(0.5),
+        "history": np.arange(3),
+        "bomb": _Bomb(tmp_path / "gone off"),
+    }
+    torch.save({"model": state, **beside}, tmp_path / "x.pt")
+    _load(model, None, tmp_path, entry="model")
+    assert (model.state_dict()["0.weight"] == 1).all()
+    assert not (tmp_path / "gone off").exists()
+
+
+def test_code_that_would_run_by_another_door_is_refused(tmp_path: Path) -> None:
+    class System:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.system, (f"touch '{tmp_path / 'gone off'}'",)
+
+    torch.save({"x": torch.ones(1), "y": System()}, tmp_path / "x.pt")
+    with pytest.raises(WeightsError, match="a checkpoint of plain tensors"):
+        read_checkpoint(tmp_path / "x.pt")
+    assert not (tmp_path / "gone off").exists()
 
 
 def test_a_missing_file_is_named(model: nn.Module, tmp_path: Path) -> None:
@@ -134,6 +190,7 @@ def test_no_network_says_which_file_to_put_where(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a socket"))
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between the hub's tries
     model = TimmBackbone("resnet10t", 3)
     message = _unchanged(
         model,
