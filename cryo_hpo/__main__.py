@@ -13,6 +13,7 @@ import click
 
 from .commands.data import data
 from .commands.frame import STUDY, guarded, lines_of, site_here
+from .commands.model import export, predict
 from .errors import SpecError
 
 
@@ -213,8 +214,7 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
 
 
 def _run(file: Path) -> None:
-    from .specfile import load_study
-    from .study import run_study
+    from .api import load_study, run_study
     from .tables import verdict_table
     from .tracking import ui_command
     from .tune.submit import require_storage
@@ -229,7 +229,8 @@ def _run(file: Path) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-main.add_command(data)
+for command in (data, export, predict):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

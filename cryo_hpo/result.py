@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
 from .errors import CryoError
 from .frozen import Frozen
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VERSION: Literal[1] = 1
 NAME = "result.json"
@@ -110,6 +113,53 @@ class Result(Frozen):
     def arm(self, name: str) -> ArmResult:
         """Return one arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the search as a table: a row per trial and epoch.
+
+        Columns: `trial`, `epoch`, `best_val_miou` (a fraction, best so far), `lr`, `state`,
+        `winner`, `baseline`, and one for each parameter of the space. A trial that ended before
+        its first epoch has one row, of epoch 0 without a score.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "trial": trial.number,
+                "epoch": epoch,
+                "best_val_miou": score,
+                "lr": trial.lr,
+                "state": trial.state,
+                "winner": trial.number == self.winner,
+                "baseline": trial.number == 0,
+                **trial.params,
+            }
+            for trial in self.trials
+            for epoch, score in (trial.curve or {0: float("nan")}).items()
+        ]
+        first = ["trial", "epoch", "best_val_miou", "lr", "state", "winner", "baseline"]
+        return pd.DataFrame(
+            rows, columns=list(dict.fromkeys([*first, *(k for r in rows for k in r)]))
+        )
+
+    def scores_to_dataframe(self) -> pd.DataFrame:
+        """Return the final comparison as a table: a row per arm and seed.
+
+        Columns: `arm`, `seed`, `test_miou`, `val_miou` (fractions), `collapsed`, `diverged`,
+        `epochs`, `seconds`, and `test_iou.<class>` for each class.
+        """
+        import pandas as pd
+
+        rows = [
+            {
+                "arm": arm.name,
+                **seed.model_dump(exclude={"test_iou"}),
+                **{f"test_iou.{name}": iou for name, iou in seed.test_iou.items()},
+            }
+            for arm in self.arms
+            for seed in arm.seeds
+        ]
+        return pd.DataFrame(rows)
 
 
 def write(result: Result, folder: Path) -> Path:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -141,26 +142,41 @@ def _layers(
                     )
                 place = None if window is None else Window.from_slices(*window, *file.shape)
                 pixels_CHW = file.read(list(range(1, number + 1)), window=place)
-                return pixels_CHW, _absent(file, number=number, alpha=alpha, place=place)
+                layers = range(1, number + 1)
+                return pixels_CHW, absent(file, layers, alpha=alpha, place=place)
     except RasterioError as error:
-        raise DataError(
-            f"{path}: a raster must be readable to its last pixel: "
-            f"{str(error.__cause__ or error).rstrip('.')}. "
-            "Was it copied completely?"
-        ) from error
+        raise damaged(path, error) from error
 
 
-def _absent(file: Any, *, number: int, alpha: bool, place: Window | None) -> NDArray[np.bool_]:
-    """Return the pixels without data by the file's own account: nodata, mask or transparency."""
+def damaged(path: Path, error: Exception) -> DataError:
+    """Return what to say of a raster that cannot be read."""
+    return DataError(
+        f"{path}: a raster must be readable to its last pixel: "
+        f"{str(error.__cause__ or error).rstrip('.')}. "
+        "Was it copied completely?"
+    )
+
+
+def absent(
+    file: Any, layers: Sequence[int], *, alpha: bool, place: Window | None
+) -> NDArray[np.bool_]:
+    """Return the pixels without data by the file's own account: nodata, mask or transparency.
+
+    Args:
+        file: An open raster.
+        layers: Which of its layers count, from 1.
+        alpha: Whether its last layer is transparency.
+        place: Part of the file; None: all of it.
+    """
     shape = file.shape if place is None else (int(place.height), int(place.width))
     absent_HW: NDArray[np.bool_] = np.zeros(shape, dtype=np.bool_)
     if alpha:
-        absent_HW |= file.read(number + 1, window=place) == 0
+        absent_HW |= file.read(file.count, window=place) == 0
     # Four layers of 8 bits are written as RGBA by default: then the last band is no transparency.
     if {MaskFlags.nodata, MaskFlags.per_dataset} & set(file.mask_flag_enums[0]) and (
         MaskFlags.alpha not in file.mask_flag_enums[0]
     ):
-        absent_CHW = file.read_masks(list(range(1, number + 1)), window=place) == 0
+        absent_CHW = file.read_masks(list(layers), window=place) == 0
         # 0 in one band is a dark pixel, even where the file calls 0 nodata; -9999 is none.
         absent_HW |= absent_CHW.all(axis=0) if file.nodata == 0 else absent_CHW.any(axis=0)
     return absent_HW

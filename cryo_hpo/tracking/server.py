@@ -17,6 +17,7 @@ import sqlalchemy
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
@@ -183,3 +184,15 @@ def search(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) ->
 
 def _quoted(value: str) -> str:
     return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def study_of(uri: str, run: str) -> str | None:
+    """Return the name of the study that an MLflow run belongs to, None where there is none.
+
+    Raises:
+        TrackingError: The server does not answer.
+    """
+    with _asking(uri) as client, contextlib.suppress(MlflowException):
+        name = client.get_run(run).data.tags.get("cryo.study")
+        return None if name is None else str(name)
+    return None

@@ -1,0 +1,116 @@
+"""`cryo-hpo predict` and `cryo-hpo export`: what a finished study's models are good for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import SpecError
+from .frame import guarded, site_here
+
+if TYPE_CHECKING:
+    from ..spec import Site
+
+ARM = click.option("--arm", help="tuned, baseline or a named baseline; left out: the winner.")
+SEED = click.option("--seed", type=int, help="Which training; left out: best on validation.")
+
+
+@click.command()
+@click.argument("model")
+@click.argument("scene", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Map, a GeoTIFF.")
+@click.option("--probabilities", type=click.Path(path_type=Path), help="Likewise, of floats.")
+@click.option("--layers", help="Layers of SCENE that are the model's bands: 3,2,1.")
+@ARM
+@SEED
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what is there.")
+@click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
+@guarded
+def predict(  # noqa: PLR0913 (options of a command)
+    model: str,
+    scene: Path,
+    out: Path,
+    probabilities: Path | None,
+    layers: str | None,
+    arm: str | None,
+    seed: int | None,
+    device: str,
+    batch: int,
+) -> None:
+    """Map SCENE, a raster of any size, with MODEL.
+
+    MODEL is a finished study (its name, folder, result.json or MLflow run) or a file that
+    `cryo-hpo export` wrote. The map lies where the scene lies: same coordinates and size, class
+    numbers with colours, 255 where the scene has no data.
+
+    \b
+      cryo-hpo predict lakes-lr scene.tif --out mask.tif
+      cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
+    """  # noqa: D301  click takes the backspace itself
+    from ..exported import open_model
+    from ..predict import predict_scene
+
+    site = site_here()
+    chosen = open_model(_study(model, site), arm=arm, seed=seed, site=site, device=device)
+    numbers = None if layers is None else _numbers(layers)
+    counts = predict_scene(
+        chosen, scene, out, probabilities=probabilities, layers=numbers, batch=batch
+    )
+    total = max(sum(counts.values()), 1)
+    shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
+    click.echo(f"{out}: {shares}")
+
+
+@click.command()
+@click.argument("study")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Such as model.pt.")
+@ARM
+@SEED
+@guarded
+def export(study: str, out: Path, arm: str | None, seed: int | None) -> None:
+    """Write a model of a finished STUDY to one file, with its card as JSON beside it.
+
+    The file holds plain tensors and the card: recipe, bands, classes, normalisation, scores,
+    provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine.
+    """
+    from ..exported import export_model
+
+    site = site_here()
+    card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site)
+    click.echo(
+        f"{out}: {card.arm} of '{card.study}', seed {card.seed}, "
+        f"test mIoU {100 * card.test_miou:.2f} %; card: {out.with_suffix('.json')}"
+    )
+
+
+def _study(name: str, site: Site) -> Path:
+    """Return what a name means: a path, a study in the storage, or the study of an MLflow run."""
+    from ..tracking import study_of
+
+    path = Path(name)
+    if path.exists():
+        return path
+    if (site.storage / name).exists():
+        return site.storage / name
+    study = study_of(site.mlflow, name) if _is_run(name) else None
+    if study is None:
+        message = (
+            f"A model is a study in '{site.storage}', a folder, a file or an MLflow run; "
+            f"'{name}' is none of them. Check the name, or set CRYO_STORAGE."
+        )
+        raise SpecError(message)
+    return site.storage / study
+
+
+def _is_run(name: str) -> bool:
+    return len(name) == 32 and set(name) <= set("0123456789abcdef")
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        message = f"--layers takes numbers such as 3,2,1; got '{text}'."
+        raise SpecError(message) from None

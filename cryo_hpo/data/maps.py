@@ -1,0 +1,193 @@
+"""Rasters in pieces: a scene read row by row, and the maps made of it written row by row."""
+
+# C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.windows import Window
+
+from ..errors import DataError, StorageError
+from ..metrics import IGNORE
+from .raster import GDAL, absent, damaged
+
+# GDAL keeps decoded blocks; its default of 5 % of the memory is much for a machine with plenty.
+GDAL_CACHE = {"GDAL_CACHEMAX": 64 * 2**20}
+BLOCK = 256  # side of a written tile, pixels
+# Source: Okabe and Ito, "Color Universal Design", 2008; told apart with any colour vision.
+COLORS = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+    (89, 89, 89),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """An open scene: what a map needs to lie at the same place, and its pixels by rows.
+
+    Attributes:
+        path: The file.
+        size: Height and width, pixels.
+        place: `crs` and `transform`; empty if the file has none.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    place: Mapping[str, Any]
+    _file: Any
+    _layers: tuple[int, ...]
+    _alpha: bool
+
+    def rows(self, top: int, bottom: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return rows of the scene: pixels (C, H, W), and where there are none (H, W).
+
+        Pixels without data, by the file's account or because they are not finite, are 0.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        window = Window(0, top, self.size[1], bottom - top)
+        try:
+            image_CHW = self._file.read(list(self._layers), window=window)
+            absent_HW = absent(self._file, self._layers, alpha=self._alpha, place=window)
+        except RasterioError as error:
+            raise damaged(self.path, error) from error
+        absent_HW |= ~np.isfinite(image_CHW).all(axis=0)
+        image_CHW[:, absent_HW] = 0
+        return image_CHW, absent_HW
+
+
+@contextmanager
+def open_raster(
+    path: Path, *, bands: Sequence[str], layers: Sequence[int] | None = None
+) -> Iterator[Raster]:
+    """Open a scene that holds these bands.
+
+    Args:
+        path: Any raster that GDAL reads; a further alpha layer says where there is data.
+        bands: Names, for messages; C of them.
+        layers: Which layers of the file they are, from 1; None: all, in this order.
+
+    Raises:
+        DataError: The file is missing, damaged, or has other bands.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: a scene is a raster file, there is none. Check its name.")
+    with warnings.catch_warnings(), rasterio.Env(**GDAL, **GDAL_CACHE):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        try:
+            file = rasterio.open(path)
+        except RasterioError as error:
+            raise damaged(path, error) from error
+        with file:
+            chosen, alpha = _layers(file, path, bands, layers)
+            yield Raster(path, file.shape, _place(file), file, chosen, alpha)
+
+
+def _layers(
+    file: Any, path: Path, bands: Sequence[str], layers: Sequence[int] | None
+) -> tuple[tuple[int, ...], bool]:
+    """Return which layers are the bands, and whether a further one is transparency."""
+    alpha = file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha
+    law = f"{path}: the model reads {len(bands)} bands ({' '.join(bands)})"
+    if np.dtype(file.dtypes[0]).kind not in "iuf":
+        raise DataError(f"{law} as numbers, this file holds {file.dtypes[0]}. Convert it.")
+    if layers is None:
+        if file.count != len(bands) and file.count != len(bands) + alpha:
+            raise DataError(
+                f"{law}, this file has {file.count} layers of {file.dtypes[0]}. "
+                "Say which layers they are, in this order, such as --layers 3,2,1."
+            )
+        return tuple(range(1, len(bands) + 1)), file.count == len(bands) + 1
+    wrong = [layer for layer in layers if not 1 <= layer <= file.count]
+    if len(layers) != len(bands) or wrong:
+        raise DataError(
+            f"{law} from as many layers, numbered 1 to {file.count}; got "
+            f"{','.join(map(str, layers))}. Name one layer for each band."
+        )
+    return tuple(layers), alpha and file.count not in layers
+
+
+def _place(file: Any) -> dict[str, Any]:
+    """Where the pixels lie on the ground, as far as the file says."""
+    place: dict[str, Any] = {} if file.crs is None else {"crs": file.crs}
+    return place if file.transform.is_identity else {**place, "transform": file.transform}
+
+
+@contextmanager
+def mask_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator[Any]:
+    """Write a map of class numbers with colours and names; see `_writer`."""
+    with _writer(path, like, count=1, dtype="uint8", nodata=IGNORE) as file:
+        shades = {k: (*COLORS[k % len(COLORS)], 255) for k in range(len(classes))}
+        file.write_colormap(1, {**shades, IGNORE: (0, 0, 0, 0)})
+        file.set_band_description(1, "class")
+        file.update_tags(**{f"CLASS_{k}": name for k, name in enumerate(classes)})
+        yield file
+
+
+@contextmanager
+def probability_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator[Any]:
+    """Write one layer of probabilities for each class, NaN where there is no data."""
+    with _writer(path, like, count=len(classes), dtype="float32", nodata=np.nan) as file:
+        for k, name in enumerate(classes, start=1):
+            file.set_band_description(k, name)
+        yield file
+
+
+@contextmanager
+def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) -> Iterator[Any]:
+    """Open a GeoTIFF at the place of a scene; it has its name once it is whole.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tif")
+    height, width = like.size
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": count,
+        "dtype": dtype,
+        "nodata": nodata,
+        "compress": "deflate",
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "BIGTIFF": "IF_SAFER",
+        **like.place,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(draft, "w", **profile) as file:
+            yield file
+        draft.replace(path)
+    except (OSError, RasterioError) as error:
+        message = f"{path}: a map must be writable: {error}. Free space, or choose another --out."
+        raise StorageError(message) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def write_rows(file: Any, top: int, values_CHW: NDArray[Any]) -> None:
+    """Write rows of a map, from the top one on."""
+    _, height, width = values_CHW.shape
+    file.write(values_CHW, window=Window(0, top, width, height))

@@ -1,0 +1,314 @@
+"""A trained model by itself: its weights as plain tensors, and a card that says what it is."""
+
+# C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from . import checkpoints
+from .assemble import WINDOWS_PER_PASS, dataset_of, normaliser, overlap_of, scenes_of, segmenter
+from .data.tiles import Normalise
+from .errors import CryoError, DataError, SpecError
+from .folder import CONFIRM
+from .frozen import Frozen
+from .models import Segmenter
+from .mosaic import strips
+from .result import ArmResult, Result, SeedResult, read
+from .spec import Recipe, Site
+
+VERSION: Literal[1] = 1
+
+
+class ModelCard(Frozen):
+    """What a model maps, from what, how well, and where it comes from."""
+
+    version: Literal[1] = VERSION
+    study: str
+    arm: str = Field(description="Recipe of the study's comparison: tuned, baseline, ...")
+    seed: int = Field(description="Of the training whose weights these are")
+    recipe: dict[str, Any] = Field(description="As it was trained, complete")
+    dataset: str
+    bands: tuple[str, ...] = Field(description="In the order of the input's layers")
+    gsd_m: float | None = Field(description="Side of a training pixel, metres")
+    classes: tuple[str, ...] = Field(description="The position of a name is its value in a map")
+    mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
+    std: tuple[float, ...] = Field(description="By which each band is divided after that")
+    val_miou: float = Field(description="Fraction; of these weights")
+    test_miou: float = Field(description="Fraction; of these weights")
+    test_iou: dict[str, float | None] = Field(description="Per class")
+    improvement: dict[str, Any] | None = Field(description="Of the study, tuned over baseline")
+    data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
+    provenance: dict[str, Any] = Field(description="Code, versions, machine of the study")
+    weights_sha256: str = Field(description="Of names, shapes and values of the tensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A trained model, ready to map.
+
+    Attributes:
+        card: What it is.
+        segmenter: In evaluation mode.
+    """
+
+    card: ModelCard
+    segmenter: Segmenter
+    _normalise: Normalise
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._normalise.mean_C11.device
+
+    def predict(self, image_CHW: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the class of every pixel, (H, W).
+
+        Args:
+            image_CHW: Bands as in the card, in the files' units; at least one pixel.
+
+        Raises:
+            DataError: The image has another number of bands.
+        """
+        classes_HW: NDArray[np.uint8] = self._whole(image_CHW).argmax(axis=0).astype(np.uint8)
+        return classes_HW
+
+    def probabilities(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the probability of each class at every pixel, (K, H, W); see `predict`."""
+        return self._whole(image_CHW)
+
+    def strips(
+        self, rows: Any, *, length_hw: tuple[int, int], batch: int = WINDOWS_PER_PASS
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield (first row, probabilities (K, rows, W)) of a scene, from top to bottom.
+
+        Args:
+            rows: (top, bottom) -> those rows of the scene, (C, bottom - top, W).
+            length_hw: Height and width of the scene, pixels.
+            batch: Windows per forward pass.
+        """
+        data = _recipe(self.card.recipe).data
+        device = self.device
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"),
+        ):
+            for top, logits_KHW in strips(
+                self.segmenter,
+                lambda first, last: self._normalise(rows(first, last)),
+                length_hw=length_hw,
+                size=data.crop,
+                overlap=overlap_of(data),
+                batch=batch,
+            ):
+                yield top, logits_KHW.float().softmax(dim=0).cpu().numpy()
+
+    def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
+        if image_CHW.ndim != 3 or len(image_CHW) != len(self.card.bands):
+            message = (
+                f"An image is (bands, height, width) with {len(self.card.bands)} bands "
+                f"({' '.join(self.card.bands)}), got {image_CHW.shape}. Give the bands in this order."
+            )
+            raise DataError(message)
+        parts = self.strips(lambda a, b: image_CHW[:, a:b], length_hw=image_CHW.shape[1:])
+        return np.concatenate([part_KHW for _, part_KHW in parts], axis=1)
+
+
+def load_model(path: Path | str, *, device: str = "cpu") -> Model:
+    """Read a model that `export_model` wrote.
+
+    Args:
+        path: The file.
+        device: Where it shall compute, as torch names it: "cpu", "cuda".
+
+    Raises:
+        DataError: There is no such file, or it is no exported model.
+    """
+    state = _read(Path(path))
+    try:
+        card = ModelCard.model_validate_json(state["card"])
+    except (KeyError, ValidationError) as error:
+        message = (
+            f"{path}: an exported model holds a card of version {VERSION}, this file does not. "
+            "Write it again with `cryo-hpo export`."
+        )
+        raise DataError(message) from error
+    return _model(card, state["model"], device)
+
+
+def export_model(
+    source: Path | str,
+    out: Path | str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    site: Site | None = None,
+) -> ModelCard:
+    """Write one of a study's models to a file of its own, and its card as JSON beside it.
+
+    Args:
+        source: A finished study: its folder or its result.json.
+        out: A file, such as model.pt; the card gets the same name with .json.
+        arm: "tuned", "baseline" or a named baseline; None: the winner.
+        seed: Which of its trainings; None: the best on the validation split.
+        site: Where the study's data are; None: from the environment.
+
+    Raises:
+        CryoError: The study has no such model.
+    """
+    card, state = _of_study(Path(source), arm, seed, site or Site.from_env(os.environ))
+    out = Path(out)
+    checkpoints.save(out, {"card": card.model_dump_json(), "model": state})
+    out.with_suffix(".json").write_text(card.model_dump_json(indent=2) + "\n")
+    return card
+
+
+def open_model(
+    source: Path | str,
+    *,
+    arm: str | None = None,
+    seed: int | None = None,
+    site: Site | None = None,
+    device: str = "cpu",
+) -> Model:
+    """Return a model of a finished study, or an exported one; see `export_model`."""
+    path = Path(source)
+    if path.is_file() and path.suffix != ".json":
+        return load_model(path, device=device)
+    card, state = _of_study(path, arm, seed, site or Site.from_env(os.environ))
+    return _model(card, state, device)
+
+
+def _of_study(
+    path: Path, arm: str | None, seed: int | None, site: Site
+) -> tuple[ModelCard, dict[str, Tensor]]:
+    result = read(path)
+    chosen = _arm(result, arm)
+    training = _training(chosen, seed)
+    folder = path if path.is_dir() else path.parent
+    file = folder / CONFIRM / f"{chosen.name}-seed{training.seed}" / checkpoints.BEST
+    if not file.is_file():
+        message = (
+            f"{file}: the weights of a study's trainings lie in its folder, these are gone. "
+            "Choose another --arm or --seed, or run the study again."
+        )
+        raise DataError(message)
+    state: dict[str, Tensor] = _read(file)["model"]
+    return _card(result, chosen, training, site, state), state
+
+
+def _card(
+    result: Result, arm: ArmResult, training: SeedResult, site: Site, state: Mapping[str, Tensor]
+) -> ModelCard:
+    recipe = _recipe(arm.recipe).replace({"seed": training.seed})
+    dataset, found = dataset_of(recipe.data), result.improvement
+    scale = _scale(recipe, site)
+    return ModelCard(
+        study=result.study,
+        arm=arm.name,
+        seed=training.seed,
+        recipe=recipe.model_dump(mode="json"),
+        dataset=result.dataset,
+        bands=tuple(band.name for band in dataset.bands),
+        gsd_m=dataset.gsd_m,
+        classes=result.classes,
+        mean=tuple(scale.mean_C11.flatten().tolist()),
+        std=tuple(scale.std_C11.flatten().tolist()),
+        val_miou=training.val_miou,
+        test_miou=training.test_miou,
+        test_iou=training.test_iou,
+        improvement=None if found is None else found.model_dump(mode="json"),
+        data_fingerprints=result.data_fingerprints,
+        provenance=result.provenance,
+        weights_sha256=_sha256(state),
+    )
+
+
+def _scale(recipe: Recipe, site: Site) -> Normalise:
+    """Return what normalised the training; a dataset's own statistics need no pixels."""
+    dataset = dataset_of(recipe.data)
+    if dataset.mean is not None and dataset.std is not None:
+        return Normalise.of(dataset.mean, dataset.std, device=torch.device("cpu"))
+    return normaliser(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
+
+
+def _arm(result: Result, name: str | None) -> ArmResult:
+    names = [arm.name for arm in result.arms]
+    if name is None:
+        return result.arm("tuned" if "tuned" in names else "baseline")
+    if name not in names:
+        won = " The baseline won its search." if result.winner_is_baseline else ""
+        message = f"'{result.study}' has the arms {', '.join(names)}, not '{name}'.{won} Take one of them."
+        raise SpecError(message)
+    return result.arm(name)
+
+
+def _training(arm: ArmResult, seed: int | None) -> SeedResult:
+    """The one asked for, or the best on validation: the test split chooses nothing."""
+    if seed is None:
+        return max(arm.seeds, key=lambda one: one.val_miou)
+    found = [one for one in arm.seeds if one.seed == seed]
+    if not found:
+        seeds = ", ".join(str(one.seed) for one in arm.seeds)
+        message = (
+            f"Arm '{arm.name}' was trained on the seeds {seeds}, not {seed}. Take one of them."
+        )
+        raise SpecError(message)
+    return found[0]
+
+
+def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
+    recipe = _recipe(card.recipe)
+    where = _device(device)
+    model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch").to(where)
+    model.load_state_dict(state)
+    model.eval()
+    return Model(card, model, Normalise.of(card.mean, card.std, device=where))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise SpecError(f"Device '{name}' needs a GPU, and none is visible here. Take 'cpu'.")
+    return torch.device(name)
+
+
+def _recipe(raw: Mapping[str, Any]) -> Recipe:
+    try:
+        return Recipe.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        message = "The recipe is not of this version of cryo_hpo. Use the one that trained it."
+        raise CryoError(message) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        state = checkpoints.load(path)
+    except Exception as error:  # torch has many ways to say that a file is not its own
+        message = f"{path}: a model is a file that torch reads as plain tensors, this is none."
+        raise DataError(message) from error
+    if state is None:
+        raise DataError(f"{path}: there is no such file. Write it with `cryo-hpo export`.")
+    return state
+
+
+def _sha256(state: Mapping[str, Tensor]) -> str:
+    """Hash a state: files of the same weights differ in what torch writes around them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

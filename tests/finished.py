@@ -1,0 +1,74 @@
+"""A finished study without Ray: two arms on two seeds, trained for real on sixteen small scenes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cryo_hpo import folder as folders
+from cryo_hpo.assemble import score_best
+from cryo_hpo.result import write
+from cryo_hpo.spec import Site, Study
+from cryo_hpo.study import arms_of
+from cryo_hpo.train import fit
+from cryo_hpo.tune.confirm import job
+from cryo_hpo.verdict import result, score_arms
+
+from .fakes import fake_folder
+
+SEEDS = (1, 2)
+
+
+class Finished(NamedTuple):
+    """Where a finished study lies."""
+
+    study: Study
+    site: Site
+    folder: Path
+
+
+def finished_study(root: Path, *, bands: int = 3, dtype: str = "uint8", **data: Any) -> Finished:
+    """Train and score the arms of a study without a search.
+
+    Args:
+        root: An empty folder.
+        bands: Of the scenes.
+        dtype: Of the scenes.
+        data: Further fields of the recipe's data.
+    """
+    card = fake_folder(root / "data", num=(4, 2, 2), size=(32, 32), bands=bands, dtype=dtype)
+    site = Site.from_env(
+        {f"CRYO_{n}": str(root / n.lower()) for n in ("DATA", "STORAGE", "CACHE", "WEIGHTS")}
+    )
+    base = {
+        "data": {"card": json.loads(card.model_dump_json()), "crop": 16, **data},
+        "model": {"encoder": "unet", "decoder": "unet", "width": 4},
+        "optim": {"lr": 1e-2, "schedule": "constant"},
+        "batch_size": 2,
+        "epochs": 10,
+    }
+    fields = {
+        "name": "done",
+        "base": base,
+        "seeds": SEEDS,
+        "baselines": {"slow": {"optim.lr": 1e-5}},
+    }
+    study = Study.model_validate_json(json.dumps(fields))
+    path = folders.claim(study, site)
+    folders.keep_spec(study, path)
+    arms, scores = arms_of(study, None), {}
+    for arm in arms:
+        for seed in arm.seeds:
+            one = job(arm, seed, path / folders.CONFIRM)
+            recipe, workdir = arm.recipe.replace({"seed": seed}), Path(one.workdir)
+            for _ in fit(recipe, site=site, workdir=workdir, device=torch.device("cpu")):
+                pass
+            scores[one.key] = score_best(
+                recipe, "test", site=site, workdir=workdir, device=torch.device("cpu")
+            ).to_json()
+    found = score_arms(arms, path, scores)
+    write(result(study, site, path, trials=[], best=None, arms=found), path)
+    return Finished(study, site, path)
