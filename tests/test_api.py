@@ -28,7 +28,7 @@ def test_every_promised_name_is_there(name):
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = cryo_hpo.nothing  # type: ignore[attr-defined]
+        _ = cryo_hpo.nothing
 
 
 def test_a_result_is_read_from_its_folder_and_its_file(tmp_path):

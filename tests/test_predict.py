@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_pixels_without_data_stay_without(how, tmp_path):
     image_CHW, _ = fake_scene(np.random.default_rng(5), size=(40, 40), bands=3, dtype=dtype)
     image_CHW = np.clip(image_CHW, 1 if dtype == "uint8" else 0.01, SCALE[dtype])
     hole = np.s_[..., 5:20, 30:]
-    extra = {}
+    extra: dict[str, Any] = {}
     if how == "nan":
         image_CHW[hole] = np.nan
     elif how == "nodata":
@@ -233,7 +234,7 @@ print(small, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_a_scene_sixteen_times_as_high_takes_no_more_memory(done, tmp_path):
     export_model(done.folder, tmp_path / "model.pt", site=done.site)
     image_CHW, _ = fake_scene(np.random.default_rng(5), size=(256, 2048), bands=3, dtype="uint8")
-    tiled = {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    tiled: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256}
     write(tmp_path / "small.tif", image_CHW, **tiled)
     write(tmp_path / "large.tif", np.tile(image_CHW, (1, 16, 1)), **tiled)
     done_ = subprocess.run(
