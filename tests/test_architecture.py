@@ -65,7 +65,7 @@ DOORS = {
         "yamlmarks",
     },
     "click": {"__main__", "commands"},
-    "rich": {"progress", "study"},
+    "rich": {"progress", "study", "api"},
     "sqlalchemy": {"tracking"},
     "scipy": {"data", "stats", "tune"},
     "cryo_hpo": set(),  # inside the house, imports are relative
