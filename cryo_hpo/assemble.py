@@ -11,6 +11,7 @@ import torch
 from . import checkpoints
 from .data import find, folder
 from .data.cache import Scenes, open_split
+from .data.partition import by_region
 from .data.tiles import Normalise
 from .errors import DataError, SpecError
 from .evaluate import score
@@ -29,11 +30,13 @@ WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's train
 
 
 def dataset_of(data: DataSpec) -> Dataset:
-    """Return the dataset a recipe names, from the table or from its card."""
+    """Return the dataset a recipe names, from the table or from its card, split as it says."""
     if data.card is not None:
-        return folder.dataset(data.card)
-    assert data.name is not None, "the spec holds exactly one of name and card"
-    return find(data.name)
+        dataset = folder.dataset(data.card)
+    else:
+        assert data.name is not None, "the spec holds exactly one of name and card"
+        dataset = find(data.name)
+    return dataset if data.split == "official" else by_region(dataset, data.split_seed)
 
 
 def protocol_of(recipe: Recipe) -> Protocol:

@@ -165,7 +165,9 @@ def _changes(result: Result) -> str:
 
 def _provenance(result: Result) -> str:
     """Return what the result was made of: data, code, versions, machine."""
-    facts = _flat({"dataset": result.dataset, "data": result.data_fingerprints})
+    facts = _flat(
+        {"dataset": result.dataset, "split": result.data_split, "data": result.data_fingerprints}
+    )
     facts["mlflow.experiment"] = result.mlflow_experiment
     facts["mlflow.run"] = result.mlflow_run_id
     facts["mlflow.pending"] = result.mlflow_pending or None

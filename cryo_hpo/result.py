@@ -96,6 +96,9 @@ class Result(Frozen):
     project: str
     spec: dict[str, Any] = Field(description="The study as it was resolved")
     dataset: str
+    data_split: str = Field(
+        default="official", description="The official split, or the one by region and its seed"
+    )
     classes: tuple[str, ...]
     data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
     winner: int | None = Field(description="Trial number; null: the study has no search")

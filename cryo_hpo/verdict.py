@@ -78,6 +78,7 @@ def result(
         project=study.project,
         spec=_json(study),
         dataset=dataset_of(study.base.data).name,
+        data_split=dataset_of(study.base.data).split_name,
         classes=dataset_of(study.base.data).classes,
         data_fingerprints={
             split: scenes_of(study.base, split, site).fingerprint

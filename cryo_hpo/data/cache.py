@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, StorageError
+from ..errors import StorageError
 from .decode import IMAGES, INDEX, MASKS, REMEDY, build
-from .scenes import Dataset, Item, Split
+from .parts import digests_of, items_of, sha256
+from .scenes import Dataset, Split
 
 FORMAT = 1  # goes up whenever the same files give other bytes here
 
@@ -121,16 +120,12 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
         StorageError: The cache has no room or cannot be written to.
     """
     cache = cache.absolute()  # workers may stand in another folder
-    items = dataset.index(root, split)
-    where = _sha256(str(root.absolute()), dataset.name, split)[:16]
-    try:
-        digests = _file_digests(items, memo=cache / f"{where}.hashes.json")
-    except OSError as error:
-        raise DataError(f"{root}: a dataset's files must be readable: {error}.") from error
-    fingerprint = _sha256(*((item.id, *pair) for item, pair in zip(items, digests, strict=True)))
+    items = items_of(dataset, root, split, cache=cache)
+    digests = digests_of(dataset, root, items, cache=cache)
+    fingerprint = sha256(*((item.id, *pair) for item, pair in zip(items, digests, strict=True)))
     bands, regions = [band.name for band in dataset.bands], [item.region for item in items]
     facts = (FORMAT, dataset.name, dataset.classes, bands, dataset.rules, regions)
-    folder = cache / _sha256(*facts, fingerprint)[:16]
+    folder = cache / sha256(*facts, fingerprint)[:16]
     if not (folder / INDEX).is_file():
         try:
             with _alone(folder.with_suffix(".lock")):
@@ -157,40 +152,3 @@ def _mapped(path: Path, dtype: np.dtype[Any], *, length: int) -> NDArray[Any]:
     if found != length * dtype.itemsize:
         raise ValueError(f"'{path.name}' has {found} bytes instead of {length * dtype.itemsize}")
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
-
-
-def _file_digests(items: Sequence[Item], *, memo: Path) -> list[tuple[str, str]]:
-    """Return the sha256 of each item's image and mask; files known by size and date are not read."""
-    known = _remembered(memo)
-    digests: dict[str, tuple[str, str]] = {}
-    for path in (path for item in items for path in (item.image, item.mask)):
-        stat = path.stat()
-        facts = f"{stat.st_size} {stat.st_mtime_ns}"
-        old, digest = known.get(str(path), ("", ""))
-        digests[str(path)] = (facts, digest if old == facts else _file_sha256(path))
-    if digests != known:
-        # A cache that cannot be written to only costs time here; building says so if it must.
-        with suppress(OSError):
-            memo.parent.mkdir(parents=True, exist_ok=True)
-            draft = memo.with_suffix(f".{os.getpid()}.part")
-            draft.write_text(json.dumps(digests))
-            draft.replace(memo)
-    return [(digests[str(item.image)][1], digests[str(item.mask)][1]) for item in items]
-
-
-def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
-    try:
-        return {
-            path: (facts, digest) for path, (facts, digest) in json.loads(memo.read_text()).items()
-        }
-    except (OSError, ValueError):
-        return {}
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sha256(*facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

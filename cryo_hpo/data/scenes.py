@@ -74,6 +74,7 @@ class Dataset:
         upstream_ignore: Mask value that Cryo-Bench ignores; None: none.
         size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
         class_shares: Published share of each class; None where none are published.
+        split_seed: Seed of the split by region that replaces the official one; None: it does not.
         shared: What the official split is known to share between its parts; "": nothing.
         page: Where to read about the data and to download them by hand.
         downloads: The files of the public record.
@@ -96,8 +97,14 @@ class Dataset:
     upstream_ignore: int | None = None
     size_px: int | None = None
     class_shares: tuple[float, ...] | None = None
+    split_seed: int | None = None
     shared: str = ""
     page: str = ""
     downloads: tuple[Remote, ...] = ()
     layout: str = ""
     notes: str = ""
+
+    @property
+    def split_name(self) -> str:
+        """Return which split this is, for a report."""
+        return "official" if self.split_seed is None else f"region, seed {self.split_seed}"

@@ -24,6 +24,16 @@ class DataSpec(Frozen):
         default=None, description="A built-in dataset; see `cryo-hpo list datasets`."
     )
     card: Card | None = Field(default=None, description="A dataset of your own.")
+    split: Literal["official", "region"] = Field(
+        default="official",
+        description=(
+            "official: the folders' parts; region: scenes dealt out anew so that no region, ground "
+            "or copy of an image is in two parts."
+        ),
+    )
+    split_seed: int = Field(
+        default=0, ge=0, description="Of the split by region; the same for every seed of a study."
+    )
     crop: int = Field(default=128, ge=8, description="Side of a training tile, pixels.")
     overlap: int | None = Field(
         default=None,

@@ -20,6 +20,8 @@ NOT_VARIED = {
     "seed": "the seed is no hyperparameter; `seeds` of the study says how often to repeat",
     "epochs": "all recipes of a study train for `base.epochs`, or scores would not compare",
     "protocol": "scores under two protocols do not compare; write a second study",
+    "data.split": "scores on different splits do not compare; write a second study",
+    "data.split_seed": "scores on different splits do not compare; write a second study",
     "data.name": "scores on different datasets do not compare; write a second study",
 }
 

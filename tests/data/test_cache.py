@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.data import cache as cache_module
+from cryo_hpo.data import parts as parts_module
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.decode import INDEX, MASKS, Moments
 from cryo_hpo.data.folder import dataset
@@ -55,7 +56,7 @@ def test_known_files_are_not_hashed_again(
     def refuse(path: Path) -> str:
         raise AssertionError(f"{path} was hashed again")
 
-    monkeypatch.setattr(cache_module, "_file_sha256", refuse)
+    monkeypatch.setattr(parts_module, "_file_sha256", refuse)
     assert _open(data, tmp_path).fingerprint == first.fingerprint
 
 

@@ -1,0 +1,115 @@
+"""A split by region: no family of related scenes lies in two parts of it."""
+
+# G families, D what is balanced, P parts, K classes
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from .kinship import Kin, families
+from .scenes import Dataset, Item, Split
+
+PARTS: tuple[Split, ...] = get_args(Split)
+RESTARTS = 16  # orders that are tried; the best one counts
+
+
+def by_region(dataset: Dataset, seed: int) -> Dataset:
+    """Return the same dataset, to be split by region instead of officially."""
+    rules = f"{dataset.rules} split=region seed={seed}"
+    return replace(dataset, split_seed=seed, rules=rules, shared="")
+
+
+def divide(
+    dataset: Dataset,
+    kin: Mapping[Split, Sequence[Kin]],
+    counts: Mapping[str, Sequence[int]],
+) -> dict[Split, list[Item]]:
+    """Deal the scenes of all parts out again, whole families at a time.
+
+    The parts keep about their official sizes, and about the same share of each class.
+
+    Args:
+        dataset: Whose scenes; its `split_seed` decides between equals.
+        kin: The official parts.
+        counts: Id -> labelled pixels of each class.
+
+    Raises:
+        DataError: A scene tells neither region nor place, or there are fewer than three families.
+    """
+    scenes = sorted((k for part in PARTS for k in kin[part]), key=lambda k: k.item.id)
+    _require_places(dataset, scenes)
+    groups = families(scenes)
+    if len(groups) < len(PARTS):
+        raise DataError(
+            f"A split by region needs at least {len(PARTS)} regions, '{dataset.name}' has "
+            f"{len(groups)} that share no ground. Use `data.split: official`."
+        )
+    rows = np.array([[1, *counts[k.item.id]] for k in scenes], dtype=np.float64)
+    sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
+    shares_P = np.array([len(kin[part]) for part in PARTS]) / len(scenes)
+    part_G = assign(sizes_GD, shares_P, seed=dataset.split_seed or 0)
+    found: dict[Split, list[Item]] = {part: [] for part in PARTS}
+    for group, part in zip(groups, part_G.tolist(), strict=True):
+        found[PARTS[part]] += [scenes[i].item for i in group]
+    return {part: sorted(items) for part, items in found.items()}
+
+
+def assign(
+    sizes_GD: NDArray[np.float64], shares_P: NDArray[np.float64], *, seed: int
+) -> NDArray[np.intp]:
+    """Give each family a part, so that every part gets its share of everything that is counted.
+
+    Families go one after another, large ones first, where they leave the smallest sum of squared
+    distances from the shares. The best of `RESTARTS` orders counts.
+
+    Args:
+        sizes_GD: What each family holds: scenes, and pixels of each class.
+        shares_P: Wanted of each, in sum 1.
+        seed: Of the orders.
+
+    Returns:
+        Number of a part for each family, (G,); every part has at least one.
+    """
+    totals_D = sizes_GD.sum(axis=0)
+    part_of_all_GD = (sizes_GD / np.where(totals_D > 0, totals_D, 1))[:, totals_D > 0]
+    rng = np.random.default_rng(seed)
+    tries = [_deal(part_of_all_GD, shares_P, rng) for _ in range(RESTARTS)]
+    return min(tries, key=lambda one: one[0])[1]
+
+
+def _deal(
+    sizes_GD: NDArray[np.float64], shares_P: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[float, NDArray[np.intp]]:
+    """Deal once; returns how far the parts are from their shares, and the part of each family."""
+    weight_G = sizes_GD.sum(axis=1) * rng.uniform(0.5, 1.5, len(sizes_GD))
+    held_PD = np.zeros((len(shares_P), sizes_GD.shape[1]))
+    empty = set(range(len(shares_P)))
+    part_G = np.zeros(len(sizes_GD), dtype=np.intp)
+    for turn, g in enumerate(np.argsort(-weight_G, kind="stable").tolist()):
+        must = len(empty) == len(sizes_GD) - turn  # as many families left as parts without one
+        open_ = sorted(empty) if must else range(len(shares_P))
+        after_PD = (held_PD + sizes_GD[g] - shares_P[:, None]) ** 2
+        before_PD = (held_PD - shares_P[:, None]) ** 2
+        cost_P = ((after_PD - before_PD) / shares_P[:, None]).sum(axis=1)
+        part = min(open_, key=lambda p: (cost_P[p], rng.random()))
+        part_G[g] = part
+        held_PD[part] += sizes_GD[g]
+        empty.discard(part)
+    distance = (((held_PD - shares_P[:, None]) ** 2) / shares_P[:, None]).sum()
+    return float(distance), part_G
+
+
+def _require_places(dataset: Dataset, scenes: Sequence[Kin]) -> None:
+    lost = [k.item.id for k in scenes if k.item.region is None and k.box is None]
+    if lost:
+        raise DataError(
+            f"A split by region needs the region or the place of every scene, {len(lost)} of "
+            f"{len(scenes)} scenes of '{dataset.name}' tell neither (first: '{lost[0]}'). Give a "
+            "card a 'region', or use `data.split: official`."
+        )

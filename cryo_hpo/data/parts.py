@@ -1,0 +1,155 @@
+"""Which scenes are in which part of a split, and the hashes of their files; both are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..metrics import IGNORE
+from .kinship import Kin
+from .partition import PARTS, divide
+from .raster import footprint
+from .scenes import Dataset, Item, Split
+
+
+def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[Item]:
+    """List one part of the split that the dataset is used with, the official one or by region.
+
+    A split by region looks at every file of all parts once; the outcome is kept in the cache.
+
+    Raises:
+        DataError: The files are not what the dataset says, or do not tell where they lie.
+    """
+    if dataset.split_seed is None:
+        return dataset.index(root, split)
+    official = official_parts(dataset, root)
+    known = {item.id: item for items in official.values() for item in items}
+    memo = cache.absolute() / f"{_where(dataset, root)}.region-{dataset.split_seed}.json"
+    state = sha256(dataset.rules, *(facts for item in known.values() for facts in _facts(item)))
+    kept = _parts(memo, state)
+    if kept is None or set().union(*kept.values()) != set(known):
+        parts = divide(dataset, *_surveyed(dataset, root, official, cache=cache.absolute()))
+        kept = {part: [item.id for item in items] for part, items in parts.items()}
+        _remember(memo, {"state": state, "parts": kept})
+    return [known[name] for name in kept[split]]
+
+
+def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[Item]]:
+    """List all parts of the official split; where two scenes share an id, ids get their part's name.
+
+    Raises:
+        DataError: The files are not what the dataset says.
+    """
+    parts = {part: list(dataset.index(root, part)) for part in PARTS}
+    ids = [item.id for items in parts.values() for item in items]
+    if len(set(ids)) == len(ids):
+        return parts
+    return {
+        part: [item._replace(id=f"{part}-{item.id}") for item in items]
+        for part, items in parts.items()
+    }
+
+
+def kin_of(dataset: Dataset, root: Path, items: Sequence[Item], *, cache: Path) -> list[Kin]:
+    """Return what tells scenes of a dataset apart, or related: hashes and places."""
+    digests = digests_of(dataset, root, items, cache=cache.absolute())
+    return [
+        Kin(item, digest, footprint(item.image))
+        for item, (digest, _) in zip(items, digests, strict=True)
+    ]
+
+
+def _surveyed(
+    dataset: Dataset, root: Path, official: Mapping[Split, Sequence[Item]], *, cache: Path
+) -> tuple[dict[Split, list[Kin]], dict[str, list[int]]]:
+    """Return the kin of every part, and each scene's labelled pixels by class."""
+    kin = {part: kin_of(dataset, root, items, cache=cache) for part, items in official.items()}
+    counts = {}
+    for item in (item for items in official.values() for item in items):
+        mask_HW = dataset.read(item).mask_HW
+        labelled = mask_HW[mask_HW != IGNORE]
+        counts[item.id] = np.bincount(labelled, minlength=len(dataset.classes)).tolist()
+    return kin, counts
+
+
+def _parts(memo: Path, state: str) -> dict[str, list[str]] | None:
+    try:
+        known = json.loads(memo.read_text())
+        return dict(known["parts"]) if known["state"] == state else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _where(dataset: Dataset, root: Path) -> str:
+    return sha256(str(root.absolute()), dataset.name)[:16]
+
+
+def digests_of(
+    dataset: Dataset, root: Path, items: Sequence[Item], *, cache: Path
+) -> list[tuple[str, str]]:
+    """Return the sha256 of each scene's image and mask.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    try:
+        return _file_digests(items, memo=cache / f"{_where(dataset, root)}.hashes.json")
+    except OSError as error:
+        raise DataError(f"{root}: a dataset's files must be readable: {error}.") from error
+
+
+def _facts(item: Item) -> Iterator[str]:
+    """Yield what vouches for the files of a scene: size and date."""
+    for path in (item.image, item.mask):
+        stat = path.stat()
+        yield f"{item.id} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def _file_digests(items: Sequence[Item], *, memo: Path) -> list[tuple[str, str]]:
+    """Return the sha256 of each item's image and mask; files known by size and date are not read."""
+    known = _remembered(memo)
+    digests: dict[str, tuple[str, str]] = {}
+    for path in (path for item in items for path in (item.image, item.mask)):
+        stat = path.stat()
+        facts = f"{stat.st_size} {stat.st_mtime_ns}"
+        old, digest = known.get(str(path), ("", ""))
+        digests[str(path)] = (facts, digest if old == facts else _file_sha256(path))
+    if any(known.get(path) != facts for path, facts in digests.items()):
+        _remember(memo, known | digests)
+    return [(digests[str(item.image)][1], digests[str(item.mask)][1]) for item in items]
+
+
+def _remember(memo: Path, facts: Mapping[str, Any]) -> None:
+    """Write a memo; a cache that cannot be written to only costs time, building says so."""
+    with suppress(OSError):
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        draft = memo.with_suffix(f".{os.getpid()}.part")
+        draft.write_text(json.dumps(facts))
+        draft.replace(memo)
+
+
+def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
+    try:
+        return {
+            path: (facts, digest) for path, (facts, digest) in json.loads(memo.read_text()).items()
+        }
+    except (OSError, ValueError):
+        return {}
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256(*facts: object) -> str:
+    """Return the hash of facts, as JSON."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

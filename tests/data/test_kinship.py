@@ -1,0 +1,197 @@
+"""What is related stays together: regions, ground, copies; and a split that keeps them so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryo_hpo.cards import Card
+from cryo_hpo.data import find, folder, kinship
+from cryo_hpo.data.cache import open_split
+from cryo_hpo.data.kinship import Box, Kin, families, overlaps
+from cryo_hpo.data.partition import PARTS, assign, by_region, divide
+from cryo_hpo.data.parts import items_of, kin_of, official_parts
+from cryo_hpo.data.scenes import Dataset, Item, Split
+from cryo_hpo.errors import DataError
+
+from ..fakes import fake_caffe, fake_folder, fake_gld, fake_glid, write
+
+
+def _kin(name: str, *, region: str | None = None, digest: str = "", box: Box | None = None) -> Kin:
+    return Kin(Item(name, region, Path(name), Path(name)), digest or name, box)
+
+
+def test_families_join_by_region_bytes_and_ground() -> None:
+    scenes = [
+        _kin("a", region="north", digest="1"),
+        _kin("b", region="south", digest="1"),  # a copy of a
+        _kin("c", region="south", box=(0, 0, 1, 1)),
+        _kin("d", box=(0.5, 0.5, 2, 2)),  # overlaps c
+        _kin("e", box=(2, 0.5, 3, 2)),  # touches d
+        _kin("f", region="west"),
+    ]
+    assert families(scenes) == [[0, 1, 2, 3], [4], [5]]
+
+
+boxes = st.lists(
+    st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(1, 6), st.integers(1, 6)),
+    max_size=12,
+)
+
+
+@given(corners=boxes)
+def test_overlaps_are_those_of_every_pair(corners: list[tuple[int, int, int, int]]) -> None:
+    scenes = [
+        _kin(str(i), box=(w, s, w + width, s + height))
+        for i, (w, s, width, height) in enumerate(corners)
+    ]
+    wanted = {
+        frozenset((str(i), str(j)))
+        for i, (w, s, x, y) in enumerate(corners)
+        for j, (v, t, p, q) in enumerate(corners[:i])
+        if min(w + x, v + p) > max(w, v) and min(s + y, t + q) > max(s, t)
+    }
+    found = overlaps(scenes)
+    assert {frozenset(pair) for pair in found} == wanted
+    assert len(found) == len(wanted)
+
+
+families_of_sizes = st.lists(
+    st.tuples(st.integers(1, 30), st.integers(0, 900), st.integers(0, 900)), min_size=3, max_size=40
+)
+
+
+@given(sizes=families_of_sizes, seed=st.integers(0, 3))
+def test_every_part_gets_a_family_and_the_same_seed_the_same_parts(
+    sizes: list[tuple[int, int, int]], seed: int
+) -> None:
+    shares = np.array([0.6, 0.2, 0.2])
+    first, second = (assign(np.array(sizes, dtype=float), shares, seed=seed) for _ in range(2))
+    assert set(first.tolist()) == {0, 1, 2}
+    np.testing.assert_array_equal(first, second)
+
+
+def test_parts_keep_their_shares_of_scenes_and_classes() -> None:
+    rng = np.random.default_rng(0)
+    scenes = rng.integers(5, 20, 60)
+    rare = rng.choice([0.0, 0.0, 0.0, 0.2], 60) * scenes * 1000
+    sizes = np.stack([scenes, scenes * 1000 - rare, rare], axis=1)
+    shares = np.array([0.7, 0.1, 0.2])
+    part = assign(sizes, shares, seed=0)
+    held = np.stack([sizes[part == p].sum(axis=0) for p in range(3)]) / sizes.sum(axis=0)
+    np.testing.assert_allclose(held, np.repeat(shares[:, None], 3, axis=1), atol=0.02)
+
+
+# -- whole datasets
+
+
+def _split(dataset: Dataset, root: Path, seed: int = 0) -> dict[Split, list[str]]:
+    data = by_region(dataset, seed)
+    return {part: [i.id for i in items_of(data, root, part, cache=root / "c")] for part in PARTS}
+
+
+def test_gld_by_region_shares_nothing_where_the_official_split_does(tmp_path: Path) -> None:
+    fake_gld(tmp_path, num=(12, 3, 6))
+    gld = find("gld")
+    official = {
+        part: kin_of(gld, tmp_path, items, cache=tmp_path / "c")
+        for part, items in official_parts(gld, tmp_path).items()
+    }
+    assert kinship.shared(official)
+    by_id = {k.item.id: k for part in PARTS for k in official[part]}
+    regional = _split(gld, tmp_path)
+    assert sorted(i for ids in regional.values() for i in ids) == sorted(by_id)
+    assert all(regional.values())
+    assert not kinship.shared({part: [by_id[i] for i in regional[part]] for part in PARTS})
+
+
+def test_caffe_by_region_deals_out_glaciers(tmp_path: Path) -> None:
+    fake_caffe(tmp_path)
+    glaciers = [
+        {name.split("-")[1].split("_")[0] for name in ids}
+        for ids in _split(find("caffe"), tmp_path).values()
+    ]
+    assert all(glaciers)
+    assert sum(map(len, glaciers)) == len(set.union(*glaciers)) == 4
+
+
+def test_seed_decides_and_outcome_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False)
+    data = folder.dataset(card)
+    first = _split(data, tmp_path)
+    assert any(_split(data, tmp_path, seed) != first for seed in range(1, 6))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("dealt out again")
+
+    monkeypatch.setattr("cryo_hpo.data.parts.divide", refuse)
+    assert _split(data, tmp_path) == first
+
+
+def test_changed_files_are_dealt_out_again(tmp_path: Path) -> None:
+    card = fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False)
+    data = folder.dataset(card)
+    _split(data, tmp_path)
+    item = data.index(tmp_path, "train")[0]
+    item.image.unlink()
+    item.mask.unlink()
+    assert item.id not in {i for ids in _split(data, tmp_path).values() for i in ids}
+
+
+def test_damaged_memory_only_costs_time(tmp_path: Path) -> None:
+    data = folder.dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
+    first = _split(data, tmp_path)
+    (memo,) = (tmp_path / "c").glob("*.region-0.json")
+    memo.write_text("[]")
+    assert _split(data, tmp_path) == first
+
+
+def test_split_is_part_of_the_caches_key(tmp_path: Path) -> None:
+    data = folder.dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
+    folders = {
+        open_split(one, tmp_path, "train", cache=tmp_path / "c").folder
+        for one in (data, by_region(data, 0), by_region(data, 1))
+    }
+    assert len(folders) == 3
+
+
+def test_ids_that_every_part_uses_are_told_apart(tmp_path: Path) -> None:
+    card = Card(
+        name="numbers",
+        root="numbers",
+        images="{split}/images/{id}.tif",
+        masks="{split}/masks/{id}.png",
+        bands=("GREY",),
+        classes=("a", "b"),
+    )
+    rng = np.random.default_rng(0)
+    for east, part in enumerate(PARTS):
+        for number in range(3):
+            image = tmp_path / "numbers" / part / "images" / f"{number}.tif"
+            pixels = rng.integers(0, 255, (1, 16, 16)).astype(np.uint8)
+            write(image, pixels, georeferenced=True, place=(east * 5, number * 5))
+            mask = tmp_path / "numbers" / part / "masks" / f"{number}.png"
+            write(mask, (pixels > 99).astype(np.uint8))
+    ids = [i for part in _split(folder.dataset(card), tmp_path).values() for i in part]
+    assert sorted(ids) == sorted(f"{part}-{n}" for part in PARTS for n in range(3))
+
+
+def test_scenes_of_no_known_place_are_refused(tmp_path: Path) -> None:
+    fake_glid(tmp_path)
+    with pytest.raises(DataError, match=r"17 of 17 scenes of 'glid' tell neither .*official"):
+        _split(find("glid"), tmp_path)
+
+
+def test_fewer_than_three_families_are_refused() -> None:
+    data = by_region(find("gld"), 0)
+    kin: dict[Split, list[Kin]] = {
+        "train": [_kin("a", region="x")],
+        "val": [_kin("b", region="x")],
+        "test": [_kin("c", region="y")],
+    }
+    with pytest.raises(DataError, match=r"at least 3 regions, 'gld' has 2 .*official"):
+        divide(data, kin, dict.fromkeys("abc", (1, 1)))
