@@ -9,7 +9,8 @@ CryoError
   FetchError                    a file of the web cannot be had, or is another one
   StorageError                  a folder cannot be written, or belongs to someone else
   TrackingError                 MLflow does not answer
-  Diverged                      loss or gradient is no longer finite
+  OutOfMemory                   one sample at a time does not fit
+  Diverged                      loss or gradient is no longer finite, or the loss has exploded
 
 Messages state the law, the value and the remedy, in that order, with the file (and line) first.
 """
@@ -70,8 +71,12 @@ class TrackingError(CryoError):
     """MLflow does not answer."""
 
 
+class OutOfMemory(CryoError):
+    """One sample at a time does not fit into memory."""
+
+
 class Diverged(CryoError):
-    """Loss or gradient is no longer finite."""
+    """Loss or gradient is no longer finite, or the loss has exploded."""
 
 
 @contextlib.contextmanager

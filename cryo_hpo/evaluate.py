@@ -3,7 +3,7 @@
 # S scenes of one size, C bands, K classes, H W pixels
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .memory import fitting
 from .metrics import Scores
 from .tiling import blend, windows
 
@@ -80,14 +81,14 @@ def score_each(
         normalise: Turns native pixels (C, H, W) into the model's input.
         classes: Names; the index is the mask value.
         window: Size and overlap of the windows, pixels.
-        batch: Windows per forward pass.
+        batch: Windows per forward pass; fewer where memory is too small.
     """
-    size, overlap = window
+    size, _ = window
     model.eval()
     for indices in _chunks(scenes, size=size, batch=batch):
         images = torch.stack([normalise(scenes.image(i)) for i in indices])
         with torch.inference_mode(), _autocast(images.device):
-            logits = predict(model, images, size=size, overlap=overlap, batch=batch)
+            logits, batch = fitting(_prediction(model, images, window), batch, what="window")
         predicted = logits.argmax(dim=1).cpu().numpy()
         for i, one in zip(indices, predicted, strict=True):
             yield scenes.ids[i], Scores.of(scenes.mask(i), one, classes=classes)
@@ -109,6 +110,13 @@ def score(
     ):
         total = total + one
     return total
+
+
+def _prediction(
+    model: nn.Module, images_SCHW: Tensor, window: tuple[int, int]
+) -> Callable[[int], Tensor]:
+    size, overlap = window
+    return lambda batch: predict(model, images_SCHW, size=size, overlap=overlap, batch=batch)
 
 
 def _chunks(scenes: Scenes, *, size: int, batch: int) -> Iterator[list[int]]:

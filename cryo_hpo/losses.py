@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -119,6 +120,34 @@ def make_loss(
             raise SpecError(message)
         loss = partial(loss, class_weights=class_weights)
     return lambda logits_BKHW, target_BHW: loss(logits_BKHW.float(), target_BHW.long())
+
+
+def make_weight(
+    name: str, *, ignore: int = 255, class_weights: Tensor | None = None
+) -> Callable[[Tensor], Tensor]:
+    """Return what a loss of the table is a mean over, as a function of the target (B, H, W).
+
+    The loss of a batch is the mean of its parts' losses weighted by this: exactly so for the
+    losses that are means over pixels; "dice" is not one, and is weighted like them.
+    """
+    if name == "weighted_ce":
+        assert class_weights is not None, "make_loss asks for them"
+        weights_K = class_weights.float()
+        return lambda target_BHW: weights_K[target_BHW[target_BHW != ignore].long()].sum()
+    return lambda target_BHW: (target_BHW != ignore).sum().float()
+
+
+def even_guess(name: str, *, num_classes: int, focal_gamma: float = 2.0) -> float:
+    """Return the loss of giving every class the same probability, or for Dice the most there is."""
+    entropy = math.log(num_classes)
+    guesses: dict[str, float] = {
+        "ce": entropy,
+        "weighted_ce": entropy,
+        "focal": (1 - 1 / num_classes) ** focal_gamma * entropy,
+        "dice": 1.0,
+        "ce+dice": entropy + 1.0,
+    }
+    return guesses[name]
 
 
 def inverse_frequency(counts: Sequence[int] | Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Records:
         self._study, self._path = study, folder / EPOCHS
         self._tracker, self._progress = tracker, progress
         self.running: set[str] = set()
+        self._batches: dict[str, int] = {}  # training -> its recipe's batch size
         self._seen = {(line["key"], line["epoch"]) for line in read(folder)}
         progress.leave_out(len(self._seen))
         if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
@@ -48,6 +49,7 @@ class Records:
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
         """Open the training's MLflow run."""
         self.running.add(key)
+        self._batches[key] = recipe.batch_size
         self._tracker.start(
             self.run_key(key),
             name=f"{key} lr={recipe.optim.lr:.3g}",
@@ -70,6 +72,10 @@ class Records:
             return
         # Told last where it counts as told: MLflow takes a point twice, but not one left out.
         self._tracker.log(self.run_key(key), metrics, step=epoch)
+        batch = self._batches.get(key, 0)
+        if metrics.get("micro_batch", batch) < batch:
+            told = {"cryo.micro_batch": f"{metrics['micro_batch']:.0f} of {batch}"}
+            self._tracker.tag(self.run_key(key), told)
         self._append(json.dumps({"key": key, **metrics, "epoch": epoch}) + "\n")
         self._seen.add((key, epoch))
         self._progress.epoch(key, metrics)

@@ -35,6 +35,10 @@ class TrialResult(Frozen):
     seconds: float = Field(description="Training and validation")
     curve: dict[int, float] = Field(description="Epoch -> best validation mIoU so far, a fraction")
     message: str = ""
+    micro_batch: int | None = Field(
+        default=None,
+        description="Samples at a time where the recipe's batch did not fit into memory; else null",
+    )
 
 
 class SeedResult(Frozen):
@@ -50,6 +54,10 @@ class SeedResult(Frozen):
     diverged: bool = Field(description="Loss or gradient stopped being finite before the end")
     epochs: int
     seconds: float
+    micro_batch: int | None = Field(
+        default=None,
+        description="Samples at a time where the recipe's batch did not fit into memory; else null",
+    )
 
 
 class ArmResult(Frozen):
@@ -105,6 +113,10 @@ class Result(Frozen):
     winner_is_baseline: bool
     best_recipe: dict[str, Any]
     trials: tuple[TrialResult, ...]
+    divergence_edge: float | None = Field(
+        default=None,
+        description="Lowest learning rate above the winner's that diverged; null: none did",
+    )
     arms: tuple[ArmResult, ...]
     improvement: ImprovementResult | None = Field(description="null: nothing to compare")
     costs: Costs

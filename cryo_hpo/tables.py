@@ -18,7 +18,7 @@ from .rungs import Ladder
 BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
 LONGEST = 120  # characters of a message in a table; the CSV has all of it
 NONE = "-"
-ONE_CLASS = "predicts one class everywhere"
+ONE_CLASS = "collapsed: predicts one class"
 
 
 class VerdictRow(NamedTuple):
@@ -156,13 +156,18 @@ def trials_markdown(result: Result) -> str:
             str(trial.epochs),
             percent(trial.best_val_miou),
             trial.state,
-            "; ".join(filter(None, (ONE_CLASS * trial.collapsed, trial.message))),
+            "; ".join(filter(None, (ONE_CLASS * trial.collapsed, _parts(trial), trial.message))),
             ", ".join(f"{k}={plain(v)}" for k, v in _others(trial).items()),
         )
         for trial in result.trials
     ]
     width = len(head) if more else len(head) - 1
     return table(head[:width], [row[:width] for row in rows], left=1, right=3)
+
+
+def _parts(trial: TrialResult) -> str:
+    """Say that memory was too small for the recipe's batch."""
+    return "" if trial.micro_batch is None else f"in parts of {trial.micro_batch} (memory)"
 
 
 def rung_markdown(result: Result) -> str:

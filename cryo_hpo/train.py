@@ -27,9 +27,11 @@ from .assemble import (
 )
 from .averaging import Average
 from .data.tiles import Normalise, Tiles
-from .errors import Diverged, SpecError
+from .divergence import Watch
+from .errors import SpecError
 from .evaluate import score
-from .losses import inverse_frequency, make_loss
+from .gradients import Gradients
+from .losses import even_guess, inverse_frequency, make_loss, make_weight
 from .metrics import Scores
 from .optim import adamw, schedule
 
@@ -57,6 +59,8 @@ class Epoch:
         seconds: Training and validation, wall clock.
         data_seconds: The part of `seconds` spent waiting for batches.
         peak_gib: Largest memory on the GPU so far; 0 on CPU.
+        micro_batch: Samples that went through the model at a time; less than the recipe's batch
+            size where memory was too small.
         raw: Validation scores of the raw weights; None unless they were asked for beside the
             averaged ones.
         scored: Whether the validation split was scored after this epoch.
@@ -70,6 +74,7 @@ class Epoch:
     seconds: float
     data_seconds: float
     peak_gib: float
+    micro_batch: int
     raw: Scores | None = None
     scored: bool = True
 
@@ -83,6 +88,7 @@ class Epoch:
             "seconds": self.seconds,
             "data_seconds": self.data_seconds,
             "peak_gib": self.peak_gib,
+            "micro_batch": self.micro_batch,
             "collapsed": float(self.val.predicts_one_class),
             **(self.val.metrics("val") if self.scored else {}),
             **({} if self.raw is None else {"raw_val_miou": self.raw.miou}),
@@ -101,7 +107,8 @@ class _Run:
     tiles: Tiles
     val_scenes: Scenes
     normalise: Normalise
-    loss: Callable[[Tensor, Tensor], Tensor]
+    gradients: Gradients
+    watch: Watch
     factor: Callable[[int], float]
     steps: int
     classes: tuple[str, ...]
@@ -135,7 +142,7 @@ def fit(
         score_raw: Whether to score the raw weights too where the recipe averages them.
 
     Raises:
-        Diverged: Loss or gradient is no longer finite.
+        Diverged: Loss or gradient is no longer finite, or the loss has exploded.
         CryoError: Data, weights or storage are not as they must be.
     """
     run = _open(recipe, site, device)
@@ -176,7 +183,6 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         augment=recipe.data.augment,
         redraws=protocol.redraws_crops,
     )
-    weights = inverse_frequency(train.class_counts) if recipe.loss.name == "weighted_ce" else None
     steps = tiles.num_batches(recipe.batch_size)
     optimizer = adamw(model, parameter_groups(recipe, model))
     for group in optimizer.param_groups:
@@ -190,11 +196,15 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         tiles=tiles,
         val_scenes=val,
         normalise=normalise,
-        loss=make_loss(
-            recipe.loss.name,
-            num_classes=len(dataset.classes),
-            focal_gamma=recipe.loss.focal_gamma,
-            class_weights=None if weights is None else weights.to(device),
+        gradients=_gradients(recipe, model, train, device),
+        watch=Watch(
+            even_guess(
+                recipe.loss.name,
+                num_classes=len(dataset.classes),
+                focal_gamma=recipe.loss.focal_gamma,
+            ),
+            steps=steps,
+            what=f"lr {recipe.optim.lr:g}, recipe {recipe.id}",
         ),
         factor=schedule(
             recipe.optim.schedule,
@@ -206,6 +216,29 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         device=device,
         history=[],
         val=Scores.zero(dataset.classes),
+    )
+
+
+def _gradients(recipe: Recipe, model: Segmenter, train: Scenes, device: torch.device) -> Gradients:
+    """Put together what a step differentiates: the model in its precision, and the loss."""
+    name, num_classes, weights = recipe.loss.name, len(train.class_counts), None
+    if name == "weighted_ce":
+        weights = inverse_frequency(train.class_counts).to(device)
+
+    def forward(x_BCHW: Tensor) -> Tensor:
+        if device.type == "cuda":
+            x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_half(recipe, device)):
+            logits: Tensor = model(x_BCHW)
+        return logits.float()
+
+    gamma = recipe.loss.focal_gamma
+    return Gradients(
+        model,
+        forward=forward,
+        loss=make_loss(name, num_classes=num_classes, focal_gamma=gamma, class_weights=weights),
+        weight=make_weight(name, class_weights=weights),
+        micro_batch=recipe.batch_size,
     )
 
 
@@ -226,6 +259,7 @@ def _resume(run: _Run, workdir: Path) -> None:
         run.average.restore(state["average"])
     run.history.extend(state["history"])
     run.val, run.best = Scores.from_json(state["val"]), state["best"]
+    run.gradients.micro_batch, run.watch.streak = state["micro_batch"], state["streak"]
 
 
 def _scored(run: _Run) -> nn.Module:
@@ -246,6 +280,8 @@ def _state(run: _Run) -> dict[str, Any]:
         "history": run.history,
         "val": run.val.to_json(),
         "best": run.best,
+        "micro_batch": run.gradients.micro_batch,
+        "streak": run.watch.streak,
     }
 
 
@@ -288,6 +324,7 @@ def _epoch(run: _Run, number: int, *, score_raw: bool) -> tuple[Epoch, bool]:
         seconds=time.perf_counter() - started,
         data_seconds=data_seconds,
         peak_gib=peak,
+        micro_batch=run.gradients.micro_batch,
         raw=_validate(run, run.model) if both else None,
         scored=scored,
     ), improved
@@ -322,39 +359,20 @@ def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
     """One optimizer step; returns the loss."""
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * run.factor(position)
-    if run.device.type == "cuda":
-        x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(run.device.type, dtype=torch.bfloat16, enabled=_half(run)):
-        logits = run.model(x_BCHW)
-    loss = run.loss(logits.float(), y_BHW)
-    value = float(loss.detach())
-    _refuse_non_finite("Loss", value, run, position)
-    run.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    value = run.gradients(x_BCHW, y_BHW)
+    run.watch.loss(value, position)
     limit = run.recipe.optim.clip_grad_norm
     norm = nn.utils.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
-    _refuse_non_finite("Gradient norm", float(norm), run, position)
+    run.watch.gradient(float(norm), position)
     run.optimizer.step()
     if run.average is not None:
         run.average.update(run.model)
     return value
 
 
-def _refuse_non_finite(what: str, value: float, run: _Run, position: int) -> None:
-    if math.isfinite(value):
-        return
-    epoch, step = divmod(position, run.steps)
-    message = (
-        f"{what} became {value} at epoch {epoch + 1}, step {step + 1} (lr {run.recipe.optim.lr:g}, "
-        f"recipe {run.recipe.id}). The trial ends here; its last good epoch is {epoch}."
-    )
-    raise Diverged(message)
-
-
-def _half(run: _Run) -> bool:
+def _half(recipe: Recipe, device: torch.device) -> bool:
     """Half precision if the recipe says so; left to us, on GPUs alone."""
-    precision = run.recipe.precision
-    return precision == "bf16" or (precision == "auto" and run.device.type == "cuda")
+    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ def _seed(arm: Arm, seed: int, path: Path, scores: Mapping[str, Any]) -> SeedRes
         diverged=reached < arm.recipe.epochs,
         epochs=reached,
         seconds=sum(e["seconds"] for e in epochs),
+        micro_batch=_micro_batch(epochs, arm.recipe),
     )
 
 
@@ -73,6 +74,8 @@ def result(
     arms: list[ArmResult],
 ) -> Result:
     """Put together what a finished study found."""
+    tried = tuple(_trial(record, study, path) for record in trials)
+    winner = None if best is None else best.number
     return Result(
         study=study.name,
         project=study.project,
@@ -84,10 +87,11 @@ def result(
             split: scenes_of(study.base, split, site).fingerprint
             for split in ("train", "val", "test")
         },
-        winner=None if best is None else best.number,
+        winner=winner,
         winner_is_baseline=best is not None and best.number == BASELINE,
         best_recipe=_json(study.base if best is None else study.recipe(best.params)),
-        trials=tuple(_trial(record, study, path) for record in trials),
+        trials=tried,
+        divergence_edge=divergence_edge(tried, winner),
         arms=tuple(arms),
         improvement=_improvement(arms, best),
         costs=_costs(study, path),
@@ -112,7 +116,23 @@ def _trial(record: Record, study: Study, path: Path) -> TrialResult:
         seconds=sum(e["seconds"] for e in epochs),
         curve=record.curve,
         message=record.message,
+        micro_batch=_micro_batch(epochs, study.recipe(record.params)),
     )
+
+
+def _micro_batch(epochs: list[dict[str, Any]], recipe: Recipe) -> int | None:
+    """Samples at a time where they are fewer than the recipe's batch: memory was too small."""
+    sizes = [int(e["micro_batch"]) for e in epochs if "micro_batch" in e]
+    return min(sizes) if sizes and min(sizes) < recipe.batch_size else None
+
+
+def divergence_edge(trials: Sequence[TrialResult], winner: int | None) -> float | None:
+    """Return the lowest learning rate above the winner's that diverged: usable ones end there."""
+    rates = {trial.number: trial.lr for trial in trials}
+    if winner is None:
+        return None
+    lost = [t.lr for t in trials if t.state == "diverged" and t.lr > rates[winner]]
+    return min(lost, default=None)
 
 
 def _improvement(arms: list[ArmResult], best: Record | None) -> ImprovementResult | None:

@@ -15,8 +15,10 @@ FLOORS = [
     {
         "bands",
         "cards",
+        "divergence",
         "fetch",
         "layout",
+        "memory",
         "metrics",
         "protocol",
         "provenance",
@@ -36,6 +38,7 @@ FLOORS = [
         "evaluate",
         "checkpoints",
         "mosaic",
+        "gradients",
     },
     {"assemble", "folder", "listing", "progress"},
     {"checks", "exported", "plan", "records", "train", "tables"},

@@ -153,7 +153,7 @@ def test_every_trial_has_its_line_and_its_reason() -> None:
         "10", "9.1e-02", "0", "-", "diverged",
         "Loss became nan at epoch 1, step 12 (lr 0.091, bf16, recipe 3fa9c1d07b22).",
     ]  # fmt: skip
-    assert lines[3][-1].startswith("predicts one class everywhere; Loss became nan")
+    assert lines[3][-1].startswith("collapsed: predicts one class; Loss became nan")
 
 
 def test_other_parameters_are_shown_when_there_are_any() -> None:

@@ -371,4 +371,5 @@ class _Ends(_Stateless, tune.Callback):
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """Our metrics among those that Tune adds."""
     ours = {EPOCH, SCORE, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
+    ours |= {"micro_batch"}
     return {k: v for k, v in result.items() if k in ours or k.startswith("val_")}
