@@ -17,6 +17,9 @@ class Average:
     first step's weights: neither zeros nor the initial weights are in it, and a warm-up of the
     decay is not needed. What normalisation layers count (running means) is averaged with it.
 
+    The averaged model's tensors are looked at in place: it may load a state, not change them for
+    others.
+
     Attributes:
         model: Holds the average. In eval mode, without gradients.
 
@@ -26,17 +29,18 @@ class Average:
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         self.model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self._decay, self._steps = decay, 0
+        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
+        self._means = [mine for mine, _ in pairs if mine.is_floating_point()]
+        self._weights = [new.detach() for mine, new in pairs if mine.is_floating_point()]
+        self._counts = [(mine, new) for mine, new in pairs if not mine.is_floating_point()]
 
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take in the weights after one more step."""
+    def update(self) -> None:
+        """Take in the model's weights after one more step."""
         self._steps += 1
         share = (1 - self._decay) / (1 - self._decay**self._steps)
-        for mine, new in zip(_tensors(self.model), _tensors(model), strict=True):
-            if mine.is_floating_point():
-                mine.lerp_(new, share)
-            else:
-                mine.copy_(new)
+        torch._foreach_lerp_(self._means, self._weights, share)
+        for mine, new in self._counts:
+            mine.copy_(new)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -366,7 +366,7 @@ def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
     run.watch.gradient(float(norm), position)
     run.optimizer.step()
     if run.average is not None:
-        run.average.update(run.model)
+        run.average.update()
     return value
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -19,12 +21,23 @@ def _models(steps: int) -> list[nn.Module]:
     return found
 
 
+def _averaged(models: list[nn.Module], *, decay: float) -> tuple[nn.Module, Average]:
+    """A model that goes through given weights, and its average."""
+    model = copy.deepcopy(models[0])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(7.0)  # the initial weights
+    average = Average(model, decay=decay)
+    for one in models:
+        model.load_state_dict(one.state_dict())
+        average.update()
+    return model, average
+
+
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
 def test_it_is_the_sum_that_its_definition_names(decay):
     models = _models(7)
-    average = Average(models[0], decay=decay)
-    for model in models:
-        average.update(model)
+    _, average = _averaged(models, decay=decay)
     shares = [(1 - decay) * decay ** (7 - i) for i in range(1, 8)]
     for name, value in average.model.state_dict().items():
         values = [model.state_dict()[name] for model in models]
@@ -36,26 +49,21 @@ def test_it_is_the_sum_that_its_definition_names(decay):
 
 
 def test_after_one_step_it_is_that_step_whatever_it_started_from():
-    start, after = _models(2)
-    average = Average(start, decay=0.999)
-    average.update(after)
+    (after,) = _models(1)
+    _, average = _averaged([after], decay=0.999)
     for name, value in after.state_dict().items():
         assert torch.equal(average.model.state_dict()[name], value), name
 
 
 def test_weights_that_stay_stay_in_the_average_bit_for_bit():
     (model,) = _models(1)
-    average = Average(model, decay=0.9)
-    for _ in range(5):
-        average.update(model)
+    _, average = _averaged([model] * 5, decay=0.9)
     for name, value in model.state_dict().items():
         assert torch.equal(average.model.state_dict()[name], value), name
 
 
 def test_it_shares_no_memory_with_the_model():
-    start, after = _models(2)
-    average = Average(start, decay=0.5)
-    average.update(after)
+    model, average = _averaged(_models(2), decay=0.5)
     with torch.no_grad():
-        after.get_parameter("0.weight").zero_()
-    assert average.model.state_dict()["0.weight"].abs().sum() > 0
+        model.get_parameter("0.weight").zero_()
+    assert average.model.get_parameter("0.weight").abs().sum() > 0

@@ -1,0 +1,319 @@
+"""Record what learning rates make of real and generated scenes: the table of the search benchmark.
+
+The production trainer trains every cell of the table (task, encoder, learning rate, seed) to full
+length and writes down each epoch: validation and test, of the raw and of the averaged weights. Scenes
+are cut small and networks are small, so that the whole table costs about an hour of one core; a
+search sees the same kind of curves that it sees at full size.
+
+    python benchmarks/record_lr_table.py record --data ../shared/data --weights ../shared/weights
+    python benchmarks/record_lr_table.py pack benchmarks/data/lr_table.npz
+
+`record` appends a line per finished training and goes on where it was. Seeds are outermost, so a
+table cut short is balanced.
+"""
+
+# C bands, H W pixels; T tasks, E encoders, L learning rates, S seeds, N epochs
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import rasterio
+import torch
+import yaml
+from numpy.typing import NDArray
+
+from cryo_hpo import checkpoints
+from cryo_hpo.assemble import WINDOWS_PER_PASS, normaliser, overlap_of, scenes_of, segmenter
+from cryo_hpo.cards import Card
+from cryo_hpo.data import folder as folders
+from cryo_hpo.data.cache import open_split
+from cryo_hpo.data.generate import CARDS, generate
+from cryo_hpo.data.scenes import Split
+from cryo_hpo.errors import Diverged
+from cryo_hpo.evaluate import score
+from cryo_hpo.metrics import IGNORE
+from cryo_hpo.spec import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.train import fit
+
+CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
+SIDE = 32  # of a scene of the table, pixels
+SCENES: dict[Split, int] = {"train": 48, "val": 16, "test": 32}
+EPOCHS, BATCH, EMA = 27, 8, 0.9
+SEEDS = (0, 1, 2)
+LRS = tuple(float(f"{lr:.6g}") for lr in np.geomspace(1e-6, 1e-1, 16))
+CPU = torch.device("cpu")
+
+
+class Task(NamedTuple):
+    """A dataset, cut down.
+
+    Attributes:
+        card: Its card's file name, or the name of a generated dataset.
+        reduce: Every so many-th pixel is taken, images as means.
+        tiles: At most so many windows of a scene, those with the most labelled pixels.
+        augment: Of the training tiles.
+    """
+
+    card: str
+    reduce: int
+    tiles: int
+    augment: tuple[Any, ...] = ("hflip", "vflip", "rot90")
+
+
+TASKS = {
+    "rock-glaciers": Task("rock-glaciers.yaml", reduce=4, tiles=1),
+    "calving-fronts": Task("calving-fronts.yaml", reduce=2, tiles=4, augment=("hflip",)),
+    "melt-ponds": Task("melt-ponds.yaml", reduce=4, tiles=9),
+    "lakes-demo": Task("lakes-demo", reduce=2, tiles=1),
+    "fronts-demo": Task("fronts-demo", reduce=2, tiles=1),
+}
+MODELS = {
+    "unet-8": ModelSpec(encoder="unet", decoder="unet", width=8),
+    "galileo-nano": ModelSpec(
+        encoder="galileo-nano",
+        weights="galileo_nano/encoder.pt",
+        decoder="upernet",
+        channels=8,
+    ),
+}
+SERIES = ("val", "val_ema", "test", "test_ema", "loss")
+
+
+def prepare(root: Path, out: Path) -> dict[str, Card]:
+    """Write the cut-down datasets below `out` and return their cards."""
+    return {name: _cut(name, task, root, out) for name, task in TASKS.items()}
+
+
+def _cut(name: str, task: Task, root: Path, out: Path) -> Card:
+    if task.card in CARDS:
+        generate(task.card, out, scenes=SCENES, size=SIDE * task.reduce)
+        root, card = out, CARDS[task.card]
+    else:
+        text = (CARDS_OF / task.card).read_text()
+        card = Card.model_validate_json(json.dumps(yaml.safe_load(text)))
+    changes = {
+        "root": str(out / "cut" / name),
+        "images": "{split}/images/{id}.tif",
+        "masks": "{split}/masks/{id}.tif",
+        "bands": ("GREY",) if len(card.bands) == 1 else card.bands,  # Galileo knows no thermal band
+        "ignore": IGNORE,
+        "region": None,
+    }
+    for split, count in SCENES.items():
+        scenes = open_split(folders.dataset(card), root, split, cache=out / "cache")
+        order = np.random.default_rng(0).permutation(len(scenes))
+        windows = (w for i in order for w in _windows(scenes.image(i), scenes.mask(i), task))
+        for number, (image_CHW, mask_HW) in enumerate(islice(windows, count)):
+            _write(out / "cut" / name / split / "images" / f"{number:03d}.tif", image_CHW)
+            _write(out / "cut" / name / split / "masks" / f"{number:03d}.tif", mask_HW[None])
+    return card.model_copy(update=changes)
+
+
+def _windows(
+    image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8], task: Task
+) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
+    """Cut one scene into windows on a grid; the ones with the most labelled pixels."""
+    k = task.reduce
+    height, width = (side // k * k for side in mask_HW.shape)
+    blocks = image_CHW[:, :height, :width].reshape(-1, height // k, k, width // k, k)
+    small_CHW = blocks.mean(axis=(2, 4)).round().astype(image_CHW.dtype)
+    labels_HW = mask_HW[:height:k, :width:k]
+    found = []
+    for top, left in product(*(range(0, side - SIDE + 1, SIDE) for side in labels_HW.shape)):
+        place = np.s_[top : top + SIDE, left : left + SIDE]
+        found.append((small_CHW[:, *place], labels_HW[place]))
+    found.sort(key=lambda window: -int((window[1] != IGNORE).sum()))
+    return found[: task.tiles]
+
+
+def _write(path: Path, pixels_CHW: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, height, width = pixels_CHW.shape
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        count=count,
+        height=height,
+        width=width,
+        dtype=pixels_CHW.dtype,
+        crs="EPSG:32633",  # of no importance: readers warn of rasters without a place
+        transform=rasterio.Affine(10, 0, 500_000, 0, -10, 8_700_000),
+    ) as file:
+        file.write(pixels_CHW)
+
+
+class Cell(NamedTuple):
+    """One training of the table."""
+
+    seed: int
+    lr: float
+    task: str
+    model: str
+
+    @property
+    def key(self) -> str:
+        """Name in the log."""
+        return f"{self.task}/{self.model}/{self.lr:g}/{self.seed}"
+
+
+def cells() -> list[Cell]:
+    """Return all trainings, the seed outermost and low and high rates in turn."""
+    rates = [lr for pair in zip(LRS[:8], LRS[8:], strict=True) for lr in pair]
+    return [Cell(s, lr, t, m) for s, m, lr, t in product(SEEDS, MODELS, rates, TASKS)]
+
+
+def train(cell: Cell, card: Card, site: Site) -> dict[str, Any]:
+    """Train one cell and return its curves; they end where the training diverged."""
+    recipe = Recipe(
+        data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment),
+        model=MODELS[cell.model],
+        loss=LossSpec(name="ce+dice"),
+        optim=OptimSpec(lr=cell.lr, ema=EMA),
+        batch_size=BATCH,
+        epochs=EPOCHS,
+        seed=cell.seed,
+    )
+    started = time.process_time()
+    curves: dict[str, list[float]] = {name: [] for name in SERIES}
+    diverged = ""
+    try:
+        _follow(recipe, site, curves)
+    except Diverged as error:
+        diverged = str(error)
+    rounded = {name: [round(v, 5) for v in values] for name, values in curves.items()}
+    seconds = round(time.process_time() - started, 2)
+    return {"key": cell.key, **rounded, "diverged": diverged, "seconds": seconds}
+
+
+def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
+    """Append every epoch to the curves; test scores are those of the best checkpoint so far."""
+    tester = _Tester(recipe, site)
+    kept = {"val": "model", "val_ema": "average"}
+    with _in_memory() as states:
+        for epoch in fit(
+            recipe, site=site, workdir=site.storage, device=CPU, keep_best=False, score_raw=True
+        ):
+            assert epoch.raw is not None, "asked for"
+            now = {"val": epoch.raw.miou, "val_ema": epoch.val.miou}
+            curves["loss"].append(epoch.train_loss)
+            for name, part in kept.items():
+                better = now[name] > max(curves[name], default=-1.0)
+                curves[name].append(now[name])
+                tests = curves[name.replace("val", "test")]
+                tests.append(tester(states[checkpoints.LAST], part) if better else tests[-1])
+
+
+@contextmanager
+def _in_memory() -> Iterator[dict[str, dict[str, Any]]]:
+    """Keep checkpoints in a dict: on disk they would cost more than such small trainings."""
+    states: dict[str, dict[str, Any]] = {}
+    save = checkpoints.save
+    checkpoints.save = lambda path, state: states.update({path.name: state})
+    try:
+        yield states
+    finally:
+        checkpoints.save = save
+
+
+class _Tester:
+    """Scores a checkpoint on the test split."""
+
+    def __init__(self, recipe: Recipe, site: Site) -> None:
+        self._model = segmenter(recipe, site=site, weights="scratch")
+        self._scenes = scenes_of(recipe, "test", site)
+        train = scenes_of(recipe, "train", site)
+        self._normalise = normaliser(recipe, train, CPU)
+        self._classes = tuple(recipe.data.card.classes) if recipe.data.card else ()
+        self._window = (recipe.data.crop, overlap_of(recipe.data))
+
+    def __call__(self, state: dict[str, Any], part: str) -> float:
+        self._model.load_state_dict(state["model"] if part == "model" else state[part]["model"])
+        return score(
+            self._model,
+            self._scenes,
+            normalise=self._normalise,
+            classes=self._classes,
+            window=self._window,
+            batch=WINDOWS_PER_PASS,
+        ).miou
+
+
+def record(data: Path, weights: Path, work: Path, limit: int | None) -> None:
+    """Train what the log does not hold yet."""
+    torch.set_num_threads(1)
+    cards = prepare(data, work / "scenes")
+    log = work / "lr_table.jsonl"
+    done = (
+        {json.loads(line)["key"] for line in log.read_text().splitlines()}
+        if log.exists()
+        else set()
+    )
+    site = Site.from_env(
+        {
+            "CRYO_DATA": str(work),
+            "CRYO_WEIGHTS": str(weights),
+            "CRYO_STORAGE": str(work / "run"),
+            "CRYO_CACHE": str(work / "cache"),
+        }
+    )
+    for cell in islice((c for c in cells() if c.key not in done), limit):
+        line = train(cell, cards[cell.task], site)
+        with log.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def pack(log: Path, out: Path) -> None:
+    """Turn the log into arrays (T, E, L, S, N); nan after divergence and where nothing was trained."""
+    rows = {row["key"]: row for row in map(json.loads, log.read_text().splitlines())}
+    shape = (len(TASKS), len(MODELS), len(LRS), len(SEEDS))
+    arrays = {name: np.full((*shape, EPOCHS), np.nan, np.float32) for name in SERIES}
+    trained, diverged = np.zeros(shape, bool), np.zeros(shape, bool)
+    places = product(enumerate(TASKS), enumerate(MODELS), enumerate(LRS), enumerate(SEEDS))
+    for (t, task), (e, model), (i, lr), (s, seed) in places:
+        row = rows.get(Cell(seed, lr, task, model).key)
+        if row is None:
+            continue
+        trained[t, e, i, s], diverged[t, e, i, s] = True, bool(row["diverged"])
+        for name, array in arrays.items():
+            array[t, e, i, s, : len(row[name])] = row[name]
+    names = {"tasks": np.array(list(TASKS)), "encoders": np.array(list(MODELS))}
+    grid = {"lr": np.array(LRS), "seeds": np.array(SEEDS)}
+    content: dict[str, Any] = {"trained": trained, "diverged": diverged, **arrays, **names, **grid}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(out, **content)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/lr-table"), help="where the log and scenes lie"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record", help="train what is missing")
+    recording.add_argument(
+        "--data", type=Path, required=True, help="folder of the three real datasets"
+    )
+    recording.add_argument("--weights", type=Path, required=True, help="folder of galileo_nano")
+    recording.add_argument("--limit", type=int, help="at most so many trainings")
+    packing = commands.add_parser("pack", help="write the table")
+    packing.add_argument("out", type=Path)
+    asked = parser.parse_args()
+    if asked.command == "record":
+        record(asked.data.absolute(), asked.weights.absolute(), asked.work.absolute(), asked.limit)
+    else:
+        pack(asked.work / "lr_table.jsonl", asked.out)
+
+
+if __name__ == "__main__":
+    main()
