@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from . import checkpoints
 from .data import find, folder
 from .data.cache import Scenes, open_split
 from .data.partition import by_region
+from .data.sampling import sample
 from .data.tiles import Normalise
 from .errors import DataError, SpecError
 from .evaluate import score
@@ -50,8 +52,33 @@ def overlap_of(data: DataSpec) -> int:
 
 
 def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
-    """Open one split through the node's cache of decoded pixels."""
-    return open_split(dataset_of(recipe.data), site.data, split, cache=site.cache)
+    """Open one split through the node's cache of decoded pixels: what a recipe uses of it.
+
+    A share of the labels is drawn by `data.label_seed`, not by the seed of the training, so that
+    baseline and trials, and the arms of the comparison, learn from the same scenes.
+    """
+    scenes = open_split(dataset_of(recipe.data), site.data, split, cache=site.cache)
+    if split not in thinned(recipe):
+        return scenes
+    kept = sample(
+        np.array(scenes.counts),
+        fraction=recipe.data.label_fraction,
+        seed=recipe.data.label_seed,
+        one_of_each=protocol_of(recipe).one_of_each,
+    )
+    return scenes.only(kept)
+
+
+def sampled_ids(recipe: Recipe, site: Site) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the scenes that a share of the labels holds, for each split it thins."""
+    return {split: scenes_of(recipe, split, site).ids for split in thinned(recipe)}
+
+
+def thinned(recipe: Recipe) -> tuple[Split, ...]:
+    """Return the splits of which a recipe uses a share; the test split is always whole."""
+    if recipe.data.label_fraction == 1:
+        return ()
+    return ("train", "val") if protocol_of(recipe).thins_val else ("train",)
 
 
 def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:

@@ -109,6 +109,10 @@ class Result(Frozen):
     )
     classes: tuple[str, ...]
     data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
+    sampled_ids: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="Split -> the scenes that data.label_fraction kept; a split that is whole is absent",
+    )
     winner: int | None = Field(description="Trial number; null: the study has no search")
     winner_is_baseline: bool
     best_recipe: dict[str, Any]

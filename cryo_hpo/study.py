@@ -13,7 +13,7 @@ from rich.console import Console
 
 from . import folder as folders
 from . import report
-from .assemble import scenes_of
+from .assemble import sampled_ids, scenes_of
 from .checks import check
 from .plan import plan
 from .progress import Progress
@@ -197,7 +197,10 @@ def open_run(
         params={k: v for k, v in study.base.flat().items() if v is not None},
     )
     prints = {s: scenes_of(study.base, s, site).fingerprint for s in ("train", "val", "test")}
-    for name, content in {"environment.json": environment(), "data.json": prints}.items():
+    facts = {"environment.json": environment(), "data.json": prints}
+    if sampled := sampled_ids(study.base, site):
+        facts["sampled-scenes.json"] = sampled
+    for name, content in facts.items():
         (path / name).write_text(json.dumps(content, indent=2) + "\n")
         tracker.artifact(records.run_key(), path / name)
     tracker.artifact(records.run_key(), path / folders.SPEC)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import records as recording
-from .assemble import dataset_of, scenes_of
+from .assemble import dataset_of, sampled_ids, scenes_of
 from .metrics import Scores
 from .provenance import environment
 from .result import ArmResult, Costs, ImprovementResult, Result, SeedResult, TrialResult
@@ -88,6 +88,7 @@ def result(
             for split in ("train", "val", "test")
         },
         winner=winner,
+        sampled_ids=sampled_ids(study.base, site),
         winner_is_baseline=best is not None and best.number == BASELINE,
         best_recipe=_json(study.base if best is None else study.recipe(best.params)),
         trials=tried,

@@ -12,10 +12,17 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from cryo_hpo.assemble import freeze, parameter_groups, score_best, segmenter
+from cryo_hpo.assemble import (
+    freeze,
+    parameter_groups,
+    sampled_ids,
+    scenes_of,
+    score_best,
+    segmenter,
+)
 from cryo_hpo.metrics import Scores
 from cryo_hpo.protocol import PROTOCOLS, Protocol, departures, published
-from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain
+from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain, refusal
 from cryo_hpo.train import Epoch, fit
 
 from .fakes import fake_folder
@@ -249,3 +256,30 @@ def test_norms_and_biases_decay_under_cryo_bench_alone(
     recipe = _recipe(**{**tiny, "protocol": protocol})
     found = parameter_groups(recipe, segmenter(recipe, site=site, weights="scratch"))
     assert all(group.weight_decay for group in found) is decaying
+
+
+@pytest.mark.parametrize(
+    ("protocol", "thinned"), [("corrected", {"train"}), ("cryo-bench", {"train", "val"})]
+)
+def test_few_labels_are_the_same_for_every_seed(
+    tiny, site, protocol: str, thinned: set[str]
+) -> None:
+    fake_folder(site.data, num=(20, 6, 4), size=(32, 40))
+    data = {**tiny["data"], "label_fraction": 0.25}
+    recipe = _recipe(**{**tiny, "data": data, "protocol": protocol})
+    train, val, test = (scenes_of(recipe, split, site) for split in ("train", "val", "test"))
+    assert len(train) == 5 or protocol == "cryo-bench"
+    assert len(test) == 4
+    assert (len(val) < 6) == ("val" in thinned)
+    again = recipe.replace({"seed": 9, "optim.lr": 1e-2, "epochs": 2})
+    assert scenes_of(again, "train", site).ids == train.ids
+    assert sampled_ids(recipe, site)["train"] == train.ids
+    assert set(sampled_ids(recipe, site)) == thinned
+    assert scenes_of(recipe.replace({"data.label_seed": 1}), "train", site).ids != train.ids
+    assert len(_fit(again, site, "few")) == 2
+
+
+@pytest.mark.parametrize("path", ["data.label_fraction", "data.label_seed", "protocol"])
+def test_a_study_does_not_vary_its_regime(path: str) -> None:
+    value = "corrected" if path == "protocol" else 1
+    assert f"No study varies '{path}'" in refusal(_recipe(), path, value)

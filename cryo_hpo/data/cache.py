@@ -1,14 +1,14 @@
 """Decode a split once: one memory-mapped copy of its pixels for all trials on a machine."""
 
-# C bands, K classes, H W pixels
+# C bands, K classes, N scenes, H W pixels
 
 from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,14 @@ from .decode import IMAGES, INDEX, MASKS, REMEDY, build
 from .parts import digests_of, items_of, sha256
 from .scenes import Dataset, Split
 
-FORMAT = 1  # goes up whenever the same files give other bytes here
+FORMAT = 2  # goes up whenever the same files give other bytes here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenes:
     """One split, decoded: views into files that the processes of a machine share.
 
-    It pickles as the path of its folder, so it costs nothing to send to a worker.
+    It pickles as the path of its folder and its ids, so it costs nothing to send to a worker.
 
     Attributes:
         folder: Where the pixels lie.
@@ -39,7 +39,7 @@ class Scenes:
         dtype: Of the images, the same for the whole split.
         mean: Per band, over the labelled pixels, in the file's units.
         std: Likewise; 0 for a constant band.
-        class_counts: Labelled pixels of each class, (K,).
+        counts: Labelled pixels of each class in each scene, (N, K).
         fingerprint: sha256 of the content of the split's files.
     """
 
@@ -51,7 +51,7 @@ class Scenes:
     dtype: np.dtype[Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    class_counts: tuple[int, ...]
+    counts: tuple[tuple[int, ...], ...]
     fingerprint: str
     _starts: tuple[int, ...]
     _images: NDArray[Any]
@@ -67,7 +67,7 @@ class Scenes:
         try:
             facts = json.loads((folder / INDEX).read_text())
             sizes = tuple((height, width) for height, width in facts.pop("sizes"))
-            starts = tuple(accumulate((height * width for height, width in sizes), initial=0))
+            *starts, end = accumulate((height * width for height, width in sizes), initial=0)
             dtype, num_bands = np.dtype(facts.pop("dtype")), int(facts.pop("num_bands"))
             return cls(
                 folder=folder,
@@ -75,9 +75,10 @@ class Scenes:
                 num_bands=num_bands,
                 dtype=dtype,
                 fingerprint=facts.pop("fingerprint"),
-                _starts=starts,
-                _images=_mapped(folder / IMAGES, dtype, length=starts[-1] * num_bands),
-                _masks=_mapped(folder / MASKS, np.dtype(np.uint8), length=starts[-1]),
+                counts=tuple(map(tuple, facts.pop("counts"))),
+                _starts=tuple(starts),
+                _images=_mapped(folder / IMAGES, dtype, length=end * num_bands),
+                _masks=_mapped(folder / MASKS, np.dtype(np.uint8), length=end),
                 **{name: tuple(values) for name, values in facts.items()},
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -89,18 +90,42 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __reduce__(self) -> tuple[Callable[[Path], Scenes], tuple[Path]]:
-        return Scenes.open, (self.folder,)
+    def __reduce__(self) -> tuple[Callable[..., Scenes], tuple[Path, tuple[str, ...]]]:
+        return _reopened, (self.folder, self.ids)
+
+    def only(self, numbers: Sequence[int]) -> Scenes:
+        """Return some of the scenes; pixel statistics and fingerprint stay those of the split."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in numbers),
+            regions=tuple(self.regions[i] for i in numbers),
+            sizes=tuple(self.sizes[i] for i in numbers),
+            counts=tuple(self.counts[i] for i in numbers),
+            _starts=tuple(self._starts[i] for i in numbers),
+        )
+
+    @property
+    def class_counts(self) -> tuple[int, ...]:
+        """Labelled pixels of each class, (K,)."""
+        return tuple(map(sum, zip(*self.counts, strict=True)))
 
     def image(self, number: int) -> NDArray[Any]:
         """Return the pixels of a scene, (C, H, W): a read-only view in the file's data type."""
-        start, stop = (self._starts[i] * self.num_bands for i in (number, number + 1))
-        return self._images[start:stop].reshape(self.num_bands, *self.sizes[number])
+        start, (height, width) = self._starts[number] * self.num_bands, self.sizes[number]
+        stop = start + self.num_bands * height * width
+        return self._images[start:stop].reshape(self.num_bands, height, width)
 
     def mask(self, number: int) -> NDArray[np.uint8]:
         """Return the labels of a scene, (H, W): a read-only view; 255 is ignored."""
-        start, stop = self._starts[number], self._starts[number + 1]
-        return self._masks[start:stop].reshape(self.sizes[number])
+        start, (height, width) = self._starts[number], self.sizes[number]
+        return self._masks[start : start + height * width].reshape(height, width)
+
+
+def _reopened(folder: Path, ids: tuple[str, ...]) -> Scenes:
+    scenes = Scenes.open(folder)
+    if scenes.ids == ids:
+        return scenes
+    return scenes.only([scenes.ids.index(one) for one in ids])
 
 
 def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Scenes:

@@ -90,7 +90,7 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[Item]) -> dict[str, An
     """Write one scene after another; return what the index says of them."""
     num_bands, num_classes = len(dataset.bands), len(dataset.classes)
     moments = Moments(0, *np.zeros((2, num_bands)))
-    counts_K = np.zeros(num_classes, dtype=np.int64)
+    counts: list[list[int]] = []
     sizes: list[tuple[int, ...]] = []
     dtypes: list[np.dtype[Any]] = []
     with (draft / IMAGES).open("wb") as images, (draft / MASKS).open("wb") as masks:
@@ -103,7 +103,7 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[Item]) -> dict[str, An
             dtypes.append(image_CHW.dtype)
             labelled_HW = mask_HW != IGNORE
             moments |= Moments.of(image_CHW, labelled_HW)
-            counts_K += np.bincount(mask_HW[labelled_HW], minlength=num_classes)
+            counts.append(np.bincount(mask_HW[labelled_HW], minlength=num_classes).tolist())
         for file in (images, masks):  # the move must not reach the disk before the pixels do
             file.flush()
             os.fsync(file.fileno())
@@ -120,7 +120,7 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[Item]) -> dict[str, An
         "dtype": _one_dtype(draft / IMAGES, dtypes, [num_bands * h * w for h, w in sizes]).name,
         "mean": moments.mean_C.tolist(),
         "std": moments.std.tolist(),
-        "class_counts": counts_K.tolist(),
+        "counts": counts,
     }
 
 

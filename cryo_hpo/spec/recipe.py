@@ -44,6 +44,17 @@ class DataSpec(Frozen):
         default=("hflip", "vflip", "rot90"), description="Random changes of training tiles."
     )
 
+    label_fraction: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description=(
+            "Share of the training scenes to learn from (few-shot: 0.1), drawn so that scenes with "
+            "all shares of the classes are there; every training of a study gets the same."
+        ),
+    )
+    label_seed: int = Field(default=0, ge=0, description="Which scenes label_fraction keeps.")
+
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = []

@@ -22,6 +22,8 @@ NOT_VARIED = {
     "protocol": "scores under two protocols do not compare; write a second study",
     "data.split": "scores on different splits do not compare; write a second study",
     "data.split_seed": "scores on different splits do not compare; write a second study",
+    "data.label_fraction": "all trainings of a study learn from the same scenes; write a second study",
+    "data.label_seed": "all trainings of a study learn from the same scenes; write a second study",
     "data.name": "scores on different datasets do not compare; write a second study",
 }
 
