@@ -77,9 +77,10 @@ def check(study: Path) -> None:
     is wrong is said at once.
     """
     from .assemble import scenes_of
-    from .checks import SPLITS, protocol_lines
+    from .checks import SPLITS, band_plans, protocol_lines
     from .checks import check as check_study
     from .layout import columns
+    from .listing import band_lines
     from .specfile import load_study
 
     found, site = load_study(study), site_here()
@@ -88,6 +89,8 @@ def check(study: Path) -> None:
     for split in SPLITS:
         scenes = scenes_of(found.base, split, site)
         click.echo(f"{split}: {len(scenes)} scenes, {scenes.num_bands} bands, {scenes.dtype}")
+    for encoder, plan in band_plans(found):
+        click.echo("\n".join(band_lines(encoder, plan)))
     rows = [
         (g.name, str(len(g.parameters)), f"{g.num_values:,}", f"{g.lr:.3g}", f"{g.weight_decay:g}")
         for g in groups

@@ -18,12 +18,13 @@ from .data.tiles import Normalise
 from .errors import DataError, SpecError
 from .evaluate import score
 from .metrics import Scores
-from .models import Segmenter, build
+from .models import Segmenter, build, find_encoder, plan_bands
 from .models import freeze as freeze_encoder
 from .optim import groups, guard
 from .protocol import PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
+    from .bands import BandPlan
     from .data.scenes import Dataset, Split
     from .optim import Group
     from .spec import DataSpec, Recipe, Site
@@ -49,6 +50,17 @@ def protocol_of(recipe: Recipe) -> Protocol:
 def overlap_of(data: DataSpec) -> int:
     """Return the pixels that neighbouring windows share at prediction."""
     return data.crop // 4 if data.overlap is None else data.overlap
+
+
+def band_plan(recipe: Recipe) -> BandPlan:
+    """Return which layer of the recipe's dataset goes where in its encoder.
+
+    Raises:
+        BandMismatch: The encoder cannot do with the dataset's bands.
+    """
+    spec = recipe.model
+    bands = dataset_of(recipe.data).bands
+    return plan_bands(find_encoder(spec.encoder), bands, missing=spec.missing_bands)
 
 
 def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
@@ -94,6 +106,7 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         spec.encoder,
         spec.decoder,
         bands=dataset.bands,
+        missing=spec.missing_bands,
         num_classes=len(dataset.classes),
         size=recipe.data.crop,
         channels=spec.channels,

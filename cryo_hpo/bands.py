@@ -1,11 +1,13 @@
-"""What a sensor's bands are called and where in the spectrum they lie; picking bands by name."""
+"""What a sensor's bands are called and where in the spectrum they lie; which goes where."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-from .errors import BandMismatch, UnknownName
+from .errors import UnknownName
+
+Missing = Literal["zero", "mean", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +73,66 @@ def find_band(name: str) -> Band:
     return BANDS[name]
 
 
-def select(have: Sequence[Band], want: Sequence[Band]) -> tuple[int, ...]:
-    """Return where in `have` each band of `want` is, in the order of `want`.
+class Slot(NamedTuple):
+    """One input of an encoder."""
 
-    Raises:
-        BandMismatch: `have` lacks a band of `want`.
+    band: Band
+    """What the encoder takes it for."""
+    layer: int | None
+    """The layer of the dataset's images that goes in; None: the dataset has none for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BandPlan:
+    """Which layer of a dataset's images goes where in an encoder.
+
+    Attributes:
+        have: The dataset's bands, in the order of its layers.
+        slots: The encoder's inputs, in its order.
+        missing: What goes into a slot without a layer. Images are normalised before they come
+            here, so that "zero" is the dataset's mean; "mean" is the mean, pixel by pixel, of the
+            layers that the encoder sees; "refuse" says that there is no such slot.
+        masked: Bands that the encoder knows and can do without: it gets no input for them.
     """
-    names = [band.name for band in have]
-    missing = [band.name for band in want if band.name not in names]
-    if missing:
-        message = (
-            f"Bands {' '.join(band.name for band in want)} are needed; "
-            f"{' '.join(missing)} not among {' '.join(names) or 'no bands'}. "
-            "Add the missing layers, or use an encoder that takes any band."
+
+    have: tuple[Band, ...]
+    slots: tuple[Slot, ...]
+    missing: Missing = "zero"
+    masked: tuple[Band, ...] = ()
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """What the encoder's inputs are taken for."""
+        return tuple(slot.band for slot in self.slots)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that the encoder sees, each once."""
+        return tuple(sorted({slot.layer for slot in self.slots if slot.layer is not None}))
+
+    @property
+    def gaps(self) -> tuple[int, ...]:
+        """The slots without a layer."""
+        return tuple(i for i, slot in enumerate(self.slots) if slot.layer is None)
+
+    @property
+    def unused(self) -> tuple[Band, ...]:
+        """The dataset's bands that the encoder does not see."""
+        return tuple(band for i, band in enumerate(self.have) if i not in self.layers)
+
+    @property
+    def as_given(self) -> bool:
+        """Whether the encoder takes the images as they are."""
+        return [slot.layer for slot in self.slots] == list(range(len(self.have)))
+
+    def __str__(self) -> str:
+        """Say it in a line: `B1=zero B2 B3 B4=RED`, each slot with what fills it if not its own."""
+        return " ".join(
+            slot.band.name if fill == slot.band.name else f"{slot.band.name}={fill}"
+            for slot in self.slots
+            for fill in [self.fill(slot)]
         )
-        raise BandMismatch(message)
-    return tuple(names.index(band.name) for band in want)
+
+    def fill(self, slot: Slot) -> str:
+        """Return the name of what goes into a slot."""
+        return self.missing if slot.layer is None else self.have[slot.layer].name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -9,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .assemble import dataset_of, device_for, freeze, parameter_groups, scenes_of, segmenter
+from .assemble import (
+    band_plan,
+    dataset_of,
+    device_for,
+    freeze,
+    parameter_groups,
+    scenes_of,
+    segmenter,
+)
 from .errors import CryoError, about, together
 from .folder import refuse_another
 from .models import check_size, find_encoder
@@ -17,10 +26,13 @@ from .protocol import CRYO_BENCH, departures
 from .space import Int, SearchSpace
 
 if TYPE_CHECKING:
+    from .bands import BandPlan
     from .data.scenes import Split
     from .optim import Group
     from .space import Scalar
     from .spec import Recipe, Resources, Site, Study
+
+log = logging.getLogger(__name__)
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
@@ -55,6 +67,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
             found.setdefault(str(error), error)
     if found:
         raise together(list(found.values()))
+    _tell_gaps(study)
     return groups
 
 
@@ -98,6 +111,19 @@ def _fit(
         model = segmenter(recipe, site=site, weights=recipe.model.weights)
     freeze(recipe, model)
     return parameter_groups(recipe, model)
+
+
+def band_plans(study: Study) -> list[tuple[str, BandPlan]]:
+    """Return (encoder, which band goes where in it) of every model of a study, each once."""
+    recipes = [study.base, *(study.recipe(changes) for _, changes in _variants(study))]
+    return list(dict.fromkeys((recipe.model.encoder, band_plan(recipe)) for recipe in recipes))
+
+
+def _tell_gaps(study: Study) -> None:
+    for encoder, plan in band_plans(study):
+        if plan.gaps:
+            names = " ".join(plan.bands[i].name for i in plan.gaps)
+            log.warning("'%s' gets no bands %s: '%s' instead", encoder, names, plan.missing)
 
 
 def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .bands import BandPlan
 from .data import DATASETS
 from .layout import columns
 from .models import DECODERS, ENCODERS
 
+GAPS = {
+    "zero": "zero is the dataset's mean, as its bands are normalised",
+    "mean": "the mean of those that are",
+    "refuse": "",
+}
 SPACES = Path("search_spaces")
 
 
@@ -45,6 +51,25 @@ def spaces() -> list[str]:
     """List the search spaces and studies below `search_spaces/` of the working directory."""
     files = sorted([*SPACES.rglob("*.yaml"), *SPACES.rglob("*.py")])
     return [str(path) for path in files] or [f"'{SPACES}' is not in this directory."]
+
+
+def band_lines(encoder: str, plan: BandPlan) -> Iterator[str]:
+    """Say which band of a dataset goes where in an encoder."""
+    rows = [
+        (
+            slot.band.name,
+            "" if slot.band.centre_um is None else f"{slot.band.centre_um:.3f}",
+            plan.fill(slot),
+            "" if slot.layer is None else str(slot.layer + 1),
+        )
+        for slot in plan.slots
+    ]
+    yield columns((f"band of {encoder}", "um", "filled with", "layer of the image"), rows)
+    if plan.gaps:
+        yield f"{len(plan.gaps)} of {len(plan.slots)} bands are not in the dataset: {GAPS[plan.missing]}."
+    for verb, bands in (("Masked", plan.masked), ("Left out", plan.unused)):
+        if bands:
+            yield f"{verb}: {' '.join(band.name for band in bands)}."
 
 
 LISTS: dict[str, Callable[[], list[str]]] = {

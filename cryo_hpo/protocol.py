@@ -67,6 +67,7 @@ _ALWAYS: dict[str, Value] = {
     "data.overlap": 0,
     "model.decoder": "upernet",
     "model.channels": 512,
+    "model.missing_bands": "zero",
     "model.tune": "frozen",
     "loss.name": "ce",
     "optim.lr": 1e-4,

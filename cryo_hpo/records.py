@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from .assemble import band_plan
 from .errors import StorageError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Records:
                 "cryo.kind": kind,
                 "cryo.recipe": recipe.id,
                 "cryo.encoder": recipe.model.encoder,
+                "cryo.bands": str(band_plan(recipe)),
                 "cryo.dataset": _dataset(recipe),
             },
             params={k: v for k, v in recipe.flat().items() if v is not None},

@@ -65,6 +65,9 @@ class ArmResult(Frozen):
 
     name: str
     recipe: dict[str, Any]
+    bands: str = Field(
+        default="", description="The encoder's bands, and what fills each if not its own"
+    )
     mean_test_miou: float
     seeds: tuple[SeedResult, ...]
 

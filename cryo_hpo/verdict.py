@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import records as recording
-from .assemble import dataset_of, sampled_ids, scenes_of
+from .assemble import band_plan, dataset_of, sampled_ids, scenes_of
 from .metrics import Scores
 from .provenance import environment
 from .result import ArmResult, Costs, ImprovementResult, Result, SeedResult, TrialResult
@@ -39,7 +39,13 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
         seeds = tuple(_seed(arm, seed, path, scores) for seed in arm.seeds)
         mean = sum(s.test_miou for s in seeds) / len(seeds)
         found.append(
-            ArmResult(name=arm.name, recipe=_json(arm.recipe), mean_test_miou=mean, seeds=seeds)
+            ArmResult(
+                name=arm.name,
+                recipe=_json(arm.recipe),
+                bands=str(band_plan(arm.recipe)),
+                mean_test_miou=mean,
+                seeds=seeds,
+            )
         )
     return found
 

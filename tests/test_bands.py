@@ -1,15 +1,11 @@
-"""Bands by name: the table is consistent, and `select` finds them in any order."""
+"""Bands by name: the table is consistent, and a plan says which goes where."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cryo_hpo.bands import BANDS, Band, find_band, select
-from cryo_hpo.errors import BandMismatch, UnknownName
-
-some_bands = st.lists(st.sampled_from(list(BANDS.values())), unique=True)
+from cryo_hpo.bands import BANDS, BandPlan, Slot, find_band
+from cryo_hpo.errors import UnknownName
 
 
 @pytest.mark.parametrize("name", BANDS)
@@ -29,13 +25,28 @@ def test_near_name_is_suggested() -> None:
         find_band("GRAY")
 
 
-@given(have=some_bands, data=st.data())
-def test_select_gives_what_is_wanted_in_its_order(have: list[Band], data: st.DataObject) -> None:
-    want = data.draw(st.lists(st.sampled_from(have))) if have else []
-    assert [have[i] for i in select(have, want)] == want
+VV, VH, RED, GREEN, BLUE = (find_band(name) for name in ("VV", "VH", "RED", "GREEN", "BLUE"))
+PLAN = BandPlan(
+    have=(BLUE, VV, RED),
+    slots=(Slot(find_band("B1"), None), Slot(find_band("B4"), 2), Slot(BLUE, 0)),
+    missing="mean",
+    masked=(VH,),
+)
 
 
-def test_missing_bands_are_named() -> None:
-    have, want = [find_band("VV")], [find_band(name) for name in ("B4", "VV", "B8A")]
-    with pytest.raises(BandMismatch, match="B4 B8A not among VV"):
-        select(have, want)
+def test_a_plan_says_itself_in_a_line():
+    assert str(PLAN) == "B1=mean B4=RED BLUE"
+
+
+def test_what_a_plan_uses_and_leaves():
+    assert PLAN.layers == (0, 2)
+    assert PLAN.gaps == (0,)
+    assert PLAN.unused == (VV,)
+    assert [band.name for band in PLAN.bands] == ["B1", "B4", "BLUE"]
+
+
+def test_only_all_layers_in_their_order_are_as_given():
+    whole = BandPlan(have=(RED, GREEN), slots=(Slot(RED, 0), Slot(GREEN, 1)))
+    assert whole.as_given
+    for slots in ((Slot(RED, 0),), whole.slots[::-1], (Slot(RED, 0), Slot(GREEN, None))):
+        assert not BandPlan(have=whole.have, slots=slots).as_given

@@ -72,6 +72,8 @@ def test_check_prints_splits_groups_and_the_next_command(study):
     assert done.exit_code == 0, done.output
     assert "train: 4 scenes, 3 bands, uint8" in done.output
     assert "decoder/decay" in done.output
+    assert "band of unet     um  filled with  layer of the image" in done.output
+    assert "\nB3            0.560  B3                            2\n" in done.output
     assert "Every trainable parameter is in exactly one of" in done.output
     assert f"cryo-hpo run {study}" in done.output
 

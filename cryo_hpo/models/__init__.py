@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bands import Band
+from ..bands import Band, BandPlan, Missing
 from ..errors import SpecError, UnknownName
 from .decoders import DECODERS
-from .encoders import ENCODERS, Backbone, Encoder, check_size, find_encoder, match_bands
+from .encoders import ENCODERS, Backbone, Encoder, check_size, find_encoder
+from .inputs import Pick, plan_bands
 from .weights import load_weights
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "check_size",
     "find_encoder",
     "freeze",
+    "plan_bands",
 ]
 
 
@@ -37,26 +39,25 @@ class Segmenter(nn.Module):
     Args:
         encoder: A `Backbone`.
         decoder: Takes the encoder's levels, returns logits of any height and width.
-        indices: Which bands of the input the encoder sees, in its order; None for all as given.
+        plan: Which bands of the input go where in the encoder; None for all as given.
     """
 
     encoder: Backbone
     decoder: nn.Module
-    indices: Tensor | None
+    pick: nn.Module | None
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, indices: Sequence[int] | None = None
+        self, encoder: nn.Module, decoder: nn.Module, *, plan: BandPlan | None = None
     ) -> None:
         super().__init__()
         self.encoder = cast(Backbone, encoder)
         self.decoder = decoder
         self.frozen = False
-        chosen = None if indices is None else torch.tensor(indices)
-        self.register_buffer("indices", chosen, persistent=False)
+        self.pick = None if plan is None or plan.as_given else Pick(plan)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, H, W)."""
-        seen = x_BCHW if self.indices is None else x_BCHW[:, self.indices]
+        seen = x_BCHW if self.pick is None else self.pick(x_BCHW)
         logits: Tensor = self.decoder(self.encoder(seen))
         size = x_BCHW.shape[-2:]
         if logits.shape[-2:] == size:
@@ -92,6 +93,7 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
     decoder: str,
     *,
     bands: Sequence[Band],
+    missing: Missing = "zero",
     num_classes: int,
     size: int,
     channels: int = 256,
@@ -108,6 +110,7 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
         encoder: Key of `ENCODERS`, or "timm/<name>".
         decoder: Key of `DECODERS`.
         bands: Of the dataset, in its order.
+        missing: What goes where the encoder asks for a band that the dataset lacks.
         num_classes: K.
         size: Side of the crops, pixels.
         channels: Width of the decoder.
@@ -126,16 +129,15 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
     if decoder not in DECODERS:
         raise UnknownName(decoder, DECODERS, what="decoder")
     check_size(encoder, size)
-    matched = match_bands(card, bands)
-    backbone = card.build(matched.bands, **_knobs(card, width=width, drop_path=drop_path))
+    plan = plan_bands(card, bands, missing=missing)
+    backbone = card.build(plan.bands, **_knobs(card, width=width, drop_path=drop_path))
     if torch.get_default_device().type != "meta":
         load_weights(backbone, weights, published=card.weights, root=weights_root, name=encoder)
     levels = cast(Backbone, backbone)
     head = DECODERS[decoder](
         levels.channels, levels.strides, num_classes=num_classes, channels=channels
     )
-    as_given = matched.indices == tuple(range(len(bands)))
-    return Segmenter(backbone, head, indices=None if as_given else matched.indices)
+    return Segmenter(backbone, head, plan=plan)
 
 
 def _knobs(card: Encoder, *, width: int | None, drop_path: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What an encoder is: the card that describes one, the protocol it serves, and its bands.
+"""What an encoder is: the card that describes one, and the protocol it serves.
 
 The table is a dict of cards; any other name is looked up in timm under "timm/<name>".
 """
@@ -12,22 +12,20 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, partial
 from itertools import chain, pairwise
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from ..bands import Band, find_band
-from ..errors import BandMismatch, SpecError, UnknownName
+from ..errors import SpecError, UnknownName
 from .galileo import GROUPS, Galileo, galileo_weights
 from .timm_backbone import TimmBackbone, timm_facts, timm_weights
 from .unet import UNet
 from .weights import Weights
 
 TIMM = "timm/"
-# Colours of other cameras, and the Sentinel-2 bands they are nearest to.
-STAND_IN = {"BLUE": "B2", "GREEN": "B3", "RED": "B4", "NIR": "B8"}
 
 
 class Backbone(Protocol):
@@ -59,6 +57,8 @@ class Encoder:
     Attributes:
         name: Key in `ENCODERS`.
         bands: In the order it takes them; None if it takes any.
+        spectral: It reads bands by their wavelength, and takes none without,
+        coded: but for those of these sensors, for which it has a code of its own.
         groups: If not empty, `bands` come in these groups: each is given whole or masked.
         grey: The bands that stand in for the only band of a dataset that has none of `bands`.
         multiple: Height and width must divide by this, pixels.
@@ -74,6 +74,8 @@ class Encoder:
 
     name: str
     bands: tuple[Band, ...] | None
+    spectral: bool = False
+    coded: frozenset[str] = frozenset()
     groups: tuple[tuple[Band, ...], ...] = ()
     grey: tuple[Band, ...] = ()
     multiple: int
@@ -87,45 +89,18 @@ class Encoder:
     build: Callable[..., nn.Module]
 
     @property
+    def takes_any(self) -> bool:
+        """Whether there is no band that it cannot take."""
+        return self.bands is None and not self.spectral
+
+    def takes(self, band: Band) -> bool:
+        """Return whether an encoder without a list of bands takes this one."""
+        return not self.spectral or band.centre_um is not None or band.sensor in self.coded
+
+    @property
     def default_size(self) -> int:
         """Side of a crop that suits the encoder, pixels: near its native one, if it has any."""
         return (self.native_size or 128) // self.multiple * self.multiple
-
-
-class Matched(NamedTuple):
-    """What an encoder sees of a dataset: `indices` into its bands, taken for `bands`."""
-
-    indices: tuple[int, ...]
-    bands: tuple[Band, ...]
-
-
-def match_bands(encoder: Encoder, have: Sequence[Band]) -> Matched:
-    """Choose, by name, the bands of a dataset that an encoder takes.
-
-    Blue, green, red and near infrared of any camera count as those of Sentinel-2. An encoder of any bands gets all. One with groups gets each group that is there as a whole.
-    A dataset of a single band that the encoder does not know is repeated for its `grey` bands,
-    as Cryo-Bench does for the radar images of CaFFe. Other bands are left out.
-
-    Raises:
-        BandMismatch: Nothing fits; the message names encoders that take any band.
-    """
-    if encoder.bands is None:
-        return Matched(tuple(range(len(have))), tuple(have))
-    names = [STAND_IN.get(band.name, band.name) for band in have]
-    wanted = encoder.groups or (encoder.bands,)
-    whole = [group for group in wanted if all(band.name in names for band in group)]
-    if whole:
-        bands = tuple(chain.from_iterable(whole))
-        return Matched(tuple(names.index(band.name) for band in bands), bands)
-    if encoder.grey and len(have) == 1:
-        return Matched((0,) * len(encoder.grey), encoder.grey)
-    spelled = ", or ".join(" ".join(band.name for band in group) for group in wanted)
-    free = ", ".join(f"'{card.name}'" for card in ENCODERS.values() if card.bands is None)
-    message = (
-        f"Encoder '{encoder.name}' needs the bands {spelled}; the dataset has {' '.join(band.name for band in have)}. "
-        f"Use an encoder that takes any band: {free}, or 'timm/<name>'."
-    )
-    raise BandMismatch(message)
 
 
 def check_size(encoder: str, size: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
+from ..bands import Missing
 from ..cards import Card
 from ..errors import SpecError, UnknownName
 from ..frozen import BrokenLaws, Frozen, Problem, shown
@@ -93,6 +94,13 @@ class ModelSpec(Frozen):
         description=(
             "Left out: the encoder's own default; 'scratch': random; 'hub': downloaded; "
             "else a file below CRYO_WEIGHTS."
+        ),
+    )
+    missing_bands: Missing = Field(
+        default="zero",
+        description=(
+            "Bands the encoder asks for and the dataset lacks. zero: the dataset's mean, as in "
+            "Cryo-Bench; mean: the mean of the bands that are there; refuse: an error."
         ),
     )
     tune: Literal["full", "frozen"] = Field(

@@ -15,16 +15,15 @@ import torch
 from torch import nn
 
 from cryo_hpo.bands import BANDS, Band
-from cryo_hpo.errors import BandMismatch, SpecError, UnknownName
+from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.models.encoders import (
     ENCODERS,
     Encoder,
-    Matched,
     _keeps_promise,
     check_size,
     find_encoder,
-    match_bands,
 )
+from cryo_hpo.models.inputs import Pick, plan_bands
 from cryo_hpo.models.timm_backbone import timm_facts
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
@@ -50,7 +49,7 @@ DATASETS = {
 def _build(name: str, bands: Sequence[Band] = DATASETS[3]) -> Any:
     card = find_encoder(name)
     knobs = {"width": 4} if "width" in card.knobs else {}
-    return card.build(match_bands(card, bands).bands, **knobs)
+    return card.build(plan_bands(card, bands).bands, **knobs)
 
 
 def _size(card: Encoder) -> int:
@@ -67,10 +66,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_levels_have_the_promised_channels_and_strides(name: str, num_bands: int) -> None:
     card = find_encoder(name)
-    matched = match_bands(card, DATASETS[num_bands])
+    plan = plan_bands(card, DATASETS[num_bands])
     encoder, size = _build(name, DATASETS[num_bands]).eval(), _size(card)
     with torch.no_grad():
-        levels = encoder(torch.randn(2, num_bands, size, size)[:, list(matched.indices)])
+        levels = encoder(Pick(plan)(torch.randn(2, num_bands, size, size)))
     assert [tuple(level.shape) for level in levels] == [
         (2, width, size // stride, size // stride)
         for width, stride in zip(encoder.channels, encoder.strides, strict=True)
@@ -188,46 +187,3 @@ def test_a_tag_chooses_published_weights() -> None:
     card = find_encoder("timm/vit_tiny_patch16_224.augreg_in21k")
     assert card.weights is not None
     assert card.weights.url.endswith("vit_tiny_patch16_224.augreg_in21k")
-
-
-def _names(matched: Matched) -> list[str]:
-    return [band.name for band in matched.bands]
-
-
-def test_any_band_means_all_of_them_in_order() -> None:
-    matched = match_bands(ENCODERS["unet"], DATASETS[4])
-    assert matched == ((0, 1, 2, 3), DATASETS[4])
-
-
-def test_groups_are_taken_whole_and_in_the_order_of_the_encoder() -> None:
-    bands = [BANDS[name] for name in ("B4", "VV", "B3", "B11", "B2", "VH", "B8")]
-    matched = match_bands(ENCODERS["galileo-nano"], bands)
-    assert _names(matched) == ["VV", "VH", "B2", "B3", "B4", "B8"]  # B11 lacks B12
-    assert matched.indices == (1, 5, 4, 2, 0, 6)
-
-
-@pytest.mark.parametrize("name", ["PAN", "GREY", "TIR", "VV", "B11"])
-def test_a_single_band_stands_for_red_green_and_blue(name: str) -> None:
-    matched = match_bands(ENCODERS["galileo-nano"], [BANDS[name]])
-    assert matched.indices == (0, 0, 0)
-    assert _names(matched) == ["B2", "B3", "B4"]
-
-
-def test_a_single_band_the_encoder_knows_stays_itself() -> None:
-    assert _names(match_bands(ENCODERS["galileo-nano"], [BANDS["B8"]])) == ["B8"]
-
-
-def test_colours_of_any_camera_are_those_of_sentinel_2() -> None:
-    colours = [BANDS[name] for name in ("RED", "GREEN", "BLUE", "NIR")]
-    matched = match_bands(ENCODERS["galileo-nano"], colours)
-    assert _names(matched) == ["B2", "B3", "B4", "B8"]
-    assert matched.indices == (2, 1, 0, 3)
-
-
-def test_bands_that_make_no_group_are_refused_with_encoders_that_take_them() -> None:
-    with pytest.raises(BandMismatch) as caught:
-        match_bands(ENCODERS["galileo-nano"], [BANDS["HH"], BANDS["HV"]])
-    message = str(caught.value)
-    assert "needs the bands VV VH, or B2 B3 B4" in message
-    assert "the dataset has HH HV" in message
-    assert "'unet'" in message

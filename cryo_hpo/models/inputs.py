@@ -1,0 +1,143 @@
+"""Which bands of a dataset an encoder sees: chosen by name, and picked out of each batch."""
+
+# B batch, C channels, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..bands import Band, BandPlan, Missing, Slot
+from ..errors import BandMismatch
+from .encoders import ENCODERS, Encoder
+
+# Bands of other sensors, and those of Sentinel-1 and 2 that they are nearest to: colours of any
+# camera, and radar of the other transmitted polarisation (like to like, cross to cross).
+STAND_IN = {"BLUE": "B2", "GREEN": "B3", "RED": "B4", "NIR": "B8", "HH": "VV", "HV": "VH"}
+NEXT_BEST = {"B8A": "NIR"}  # where the encoder has no B8 that the same camera would go to
+
+
+def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero") -> BandPlan:
+    """Choose, by name, what of a dataset goes where in an encoder.
+
+    - Every slot gets the band of its name, or one that stands in for it.
+    - An encoder of any bands gets all; one that reads wavelengths gets all that have one.
+    - One with groups gets each group that is there as a whole, and the others masked.
+    - A dataset of a single band that the encoder does not know is repeated for its `grey` bands,
+      as Cryo-Bench does for the radar images of CaFFe.
+    - Slots without a band are treated as `missing` says; bands without a slot are left out.
+
+    Raises:
+        BandMismatch: Nothing fits, or a slot is empty and `missing` is "refuse".
+    """
+    have = tuple(have)
+    if card.bands is None:
+        return _whole(card, have)
+    if card.groups:
+        return _by_group(card, have)
+    slots = tuple(Slot(band, _layer(band, have, card.bands)) for band in card.bands)
+    if all(slot.layer is None for slot in slots):
+        grey = _grey(card, have)
+        slots = tuple(Slot(band, 0 if band in grey else None) for band in card.bands)
+    plan = BandPlan(have=have, slots=slots, missing=missing)
+    if plan.gaps and missing == "refuse":
+        lacking = " ".join(plan.bands[i].name for i in plan.gaps)
+        message = (
+            f"Encoder '{card.name}' needs the bands {_names(card.bands)}; the dataset has "
+            f"{_names(have)}, and model.missing_bands refuses what lacks: {lacking}. "
+            "Set it to 'zero' or 'mean', or use an encoder that takes any band."
+        )
+        raise BandMismatch(message)
+    return plan
+
+
+def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
+    """Give every band, or every one that has a wavelength."""
+    taken = [i for i, band in enumerate(have) if card.takes(band)]
+    slots = tuple(Slot(have[i], i) for i in taken)
+    return BandPlan(have=have, slots=slots or tuple(Slot(band, 0) for band in _grey(card, have)))
+
+
+def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
+    every = tuple(band for group in card.groups for band in group)
+    found = {band: layer for band in every if (layer := _layer(band, have, every)) is not None}
+    whole = [group for group in card.groups if all(band in found for band in group)]
+    if not whole:
+        grey = _grey(card, have)
+        found, whole = dict.fromkeys(grey, 0), [grey]
+    slots = tuple(Slot(band, found[band]) for group in whole for band in group)
+    given = {slot.band for slot in slots}
+    return BandPlan(
+        have=have, slots=slots, masked=tuple(band for band in every if band not in given)
+    )
+
+
+def _layer(band: Band, have: Sequence[Band], wanted: Sequence[Band]) -> int | None:
+    """Return where a band is, or what stands in for it."""
+    names = [other.name for other in have]
+    if band.name in names:
+        return names.index(band.name)
+    stand_ins = [name for name, nearest in STAND_IN.items() if nearest == band.name]
+    if band.name in NEXT_BEST and STAND_IN[NEXT_BEST[band.name]] not in [b.name for b in wanted]:
+        stand_ins.append(NEXT_BEST[band.name])
+    return next((names.index(name) for name in stand_ins if name in names), None)
+
+
+def _grey(card: Encoder, have: Sequence[Band]) -> tuple[Band, ...]:
+    """Return the bands that a dataset's only one is repeated for.
+
+    Raises:
+        BandMismatch: It has several, or the encoder knows no such bands.
+    """
+    if card.grey and len(have) == 1:
+        return card.grey
+    wanted = card.groups or ((card.bands,) if card.bands else ())
+    spelled = ", or ".join(map(_names, wanted)) or "bands with a wavelength"
+    free = ", ".join(f"'{other.name}'" for other in ENCODERS.values() if other.takes_any)
+    message = (
+        f"Encoder '{card.name}' needs the bands {spelled}; the dataset has {_names(have)}. "
+        f"Use an encoder that takes any band: {free}, or 'timm/<name>'."
+    )
+    raise BandMismatch(message)
+
+
+def _names(bands: Sequence[Band]) -> str:
+    return " ".join(band.name for band in bands)
+
+
+class Pick(nn.Module):
+    """Bring the bands (B, C, H, W) of a dataset into an encoder's slots, as a plan says.
+
+    Args:
+        plan: With at least one slot that has a layer.
+    """
+
+    index: Tensor
+    gaps: Tensor
+    layers: Tensor
+
+    def __init__(self, plan: BandPlan) -> None:
+        super().__init__()
+        self.plan = plan
+        index = [plan.layers[0] if slot.layer is None else slot.layer for slot in plan.slots]
+        for name, values in (("index", index), ("gaps", plan.gaps), ("layers", plan.layers)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.long), persistent=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return (B, slots, H, W), in the memory layout of the input."""
+        seen = _select(x_BCHW, self.index)
+        if not self.plan.gaps:
+            return seen
+        if self.plan.missing == "zero":
+            return seen.index_fill_(1, self.gaps, 0.0)
+        mean_B1HW = _select(x_BCHW, self.layers).mean(dim=1, keepdim=True)
+        return seen.index_copy_(1, self.gaps, mean_B1HW.expand(-1, len(self.plan.gaps), -1, -1))
+
+
+def _select(x_BCHW: Tensor, index: Tensor) -> Tensor:
+    """Select channels; `index_select` alone would turn channels-last into channels-first."""
+    if x_BCHW.is_contiguous() or not x_BCHW.is_contiguous(memory_format=torch.channels_last):
+        return x_BCHW.index_select(1, index)
+    return x_BCHW.permute(0, 2, 3, 1)[..., index].permute(0, 3, 1, 2)
