@@ -46,7 +46,10 @@ LOST: dict[str, dict[str, Any]] = {
 NEAR = 14.0  # pixels from a mark at which a number beside it is still clear
 CROWD = 30  # more paused trials than this, and their epochs are not written beside them
 LR_RESPONSE, CURVES = "lr-response", "curves"
-RUNGS = "Best validation mIoU so far, in percent, where trials were compared."
+RUNGS = (
+    "Best validation mIoU so far, in percent, where trials were compared; and what was decided "
+    "there last, with the trial's place among those that had come so far."
+)
 NO_RUNGS = "Best validation mIoU in percent; nothing was stopped early."
 
 

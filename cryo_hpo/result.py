@@ -14,12 +14,22 @@ from pydantic import Field, ValidationError
 
 from .errors import CryoError
 from .frozen import Frozen
+from .rungs import Decision
 
 if TYPE_CHECKING:
     import pandas as pd
 
 VERSION: Literal[1] = 1
 NAME = "result.json"
+
+
+class RungStep(Frozen):
+    """What was decided about a trial at a rung, and why."""
+
+    rung: int = Field(description="Epoch")
+    decision: Decision
+    place: int = Field(description="Among those that had reached the rung, 1 is the best")
+    of: int = Field(description="How many had reached it then")
 
 
 class TrialResult(Frozen):
@@ -35,6 +45,7 @@ class TrialResult(Frozen):
     seconds: float = Field(description="Training and validation")
     curve: dict[int, float] = Field(description="Epoch -> best validation mIoU so far, a fraction")
     message: str = ""
+    steps: tuple[RungStep, ...] = Field(default=(), description="Decisions at rungs, in order")
     micro_batch: int | None = Field(
         default=None,
         description="Samples at a time where the recipe's batch did not fit into memory; else null",

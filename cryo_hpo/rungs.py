@@ -27,10 +27,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+Decision = Literal["went on", "waited", "promoted", "carried on", "paused", "stopped"]
 Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, larger is better
 
 
@@ -39,6 +40,18 @@ class Promotion(NamedTuple):
 
     trial: int
     rung: int
+
+
+class Step(NamedTuple):
+    """What was decided about a trial at a rung, and why."""
+
+    rung: int
+    decision: Decision
+    place: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.decision} at epoch {self.rung} ({self.place} of {self.of})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +95,14 @@ def reached(
     return found
 
 
+def ranked(scores: Mapping[int, float]) -> list[int]:
+    """Return the trials of a rung, best first; ties go to the lower number."""
+    return sorted(scores, key=lambda trial: (-scores[trial], trial))
+
+
 def best(scores: Mapping[int, float], reduction: int) -> list[int]:
     """Return the best 1/`reduction` of a rung, best first; ties go to the lower number."""
-    ranked = sorted(scores, key=lambda trial: (-scores[trial], trial))
-    return [t for t in ranked[: len(ranked) // reduction] if scores[t] > -math.inf]
+    return [t for t in ranked(scores)[: len(scores) // reduction] if scores[t] > -math.inf]
 
 
 def goes_on(
@@ -93,6 +110,20 @@ def goes_on(
 ) -> bool:
     """Say whether a trial that has just reached a rung may go on without waiting."""
     return trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction)
+
+
+def step(
+    decision: Decision,
+    trial: int,
+    rung: int,
+    *,
+    curves: Curves,
+    ladder: Ladder,
+    diverged: Collection[int] = (),
+) -> Step:
+    """Return what was decided about a trial at a rung, and where it stood there."""
+    scores = reached(curves, ladder, rung, diverged=diverged)
+    return Step(rung, decision, ranked(scores).index(trial) + 1, len(scores))
 
 
 def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:

@@ -171,14 +171,15 @@ def _parts(trial: TrialResult) -> str:
 
 
 def rung_markdown(result: Result) -> str:
-    """Return the rung table: every trial's score at each comparison, and its fate."""
+    """Return the rung table: every trial's score at each comparison, its fate, and why."""
     epochs = (*rung_epochs(result), full_length(result))
-    head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate")
+    head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate", "why")
     rows = [
         (
             _name(trial, result),
             *(percent(trial.curve.get(epoch)) for epoch in epochs),
             _fate(trial, result),
+            _why(trial),
         )
         for trial in result.trials
     ]
@@ -270,6 +271,12 @@ def _name(trial: TrialResult, result: Result) -> str:
     roles = {"baseline": 0, "winner": result.winner}
     words = [role for role, number in roles.items() if number == trial.number]
     return f"{trial.number} ({', '.join(words)})" if words else str(trial.number)
+
+
+def _why(trial: TrialResult) -> str:
+    """Say what was decided last at each rung: its place there, of how many."""
+    last = {step.rung: step for step in trial.steps}
+    return "; ".join(f"{s.decision} at epoch {s.rung} ({s.place} of {s.of})" for s in last.values())
 
 
 def _fate(trial: TrialResult, result: Result) -> str:

@@ -11,7 +11,7 @@ from . import records as recording
 from .assemble import band_plan, dataset_of, sampled_ids, scenes_of
 from .metrics import Scores
 from .provenance import environment
-from .result import ArmResult, Costs, ImprovementResult, Result, SeedResult, TrialResult
+from .result import ArmResult, Costs, ImprovementResult, Result, RungStep, SeedResult, TrialResult
 from .stats import relative_improvement
 from .tune.confirm import Arm, job
 from .tune.search import BASELINE, key
@@ -123,6 +123,7 @@ def _trial(record: Record, study: Study, path: Path) -> TrialResult:
         seconds=sum(e["seconds"] for e in epochs),
         curve=record.curve,
         message=record.message,
+        steps=tuple(RungStep(**step._asdict()) for step in record.steps),
         micro_batch=_micro_batch(epochs, study.recipe(record.params)),
     )
 

@@ -10,9 +10,11 @@ from cryo_hpo.result import (
     Costs,
     ImprovementResult,
     Result,
+    RungStep,
     SeedResult,
     TrialResult,
 )
+from cryo_hpo.rungs import Decision
 
 EPOCHS = 27
 SECONDS = 41.5  # per epoch
@@ -35,6 +37,15 @@ MESSAGES = {
     "complete": "",
     "pruned": "paused at epoch {}",
     "diverged": "Loss became nan at epoch {}, step 12 (lr {:.3g}, bf16, recipe 3fa9c1d07b22).",
+}
+STEPS: dict[int, tuple[tuple[int, Decision, int, int], ...]] = {
+    8: (
+        (1, "went on", 1, 3),
+        (3, "waited", 2, 5),
+        (3, "promoted", 2, 6),
+        (9, "waited", 2, 2),
+        (9, "paused", 3, 4),
+    )
 }
 FLOOR = 0.33  # one class everywhere, of three
 TEST = {"baseline": (0.6982, 0.7051, 0.7009), "tuned": (0.8098, 0.8151, 0.8123)}
@@ -60,6 +71,10 @@ def a_trial(number: int, /, **changes: Any) -> TrialResult:
         "seconds": SECONDS * epochs,
         "curve": curve,
         "message": MESSAGES[state].format(reached, lr),
+        "steps": tuple(
+            RungStep(rung=rung, decision=decision, place=place, of=of)
+            for rung, decision, place, of in STEPS.get(number, ())
+        ),
     }
     return TrialResult(**{**values, **changes})
 

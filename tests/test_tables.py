@@ -173,21 +173,24 @@ def test_a_message_stays_in_its_cell() -> None:
 
 def test_the_rung_table_holds_each_score_and_fate() -> None:
     lines = cells(tables.rung_markdown(a_result()))
-    assert lines[0] == ["trial", "epoch 1", "epoch 3", "epoch 9", "epoch 27", "fate"]
-    fates = {line[0]: line[-1] for line in lines[2:]}
+    assert lines[0] == ["trial", "epoch 1", "epoch 3", "epoch 9", "epoch 27", "fate", "why"]
+    fates = {line[0]: line[-2] for line in lines[2:]}
     assert fates["0 (baseline)"] == "full length"
     assert fates["7 (winner)"] == "winner"
     assert fates["8"] == "out after epoch 9"
     assert fates["3"] == "diverged in epoch 4"
     scores = [f"{100 * a_trial(8).curve[epoch]:.2f}" for epoch in (1, 3, 9)]
     assert lines[2 + 8][1:5] == [*scores, "-"]
+    assert lines[2 + 8][-1] == (
+        "went on at epoch 1 (1 of 3); promoted at epoch 3 (2 of 6); paused at epoch 9 (3 of 4)"
+    )
 
 
 @pytest.mark.parametrize("search", [None, {"scheduler": {"kind": "none"}}])
 def test_without_early_stopping_there_are_no_rungs(search: dict[str, Any] | None) -> None:
     result = a_result(spec={**a_result().spec, "search": search})
     assert tables.rung_epochs(result) == ()
-    assert cells(tables.rung_markdown(result))[0] == ["trial", f"epoch {EPOCHS}", "fate"]
+    assert cells(tables.rung_markdown(result))[0] == ["trial", f"epoch {EPOCHS}", "fate", "why"]
 
 
 def test_the_saving_is_against_a_grid_of_full_trainings() -> None:

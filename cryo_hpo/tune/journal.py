@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
+from ..rungs import Step
 from .sampler import replayed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .sampler import Suggest
 
 State = Literal["running", "complete", "pruned", "diverged", "failed"]
-PARAMS, OUTCOME, MESSAGE = "params", "outcome", "message"
+PARAMS, OUTCOME, MESSAGE, STEPS = "params", "outcome", "message", "steps"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -41,6 +42,7 @@ class Record:
         state: "running" also while it waits at a rung.
         curve: Epoch -> best validation mIoU so far.
         message: Why it ended, where there is more to say than the state.
+        steps: What was decided about it at rungs, and why, in order.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Record:
     drawn: dict[str, Scalar] = field(default_factory=dict)
     curve: dict[int, float] = field(default_factory=dict)
     message: str = ""
+    steps: tuple[Step, ...] = ()
 
     @property
     def epochs(self) -> int:
@@ -111,6 +114,14 @@ class Journal:
             return
         with self._writing():
             self._storage.set_trial_intermediate_value(trial_id, epoch, score)
+
+    def note(self, number: int, step: Step) -> None:
+        """Add what was decided about a trial; the same decision at a rung is kept once."""
+        steps = self.record(number).steps
+        if (step.rung, step.decision) in [(s.rung, s.decision) for s in steps]:
+            return
+        with self._writing():
+            self._storage.set_trial_user_attr(self._ids[number], STEPS, [*steps, step])
 
     def end(self, number: int, state: State, message: str = "") -> None:
         """Close a trial. Pruned and diverged ones keep their scores and can never win."""
@@ -188,4 +199,5 @@ def _record(trial: FrozenTrial) -> Record:
         state=outcome if trial.state.is_finished() and outcome else states[trial.state],
         curve=dict(trial.intermediate_values),
         message=trial.user_attrs.get(MESSAGE, ""),
+        steps=tuple(Step(*one) for one in trial.user_attrs.get(STEPS, ())),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
-from ..rungs import Ladder, Promotion, goes_on, last_resort, promotable
+from ..rungs import Decision, Ladder, Promotion, goes_on, last_resort, promotable, step
 from ..train import EPOCH, SCORE
 from .jobs import Job, Outcome
 from .sampler import Suggest, propose, replayed
@@ -64,6 +64,7 @@ class SearchSource:
             return self._job(self._interrupted.pop(0), cleared=0)
         promotion = self._promotion()
         if promotion is not None:
+            self._note(promotion.trial, promotion.rung, "promoted")
             return self._job(promotion.trial, cleared=promotion.rung)
         if len(self._records) < self._search.trials:
             return self._job(self._begin(), cleared=0)
@@ -84,7 +85,9 @@ class SearchSource:
         if number == BASELINE or epoch not in rungs or epoch <= job.cleared:
             return True
         assert self.ladder is not None, "there are rungs only on a ladder"
-        return goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
+        on = goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
+        self._note(number, epoch, "went on" if on else "waited")
+        return on
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
         """Record how a job ended."""
@@ -102,7 +105,7 @@ class SearchSource:
         elif record.epochs >= self._study.base.epochs:
             self._close(number, "complete", "")
         elif self._rule() == "stop":
-            self._close(number, "pruned", f"stopped at epoch {record.epochs}")
+            self._close(number, "pruned", self._note(number, record.epochs, "stopped"))
         else:
             self._listener.paused(job.key, record.epochs)
 
@@ -157,6 +160,18 @@ class SearchSource:
             return None
         return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
 
+    def _note(self, number: int, rung: int, decision: Decision) -> str:
+        """Write down what was decided about a trial at a rung, and where it stood."""
+        rule = self._search.scheduler
+        assert rule.kind == "asha", "nobody is compared without rungs"
+        steps = Ladder.of(
+            grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=self._study.base.epochs
+        )
+        lost = self._diverged()
+        found = step(decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost)
+        self._journal.note(number, found)
+        return str(found)
+
     def _finish(self) -> Job | None:
         """Carry one candidate to full length if none got there, then close who still waits."""
         if self.ladder is None:
@@ -164,9 +179,11 @@ class SearchSource:
         winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
         leader = last_resort(self._curves(), self.ladder, self._waiting())
         if leader is not None and not winners:
+            self._note(leader.trial, leader.rung, "carried on")
             return self._job(leader.trial, cleared=self.ladder.epochs)
         for number in sorted(self._waiting()):
-            self._close(number, "pruned", f"paused at epoch {self._records[number].epochs}")
+            why = self._note(number, self._records[number].epochs, "paused")
+            self._close(number, "pruned", why)
         return None
 
     def _begin(self) -> int:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -223,6 +224,28 @@ def test_optuna_sees_what_became_of_every_trial(tmp_path, rule, workers):
             assert "Loss became nan" in record.message
     states = {record.state for record in records}
     assert states == {"complete", "diverged"} | ({"pruned"} if rule != "none" else set())
+
+
+@each_pool
+def test_every_decision_at_a_rung_is_written_down_with_its_reason(tmp_path, workers):
+    source = _drive(a_study(), tmp_path, peak(diverges=1e-2), workers=workers)
+    assert source.records[BASELINE].steps == ()
+    for record in source.records[1:]:
+        rungs = [rung for rung in (1, 3) if rung in record.curve]
+        assert list(dict.fromkeys(step.rung for step in record.steps)) == rungs
+        last = {step.rung: step for step in record.steps}
+        for rung, said in last.items():
+            left = record.epochs > rung or record.state == "diverged"
+            assert (said.decision in ("went on", "promoted", "carried on")) == left
+            if said.decision in ("went on", "promoted"):
+                assert said.place <= said.of // 3
+        if record.state == "pruned":
+            assert record.message == str(record.steps[-1])
+            assert record.message.startswith(f"paused at epoch {record.epochs} (")
+    stopped = _drive(a_study("stop"), tmp_path / "stop", peak(), workers=workers)
+    messages = [r.message for r in stopped.records if r.state == "pruned"]
+    assert messages
+    assert all(re.fullmatch(r"stopped at epoch [13] \(\d+ of \d+\)", m) for m in messages)
 
 
 @each_rule
