@@ -32,7 +32,7 @@ import yaml
 from numpy.typing import NDArray
 
 from cryo_hpo import checkpoints
-from cryo_hpo.assemble import WINDOWS_PER_PASS, normaliser, overlap_of, scenes_of, segmenter
+from cryo_hpo.assemble import WINDOWS_PER_PASS, normaliser, scenes_of, segmenter, window_of
 from cryo_hpo.cards import Card
 from cryo_hpo.data import folder as folders
 from cryo_hpo.data.cache import open_split
@@ -234,7 +234,7 @@ class _Tester:
         train = scenes_of(recipe, "train", site)
         self._normalise = normaliser(recipe, train, CPU)
         self._classes = tuple(recipe.data.card.classes) if recipe.data.card else ()
-        self._window = (recipe.data.crop, overlap_of(recipe.data))
+        self._window = window_of(recipe)
 
     def __call__(self, state: dict[str, Any], part: str) -> float:
         self._model.load_state_dict(state["model"] if part == "model" else state[part]["model"])

@@ -16,7 +16,7 @@ from .data.partition import by_region
 from .data.sampling import sample
 from .data.tiles import Normalise
 from .errors import DataError, SpecError
-from .evaluate import score
+from .evaluate import Window, score
 from .metrics import Scores
 from .models import Segmenter, build, find_encoder, plan_bands
 from .models import freeze as freeze_encoder
@@ -61,6 +61,12 @@ def band_plan(recipe: Recipe) -> BandPlan:
     spec = recipe.model
     bands = dataset_of(recipe.data).bands
     return plan_bands(find_encoder(spec.encoder), bands, missing=spec.missing_bands)
+
+
+def window_of(recipe: Recipe) -> Window:
+    """Return how a recipe's model looks at whole scenes."""
+    tile = dataset_of(recipe.data).size_px if protocol_of(recipe).scores_tiles else None
+    return Window(recipe.data.crop, overlap_of(recipe.data), tile)
 
 
 def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
@@ -183,7 +189,7 @@ def score_best(
         scenes_of(recipe, split, site),
         normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
-        window=(recipe.data.crop, overlap_of(recipe.data)),
+        window=window_of(recipe),
         batch=WINDOWS_PER_PASS,
     )
     return replace(found, absent_is_zero=protocol_of(recipe).absent_is_zero)

@@ -5,19 +5,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .memory import fitting
 from .metrics import Scores
-from .tiling import blend, windows
+from .mosaic import strips
+from .tiling import blend, grid, windows
 
 if TYPE_CHECKING:
     from .data.cache import Scenes
     from .data.tiles import Normalise
+
+LARGE = 2048 * 2048  # pixels of a scene; one of ten bands then takes 160 MiB as float32
+Piece = tuple[int, tuple[slice, slice]]  # number of a scene, and rows and columns of it
 
 
 def predict(
@@ -64,34 +70,46 @@ def predict(
     return (total / norm)[..., :height, :width]
 
 
+class Window(NamedTuple):
+    """How scenes are looked at."""
+
+    size: int
+    """Side of a window, pixels."""
+    overlap: int
+    """Pixels shared by neighbouring windows, 0 <= overlap < size."""
+    tile: int | None = None
+    """Larger scenes are cut into tiles of this side, and each is an image of its own."""
+
+
 def score_each(
     model: nn.Module,
     scenes: Scenes,
     *,
     normalise: Normalise,
     classes: tuple[str, ...],
-    window: tuple[int, int],
+    window: Window,
     batch: int,
 ) -> Iterator[tuple[str, Scores]]:
-    """Yield (scene id, its scores) for every scene of a split.
+    """Yield (scene id, its scores) for every scene of a split; for every tile, if it is cut.
+
+    Scenes of more than `LARGE` pixels go row of windows by row: memory hangs on their width alone.
 
     Args:
         model: Segmenter, on the device of `normalise`.
         scenes: One split, decoded.
         normalise: Turns native pixels (C, H, W) into the model's input.
         classes: Names; the index is the mask value.
-        window: Size and overlap of the windows, pixels.
+        window: How scenes are looked at.
         batch: Windows per forward pass; fewer where memory is too small.
     """
-    size, _ = window
     model.eval()
-    for indices in _chunks(scenes, size=size, batch=batch):
-        images = torch.stack([normalise(scenes.image(i)) for i in indices])
-        with torch.inference_mode(), _autocast(images.device):
-            logits, batch = fitting(_prediction(model, images, window), batch, what="window")
-        predicted = logits.argmax(dim=1).cpu().numpy()
-        for i, one in zip(indices, predicted, strict=True):
-            yield scenes.ids[i], Scores.of(scenes.mask(i), one, classes=classes)
+    device = normalise.mean_C11.device
+    for pieces in _chunks(scenes, window, batch=batch):
+        images = [scenes.image(i)[:, *place] for i, place in pieces]
+        with torch.inference_mode(), _autocast(device):
+            maps, batch = fitting(_maps(model, images, normalise, window), batch, what="window")
+        for (i, place), one in zip(pieces, maps, strict=True):
+            yield scenes.ids[i], Scores.of(scenes.mask(i)[place], one, classes=classes)
 
 
 def score(
@@ -100,7 +118,7 @@ def score(
     *,
     normalise: Normalise,
     classes: tuple[str, ...],
-    window: tuple[int, int],
+    window: Window,
     batch: int,
 ) -> Scores:
     """Score a split: the confusion matrices of all its scenes, added up (see `score_each`)."""
@@ -112,20 +130,56 @@ def score(
     return total
 
 
-def _prediction(
-    model: nn.Module, images_SCHW: Tensor, window: tuple[int, int]
-) -> Callable[[int], Tensor]:
-    size, overlap = window
-    return lambda batch: predict(model, images_SCHW, size=size, overlap=overlap, batch=batch)
+def _maps(
+    model: nn.Module, images: list[NDArray[Any]], normalise: Normalise, window: Window
+) -> Callable[[int], NDArray[np.uint8]]:
+    """Return a function of the batch that maps images of one size, (S, H, W)."""
+    height, width = images[0].shape[1:]
+
+    def whole(batch: int) -> NDArray[np.uint8]:
+        images_SCHW = torch.stack([normalise(image) for image in images])
+        logits = predict(model, images_SCHW, size=window.size, overlap=window.overlap, batch=batch)
+        return _classes(logits, dim=1)
+
+    def by_rows(batch: int) -> NDArray[np.uint8]:
+        parts = strips(
+            model,
+            lambda top, bottom: normalise(images[0][:, top:bottom]),
+            length_hw=(height, width),
+            size=window.size,
+            overlap=window.overlap,
+            batch=batch,
+        )
+        return np.concatenate([_classes(part, dim=0) for _, part in parts])[None]
+
+    return by_rows if len(images) == 1 and height * width > LARGE else whole
 
 
-def _chunks(scenes: Scenes, *, size: int, batch: int) -> Iterator[list[int]]:
-    """Neighbouring scenes of one size together, so that small scenes fill a forward pass."""
-    for (height, width), run in groupby(range(len(scenes)), key=lambda i: scenes.sizes[i]):
-        indices = list(run)
-        step = batch if height <= size and width <= size else 1
-        for start in range(0, len(indices), step):
-            yield indices[start : start + step]
+def _classes(logits: Tensor, *, dim: int) -> NDArray[np.uint8]:
+    found: NDArray[np.uint8] = logits.argmax(dim=dim).to(torch.uint8).cpu().numpy()
+    return found
+
+
+def _chunks(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
+    """Neighbouring pieces of one size together, so that small ones fill a forward pass."""
+    pieces = [(i, place) for i in range(len(scenes)) for place in _places(scenes.sizes[i], window)]
+    for (rows, columns), run in groupby(pieces, key=lambda piece: _shape(*piece[1])):
+        alike = list(run)
+        step = batch if rows <= window.size and columns <= window.size else 1
+        for start in range(0, len(alike), step):
+            yield alike[start : start + step]
+
+
+def _places(size_hw: tuple[int, int], window: Window) -> list[tuple[slice, slice]]:
+    if window.tile is None:
+        return [(slice(0, size_hw[0]), slice(0, size_hw[1]))]
+    sides = [min(window.tile, side) for side in size_hw]
+    corners = grid(size_hw, size=window.tile)
+    return [(slice(t, t + sides[0]), slice(u, u + sides[1])) for t, u in corners]
+
+
+def _shape(rows: slice, columns: slice) -> tuple[int, int]:
+    return rows.stop - rows.start, columns.stop - columns.start
 
 
 def _autocast(device: torch.device) -> torch.autocast:

@@ -27,6 +27,8 @@ class Protocol:
         absent_is_zero: A class in neither truth nor map has IoU 0; else it has none.
         decays_all: Weight decay pulls at norms, biases and embeddings too.
         redraws_crops: Training crops without a labelled pixel are drawn again.
+        scores_tiles: Scenes larger than the dataset's tile are cut up, trained on and scored tile by
+            tile; pixels of two tiles count twice.
         one_of_each: A share of the labels holds an image of every stratum, however small.
         thins_val: A share of the labels is also taken of the validation split.
     """
@@ -37,6 +39,7 @@ class Protocol:
     absent_is_zero: bool = False
     decays_all: bool = False
     redraws_crops: bool = True
+    scores_tiles: bool = False
     one_of_each: bool = False
     thins_val: bool = False
 
@@ -56,6 +59,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             absent_is_zero=True,
             decays_all=True,
             redraws_crops=False,
+            scores_tiles=True,
             one_of_each=True,
             thins_val=True,
         ),

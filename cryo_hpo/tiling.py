@@ -35,6 +35,16 @@ def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tupl
     return [(top, left) for top in tops for left in lefts]
 
 
+def grid(length_hw: tuple[int, int], *, size: int) -> list[tuple[int, int]]:
+    """Return the top left corners of tiles side by side, row by row; the last ones end at the edge.
+
+    So Cryo-Bench cuts the scenes of CaFFe: what the last tiles share with their neighbours counts
+    twice in its scores. Along a side shorter than a tile there is one, at 0.
+    """
+    tops, lefts = ([*range(0, length - size, size), max(length - size, 0)] for length in length_hw)
+    return [(top, left) for top in tops for left in lefts]
+
+
 def blend(size: int, *, overlap: int) -> NDArray[np.float32]:
     """Return the weight of each pixel of a window, (S, S): 1 inside, falling towards the edges.
 

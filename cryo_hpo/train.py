@@ -19,11 +19,11 @@ from .assemble import (
     dataset_of,
     freeze,
     normaliser,
-    overlap_of,
     parameter_groups,
     protocol_of,
     scenes_of,
     segmenter,
+    window_of,
 )
 from .averaging import Average
 from .data.tiles import Normalise, Tiles
@@ -181,6 +181,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         crop=recipe.data.crop,
         normalise=normalise,
         augment=recipe.data.augment,
+        tile=window_of(recipe).tile,
         redraws=protocol.redraws_crops,
     )
     steps = tiles.num_batches(recipe.batch_size)
@@ -291,7 +292,7 @@ def _validate(run: _Run, model: nn.Module) -> Scores:
         run.val_scenes,
         normalise=run.normalise,
         classes=run.classes,
-        window=(run.recipe.data.crop, overlap_of(run.recipe.data)),
+        window=window_of(run.recipe),
         batch=WINDOWS_PER_PASS,
     )
     return replace(found, absent_is_zero=run.protocol.absent_is_zero)

@@ -28,7 +28,7 @@ FLOORS = [
         "stats",
         "tiling",
     },
-    {"spec", "data", "models", "result", "yamlmarks"},
+    {"spec", "data", "models", "mosaic", "result", "yamlmarks"},
     {
         "specfile",
         "tracking",
@@ -37,7 +37,6 @@ FLOORS = [
         "losses",
         "evaluate",
         "checkpoints",
-        "mosaic",
         "gradients",
     },
     {"assemble", "folder", "listing", "progress"},

@@ -76,6 +76,7 @@ class Tiles:
         crop: Side of a crop, pixels.
         normalise: Native pixels to the model's input; says where the model is.
         augment: Names of `AUGMENTS`, in the order of their use.
+        tile: Larger scenes give a tile of this side first, and the crop is drawn within it.
         redraws: Whether crops without a labelled pixel are drawn again, `DRAWS` times at most.
 
     Raises:
@@ -87,6 +88,7 @@ class Tiles:
     crop: int
     normalise: Normalise
     augment: tuple[str, ...] = ()
+    tile: int | None = None
     redraws: bool = True
 
     def __post_init__(self) -> None:
@@ -145,11 +147,18 @@ class Tiles:
         """Draw where a scene is cropped."""
         mask_HW = self.scenes.mask(scene)
         for _ in range(DRAWS if self.redraws else 1):
-            top, left = (int(rng.integers(max(side - self.crop, 0) + 1)) for side in mask_HW.shape)
+            top, left = (self._start(side, rng) for side in mask_HW.shape)
             place = np.s_[top : top + self.crop, left : left + self.crop]
             if (mask_HW[place] != IGNORE).any():
                 break
         return place
+
+    def _start(self, side: int, rng: np.random.Generator) -> int:
+        first = 0
+        if self.tile is not None and side > self.tile:
+            first = int(rng.integers(side - self.tile + 1))
+            side = self.tile
+        return first + int(rng.integers(max(side - self.crop, 0) + 1))
 
     def _finished(self, batch: _Gathered, device: torch.device) -> tuple[Tensor, Tensor]:
         x_BCHW = self.normalise(batch.image_BCHW)

@@ -212,3 +212,15 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
     ):
         assert torch.equal(y.cpu(), cpu_y)
         torch.testing.assert_close(x.cpu(), cpu_x)
+
+
+@given(epoch=st.integers(1, 400))
+def test_a_crop_lies_within_one_tile_of_a_larger_scene(scenes: Scenes, epoch: int) -> None:
+    tiles = Tiles(scenes, crop=16, normalise=PLAIN, tile=24, redraws=False)
+    for i in range(len(scenes)):
+        rows, columns = tiles._place(i, np.random.default_rng([epoch, i]))
+        assert 0 <= rows.start <= 40 - 16
+        assert 0 <= columns.start <= 56 - 16
+    same = Tiles(scenes, crop=24, normalise=PLAIN, tile=24)
+    starts = {same._place(0, np.random.default_rng([epoch, i]))[1].start for i in range(30)}
+    assert len(starts) > 5, "the tile moves although the crop fills it"

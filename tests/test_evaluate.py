@@ -1,0 +1,198 @@
+"""Stitching what an identity model returns gives the image, whatever its size; parts add up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from cryo_hpo import evaluate
+from cryo_hpo.data.cache import Scenes, open_split
+from cryo_hpo.data.folder import dataset
+from cryo_hpo.data.tiles import Normalise
+from cryo_hpo.evaluate import Window, predict, score
+from cryo_hpo.metrics import Scores
+from cryo_hpo.mosaic import strips
+from cryo_hpo.tiling import grid, windows
+
+from .fakes import fake_folder
+
+CPU = torch.device("cpu")
+SIZE = 8
+PLAIN = Normalise.of((0, 0, 0), (1, 1, 1), device=CPU)
+CLASSES = ("background", "lake")
+sides = st.integers(1, 30)
+
+
+class Bright(nn.Module):
+    """Class 1 where the first band of three is bright: exact at every pixel, whatever the window."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits (B, 2, H, W)."""
+        assert x_BCHW.shape[-2:] == (SIZE, SIZE), "the model sees windows of its size alone"
+        bright = x_BCHW[:, :1] - 115
+        return torch.cat([-bright, bright], dim=1)
+
+
+def _images(number: int, height: int, width: int) -> Tensor:
+    return torch.randn(number, 2, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@settings(deadline=None)
+@given(
+    number=st.integers(1, 3),
+    height=sides,
+    width=sides,
+    overlap=st.integers(0, SIZE - 1),
+    batch=st.integers(1, 9),
+)
+def test_stitching_an_identity_model_returns_the_images(
+    number: int, height: int, width: int, overlap: int, batch: int
+) -> None:
+    images = _images(number, height, width)
+    stitched = predict(nn.Identity(), images, size=SIZE, overlap=overlap, batch=batch)
+    torch.testing.assert_close(stitched, images, atol=1e-5, rtol=1e-5)
+
+
+@settings(deadline=None)
+@given(height=sides, width=sides, batch=st.integers(2, 9))
+def test_the_batch_of_windows_changes_nothing(height: int, width: int, batch: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(2, 3, 3, padding=1)
+    images = _images(2, height, width)
+    with torch.inference_mode():
+        one, many = (predict(model, images, size=SIZE, overlap=2, batch=b) for b in (1, batch))
+    torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-5)
+
+
+def _published_starts(length: int) -> list[int]:
+    number = math.ceil(length / SIZE)
+    return [round(float(start)) for start in np.linspace(0, length - SIZE, number)]
+
+
+@given(height=st.integers(SIZE, 60), width=st.integers(SIZE, 60))
+def test_without_overlap_windows_stand_where_cryo_bench_puts_them(height: int, width: int) -> None:
+    expected = [(t, u) for t in _published_starts(height) for u in _published_starts(width)]
+    assert windows((height, width), size=SIZE, overlap=0) == expected
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "number"),
+    [(512, 224, 3), (512, 120, 5), (512, 192, 3), (512, 128, 4), (300, 224, 2), (300, 128, 3)],
+)
+def test_as_many_windows_as_published(length: int, size: int, number: int) -> None:
+    assert len(windows((length, length), size=size, overlap=0)) == number**2
+
+
+def test_without_overlap_logits_are_averaged_with_equal_weight() -> None:
+    torch.manual_seed(0)
+    model, image = nn.Conv2d(2, 3, 3, padding=1), _images(1, 13, 19)
+    total, seen = torch.zeros(1, 3, 13, 19), torch.zeros(13, 19)
+    with torch.inference_mode():
+        for top in _published_starts(13):
+            for left in _published_starts(19):
+                inside = np.s_[..., top : top + SIZE, left : left + SIZE]
+                total[inside] += model(image[inside])
+                seen[inside] += 1
+        ours = predict(model, image, size=SIZE, overlap=0, batch=4)
+    torch.testing.assert_close(ours, total / seen, atol=1e-5, rtol=1e-5)
+
+
+@given(length_hw=st.tuples(st.integers(1, 60), st.integers(1, 60)), size=st.integers(1, 24))
+def test_tiles_stand_side_by_side_and_the_last_ends_at_the_edge(
+    length_hw: tuple[int, int], size: int
+) -> None:
+    tops, lefts = (sorted(set(axis)) for axis in zip(*grid(length_hw, size=size), strict=True))
+    for length, starts in zip(length_hw, (tops, lefts), strict=True):
+        assert len(starts) == math.ceil(length / size)
+        assert starts[:-1] == [size * i for i in range(len(starts) - 1)]
+        assert starts[-1] == max(length - size, 0)
+
+
+@pytest.fixture(scope="module")
+def open_scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Scenes]:
+    root = tmp_path_factory.mktemp("scenes")
+
+    def open_(height: int, width: int) -> Scenes:
+        name = f"fake-{height}x{width}"
+        card = fake_folder(root, num=(0, 3, 0), size=(height, width), name=name)
+        return open_split(dataset(card), root, "val", cache=root / "cache")
+
+    return open_
+
+
+SIZES = [(5, 6), (SIZE, SIZE), (30, 11), (7, 40), (33, 21)]
+
+
+def _score(scenes: Scenes, window: Window) -> Scores:
+    return score(Bright(), scenes, normalise=PLAIN, classes=CLASSES, window=window, batch=4)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_scores_are_those_of_every_pixel_once(
+    open_scenes: Callable[[int, int], Scenes], size: tuple[int, int]
+) -> None:
+    scenes = open_scenes(*size)
+    expected = Scores.zero(CLASSES)
+    for i in range(len(scenes)):
+        predicted = (scenes.image(i)[0] > 115).astype(np.uint8)
+        expected += Scores.of(scenes.mask(i), predicted, classes=CLASSES)
+    assert _score(scenes, Window(SIZE, 2)) == expected
+    assert _score(scenes, Window(SIZE, 0, tile=64)) == expected, "no scene is larger than the tile"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_large_scene_is_scored_row_by_row_to_the_same_end(
+    open_scenes: Callable[[int, int], Scenes],
+    size: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scenes, asked = open_scenes(*size), []
+
+    def predict_no_more(*_: object, **__: object) -> Tensor:
+        raise AssertionError("the whole scene was asked for")
+
+    def watched(model: nn.Module, rows: Callable[[int, int], Tensor], **rest: Any) -> Any:
+        def rows_asked(top: int, bottom: int) -> Tensor:
+            asked.append(bottom - top)
+            return rows(top, bottom)
+
+        return strips(model, rows_asked, **rest)
+
+    expected = _score(scenes, Window(SIZE, 2))
+    monkeypatch.setattr(evaluate, "LARGE", 0)
+    monkeypatch.setattr(evaluate, "predict", predict_no_more)
+    monkeypatch.setattr(evaluate, "strips", watched)
+    found = [_score(scenes.only([i]), Window(SIZE, 2)) for i in range(len(scenes))]
+    assert sum(found, Scores.zero(CLASSES)) == expected
+    assert max(asked) <= SIZE, "never more than a row of windows"
+
+
+def test_tiles_of_a_larger_scene_are_images_of_their_own(
+    open_scenes: Callable[[int, int], Scenes],
+) -> None:
+    scenes = open_scenes(33, 21)
+    expected = Scores.zero(CLASSES)
+    for i in range(len(scenes)):
+        for top in (0, 16, 17):
+            for left in (0, 5):
+                place = np.s_[top : top + 16, left : left + 16]
+                predicted = (scenes.image(i)[0][place] > 115).astype(np.uint8)
+                expected += Scores.of(scenes.mask(i)[place], predicted, classes=CLASSES)
+    assert _score(scenes, Window(SIZE, 0, tile=16)) == expected
+
+
+def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:
+    card = fake_folder(tmp_path, num=(0, 1, 0), size=(SIZE, SIZE))
+    scenes = open_split(dataset(card), tmp_path, "val", cache=tmp_path / "cache")
+    model = nn.Sequential(Bright(), nn.Dropout(0.9)).train()
+    score(model, scenes, normalise=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)
+    assert not any(module.training for module in model.modules())
