@@ -14,6 +14,7 @@ import click
 from .commands.data import data
 from .commands.frame import STUDY, guarded, lines_of, site_here
 from .commands.model import export, predict
+from .commands.weights import weights
 from .errors import SpecError
 
 
@@ -232,7 +233,7 @@ def _run(file: Path) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, export, predict):
+for command in (data, export, predict, weights):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -33,6 +33,18 @@ def encoders() -> list[str]:
     return columns(("encoder", "bands", "size multiple of", "licence"), rows).splitlines()
 
 
+def weights_lines(root: Path) -> list[str]:
+    """List the published weights of the table's encoders, and which of them are here."""
+    rows = []
+    for card in ENCODERS.values():
+        if (published := card.weights) is not None:
+            here = (root / published.file).is_file()
+            state = "here" if here else "to fetch" if published.address else "by hand"
+            rows.append((card.name, state, published.file, published.address or published.url))
+    table = columns(("encoder", "weights", f"file below {root}", "from"), rows)
+    return [*table.splitlines(), "timm/<name> has those that timm names."]
+
+
 def decoders() -> list[str]:
     """List the decoders."""
     return list(DECODERS)

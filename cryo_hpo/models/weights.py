@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from .download import by_hand, download
 from .inert import load_tensors
 
 SCRATCH = "scratch"  # random weights
-HUB = "hub"  # the published weights, downloaded
+HUB = "hub"  # the published weights
 
 UNREADABLE = (
     RuntimeError,
@@ -29,6 +31,8 @@ UNREADABLE = (
 )
 
 State = Mapping[str, Tensor]
+
+log = logging.getLogger(__name__)
 
 
 def as_published(_: nn.Module, state: State) -> State:
@@ -43,16 +47,19 @@ class Weights:
     Attributes:
         file: Path below the folder of weights.
         url: Where a person finds them.
-        sha256: Of the file, hexadecimal; empty if several files do.
+        address: Of the file itself: https://..., or hf://owner/repository/path; empty where a
+            machine cannot fetch it.
+        sha256: Of the file, hexadecimal, or its first digits; empty if it is not known.
         entry: Name under which the file holds the tensors; empty if it holds nothing else.
         adapt: Turn the checkpoint's names and shapes into those of the model.
         may_miss: Prefixes of keys that the model has and the checkpoint need not.
         may_have: Prefixes of keys that the checkpoint has and the model does not use.
-        download: Return the checkpoint for a model; None where a person must fetch the file.
+        download: Return the checkpoint for a model, where a library fetches it.
     """
 
     file: str
     url: str
+    address: str = ""
     sha256: str = ""
     entry: str = ""
     adapt: Callable[[nn.Module, State], State] = as_published
@@ -73,8 +80,9 @@ def load_weights(
 
     Args:
         backbone: The encoder. Changed in place.
-        wanted: None for the published ones, if there are any, from their file or else from the
-            network; "scratch" for none; "hub" for a download; or a file, relative to `root`.
+        wanted: None for the published ones, if there are any; "hub" for those and no others;
+            "scratch" for none; or a file, relative to `root`. Published weights are read from
+            their file, which is fetched if it is not there.
         published: The encoder's own weights, whose rules also hold for a file.
         root: Folder of weights.
         name: The encoder's, for messages.
@@ -85,13 +93,11 @@ def load_weights(
     if wanted == SCRATCH or (wanted is None and published is None):
         return
     rules = published or Weights(file="", url="")
-    path = root / (rules.file if wanted is None else wanted)
-    if wanted == HUB or (wanted is None and not path.is_file()):
-        source, state = rules.url, _download(backbone, published, root=root, name=name)
+    if wanted in (None, HUB):
+        source, state = published_state(backbone, published, root=root, name=name)
     else:
-        if wanted is None:
-            _compare_sha256(path, rules.sha256)
-        source, state = str(path), read_checkpoint(path, entry=rules.entry)
+        source = str(root / wanted)
+        state = read_checkpoint(root / wanted, entry=rules.entry)
     fit_state(backbone, rules.adapt(backbone, state), rules=rules, source=source, name=name)
 
 
@@ -176,7 +182,7 @@ def _compare_sha256(path: Path, expected: str) -> None:
         return
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+    if not found.startswith(expected.lower()):
         message = (
             f"'{path}' must have the sha256 {expected}, got {found}. Fetch it again, or name it "
             "in model.weights if it is your own."
@@ -184,25 +190,45 @@ def _compare_sha256(path: Path, expected: str) -> None:
         raise WeightsError(message)
 
 
-def _download(backbone: nn.Module, published: Weights | None, *, root: Path, name: str) -> State:
-    """Fetch published weights, or say which file to put where.
+def published_state(
+    backbone: nn.Module, published: Weights | None, *, root: Path, name: str
+) -> tuple[str, State]:
+    """Return (source, checkpoint) of the published weights, fetched if they are not here yet.
 
     Raises:
         WeightsError: There is nothing to fetch, or no way to reach it.
     """
     if published is None:
-        message = f"Encoder '{name}' has no published weights. Set model.weights to '{SCRATCH}'."
-        raise WeightsError(message)
-    remedy = (
-        f"Put the file from {published.url} at '{root / published.file}', or set model.weights "
-        f"to another file or to '{SCRATCH}'."
+        raise no_weights(name)
+    path = root / published.file
+    if path.is_file():
+        _compare_sha256(path, published.sha256)
+    elif published.download is not None:
+        return published.url, _ask_library(published.download, backbone, published, path, name)
+    else:
+        log.warning("The weights of '%s' are fetched to '%s'", name, path)
+        for _ in download(published, root=root, name=name):
+            pass
+    return str(path), read_checkpoint(path, entry=published.entry)
+
+
+def no_weights(name: str) -> WeightsError:
+    """Return the error for an encoder without published weights."""
+    return WeightsError(
+        f"Encoder '{name}' has no published weights. Set model.weights to '{SCRATCH}'."
     )
-    if published.download is None:
-        message = f"The weights of '{name}' are fetched by hand. {remedy}"
-        raise WeightsError(message)
+
+
+def _ask_library(
+    ask: Callable[[nn.Module], State],
+    backbone: nn.Module,
+    published: Weights,
+    path: Path,
+    name: str,
+) -> State:
     try:
-        return published.download(backbone)
+        return ask(backbone)
     except Exception as error:
         # Whatever the client raises without a network: its own, the transport's, or OSError.
-        message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__}). {remedy}"
-        raise WeightsError(message) from error
+        message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__})."
+        raise WeightsError(f"{message} {by_hand(published, path)}") from error

@@ -1,0 +1,65 @@
+"""`cryo-hpo weights`: published weights of encoders on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .frame import guarded, site_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..fetch import Received
+
+
+@click.group()
+def weights() -> None:
+    """Fetch published weights of encoders, and see which are here.
+
+    \b
+    They lie below CRYO_WEIGHTS. A training fetches what it lacks by itself; fetch before where
+    the nodes of a cluster have no way to the web:
+      cryo-hpo weights list
+      cryo-hpo weights get galileo-nano
+    """  # noqa: D301  click takes the backspace itself
+
+
+@weights.command("list")
+@guarded
+def list_() -> None:
+    """List the weights that encoders use: which are here, and where the others come from."""
+    from ..listing import weights_lines
+
+    for line in weights_lines(site_here().weights):
+        click.echo(line)
+
+
+@weights.command()
+@click.argument("encoder")
+@guarded
+def get(encoder: str) -> None:
+    """Fetch the weights of ENCODER (see `cryo-hpo list encoders`) to CRYO_WEIGHTS.
+
+    What was cut goes on where it was. The file is compared with its checksum, where one is
+    known, and with the encoder, tensor by tensor.
+    """
+    from ..models.getting import fetch_weights, fitting, weights_of
+
+    root = site_here().weights
+    published = weights_of(encoder)
+    _show(encoder, fetch_weights(encoder, root=root))
+    count = fitting(encoder, root=root)
+    click.echo(f"{root / published.file}: {count} tensors, all of them fit '{encoder}'.")
+
+
+def _show(encoder: str, going: Iterable[Received]) -> None:
+    """Draw a bar; where there is no terminal it is a line."""
+    done = 0
+    bar: Any  # click's own type lets nobody set its length
+    with click.progressbar(length=1, label=encoder, show_eta=True) as bar:
+        for received in going:
+            bar.length = received.total or received.done + 1
+            bar.update(received.done - done)
+            done = received.done

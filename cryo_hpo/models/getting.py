@@ -1,0 +1,73 @@
+"""Published weights of an encoder by its name: fetch them, and try whether they fit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import safetensors.torch
+import torch
+
+from ..bands import find_band
+from ..fetch import Received
+from .download import download
+from .encoders import find_encoder
+from .weights import State, Weights, load_weights, no_weights, published_state
+
+
+def weights_of(name: str) -> Weights:
+    """Return what is known of an encoder's published weights.
+
+    Raises:
+        UnknownName: There is no such encoder.
+        WeightsError: It has none.
+    """
+    published = find_encoder(name).weights
+    if published is None:
+        raise no_weights(name)
+    return published
+
+
+def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
+    """Bring an encoder's weights below the folder of weights; yields as they come.
+
+    Raises:
+        WeightsError: They cannot be had; the message says which file to put where.
+        StorageError: No room, or no right to write.
+    """
+    published = weights_of(name)
+    path = root / published.file
+    if path.is_file():
+        return
+    if published.download is None:
+        yield from download(published, root=root, name=name)
+    else:
+        _, state = published_state(_build(name), published, root=root, name=name)
+        _keep(state, path)
+        yield Received(path.stat().st_size, path.stat().st_size)
+
+
+def fitting(name: str, *, root: Path) -> int:
+    """Load an encoder's weights as a training does; returns the number of its tensors.
+
+    Raises:
+        WeightsError: They do not fit.
+    """
+    model = _build(name)
+    load_weights(model, None, published=weights_of(name), root=root, name=name)
+    return len(model.state_dict())
+
+
+def _keep(state: State, path: Path) -> None:
+    """Write what a library fetched to where trainings look first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    safetensors.torch.save_file(dict(state), draft)
+    draft.replace(path)
+
+
+def _build(name: str) -> torch.nn.Module:
+    card = find_encoder(name)
+    bands = card.bands or card.grey or (find_band("B4"), find_band("B3"), find_band("B2"))
+    return card.build(bands)

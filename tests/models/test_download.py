@@ -1,0 +1,216 @@
+"""Weights from a server on this machine: the hub's way and a plain address, and every refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from cryo_hpo.__main__ import main
+from cryo_hpo.errors import WeightsError
+from cryo_hpo.models import encoders
+from cryo_hpo.models.download import direct
+from cryo_hpo.models.encoders import ENCODERS, Encoder
+from cryo_hpo.models.unet import UNet
+from cryo_hpo.models.weights import Weights, load_weights
+
+from ..web import Web
+
+FILE, HUB = "toy/w.pt", "hf://someone/toy/v1/w.pt"
+
+
+def _build(*_: object, **knobs: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return UNet(3, width=2)
+
+
+def _checkpoint() -> bytes:
+    file = io.BytesIO()
+    torch.save({"model": {key: x * 0 for key, x in _build().state_dict().items()}}, file)
+    return file.getvalue()
+
+
+CONTENT = _checkpoint()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    with Web({"/someone/toy/resolve/main/v1/w.pt": CONTENT, "/w.pt": CONTENT}) as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
+            monkeypatch.delenv(name, raising=False)
+        yield server
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Encoder:
+    """An encoder of the table whose weights are a small file of the hub's."""
+    published = Weights(
+        file=FILE, url="https://far.example/toy", address=HUB, sha256=SHA256, entry="model"
+    )
+    card = replace(ENCODERS["unet"], name="toy", weights=published, build=_build)
+    monkeypatch.setitem(encoders.ENCODERS, "toy", card)
+    monkeypatch.setenv("CRYO_WEIGHTS", str(tmp_path))
+    return card
+
+
+def _cli(*words: str) -> Any:
+    return CliRunner().invoke(main, ["weights", *words], catch_exceptions=False)
+
+
+def _load(card: Encoder, root: Path, wanted: str | None = None) -> nn.Module:
+    model = _build()
+    load_weights(model, wanted, published=card.weights, root=root, name="toy")
+    return model
+
+
+def _is_zero(model: nn.Module) -> bool:
+    return not any(x.any() for x in model.state_dict().values())
+
+
+@pytest.mark.parametrize("wanted", [None, "hub"])
+def test_a_training_fetches_what_it_lacks_once(
+    web: Web, toy: Encoder, tmp_path: Path, wanted: str | None
+) -> None:
+    assert _is_zero(_load(toy, tmp_path, wanted))
+    assert _is_zero(_load(toy, tmp_path, wanted))
+    assert [path for path, _ in web.asked] == ["/someone/toy/resolve/main/v1/w.pt"]
+
+
+def test_the_command_fetches_goes_on_after_a_cut_and_compares(
+    web: Web, toy: Encoder, tmp_path: Path
+) -> None:
+    half = len(CONTENT) // 2
+    web.cut = [half]
+    done = _cli("get", "toy")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / FILE).read_bytes() == CONTENT
+    assert web.asked[-1][1] == f"bytes={half}-"
+    assert f"{tmp_path / FILE}: {len(_build().state_dict())} tensors, all of them fit 'toy'" in (
+        done.output
+    )
+
+
+def test_the_list_says_what_is_here(web: Web, toy: Encoder, tmp_path: Path) -> None:
+    row = next(line for line in _cli("list").output.splitlines() if line.startswith("toy"))
+    assert row.split() == ["toy", "to", "fetch", FILE, HUB]
+    _cli("get", "toy")
+    row = next(line for line in _cli("list").output.splitlines() if line.startswith("toy"))
+    assert row.split() == ["toy", "here", FILE, HUB]
+    galileo = next(line for line in _cli("list").output.splitlines() if "galileo-nano" in line)
+    assert galileo.split()[1] in ("to", "by", "here")
+
+
+def _refused(toy: Encoder, root: Path) -> str:
+    """The same message from the command and from a training; nothing is left behind."""
+    done = _cli("get", "toy")
+    assert done.exit_code == 1
+    with pytest.raises(WeightsError) as caught:
+        _load(toy, root)
+    assert str(caught.value) in done.output
+    assert not (root / FILE).exists()
+    return str(caught.value)
+
+
+def test_a_wrong_checksum_is_refused(web: Web, toy: Encoder, tmp_path: Path) -> None:
+    web.files["/someone/toy/resolve/main/v1/w.pt"] = CONTENT + b"x"
+    message = _refused(toy, tmp_path)
+    assert f"must have the sha256 {SHA256}" in message
+    assert not list((tmp_path / "toy").glob("*.part"))
+
+
+def test_a_file_that_is_not_there_any_more(web: Web, toy: Encoder, tmp_path: Path) -> None:
+    web.files.clear()
+    message = _refused(toy, tmp_path)
+    assert "resolve/main/v1/w.pt is refused: 404" in message
+    assert f"at '{tmp_path / FILE}'" in message
+
+
+def test_no_network_says_which_file_to_put_where(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Web({}) as gone:
+        monkeypatch.setenv("HF_ENDPOINT", gone.url)
+    message = _refused(toy, tmp_path)
+    assert "The weights of 'toy' cannot be downloaded." in message
+    assert f"Put the file from {gone.url}/someone/toy/resolve/main/v1/w.pt at " in message
+    assert f"at '{tmp_path / FILE}', or set model.weights" in message
+
+
+def test_a_machine_that_stays_offline_is_not_made_to_ask(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "set to stay offline" in _refused(toy, tmp_path)
+    assert web.asked == []
+
+
+def test_weights_that_no_machine_can_fetch(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert toy.weights is not None
+    alone = replace(toy, weights=replace(toy.weights, address=""))
+    monkeypatch.setitem(encoders.ENCODERS, "toy", alone)
+    message = _refused(alone, tmp_path)
+    assert "fetched by hand. Put the file from https://far.example/toy at" in message
+
+
+def test_a_file_that_fits_another_encoder_is_kept_and_said(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(encoders.ENCODERS, "toy", replace(toy, build=lambda _: UNet(3, width=4)))
+    done = _cli("get", "toy")
+    assert done.exit_code == 1
+    assert "weights must fit 'toy' key by key" in done.output
+
+
+def test_encoders_without_weights_and_unknown_ones(toy: Encoder) -> None:
+    assert "'unet' has no published weights" in _cli("get", "unet").output
+    done = _cli("get", "galileo-nan")
+    assert done.exit_code == 2
+    assert "Did you mean 'galileo-nano'?" in done.output
+
+
+def test_a_plain_address_is_used_as_it_is(web: Web, toy: Encoder, tmp_path: Path) -> None:
+    assert toy.weights is not None
+    plain = replace(toy, weights=replace(toy.weights, address=f"{web.url}/w.pt"))
+    assert _is_zero(_load(plain, tmp_path))
+
+
+def test_addresses_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    assert direct(HUB) == "https://huggingface.co/someone/toy/resolve/main/v1/w.pt"
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
+    assert direct(HUB) == "https://mirror.example/someone/toy/resolve/main/v1/w.pt"
+    assert direct("https://x.example/w.pt") == "https://x.example/w.pt"
+
+
+def test_what_a_library_fetches_is_kept_where_trainings_look(
+    toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {key: x * 0 for key, x in _build().state_dict().items()}
+    asked: list[nn.Module] = []
+
+    def ask(model: nn.Module) -> dict[str, torch.Tensor]:
+        asked.append(model)
+        return state
+
+    rules = Weights(file="timm/toy.safetensors", url="far", download=ask)
+    card = replace(toy, weights=rules)
+    monkeypatch.setitem(encoders.ENCODERS, "toy", card)
+    done = _cli("get", "toy")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "timm" / "toy.safetensors").is_file()
+    assert _is_zero(_load(card, tmp_path))
+    assert len(asked) == 1
