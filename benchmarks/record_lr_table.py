@@ -46,8 +46,8 @@ from cryo_hpo.train import fit
 
 CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
 SIDE = 32  # of a scene of the table, pixels
-SCENES: dict[Split, int] = {"train": 48, "val": 16, "test": 32}
-EPOCHS, BATCH, EMA = 27, 8, 0.9
+SCENES: dict[Split, int] = {"train": 32, "val": 16, "test": 32}
+EPOCHS, BATCH, EMA = 27, 8, 0.8
 SEEDS = (0, 1, 2)
 LRS = tuple(float(f"{lr:.6g}") for lr in np.geomspace(1e-6, 1e-1, 16))
 CPU = torch.device("cpu")

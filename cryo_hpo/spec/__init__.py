@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .explain import explain
+from .prior import Belief
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
 from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, refusal
@@ -10,6 +11,7 @@ from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, refu
 __all__ = [
     "PATHS",
     "Asha",
+    "Belief",
     "DataSpec",
     "DefineByRun",
     "LossSpec",

@@ -12,6 +12,7 @@ from ..errors import SpecError
 from ..frozen import BrokenLaws, Frozen, Problem, shown
 from ..protocol import PROTOCOLS
 from ..space import Scalar, SearchSpace, Value
+from .prior import Belief, belief_problems
 from .recipe import Recipe
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
@@ -80,6 +81,19 @@ class Search(Frozen):
         default=None, ge=1, description="Trials at once; left out: as many as there is room for."
     )
     seed: int = Field(default=0, ge=0, description="Of the proposals.")
+    prior: dict[str, Belief] = Field(
+        default={},
+        description="Where good values lie: {optim.lr: {centre: 3e-4, spread: 3}}, or {from: result.json}.",
+    )
+
+    @model_validator(mode="after")
+    def _laws(self) -> Self:
+        problems = [
+            Problem(("prior", *p.loc), p.message) for p in belief_problems(self.prior, self.space)
+        ]
+        if problems:
+            raise BrokenLaws(problems)
+        return self
 
 
 def _refuse_other_than_auto(value: object) -> object:

@@ -15,10 +15,12 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FixedTrial, TrialState, create_trial
-from scipy.stats import qmc
+
+from .strata import stratum
 
 if TYPE_CHECKING:
     from ..space import Scalar
+    from ..spec import Search
     from .journal import Record
 
 Suggest = Callable[[Any], dict[str, Any]]  # an Optuna define-by-run function
@@ -41,27 +43,20 @@ def num_strata(trials: int) -> int:
 
 
 def propose(
-    suggest: Suggest,
-    records: Iterable[Record],
-    *,
-    sampler: str,
-    seed: int,
-    number: int,
-    trials: int,
+    suggest: Suggest, records: Iterable[Record], *, search: Search, number: int
 ) -> dict[str, Scalar]:
     """Return what a new trial draws: each value under the name that the space suggests it by.
 
     Args:
         suggest: The space as an Optuna define-by-run function.
         records: All trials so far.
-        sampler: A name of `SAMPLERS`.
-        seed: The search's.
+        search: Its sampler, seed, number of trials, and what it believes beforehand.
         number: The new trial's, from 1; 0 is the baseline.
-        trials: How many trials the search may have in all.
     """
-    strata = num_strata(trials - 1)
-    if number <= strata and sampler != "random":
-        return stratum(suggest, seed=seed, index=number - 1, strata=strata)
+    sampler, seed = search.sampler, search.seed
+    strata = num_strata(search.trials - 1)
+    if number <= strata and (sampler != "random" or search.prior):
+        return stratum(suggest, seed=seed, index=number - 1, strata=strata, prior=search.prior)
     chance = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -71,16 +66,6 @@ def propose(
         trial = mirror.ask()
         suggest(trial)
         return dict(trial.params)
-
-
-def stratum(suggest: Suggest, *, seed: int, index: int, strata: int) -> dict[str, Scalar]:
-    """Return one of `strata` points that cover every parameter's range evenly.
-
-    Source: Latin hypercube sampling, McKay et al., Technometrics 1979.
-    """
-    trial = _Stratum(seed, index, strata)
-    suggest(trial)
-    return trial.drawn
 
 
 def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
@@ -107,45 +92,6 @@ def _mirror(mirror: optuna.Study, suggest: Suggest, record: Record) -> None:
             intermediate_values=dict(record.curve),
         )
     )
-
-
-class _Stratum:
-    """A trial whose suggestions are one row of a Latin hypercube."""
-
-    def __init__(self, seed: int, index: int, strata: int) -> None:
-        self._seed, self._index, self._strata = seed, index, strata
-        self.drawn: dict[str, Any] = {}
-
-    def _share(self, name: str) -> float:
-        """Where in its range this point lies for a parameter, in [0, 1)."""
-        chance = np.random.default_rng([self._seed, *name.encode()])
-        column = qmc.LatinHypercube(d=1, rng=chance).random(self._strata)[:, 0]
-        return float(column[self._index])
-
-    def _keep(self, name: str, value: Any) -> Any:
-        return self.drawn.setdefault(name, value)
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        share = self._share(name)
-        if log:
-            return float(self._keep(name, min(high, low * (high / low) ** share)))
-        value = low + (high - low) * share
-        if step is not None:
-            value = low + step * math.floor((value - low) / step)
-        return float(self._keep(name, value))
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int:
-        share = self._share(name)
-        if log:
-            return int(self._keep(name, min(high, int(low * ((high + 1) / low) ** share))))
-        return int(self._keep(name, low + step * int(share * ((high - low) // step + 1))))
-
-    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
-        return self._keep(name, choices[int(self._share(name) * len(choices))])
 
 
 class Replay(NamedTuple):

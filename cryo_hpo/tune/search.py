@@ -204,14 +204,7 @@ class SearchSource:
             inside = replayed(self._suggest, base)
             same = inside and all(base.get(k) == v for k, v in inside.params.items())
             return dict(inside.trial.params) if inside and same else {}
-        return propose(
-            self._suggest,
-            self.records,
-            sampler=self._search.sampler,
-            seed=self._search.seed,
-            number=number,
-            trials=self._search.trials,
-        )
+        return propose(self._suggest, self.records, search=self._search, number=number)
 
     def _job(self, number: int, *, cleared: int) -> Job:
         self._at_work.add(number)

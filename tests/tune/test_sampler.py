@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryo_hpo.spec import Belief, Search
 from cryo_hpo.tune.journal import Record
-from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, replayed, stratum
+from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, replayed
+from cryo_hpo.tune.strata import bent, stratum
 
 
 def _lr(trial):
@@ -27,6 +30,17 @@ def _wide(trial):
 
 def _proposed_lr(records, **ask) -> float:
     return float(propose(_lr, records, **ask)["optim.lr"])
+
+
+def _search(trials=12, *, sampler="tpe", seed=0, **more) -> Search:
+    lr = {"kind": "float", "low": 1e-6, "high": 1e-2, "log": True}
+    raw = {
+        "space": {"params": {"optim.lr": lr}},
+        "trials": trials,
+        "sampler": sampler,
+        "seed": seed,
+    }
+    return Search.model_validate_json(json.dumps({**raw, **more}))
 
 
 def _done(number, lr, score):
@@ -59,7 +73,8 @@ def test_strata_follow_the_conditions_of_a_space(seed, index):
 def test_a_proposal_depends_on_what_is_recorded_alone(sampler):
     records = [_done(i, 10 ** (-6 + i / 2), 0.5 + 0.05 * i) for i in range(7)]
     asked = [
-        propose(_lr, list(records), sampler=sampler, seed=3, number=7, trials=12) for _ in range(2)
+        propose(_lr, list(records), search=_search(sampler=sampler, seed=3), number=7)
+        for _ in range(2)
     ]
     assert asked[0] == asked[1]
 
@@ -70,7 +85,7 @@ def test_the_sampler_goes_where_scores_are_high():
 
     lrs = [10 ** (-6 + 4 * i / 9) for i in range(10)]
     records = [_done(i, lr, score(lr)) for i, lr in enumerate(lrs)]
-    asked = [_proposed_lr(records, sampler="tpe", seed=s, number=10, trials=12) for s in range(8)]
+    asked = [_proposed_lr(records, search=_search(12, seed=s), number=10) for s in range(8)]
     near = sum(abs(math.log10(lr) + 3) < 1 for lr in asked)
     assert near >= 6, asked
 
@@ -78,9 +93,7 @@ def test_the_sampler_goes_where_scores_are_high():
 def test_a_waiting_leader_is_not_taken_for_a_bad_trial():
     high = _record(1, 1e-3, "running", {1: 0.9})
     low = [_record(2 + i, 10 ** (-6 + i / 4), "pruned", {1: 0.3}) for i in range(6)]
-    asked = [
-        _proposed_lr([high, *low], sampler="tpe", seed=s, number=9, trials=10) for s in range(8)
-    ]
+    asked = [_proposed_lr([high, *low], search=_search(10, seed=s), number=9) for s in range(8)]
     assert sum(lr > 1e-4 for lr in asked) >= 6, asked
 
 
@@ -90,7 +103,7 @@ def test_failed_trials_and_the_baseline_outside_the_space_are_left_out():
         _record(1, 5.0, "complete", {9: 0.5}),
         _record(2, 1e-3, "failed", {}),
     ]
-    lr = _proposed_lr(records, sampler="tpe", seed=0, number=9, trials=12)
+    lr = _proposed_lr(records, search=_search(12, seed=0), number=9)
     assert 1e-6 <= lr <= 1e-2
 
 
@@ -104,7 +117,7 @@ def test_a_function_may_compute_recipe_paths_from_what_it_draws():
         rel = trial.suggest_float("rel", 0.01, 10, log=True)
         return {"optim.lr": 1e-4 * rel}
 
-    drawn = propose(scaled, [], sampler="tpe", seed=0, number=1, trials=12)
+    drawn = propose(scaled, [], search=_search(12, seed=0), number=1)
     replay = replayed(scaled, drawn)
     assert replay is not None
     assert replay.params == {"optim.lr": 1e-4 * float(drawn["rel"])}
@@ -119,7 +132,74 @@ def test_a_function_may_compute_recipe_paths_from_what_it_draws():
         for i, rel in enumerate([10 ** (-2 + 0.3 * i) for i in range(10)])
     ]
     asked = [
-        float(propose(scaled, records, sampler="tpe", seed=s, number=10, trials=12)["rel"])
+        float(propose(scaled, records, search=_search(12, seed=s), number=10)["rel"])
         for s in range(8)
     ]
     assert sum(rel > 0.5 for rel in asked) >= 6, asked
+
+
+beliefs = st.builds(
+    Belief,
+    centre=st.floats(1e-6, 1e-2),
+    spread=st.floats(1.1, 100),
+    weight=st.floats(0, 0.9),
+)
+
+
+@given(beliefs, st.booleans())
+def test_a_belief_bends_the_range_without_leaving_it(belief, log):
+    shares = [i / 64 for i in range(65)]
+    places = [bent(share, belief, 1e-6, 1e-2, log=log) for share in shares]
+    assert places == sorted(places)
+    assert 0 <= places[0] <= places[-1] <= 1
+    # a part of the range is hit with at least its share of what the belief leaves
+    for part in range(8):
+        inside = sum(part / 8 <= place <= (part + 1) / 8 for place in places) / len(places)
+        assert inside >= (1 - belief.weight) / 8 - 2 / 65
+
+
+@given(beliefs)
+def test_a_belief_of_no_weight_changes_nothing(belief):
+    none = belief.model_copy(update={"weight": 0.0})
+    for share in (0.0, 0.2, 0.7):
+        assert bent(share, none, 1e-6, 1e-2, log=True) == pytest.approx(share, abs=1e-12)
+
+
+@given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))
+def test_half_of_the_strata_lie_around_the_centre_and_half_everywhere(seed, centre):
+    prior = {"optim.lr": Belief(centre=centre, spread=1.5)}
+    lrs = [
+        float(stratum(_lr, seed=seed, index=i, strata=16, prior=prior)["optim.lr"])
+        for i in range(16)
+    ]
+    near = sum(abs(math.log10(lr / centre)) < 2.5 * math.log10(1.5) for lr in lrs)
+    assert 8 <= near <= 12
+    assert min(lrs) <= 10**-5.5 or centre == 1e-5
+    assert max(lrs) >= 10**-2.5
+
+
+def test_a_whole_number_may_be_believed_in():
+    def epochs(trial):
+        return {"optim.warmup_epochs": trial.suggest_int("optim.warmup_epochs", 0, 100)}
+
+    prior = {"optim.warmup_epochs": Belief(centre=80, spread=2, weight=0.9)}
+    drawn = [
+        int(stratum(epochs, seed=0, index=i, strata=10, prior=prior)["optim.warmup_epochs"])
+        for i in range(10)
+    ]
+    assert sum(74 <= value <= 86 for value in drawn) >= 8
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_seed_gives_the_whole_sequence_again_and_another_gives_another(sampler):
+    def sequence(seed):
+        search, lrs = _search(8, sampler=sampler, seed=seed), []
+        records: list[Record] = []
+        for number in range(1, 8):
+            lr = float(propose(_lr, records, search=search, number=number)["optim.lr"])
+            lrs.append(lr)
+            records.append(_done(number, lr, 0.9 - 0.2 * abs(math.log10(lr) + 3)))
+        return lrs
+
+    assert sequence(1) == sequence(1)
+    assert not set(sequence(1)) & set(sequence(2))

@@ -1,0 +1,117 @@
+"""Points that cover a space evenly, or more densely where good values are believed to lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import qmc
+
+if TYPE_CHECKING:
+    from ..space import Scalar
+    from ..spec import Belief
+
+NO_BELIEFS: Mapping[str, Belief] = MappingProxyType({})
+HALVINGS = 52  # of an interval of length one, to the last bit of a float
+NARROWEST = 1e-3  # standard deviation of a belief, as a share of the range
+
+
+def stratum(
+    suggest: Callable[[Any], dict[str, Any]],
+    *,
+    seed: int,
+    index: int,
+    strata: int,
+    prior: Mapping[str, Belief] = NO_BELIEFS,
+) -> dict[str, Scalar]:
+    """Return one of `strata` points that cover every parameter's distribution evenly.
+
+    Without a belief about it, a parameter's distribution is uniform over its range, or over the
+    range's logarithm.
+
+    Source: Latin hypercube sampling, McKay et al., Technometrics 1979.
+    """
+    trial = _Stratum(seed, index, strata, prior)
+    suggest(trial)
+    return trial.drawn
+
+
+def bent(share: float, belief: Belief, low: float, high: float, *, log: bool) -> float:
+    """Return where in its range the quantile `share` of a belief's mixture lies, in [0, 1].
+
+    The mixture is `weight` of a normal distribution, cut off at the range's ends, and the rest
+    uniform; on a logarithmic range both are over the logarithm.
+
+    Source: a mixture of prior and uniform, as in Mallik et al., "PriorBand", NeurIPS 2023,
+    arXiv:2306.12370, section 5.
+    """
+    if high <= low:
+        return share
+    scale = math.log if log else float
+    width = scale(high) - scale(low)
+    centre = (scale(min(max(belief.centre, low), high)) - scale(low)) / width
+    sigma = max((math.log(belief.spread) if log else belief.spread) / width, NARROWEST)
+    start, end = _normal(-centre / sigma), _normal((1 - centre) / sigma)
+
+    def mixture(place: float) -> float:
+        inside = (_normal((place - centre) / sigma) - start) / (end - start)
+        return (1 - belief.weight) * place + belief.weight * inside
+
+    left, right = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (left + right) / 2
+        left, right = (middle, right) if mixture(middle) <= share else (left, middle)
+    return left
+
+
+def _normal(z: float) -> float:
+    """Return the standard normal distribution function."""
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+class _Stratum:
+    """A trial whose suggestions are one row of a Latin hypercube."""
+
+    def __init__(self, seed: int, index: int, strata: int, prior: Mapping[str, Belief]) -> None:
+        self._seed, self._index, self._strata, self._prior = seed, index, strata, prior
+        self.drawn: dict[str, Any] = {}
+
+    def _share(self, name: str) -> float:
+        """Where in its range this point lies for a parameter, in [0, 1)."""
+        chance = np.random.default_rng([self._seed, *name.encode()])
+        column = qmc.LatinHypercube(d=1, rng=chance).random(self._strata)[:, 0]
+        return float(column[self._index])
+
+    def _bent(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
+        """Where in its range this point lies for a number of which something may be believed."""
+        share = self._share(name)
+        belief = self._prior.get(name)
+        return share if belief is None else bent(share, belief, *bounds, log=log)
+
+    def _keep(self, name: str, value: Any) -> Any:
+        return self.drawn.setdefault(name, value)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        share = self._bent(name, (low, high), log=log)
+        if log:
+            return float(self._keep(name, min(high, low * (high / low) ** share)))
+        value = low + (high - low) * share
+        if step is not None:
+            value = low + step * math.floor((value - low) / step)
+        return float(self._keep(name, value))
+
+    def suggest_int(
+        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
+    ) -> int:
+        share = self._bent(name, (low, high + 1), log=log)
+        if log:
+            return int(self._keep(name, min(high, int(low * ((high + 1) / low) ** share))))
+        return int(self._keep(name, low + step * int(share * ((high - low) // step + 1))))
+
+    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
+        return self._keep(name, choices[int(self._share(name) * len(choices))])
