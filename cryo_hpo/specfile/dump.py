@@ -46,6 +46,17 @@ def schema() -> dict[str, Any]:
     card = found["$defs"]["DataSpec"]["properties"]["card"]
     text = {"type": "string", "description": "A YAML file, relative to this file."}
     card["anyOf"] = [text, *card["anyOf"]]
+    prior = found["$defs"]["Search"]["properties"]["prior"]
+    text = {"type": "string", "description": "A finished study's result.json or its folder."}
+    belief = found["$defs"]["Belief"]["properties"]
+    by_study = {
+        "type": "object",
+        "properties": {"from": text, "spread": belief["spread"], "weight": belief["weight"]},
+        "required": ["from"],
+        "additionalProperties": False,
+    }
+    plain = {key: prior.pop(key) for key in ("type", "additionalProperties")}
+    prior["anyOf"] = [by_study, plain]
     return found
 
 

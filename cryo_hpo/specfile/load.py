@@ -15,6 +15,7 @@ from ..frozen import Loc, Problem
 from ..space import SearchSpace
 from ..spec import DefineByRun, Study, explain
 from ..yamlmarks import Fault, Marked, locate, read
+from .prior import inline_prior
 from .python import load_python, probe
 
 SPACE: Loc = ("search", "space")
@@ -41,6 +42,7 @@ def load_study(path: Path | str) -> Study:
     """
     marked = read(Path(path), what="study")
     elsewhere = [*_inline(marked, SPACE, Path(path)), *_inline(marked, CARD, Path(path))]
+    inline_prior(marked, Path(path))
     study, problems = _study(marked.raw)
     if study is not None and study.search and isinstance(study.search.space, DefineByRun):
         problems += [

@@ -1,0 +1,76 @@
+"""A prior that names a finished study: put what that study found in the place of its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import CryoError
+from ..frozen import Loc
+from ..result import Result
+from ..result import read as read_result
+from ..yamlmarks import Fault, Marked
+
+FROM = "from"
+LOC: Loc = ("search", "prior")
+
+
+def inline_prior(marked: Marked, study: Path) -> None:
+    """Turn `{from: result.json, ...}` into a belief for each number that study searched over.
+
+    Whatever stands beside `from` (`spread`, `weight`) goes into each belief. Parameters that the
+    study's own space lacks are passed over. The study then holds plain values: it needs the
+    other one's files no more.
+
+    Args:
+        marked: A study as it was read; its search space is in place already.
+        study: The study's file; a path after `from` is relative to it.
+    """
+    search = marked.raw.get("search")
+    prior = search.get("prior") if isinstance(search, dict) else None
+    if not isinstance(prior, dict) or FROM not in prior:
+        return
+    source, rest = prior[FROM], {key: value for key, value in prior.items() if key != FROM}
+    try:
+        found = dict(_found(read_result(Path(os.path.normpath(study.parent / str(source))))))
+    except CryoError as error:
+        search["prior"] = {}
+        marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), str(error)))
+        return
+    beliefs = {n: v for n, v in found.items() if n in _own(search, found)}
+    if not beliefs:
+        message = (
+            f"'{source}' found nothing about a number of this study's space "
+            f"(it searched over {', '.join(found) or 'nothing'}). Drop the prior."
+        )
+        marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), message))
+    search["prior"] = {name: {"centre": value, **rest} for name, value in beliefs.items()}
+
+
+def _found(result: Result) -> Iterator[tuple[str, float]]:
+    """Yield every number that a study searched over, and its best value."""
+    if result.winner is None:
+        return
+    for name in dict.fromkeys(name for trial in result.trials for name in trial.params):
+        value = _at(result.best_recipe, name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            yield name, value
+
+
+def _own(search: Mapping[str, Any], found: Mapping[str, float]) -> set[str]:
+    """Return the parameters of this study's space; of a function's, nobody knows them."""
+    space = search.get("space")
+    params = space.get("params") if isinstance(space, dict) else None
+    if not isinstance(params, dict):
+        return set(found)
+    numbers = {n for n, p in params.items() if isinstance(p, dict) and p.get("kind") != "choice"}
+    return numbers & set(found)
+
+
+def _at(raw: Mapping[str, Any], path: str) -> Any:
+    value: Any = raw
+    for part in path.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
