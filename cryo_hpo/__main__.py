@@ -157,12 +157,13 @@ def schema(*, of_space: bool) -> None:
 
 @main.command("list")
 @click.argument("what", type=click.Choice(["encoders", "decoders", "datasets", "spaces"]))
+@click.option("--markdown", is_flag=True, help="All facts of the datasets, as a table for a page.")
 @guarded
-def list_(what: str) -> None:
+def list_(what: str, *, markdown: bool) -> None:
     """List what a spec can name."""
-    from .listing import LISTS
+    from .listing import LISTS, datasets_table
 
-    for line in LISTS[what]():
+    for line in datasets_table() if markdown and what == "datasets" else LISTS[what]():
         click.echo(line)
 
 

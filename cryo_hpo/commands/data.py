@@ -2,14 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from ..errors import DataError, FetchError
 from .frame import guarded, site_here
+
+if TYPE_CHECKING:
+    from ..data.audit import Look, Summary
+    from ..data.download import Progress
+    from ..data.scenes import Dataset, Item, Split
+
+SOURCE = click.argument("source", metavar="NAME|CARD")
+
+
+def _split_options(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option(
+        "--split-seed", default=0, show_default=True, help="Of the split by region."
+    )(command)
+    return click.option(
+        "--split",
+        type=click.Choice(["official", "region"]),
+        default="official",
+        show_default=True,
+        help="The parts as published, or dealt out anew by region.",
+    )(command)
 
 
 @click.group()
 def data() -> None:
-    """Make the generated datasets."""
+    """Get, check and look at datasets; make the generated ones.
+
+    \b
+    NAME is one of `cryo-hpo list datasets`; CARD is a YAML file for images and masks of your own:
+      name: my-lakes
+      root: my_lakes                       # folder below CRYO_DATA
+      images: "{split}/images/{id}.tif"
+      masks: "{split}/masks/{id}.png"
+      bands: [B4, B3, B2]
+      classes: [background, lake]
+      ignore: 255
+      region: "^([A-Z]+)_"                 # what of an id names the region
+      licence: CC-BY-4.0
+    """  # noqa: D301  click takes the backspace itself
 
 
 @data.command()
@@ -21,3 +61,232 @@ def generate(name: str, seed: int) -> None:
     from ..data.generate import generate as generate_scenes
 
     click.echo(f"{name}: {generate_scenes(name, site_here().data, seed=seed)}")
+
+
+@data.command()
+@click.argument("name")
+@click.option("--md5", "md5s", multiple=True, metavar="FILE=HEX", help="Checksum that you know.")
+@click.option("--sha256", "sha256s", multiple=True, metavar="FILE=HEX", help="The same, SHA-256.")
+@click.option("--list", "only_list", is_flag=True, help="Say what would be fetched, and stop.")
+@guarded
+def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list: bool) -> None:
+    """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
+
+    A download that was cut goes on at the same command. Every file must have the checksum that
+    its publisher states (Zenodo is asked for it); where none is stated, give one you trust.
+    What cannot be laid out by itself is said at the end.
+    """
+    from ..data import find
+    from ..data.download import KEPT, download, remotes, unpack, with_checksums
+
+    dataset = find(name)
+    if not dataset.page:
+        raise DataError(f"'{name}' has no public record. {dataset.source}")
+    root = site_here().data / dataset.folder
+    click.echo(f"{name}: {dataset.source}\nlicence: {dataset.licence}\nrecord: {dataset.page}")
+    try:
+        found = remotes(dataset, scratch=root / KEPT)
+        given = {**_checksums("md5", md5s), **_checksums("sha256", sha256s)}
+        files = with_checksums(found, given, dataset=dataset, folder=root)
+        for file in files:
+            click.echo(f"{file.name}: {file.checksum} {file.url}")
+        if only_list:
+            return
+        _fetch(download(files, root / KEPT))
+    except FetchError as error:
+        message = (
+            f"{error}\nWithout a way to it, download by hand from {dataset.page} and put the data "
+            f"into '{root}': {dataset.layout}."
+        )
+        raise FetchError(message) from error
+    for line in unpack(root / KEPT, root):
+        click.echo(line)
+    click.echo(f"The layout to arrive at: {dataset.layout}.\n{dataset.notes}")
+    click.echo(f"Then: cryo-hpo data check {name}")
+
+
+@data.command()
+@SOURCE
+@_split_options
+@guarded
+def check(source: str, split: str, split_seed: int) -> None:
+    """Read every file of a dataset: counts, sizes, values, and what its parts share.
+
+    Looks for scenes of one region in two parts, for images that are the same byte by byte, and
+    for scenes that show the same ground. Ends with exit code 1 if a file is wrong or something is
+    shared.
+    """
+    from ..data.audit import sentences
+    from ..data.kinship import shared, twins
+    from ..data.parts import kin_of
+    from ..layout import columns
+
+    dataset, parts = _opened(source, split, split_seed)
+    site = site_here()
+    found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
+    header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
+    click.echo(columns(header, [_row(part, one) for part, one in found.items()]))
+    problems = [line for one in found.values() for line in one.problems]
+    kin = {p: kin_of(dataset, site.data, items, cache=site.cache) for p, items in parts.items()}
+    leaks = [line for one in shared(kin) for line in sentences(one)]
+    doubles = [pair for scenes in kin.values() for pair in twins(scenes)]
+    for line in (*problems, *leaks):
+        click.echo(line)
+    if doubles:
+        click.echo(
+            f"{len(doubles)} images stand twice in one part (first: {' = '.join(doubles[0])})."
+        )
+    unplaced = sum(k.item.region is None and k.box is None for ks in kin.values() for k in ks)
+    if unplaced:
+        click.echo(f"{unplaced} scenes tell neither region nor place: what they share is not seen.")
+    if dataset.shared:
+        click.echo(f"Known of the official split: it shares {dataset.shared}.")
+    click.echo(_verdict(dataset, len(problems), len(leaks)))
+    sys.exit(1 if problems or leaks else 0)
+
+
+@data.command()
+@SOURCE
+@_split_options
+@guarded
+def stats(source: str, split: str, split_seed: int) -> None:
+    """Compute mean and standard deviation of each band on the training part, and class shares.
+
+    Only labelled pixels count. The last lines are in the form a card takes.
+    """
+    from ..layout import columns
+
+    dataset, parts = _opened(source, split, split_seed)
+    found = _summary(dataset, parts["train"], label="train")
+    if found.problems:
+        raise DataError("\n".join(found.problems))
+    mean, std = found.moments.mean_C.tolist(), found.moments.std.tolist()
+    rows = [
+        (
+            band.name,
+            "-" if band.centre_um is None else f"{band.centre_um:.3f}",
+            f"{mean[i]:.6g}",
+            f"{std[i]:.6g}",
+            "-" if dataset.mean is None else f"{dataset.mean[i]:.6g}",
+            "-" if dataset.std is None else f"{dataset.std[i]:.6g}",
+        )
+        for i, band in enumerate(dataset.bands)
+    ]
+    click.echo(columns(("band", "um", "mean", "std", "published mean", "published std"), rows))
+    published = dataset.class_shares or (None,) * len(dataset.classes)
+    shares = [
+        (name, f"{100 * share:.2f} %", "-" if other is None else f"{100 * other:.2f} %")
+        for name, share, other in zip(dataset.classes, found.shares, published, strict=True)
+    ]
+    click.echo(columns(("class", "share", "published"), shares))
+    click.echo(f"mean: [{', '.join(f'{value:.6g}' for value in mean)}]")
+    click.echo(f"std: [{', '.join(f'{value:.6g}' for value in std)}]")
+
+
+@data.command()
+@SOURCE
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.option("--columns", default=6, show_default=True, help="Scenes of each part.")
+@_split_options
+@guarded
+def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> None:
+    """Draw a contact sheet: images, masks and class shares of each part.
+
+    Every file is read for the shares; evenly spaced scenes are drawn.
+    """
+    from ..sheet import sheet
+
+    dataset, parts = _opened(source, split, split_seed)
+    found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
+    problems = [line for one in found.values() for line in one.problems]
+    if problems:
+        raise DataError("\n".join(problems))
+    shares = {
+        part: [*(one.shares * (1 - one.ignored_share)).tolist(), one.ignored_share]
+        for part, one in found.items()
+    }
+    click.echo(sheet(dataset, parts, shares, out, columns=columns))
+
+
+def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
+    """Read 'file=hex' pairs."""
+    found = {}
+    for pair in given:
+        name, _, digits = pair.partition("=")
+        wanted = {"md5": 32, "sha256": 64}[kind]
+        if len(digits) != wanted or set(digits.lower()) - set("0123456789abcdef"):
+            raise DataError(
+                f"--{kind} takes FILE=HEX with {wanted} hexadecimal digits, got '{pair}'. "
+                "Copy it from where the file is published."
+            )
+        found[name] = f"{kind}:{digits.lower()}"
+    return found
+
+
+def _fetch(states: Iterator[Progress]) -> None:
+    """Follow downloads: a line that changes on a terminal, one line for each file elsewhere."""
+    live = sys.stderr.isatty()
+    last = ""
+    for state in states:
+        of = f" of {state.total / 1e6:,.1f}" if state.total else ""
+        line = f"{state.file}: {state.done / 1e6:,.1f}{of} MB"
+        if live:
+            click.echo(f"\r{line}", nl=False, err=True)
+        elif state.file != last:
+            click.echo(line, err=True)
+        last = state.file
+    if live and last:
+        click.echo(err=True)
+
+
+def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[Item]]]:
+    """Return the dataset of a name or a card's file, and its parts."""
+    from ..data import find, folder
+    from ..data.partition import PARTS, by_region
+    from ..data.parts import items_of, official_parts
+    from ..specfile import load_card
+
+    is_file = Path(source).suffix in (".yaml", ".yml")
+    dataset = folder.dataset(load_card(source)) if is_file else find(source)
+    site = site_here()
+    if split == "official":
+        return dataset, official_parts(dataset, site.data)
+    dataset = by_region(dataset, seed)
+    return dataset, {
+        part: list(items_of(dataset, site.data, part, cache=site.cache)) for part in PARTS
+    }
+
+
+def _summary(dataset: Dataset, items: Sequence[Item], *, label: str) -> Summary:
+    from ..data.audit import looks, summary
+
+    with _bar(looks(dataset, items), length=len(items), label=label) as shown:
+        return summary(dataset, shown)
+
+
+@contextmanager
+def _bar(found: Iterator[Look], *, length: int, label: str) -> Iterator[Any]:
+    """Show a bar on a terminal, and nothing elsewhere."""
+    with click.progressbar(
+        found,
+        length=length,
+        label=f"reading {label}",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        yield bar
+
+
+def _row(part: str, one: Summary) -> tuple[str, ...]:
+    shares = (f"{100 * share:.2f} %" for share in one.shares)
+    types = " ".join(sorted(one.dtypes)) or "-"
+    return part, str(one.scenes), one.size_words, types, f"{100 * one.ignored_share:.2f} %", *shares
+
+
+def _verdict(dataset: Dataset, problems: int, leaks: int) -> str:
+    head = f"{dataset.name}, split {dataset.split_name}:"
+    if not problems and not leaks:
+        return f"{head} every file is as it must be, and the parts share nothing that shows."
+    wrong = f" {problems} files are wrong." if problems else ""
+    remedy = " A split by region has no such leak: `data.split: region`." if leaks else ""
+    return f"{head}{wrong}{remedy}"

@@ -31,7 +31,11 @@ CAFFE = dataset(
     source="Gourmelon et al. 2022, doi:10.5194/essd-14-4287-2022; data doi:10.1594/PANGAEA.940950",
     licence="CC-BY-4.0",
     page="https://doi.pangaea.de/10.1594/PANGAEA.940950",
-    downloads=(Remote("https://download.pangaea.de/dataset/940950/files/data_raw.zip", None),),
-    shared="glaciers: training and validation see the same ones, the test split sees others",
+    downloads=(
+        Remote(
+            "https://download.pangaea.de/dataset/940950/files/data_raw.zip", None, "data_raw.zip"
+        ),
+    ),
+    shared="glaciers: training and validation see the same ones, the test split sees others (as the authors split them)",
     notes="The archive has sar_images/ and zones/; put them below images/ and labels/, by split.",
 )

@@ -47,6 +47,7 @@ def dataset(card: Card, *, remedy: str = "") -> Dataset:
         read=partial(read, legend),
         rules=legend.rules,
         upstream_ignore=card.ignore,
+        folder=card.root,
         layout=f"{card.root}/ with {card.images} and {card.masks}",
     )
 

@@ -6,8 +6,6 @@ from ..metrics import IGNORE
 from .published import dataset
 from .trees import Tree
 
-RECORD = "https://zenodo.org/records/16986936"
-
 GLD = dataset(
     Tree(
         roots=("GLD", "GLNet_Dataset"),
@@ -32,8 +30,8 @@ GLD = dataset(
     size_px=300,
     gsd_m=10.0,
     source="Kaushik et al. 2022, doi:10.1016/j.jag.2022.103085; data doi:10.5281/zenodo.16986936",
-    licence="CC-BY-4.0 (data), Apache-2.0 (code of the record)",
-    page=RECORD,
+    licence="CC-BY-4.0 and Apache-2.0",
+    page="https://zenodo.org/records/16986936",
     shared="Sentinel-2 scenes: about 93 % of the test chips share one with training",
     notes="The layers after B11 are named from their statistics, not by the record.",
 )

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from ..metrics import IGNORE
 from .published import dataset
-from .scenes import Remote
 from .trees import Tree
-
-RECORD = "https://zenodo.org/records/14838695"
 
 GLID = dataset(
     Tree(roots=("GLID",), images="{split}/images", masks="{split}/masks"),
@@ -25,13 +22,9 @@ GLID = dataset(
     class_shares=None,
     size_px=512,
     gsd_m=None,  # 2 m to 30 m, mixed without a word of which
-    source="Ma, Li and Jiang 2025, doi:10.1016/j.jhydrol.2025.133072; data doi:10.5281/zenodo.14838695",
+    source="Ma, Li and Jiang 2025, Journal of Hydrology 657, 133072; data doi:10.5281/zenodo.14838695",
     licence="CC-BY-4.0",
-    page=RECORD,
-    downloads=(
-        Remote(f"{RECORD}/files/GLID.rar?download=1", None),
-        Remote(f"{RECORD}/files/val.zip?download=1", None),
-    ),
+    page="https://zenodo.org/records/14838695",
     shared="unknown: 36 scenes were cut into 18,367 pieces, and the names do not say which",
     notes=(
         "The record has a training and a validation part; how Cryo-Bench makes three of them is "

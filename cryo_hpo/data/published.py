@@ -38,6 +38,7 @@ def dataset(
         index=partial(trees.index, tree, facts["name"]),
         read=partial(read, legend),
         rules=legend.rules,
+        folder=tree.roots[0],
         layout=tree.words,
         **facts,
     )

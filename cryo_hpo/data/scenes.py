@@ -44,13 +44,9 @@ class Remote(NamedTuple):
     url: str
     checksum: str | None
     """"md5:..." or "sha256:..." as the record's publisher states it; None: none is known."""
+    name: str
     part_of: str = ""
     """Name of the archive that files like this one are concatenated to; "": it stands alone."""
-
-    @property
-    def name(self) -> str:
-        """File name, the last part of the address."""
-        return self.url.split("?")[0].rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +74,8 @@ class Dataset:
         shared: What the official split is known to share between its parts; "": nothing.
         page: Where to read about the data and to download them by hand.
         downloads: The files of the public record.
-        layout: The folder below the data root and what lies in it, for messages.
+        folder: Name of the folder below the data root.
+        layout: That folder and what lies in it, for messages.
         notes: What a user must know before trusting a score.
     """
 
@@ -101,6 +98,7 @@ class Dataset:
     shared: str = ""
     page: str = ""
     downloads: tuple[Remote, ...] = ()
+    folder: str = ""
     layout: str = ""
     notes: str = ""
 

@@ -37,22 +37,31 @@ SICD = dataset(
     class_shares=(0.65, 0.01, 0.025, 0.021, 0.145, 0.132),
     size_px=512,
     gsd_m=80.0,
-    source="AI4Arctic Sea Ice Challenge, doi:10.11583/DTU.21316608; egusphere-2023-2648",
+    source="AI4Arctic Sea Ice Challenge (data.dtu.dk, 21316608); doi:10.5194/egusphere-2023-2648",
     licence="CC-BY-4.0",
     page=HUB,
+    # Checksums as torchgeo states them, who put the files there.
     downloads=(
-        Remote(f"{HUB}/resolve/main/metadata.csv", "md5:4b610118c2d182325ec7599434b37deb"),
+        Remote(
+            f"{HUB}/resolve/main/metadata.csv",
+            "md5:4b610118c2d182325ec7599434b37deb",
+            "metadata.csv",
+        ),
         Remote(
             f"{HUB}/resolve/main/train.tar.gzaa",
             "md5:847ea12d0a5100f0a00af4bb110404b4",
-            "train.tar.gz",
+            "train.tar.gzaa",
+            part_of="train.tar.gz",
         ),
         Remote(
             f"{HUB}/resolve/main/train.tar.gzab",
             "md5:3f4770c586487dc681d1d216c7003f2c",
-            "train.tar.gz",
+            "train.tar.gzab",
+            part_of="train.tar.gz",
         ),
-        Remote(f"{HUB}/resolve/main/test.tar.gz", "md5:bca98ec6734783aa6f005382549a0d21"),
+        Remote(
+            f"{HUB}/resolve/main/test.tar.gz", "md5:bca98ec6734783aa6f005382549a0d21", "test.tar.gz"
+        ),
     ),
     shared="unknown: how Cryo-Bench cut the scenes into pieces is not published",
     notes="The hub has NetCDF scenes; Cryo-Bench reads GeoTIFF pieces of 512 pixels made from them.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .dump import differences, dump_space, dump_study, schema, space_schema
-from .load import load_space, load_study, placed
+from .load import load_card, load_space, load_study, placed
 from .python import load_callable
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "dump_space",
     "dump_study",
     "load_callable",
+    "load_card",
     "load_space",
     "load_study",
     "placed",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..cards import Card
 from ..errors import CryoError, SpecError, together
 from ..frozen import Loc, Problem
 from ..space import SearchSpace
@@ -79,6 +80,25 @@ def load_space(source: Path | str) -> SearchSpace:
         raise
     _refuse(marked, [], [])
     return space
+
+
+def load_card(path: Path | str) -> Card:
+    """Read the card of a dataset of the user's own.
+
+    Args:
+        path: A YAML file.
+
+    Raises:
+        SpecError: All that is wrong, one line per problem.
+    """
+    marked = read(Path(path), what="dataset card")
+    try:
+        card = Card.model_validate_json(json.dumps(marked.raw))
+    except ValidationError as error:
+        _refuse(marked, explain(error, Card), [])
+        raise
+    _refuse(marked, [], [])
+    return card
 
 
 def placed(error: CryoError, path: Path) -> CryoError:

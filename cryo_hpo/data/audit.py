@@ -1,0 +1,137 @@
+"""A look at every file of a part: what is in it, and what is wrong with it, all of it at once."""
+
+# K classes
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError
+from ..metrics import IGNORE
+from .decode import Moments
+from .kinship import Shared
+from .scenes import Dataset, Item
+
+SHOWN = 3  # names in a sentence; the rest is a number
+
+
+class Look(NamedTuple):
+    """What one scene turned out to be."""
+
+    item: Item
+    size: tuple[int, int]
+    dtype: str
+    counts_K: NDArray[np.int64]
+    ignored: int
+    moments: Moments
+    problem: str = ""
+    """What is wrong with it; then the rest says nothing."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What the scenes of a part are together.
+
+    Attributes:
+        scenes: How many could be read.
+        sizes: Height and width -> scenes.
+        dtypes: Data type -> scenes.
+        counts_K: Labelled pixels of each class.
+        ignored: Pixels that count for nothing.
+        moments: Of the labelled pixels, band by band.
+        problems: What is wrong, a line for each file.
+    """
+
+    counts_K: NDArray[np.int64]
+    moments: Moments
+    scenes: int = 0
+    ignored: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    dtypes: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def shares(self) -> NDArray[np.float64]:
+        """Return the share of each class among the labelled pixels, (K,); 0 of none."""
+        found: NDArray[np.float64] = self.counts_K / max(int(self.counts_K.sum()), 1)
+        return found
+
+    @property
+    def ignored_share(self) -> float:
+        """Return the share of pixels that count for nothing."""
+        return self.ignored / max(self.ignored + int(self.counts_K.sum()), 1)
+
+    @property
+    def size_words(self) -> str:
+        """Return the sizes in words: one, or the smallest and the largest."""
+        if not self.sizes:
+            return "-"
+        low, high = min(self.sizes), max(self.sizes)
+        words = [f"{height} x {width}" for height, width in dict.fromkeys([low, high])]
+        return " to ".join(words)
+
+
+def looks(dataset: Dataset, items: Iterable[Item]) -> Iterator[Look]:
+    """Read every pixel and label of scenes, one scene after another; a broken one is told, not raised."""
+    num_classes, num_bands = len(dataset.classes), len(dataset.bands)
+    nothing = Moments(0, *np.zeros((2, num_bands)))
+    for item in items:
+        try:
+            _, image_CHW, mask_HW = dataset.read(item)
+        except DataError as error:
+            none_K = np.zeros(num_classes, dtype=np.int64)
+            yield Look(item, (0, 0), "", none_K, 0, nothing, str(error))
+            continue
+        labelled_HW = mask_HW != IGNORE
+        counts_K = np.bincount(mask_HW[labelled_HW], minlength=num_classes)
+        ignored = mask_HW.size - int(labelled_HW.sum())
+        moments = Moments.of(image_CHW, labelled_HW)
+        yield Look(item, mask_HW.shape, image_CHW.dtype.name, counts_K, ignored, moments)
+
+
+def summary(dataset: Dataset, found: Iterable[Look]) -> Summary:
+    """Put the looks at a part together."""
+    num_classes, num_bands = len(dataset.classes), len(dataset.bands)
+    whole = Summary(
+        counts_K=np.zeros(num_classes, dtype=np.int64),
+        moments=Moments(0, *np.zeros((2, num_bands))),
+    )
+    for look in found:
+        if look.problem:
+            whole.problems.append(look.problem)
+            continue
+        whole.scenes += 1
+        whole.sizes[look.size] += 1
+        whole.dtypes[look.dtype] += 1
+        whole.counts_K += look.counts_K
+        whole.ignored += look.ignored
+        whole.moments |= look.moments
+    return whole
+
+
+def sentences(one: Shared) -> Iterator[str]:
+    """Say what two parts share, a sentence for each kind."""
+    a, b = one.parts
+    if one.regions:
+        yield (
+            f"{a} and {b} share {_some(one.regions, 'region')}; "
+            f"{one.in_shared_regions} scenes of {b} lie there."
+        )
+    if one.copies:
+        yield f"{a} and {b} hold {_some(tuple(f'{x} = {y}' for x, y in one.copies), 'identical image')}."
+    if one.overlaps:
+        pairs = tuple(f"{x} and {y}" for x, y in one.overlaps)
+        yield f"{a} and {b} show the same ground in {_some(pairs, 'pair of scenes')}."
+
+
+def _some(names: tuple[str, ...], what: str) -> str:
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    one, _, rest = what.partition(" of ")
+    plural = "" if len(names) == 1 else "s"
+    return f"{len(names)} {one}{plural}{rest and f' of {rest}'} ({', '.join(names[:SHOWN])}{more})"

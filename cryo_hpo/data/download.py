@@ -1,0 +1,163 @@
+"""Bring a dataset's public files here: nothing unverified is kept, and no checksum is guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError, FetchError
+from ..fetch import fetch
+from .scenes import Dataset, Remote
+
+ZENODO = "https://zenodo.org/api/records"
+RECORD = re.compile(r"https://zenodo\.org/records/(\d+)")
+KEPT = "_downloads"  # folder of archives, below the dataset's own
+CHUNK = 1 << 22
+PAUSE_S = 1.0  # before the second try
+
+
+class Progress(NamedTuple):
+    """How far a download is."""
+
+    file: str
+    done: int
+    total: int | None
+
+
+def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
+    """Return the files of a dataset's public record, with the checksums that it states.
+
+    Zenodo publishes a checksum for every file; it is asked now, not copied here.
+
+    Args:
+        dataset: Whose files.
+        scratch: Folder for the record's description.
+
+    Raises:
+        FetchError: The record cannot be reached.
+    """
+    match = RECORD.match(dataset.page)
+    if match is None:
+        return dataset.downloads
+    page = scratch / f".record-{match[1]}.json"
+    page.unlink(missing_ok=True)  # the record may have changed
+    for _ in fetch(f"{ZENODO}/{match[1]}", page, pause_s=PAUSE_S):
+        pass
+    try:
+        found = json.loads(page.read_text())["files"]
+        return tuple(Remote(f["links"]["self"], f["checksum"], name=f["key"]) for f in found)
+    except (ValueError, KeyError, TypeError) as error:
+        raise FetchError(
+            f"{ZENODO}/{match[1]} must list files with checksums, and does not: {error!r}. "
+            f"Download by hand from {dataset.page}."
+        ) from error
+
+
+def with_checksums(
+    files: Sequence[Remote], given: Mapping[str, str], *, dataset: Dataset, folder: Path
+) -> list[Remote]:
+    """Return the files, each with a checksum: the publisher's, or the user's.
+
+    Args:
+        files: Of the record.
+        given: Name of a file -> checksum by the user.
+        dataset: Whose files.
+        folder: Where they would be put.
+
+    Raises:
+        DataError: A file has none, or there is no file of a given name.
+    """
+    names = [file.name for file in files]
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise DataError(
+            f"'{dataset.name}' has no file '{unknown[0]}'. It has: {', '.join(names) or 'none'}."
+        )
+    checked = [file._replace(checksum=given.get(file.name, file.checksum)) for file in files]
+    bare = [file for file in checked if not file.checksum]
+    if bare:
+        lines = "".join(f"\n  {file.name}: {file.url}" for file in bare)
+        raise DataError(
+            f"A download needs a checksum, and the publisher of '{dataset.name}' states none for:{lines}\n"
+            f"Read about them at {dataset.page}. Give one with --sha256 {bare[0].name}=... or --md5 "
+            f"{bare[0].name}=..., or put the data into '{folder}' by hand: {dataset.layout}."
+        )
+    return checked
+
+
+def download(files: Sequence[Remote], folder: Path) -> Iterator[Progress]:
+    """Fetch files into a folder, and join those that are parts of one; a cut one goes on.
+
+    Raises:
+        FetchError: A file cannot be had, or is another one than stated.
+        StorageError: There is no room.
+    """
+    whole = {file.part_of for file in files if file.part_of}
+    for file in files:
+        if file.part_of and (folder / file.part_of).is_file():
+            continue
+        if (folder / file.name).is_file():
+            _verify(folder / file.name, file)
+        for state in fetch(
+            file.url, folder / file.name, checksum=file.checksum or "", pause_s=PAUSE_S
+        ):
+            yield Progress(file.name, state.done, state.total)
+    for name in sorted(whole):
+        _join([folder / f.name for f in files if f.part_of == name], folder / name)
+
+
+def _verify(path: Path, file: Remote) -> None:
+    """Look at a file that is there already, fetched before or put there by hand."""
+    kind, _, wanted = (file.checksum or "").partition(":")
+    with path.open("rb") as opened:
+        found = hashlib.file_digest(opened, kind).hexdigest()
+    if found != wanted:
+        raise DataError(
+            f"{path}: the {kind} must be {wanted}, this file has {found}. Delete it, and get it again."
+        )
+
+
+def _join(parts: Sequence[Path], whole: Path) -> None:
+    if whole.is_file():
+        return
+    draft = whole.with_name(f".{whole.name}.part")
+    with draft.open("wb") as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target, CHUNK)
+    draft.replace(whole)
+    for part in parts:
+        part.unlink()
+
+
+def unpack(folder: Path, target: Path) -> Iterator[str]:
+    """Unpack the archives of a folder; yields a line for each, also for those that it cannot open.
+
+    Raises:
+        DataError: An archive is damaged, or wants to write elsewhere.
+    """
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        try:
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    archive.extractall(target)
+            elif tarfile.is_tarfile(path):
+                with tarfile.open(path) as archive:
+                    archive.extractall(target, filter="data")
+            else:
+                yield f"{path}: left as it is"
+                continue
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
+            raise DataError(
+                f"{path}: an archive must open, and this one does not: {error}. Delete it, and get it again."
+            ) from error
+        yield f"{path}: unpacked into {target}"

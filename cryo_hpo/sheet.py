@@ -1,0 +1,147 @@
+"""A contact sheet: some scenes of a dataset beside their masks, and the shares of its classes."""
+
+# C bands, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from .metrics import IGNORE
+
+if TYPE_CHECKING:
+    from .data.scenes import Dataset, Item, Scene, Split
+
+# Okabe and Ito 2008: told apart by readers with any colour vision.
+COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
+IGNORED = "#BBBBBB"
+COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
+CLIP = (2, 98)  # percentiles of a scene that become black and white
+CELL_IN = 1.25
+SHOWN_PX = 320  # longest side that is drawn
+DPI = 80
+
+
+def sheet(
+    dataset: Dataset,
+    parts: Mapping[Split, Sequence[Item]],
+    shares: Mapping[Split, Sequence[float]],
+    path: Path,
+    *,
+    columns: int,
+) -> Path:
+    """Draw the contact sheet of a dataset.
+
+    Args:
+        dataset: Reads the scenes.
+        parts: Scenes of each part; evenly spaced ones are drawn.
+        shares: Of each part's pixels: of every class, and last of those ignored.
+        path: The PNG to write.
+        columns: Scenes of each part.
+
+    Raises:
+        DataError: A scene cannot be read.
+    """
+    width = CELL_IN * columns + 0.5
+    figure = Figure(figsize=(width, 2 * CELL_IN * len(parts) + 1.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    heights = [CELL_IN] * (2 * len(parts)) + [1.1]
+    grid = figure.add_gridspec(2 * len(parts) + 1, columns, height_ratios=heights)
+    for row, (part, items) in enumerate(parts.items()):
+        scenes = [dataset.read(item) for item in _spread(items, columns)]
+        for column, scene in enumerate(scenes):
+            picture, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
+            picture.imshow(_small(_picture(dataset, scene)), cmap="gray", interpolation="nearest")
+            mask.imshow(_small(_painted(scene)), interpolation="nearest")
+            picture.set_title(_short(scene.id), fontsize=5, pad=2)
+            for axes in (picture, mask):
+                axes.set_xticks([])
+                axes.set_yticks([])
+            if column == 0:
+                picture.set_ylabel(f"{part} ({len(items)})", fontsize=7)
+    _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
+    handles = [Patch(color=_colour(i), label=name) for i, name in enumerate(dataset.classes)]
+    handles.append(Patch(color=IGNORED, label="ignored"))
+    bands = " ".join(band.name for band in dataset.bands)
+    figure.suptitle(f"{dataset.name}: {bands}; {dataset.licence}", fontsize=7, wrap=True)
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=6, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=DPI, metadata={"Software": None})
+    return path
+
+
+def _spread(items: Sequence[Item], count: int) -> list[Item]:
+    """Pick evenly spaced scenes."""
+    places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
+    return [items[i] for i in dict.fromkeys(places.tolist())]
+
+
+def _picture(dataset: Dataset, scene: Scene) -> NDArray[Any]:
+    """Return what a person sees: true colour if there is one, else the first band; 0..1."""
+    names = [band.name for band in dataset.bands]
+    trio = next((trio for trio in COLOURED if set(trio) <= set(names)), None)
+    chosen = [names.index(name) for name in trio] if trio else [0]
+    bands = [_stretched(scene.image_CHW[i], scene.mask_HW) for i in chosen]
+    return np.stack(bands, axis=-1) if trio else bands[0]
+
+
+def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
+    labelled = band_HW[mask_HW != IGNORE]
+    # Mostly unlabelled scenes are stretched as a whole: their pixels are there all the same.
+    values = (labelled if 2 * labelled.size > band_HW.size else band_HW).astype(np.float64)
+    low, high = np.percentile(values, CLIP)
+    stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)
+    return stretched
+
+
+def _painted(scene: Scene) -> NDArray[np.uint8]:
+    """Return the mask in colours, (H, W, 3)."""
+    palette = np.full((256, 3), 0, dtype=np.uint8)
+    for value in range(IGNORE):
+        palette[value] = _rgb(_colour(value))
+    palette[IGNORE] = _rgb(IGNORED)
+    painted: NDArray[np.uint8] = palette[scene.mask_HW]
+    return painted
+
+
+def _small(picture: NDArray[Any]) -> NDArray[Any]:
+    step = -(-max(picture.shape[:2]) // SHOWN_PX)
+    return picture[::step, ::step]
+
+
+def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[float]]) -> None:
+    colours = [*map(_colour, range(len(dataset.classes))), IGNORED]
+    for row, (part, values) in enumerate(shares.items()):
+        left = 0.0
+        for value, colour in zip(values, colours, strict=True):
+            axes.barh(row, value, left=left, color=colour, height=0.7)
+            if value >= 0.04:
+                axes.text(
+                    left + value / 2, row, f"{value:.0%}", ha="center", va="center", fontsize=6
+                )
+            left += value
+        axes.text(-0.01, row, part, ha="right", va="center", fontsize=7)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(shares) - 0.5, -0.5)
+    axes.set_title("share of pixels", fontsize=7)
+    axes.axis("off")
+
+
+def _colour(value: int) -> str:
+    return COLOURS[value % len(COLOURS)]
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return red, green, blue
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 24 else f"{name[:11]}..{name[-11:]}"
