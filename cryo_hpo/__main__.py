@@ -230,7 +230,7 @@ def _run(file: Path) -> None:
         result = run_study(study, site)
     click.echo(verdict_table(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
-    click.echo(f"report: {site.storage / study.name / 'report' / 'report.md'}")
+    click.echo(f"report: {site.storage / study.name / 'report' / 'report.html'}")
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 

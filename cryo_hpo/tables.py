@@ -6,17 +6,15 @@ in percent with a sign and one digit. The CSV alone carries full precision.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .result import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
 from .rungs import Ladder
+from .sheets import Sheet, csv_text, markdown
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
-LONGEST = 120  # characters of a message in a table; the CSV has all of it
 NONE = "-"
 ONE_CLASS = "collapsed: predicts one class"
 
@@ -115,37 +113,42 @@ def verdict_rows(result: Result) -> list[VerdictRow]:
     return [*rows, VerdictRow("mean", percent(b), percent(t), _gain(b, t))]
 
 
-def verdict_markdown(result: Result) -> str:
-    """Return the paired comparison: seeds, means, relative improvement, interval, p value."""
+def verdict(result: Result) -> Sheet:
+    """Return the paired comparison, seed by seed and in the mean."""
     rows = verdict_rows(result)
     if _tuned(result) is None:
-        return table(("seed", BASELINE), [row[:2] for row in rows])
-    seeds = table(("seed", BASELINE, TUNED, "difference"), rows)
+        return Sheet.of(("seed", BASELINE), [row[:2] for row in rows], strong=[-1])
+    return Sheet.of(("seed", BASELINE, TUNED, "difference"), rows, strong=[-1])
+
+
+def verdict_notes(result: Result) -> list[str]:
+    """Return what stands below the paired comparison: interval, verdict, p value."""
     found = result.improvement
-    if found is None:
-        return seeds
+    if found is None or _tuned(result) is None:
+        return []
     # Of 2^n sign patterns, 2 are at least as extreme as a sample of one sign.
     least = 2.0 ** (1 - found.num_pairs)
     few = f"; {_count(found.num_pairs, 'pair')} cannot give less than {least:.4f}"
-    return (
-        f"{seeds}\n\nDifference of the means: {_relative(found)}. Verdict: {found.verdict}.\n"
-        f"Paired sign-flip test: p = {found.p_value:.4f}{few if least > 1 - found.level else ''}."
-    )
+    return [
+        f"Difference of the means: {_relative(found)}. Verdict: {found.verdict}.",
+        f"Paired sign-flip test: p = {found.p_value:.4f}{few if least > 1 - found.level else ''}.",
+    ]
 
 
 def verdict_table(result: Result) -> str:
     """Return the sentence and the paired comparison, for a terminal or a note."""
-    return f"{verdict_line(result)}\n\n{verdict_markdown(result)}"
+    parts = [verdict_line(result), markdown(verdict(result)), "\n".join(verdict_notes(result))]
+    return "\n\n".join(filter(None, parts))
 
 
-def scores_markdown(result: Result) -> str:
+def scores(result: Result) -> Sheet:
     """Return every arm's test mIoU and IoU per class, means over its seeds."""
     head = ("arm", "LR", "seeds", "test mIoU", "lowest", "highest", *result.classes)
     rows = [_arm_row(arm, result.classes) for arm in result.arms]
-    return table(head, rows, left=1)
+    return Sheet.of(head, rows, left=1)
 
 
-def trials_markdown(result: Result) -> str:
+def trials(result: Result) -> Sheet:
     """Return every trial: what it tried, how far it came, and why it ended."""
     more = any(_others(trial) for trial in result.trials)
     head = ("trial", "LR", "epochs", "best val mIoU", "state", "why", "other parameters")
@@ -162,7 +165,7 @@ def trials_markdown(result: Result) -> str:
         for trial in result.trials
     ]
     width = len(head) if more else len(head) - 1
-    return table(head[:width], [row[:width] for row in rows], left=1, right=3)
+    return Sheet.of(head[:width], [row[:width] for row in rows], left=1, right=3)
 
 
 def _parts(trial: TrialResult) -> str:
@@ -170,7 +173,7 @@ def _parts(trial: TrialResult) -> str:
     return "" if trial.micro_batch is None else f"in parts of {trial.micro_batch} (memory)"
 
 
-def rung_markdown(result: Result) -> str:
+def rungs(result: Result) -> Sheet:
     """Return the rung table: every trial's score at each comparison, its fate, and why."""
     epochs = (*rung_epochs(result), full_length(result))
     head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate", "why")
@@ -183,44 +186,66 @@ def rung_markdown(result: Result) -> str:
         )
         for trial in result.trials
     ]
-    return table(head, rows, left=1, right=len(epochs))
+    return Sheet.of(head, rows, left=1, right=len(epochs))
 
 
-def costs_markdown(result: Result) -> str:
+def costs(result: Result) -> Sheet:
     """Return what was spent, beside a grid of full trainings over the same configurations."""
-    costs = result.costs
-    grid = costs.epochs_full_grid
-    saved = f"{100 * (1 - costs.epochs_search / grid):.1f} %" if grid else NONE
-    seconds = costs.seconds_search + costs.seconds_confirm
-    waiting = f" ({100 * costs.seconds_data / seconds:.1f} %)" if seconds else ""
+    spent = result.costs
+    grid = spent.epochs_full_grid
+    saved = f"{100 * (1 - spent.epochs_search / grid):.1f} %" if grid else NONE
+    seconds = spent.seconds_search + spent.seconds_confirm
+    waiting = f" ({100 * spent.seconds_data / seconds:.1f} %)" if seconds else ""
     rows = [
-        ("search", str(costs.epochs_search), duration(costs.seconds_search)),
-        ("confirmation on seeds", str(costs.epochs_confirm), duration(costs.seconds_confirm)),
-        ("together", str(costs.epochs_search + costs.epochs_confirm), duration(seconds)),
-        ("of which waiting for data", "", duration(costs.seconds_data) + waiting),
+        ("search", str(spent.epochs_search), duration(spent.seconds_search)),
+        ("confirmation on seeds", str(spent.epochs_confirm), duration(spent.seconds_confirm)),
+        ("together", str(spent.epochs_search + spent.epochs_confirm), duration(seconds)),
+        ("of which waiting for data", "", duration(spent.seconds_data) + waiting),
         ("search as a full grid", str(grid) if grid else NONE, ""),
         ("saved by early stopping", saved, ""),
     ]
-    return table(("", "epochs", "training time"), rows, left=1)
+    return Sheet.of(("", "epochs", "training time"), rows, left=1)
 
 
 def trials_csv(result: Result) -> str:
     """Return the trials as CSV, one column per parameter; scores in percent, full precision."""
     params = list(dict.fromkeys(name for trial in result.trials for name in trial.params))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
     fixed = ("trial", "state", "lr", "epochs", "best_val_miou_pct", "collapsed", "seconds")
-    rows.writerow((*fixed, *params, "message"))
-    for t in result.trials:
-        score = None if t.best_val_miou is None else round(100 * t.best_val_miou, 6)
-        values = (t.number, t.state, t.lr, t.epochs, score, t.collapsed, round(t.seconds, 3))
-        rows.writerow((*values, *(t.params.get(name) for name in params), t.message))
-    return text.getvalue()
+    rows = [
+        (
+            *(t.number, t.state, t.lr, t.epochs, _exact(t.best_val_miou)),
+            *(t.collapsed, round(t.seconds, 3)),
+            *(t.params.get(name) for name in params),
+            t.message,
+        )
+        for t in result.trials
+    ]
+    return csv_text((*fixed, *params, "message"), rows)
+
+
+def scores_csv(result: Result) -> str:
+    """Return every training of the comparison as CSV: a row per arm and seed, in percent."""
+    fixed = ("arm", "lr", "seed", "test_miou_pct", "val_miou_pct", "collapsed", "diverged")
+    names = [f"test_iou_pct.{name}" for name in result.classes]
+    rows = [
+        (
+            *(arm.name, arm.recipe["optim"]["lr"], s.seed, _exact(s.test_miou)),
+            *(_exact(s.val_miou), s.collapsed, s.diverged, s.epochs, round(s.seconds, 3)),
+            *(_exact(s.test_iou.get(name)) for name in result.classes),
+        )
+        for arm in result.arms
+        for s in arm.seeds
+    ]
+    return csv_text((*fixed, "epochs", "seconds", *names), rows)
 
 
 def duration(seconds: float) -> str:
     """Return a time in hours; below six minutes in seconds."""
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.0f} s"
+
+
+def _exact(fraction: float | None) -> float | None:
+    return None if fraction is None else round(100 * fraction, 6)
 
 
 def _relative(found: ImprovementResult) -> str:
@@ -296,27 +321,3 @@ def plain(value: object) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def one_line(text: str) -> str:
-    """Return text that fits one cell of a table."""
-    line = " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-    return line if len(line) <= LONGEST else line[: LONGEST - 4] + " ..."
-
-
-def table(
-    head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 0, right: int | None = None
-) -> str:
-    """Lay out a markdown table: `left` text columns, then `right` number columns, then text."""
-    lines = [[one_line(cell) for cell in row] for row in (head, *rows)]
-    until = len(head) if right is None else left + right
-    is_number = [left <= i < until for i in range(len(head))]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(head))]
-    rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, is_number, strict=True)]
-    padded = [
-        " | ".join(
-            f"{c:{'>' if n else '<'}{w}}" for c, n, w in zip(line, is_number, widths, strict=True)
-        )
-        for line in (lines[0], rule, *lines[1:])
-    ]
-    return "\n".join(f"| {line} |" for line in padded)

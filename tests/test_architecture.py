@@ -23,6 +23,7 @@ FLOORS = [
         "protocol",
         "provenance",
         "rungs",
+        "sheets",
         "space",
         "spool",
         "stats",

@@ -12,12 +12,15 @@ import pytest
 from matplotlib.image import imread
 
 from cryo_hpo import report
+from cryo_hpo.report import search, style
 from cryo_hpo.result import Result
 
 from .results import a_recipe, a_result, a_trial, an_arm, an_improvement
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
-ALL = ["report.md", "trials.csv", "lr-response.svg", "lr-response.png", "curves.svg", "curves.png"]
+ALL = [
+    "report.html", "report.md", "tables.tex", "scores.csv", "trials.csv", "lr-response.svg", "lr-response.png", "curves.svg", "curves.png",
+]  # fmt: skip
 NO_SEARCH: dict[str, Any] = {
     "winner": None,
     "trials": (),
@@ -40,7 +43,7 @@ STUDIES: dict[str, Result] = {
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw with few pixels: what is tested does not depend on them."""
-    monkeypatch.setattr(report, "DPI", 40)
+    monkeypatch.setattr(style, "DPI", 40)
 
 
 def test_the_page_is_as_agreed() -> None:
@@ -52,7 +55,7 @@ def test_a_report_is_a_page_a_table_and_two_figures(tmp_path: Path) -> None:
     files = report.write(a_result(), tmp_path / "new" / "folder")
     assert [file.name for file in files] == ALL
     assert {file.parent for file in files} == {tmp_path / "new" / "folder"}
-    page = files[0].read_text(encoding="utf-8")
+    page = files[1].read_text(encoding="utf-8")
     assert page == report.markdown(a_result())
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
     assert shown
@@ -65,7 +68,7 @@ def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
-@pytest.mark.parametrize("draw", [report.lr_response, report.curves])
+@pytest.mark.parametrize("draw", [search.lr_response, search.curves])
 def test_the_figures_depend_on_the_result(draw: Any, tmp_path: Path) -> None:
     one = draw(a_result(), tmp_path / "one")
     other = draw(a_result(trials=a_result().trials[:-1]), tmp_path / "other")
@@ -75,7 +78,7 @@ def test_the_figures_depend_on_the_result(draw: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_figure_shows_something(study: str, tmp_path: Path) -> None:
     result = STUDIES[study]
-    drawn = report.lr_response(result, tmp_path / "x.y") + report.curves(result, tmp_path / "z")
+    drawn = search.lr_response(result, tmp_path / "x.y") + search.curves(result, tmp_path / "z")
     expected = 4 if any(trial.curve for trial in result.trials) else 2
     assert len(drawn) == expected
     assert {path.suffix for path in drawn} == {".svg", ".png"}
@@ -88,10 +91,10 @@ def test_every_figure_shows_something(study: str, tmp_path: Path) -> None:
 
 
 def test_the_response_marks_what_happened_to_each_trial() -> None:
-    with report._figure() as fig:
+    with style.figure() as fig:
         ax = fig.add_subplot()
-        report._points(ax, a_result())
-        report._bottom_edge(ax, a_result().trials)
+        search._points(ax, a_result())
+        search._bottom_edge(ax, a_result().trials)
         marks = {
             str(m.get_label()).split(",")[0]: np.shape(m.get_offsets())[0] for m in ax.collections
         }
@@ -102,16 +105,16 @@ def test_the_response_marks_what_happened_to_each_trial() -> None:
 
 
 def test_a_crowd_is_not_numbered() -> None:
-    with report._figure() as fig:
+    with style.figure() as fig:
         ax = fig.add_subplot()
-        report._points(ax, STUDIES["a crowd"])
+        search._points(ax, STUDIES["a crowd"])
         assert not ax.texts
 
 
 def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
     files = report.write(a_result(**NO_SEARCH), tmp_path)
-    assert [file.name for file in files] == ["report.md"]
-    page = files[0].read_text(encoding="utf-8")
+    assert [file.name for file in files] == ["report.html", "report.md", "tables.tex", "scores.csv"]
+    page = files[1].read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["Scores", "Costs", "Provenance"]
     assert "![" not in page
 
@@ -142,5 +145,5 @@ def test_the_note_holds_verdict_and_seeds() -> None:
 
 def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    report.curves(a_result(), tmp_path / "curves")
+    search.curves(a_result(), tmp_path / "curves")
     assert dict(mpl.rcParams) == before

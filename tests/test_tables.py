@@ -10,6 +10,7 @@ import pytest
 
 from cryo_hpo import tables
 from cryo_hpo.result import Result
+from cryo_hpo.sheets import Sheet, markdown
 
 from .results import EPOCHS, TRIALS, a_result, a_trial, an_arm, an_improvement
 
@@ -129,7 +130,7 @@ def test_collapse_and_divergence_are_told_beside_the_score() -> None:
     ],
 )
 def test_too_few_pairs_for_a_small_p_value_are_told(pairs: int, told: str | None) -> None:
-    text = tables.verdict_markdown(a_result(improvement=an_improvement(num_pairs=pairs)))
+    text = "\n".join(tables.verdict_notes(a_result(improvement=an_improvement(num_pairs=pairs))))
     assert ("cannot give less" in text) == (told is not None)
     assert told is None or told in text
 
@@ -138,14 +139,12 @@ def test_a_class_in_no_mask_has_no_score() -> None:
     arm = an_arm("baseline", (0.7, 0.8))
     first = arm.seeds[0].model_copy(update={"test_iou": {"rock": None, "ice": None, "lake": 0.5}})
     second = arm.seeds[1].model_copy(update={"test_iou": {"rock": None, "ice": 0.6, "lake": 0.7}})
-    text = tables.scores_markdown(
-        a_result(arms=(arm.model_copy(update={"seeds": (first, second)}),))
-    )
+    text = tables.scores(a_result(arms=(arm.model_copy(update={"seeds": (first, second)}),)))
     assert cells(text)[-1][-3:] == ["-", "60.00", "60.00"]
 
 
 def test_every_trial_has_its_line_and_its_reason() -> None:
-    lines = cells(tables.trials_markdown(a_result()))[2:]
+    lines = cells(tables.trials(a_result()))[2:]
     assert [line[0] for line in lines[:2]] == ["0 (baseline)", "1"]
     assert len(lines) == len(TRIALS)
     assert lines[7][0] == "7 (winner)"
@@ -158,21 +157,21 @@ def test_every_trial_has_its_line_and_its_reason() -> None:
 
 def test_other_parameters_are_shown_when_there_are_any() -> None:
     params = {"optim.lr": 6.4e-4, "loss.name": "dice", "optim.weight_decay": 0.003}
-    text = tables.trials_markdown(a_result(trials=(a_trial(0), a_trial(4, params=params))))
+    text = tables.trials(a_result(trials=(a_trial(0), a_trial(4, params=params))))
     assert cells(text)[0][-1] == "other parameters"
     assert cells(text)[-1][-1] == "loss.name=dice, optim.weight_decay=3e-3"
 
 
 def test_a_message_stays_in_its_cell() -> None:
     trial = a_trial(10, state="failed", message="<Error>\nleft | right\n" + "x" * 500)
-    text = tables.trials_markdown(a_result(trials=(trial,)))
+    text = markdown(tables.trials(a_result(trials=(trial,))))
     assert len(text.splitlines()) == 3
     assert "&lt;Error> left \\| right xxx" in text
     assert max(map(len, text.splitlines())) < 220
 
 
 def test_the_rung_table_holds_each_score_and_fate() -> None:
-    lines = cells(tables.rung_markdown(a_result()))
+    lines = cells(tables.rungs(a_result()))
     assert lines[0] == ["trial", "epoch 1", "epoch 3", "epoch 9", "epoch 27", "fate", "why"]
     fates = {line[0]: line[-2] for line in lines[2:]}
     assert fates["0 (baseline)"] == "full length"
@@ -190,16 +189,16 @@ def test_the_rung_table_holds_each_score_and_fate() -> None:
 def test_without_early_stopping_there_are_no_rungs(search: dict[str, Any] | None) -> None:
     result = a_result(spec={**a_result().spec, "search": search})
     assert tables.rung_epochs(result) == ()
-    assert cells(tables.rung_markdown(result))[0] == ["trial", f"epoch {EPOCHS}", "fate", "why"]
+    assert cells(tables.rungs(result))[0] == ["trial", f"epoch {EPOCHS}", "fate", "why"]
 
 
 def test_the_saving_is_against_a_grid_of_full_trainings() -> None:
     costs = a_result().costs.model_copy(update={"epochs_search": 81, "epochs_full_grid": 324})
-    text = tables.costs_markdown(a_result(costs=costs))
+    text = tables.costs(a_result(costs=costs))
     assert ["saved by early stopping", "75.0 %", ""] in cells(text)
     free = dict.fromkeys(("epochs_search", "epochs_confirm", "epochs_full_grid"), 0)
     idle = dict.fromkeys(("seconds_search", "seconds_confirm", "seconds_data"), 0.0)
-    text = tables.costs_markdown(a_result(costs=costs.model_copy(update={**free, **idle})))
+    text = tables.costs(a_result(costs=costs.model_copy(update={**free, **idle})))
     assert ["saved by early stopping", "-", ""] in cells(text)
 
 
@@ -240,5 +239,6 @@ def test_times_have_a_readable_unit(seconds: float, text: str) -> None:
     assert tables.duration(seconds) == text
 
 
-def cells(table: str) -> list[list[str]]:
+def cells(table: Sheet | str) -> list[list[str]]:
+    table = markdown(table) if isinstance(table, Sheet) else table
     return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in table.splitlines()]

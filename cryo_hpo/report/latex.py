@@ -1,0 +1,35 @@
+r"""A report's tables as LaTeX, to be taken into a paper with `\input`."""
+
+from __future__ import annotations
+
+import re
+
+from ..sheets import Sheet, latex, tex
+from .page import Page
+
+HEAD = r"""% {title}
+% {lead}
+% Needs \usepackage{{booktabs}}; wide tables want \usepackage{{graphicx}} and \resizebox.
+"""
+
+
+def tables(page: Page) -> str:
+    """Write every table of a page as a float, its section's title the caption."""
+    parts = [HEAD.format(title=_comment(page.title), lead=_comment(page.lead))]
+    for section in page.sections:
+        found = [part for part in section.parts if isinstance(part, Sheet)]
+        for number, sheet in enumerate(found, start=1):
+            name = re.sub(r"\W+", "-", section.title.lower())
+            label = f"tab:{name}" if len(found) == 1 else f"tab:{name}-{number}"
+            caption = f"{page.title}: {section.title.lower()}"
+            parts.append(latex(sheet, caption=caption, label=label))
+    return "\n".join(parts)
+
+
+def sentence(text: str) -> str:
+    """Return a sentence of the report as LaTeX."""
+    return tex(text)
+
+
+def _comment(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,24 @@
+"""A report as Markdown, its figures in files beside it."""
+
+from __future__ import annotations
+
+from .. import sheets
+from ..sheets import Sheet
+from .page import Page, Part, Picture
+
+
+def markdown(page: Page) -> str:
+    """Write a page as Markdown."""
+    blocks = [f"# {page.title}", f"**{page.lead}**"]
+    for section in page.sections:
+        blocks += [f"## {section.title}", *(_part(part) for part in section.parts)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _part(part: Part) -> str:
+    if isinstance(part, Sheet):
+        return sheets.markdown(part)
+    if isinstance(part, Picture):
+        shown = f"![{part.alt}]({part.name}.png)"
+        return f"{shown}\n\n{part.caption}" if part.caption else shown
+    return part

@@ -1,0 +1,189 @@
+"""Figures of the search: the response to the learning rate, and the learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from .. import tables
+from ..result import Result, TrialResult
+from .style import (
+    BLUE,
+    GREY,
+    INK,
+    LR_COLORS,
+    LR_FORMAT,
+    ORANGE,
+    PAPER,
+    figure,
+    lr_axis,
+    lr_ticks,
+    miou_axis,
+    save,
+)
+
+LOST: dict[str, dict[str, Any]] = {
+    "diverged": {"marker": "x", "color": ORANGE},
+    "failed": {"marker": "v", "color": GREY},
+}
+NEAR = 14.0  # pixels from a mark at which a number beside it is still clear
+CROWD = 30  # more paused trials than this, and their epochs are not written beside them
+LR_RESPONSE, CURVES = "lr-response", "curves"
+
+
+def lr_response(result: Result, path_stem: Path) -> list[Path]:
+    """Draw the best validation mIoU of every trial against its learning rate.
+
+    Returns:
+        `path_stem` with .svg and .png; nothing if the study has no trials.
+    """
+    trials = result.trials
+    if not trials:
+        return []
+    with figure() as fig:
+        ax = fig.add_subplot()
+        fixed = tables.fixed_lr(result)
+        lr_axis(ax, [fixed, *(trial.lr for trial in trials)])
+        miou_axis(ax, [_point(t)[1] for t in trials if t.curve], "Best validation mIoU (%)")
+        _fixed_line(ax, fixed)
+        _points(ax, result)
+        _bottom_edge(ax, trials)
+        fig.legend(loc="outside upper center", ncols=2)
+        return save(fig, path_stem)
+
+
+def curves(result: Result, path_stem: Path) -> list[Path]:
+    """Draw how the validation mIoU of every trial rose, coloured by its learning rate.
+
+    Returns:
+        `path_stem` with .svg and .png; nothing if no trial finished an epoch.
+    """
+    trials = [trial for trial in result.trials if trial.curve]
+    if not trials:
+        return []
+    with figure() as fig:
+        ax = fig.add_subplot()
+        rates = [trial.lr for trial in trials]
+        scale = ScalarMappable(LogNorm(min(rates) / 1.3, max(rates) * 1.3), LR_COLORS)
+        for trial, color in zip(trials, scale.to_rgba(np.array(rates)), strict=True):
+            _curve(ax, trial, result, color=color)
+        ax.set_xlabel("Epoch")
+        ax.set_xlim(0, tables.full_length(result) * 1.02)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        scores = [100 * score for trial in trials for score in trial.curve.values()]
+        miou_axis(ax, scores, "Best validation mIoU so far (%)")
+        bar = fig.colorbar(scale, ax=ax, label="Learning rate", pad=0.02, aspect=30)
+        bar.ax.yaxis.set_major_locator(lr_ticks(rates))
+        bar.ax.yaxis.set_major_formatter(LR_FORMAT)
+        bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        _explain_curves(fig, trials, result)
+        return save(fig, path_stem)
+
+
+def _fixed_line(ax: Axes, lr: float) -> None:
+    ax.axvline(lr, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    words, top = f"fixed {tables.short_lr(lr)}", ("data", "axes fraction")
+    style: dict[str, Any] = {"textcoords": "offset points", "color": GREY, "va": "top"}
+    ax.annotate(words, (lr, 1), xycoords=top, xytext=(4, -2), **style)
+
+
+def _points(ax: Axes, result: Result) -> None:
+    """Mark the trials that have a score: filled at full length, hollow where they were stopped."""
+    scored = [t for t in result.trials if t.state in ("complete", "pruned") and t.curve]
+    winner = [t for t in scored if t.number == result.winner]
+    baseline = [t for t in scored if t.number == 0 and t not in winner]
+    rest = [t for t in scored if t not in (*winner, *baseline)]
+    paused = [t for t in rest if t.state == "pruned"]
+    full = [t for t in rest if t.state == "complete"]
+    name = f"winner ({tables.short_lr(winner[0].lr)})" if winner else ""
+    _scatter(ax, winner, name, marker="*", s=190, color=BLUE, edgecolor=PAPER, zorder=5)
+    _scatter(ax, baseline, "baseline", marker="s", s=42, color=INK, zorder=4)
+    _scatter(ax, full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
+    write = len(paused) <= CROWD
+    label = "stopped early, at the epoch beside it" if write else "stopped early"
+    _scatter(ax, paused, label, marker="o", s=30, facecolor=PAPER, edgecolor=BLUE, zorder=3)
+    if write:
+        _write_epochs(ax, paused, scored)
+
+
+def _scatter(ax: Axes, trials: Sequence[TrialResult], label: str, **style: Any) -> None:
+    if trials:
+        ax.scatter(*np.transpose([_point(t) for t in trials]), label=label, **style)
+
+
+def _point(trial: TrialResult) -> tuple[float, float]:
+    return trial.lr, 100 * (trial.best_val_miou or 0.0)
+
+
+def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[TrialResult]) -> None:
+    """Write beside each paused trial how far it came, where other marks are farthest."""
+    dots_XY = [ax.transData.transform(_point(t)) for t in scored]
+    for trial in paused:
+        here = ax.transData.transform(_point(trial))
+        others = [dot for dot in dots_XY if not np.array_equal(dot, here)]
+        ways = 8 * np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
+        free = [min((np.hypot(*(here + w - o)) for o in others), default=NEAR) for w in ways]
+        # the right side, unless something is near it and another side is freer
+        way = ways[int(np.argmax(np.minimum(free, NEAR)))]
+        style: dict[str, Any] = {"fontsize": 7, "color": GREY, "ha": "center", "va": "center"}
+        ax.annotate(
+            str(trial.epochs), _point(trial), xytext=way, textcoords="offset points", **style
+        )
+        dots_XY.append(here + way)
+
+
+def _bottom_edge(ax: Axes, trials: Sequence[TrialResult]) -> None:
+    """Mark the trials that ended without an answer on the axis itself: they are off the scale."""
+    edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 6}
+    for state, mark in LOST.items():
+        rates = [t.lr for t in trials if t.state == state]
+        if rates:
+            ax.scatter(rates, [0.0] * len(rates), label=state, **mark, **edge)
+
+
+def _curve(ax: Axes, trial: TrialResult, result: Result, *, color: Any) -> None:
+    """Draw one learning curve and how it ended."""
+    epochs, scores = list(trial.curve), [100 * score for score in trial.curve.values()]
+    line: dict[str, Any] = {"color": color, "linewidth": 1.2, "zorder": 3}
+    if trial.number == 0:
+        line |= {"linewidth": 1.8, "linestyle": (0, (4, 2))}
+    if trial.number == result.winner:
+        line |= {"linewidth": 3.0, "zorder": 4}
+    ax.plot(epochs, scores, **line)
+    hollow = {"marker": "o", "s": 24, "facecolor": PAPER, "edgecolor": color}
+    ends = {"complete": {"marker": "o", "s": 16, "color": color}, "pruned": hollow, **LOST}
+    ax.scatter(epochs[-1], scores[-1], zorder=5, **ends[trial.state])
+
+
+def _explain_curves(fig: Figure, trials: Sequence[TrialResult], result: Result) -> None:
+    """Put a legend above the curves, in grey: colour is the learning rate."""
+    numbers, states = {t.number for t in trials}, {t.state for t in trials}
+    fixed = f"baseline (fixed {tables.short_lr(tables.fixed_lr(result))})"
+    hollow = {"marker": "o", "linestyle": "", "markerfacecolor": PAPER}
+    lost = [(name, name in states, {**mark, "linestyle": ""}) for name, mark in LOST.items()]
+    entries: list[tuple[str, bool, dict[str, Any]]] = [
+        ("winner", result.winner in numbers, {"linewidth": 3.0}),
+        (fixed, 0 in numbers, {"linewidth": 1.8, "linestyle": (0, (4, 2))}),
+        ("stopped early", "pruned" in states, hollow),
+        *lost,
+    ]
+    handles = [
+        Line2D([], [], label=label, **{"color": GREY, **style})
+        for label, is_there, style in entries
+        if is_there
+    ]
+    if handles:
+        fig.legend(
+            handles=handles,
+            loc="outside upper center",
+            ncols=min(len(handles), 2 + (len(handles) == 3)),
+        )

@@ -1,0 +1,105 @@
+"""The look of the figures: one style, colours that the page can exchange, files without a date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from .. import tables
+
+# Source: Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
+INK, GRID, PAPER = "#1A1A1A", "#E6E6E6", "#FFFFFF"
+THEME = {  # colour of a figure -> the page's variable that takes its place
+    BLUE: "blue",
+    ORANGE: "orange",
+    GREY: "soft",
+    INK: "ink",
+    GRID: "line",
+    PAPER: "paper",
+}
+# Of middling lightness from end to end: legible on white and on black, blue to orange.
+LR_COLORS = LinearSegmentedColormap.from_list(
+    "lr", ["#2F6FDE", "#7D5BD6", "#C2479B", "#D9542F"], N=256
+)
+STYLE: Any = {
+    "svg.hashsalt": "cryo_hpo",  # the same result gives the same bytes
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.facecolor": PAPER,
+    "figure.facecolor": PAPER,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+}
+WIDTH = 5.4  # inches: its 9 pt letters are still letters on a telephone
+DPI = 200  # of the PNG
+UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
+LR_FORMAT = FuncFormatter(lambda lr, _: tables.short_lr(lr))
+
+
+@contextmanager
+def figure(height: float = 3.4) -> Iterator[Figure]:
+    """Give a figure with the house's style, which ends with it.
+
+    Args:
+        height: Inches.
+    """
+    with mpl.rc_context(STYLE):
+        fig = Figure(figsize=(WIDTH, height), layout="constrained")
+        FigureCanvasAgg(fig)
+        yield fig
+
+
+def save(fig: Figure, stem: Path) -> list[Path]:
+    """Write a figure as SVG and PNG, and return the files."""
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in UNDATED]
+    for path in paths:
+        fig.savefig(path, dpi=DPI, metadata=UNDATED[path.suffix[1:]])
+    return paths
+
+
+def lr_axis(ax: Axes, rates: Sequence[float], *, room: float = 0.06) -> None:
+    """Make the horizontal axis one of learning rates."""
+    margin = max((max(rates) / min(rates)) ** room, 1.3)
+    ax.set_xscale("log")
+    ax.set_xlim(min(rates) / margin, max(rates) * margin)
+    ax.xaxis.set_major_locator(lr_ticks(rates))
+    ax.xaxis.set_major_formatter(LR_FORMAT)
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.set_xlabel("Learning rate")
+
+
+def lr_ticks(rates: Sequence[float]) -> LogLocator:
+    """Return ticks at decades, and between them if there are few."""
+    few = max(rates) / min(rates) < 30
+    return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,))
+
+
+def miou_axis(ax: Axes, scores: Sequence[float], label: str) -> None:
+    """Make the vertical axis one of scores in percent, with room around them."""
+    low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
+    room = max(0.08 * (high - low), 0.5)
+    ax.set_ylim(low - 2 * room, high + room)
+    ax.set_ylabel(label)

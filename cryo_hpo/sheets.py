@@ -1,0 +1,168 @@
+"""Tables of text, and how they are written: markdown, HTML, LaTeX (booktabs) and CSV."""
+
+from __future__ import annotations
+
+import csv
+import html as escaping
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+LONGEST = 120  # characters of one cell; the CSV has all of it
+# Source: LaTeX's special characters, L. Lamport, LaTeX, 2nd ed., section 2.1.1.
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    **{sign: f"\\{sign}" for sign in "&%$#_"},
+}
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table as text.
+
+    Attributes:
+        head: Names of the columns.
+        rows: As many cells each as `head`.
+        left: Columns of text before those of numbers.
+        right: Columns of numbers; None: all that follow.
+        strong: Rows to stand out, by index; negative ones count from the end.
+    """
+
+    head: Row
+    rows: tuple[Row, ...]
+    left: int = 0
+    right: int | None = None
+    strong: tuple[int, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        head: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        *,
+        left: int = 0,
+        right: int | None = None,
+        strong: Sequence[int] = (),
+    ) -> Sheet:
+        """Make a table of any sequences."""
+        body = tuple(tuple(row) for row in rows)
+        assert {len(row) for row in body} <= {len(head)}, "one cell per column"
+        stands_out = tuple(i % len(body) for i in strong if body)
+        return cls(tuple(head), body, left, right, stands_out)
+
+    @property
+    def is_number(self) -> tuple[bool, ...]:
+        """Whether a column holds numbers, which stand right."""
+        until = len(self.head) if self.right is None else self.left + self.right
+        return tuple(self.left <= i < until for i in range(len(self.head)))
+
+
+def markdown(sheet: Sheet) -> str:
+    """Write a table as Markdown with columns that line up."""
+    lines = [[_one_line(cell) for cell in row] for row in (sheet.head, *sheet.rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(sheet.head))]
+    sides = sheet.is_number
+    rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, sides, strict=True)]
+    padded = [
+        " | ".join(
+            f"{c:{'>' if n else '<'}{w}}" for c, n, w in zip(line, sides, widths, strict=True)
+        )
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    return "\n".join(f"| {line} |" for line in padded)
+
+
+def html(sheet: Sheet) -> str:
+    """Write a table as HTML; it scrolls sideways where it is wider than the page."""
+    head = "".join(
+        _cell("th", c, number=n) for c, n in zip(sheet.head, sheet.is_number, strict=True)
+    )
+    body = "\n".join(_html_rows(sheet))
+    return (
+        f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def latex(sheet: Sheet, *, caption: str = "", label: str = "") -> str:
+    r"""Write a table as LaTeX for `\usepackage{booktabs}`.
+
+    Args:
+        sheet: What to write.
+        caption: Above the table; with one it is a float of its own.
+        label: What `\ref` calls it.
+    """
+    columns = "".join("r" if n else "l" for n in sheet.is_number)
+    lines = [
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        _latex_row(sheet.head),
+        r"\midrule",
+        *(_latex_row(row, strong=i in sheet.strong) for i, row in enumerate(sheet.rows)),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    if caption:
+        named = [rf"\label{{{label}}}"] if label else []
+        lines = [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{tex(caption)}}}",
+            *named,
+            *lines,
+            r"\end{table}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Write values, not text, as CSV: a header, then a line for each row."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(head)
+    lines.writerows(rows)
+    return text.getvalue()
+
+
+def tex(text: str) -> str:
+    """Return text in which LaTeX sees letters alone."""
+    return "".join(SPECIAL.get(sign, sign) for sign in text.replace("`", ""))
+
+
+def rich(text: str) -> str:
+    """Return text as HTML; `code` is the only mark it may hold."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaping.escape(text, quote=False))
+
+
+def _html_rows(sheet: Sheet) -> Iterator[str]:
+    for number, row in enumerate(sheet.rows):
+        cells = "".join(_cell("td", c, number=n) for c, n in zip(row, sheet.is_number, strict=True))
+        strong = ' class="strong"' if number in sheet.strong else ""
+        yield f"<tr{strong}>{cells}</tr>"
+
+
+def _cell(tag: str, text: str, *, number: bool) -> str:
+    side = ' class="n"' if number else ""
+    return f"<{tag}{side}>{rich(text)}</{tag}>"
+
+
+def _latex_row(row: Sequence[str], *, strong: bool = False) -> str:
+    cells = [tex(_shortened(cell)) for cell in row]
+    shown = [rf"\textbf{{{cell}}}" if strong and cell else cell for cell in cells]
+    return " & ".join(shown) + r" \\"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 4] + " ..."
+
+
+def _one_line(text: str) -> str:
+    """Return text that fits one cell of a Markdown table."""
+    return _shortened(" ".join(text.split()).replace("|", "\\|").replace("<", "&lt;"))
