@@ -22,7 +22,7 @@ from .records import Records
 from .result import Result, read, write
 from .specfile import load_callable
 from .tracking import Tracker, run_id
-from .tune import driver
+from .tune import database, driver
 from .tune.confirm import Arm, ConfirmSource, job
 from .tune.journal import Journal, Record
 from .tune.search import BASELINE, SearchSource, key, winner
@@ -60,6 +60,8 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
             console.print(f"Study '{study.name}' has finished; its result is in {path}.")
             return read(path)
         check(study, site=site)
+        if study.search is not None:
+            database.require(site.optuna)
         size = plan(study, site=site)
         folders.require_room(path, gib=size.disk_gib)
         tracker = Tracker.connect(
@@ -102,7 +104,7 @@ def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
 def _search(
     study: Study, search: Search, site: Site, path: Path, *, records: Records, slots: Slots
 ) -> list[Record]:
-    source = search_source(study, search, path, listener=records)
+    source = search_source(study, search, path, site=site, listener=records)
     rule = search.scheduler
     stop = None
     if rule.kind == "asha" and rule.rule == "stop":
@@ -118,12 +120,14 @@ def _search(
     return source.records
 
 
-def search_source(study: Study, search: Search, path: Path, *, listener: Listener) -> SearchSource:
-    """Return the search's jobs, as the journal in the study's folder left them."""
+def search_source(
+    study: Study, search: Search, path: Path, *, site: Site, listener: Listener
+) -> SearchSource:
+    """Return the search's jobs, as the journal in the study's folder, or a database, left them."""
     return SearchSource(
         study,
         suggest=suggest_of(search),
-        journal=Journal(path / folders.JOURNAL, study=study.name),
+        journal=Journal(path / folders.JOURNAL, study=study.name, database=site.optuna),
         folder=path / folders.TRIALS,
         listener=listener,
     )

@@ -69,7 +69,7 @@ DOORS = {
     },
     "click": {"__main__", "commands"},
     "rich": {"progress", "study", "api"},
-    "sqlalchemy": {"tracking"},
+    "sqlalchemy": {"tracking", "tune"},
     "scipy": {"data", "stats", "tune"},
     "cryo_hpo": set(),  # inside the house, imports are relative
 }

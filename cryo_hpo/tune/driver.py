@@ -102,7 +102,9 @@ def run(
     """
     heard = _Heard(source)
     trainable = tune.with_resources(
-        tune.with_parameters(work, site=site, cpus=slots.cpus, gpus=slots.gpus),
+        tune.with_parameters(
+            work, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
+        ),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
     with _scratch(site.storage) as scratch, heard.raising():

@@ -1,4 +1,4 @@
-"""The search's memory: an Optuna study in a journal file that appends and syncs.
+"""The search's memory: an Optuna study in a journal file that appends and syncs, or a database.
 
 Everything the search knows is here: parameters, the score after every epoch, how each trial ended.
 The rung table and the sampler are rebuilt from it, so the same command after a crash goes on.
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import optuna
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
 from ..rungs import Step
+from .database import ERRORS, open_study, shown, unreachable
 from .sampler import replayed
 
 if TYPE_CHECKING:
     from ..space import Scalar
+    from ..spec.site import SecretStr
     from .sampler import Suggest
 
 State = Literal["running", "complete", "pruned", "diverged", "failed"]
@@ -67,24 +67,23 @@ class Record:
 class Journal:
     """One study's trials in Optuna's storage. One process at a time writes to it."""
 
-    def __init__(self, path: Path, *, study: str) -> None:
+    def __init__(self, path: Path, *, study: str, database: SecretStr | None = None) -> None:
         """Open the journal, or begin it.
 
+        Args:
+            path: Of the journal file.
+            study: The study's name.
+            database: PostgreSQL's URL, to keep the trials there instead.
+
         Raises:
-            StorageError: The file cannot be written.
+            StorageError: The file cannot be written, or the database does not answer.
         """
         self._path = path
-        with self._writing():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _cut_torn_line(path)
-            self._study = optuna.create_study(
-                storage=JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path)))),
-                study_name=study,
-                direction="maximize",
-                load_if_exists=True,
-            )
-        self._storage = self._study._storage
-        self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
+        self._where = "" if database is None else shown(database)
+        with self._asking():
+            self._study = open_study(path, name=study, database=database)
+            self._storage = self._study._storage
+            self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
 
     def begin(self, drawn: Mapping[str, Scalar], suggest: Suggest | None) -> int:
         """Add a trial with these values and return its number; one line, so all or nothing.
@@ -101,18 +100,18 @@ class Journal:
             distributions=replay.trial.distributions if replay else {},
             user_attrs={PARAMS: replay.params if replay else dict(drawn)},
         )
-        with self._writing():
+        with self._asking():
             trial_id = self._storage.create_new_trial(self._study._study_id, trial)
-        number = self._storage.get_trial(trial_id).number
+            number = self._storage.get_trial(trial_id).number
         self._ids[number] = trial_id
         return number
 
     def report(self, number: int, epoch: int, score: float) -> None:
         """Record the score after an epoch; the same epoch twice is kept once."""
         trial_id = self._ids[number]
-        if epoch in self._storage.get_trial(trial_id).intermediate_values:
+        if epoch in self.record(number).curve:
             return
-        with self._writing():
+        with self._asking():
             self._storage.set_trial_intermediate_value(trial_id, epoch, score)
 
     def note(self, number: int, step: Step) -> None:
@@ -120,13 +119,13 @@ class Journal:
         steps = self.record(number).steps
         if (step.rung, step.decision) in [(s.rung, s.decision) for s in steps]:
             return
-        with self._writing():
+        with self._asking():
             self._storage.set_trial_user_attr(self._ids[number], STEPS, [*steps, step])
 
     def end(self, number: int, state: State, message: str = "") -> None:
         """Close a trial. Pruned and diverged ones keep their scores and can never win."""
         trial_id = self._ids[number]
-        with self._writing():
+        with self._asking():
             self._storage.set_trial_user_attr(trial_id, OUTCOME, state)
             self._storage.set_trial_user_attr(trial_id, MESSAGE, message[:2000])
         record = self.record(number)
@@ -137,19 +136,21 @@ class Journal:
             "failed": TrialState.FAIL,
         }[state]
         value = record.score if told is TrialState.COMPLETE else None
-        with self._writing():
+        with self._asking():
             self._study.tell(number, value, state=told)
 
     def record(self, number: int) -> Record:
         """Return what is known about one trial."""
-        return _record(self._storage.get_trial(self._ids[number]))
+        with self._asking():
+            return _record(self._storage.get_trial(self._ids[number]))
 
     def records(self) -> list[Record]:
         """Return all trials in the order of their numbers."""
-        return [_record(t) for t in self._study.get_trials(deepcopy=False)]
+        with self._asking():
+            return [_record(t) for t in self._study.get_trials(deepcopy=False)]
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _asking(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -158,29 +159,8 @@ class Journal:
                 "Set CRYO_STORAGE to a folder that is, or free space."
             )
             raise StorageError(message) from error
-
-
-class _NoLock(JournalFileOpenLock):
-    """The study's folder already has one driver alone.
-
-    Optuna's own lock is a file that a killed driver leaves behind; the next would wait 30 s.
-    """
-
-    def acquire(self) -> bool:
-        """Say yes."""
-        return True
-
-    def release(self) -> None:
-        """Do nothing."""
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop what a full disk left of a last line: the next one would be appended to it."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+        except ERRORS as error:
+            raise StorageError(unreachable(self._where, error)) from error
 
 
 def _record(trial: FrozenTrial) -> Record:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ..errors import SpecError
 
@@ -36,13 +37,20 @@ def command(
         options: More options of `ray job submit`.
 
     Raises:
-        SpecError: The study's file is not below the current folder, so it would stay here.
+        SpecError: The study's file is not below the current folder, so it would stay here; or
+            a database's password would lie open in the job's description.
     """
     here, file = Path.cwd().resolve(), study.resolve()
     if not file.is_relative_to(here):
         message = (
             f"{study}: the current folder is what is sent, so it must hold the study's file; "
             f"'{here}' does not. Submit from a folder that does."
+        )
+        raise SpecError(message)
+    if site.optuna is not None and urlsplit(site.optuna.get_secret_value()).password:
+        message = (
+            "CRYO_OPTUNA_STORAGE must hold no password when a study is submitted: everybody who "
+            "sees the cluster sees a job's variables. Put it into ~/.pgpass on the head."
         )
         raise SpecError(message)
     places = {"CRYO_DATA": site.data, "CRYO_WEIGHTS": site.weights, "CRYO_STORAGE": site.storage}

@@ -1,0 +1,167 @@
+"""Where Optuna keeps a study's trials: its journal file in the study's folder, or PostgreSQL.
+
+In a database a study's name carries a token that lies in its folder, so that two folders never
+share trials, whatever their studies are called.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import sqlalchemy
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from sqlalchemy.engine import make_url
+
+from ..errors import SpecError, StorageError
+
+if TYPE_CHECKING:
+    from ..spec.site import SecretStr
+
+MARKER = "database.json"  # in the folder of a study whose trials are in a database
+CONNECT_S = 10
+# A connection for every question: a few in an epoch, and none lies idle to be cut by a firewall.
+ENGINE: dict[str, Any] = {
+    "poolclass": sqlalchemy.NullPool,
+    "connect_args": {"connect_timeout": CONNECT_S},
+}
+ERRORS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
+
+def require(database: SecretStr | None) -> None:
+    """Ask the database whether it is there, before anything runs.
+
+    Raises:
+        SpecError: The driver for PostgreSQL is not installed.
+        StorageError: It does not answer.
+    """
+    if database is None:
+        return
+    url = _url(database)
+    try:
+        sqlalchemy.create_engine(url, **ENGINE).connect().close()
+    except ModuleNotFoundError as error:
+        message = (
+            "CRYO_OPTUNA_STORAGE needs the driver of PostgreSQL, which is not installed: "
+            "pip install 'cryo-hpo[postgres]'."
+        )
+        raise SpecError(message) from error
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise StorageError(unreachable(shown(database), error)) from error
+
+
+def unreachable(where: str, error: Exception) -> str:
+    """Return the message for a database that does not answer."""
+    why = str(error).splitlines()[0]
+    return (
+        f"CRYO_OPTUNA_STORAGE must be a database that answers, '{where}' does not ({why}). "
+        "Start it, or unset the variable; the same command goes on where the study was."
+    )
+
+
+def open_study(path: Path, *, name: str, database: SecretStr | None) -> optuna.Study:
+    """Open a study in its journal file or its database, or begin it.
+
+    Args:
+        path: Of the journal file; a database's marker lies beside it.
+        name: Of the study.
+        database: PostgreSQL's URL; None: the journal file.
+
+    Raises:
+        StorageError: The study began elsewhere.
+        OSError: The folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_elsewhere(path, database)
+    if database is None:
+        _cut_torn_line(path)
+        backend = JournalFileBackend(str(path), lock_obj=_NoLock(str(path)))
+        return _study(JournalStorage(backend), name)
+    return _in_database(path.with_name(MARKER), name, database)
+
+
+def _in_database(marker: Path, name: str, database: SecretStr) -> optuna.Study:
+    facts = json.loads(marker.read_text()) if marker.exists() else {}
+    if not facts:
+        facts = {"database": shown(database), "study": f"{name}-{secrets.token_hex(4)}"}
+        _write(marker, {**facts, "begun": False})
+    storage = RDBStorage(_url(database), engine_kwargs=ENGINE)
+    known = facts["study"] in optuna.get_all_study_names(storage)
+    if facts.get("begun") and not known:
+        message = (
+            f"The trials of study '{name}' are in the database {facts['database']}, under the name "
+            f"'{facts['study']}'; '{shown(database)}' does not hold it. Set CRYO_OPTUNA_STORAGE to "
+            "the database it began in."
+        )
+        raise StorageError(message)
+    study = _study(storage, facts["study"])
+    if not facts.get("begun"):
+        _write(marker, {**facts, "begun": True})
+    return study
+
+
+def _study(storage: BaseStorage, name: str) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True
+    )
+
+
+def _refuse_elsewhere(path: Path, database: SecretStr | None) -> None:
+    """Make sure that a study goes on in the storage it began in: its budget is there."""
+    marker = path.with_name(MARKER)
+    if database is None and marker.exists():
+        where = json.loads(marker.read_text())["database"]
+        message = (
+            f"The trials of the study in '{path.parent}' are in the database {where}. Set "
+            "CRYO_OPTUNA_STORAGE to it, and give the same command again."
+        )
+        raise StorageError(message)
+    if database is not None and path.exists():
+        message = (
+            f"The trials of the study in '{path.parent}' are in its journal file, not in a "
+            "database. Unset CRYO_OPTUNA_STORAGE for this study, or give it a new name."
+        )
+        raise StorageError(message)
+
+
+def shown(database: SecretStr) -> str:
+    """Return a database's URL without its password."""
+    return make_url(_url(database)).render_as_string(hide_password=True)
+
+
+def _url(database: SecretStr) -> str:
+    """Return the URL with the driver that we install."""
+    return "postgresql+psycopg:" + database.get_secret_value().partition(":")[2]
+
+
+def _write(path: Path, facts: dict[str, Any]) -> None:
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(facts) + "\n")
+    draft.replace(path)
+
+
+class _NoLock(JournalFileOpenLock):
+    """The study's folder already has one driver alone.
+
+    Optuna's own lock is a file that a killed driver leaves behind; the next would wait 30 s.
+    """
+
+    def acquire(self) -> bool:
+        """Say yes."""
+        return True
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop what a full disk left of a last line: the next one would be appended to it."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
