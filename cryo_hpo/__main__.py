@@ -121,9 +121,15 @@ def plan(study: Path) -> None:
 @main.command()
 @click.argument("study")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option(
+    "--against",
+    type=click.Choice(["cryo-bench"]),
+    help="Print the published scores on the study's dataset beside its own.",
+)
 @guarded
-def report(study: str, out: Path | None) -> None:
+def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
+    from . import published
     from .report import write
     from .result import read
     from .tables import verdict_line
@@ -133,6 +139,8 @@ def report(study: str, out: Path | None) -> None:
     for file in write(result, out or (path if path.is_dir() else path.parent) / "report"):
         click.echo(file)
     click.echo(verdict_line(result))
+    for line in published.against(result) if against else ():
+        click.echo(line)
 
 
 @main.command()
@@ -156,7 +164,9 @@ def schema(*, of_space: bool) -> None:
 
 
 @main.command("list")
-@click.argument("what", type=click.Choice(["encoders", "decoders", "datasets", "spaces"]))
+@click.argument(
+    "what", type=click.Choice(["encoders", "decoders", "datasets", "spaces", "published"])
+)
 @click.option("--markdown", is_flag=True, help="All facts of the datasets, as a table for a page.")
 @guarded
 def list_(what: str, *, markdown: bool) -> None:

@@ -24,7 +24,7 @@ from .optim import groups, guard
 from .protocol import PROTOCOLS, Protocol
 
 if TYPE_CHECKING:
-    from .bands import BandPlan
+    from .bands import Band, BandPlan
     from .data.scenes import Dataset, Split
     from .optim import Group
     from .spec import DataSpec, Recipe, Site
@@ -52,6 +52,13 @@ def overlap_of(data: DataSpec) -> int:
     return data.crop // 4 if data.overlap is None else data.overlap
 
 
+def bands_of(recipe: Recipe) -> tuple[Band, ...]:
+    """Return what the layers of the recipe's dataset are, or are taken for by its protocol."""
+    dataset = dataset_of(recipe.data)
+    declared = dataset.upstream_bands if protocol_of(recipe).declared_bands else None
+    return declared or dataset.bands
+
+
 def band_plan(recipe: Recipe) -> BandPlan:
     """Return which layer of the recipe's dataset goes where in its encoder.
 
@@ -59,8 +66,7 @@ def band_plan(recipe: Recipe) -> BandPlan:
         BandMismatch: The encoder cannot do with the dataset's bands.
     """
     spec = recipe.model
-    bands = dataset_of(recipe.data).bands
-    return plan_bands(find_encoder(spec.encoder), bands, missing=spec.missing_bands)
+    return plan_bands(find_encoder(spec.encoder), bands_of(recipe), missing=spec.missing_bands)
 
 
 def window_of(recipe: Recipe) -> Window:
@@ -111,7 +117,7 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
     return build(
         spec.encoder,
         spec.decoder,
-        bands=dataset.bands,
+        bands=bands_of(recipe),
         missing=spec.missing_bands,
         num_classes=len(dataset.classes),
         size=recipe.data.crop,

@@ -9,6 +9,7 @@ from .bands import BandPlan
 from .data import DATASETS
 from .layout import columns
 from .models import DECODERS, ENCODERS
+from .published import table
 
 GAPS = {
     "zero": "zero is the dataset's mean, as its bands are normalised",
@@ -118,4 +119,5 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "decoders": decoders,
     "datasets": datasets,
     "spaces": spaces,
+    "published": table,
 }

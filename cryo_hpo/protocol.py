@@ -27,6 +27,8 @@ class Protocol:
         absent_is_zero: A class in neither truth nor map has IoU 0; else it has none.
         decays_all: Weight decay pulls at norms, biases and embeddings too.
         redraws_crops: Training crops without a labelled pixel are drawn again.
+        declared_bands: Layers are what Cryo-Bench calls them: slopes and heights go into an encoder
+            as red edge and infrared; else what they are.
         scores_tiles: Scenes larger than the dataset's tile are cut up, trained on and scored tile by
             tile; pixels of two tiles count twice.
         one_of_each: A share of the labels holds an image of every stratum, however small.
@@ -39,6 +41,7 @@ class Protocol:
     absent_is_zero: bool = False
     decays_all: bool = False
     redraws_crops: bool = True
+    declared_bands: bool = False
     scores_tiles: bool = False
     one_of_each: bool = False
     thins_val: bool = False
@@ -59,6 +62,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             absent_is_zero=True,
             decays_all=True,
             redraws_crops=False,
+            declared_bands=True,
             scores_tiles=True,
             one_of_each=True,
             thins_val=True,
@@ -120,7 +124,10 @@ def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -
         ours, wanted = recipe[path], ",".join(theirs) if isinstance(theirs, tuple) else theirs
         also = _OTHER_BATCH.get(dataset or "") if path == "batch_size" else None
         if ours != wanted and (also is None or ours != also) and path != "model.tune":
-            found.append(f"{path}: {_shown(ours)} instead of {_shown(wanted)}")
+            own = (
+                "a quarter of the crop" if (path, ours) == ("data.overlap", None) else _shown(ours)
+            )
+            found.append(f"{path}: {own} instead of {_shown(wanted)}")
     return found
 
 

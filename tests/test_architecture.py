@@ -38,6 +38,7 @@ FLOORS = [
         "losses",
         "evaluate",
         "checkpoints",
+        "published",
         "gradients",
     },
     {"assemble", "folder", "listing", "progress"},

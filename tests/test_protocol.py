@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from cryo_hpo.assemble import (
+    bands_of,
     freeze,
     parameter_groups,
     sampled_ids,
@@ -20,6 +21,7 @@ from cryo_hpo.assemble import (
     score_best,
     segmenter,
 )
+from cryo_hpo.data import DATASETS
 from cryo_hpo.metrics import Scores
 from cryo_hpo.protocol import PROTOCOLS, Protocol, departures, published
 from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain, refusal
@@ -283,3 +285,12 @@ def test_few_labels_are_the_same_for_every_seed(
 def test_a_study_does_not_vary_its_regime(path: str) -> None:
     value = "corrected" if path == "protocol" else 1
     assert f"No study varies '{path}'" in refusal(_recipe(), path, value)
+
+
+@pytest.mark.parametrize(("protocol", "fifth"), [("corrected", "SLOPE"), ("cryo-bench", "B5")])
+def test_layers_of_terrain_go_in_as_red_edge_under_cryo_bench_alone(
+    protocol: str, fifth: str
+) -> None:
+    recipe = _recipe(data={"name": "gld"}, protocol=protocol)
+    assert bands_of(recipe)[7].name == fifth
+    assert len(bands_of(recipe)) == len(DATASETS["gld"].bands)
