@@ -66,7 +66,8 @@ def band_plan(recipe: Recipe) -> BandPlan:
         BandMismatch: The encoder cannot do with the dataset's bands.
     """
     spec = recipe.model
-    return plan_bands(find_encoder(spec.encoder), bands_of(recipe), missing=spec.missing_bands)
+    card = find_encoder(spec.encoder, protocol=recipe.protocol)
+    return plan_bands(card, bands_of(recipe), missing=spec.missing_bands)
 
 
 def window_of(recipe: Recipe) -> Window:
@@ -126,6 +127,7 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         drop_path=spec.drop_path,
         weights=weights,
         weights_root=site.weights,
+        protocol=recipe.protocol,
     )
 
 

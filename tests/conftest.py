@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +31,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("real data, weights and reference values are not on this machine")
     return folder
+
+
+# What makes an encoder of the table tiny; those that are small anyway are not here.
+SMALL: dict[str, Any] = {"dim": 32, "depth": 4, "heads": 2, "size": 64}
+TINY: dict[str, dict[str, Any]] = {
+    "vit-scratch": SMALL,
+    "vit-b16": SMALL,
+    "s12-moco": SMALL,
+    "prithvi-100m": SMALL,
+}
+
+
+@pytest.fixture
+def tiny_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every encoder of the table be a tiny one of its kind, for tests of what all must do."""
+    from cryo_hpo.models import ENCODERS
+
+    for name, knobs in TINY.items():
+        card = ENCODERS[name]
+        monkeypatch.setitem(ENCODERS, name, replace(card, build=partial(card.build, **knobs)))

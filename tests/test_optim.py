@@ -36,6 +36,9 @@ RATES: dict[str, Any] = {
 }
 
 
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
+
+
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def make(encoder: str) -> Segmenter:

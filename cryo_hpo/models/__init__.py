@@ -101,6 +101,7 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
     drop_path: float = 0.0,
     weights: str | None = None,
     weights_root: Path,
+    protocol: str = "corrected",
 ) -> Segmenter:
     """Build a segmenter on the current default device.
 
@@ -118,6 +119,7 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
         drop_path: Stochastic depth of the encoder.
         weights: None for the published ones, "scratch", "hub", or a file below `weights_root`.
         weights_root: Folder of weights.
+        protocol: "corrected", or "cryo-bench" for upstream's bands, levels and biases.
 
     Raises:
         UnknownName: No such encoder or decoder.
@@ -125,7 +127,7 @@ def build(  # noqa: PLR0913 (what a recipe says of a model, and nothing else)
         SpecError: The encoder does not take the size, or a knob.
         WeightsError: The weights are missing or do not fit.
     """
-    card = find_encoder(encoder)
+    card = find_encoder(encoder, protocol=protocol)
     if decoder not in DECODERS:
         raise UnknownName(decoder, DECODERS, what="decoder")
     check_size(encoder, size)

@@ -1,106 +1,28 @@
-"""What an encoder is: the card that describes one, and the protocol it serves.
-
-The table is a dict of cards; any other name is looked up in timm under "timm/<name>".
-"""
+"""Encoders by name: from the table, or any of timm under "timm/<name>"; and the sizes they take."""
 
 # B batch, C channels, H W pixels
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cache, partial
-from itertools import chain, pairwise
-from typing import Protocol, cast
+from itertools import pairwise
+from typing import cast
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..bands import Band, find_band
 from ..errors import SpecError, UnknownName
-from .galileo import GROUPS, Galileo, galileo_weights
+from .card import Backbone, Encoder
 from .timm_backbone import TimmBackbone, timm_facts, timm_weights
-from .unet import UNet
-from .weights import Weights
+from .zoo import ENCODERS
+
+__all__ = ["ENCODERS", "Backbone", "Encoder", "check_size", "find_encoder"]
 
 TIMM = "timm/"
-
-
-class Backbone(Protocol):
-    """What a decoder and the optimizer need of an encoder.
-
-    Attributes:
-        channels: Of each level, fine to coarse.
-        strides: Of each level; input pixels per cell.
-        num_layers: Layers that may learn at different rates.
-    """
-
-    channels: tuple[int, ...]
-    strides: tuple[int, ...]
-    num_layers: int
-
-    def __call__(self, x_BCHW: Tensor) -> list[Tensor]:
-        """Return the levels, fine to coarse."""
-        ...
-
-    def layer_of(self, parameter_name: str) -> int:
-        """Return the layer of a parameter, 0 the stem and num_layers - 1 the last."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoder:
-    """The card of an encoder.
-
-    Attributes:
-        name: Key in `ENCODERS`.
-        bands: In the order it takes them; None if it takes any.
-        spectral: It reads bands by their wavelength, and takes none without,
-        coded: but for those of these sensors, for which it has a code of its own.
-        groups: If not empty, `bands` come in these groups: each is given whole or masked.
-        grey: The bands that stand in for the only band of a dataset that has none of `bands`.
-        multiple: Height and width must divide by this, pixels.
-        smallest: Least height and width, pixels.
-        only_size: The only height and width, pixels; None if it takes others.
-        native_size: Of its pretraining images, pixels; None if there was no pretraining.
-        weights: Published ones; None if there are none.
-        source: Where it is described.
-        licence: Of code and weights.
-        knobs: Which of "width" and "drop_path" its `build` takes.
-        build: (bands, **knobs) to a `Backbone` with random weights; no network, any device.
-    """
-
-    name: str
-    bands: tuple[Band, ...] | None
-    spectral: bool = False
-    coded: frozenset[str] = frozenset()
-    groups: tuple[tuple[Band, ...], ...] = ()
-    grey: tuple[Band, ...] = ()
-    multiple: int
-    smallest: int
-    only_size: int | None = None
-    native_size: int | None
-    weights: Weights | None
-    source: str
-    licence: str
-    knobs: frozenset[str]
-    build: Callable[..., nn.Module]
-
-    @property
-    def takes_any(self) -> bool:
-        """Whether there is no band that it cannot take."""
-        return self.bands is None and not self.spectral
-
-    def takes(self, band: Band) -> bool:
-        """Return whether an encoder without a list of bands takes this one."""
-        return not self.spectral or band.centre_um is not None or band.sensor in self.coded
-
-    @property
-    def default_size(self) -> int:
-        """Side of a crop that suits the encoder, pixels: near its native one, if it has any."""
-        return (self.native_size or 128) // self.multiple * self.multiple
 
 
 def check_size(encoder: str, size: int) -> None:
@@ -157,14 +79,18 @@ def _keeps_promise(encoder: str, size: int) -> bool:
     return divide and [tuple(level.shape[1:]) for level in maps] == promised
 
 
-def find_encoder(name: str) -> Encoder:
+def find_encoder(name: str, *, protocol: str = "corrected") -> Encoder:
     """Return the card of an encoder, from the table or made of what timm knows.
+
+    Args:
+        name: Key of `ENCODERS`, or "timm/<name>".
+        protocol: Under "cryo-bench" the card has upstream's bands, levels and faults.
 
     Raises:
         UnknownName: Neither has it; the message names what is near.
     """
     if name in ENCODERS:
-        return ENCODERS[name]
+        return ENCODERS[name].under(protocol)
     if name.startswith(TIMM) and _in_timm(name.removeprefix(TIMM)):
         return _timm_card(name.removeprefix(TIMM))
     near = get_close_matches(name.removeprefix(TIMM), timm.list_models(), n=3)
@@ -195,48 +121,3 @@ def _timm_card(name: str) -> Encoder:
 
 def _build_timm(name: str, bands: Sequence[Band], *, drop_path: float = 0.0) -> nn.Module:
     return TimmBackbone(name, len(bands), drop_path=drop_path)
-
-
-def _build_unet(bands: Sequence[Band], *, width: int = 64) -> nn.Module:
-    return UNet(len(bands), width=width)
-
-
-def _build_galileo(bands: Sequence[Band], *, drop_path: float = 0.0) -> nn.Module:
-    names = {band.name for band in bands}
-    given = [group for group, members in GROUPS.items() if names.issuperset(members)]
-    return Galileo(given, drop_path=drop_path)
-
-
-# NDVI is made of two bands before they are normalised, and datasets come normalised.
-_GALILEO_GROUPS = tuple(
-    tuple(map(find_band, names)) for group, names in GROUPS.items() if group != "NDVI"
-)
-
-ENCODERS: dict[str, Encoder] = {
-    "unet": Encoder(
-        name="unet",
-        bands=None,
-        multiple=16,
-        smallest=16,
-        native_size=None,
-        weights=None,
-        source="doi:10.1007/978-3-319-24574-4_28",
-        licence="Apache-2.0",
-        knobs=frozenset({"width"}),
-        build=_build_unet,
-    ),
-    "galileo-nano": Encoder(
-        name="galileo-nano",
-        bands=tuple(chain.from_iterable(_GALILEO_GROUPS)),
-        groups=_GALILEO_GROUPS,
-        grey=tuple(map(find_band, GROUPS["S2_RGB"])),
-        multiple=8,
-        smallest=16,
-        native_size=96,
-        weights=galileo_weights(),
-        source="arXiv:2502.09356",
-        licence="MIT",
-        knobs=frozenset({"drop_path"}),
-        build=_build_galileo,
-    ),
-}

@@ -50,3 +50,8 @@ def fill() -> Callable[[nn.Module, dict[str, dict[str, Any]]], None]:
 def reference() -> Callable[[Path], tuple[dict[str, Any], Any]]:
     """Read a description and the arrays beside it."""
     return lambda path: (json.loads(path.read_text()), np.load(path.with_suffix(".npz")))
+
+
+@pytest.fixture
+def value() -> Callable[[str, dict[str, Any]], Tensor]:
+    return _value

@@ -57,6 +57,9 @@ def _size(card: Encoder) -> int:
     return card.only_size or 3 * card.multiple
 
 
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a socket"))
@@ -90,7 +93,8 @@ def test_every_parameter_has_a_layer_and_every_layer_a_parameter(name: str) -> N
 def test_layers_are_counted_from_the_input(name: str) -> None:
     # A step on the last layer alone leaves the first level as it is, unless there is one layer.
     encoder, card = _build(name).eval(), find_encoder(name)
-    image = torch.randn(1, 3, _size(card), _size(card))
+    num_bands = len(plan_bands(card, DATASETS[3]).bands)
+    image = torch.randn(1, num_bands, _size(card), _size(card))
     with torch.no_grad():
         before = encoder(image)
         for parameter, values in encoder.named_parameters():

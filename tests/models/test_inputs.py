@@ -91,7 +91,7 @@ def test_a_dataset_that_has_nothing_for_an_encoder_is_refused(
     with pytest.raises(BandMismatch) as caught:
         plan_bands(card, _bands(have))
     assert says in str(caught.value)
-    assert "'unet', or 'timm/<name>'" in str(caught.value)
+    assert "'unet', 'vit-scratch', or 'timm/<name>'" in str(caught.value)
 
 
 def test_missing_bands_can_be_refused() -> None:

@@ -22,6 +22,9 @@ TIMM = ("timm/resnet10t", "timm/vit_tiny_patch16_224")
 BGR = tuple(BANDS[name] for name in ("B2", "B3", "B4"))
 
 
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("opened a socket"))

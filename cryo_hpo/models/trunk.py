@@ -1,0 +1,124 @@
+"""Transformer blocks of timm, read at several depths: what plain vision transformers share."""
+
+# B batch, N tokens, D values of a token, H W cells of the token grid
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from timm.layers.mlp import SwiGLU
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from .positions import Grid
+
+SHARES = (4, 6, 8, 12)  # twelfths of its blocks after which a plain transformer is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """The blocks of a plain vision transformer.
+
+    Attributes:
+        dim: Values of a token.
+        depth: Blocks.
+        heads: Of the attention.
+        levels: Blocks after which it is read, 0-based; empty for those at `SHARES`.
+        norm_last: Whether the last level goes through a final norm.
+        eps: Of every layer norm.
+        qkv_bias: Queries, keys and values have a bias.
+        gated: The two layers of a block are a SwiGLU, and nothing but norms has a bias.
+        drop_path: Stochastic depth of the last block; that of the others rises to it.
+    """
+
+    dim: int
+    depth: int
+    heads: int
+    levels: tuple[int, ...] = ()
+    norm_last: bool = True
+    eps: float = 1e-6
+    qkv_bias: bool = True
+    gated: bool = False
+    drop_path: float = 0.0
+
+    def block(self, drop_path: float) -> nn.Module:
+        """Return one block with random weights."""
+        norm: Any = partial(nn.LayerNorm, eps=self.eps)
+        options: dict[str, Any] = {"norm_layer": norm, "drop_path": drop_path}
+        if self.gated:
+            gated: Any = partial(SwiGLU, bias=False)
+            options |= {"mlp_layer": gated, "mlp_ratio": 8 / 3, "proj_bias": False}
+        return Block(self.dim, self.heads, qkv_bias=self.qkv_bias, **options)
+
+
+class Trunk(nn.Module):
+    """Blocks that are read at some depths; those after the last level are not built.
+
+    Args:
+        blocks: How many, and of what kind.
+        stride: Pixels per token.
+    """
+
+    def __init__(self, blocks: Blocks, *, stride: int) -> None:
+        super().__init__()
+        self.levels = blocks.levels or evenly(blocks.depth)
+        if self.levels[-1] >= blocks.depth:
+            message = f"Levels {self.levels} must be below the depth, {blocks.depth}."
+            raise ValueError(message)
+        used = self.levels[-1] + 1
+        rates = torch.linspace(0, blocks.drop_path, blocks.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(blocks.block(rate) for rate in rates[:used])
+        self.norm = nn.LayerNorm(blocks.dim, eps=blocks.eps) if blocks.norm_last else nn.Identity()
+        self.channels: tuple[int, ...] = (blocks.dim,) * len(self.levels)
+        self.strides = (stride,) * len(self.levels)
+        self.num_layers = used + 1
+        self.unused = tuple(f"blocks.{i}." for i in range(used, blocks.depth))
+
+    def read(self, x_BND: Tensor, grid: Grid, **extra: Tensor | None) -> list[Tensor]:
+        """Return a map (B, D, H, W) per level, of the last H * W tokens.
+
+        Args:
+            x_BND: Tokens; those before the last H * W belong to no place.
+            grid: H and W.
+            extra: What every block is given beside the tokens.
+        """
+        maps = []
+        for i, block in enumerate(self.blocks):
+            x_BND = block(x_BND, **extra)
+            if i in self.levels:
+                maps.append(x_BND)
+        maps[-1] = self.norm(x_BND)
+        return [spread(x_BND, grid) for x_BND in maps]
+
+    def layer_of(self, parameter_name: str) -> int:
+        """Return 0 for what makes the tokens, else one more than the block."""
+        part, _, inner = parameter_name.partition(".")
+        if part == "blocks":
+            return int(inner.split(".")[0]) + 1
+        return self.num_layers - 1 if part == "norm" else 0
+
+
+def spread(x_BND: Tensor, grid: Grid) -> Tensor:
+    """Return the last H * W tokens as maps (B, D, H, W)."""
+    x_BND = x_BND[:, -grid[0] * grid[1] :]
+    return x_BND.transpose(1, 2).reshape(len(x_BND), -1, *grid)
+
+
+def evenly(depth: int) -> tuple[int, ...]:
+    """Return the blocks after a third, a half, two thirds and all of the depth, 0-based."""
+    return tuple(sorted({max(depth * share // 12 - 1, 0) for share in SHARES}))
+
+
+def initialise(module: nn.Module) -> None:
+    """Draw linear layers and embeddings as vision transformers do; norms stay at one and zero."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+    for name, values in module.named_parameters():
+        if name.endswith(("token", "tokens", "embed", "emb")):
+            nn.init.trunc_normal_(values, std=0.02)

@@ -1,0 +1,141 @@
+"""Plain vision transformers: ViT, SSL4EO-S12, Scale-MAE, Prithvi, RemoteCLIP, CROMA, TerraMind."""
+
+# B batch, C channels, N tokens, D values of a token, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from ..bands import Band
+from . import positions
+from .positions import Grid
+from .trunk import Blocks, Trunk, initialise
+
+Positions = Literal["learned", "fixed", "zero", "flat", "cubic", "alibi"]
+STORED = ("fixed", "zero", "cubic")  # with the weights, but not trained
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vit(Blocks):
+    """A plain vision transformer.
+
+    Attributes:
+        patch: Side of a patch, pixels.
+        size: Side of the image that a table of positions is for, pixels.
+        positions: "learned" or "fixed" for a table, interpolated for other sizes, that training
+            changes or does not; "zero" for a fixed one that starts at zero; "cubic" for a fixed
+            one that is computed for other sizes; "flat" for one that is computed for every size;
+            "alibi" for distances in attention.
+        class_token: A token goes before the others.
+        pre_norm: Tokens are normalised before the blocks.
+        patch_bias: The projection of patches has a bias.
+        modality: A learned vector says of which sensor the tokens are.
+    """
+
+    patch: int = 16
+    size: int = 224
+    positions: Positions = "fixed"
+    class_token: bool = True
+    pre_norm: bool = False
+    patch_bias: bool = True
+    modality: bool = False
+
+
+class VisionTransformer(Trunk):
+    """Levels of a plain vision transformer, all at the stride of its patch.
+
+    Args:
+        vit: What it is made of.
+        num_bands: Bands of the input.
+
+    Source:
+        Dosovitskiy et al. 2020, arXiv:2010.11929.
+    """
+
+    def __init__(self, vit: Vit, num_bands: int) -> None:
+        super().__init__(vit, stride=vit.patch)
+        self.vit = vit
+        self.native: Grid = (vit.size // vit.patch,) * 2
+        self.patch_embed = PatchEmbed(
+            None, vit.patch, num_bands, vit.dim, flatten=False, bias=vit.patch_bias
+        )
+        if vit.class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, vit.dim))
+        if vit.modality:
+            self.mod_emb = nn.Parameter(torch.zeros(1, 1, vit.dim))
+        self.norm_pre = nn.LayerNorm(vit.dim, eps=vit.eps) if vit.pre_norm else nn.Identity()
+        table = self._table()
+        if vit.positions == "learned":
+            self.pos_embed = nn.Parameter(table)
+        elif vit.positions in STORED:
+            self.register_buffer("pos_embed", table)
+        initialise(self)
+
+    def forward(self, x_BCHW: Tensor) -> list[Tensor]:
+        """Return the levels, shallow to deep."""
+        x_BDHW = self.patch_embed(x_BCHW)
+        grid: Grid = (x_BDHW.shape[2], x_BDHW.shape[3])
+        x_BND = x_BDHW.flatten(2).transpose(1, 2)
+        if self.vit.class_token:
+            x_BND = torch.cat([self.cls_token.expand(len(x_BND), -1, -1), x_BND], dim=1)
+        where_1ND = self._positions(grid)
+        x_BND = x_BND if where_1ND is None else x_BND + where_1ND
+        if self.vit.modality:
+            x_BND = x_BND + self.mod_emb
+        mask = None
+        if self.vit.positions == "alibi":
+            mask = positions.alibi(grid, self.vit.heads, device=x_BND.device)
+        return self.read(self.norm_pre(x_BND), grid, attn_mask=mask)
+
+    def _positions(self, grid: Grid) -> Tensor | None:
+        """Return what is added to the tokens (1, N, D) for a grid, the class token's first."""
+        kind = self.vit.positions
+        if kind == "alibi":
+            return None
+        if kind == "flat" or (kind == "cubic" and grid != self.native):
+            return self._computed(grid).to(self.patch_embed.proj.weight.device)
+        return resample(self.pos_embed, grid, native=self.native, prefix=int(self.vit.class_token))
+
+    def _computed(self, grid: Grid) -> Tensor:
+        """Return sines and cosines for a grid (1, N, D), zeros for the class token."""
+        compute = positions.cubic if self.vit.positions == "cubic" else positions.flat
+        return self._after_class(compute(grid, self.vit.dim))
+
+    def _table(self) -> Tensor:
+        where_1ND = self._computed(self.native)
+        return torch.zeros_like(where_1ND) if self.vit.positions == "zero" else where_1ND
+
+    def _after_class(self, where_ND: Tensor) -> Tensor:
+        """Return (1, N, D), with zeros first for the class token."""
+        if self.vit.class_token:
+            where_ND = torch.cat([where_ND.new_zeros(1, self.vit.dim), where_ND])
+        return where_ND[None]
+
+
+def resample(table_1ND: Tensor, grid: Grid, *, native: Grid, prefix: int = 0) -> Tensor:
+    """Return a table of positions for a grid: bit for bit the stored one if it is its own.
+
+    Args:
+        table_1ND: For `prefix` tokens without a place, and then for each place.
+        grid: Rows and columns wanted.
+        native: Rows and columns of the table.
+        prefix: Tokens without a place.
+    """
+    if grid == native:
+        return table_1ND
+    resampled: Tensor = resample_abs_pos_embed(
+        table_1ND, list(grid), list(native), num_prefix_tokens=prefix
+    )
+    return resampled
+
+
+def build_vit(vit: Vit, bands: Sequence[Band], **changes: Any) -> nn.Module:
+    """Build a plain vision transformer, with some of its values changed."""
+    return VisionTransformer(replace(vit, **changes), len(bands))
