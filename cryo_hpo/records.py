@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .assemble import band_plan
 from .errors import StorageError
+from .events import emit
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -66,6 +67,7 @@ class Records:
             params={k: v for k, v in recipe.flat().items() if v is not None},
         )
         self._progress.started(key, recipe, kind=kind)
+        emit("started", key=key, kind=kind, recipe=recipe.id, lr=recipe.optim.lr)
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
         """Write an epoch down, once."""
@@ -86,6 +88,7 @@ class Records:
         """Note that a trial waits at a rung."""
         self._tracker.tag(self.run_key(key), {"cryo.state": f"waits at epoch {epoch}"})
         self._progress.paused(key, epoch)
+        emit("paused", key=key, epoch=epoch)
 
     def ended(self, key: str, state: str, message: str) -> None:
         """Close the training's MLflow run."""
@@ -94,6 +97,7 @@ class Records:
         self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
         self._tracker.end(self.run_key(key), STATUS[state])
         self._progress.ended(key, state, message)
+        emit("ended", key=key, state=state, message=message)
 
     def _append(self, text: str) -> None:
         try:

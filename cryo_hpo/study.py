@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from . import events, report
 from . import folder as folders
-from . import report
 from .assemble import sampled_ids, scenes_of
 from .checks import check
 from .plan import plan
@@ -22,7 +22,7 @@ from .records import Records
 from .result import Result, read, write
 from .specfile import load_callable
 from .tracking import Tracker, run_id
-from .tune import database, driver
+from .tune import database, driver, meters
 from .tune.confirm import Arm, ConfirmSource, job
 from .tune.journal import Journal, Record
 from .tune.search import BASELINE, SearchSource, key, winner
@@ -72,15 +72,25 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
         records = Records(study, path, tracker=tracker, progress=progress)
-        with contextlib.closing(tracker), driver.cluster(), stoppable():
+        with (
+            contextlib.closing(tracker),
+            events.written(path / events.NAME),
+            driver.cluster(),
+            meters.exported(study.name),
+            stoppable(),
+        ):
             try:
+                events.emit("study started", study=study.name)
                 open_run(study, site, path, records=records, tracker=tracker)
                 with progress:
                     result = _run(study, site, path, records=records)
                 raise_if_asked()
-                return _finish(result, study, site, path, tracker=tracker, console=console)
+                found = _finish(result, study, site, path, tracker=tracker, console=console)
+                events.emit("study ended", study=study.name, state="complete")
+                return found
             except BaseException as error:  # told before Ray ends, which takes seconds
                 _close_run(records, tracker, error, console)
+                events.emit("study ended", study=study.name, state=type(error).__name__)
                 raise
 
 

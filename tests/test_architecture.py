@@ -15,6 +15,7 @@ FLOORS = [
     {
         "bands",
         "cards",
+        "events",
         "divergence",
         "fetch",
         "layout",

@@ -52,3 +52,11 @@ class Site(Frozen):
             mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
             optuna=SecretStr(database) if database else None,
         )
+
+    def on_node(self, env: Mapping[str, str]) -> Site:
+        """Return these facts as they are on a node that has a disk of its own for the cache.
+
+        Data, weights and storage lie at the same path everywhere; decoded pixels are local.
+        """
+        local = env.get("CRYO_CACHE")
+        return self.model_copy(update={"cache": Path(local).expanduser()}) if local else self

@@ -38,6 +38,7 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from ..events import emit
 from ..train import EPOCH, SCORE
 from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .room import Room, Slots, present
@@ -358,6 +359,14 @@ class _Ends(_Stateless, tune.Callback):
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Ten times a second, between Tune's events: a good place to stop."""
         raise_if_asked()
+
+    def on_trial_result(self, *_: Any, trial: Trial, result: dict[str, Any], **__: Any) -> None:  # type: ignore[override]
+        """A trial has finished an epoch, on some node."""
+        if EPOCH in result:
+            told = {k: result.get(k) for k in (EPOCH, SCORE, "seconds", "train_loss", "lr")}
+            emit(
+                "epoch", key=_key(trial), node=result.get("node_ip"), pid=result.get("pid"), **told
+            )
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """A trial ended by itself, or was told to."""

@@ -25,6 +25,7 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     outcome; anything else is raised, and Ray starts the job again from its last checkpoint.
     """
     _claim(cpus)
+    site = site.on_node(os.environ)
     recipe, workdir = Recipe.model_validate_json(config["recipe"]), Path(config["workdir"])
     try:
         device = device_for(gpus)
@@ -46,6 +47,7 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
 def score_test(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> dict[str, Any]:
     """Score one finished training on the test split; a Ray task."""
     _claim(cpus)
+    site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     scores = score_best(
         recipe, "test", site=site, workdir=Path(config["workdir"]), device=device_for(gpus)

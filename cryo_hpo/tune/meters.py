@@ -1,0 +1,63 @@
+"""A study's numbers on Ray's own Prometheus exporter, beside those of the cluster.
+
+Each node of a cluster with a dashboard serves them under `/metrics` (Ray's documentation, "Collecting
+and monitoring metrics"); this only turns events into counters and gauges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from ray.util.metrics import Counter, Gauge
+
+from .. import events
+
+STUDY = ("study",)
+
+
+@contextlib.contextmanager
+def exported(study: str) -> Iterator[None]:
+    """Count the events of a study while this lasts; call it when Ray is initialised."""
+    handler = _Meters(study)
+    events.LOG.addHandler(handler)
+    try:
+        yield
+    finally:
+        events.LOG.removeHandler(handler)
+
+
+class _Meters(logging.Handler):
+    def __init__(self, study: str) -> None:
+        super().__init__()
+        self._tags = {"study": study}
+        self._best = 0.0
+        self.epochs = Counter("cryo_hpo_epochs", "Epochs trained", tag_keys=STUDY)
+        self.seconds = Counter("cryo_hpo_seconds", "Seconds of training", tag_keys=STUDY)
+        self.ended = Counter("cryo_hpo_trainings_ended", "By state", tag_keys=(*STUDY, "state"))
+        self.at_work = Gauge("cryo_hpo_trainings_at_work", "Now", tag_keys=STUDY)
+        self.best = Gauge("cryo_hpo_best_val_miou", "A fraction, so far", tag_keys=STUDY)
+        self._running: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one event; what cannot be counted must not end a study."""
+        facts: dict[str, Any] = getattr(record, "facts", {})
+        with contextlib.suppress(Exception):
+            self._count(record.getMessage(), facts)
+
+    def _count(self, event: str, facts: dict[str, Any]) -> None:
+        key = facts.get("key", "")
+        if event == "epoch":
+            self.epochs.inc(1, tags=self._tags)
+            self.seconds.inc(facts["seconds"], tags=self._tags)
+            self._best = max(self._best, facts["best_val_miou"])
+            self.best.set(self._best, tags=self._tags)
+        elif event == "started":
+            self._running.add(key)
+        elif event in ("paused", "ended"):
+            self._running.discard(key)
+            if event == "ended":
+                self.ended.inc(1, tags={**self._tags, "state": facts["state"]})
+        self.at_work.set(len(self._running), tags=self._tags)

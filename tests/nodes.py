@@ -1,0 +1,135 @@
+"""Several hosts on this machine for tests: network namespaces on one bridge, a Ray node in each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .clusters import BIN, Done, check_nothing_left, environment, run, started, until
+
+PORT, DASHBOARD, METRICS = 6379, 8265, 9100  # each host has its own
+
+
+def why_not() -> str:
+    """Return why there can be no network namespaces here; empty if there can."""
+    if os.geteuid() != 0:
+        return "network namespaces are made by root"
+    if shutil.which("ip") is None:
+        return "`ip` is not installed: apt-get install iproute2"
+    probe = f"cr{secrets.token_hex(3)}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False)
+    if made.returncode:
+        return f"this machine allows no network namespaces: {made.stderr.decode().strip()}"
+    subprocess.run(["ip", "netns", "delete", probe], check=False)
+    return ""
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@dataclass(slots=True)
+class Hosts:
+    """A head on the first host; others join and are killed by number."""
+
+    folder: Path
+    names: tuple[str, ...]
+    env: Mapping[str, str]
+    scratch: Path
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def address(self, host: int) -> str:
+        """Return the address of a host."""
+        return f"10.97.0.{host + 1}"
+
+    def cache(self, host: int) -> Path:
+        """Return the folder that only this host uses for decoded pixels."""
+        return self.folder / f"cache-{host}"
+
+    def start(self, host: int, **env: str) -> None:
+        """Start a Ray node of one core on a host; the first is the head."""
+        words = ["--node-ip-address", self.address(host), "--num-cpus", "1", "--num-gpus", "0"]
+        words += ["--object-store-memory", str(100 * 2**20), "--disable-usage-stats", "--block"]
+        words += ["--metrics-export-port", str(METRICS)]
+        if host == 0:
+            words += ["--head", "--port", str(PORT), "--temp-dir", str(self.scratch)]
+            words += ["--include-dashboard", "true", "--dashboard-host", self.address(0)]
+        else:
+            words += ["--address", f"{self.address(0)}:{PORT}"]
+        self.stack.enter_context(
+            started(
+                *("ip", "netns", "exec", self.names[host], str(BIN / "ray"), "start", *words),
+                env={**self.env, "CRYO_CACHE": str(self.cache(host)), **env},
+                log=self.folder / f"node-{host}.log",
+            )
+        )
+
+    def run(self, *words: str | Path, timeout_s: float = 600, **env: str) -> Done:
+        """Run a command on the head's host, against the cluster."""
+        there = ("ip", "netns", "exec", self.names[0])
+        return run(*there, *words, env={**self.env, **env}, timeout_s=timeout_s)
+
+    def metrics(self) -> str:
+        """Return what a Prometheus would read on the head."""
+        return self.run("curl", "-s", f"http://{self.address(0)}:{METRICS}/metrics").output
+
+    def kill(self, host: int) -> None:
+        """Kill everything on a host at once, as a power cut does."""
+        pids = run("ip", "netns", "pids", self.names[host], env=self.env).output.split()
+        for pid in map(int, pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def hosts(folder: Path, *, num: int) -> Iterator[Hosts]:
+    """Make hosts that reach each other and nobody else, and a head on the first."""
+    mark = secrets.token_hex(3)
+    names = tuple(f"cr{mark}-{host}" for host in range(num))
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    env = environment(**auth, RAY_ADDRESS=f"10.97.0.1:{PORT}")
+    scratch = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # sockets take short paths only
+    made = Hosts(folder, names, env, scratch)
+    try:
+        with _network(names), made.stack:
+            made.start(0)
+            url = f"http://10.97.0.1:{DASHBOARD}/api/gcs_healthz"
+            until(lambda: made.run("curl", "-sf", url).code == 0)
+            yield made
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        check_nothing_left(str(token))
+
+
+@contextlib.contextmanager
+def _network(names: tuple[str, ...]) -> Iterator[None]:
+    """A bridge in the first namespace; every namespace is a host on it."""
+    try:
+        for name in names:
+            _ip("netns", "add", name)
+            _ip("-n", name, "link", "set", "lo", "up")
+        _ip("-n", names[0], "link", "add", "br0", "type", "bridge")
+        _ip("-n", names[0], "addr", "add", "10.97.0.1/24", "dev", "br0")
+        _ip("-n", names[0], "link", "set", "br0", "up")
+        for host, name in enumerate(names[1:], start=1):
+            wire = f"v{host}"
+            peer = ("type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("-n", names[0], "link", "add", wire, *peer)
+            _ip("-n", names[0], "link", "set", wire, "master", "br0", "up")
+            _ip("-n", name, "addr", "add", f"10.97.0.{host + 1}/24", "dev", "eth0")
+            _ip("-n", name, "link", "set", "eth0", "up")
+        yield
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)

@@ -1,0 +1,211 @@
+"""The files in cluster/ against the schemas of who reads them, and against the lock."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import ray
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CLUSTER = ROOT / "cluster"
+KUBERAY = CLUSTER / "kuberay"
+KUBERNETES = "1.34"
+TEXTS = sorted(p for p in CLUSTER.rglob("*") if p.is_file())
+# KubeRay 1.6.2, ray.io/v1: the fields that our manifests may use, and no others. The whole
+# definitions are 1.3 MB each; with KUBERAY_CRDS they are used as well (see below).
+_START = {"type": "object", "additionalProperties": {"type": "string"}}
+_TEMPLATE = {
+    "type": "object",
+    "required": ["spec"],
+}  # a PodTemplateSpec, checked by Kubernetes' own
+_COUNT = {"type": "integer", "minimum": 0}
+
+
+def _closed(required: list[str], **properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+
+
+_CLUSTER = _closed(
+    ["headGroupSpec", "rayVersion", "authOptions"],
+    rayVersion={"type": "string"},
+    authOptions=_closed(["mode"], mode={"enum": ["token"]}),
+    enableInTreeAutoscaling={"type": "boolean"},
+    autoscalerOptions=_closed([], idleTimeoutSeconds={"type": "integer"}),
+    headGroupSpec=_closed(["template"], rayStartParams=_START, template=_TEMPLATE),
+    workerGroupSpecs={
+        "type": "array",
+        "items": _closed(
+            ["groupName", "template"],
+            groupName={"type": "string"},
+            replicas=_COUNT,
+            minReplicas=_COUNT,
+            maxReplicas=_COUNT,
+            rayStartParams=_START,
+            template=_TEMPLATE,
+        ),
+    },
+)
+_JOB = _closed(
+    ["entrypoint", "rayClusterSpec"],
+    entrypoint={"type": "string"},
+    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "SidecarMode"]},
+    shutdownAfterJobFinishes={"type": "boolean"},
+    ttlSecondsAfterFinished={"type": "integer"},
+    backoffLimit=_COUNT,
+    runtimeEnvYAML={"type": "string"},
+    rayClusterSpec=_CLUSTER,
+)
+SPECS = {"RayCluster": _CLUSTER, "RayJob": _JOB}
+
+
+def documents(path: Path) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+MANIFESTS = [
+    pytest.param(doc, id=f"{path.name}-{doc['kind']}-{doc['metadata']['name']}")
+    for path in sorted(KUBERAY.glob("*.yaml"))
+    for doc in documents(path)
+]
+OWN = [
+    pytest.param(doc, id=f"{path.stem}-{doc['kind']}")
+    for path in sorted(KUBERAY.glob("*.yaml"))
+    for doc in documents(path)
+    if doc["apiVersion"] == "ray.io/v1"
+]
+
+
+def templates(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the pod templates of a Ray cluster."""
+    cluster = spec.get("rayClusterSpec", spec)
+    yield cluster["headGroupSpec"]["template"]
+    yield from (group["template"] for group in cluster["workerGroupSpecs"])
+
+
+@pytest.mark.parametrize("doc", MANIFESTS)
+def test_manifests_are_what_kubernetes_reads(doc):
+    if doc["apiVersion"] == "ray.io/v1":
+        jsonschema.validate(doc["spec"], SPECS[doc["kind"]])
+        for template in templates(doc["spec"]):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}}
+            kubernetes_validate.validate({**pod, "spec": template["spec"]}, KUBERNETES, strict=True)
+    else:
+        kubernetes_validate.validate(doc, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("doc", OWN)
+def test_manifests_are_what_kuberay_reads(doc):
+    """Against the definitions themselves: KUBERAY_CRDS is KubeRay's ray-operator/config/crd/bases."""
+    folder = os.environ.get("KUBERAY_CRDS")
+    if not folder:
+        pytest.skip("set KUBERAY_CRDS to the folder of KubeRay 1.6.2's definitions")
+    file = Path(folder) / f"ray.io_{doc['kind'].lower()}s.yaml"
+    definition = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
+    (schema,) = (v["schema"] for v in definition["spec"]["versions"] if v["name"] == "v1")
+    whole = _strict(schema["openAPIV3Schema"])
+    whole["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own
+    jsonschema.validate(doc, whole)
+
+
+def _strict(schema: Any) -> Any:
+    """Refuse fields that the definition does not have, as the server's strict mode does."""
+    if isinstance(schema, list):
+        return [_strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {name: _strict(value) for name, value in schema.items()}
+    if found.pop("x-kubernetes-int-or-string", None) is True:
+        found = {"type": ["integer", "string"]}
+    if isinstance(found.get("properties"), dict) and "additionalProperties" not in found:
+        found["additionalProperties"] = False
+    return found
+
+
+@pytest.mark.parametrize("doc", OWN)
+def test_no_pod_is_root_and_only_the_head_has_the_password(doc):
+    head, *workers = templates(doc["spec"])
+    for template in (head, *workers):
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True
+        for container in template["spec"]["containers"]:
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert "MLFLOW_TRACKING_PASSWORD" in json.dumps(head)
+    assert "PASSWORD" not in json.dumps(workers)
+    assert json.dumps(workers).count('automountServiceAccountToken": false') == len(workers)
+
+
+def test_ray_reads_the_files_of_ray_up():
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler/ray-schema.json").read_text())
+    cloud = yaml.safe_load((CLUSTER / "ray-up.yaml").read_text())
+    jsonschema.validate(cloud, schema)
+    own = prepare_config(yaml.safe_load((CLUSTER / "ray-up-onprem.yaml").read_text()))
+    validate_config(own)
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return dict(line.split(" ;")[0].split("==") for line in lines if "==" in line)
+
+
+def test_versions_are_those_of_the_lock_and_of_the_package():
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert version is not None
+    for path in TEXTS:
+        text = path.read_text()
+        for found in re.findall(r"rayVersion: \"?([\d.]+)", text):
+            assert found == pins()["ray"].strip(), path
+        for found in re.findall(r"cryo-hpo:([\w.]+)", text):
+            assert found == version[1], path
+        for found in re.findall(r"KubeRay (\d[\d.]*\d)", text):
+            assert found == "1.6.2", path
+        assert not re.search(r"image:.*:latest|image: [^:\s]+$", text, re.M), path
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(CLUSTER)))
+def test_every_way_asks_for_a_token_and_opens_nothing(path):
+    text = path.read_text()
+    assert not re.search(r"0\.0\.0\.0|--host[= ]['\"]?(::|\*)", text)
+    starts = re.findall(r"^(?!\s*#).*ray start.*$", text, re.M)
+    if starts:
+        assert "RAY_AUTH_MODE=token" in text or "authOptions: {mode: token}" in text, path
+    if "mlflow server" in text and path.name != "local.sh":
+        assert "basic-auth" in text or path.suffix == ".md", path
+    assert not re.search(r"(password|secret|token)\s*[:=]\s*['\"]?[0-9a-zA-Z]{12,}", text, re.I), (
+        path
+    )
+
+
+def test_the_image_is_nobody_s_root():
+    lines = (CLUSTER / "Dockerfile").read_text().splitlines()
+    users = [line for line in lines if line.startswith("USER")]
+    assert users == ["USER 1000:1000"]
+    assert any("requirements.lock" in line and line.startswith("RUN") for line in lines)
+
+
+def test_the_unit_and_the_compose_file_start_the_same_server():
+    unit = (CLUSTER / "mlflow/mlflow.service").read_text()
+    compose = yaml.safe_load((CLUSTER / "mlflow/compose.yaml").read_text())
+    server = compose["services"]["mlflow"]
+    for text in (unit, server["command"]):
+        assert "--app-name basic-auth" in text
+        assert "--allowed-hosts" in text
+    assert server["ports"] == ["127.0.0.1:5000:5000"]
+    assert compose["services"]["database"]["image"].startswith("postgres:17")
+    needed = set(re.findall(r"\$\{(\w+):\?", (CLUSTER / "mlflow/compose.yaml").read_text()))
+    given = re.findall(r"^(\w+)=", (CLUSTER / "mlflow/example.env").read_text(), re.M)
+    assert needed == set(given)

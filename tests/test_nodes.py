@@ -1,0 +1,84 @@
+"""One study on three hosts: its trials spread, a host joins and one dies, the result is the same."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .clusters import environment, run, tiny_study, until
+from .nodes import Hosts, hosts, why_not
+from .test_job_submit import numbers
+
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]
+TRIALS, EPOCHS = 6, 300  # long enough that a worker on another host has started
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    with hosts(tmp_path_factory.mktemp("hosts"), num=3) as made:
+        yield made
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    """Return the study's events so far."""
+    file = folder / "events.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def nodes(folder: Path) -> set[str]:
+    return {event["node"] for event in told(folder) if event["event"] == "epoch"}
+
+
+def test_hosts_come_and_go_and_the_result_is_that_of_one(three: Hosts, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {
+        "base__epochs": EPOCHS,
+        "search__trials": TRIALS,
+        "search__parallel": None,
+    }
+    changes |= {"seeds": [1]}
+    study = tiny_study(tmp_path / "sent", tmp_path / "data", name="three", **changes)
+    places = {"CRYO_DATA": str(tmp_path / "data"), "CRYO_STORAGE": str(tmp_path / "storage")}
+    folder = tmp_path / "storage/three"
+    three.start(1)
+    words = ("ip", "netns", "exec", three.names[0], "cryo-hpo", "run", study)
+    env = {**three.env, **places, "CRYO_CACHE": str(three.cache(0))}
+    log = tmp_path / "log.txt"
+    with log.open("w") as out:
+        driver = subprocess.Popen(words, env=env, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        until(lambda: len(nodes(folder)) == 2, timeout_s=240)
+        three.start(2)  # joins while the study runs, and gets work
+        until(lambda: three.address(2) in nodes(folder), timeout_s=240)
+        assert "ray_cryo_hpo_epochs" in until(
+            lambda: "ray_cryo_hpo_epochs" in (page := three.metrics()) and page, timeout_s=60
+        )
+        three.kill(1)
+        assert driver.wait(600) == 0, log.read_text()
+    finally:
+        driver.kill()
+    events = told(folder)
+    assert nodes(folder) == {three.address(host) for host in range(3)}
+    epochs = [
+        (e["key"], e["epoch"])
+        for e in map(json.loads, (folder / "epochs.jsonl").read_text().splitlines())
+    ]
+    assert len(epochs) == len(set(epochs)), "no epoch is told twice"
+    # Every host that trained has decoded each split once, into a cache of its own.
+    for host in range(3):
+        splits = list(three.cache(host).rglob("index.json"))
+        assert len(splits) >= 2, f"host {host} trained from a cache that is not its own"
+    moved = {e["key"] for e in events if e["event"] == "epoch" and e["node"] == three.address(1)}
+    assert moved & {
+        e["key"] for e in events if e["event"] == "epoch" and e["node"] != three.address(1)
+    }, "what the dead host was training went on elsewhere"
+
+    alone = tmp_path / "alone"
+    here = {**places, "CRYO_STORAGE": str(alone), "CRYO_CACHE": str(tmp_path / "cache")}
+    done = run("cryo-hpo", "run", study, env=environment(**here), timeout_s=600)
+    assert done.code == 0, done.output
+    assert numbers(folder / "result.json") == numbers(alone / "three/result.json")
