@@ -11,24 +11,29 @@ from typing import TYPE_CHECKING, Any
 from .errors import CryoError
 from .result import Result
 from .space import Choice, Float, Int, SearchSpace, When
-from .spec import Recipe, Site, Study
-from .specfile import load_space, load_study
+from .spec import Campaign, Recipe, Site, Study
+from .specfile import load_campaign, load_space, load_study
 
 if TYPE_CHECKING:
     from .api import (
+        CampaignResult,
         Improvement,
         Model,
         ModelCard,
         export_model,
+        load_campaign_result,
         load_model,
         load_result,
         open_model,
         predict_scene,
         relative_improvement,
+        run_campaign,
         run_study,
     )
 
 __all__ = [
+    "Campaign",
+    "CampaignResult",
     "Choice",
     "CryoError",
     "Float",
@@ -43,6 +48,8 @@ __all__ = [
     "Study",
     "When",
     "export_model",
+    "load_campaign",
+    "load_campaign_result",
     "load_model",
     "load_result",
     "load_space",
@@ -50,6 +57,7 @@ __all__ = [
     "open_model",
     "predict_scene",
     "relative_improvement",
+    "run_campaign",
     "run_study",
 ]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from .commands import campaign as campaigns
 from .commands.data import data
 from .commands.frame import STUDY, guarded, lines_of, site_here
 from .commands.model import export, predict
@@ -47,6 +48,8 @@ def main() -> None:
 def run(study: Path) -> None:
     """Run STUDY (a YAML file) to its verdict. The same command after a crash goes on.
 
+    A file with a `matrix` is a campaign: many studies, one queue of trials, one table.
+
     Ends with exit code 0 when there is a verdict, 1 when the study failed, 2 when the spec or
     what it names is wrong, 130 when it was stopped.
     """
@@ -58,11 +61,13 @@ def run(study: Path) -> None:
 @guarded
 def resume(name: str) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
-    from .folder import SPEC
+    from .folder import CAMPAIGN, SPEC
 
-    path = site_here().storage / name / SPEC
+    folder = site_here().storage / name
+    path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
     if not path.exists():
-        known = sorted(p.parent.name for p in site_here().storage.glob(f"*/{SPEC}"))
+        files = [p for spec in (SPEC, CAMPAIGN) for p in site_here().storage.glob(f"*/{spec}")]
+        known = sorted(p.parent.name for p in files)
         message = f"'{site_here().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
         raise SpecError(message)
     _run(path)
@@ -77,6 +82,9 @@ def check(study: Path) -> None:
     Every file of the dataset is decoded once, into the cache that the trials will read. All that
     is wrong is said at once.
     """
+    if campaigns.is_campaign(study):
+        campaigns.check(study)
+        return
     from .assemble import scenes_of
     from .checks import SPLITS, band_plans, protocol_lines
     from .checks import check as check_study
@@ -108,6 +116,9 @@ def check(study: Path) -> None:
 @guarded
 def plan(study: Path) -> None:
     """Say what STUDY will cost: trials, epochs, disk, and how many each rung promotes."""
+    if campaigns.is_campaign(study):
+        campaigns.plan(study)
+        return
     from . import plan as planning
     from .specfile import load_study
 
@@ -135,6 +146,8 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     from .tables import verdict_line
 
     path = Path(study) if Path(study).exists() else site_here().storage / study
+    if campaigns.report(path, out):
+        return
     result = read(path)
     for file in write(result, out or (path if path.is_dir() else path.parent) / "report"):
         click.echo(file)
@@ -196,14 +209,14 @@ def ui(port: int, *, only_print: bool) -> None:
 @guarded
 def upload(study: str) -> None:
     """Deliver the records that STUDY (its name) could not while MLflow was away."""
-    from .folder import SPEC, SPOOL
-    from .specfile import load_study
+    from .folder import CAMPAIGN, SPEC, SPOOL
+    from .specfile import load_campaign, load_study
     from .tracking import deliver
-    from .verdict import experiment
 
     folder = site_here().storage / study
-    found = load_study(folder / SPEC)
-    left = deliver(folder / SPOOL, uri=site_here().mlflow, experiment=experiment(found))
+    whole = (folder / CAMPAIGN).exists()
+    found = load_campaign(folder / CAMPAIGN) if whole else load_study(folder / SPEC)
+    left = deliver(folder / SPOOL, uri=site_here().mlflow, experiment=f"cryo/{found.project}")
     click.echo("All records are delivered." if not left else f"{left} records still wait.")
     sys.exit(1 if left else 0)
 
@@ -219,16 +232,19 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     The current folder is sent, without data, weights, runs and .venv. OPTIONS go to
     `ray job submit`, such as --no-wait. The study file is checked here first.
     """
-    from .specfile import load_study
+    from .specfile import load_campaign, load_study
     from .tune.submit import command
 
-    load_study(study)
+    (load_campaign if campaigns.is_campaign(study) else load_study)(study)
     words = command(study, site_here(), address=address, env=os.environ, options=options)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     sys.exit(subprocess.call(words, env={**os.environ, "PATH": path}))
 
 
 def _run(file: Path) -> None:
+    if campaigns.is_campaign(file):
+        campaigns.run(file)
+        return
     from .api import load_study, run_study
     from .tables import verdict_table
     from .tracking import ui_command

@@ -18,6 +18,7 @@ from .specfile import differences, dump_study, load_study
 if TYPE_CHECKING:
     from .spec import Site, Study
 
+CAMPAIGN = "campaign.yaml"
 SPEC, LOCK, JOURNAL, SPOOL, TRIALS, CONFIRM = (
     "study.yaml",
     ".driver",
@@ -41,7 +42,15 @@ def claim(study: Study, site: Site) -> Path:
         StorageError: The folder cannot be written.
     """
     refuse_another(study, site)
-    folder = of(study, site)
+    return make(of(study, site))
+
+
+def make(folder: Path) -> Path:
+    """Make a folder where there is none.
+
+    Raises:
+        StorageError: It cannot be made.
+    """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -54,6 +63,12 @@ def refuse_another(study: Study, site: Site) -> None:
         SpecError: One has; the message says what differs.
     """
     path = of(study, site) / SPEC
+    if path.with_name(CAMPAIGN).is_file():
+        message = (
+            f"{path.with_name(CAMPAIGN)}: a name belongs to one spec, '{study.name}' is a campaign. "
+            "Give this study a new name."
+        )
+        raise SpecError(message)
     changed = differences(load_study(path), study) if path.is_file() else []
     if changed:
         message = (
@@ -70,23 +85,36 @@ def keep_spec(study: Study, folder: Path) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    path = folder / SPEC
+    keep(folder / SPEC, dump_study(study))
+
+
+def keep(path: Path, spec: str) -> None:
+    """Write a spec, whole or not at all, unless it is there.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
     if path.exists():
         return
-    with _writing(folder):
+    with _writing(path.parent):
         draft = path.with_suffix(".tmp")
-        draft.write_text(dump_study(study))
+        draft.write_text(spec)
         draft.replace(path)
 
 
-def require_room(folder: Path, *, gib: float) -> None:
+def require_room(folder: Path, *, gib: float, begun: Path | None = None) -> None:
     """Refuse a new study whose checkpoints cannot all be kept.
+
+    Args:
+        folder: Its folder.
+        gib: What its checkpoints take at most.
+        begun: File that is there once it has begun; None: its spec.
 
     Raises:
         StorageError: The disk has less room than they take.
     """
     free = shutil.disk_usage(folder).free / 2**30
-    if gib > free and not (folder / SPEC).exists():
+    if gib > free and not (begun or folder / SPEC).exists():
         message = (
             f"{folder}: the study's checkpoints take up to {gib:.3g} GiB, {free:.3g} GiB are free. "
             "Free space, or set CRYO_STORAGE to a folder with more."

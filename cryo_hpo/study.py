@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +90,7 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
                 events.emit("study ended", study=study.name, state="complete")
                 return found
             except BaseException as error:  # told before Ray ends, which takes seconds
-                _close_run(records, tracker, error, console)
+                close_runs([records], tracker, error, console)
                 events.emit("study ended", study=study.name, state=type(error).__name__)
                 raise
 
@@ -102,11 +103,16 @@ def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
         if study.search
         else []
     )
-    best = winner(trials) if trials else None
-    arms = arms_of(study, best)
-    source = ConfirmSource(arms, folder=path / folders.CONFIRM, listener=records)
+    source = confirm_source(study, trials, path, listener=records)
     driver.run(source, site=site, slots=slots)
     source.raise_if_lost()
+    return conclude(study, site, path, trials=trials, slots=slots)
+
+
+def conclude(study: Study, site: Site, path: Path, *, trials: list[Record], slots: Slots) -> Result:
+    """Open the test split of a study whose trainings are over, and compare."""
+    best = winner(trials) if trials else None
+    arms = arms_of(study, best)
     scores = open_test(arms, site=site, path=path, slots=slots)
     return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
 
@@ -141,6 +147,14 @@ def search_source(
         folder=path / folders.TRIALS,
         listener=listener,
     )
+
+
+def confirm_source(
+    study: Study, trials: list[Record], path: Path, *, listener: Listener
+) -> ConfirmSource:
+    """Return the trainings of the final comparison, without those that are over."""
+    arms = arms_of(study, winner(trials) if trials else None)
+    return ConfirmSource(arms, folder=path / folders.CONFIRM, listener=listener)
 
 
 def suggest_of(search: Search) -> Suggest:
@@ -220,15 +234,18 @@ def open_run(
     tracker.artifact(records.run_key(), path / folders.SPEC)
 
 
-def _close_run(records: Records, tracker: Tracker, error: BaseException, console: Console) -> None:
-    """End the MLflow runs of a study that did not finish, and say how to go on."""
+def close_runs(
+    records: Sequence[Records], tracker: Tracker, error: BaseException, console: Console
+) -> None:
+    """End the MLflow runs of what did not finish, and say how to go on."""
     if tracker.closed:  # the study has told its end, and something went wrong after that
         return
-    records.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+    for one in records:
+        one.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
     # A stopped job is killed after this time; a second of it is for everything else.
     wait_s = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S) - 1
     pending = tracker.close(timeout_s=wait_s, ends_first=True)
-    _say_pending(pending, console)
+    say_pending(pending, console)
     if isinstance(error, KeyboardInterrupt):
         console.print("Stopped. The same command goes on where it was.")
 
@@ -239,7 +256,7 @@ def _finish(
     """Write the result and the report, log both, and wait until they have arrived."""
     publish(result, path, tracker=tracker)
     pending = tracker.close()
-    _say_pending(pending, console)
+    say_pending(pending, console)
     return delivered(result, study, site, path, pending=pending)
 
 
@@ -297,7 +314,8 @@ def _parent_tags(result: Result) -> dict[str, str]:
     }
 
 
-def _say_pending(pending: int, console: Console) -> None:
+def say_pending(pending: int, console: Console) -> None:
+    """Say that records wait on disk, if any do."""
     if pending:
         console.print(
             f"{pending} records wait for MLflow on disk; `cryo-hpo upload STUDY` delivers them."

@@ -182,6 +182,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         normalise=normalise,
         augment=recipe.data.augment,
         tile=window_of(recipe).tile,
+        replicate=recipe.data.replicate,
         redraws=protocol.redraws_crops,
     )
     steps = tiles.num_batches(recipe.batch_size)

@@ -66,7 +66,7 @@ class _Gathered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """The training tiles of a split: every epoch one random crop of each scene.
+    """The training tiles of a split: every epoch one random crop of each scene, or several.
 
     A scene smaller than the crop is padded below and on the right: its image with the band mean,
     its mask with ignore.
@@ -77,6 +77,7 @@ class Tiles:
         normalise: Native pixels to the model's input; says where the model is.
         augment: Names of `AUGMENTS`, in the order of their use.
         tile: Larger scenes give a tile of this side first, and the crop is drawn within it.
+        replicate: Crops of each scene per epoch.
         redraws: Whether crops without a labelled pixel are drawn again, `DRAWS` times at most.
 
     Raises:
@@ -89,6 +90,7 @@ class Tiles:
     normalise: Normalise
     augment: tuple[str, ...] = ()
     tile: int | None = None
+    replicate: int = 1
     redraws: bool = True
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class Tiles:
 
     def num_batches(self, batch_size: int) -> int:
         """Return the batches of an epoch: full ones only, or one smaller if none is full."""
-        return max(len(self.scenes) // batch_size, 1)
+        return max(len(self.scenes) * self.replicate // batch_size, 1)
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
@@ -121,12 +123,14 @@ class Tiles:
             yield self._finished(batch, device)
 
     def _gathered(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[_Gathered]:
-        """Yield crops in their native type. A scene has a seed of its own, whatever its batch."""
-        order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(len(self.scenes))
+        """Yield crops in their native type. A crop has a seed of its own, whatever its batch."""
+        total = len(self.scenes) * self.replicate
+        order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(total)
         for number in range(self.num_batches(batch_size)):
             chosen = [int(i) for i in order[number * batch_size :][:batch_size]]
             seeds = (SeedSequence([seed, epoch], spawn_key=(i,)) for i in chosen)
-            yield self._gather(chosen, [np.random.default_rng(one) for one in seeds])
+            scenes = [i % len(self.scenes) for i in chosen]
+            yield self._gather(scenes, [np.random.default_rng(one) for one in seeds])
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
         shape = (len(chosen), self.crop, self.crop)

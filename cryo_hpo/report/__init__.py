@@ -9,14 +9,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import tables
+from ..campaign_result import CampaignResult
 from ..result import Result
+from . import campaign as _campaign
 from . import html as _html
 from . import latex, study
 from . import markdown as _markdown
+from .campaign import headline
+from .campaign import note as campaign_note
 from .page import Page, Picture, Section
 from .search import CURVES, LR_RESPONSE, curves, lr_response
 
-__all__ = ["Page", "Picture", "Section", "markdown", "note", "write", "write_page"]
+__all__ = [
+    "Page",
+    "Picture",
+    "Section",
+    "campaign_note",
+    "headline",
+    "markdown",
+    "note",
+    "write",
+    "write_campaign",
+    "write_page",
+]
 
 
 def write(result: Result, out: Path) -> list[Path]:
@@ -29,6 +44,15 @@ def write(result: Result, out: Path) -> list[Path]:
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     return [*write_page(study.page(result), out), *texts, *figures]
+
+
+def write_campaign(result: CampaignResult, out: Path) -> list[Path]:
+    """Write a campaign's page, tables and figure to a folder, and return the files, page first."""
+    out.mkdir(parents=True, exist_ok=True)
+    figures = _campaign.gains(result, out / _campaign.GAINS)
+    cells = out / "cells.csv"
+    cells.write_text(_campaign.cells_csv(result), encoding="utf-8")
+    return [*write_page(_campaign.page(result), out), cells, *figures]
 
 
 def write_page(page: Page, out: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .campaign import Campaign, Cell, Matrix, Skip
 from .explain import explain
 from .prior import Belief
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
@@ -12,9 +13,12 @@ __all__ = [
     "PATHS",
     "Asha",
     "Belief",
+    "Campaign",
+    "Cell",
     "DataSpec",
     "DefineByRun",
     "LossSpec",
+    "Matrix",
     "ModelSpec",
     "NoStopping",
     "OptimSpec",
@@ -22,6 +26,7 @@ __all__ = [
     "Resources",
     "Search",
     "Site",
+    "Skip",
     "Study",
     "explain",
     "refusal",

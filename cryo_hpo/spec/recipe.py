@@ -44,7 +44,11 @@ class DataSpec(Frozen):
     augment: tuple[Literal["hflip", "vflip", "rot90"], ...] = Field(
         default=("hflip", "vflip", "rot90"), description="Random changes of training tiles."
     )
-
+    replicate: int = Field(
+        default=1,
+        ge=1,
+        description="Random crops of each training scene per epoch; more for few, large scenes.",
+    )
     label_fraction: float = Field(
         default=1.0,
         gt=0,

@@ -24,9 +24,9 @@ def dump_space(space: SearchSpace) -> str:
     return write(space.model_dump(mode="json"))
 
 
-def differences(a: Study, b: Study) -> list[str]:
-    """Return what changes from one study to another, such as "base.epochs: 9 -> 27"."""
-    before, after = (dict(_leaves(study.model_dump(mode="json"))) for study in (a, b))
+def differences(a: BaseModel, b: BaseModel) -> list[str]:
+    """Return what changes from one spec to another, such as "base.epochs: 9 -> 27"."""
+    before, after = (dict(_leaves(spec.model_dump(mode="json"))) for spec in (a, b))
     return [
         f"{path}: {before.get(path, 'absent')} -> {after.get(path, 'absent')}"
         for path in {**before, **after}
@@ -36,7 +36,12 @@ def differences(a: Study, b: Study) -> list[str]:
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of study files, for editors."""
-    found = _schema(Study)
+    return schema_of(Study)
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of files of studies, or of what is made of studies."""
+    found = _schema(model)
     space = found["$defs"]["Search"]["properties"]["space"]
     text = {
         "type": "string",

@@ -42,14 +42,14 @@ def load_study(path: Path | str) -> Study:
         SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
     """
     marked = read(Path(path), what="study")
-    elsewhere = [*_inline(marked, SPACE, Path(path)), *_inline(marked, CARD, Path(path))]
+    elsewhere = [*inline(marked, SPACE, Path(path)), *inline(marked, CARD, Path(path))]
     inline_prior(marked, Path(path))
-    study, problems = _study(marked.raw)
+    study, problems = study_of(marked.raw)
     if study is not None and study.search and isinstance(study.search.space, DefineByRun):
         problems += [
             Problem((*SPACE, *p.loc), p.message) for p in probe(study.search.space, study.base)
         ]
-    _refuse(marked, problems, elsewhere)
+    refuse(marked, problems, elsewhere)
     assert study is not None, "a study without problems is one"
     return study
 
@@ -76,9 +76,9 @@ def load_space(source: Path | str) -> SearchSpace:
     try:
         space = SearchSpace.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
-        _refuse(marked, explain(error, SearchSpace), [])
+        refuse(marked, explain(error, SearchSpace), [])
         raise
-    _refuse(marked, [], [])
+    refuse(marked, [], [])
     return space
 
 
@@ -95,9 +95,9 @@ def load_card(path: Path | str) -> Card:
     try:
         card = Card.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
-        _refuse(marked, explain(error, Card), [])
+        refuse(marked, explain(error, Card), [])
         raise
-    _refuse(marked, [], [])
+    refuse(marked, [], [])
     return card
 
 
@@ -119,7 +119,7 @@ def placed(error: CryoError, path: Path) -> CryoError:
     return together(found)
 
 
-def _inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
+def inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
     """Put the content of a file in the place of its name; return what is wrong in other files."""
     parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
     if not isinstance(source, str):
@@ -149,7 +149,7 @@ def _inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
     return []
 
 
-def _study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
+def study_of(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
     """Validate; then take out what is wrong and look again, for laws between the other fields."""
     found: list[Problem] = []
     gone: list[Loc] = []
@@ -187,7 +187,7 @@ def _below(loc: Loc, places: list[Loc]) -> bool:
     return any(loc[: len(place)] == place for place in places)
 
 
-def _refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> None:
+def refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> None:
     """Raise all problems, in the order of files and lines, if there are any."""
     faults = [*marked.faults, *(locate(marked.marks, problem) for problem in problems)]
     first = marked.marks[()].file

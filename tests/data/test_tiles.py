@@ -224,3 +224,12 @@ def test_a_crop_lies_within_one_tile_of_a_larger_scene(scenes: Scenes, epoch: in
     same = Tiles(scenes, crop=24, normalise=PLAIN, tile=24)
     starts = {same._place(0, np.random.default_rng([epoch, i]))[1].start for i in range(30)}
     assert len(starts) > 5, "the tile moves although the crop fills it"
+
+
+def test_a_scene_gives_as_many_different_crops_as_it_is_replicated(scenes: Scenes) -> None:
+    once = Tiles(scenes, crop=16, normalise=PLAIN)
+    thrice = Tiles(scenes, crop=16, normalise=PLAIN, replicate=3)
+    assert thrice.num_batches(2) == 10
+    crops = _samples(_epoch(thrice, 7))
+    assert len(crops) == 21
+    assert _samples(_epoch(once, 7)) < crops, "more crops leave the first ones as they were"

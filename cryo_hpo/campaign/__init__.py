@@ -1,0 +1,9 @@
+"""A campaign from its spec to one table: every cell a study, all trials in one queue."""
+
+from __future__ import annotations
+
+from .check import check_campaign, plan_campaign
+from .place import CAMPAIGN
+from .run import run_campaign
+
+__all__ = ["CAMPAIGN", "check_campaign", "plan_campaign", "run_campaign"]

@@ -1,0 +1,113 @@
+"""From the results of cells to the result of their campaign."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from ..across import mean_relative_improvement
+from ..campaign_result import CampaignResult, CellResult, OverallResult
+from ..provenance import environment
+
+if TYPE_CHECKING:
+    from ..result import ArmResult, Result
+    from ..spec import Campaign, Cell, Study
+    from .transfer import Transfer
+
+
+def outcome(
+    campaign: Campaign, results: Mapping[Cell, tuple[Study, Result]], *, transfer: Transfer
+) -> CampaignResult:
+    """Put together what a finished campaign found."""
+    cells = tuple(_cell(campaign, cell, results[cell][1], transfer) for cell in campaign.cells())
+    return CampaignResult(
+        campaign=campaign.name,
+        project=campaign.project,
+        spec=campaign.model_dump(mode="json", exclude_unset=True),
+        cells=cells,
+        overall=overall(cells),
+        transfer=campaign.transfer,
+        provenance=environment(),
+        mlflow_experiment=f"cryo/{campaign.project}",
+        mlflow_run_id=None,
+        mlflow_pending=0,
+    )
+
+
+def overall(cells: tuple[CellResult, ...]) -> OverallResult:
+    """Compare tuned with fixed over all cells."""
+    found = mean_relative_improvement([(cell.tuned, cell.baseline) for cell in cells])
+    verdicts = Counter(cell.improvement.verdict for cell in cells)
+    return OverallResult(
+        mean_relative_pct=_finite(found.mean_pct),
+        low_pct=_finite(found.low_pct),
+        high_pct=_finite(found.high_pct),
+        level=found.level,
+        num_cells=found.num_cells,
+        undefined=found.undefined,
+        improved=verdicts["improved"],
+        not_shown=verdicts["not shown"],
+        worse=verdicts["worse"],
+    )
+
+
+def metrics(result: CampaignResult) -> dict[str, float]:
+    """Return the numbers of the campaign's MLflow run."""
+    found, cells = result.overall, result.cells
+    numbers = {
+        "mean_relative_improvement_pct": found.mean_relative_pct,
+        "mean_relative_improvement_pct.low": found.low_pct,
+        "mean_relative_improvement_pct.high": found.high_pct,
+        "cells": float(len(cells)),
+        "cells_improved": float(found.improved),
+        "cells_worse": float(found.worse),
+        "baseline.test_miou": fmean(fmean(cell.baseline) for cell in cells),
+        "tuned.test_miou": fmean(fmean(cell.tuned) for cell in cells),
+        "epochs_spent": float(sum(c.epochs_search + c.epochs_confirm for c in cells)),
+        "epochs_full_grid": float(sum(c.epochs_full_grid for c in cells)),
+    }
+    return {name: value for name, value in numbers.items() if value is not None}
+
+
+def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) -> CellResult:
+    baseline = result.arm("baseline")
+    tuned = baseline if result.winner_is_baseline else result.arm("tuned")
+    assert result.improvement is not None, "a campaign has a search"
+    return CellResult(
+        study=result.study,
+        row=campaign.row(cell),
+        encoder=cell.encoder,
+        dataset=cell.dataset,
+        regime=cell.regime,
+        label_fraction=cell.label_fraction,
+        baseline_lr=baseline.recipe["optim"]["lr"],
+        tuned_lr=tuned.recipe["optim"]["lr"],
+        winner=result.winner,
+        winner_is_baseline=result.winner_is_baseline,
+        seeds=tuple(one.seed for one in baseline.seeds),
+        baseline=_scores(baseline),
+        tuned=_scores(tuned),
+        baseline_collapsed=_collapsed(baseline),
+        tuned_collapsed=_collapsed(tuned),
+        improvement=result.improvement,
+        epochs_search=result.costs.epochs_search,
+        epochs_confirm=result.costs.epochs_confirm,
+        epochs_full_grid=result.costs.epochs_full_grid,
+        seconds=result.costs.seconds_search + result.costs.seconds_confirm,
+        offers=transfer.offers(result.study),
+    )
+
+
+def _scores(arm: ArmResult) -> tuple[float, ...]:
+    return tuple(one.test_miou for one in arm.seeds)
+
+
+def _collapsed(arm: ArmResult) -> int:
+    return sum(one.collapsed or one.diverged for one in arm.seeds)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

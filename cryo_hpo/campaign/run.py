@@ -1,0 +1,206 @@
+"""A campaign from its spec to its result: one queue, one tracker, one table."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from .. import folder as folders
+from .. import report
+from .. import study as studies
+from ..campaign_result import NAME, CampaignResult, read, write
+from ..errors import CryoError
+from ..progress import Progress
+from ..result import Result
+from ..result import read as read_study
+from ..specfile import cell_studies
+from ..tracking import Tracker, run_id
+from ..tune import driver
+from ..tune.queue import Queue
+from ..tune.stopping import raise_if_asked, stoppable
+from .cells import CellRun
+from .check import check_campaign, plan_campaign
+from .outcome import metrics, outcome
+from .place import CAMPAIGN, claim, keep_spec
+from .transfer import Transfer
+
+if TYPE_CHECKING:
+    from ..records import Records
+    from ..spec import Campaign, Cell, Site, Study
+    from ..tune.room import Slots
+
+
+def run_campaign(
+    campaign: Campaign, site: Site, *, console: Console | None = None
+) -> CampaignResult:
+    """Run a campaign to its table, or go on with one, or return the result it already has.
+
+    Nothing runs before every cell is seen to be in order. Trials of all cells stand in one queue.
+
+    Args:
+        campaign: What to do.
+        site: Where data, weights, storage, cache and MLflow are.
+        console: Where progress goes; None: standard output.
+
+    Raises:
+        CryoError: What is wrong, and the remedy. What was computed is kept; cells that could be
+            finished are.
+        Stopped: A signal asked the campaign to stop.
+    """
+    console = console or Console()
+    path = claim(campaign, site)
+    with folders.driving(path):
+        if (path / NAME).exists():
+            console.print(f"Campaign '{campaign.name}' has finished; its result is in {path}.")
+            return read(path)
+        check_campaign(campaign, site=site)
+        size = plan_campaign(campaign, site=site)
+        folders.require_room(path, gib=size.disk_gib, begun=path / CAMPAIGN)
+        tracker = Tracker.connect(
+            site.mlflow, experiment=_experiment(campaign), spool=path / folders.SPOOL
+        )
+        keep_spec(campaign, path)
+        progress = Progress(console=console, epochs_expected=size.epochs)
+        cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
+        with (
+            contextlib.closing(tracker),
+            cells.held(),
+            driver.cluster(),
+            stoppable(),
+        ):
+            try:
+                _open(campaign, path, tracker)
+                slots = driver.slots_for(campaign.resources, campaign.search.parallel)
+                with progress:
+                    driver.run(cells.queue(), site=site, slots=slots)
+                raise_if_asked()
+                results = cells.conclude(slots)
+                return _finish(campaign, site, path, results, cells=cells, console=console)
+            except BaseException as error:  # told before Ray ends, which takes seconds
+                if not tracker.closed:
+                    killed = isinstance(error, KeyboardInterrupt)
+                    tracker.end(campaign.name, "KILLED" if killed else "FAILED")
+                studies.close_runs(cells.unfinished(), tracker, error, console)
+                raise
+
+
+class _Cells:
+    """The cells of a campaign: those that run, and those that have finished."""
+
+    def __init__(
+        self, campaign: Campaign, site: Site, path: Path, *, tracker: Tracker, progress: Progress
+    ) -> None:
+        self._site, self.tracker = site, tracker
+        self.transfer = Transfer(campaign, path)
+        self.results: dict[Cell, tuple[Study, Result]] = {}
+        self._runs: dict[str, CellRun] = {}
+        for cell, study in cell_studies(campaign).items():
+            folder = folders.of(study, site)
+            if (folder / "result.json").exists():
+                self.results[cell] = (study, read_study(folder))
+                self.transfer.finished(cell, study, self.results[cell][1])
+                continue
+            tell = (tracker, progress, campaign.name)
+            run = CellRun(cell, study, site, tell=tell, informed=self.transfer.informed)
+            self._runs[study.name.removeprefix(f"{campaign.name}.")] = run
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folders of the cells: none of them is run as a study meanwhile."""
+        with contextlib.ExitStack() as stack:
+            for run in self._runs.values():
+                stack.enter_context(folders.driving(folders.make(run.path)))
+            yield
+
+    def queue(self) -> Queue:
+        """Return the jobs of all cells."""
+        return Queue(
+            {name: run.source for name, run in self._runs.items()},
+            told=lambda name: self.transfer.searched(self._runs[name]),
+        )
+
+    def conclude(self, slots: Slots) -> dict[Cell, tuple[Study, Result]]:
+        """Open the test splits of the cells whose trainings are over, and publish their results.
+
+        Raises:
+            CryoError: Which cells could not be finished, and why.
+        """
+        for run in self._runs.values():
+            if run.source.error is None:
+                found = studies.conclude(
+                    run.study, self._site, run.path, trials=run.trials, slots=slots
+                )
+                studies.publish(found, run.path, tracker=self.tracker)
+                self.results[run.cell] = (run.study, found)
+        failed = {name: run.source.error for name, run in self._runs.items() if run.source.error}
+        if failed:
+            why = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            message = (
+                f"{len(failed)} of {len(failed) + len(self.results)} cells could not be finished: "
+                f"{why} The others are; the same command tries these again."
+            )
+            raise CryoError(message)
+        return self.results
+
+    def unfinished(self) -> list[Records]:
+        """Return the records of the cells that have begun and have no result."""
+        runs = (run for run in self._runs.values() if run.cell not in self.results)
+        return [run.records for run in runs if run.records is not None]
+
+
+def _experiment(campaign: Campaign) -> str:
+    return f"cryo/{campaign.project}"
+
+
+def _open(campaign: Campaign, path: Path, tracker: Tracker) -> None:
+    """Open the campaign's own MLflow run."""
+    tracker.start(
+        campaign.name,
+        name=campaign.name,
+        tags={"cryo.kind": "campaign", "cryo.campaign": campaign.name},
+        params={
+            "encoders": ", ".join(campaign.matrix.encoders),
+            "datasets": ", ".join(campaign.matrix.datasets),
+            "regimes": ", ".join(campaign.matrix.regimes),
+            "label_fractions": ", ".join(map(str, campaign.matrix.label_fractions)),
+            "cells": len(campaign.cells()),
+            "trials": campaign.search.trials,
+            "seeds": ", ".join(map(str, campaign.seeds)),
+        },
+    )
+    tracker.artifact(campaign.name, path / CAMPAIGN)
+
+
+def _finish(
+    campaign: Campaign,
+    site: Site,
+    path: Path,
+    results: dict[Cell, tuple[Study, Result]],
+    *,
+    cells: _Cells,
+    console: Console,
+) -> CampaignResult:
+    """Write the campaign's result and report, log both, and wait until they have arrived."""
+    tracker = cells.tracker
+    found = outcome(campaign, results, transfer=cells.transfer)
+    for file in report.write_campaign(found, path / "report"):
+        tracker.artifact(campaign.name, file, "report")
+    write(found, path)
+    tracker.artifact(campaign.name, path / NAME)
+    tracker.log(campaign.name, metrics(found), step=0)
+    tracker.tag(campaign.name, {"mlflow.note.content": report.campaign_note(found)})
+    tracker.end(campaign.name, "FINISHED")
+    pending = tracker.close()
+    studies.say_pending(pending, console)
+    for study, one in results.values():
+        folder = folders.of(study, site)
+        if one.mlflow_run_id is None:
+            studies.delivered(one, study, site, folder, pending=pending)
+    run = None if pending else run_id(site.mlflow, _experiment(campaign), campaign.name)
+    found = found.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
+    write(found, path)
+    return found

@@ -1,0 +1,107 @@
+"""`campaign-result.json`: what all cells of a campaign found, and what that is on the whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from .errors import CryoError
+from .frozen import Frozen
+from .result import ImprovementResult
+
+VERSION: Literal[1] = 1
+NAME = "campaign-result.json"
+
+
+class Offer(Frozen):
+    """What a finished cell gave a later one to begin with."""
+
+    study: str = Field(description="The finished cell")
+    params: dict[str, str | bool | int | float] = Field(description="Its winner, path -> value")
+
+
+class CellResult(Frozen):
+    """One cell; its own result.json has the rest."""
+
+    study: str = Field(description="Name of its study, and of its folder beside the campaign's")
+    row: str = Field(description="Encoder, and regime and share where the campaign has several")
+    encoder: str
+    dataset: str
+    regime: Literal["full", "frozen"]
+    label_fraction: float
+    baseline_lr: float
+    tuned_lr: float = Field(description="Of the winner, which may be the baseline")
+    winner: int | None = Field(description="Trial number")
+    winner_is_baseline: bool
+    seeds: tuple[int, ...]
+    baseline: tuple[float, ...] = Field(description="Test mIoU by seed, fractions")
+    tuned: tuple[float, ...] = Field(description="Likewise; the baseline's own if it won")
+    baseline_collapsed: int = Field(description="Seeds that diverged or map one class")
+    tuned_collapsed: int
+    improvement: ImprovementResult
+    epochs_search: int
+    epochs_confirm: int
+    epochs_full_grid: int
+    seconds: float = Field(description="Sum over trainings, not wall clock")
+    offers: tuple[Offer, ...] = Field(description="What finished cells offered to its search")
+
+
+class OverallResult(Frozen):
+    """Tuned against fixed over all cells."""
+
+    mean_relative_pct: float | None = Field(description="Mean over cells; null: no cell counts")
+    low_pct: float | None
+    high_pct: float | None
+    level: float = Field(description="Of the interval, a fraction")
+    num_cells: int = Field(description="Cells that count")
+    undefined: int = Field(description="Cells whose baseline scored 0")
+    improved: int
+    not_shown: int
+    worse: int
+
+
+class CampaignResult(Frozen):
+    """A finished campaign."""
+
+    version: Literal[1] = VERSION
+    campaign: str
+    project: str
+    spec: dict[str, Any] = Field(description="The campaign as it was resolved")
+    cells: tuple[CellResult, ...]
+    overall: OverallResult
+    transfer: bool
+    provenance: dict[str, Any] = Field(description="Code, versions, machine")
+    mlflow_experiment: str
+    mlflow_run_id: str | None
+    mlflow_pending: int = Field(description="Records not yet delivered; 0 is all of them")
+
+
+def write(result: CampaignResult, folder: Path) -> Path:
+    """Write `campaign-result.json`, whole or not at all, and return its path."""
+    path = folder / NAME
+    draft = path.with_suffix(".tmp")
+    draft.write_text(result.model_dump_json(indent=2) + "\n")
+    draft.replace(path)
+    return path
+
+
+def read(path: Path) -> CampaignResult:
+    """Read a `campaign-result.json`, or the one in a campaign's folder.
+
+    Raises:
+        CryoError: There is none, or it is of another version.
+    """
+    file = path / NAME if path.is_dir() else path
+    if not file.exists():
+        message = f"A finished campaign leaves '{NAME}', '{path}' has none. Run it first."
+        raise CryoError(message)
+    try:
+        return CampaignResult.model_validate_json(file.read_text())
+    except ValidationError as error:
+        message = (
+            f"'{file}' must be a campaign's result of version {VERSION} ({error.error_count()} "
+            "problems). Read it with the version of cryo_hpo that wrote it."
+        )
+        raise CryoError(message) from error

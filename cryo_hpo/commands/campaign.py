@@ -1,0 +1,74 @@
+"""What `run`, `check`, `plan` and `report` do with a campaign instead of a study."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from .frame import lines_of, site_here
+
+
+def is_campaign(file: Path) -> bool:
+    """Tell a campaign's file from a study's: it has a matrix."""
+    from ..specfile import is_campaign
+
+    return is_campaign(file)
+
+
+def run(file: Path) -> None:
+    """Run a campaign to its table."""
+    from ..api import load_campaign, run_campaign
+    from ..report import campaign_note
+    from ..tracking import ui_command
+    from ..tune.submit import require_storage
+
+    campaign, site = load_campaign(file), site_here()
+    require_storage(os.environ)
+    with lines_of(file):
+        result = run_campaign(campaign, site)
+    click.echo(campaign_note(result))
+    click.echo(f"result: {site.storage / campaign.name / 'campaign-result.json'}")
+    click.echo(f"report: {site.storage / campaign.name / 'report' / 'report.md'}")
+    click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
+
+
+def check(file: Path) -> None:
+    """Look at everything that any cell needs."""
+    from ..campaign import check_campaign
+    from ..specfile import load_campaign
+
+    campaign = load_campaign(file)
+    with lines_of(file):
+        check_campaign(campaign, site=site_here())
+    for cell in campaign.cells():
+        click.echo(campaign.study_name(cell))
+    click.echo(f"'{campaign.name}' can run, {len(campaign.cells())} cells: cryo-hpo run {file}")
+
+
+def plan(file: Path) -> None:
+    """Say what a campaign will cost, cell by cell."""
+    from ..campaign import plan_campaign
+    from ..specfile import load_campaign
+
+    campaign = load_campaign(file)
+    with lines_of(file):
+        size = plan_campaign(campaign, site=site_here())
+    for line in size.lines():
+        click.echo(line)
+
+
+def report(path: Path, out: Path | None) -> bool:
+    """Write the report of a finished campaign; False: this is none."""
+    from ..campaign_result import NAME, read
+    from ..report import headline, write_campaign
+
+    folder = path if path.is_dir() else path.parent
+    if path.name != NAME and not (path / NAME).is_file():
+        return False
+    result = read(path)
+    for file in write_campaign(result, out or folder / "report"):
+        click.echo(file)
+    click.echo(headline(result))
+    return True

@@ -1,0 +1,238 @@
+"""What the report of a campaign says: Cryo-Bench's table for fixed and tuned, and every cell."""
+
+# M rows of the table (models), D datasets
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..across import ranks
+from ..campaign_result import CampaignResult, CellResult
+from ..sheets import Sheet, markdown
+from .page import Page, Part, Picture, Section, Tone
+from .style import BLUE, GREY, INK, ORANGE, figure, save
+
+NONE = "-"
+GAINS = "gains"
+VERDICTS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
+
+
+def page(result: CampaignResult) -> Page:
+    """Return the page: answer, Cryo-Bench's table twice, cells, transfer, costs, provenance."""
+    sections = tuple(Section(title, tuple(parts)) for title, parts in _sections(result))
+    return Page(result.campaign, headline(result), _tone(result), sections)
+
+
+def headline(result: CampaignResult) -> str:
+    """Return the campaign's answer in one sentence."""
+    found = result.overall
+    if found.mean_relative_pct is None:
+        return f"{result.campaign}: no cell has a baseline above 0, so nothing is relative to it."
+    return (
+        f"{result.campaign}: tuning changes the test mIoU by {found.mean_relative_pct:+.2f} % "
+        f"relative to the fixed learning rate, the mean of {found.num_cells} cells "
+        f"({100 * found.level:.0f} % interval {_signed(found.low_pct)} to "
+        f"{_signed(found.high_pct)}): improved in {found.improved}, not shown in "
+        f"{found.not_shown}, worse in {found.worse}."
+    )
+
+
+def note(result: CampaignResult) -> str:
+    """Return the answer and both tables: the description of the campaign's MLflow run."""
+    fixed, tuned = (markdown(table(result, tuned=tuned)) for tuned in (False, True))
+    return f"{headline(result)}\n\nFixed learning rate:\n\n{fixed}\n\nTuned:\n\n{tuned}\n"
+
+
+def table(result: CampaignResult, *, tuned: bool) -> Sheet:
+    """Return Cryo-Bench's table: a row per model, a column per dataset, average and mean rank.
+
+    Args:
+        result: The campaign.
+        tuned: Scores of the tuned recipes instead of the fixed ones.
+    """
+    rows, datasets, scores_MD = arranged(result, tuned=tuned)
+    ranks_MD = ranks(scores_MD)
+    body = [
+        (
+            row,
+            *(NONE if np.isnan(score) else f"{score:.2f}" for score in scores_MD[m]),
+            f"{np.nanmean(scores_MD[m]):.2f}",
+            f"{np.nanmean(ranks_MD[m]):.2f}",
+        )
+        for m, row in enumerate(rows)
+    ]
+    return Sheet.of(("model", *datasets, "avg. mIoU", "avg. rank"), body, left=1)
+
+
+def arranged(
+    result: CampaignResult, *, tuned: bool
+) -> tuple[tuple[str, ...], tuple[str, ...], NDArray[np.float64]]:
+    """Return names of models and datasets, and their mean test mIoU (M, D) in percent."""
+    rows = tuple(dict.fromkeys(cell.row for cell in result.cells))
+    datasets = tuple(dict.fromkeys(cell.dataset for cell in result.cells))
+    scores_MD = np.full((len(rows), len(datasets)), np.nan)
+    for cell in result.cells:
+        scores = cell.tuned if tuned else cell.baseline
+        scores_MD[rows.index(cell.row), datasets.index(cell.dataset)] = 100 * np.mean(scores)
+    return rows, datasets, scores_MD
+
+
+def cells_csv(result: CampaignResult) -> str:
+    """Return all cells at full precision, one line per cell and seed."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = ["encoder", "dataset", "regime", "label_fraction", "seed", "baseline_lr", "tuned_lr"]
+    writer.writerow([*head, "baseline_test_miou", "tuned_test_miou"])
+    for cell in result.cells:
+        place = [cell.encoder, cell.dataset, cell.regime, cell.label_fraction]
+        for seed, before, after in zip(cell.seeds, cell.baseline, cell.tuned, strict=True):
+            writer.writerow([*place, seed, cell.baseline_lr, cell.tuned_lr, before, after])
+    return out.getvalue()
+
+
+def gains(result: CampaignResult, stem: Path) -> list[Path]:
+    """Draw the relative improvement of every cell with its interval, and their mean."""
+    cells = [cell for cell in result.cells if cell.improvement.relative_pct is not None]
+    if not cells:
+        return []
+    with figure(1.2 + 0.32 * (len(cells) + 1)) as fig:
+        ax = fig.add_subplot()
+        for y, cell in enumerate(cells):
+            found = cell.improvement
+            color = VERDICTS[found.verdict]
+            if found.low_pct is not None and found.high_pct is not None:
+                ax.plot([found.low_pct, found.high_pct], [y, y], color=color, linewidth=2)
+            ax.scatter(found.relative_pct or 0.0, y, color=color, s=28, zorder=3)
+        whole, last = result.overall, len(cells)
+        if whole.low_pct is not None and whole.high_pct is not None:
+            ax.plot([whole.low_pct, whole.high_pct], [last, last], color=INK, linewidth=3)
+        ax.scatter(whole.mean_relative_pct or 0.0, last, color=INK, marker="D", s=36, zorder=3)
+        ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        names = [f"{cell.dataset}, {cell.row}" for cell in cells]
+        ax.set_yticks(range(len(cells) + 1), [*names, "mean of all cells"])
+        ax.invert_yaxis()
+        ax.grid(visible=False, axis="y")
+        ax.set_xlim(*_limits(result))
+        ax.set_xlabel("Relative improvement of test mIoU, tuned over fixed (%)")
+        return save(fig, stem)
+
+
+def _limits(result: CampaignResult) -> tuple[float, float]:
+    """Limits that show every estimate; intervals of few seeds may run out of the picture."""
+    found = result.overall
+    points = [c.improvement.relative_pct for c in result.cells]
+    marks = [p for p in (*points, found.low_pct, found.high_pct, 0.0) if p is not None]
+    room = max(0.35 * (max(marks) - min(marks)), 1.0)
+    return min(marks) - room, max(marks) + room
+
+
+def _tone(result: CampaignResult) -> Tone:
+    low, high = result.overall.low_pct, result.overall.high_pct
+    if low is None or high is None:
+        return "none"
+    return "improved" if low > 0 else "worse" if high < 0 else "not shown"
+
+
+def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
+    scores = "Mean test mIoU over seeds in percent; ranks among the rows of this table."
+    yield "Fixed learning rate", [scores, table(result, tuned=False)]
+    yield "Tuned", [scores, table(result, tuned=True)]
+    caption = (
+        "Each cell with its interval over paired seeds (it may run out of the picture), and the "
+        "mean over cells with an interval over cells and seeds."
+    )
+    picture = Picture(GAINS, "Relative improvement of every cell", caption)
+    yield "Cells", [picture, _cells(result)]
+    if result.transfer:
+        yield "Transfer", list(_transfer(result))
+    yield "Costs", [_costs(result)]
+    yield "Provenance", [_provenance(result)]
+
+
+def _cells(result: CampaignResult) -> Sheet:
+    head = ("dataset", "model", "fixed LR", "tuned LR", "fixed", "tuned", "relative", "interval")
+    rows = [_cell(cell) for cell in result.cells]
+    return Sheet.of((*head, "p", "collapsed", "verdict"), rows, left=2, right=8)
+
+
+def _cell(cell: CellResult) -> tuple[str, ...]:
+    found = cell.improvement
+    return (
+        cell.dataset,
+        cell.row,
+        f"{cell.baseline_lr:.3g}",
+        "the same" if cell.winner_is_baseline else f"{cell.tuned_lr:.3g}",
+        f"{100 * np.mean(cell.baseline):.2f}",
+        f"{100 * np.mean(cell.tuned):.2f}",
+        f"{_signed(found.relative_pct, 1)} %",
+        f"{_signed(found.low_pct, 1)} to {_signed(found.high_pct, 1)}",
+        f"{found.p_value:.3g}",
+        f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",
+        found.verdict,
+    )
+
+
+def _transfer(result: CampaignResult) -> Iterator[Part]:
+    """Say what each cell was offered and what it found; compare those with and without."""
+    head = ("dataset", "model", "offered LRs", "winner's LR", "factor apart", "epochs of search")
+    yield "Learning rates that finished cells offered to the search of later ones."
+    yield Sheet.of(head, [_offered(cell) for cell in result.cells], left=2)
+    with_, without = (
+        [cell for cell in result.cells if bool(cell.offers) is offered] for offered in (True, False)
+    )
+    text = f"{len(with_)} cells began with what others had found, {len(without)} without."
+    yield " ".join([text, *_mean_gain("with", with_), *_mean_gain("without", without)])
+
+
+def _offered(cell: CellResult) -> tuple[str, ...]:
+    rates = [float(o.params["optim.lr"]) for o in cell.offers if "optim.lr" in o.params]
+    apart = NONE
+    if rates:
+        centre = float(np.exp(np.mean(np.log(rates))))
+        apart = f"{max(cell.tuned_lr / centre, centre / cell.tuned_lr):.2g}"
+    offered = ", ".join(f"{rate:.3g}" for rate in rates) or NONE
+    epochs = str(cell.epochs_search)
+    return (cell.dataset, cell.row, offered, f"{cell.tuned_lr:.3g}", apart, epochs)
+
+
+def _mean_gain(word: str, cells: Sequence[CellResult]) -> Iterator[str]:
+    pairs = [(c.improvement.relative_pct, c.epochs_search) for c in cells]
+    found = [gain for gain, _ in pairs if gain is not None]
+    if found:
+        epochs = np.mean([epochs for _, epochs in pairs])
+        yield (
+            f"Mean relative improvement {word}: {np.mean(found):+.1f} %, for {epochs:.0f} epochs "
+            "of search per cell."
+        )
+
+
+def _costs(result: CampaignResult) -> str:
+    search = sum(cell.epochs_search for cell in result.cells)
+    confirm = sum(cell.epochs_confirm for cell in result.cells)
+    grid = sum(cell.epochs_full_grid for cell in result.cells)
+    hours = sum(cell.seconds for cell in result.cells) / 3600
+    return (
+        f"{search} epochs of search ({grid} for a full grid of the same configurations) and "
+        f"{confirm} of paired retraining; {hours:.2f} hours of training in sum."
+    )
+
+
+def _provenance(result: CampaignResult) -> Sheet:
+    facts = {
+        "cells": ", ".join(cell.study for cell in result.cells),
+        "mlflow.experiment": result.mlflow_experiment,
+        "mlflow.run": result.mlflow_run_id,
+        **{key: value for key, value in result.provenance.items() if isinstance(value, str)},
+    }
+    rows = [(name, str(value)) for name, value in facts.items() if value]
+    return Sheet.of(("what", "value"), rows, left=2)
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return NONE if value is None else f"{value:+.{digits}f}"

@@ -1,0 +1,183 @@
+"""Many studies as one: encoders x datasets x regimes x shares of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ..frozen import BrokenLaws, Frozen, Problem
+from ..space import Value
+from .recipe import DataSpec, ModelSpec
+from .study import SLUG, Resources, Search
+
+Regime = Literal["full", "frozen"]
+NAME = Annotated[str, Field(pattern=SLUG)]
+
+
+class Matrix(Frozen):
+    """What is combined: each encoder on each dataset, in each regime, with each share."""
+
+    encoders: dict[NAME, ModelSpec] = Field(
+        min_length=1, description="Name in tables -> keys of `model`, over those of base."
+    )
+    datasets: dict[NAME, DataSpec] = Field(
+        min_length=1, description="Name in tables -> keys of `data`, over those of base."
+    )
+    regimes: tuple[Regime, ...] = Field(
+        default=("full",), min_length=1, description="Train everything, or the decoder alone."
+    )
+    label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(1.0,), min_length=1, description="Shares of the training scenes: [1.0, 0.1]."
+    )
+
+
+class Skip(Frozen):
+    """Cells left out: all that agree with every key given."""
+
+    encoder: str | None = Field(default=None, description="Its name in the matrix.")
+    dataset: str | None = Field(default=None, description="Its name in the matrix.")
+    regime: Regime | None = Field(default=None, description="full or frozen.")
+    label_fraction: float | None = Field(default=None, description="One of the matrix.")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One place of the matrix."""
+
+    encoder: str
+    dataset: str
+    regime: Regime
+    label_fraction: float
+
+
+class Campaign(Frozen):
+    """What to combine, and how each combination is searched and proved."""
+
+    name: str = Field(pattern=SLUG, description="Lower case, digits, '.', '_' and '-'.")
+    project: str = Field(
+        default="cryo",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="The MLflow experiment is cryo/<project>.",
+    )
+    matrix: Matrix = Field(description="What is combined.")
+    skip: tuple[Skip, ...] = Field(default=(), description="Cells left out of the matrix.")
+    base: dict[str, Any] = Field(
+        default={}, description="Keys of a recipe that all cells share; see `base` of a study."
+    )
+    search: Search = Field(description="Where to look, in every cell.")
+    transfer: bool = Field(
+        default=False,
+        description="Offer good values of finished cells to the search of later ones.",
+    )
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(1, 2, 3, 4, 5),
+        min_length=1,
+        description="Baseline and winner of each cell are trained again on each, in pairs.",
+    )
+    baselines: dict[str, dict[str, Value]] = Field(
+        default={}, description="Further baselines of each cell: name -> what differs from base."
+    )
+    resources: Resources = Field(default=Resources(), description="What one trial takes.")
+
+    @model_validator(mode="after")
+    def _laws(self) -> Self:
+        problems = [*self._axis_problems(), *self._skip_problems(), *self._rule_problems()]
+        if problems:
+            raise BrokenLaws(problems)
+        if not self.cells():
+            problems.append(
+                Problem(
+                    ("skip",), "A campaign has at least one cell, all are skipped. Drop a line."
+                )
+            )
+        names = [self.study_name(cell) for cell in self.cells()]
+        twins = sorted({name for name in names if names.count(name) > 1})
+        if twins:
+            message = (
+                f"Each cell has a name of its own, {', '.join(twins)} would be two. Names of "
+                "encoders and datasets are joined with '.': rename one."
+            )
+            problems.append(Problem(("matrix",), message))
+        if problems:
+            raise BrokenLaws(problems)
+        return self
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Return the cells that are not skipped, one dataset after the other."""
+        m = self.matrix
+        places = product(m.datasets, m.encoders, m.regimes, m.label_fractions)
+        found = (Cell(encoder, data, regime, share) for data, encoder, regime, share in places)
+        return tuple(cell for cell in found if not any(_covers(s, cell) for s in self.skip))
+
+    def row(self, cell: Cell) -> str:
+        """Return a cell's name without its dataset: its row in a table of datasets."""
+        parts = [cell.encoder]
+        if len(self.matrix.regimes) > 1:
+            parts.append(cell.regime)
+        if len(self.matrix.label_fractions) > 1:
+            parts.append(f"{100 * cell.label_fraction:g}pct")
+        return ".".join(parts)
+
+    def study_name(self, cell: Cell) -> str:
+        """Return the name of the study that a cell is."""
+        return f"{self.name}.{cell.dataset}.{self.row(cell)}"
+
+    def study(self, cell: Cell) -> dict[str, Any]:
+        """Return the study that a cell is, as a spec's raw mapping."""
+        raw = self.model_dump(mode="json", exclude_unset=True)
+        base = dict(raw.get("base", {}))
+        data = {**base.get("data", {}), **raw["matrix"]["datasets"][cell.dataset]}
+        if len(self.matrix.label_fractions) > 1 or cell.label_fraction != 1:
+            data["label_fraction"] = cell.label_fraction
+        model = {**base.get("model", {}), **raw["matrix"]["encoders"][cell.encoder]}
+        model["tune"] = cell.regime
+        shared = ("project", "search", "seeds", "baselines", "resources")
+        return {
+            "name": self.study_name(cell),
+            **{key: raw[key] for key in shared if key in raw},
+            "base": {**base, "data": data, "model": model},
+        }
+
+    def _axis_problems(self) -> Iterator[Problem]:
+        for axis in ("regimes", "label_fractions"):
+            values = getattr(self.matrix, axis)
+            if len(set(values)) < len(values):
+                message = f"Each value stands once, got {', '.join(map(str, values))}. Drop the repeated ones."
+                yield Problem(("matrix", axis), message)
+
+    def _skip_problems(self) -> Iterator[Problem]:
+        m = self.matrix
+        known: Mapping[str, Any] = {
+            "encoder": tuple(m.encoders),
+            "dataset": tuple(m.datasets),
+            "regime": m.regimes,
+            "label_fraction": m.label_fractions,
+        }
+        for i, skip in enumerate(self.skip):
+            wanted = {key: value for key, value in skip if value is not None}
+            if not wanted:
+                yield Problem(
+                    ("skip", i), "A skip names at least one axis, this one none. Drop it."
+                )
+            for key, value in wanted.items():
+                if value not in known[key]:
+                    names = ", ".join(map(str, known[key]))
+                    message = f"The matrix has no {key} '{value}'. It has: {names}."
+                    yield Problem(("skip", i, key), message)
+
+    def _rule_problems(self) -> Iterator[Problem]:
+        rule = self.search.scheduler
+        if rule.kind == "asha" and rule.rule == "stop":
+            message = (
+                "Cells of a campaign share one queue, in which trials wait and are promoted; got "
+                "'stop'. Use rule: promote, or scheduler: {kind: none}."
+            )
+            yield Problem(("search", "scheduler", "rule"), message)
+
+
+def _covers(skip: Skip, cell: Cell) -> bool:
+    return all(value is None or getattr(cell, key) == value for key, value in skip)

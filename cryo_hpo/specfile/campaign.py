@@ -1,0 +1,122 @@
+"""Campaigns as files: read with every cell looked at, all that is wrong at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..frozen import Loc, Problem
+from ..spec import Campaign, Cell, DefineByRun, Study, explain
+from ..yamlmarks import read, write
+from .dump import schema_of
+from .load import SPACE, inline, refuse, study_of
+from .prior import inline_prior
+from .python import probe
+
+MATRIX = "matrix"  # the key that only a campaign has
+STAND_IN = {"name": "x"}  # for a dataset whose card cannot be read
+
+
+def is_campaign(path: Path) -> bool:
+    """Tell a campaign's file from a study's.
+
+    Raises:
+        SpecError: It cannot be read.
+    """
+    return MATRIX in read(path, what="study").raw
+
+
+def load_campaign(path: Path | str) -> Campaign:
+    """Read a campaign, with the search space and the dataset cards that it names.
+
+    Args:
+        path: A YAML file. Paths in it are relative to it.
+
+    Raises:
+        SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
+            A problem of one cell names the cell.
+    """
+    file = Path(path)
+    marked = read(file, what="campaign")
+    elsewhere = inline(marked, SPACE, file)
+    inline_prior(marked, file)
+    for name in _names(marked.raw, "datasets"):
+        place: Loc = (MATRIX, "datasets", name)
+        faults = len(marked.faults)
+        elsewhere += inline(marked, (*place, "card"), file)
+        if len(marked.faults) > faults:
+            marked.raw[MATRIX]["datasets"][name] = dict(STAND_IN)
+    try:
+        campaign = Campaign.model_validate_json(json.dumps(marked.raw))
+    except ValidationError as error:
+        refuse(marked, explain(error, Campaign), elsewhere)
+        raise
+    refuse(marked, list(_problems(campaign)), elsewhere)
+    return campaign
+
+
+def dump_campaign(campaign: Campaign) -> str:
+    """Return a campaign as YAML: `load_campaign` of it gives the same cells."""
+    return write(campaign.model_dump(mode="json", exclude_unset=True))
+
+
+def cell_studies(campaign: Campaign) -> dict[Cell, Study]:
+    """Return the study of every cell, in the campaign's order.
+
+    Raises:
+        pydantic.ValidationError: A cell is no study; `load_campaign` would have said so.
+    """
+    return {
+        cell: Study.model_validate_json(json.dumps(campaign.study(cell)))
+        for cell in campaign.cells()
+    }
+
+
+def home(campaign: Campaign, cell: Cell, key: tuple[str | int, ...]) -> Loc:
+    """Return where in a campaign stands what a cell's study has at a key."""
+    part, rest = key[:2], key[2:]
+    if part == ("base", "data"):
+        given = campaign.matrix.datasets[cell.dataset].model_fields_set
+        if not rest or rest[0] in given or rest[0] == "name":
+            return (MATRIX, "datasets", cell.dataset, *(r for r in rest if rest[0] in given))
+    if part == ("base", "model"):
+        given = campaign.matrix.encoders[cell.encoder].model_fields_set
+        if not rest or rest[0] in given:
+            return (MATRIX, "encoders", cell.encoder, *rest)
+    return key
+
+
+def campaign_schema() -> dict[str, Any]:
+    """Return the JSON Schema of campaign files, for editors."""
+    return schema_of(Campaign)
+
+
+def _problems(campaign: Campaign) -> Iterator[Problem]:
+    """Yield what is wrong with the cells; the same of several cells once."""
+    seen: dict[tuple[Loc, str], list[Cell]] = {}
+    for cell in campaign.cells():
+        study, problems = study_of(campaign.study(cell))
+        if study is not None and study.search and isinstance(study.search.space, DefineByRun):
+            inner = probe(study.search.space, study.base)
+            problems += [Problem((*SPACE, *p.loc), p.message) for p in inner]
+        for problem in problems:
+            loc = home(campaign, cell, problem.loc)
+            seen.setdefault((loc, problem.message), []).append(cell)
+    for (loc, message), cells in seen.items():
+        every = len(cells) == len(campaign.cells())
+        names = ", ".join(f"{cell.dataset}.{campaign.row(cell)}" for cell in cells)
+        yield Problem(loc, message if every else f"{message} In {names}.")
+
+
+def _names(raw: Any, axis: str) -> list[str]:
+    found = raw.get(MATRIX)
+    inner = found.get(axis) if isinstance(found, dict) else None
+    return (
+        [name for name, value in inner.items() if isinstance(value, dict)]
+        if isinstance(inner, dict)
+        else []
+    )

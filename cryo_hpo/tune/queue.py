@@ -1,0 +1,102 @@
+"""Several studies as one source of jobs, so that a cluster is full while any of them has work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from ..errors import CryoError, StorageError
+from .jobs import Job, Outcome, Source
+
+
+class Phases:
+    """Sources one after the other: the next is made when the one before has no more jobs.
+
+    Attributes:
+        over: Whether the last one has no more jobs, or one could not be made.
+        error: Why one could not be made, or why the one before it was in vain.
+    """
+
+    def __init__(self, phases: Iterator[Source]) -> None:
+        self._phases = phases
+        self._now: Source | None = None
+        self.over = False
+        self.error: CryoError | None = None
+
+    def next(self) -> Job | Literal["wait"] | None:
+        """Return the next job, "wait" or None; see `Source`.
+
+        Raises:
+            StorageError: A disk is full: no matter of this study alone.
+        """
+        while not self.over:
+            job = None if self._now is None else self._now.next()
+            if job is not None:
+                return job
+            self._advance()
+        return None
+
+    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        """Record an epoch; return whether the job goes on."""
+        assert self._now is not None, "a job that runs came from a source"
+        return self._now.epoch(job, metrics)
+
+    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Record how a job ended."""
+        assert self._now is not None, "a job that runs came from a source"
+        self._now.ended(job, outcome, message)
+
+    def _advance(self) -> None:
+        try:
+            self._now = next(self._phases)
+        except StopIteration:
+            self.over = True
+        except StorageError:
+            raise
+        except CryoError as error:
+            self.over, self.error = True, error
+
+
+class Queue:
+    """The sources in their order: a later one gets what the earlier ones leave.
+
+    So the first ones finish early, and what they found can serve those that begin later.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Source], *, told: Callable[[str], None] | None = None
+    ) -> None:
+        """Queue up sources.
+
+        Args:
+            sources: Name -> source; names go before the keys of its jobs.
+            told: Called with the name of a source that has no more jobs.
+        """
+        self._sources, self._left = sources, list(sources)
+        self._jobs: dict[str, tuple[str, Job]] = {}
+        self._told = told
+
+    def next(self) -> Job | Literal["wait"] | None:
+        """Return the next job, "wait" or None; see `Source`."""
+        for name in tuple(self._left):
+            job = self._sources[name].next()
+            if job is None:
+                self._left.remove(name)
+                if self._told is not None:
+                    self._told(name)
+            elif job != "wait":
+                outer = replace(job, key=f"{name}.{job.key}")
+                self._jobs[outer.key] = (name, job)
+                return outer
+        return "wait" if self._left else None
+
+    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        """Record an epoch; return whether the job goes on."""
+        name, inner = self._jobs[job.key]
+        return self._sources[name].epoch(inner, metrics)
+
+    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Record how a job ended."""
+        name, inner = self._jobs[job.key]
+        self._sources[name].ended(inner, outcome, message)

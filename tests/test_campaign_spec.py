@@ -1,0 +1,178 @@
+"""A campaign's file: its cells, and everything that can be wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cryo_hpo.errors import SpecError
+from cryo_hpo.specfile import (
+    campaign_schema,
+    cell_studies,
+    dump_campaign,
+    is_campaign,
+    load_campaign,
+)
+
+STUDIES = Path(__file__).parents[1] / "search_spaces" / "studies"
+TEXT = """\
+name: camp
+matrix:
+  encoders:
+    narrow: {width: 4}
+    wide: {width: 8, channels: 16}
+  datasets:
+    lakes: {name: lakes-demo}
+    fronts: {name: fronts-demo, crop: 64, augment: [hflip]}
+  regimes: [full, frozen]
+  label_fractions: [1.0, 0.1]
+skip:
+  - {encoder: narrow, regime: frozen}
+base:
+  data: {crop: 32}
+  model: {encoder: unet}
+  optim: {lr: 1e-3}
+  epochs: 9
+search:
+  space: {params: {optim.lr: {kind: float, low: 1e-5, high: 1e-1, log: true}}}
+  trials: 6
+seeds: [1, 2, 3]
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def of(*changes: tuple[str, str]):
+        text = TEXT
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "camp.yaml").write_text(text)
+        return load_campaign(tmp_path / "camp.yaml")
+
+    return of
+
+
+def test_the_cells_are_the_product_without_what_is_skipped(load):
+    campaign = load()
+    assert len(campaign.cells()) == 2 * 2 * 2 * 2 - 4
+    names = [campaign.study_name(cell) for cell in campaign.cells()]
+    assert len(set(names)) == len(names)
+    assert "camp.lakes.wide.frozen.10pct" in names
+    assert not any("narrow.frozen" in name for name in names)
+
+
+def test_a_cell_is_a_study_with_its_own_keys_over_those_of_base(load):
+    studies = {study.name: study for study in cell_studies(load()).values()}
+    one = studies["camp.fronts.wide.frozen.10pct"]
+    assert (one.base.data.name, one.base.data.crop) == ("fronts-demo", 64)
+    assert (one.base.data.label_fraction, one.base.data.augment) == (0.1, ("hflip",))
+    assert (one.base.model.encoder, one.base.model.width) == ("unet", 8)
+    assert (one.base.model.tune, one.base.optim.lr, one.base.epochs) == ("frozen", 1e-3, 9)
+    assert one.seeds == (1, 2, 3)
+    assert studies["camp.lakes.narrow.full.100pct"].base.data.crop == 32
+
+
+def test_an_axis_of_one_value_is_not_in_the_names(load):
+    campaign = load(
+        ("  regimes: [full, frozen]\n", ""),
+        ("  label_fractions: [1.0, 0.1]\n", ""),
+        ("  - {encoder: narrow, regime: frozen}", "  - {encoder: narrow}"),
+    )
+    assert [campaign.study_name(c) for c in campaign.cells()] == [
+        "camp.lakes.wide",
+        "camp.fronts.wide",
+    ]
+
+
+def test_what_is_written_reads_back(load, tmp_path):
+    campaign = load()
+    (tmp_path / "again.yaml").write_text(dump_campaign(campaign))
+    assert load_campaign(tmp_path / "again.yaml") == campaign
+
+
+def test_a_campaign_is_told_from_a_study(load, tmp_path):
+    load()
+    assert is_campaign(tmp_path / "camp.yaml")
+    assert not is_campaign(STUDIES / "quickstart.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("campaign*.yaml")), ids=lambda p: p.stem)
+def test_the_shipped_campaigns_load_and_agree_with_the_schema(path):
+    jsonschema = pytest.importorskip("jsonschema")
+    campaign = load_campaign(path)
+    assert len(campaign.matrix.encoders) >= 2
+    assert len(campaign.matrix.datasets) >= 3
+    assert len(campaign.seeds) >= 3
+    from cryo_hpo.yamlmarks import read
+
+    jsonschema.validate(read(path, what="campaign").raw, campaign_schema())
+
+
+BAD = {
+    "unknown key": (("transfer: true", "tranfer: true"), "transfer"),
+    "bad encoder key": (("width: 4", "widht: 4"), "matrix.encoders.narrow.widht"),
+    "wrong value": (("crop: 64", "crop: 4"), "camp.yaml:8"),
+    "wrong base": (("lr: 1e-3", "lr: -1"), "camp.yaml:16: base.optim.lr"),
+    "base key": (("epochs: 9", "epoch: 9"), "camp.yaml:17: base.epoch"),
+    "name of an axis": (("    wide:", "    Wide One:"), "Wide One"),
+    "skip of nobody": (("{encoder: narrow, regime: frozen}", "{encoder: narow}"), "no encoder 'narow'"),
+    "skip of nothing": (("{encoder: narrow, regime: frozen}", "{}"), "at least one axis"),
+    "skip of all": (("{encoder: narrow, regime: frozen}", "{regime: frozen}\n  - {regime: full}"), "at least one cell"),
+    "twice": (("[full, frozen]", "[full, full]"), "stands once"),
+    "fraction": (("[1.0, 0.1]", "[1.0, 0]"), "above 0"),
+    "stop rule": (("  trials: 6", "  trials: 6\n  scheduler: {kind: asha, rule: stop}"), "promote"),
+    "no name": (("{name: lakes-demo}", "{crop: 32}"), "camp.yaml:7"),
+    "missing card": (("{name: lakes-demo}", "{card: nothing.yaml}"), "nothing.yaml"),
+    "seeds": (("seeds: [1, 2, 3]", "seeds: [0, 1]"), "camp.yaml:21: seeds"),
+    "grace": (("  trials: 6", "  trials: 6\n  scheduler: {kind: asha, grace_epochs: 99}"), "grace_epochs"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_wrong_is_said_with_its_line(case, load):
+    (old, new), message = BAD[case]
+    with pytest.raises(SpecError) as found:
+        load((old, new) if old in TEXT else ("seeds:", f"{new}\nseeds:"))
+    assert message in str(found.value)
+    assert str(found.value).count("camp.yaml") >= 1
+
+
+def test_the_same_fault_of_many_cells_is_said_once_and_of_some_with_their_names(load):
+    with pytest.raises(SpecError) as found:
+        load(("lr: 1e-3", "lr: -1"))
+    assert str(found.value).count("base.optim.lr") == 1
+    with pytest.raises(SpecError) as found:
+        load(("crop: 64", "crop: 64, overlap: 64"))
+    assert "camp.yaml:8" in str(found.value)
+
+
+def test_two_names_that_would_be_one_are_refused(load):
+    text = (
+        ("    narrow: {width: 4}", "    b.c: {width: 4}\n    c: {width: 5}"),
+        ("    lakes: {name: lakes-demo}", "    a: {name: lakes-demo}\n    a.b: {name: lakes-demo}"),
+        ("{encoder: narrow, regime: frozen}", "{encoder: c, regime: frozen}"),
+    )
+    with pytest.raises(SpecError, match=r"camp\.a\.b\.c"):
+        load(*text)
+
+
+def test_a_card_is_read_relative_to_the_campaign(tmp_path):
+    card = {
+        "name": "mine",
+        "root": "mine",
+        "images": "{split}/{id}.tif",
+        "masks": "{split}/{id}.png",
+        "bands": ["B4", "B3", "B2"],
+        "classes": ["rock", "ice"],
+    }
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+    (tmp_path / "camp.yaml").write_text(TEXT.replace("name: lakes-demo", "card: card.yaml"))
+    (study, *_) = cell_studies(load_campaign(tmp_path / "camp.yaml")).values()
+    assert study.base.data.card is not None
+    assert study.base.data.card.name == "mine"
+    (tmp_path / "card.yaml").write_text(yaml.safe_dump({**card, "bands": ["B4", "B4"]}))
+    with pytest.raises(SpecError, match=r"card\.yaml:\d+: bands"):
+        load_campaign(tmp_path / "camp.yaml")
