@@ -18,7 +18,7 @@ def test_make_bench_measures_both_ratios(tmp_path):
         line for line in (ROOT / "Makefile").read_text().splitlines() if "benchmarks/" in line
     )
     script = command.split()[-1]
-    sizes = ["--scenes", "8", "--size", "32", "--rounds", "2", "--epochs", "1"]
+    sizes = ["--scenes", "8", "--size", "48", "--rounds", "2", "--epochs", "1"]
     done = subprocess.run(
         [sys.executable, ROOT / script, *sizes, "--json", tmp_path / "bench.json"],
         capture_output=True,
@@ -27,5 +27,6 @@ def test_make_bench_measures_both_ratios(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     facts = json.loads((tmp_path / "bench.json").read_text())
-    assert facts["data_path"]["ratio"] > 0
+    assert set(facts["data_path"]) == {"glid", "gld", "sicd", "caffe", "gsdd"}
+    assert all(one["ratio"] > 0 and one["cpu_ratio"] > 0 for one in facts["data_path"].values())
     assert 0 < facts["quickstart_data_share"] < 1

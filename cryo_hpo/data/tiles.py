@@ -38,13 +38,21 @@ class Normalise:
         std_C = torch.tensor([value or 1.0 for value in std], dtype=torch.float32, device=device)
         return cls(mean_C[:, None, None], std_C[:, None, None])
 
-    def __call__(self, pixels: NDArray[Any] | Tensor) -> Tensor:
-        """Return (..., C, H, W), float32, on the device of the statistics."""
+    def __call__(self, pixels: NDArray[Any] | Tensor, *, owned: bool = False) -> Tensor:
+        """Return (..., C, H, W), float32, on the device of the statistics.
+
+        Args:
+            pixels: In their native type.
+            owned: Whether a tensor's memory may be taken for the result.
+        """
         # The copy makes read-only pixels of the cache writable, as torch wants them.
         native = torch.from_numpy(np.array(pixels)) if isinstance(pixels, np.ndarray) else pixels
         # The native type travels: 8 bits are a quarter of the bytes of float32.
-        moved = native.to(self.mean_C11.device, non_blocking=True)
-        return (moved.to(torch.float32) - self.mean_C11) / self.std_C11
+        moved = native.to(self.mean_C11.device, non_blocking=True).to(torch.float32)
+        if moved is pixels and not owned:
+            moved = moved.clone()
+        # In place: a new batch for each step of the sum would cost more than the sum.
+        return moved.sub_(self.mean_C11).div_(self.std_C11)
 
 
 class _Gathered(NamedTuple):
@@ -134,7 +142,8 @@ class Tiles:
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
         shape = (len(chosen), self.crop, self.crop)
-        image_BCHW = np.zeros((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
+        # Not filled: what no scene covers is set once it is normalised.
+        image_BCHW = np.empty((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
         mask_BHW = np.full(shape, IGNORE, dtype=np.uint8)
         sizes = []
         for sample, (scene, rng) in enumerate(zip(chosen, rngs, strict=True)):
@@ -165,7 +174,7 @@ class Tiles:
         return first + int(rng.integers(max(side - self.crop, 0) + 1))
 
     def _finished(self, batch: _Gathered, device: torch.device) -> tuple[Tensor, Tensor]:
-        x_BCHW = self.normalise(batch.image_BCHW)
+        x_BCHW = self.normalise(batch.image_BCHW, owned=True)
         y_BHW = batch.mask_BHW.to(device, non_blocking=True)
         samples = []
         for x_CHW, y_HW, (height, width), draws in zip(
