@@ -13,6 +13,7 @@ import click
 
 from .commands import campaign as campaigns
 from .commands.data import data
+from .commands.doctor import doctor
 from .commands.frame import STUDY, guarded, lines_of, site_here
 from .commands.model import export, predict
 from .commands.weights import weights
@@ -260,7 +261,7 @@ def _run(file: Path) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, export, predict, weights):
+for command in (data, doctor, export, predict, weights):
     main.add_command(command)
 
 if __name__ == "__main__":

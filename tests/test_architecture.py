@@ -44,7 +44,7 @@ FLOORS = [
         "published",
         "gradients",
     },
-    {"assemble", "folder", "listing", "progress"},
+    {"diagnosis", "assemble", "folder", "listing", "progress"},
     {"checks", "exported", "plan", "records", "train", "tables"},
     {"predict", "report", "sheet", "tune"},
     {"verdict"},

@@ -57,6 +57,10 @@ def test_hosts_come_and_go_and_the_result_is_that_of_one(three: Hosts, tmp_path:
         assert "ray_cryo_hpo_epochs" in until(
             lambda: "ray_cryo_hpo_epochs" in (page := three.metrics()) and page, timeout_s=60
         )
+        well = three.run("cryo-hpo", "doctor", "--json", **places)
+        found = json.loads(well.output[well.output.index("{") :])
+        assert (well.code, found["problems"]) == (0, []), well.output
+        assert [node["address"] for node in found["nodes"]] == [three.address(h) for h in range(3)]
         three.kill(1)
         assert driver.wait(600) == 0, log.read_text()
     finally:

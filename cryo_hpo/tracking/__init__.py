@@ -5,7 +5,7 @@ it came from. Every event keeps the time at which it happened. So delivering a s
 any point, adds nothing; and two studies of one name, on two machines, stay apart.
 """
 
-from .server import masked, run_id, study_of, ui_command
+from .server import masked, ping, run_id, study_of, ui_command
 from .tracker import Tracker, deliver
 
-__all__ = ["Tracker", "deliver", "masked", "run_id", "study_of", "ui_command"]
+__all__ = ["Tracker", "deliver", "masked", "ping", "run_id", "study_of", "ui_command"]

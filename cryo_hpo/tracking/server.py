@@ -88,6 +88,16 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         return client, _experiment(client, uri, experiment)
 
 
+def ping(uri: str) -> None:
+    """Make sure that MLflow answers; nothing is written.
+
+    Raises:
+        TrackingError: It does not.
+    """
+    with _asking(uri) as client:
+        client.search_experiments(max_results=1)
+
+
 @contextlib.contextmanager
 def _asking(uri: str) -> Iterator[MlflowClient]:
     """Lend a client that gives up after 5 s; what goes wrong with it is a `TrackingError`."""

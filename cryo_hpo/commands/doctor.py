@@ -1,0 +1,88 @@
+"""`cryo-hpo doctor`: is this machine, or the cluster, ready for a study?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import CryoError
+from .frame import guarded, site_here
+
+if TYPE_CHECKING:
+    from ..diagnosis import Node
+
+
+@click.command()
+@click.option("--gpus", is_flag=True, help="A node without a GPU is a problem.")
+@click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
+@guarded
+def doctor(*, gpus: bool, as_json: bool) -> None:
+    """Look at every node of the cluster (RAY_ADDRESS), or at this machine alone.
+
+    \b
+    Says what would break a study later:
+      versions that differ between nodes     clocks that disagree
+      storage that a node cannot write       data that a node cannot read
+      GPUs that Ray promises and torch lacks little disk or shared memory
+      MLflow that does not answer
+
+    Ends with exit code 1 if anything is wrong.
+    """  # noqa: D301  click takes the backspace itself
+    from ..diagnosis import problems
+    from ..tune.doctor import examined
+
+    site = site_here()
+    nodes, silent = examined(site)
+    found = problems(nodes, needs_gpus=gpus) if nodes else []
+    found += [f"{address}: does not answer; see its raylet's log." for address in silent]
+    found += _tracking(site.mlflow)
+    if as_json:
+        told = {"nodes": [asdict(node) for node in nodes], "problems": found}
+        click.echo(json.dumps(told, indent=2))
+    else:
+        click.echo(_table(nodes))
+        click.echo("\n".join(f"- {text}" for text in found) or "Nothing is wrong.")
+    sys.exit(1 if found else 0)
+
+
+def _tracking(uri: str) -> list[str]:
+    from ..tracking import ping
+
+    try:
+        ping(uri)
+    except CryoError as error:
+        return [str(error)]
+    return []
+
+
+def _table(nodes: list[Node]) -> str:
+    from ..layout import columns
+
+    head = (
+        "node",
+        "host",
+        "python",
+        "torch",
+        "GPUs",
+        "storage GiB",
+        "cache GiB",
+        "shm GiB",
+        "clock s",
+    )
+    rows = [
+        (
+            node.address,
+            node.host,
+            str(node.versions["python"]),
+            str(node.versions["torch"]),
+            str(len(node.gpus)),
+            *(f"{gib:.1f}" for gib in node.free_gib.values()),
+            f"{node.skew_s:+.1f}",
+        )
+        for node in nodes
+    ]
+    return columns(head, rows)

@@ -1,0 +1,157 @@
+"""What may be wrong with a cluster before a study finds out: facts of each node, and what they say.
+
+Pure but for `examine`, which looks at the machine it is called on; `tune.doctor` calls it on all.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .provenance import environment
+
+SKEW_S = 2.0  # clocks further apart than this put events of one study into a wrong order
+STORAGE_GIB, CACHE_GIB, SHM_GIB = 5.0, 5.0, 0.1  # below this a study is likely to run out
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a node says of itself.
+
+    Attributes:
+        address: As the cluster knows it; "here" for this machine alone.
+        host: Its own name.
+        versions: Python and the packages that a study uses.
+        gpus: Names of the GPUs that torch sees.
+        promised_gpus: How many the cluster believes it has.
+        sees_mark: Whether it read the file that the driver has just written to CRYO_STORAGE.
+        storage_problem: Why it cannot write there; empty if it can.
+        data_problem: Why it cannot read CRYO_DATA; empty if it can.
+        free_gib: Of "storage", "cache" and "shared memory".
+        skew_s: Its clock minus the driver's, seconds.
+    """
+
+    address: str
+    host: str
+    versions: Mapping[str, str | None]
+    gpus: tuple[str, ...]
+    promised_gpus: float
+    sees_mark: bool
+    storage_problem: str
+    data_problem: str
+    free_gib: Mapping[str, float]
+    skew_s: float
+
+
+def examine(
+    *, address: str, storage: Path, cache: Path, data: Path, mark: str, gpus: tuple[str, ...]
+) -> Node:
+    """Look at this machine; what depends on the driver's clock or the cluster is left at 0.
+
+    Args:
+        address: As the cluster knows it.
+        storage: CRYO_STORAGE.
+        cache: CRYO_CACHE of this node.
+        data: CRYO_DATA.
+        mark: Name of a file below `storage` that the driver has just written.
+        gpus: Names of the GPUs that are seen here.
+    """
+    packages = environment()["packages"]
+    assert isinstance(packages, dict), "provenance says so"
+    return Node(
+        address=address,
+        host=socket.gethostname(),
+        versions={"python": platform.python_version(), **packages},
+        gpus=gpus,
+        promised_gpus=0.0,
+        sees_mark=(storage / mark).exists(),
+        storage_problem=_unwritable(storage),
+        data_problem="" if os.access(data, os.R_OK | os.X_OK) else f"'{data}' cannot be read",
+        free_gib={
+            "storage": _free(storage),
+            "cache": _free(cache),
+            "shared memory": _free(Path("/dev/shm")),
+        },
+        skew_s=time.time(),
+    )
+
+
+def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
+    """Return what is wrong, each as law, value and remedy; empty if nothing is.
+
+    Args:
+        nodes: At least one; the first is where the driver runs.
+        needs_gpus: Whether a node without a GPU is a problem.
+    """
+    found = list(_versions(nodes))
+    for node in nodes:
+        found += [f"{node.address}: {text}" for text in _of(node, needs_gpus=needs_gpus)]
+    return found
+
+
+def _versions(nodes: Sequence[Node]) -> Iterator[str]:
+    for package in nodes[0].versions:
+        seen = Counter(node.versions.get(package) for node in nodes)
+        if len(seen) > 1:
+            apart = [f"{n.address} {n.versions.get(package) or 'none'}" for n in nodes]
+            yield (
+                f"All nodes need one version of {package}, they have {', '.join(apart)}. "
+                "Install all of them from the same requirements.lock, or the same image."
+            )
+
+
+def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
+    if node.storage_problem:
+        yield f"CRYO_STORAGE must be writable from every node: {node.storage_problem}."
+    elif not node.sees_mark:
+        yield (
+            "CRYO_STORAGE must be one disk for all nodes, and what the driver writes there is not "
+            "seen here. Mount the same shared folder at the same path."
+        )
+    if node.data_problem:
+        yield f"CRYO_DATA must be readable from every node: {node.data_problem}. Mount it there."
+    if abs(node.skew_s) > SKEW_S:
+        yield (
+            f"Clocks must agree within {SKEW_S:g} s, this one is {node.skew_s:+.1f} s off the "
+            "driver's. Run an NTP service, such as chrony."
+        )
+    if node.promised_gpus > len(node.gpus):
+        yield (
+            f"Ray offers {node.promised_gpus:g} GPUs here, torch sees {len(node.gpus)}. Start the "
+            "node without --num-gpus, or mend driver and container runtime (`nvidia-smi`)."
+        )
+    if needs_gpus and not node.gpus:
+        yield "A GPU was asked for, torch sees none. Is this the CPU build, or no driver?"
+    least = {"storage": STORAGE_GIB, "cache": CACHE_GIB, "shared memory": SHM_GIB}
+    for place, gib in node.free_gib.items():
+        if gib < least[place]:
+            yield (
+                f"A study wants {least[place]:g} GiB of {place}, {gib:.2f} are free. "
+                f"{'Give the container --shm-size=2g.' if place == 'shared memory' else 'Free space.'}"
+            )
+
+
+def _unwritable(folder: Path) -> str:
+    """Write and remove a file; say why that failed."""
+    probe = folder / f".doctor-{secrets.token_hex(4)}"
+    try:
+        probe.write_text("x")
+        probe.unlink()
+    except OSError as error:
+        return f"{error.strerror or error} ('{folder}')"
+    return ""
+
+
+def _free(folder: Path) -> float:
+    """Return the free space of the disk a folder is on, or will be, GiB."""
+    there = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
+    return shutil.disk_usage(there).free / GIB

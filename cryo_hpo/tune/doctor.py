@@ -1,0 +1,98 @@
+"""Ask every node of the cluster how it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import driver  # first: it sets what Ray reads when it is imported
+
+# isort: split
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ..diagnosis import Node, examine
+
+if TYPE_CHECKING:
+    from ..spec import Site
+
+WAIT_S = 60.0  # a node that does not answer within this is told as such
+
+
+def examined(site: Site) -> tuple[list[Node], list[str]]:
+    """Return what every node says of itself, and the addresses of those that do not answer.
+
+    Without a RAY_ADDRESS there is this machine alone, and no Ray is started for it.
+    """
+    with _mark(site.storage) as mark:
+        if not os.environ.get("RAY_ADDRESS"):
+            return [_corrected(_look("here", site, mark), asked=time.time(), gpus=0.0)], []
+        with driver.cluster():
+            return _ask_all(site, mark)
+
+
+def _ask_all(site: Site, mark: str) -> tuple[list[Node], list[str]]:
+    remote: Any = ray.remote(num_cpus=0)
+    task = remote(_look)
+    nodes, silent = [], []
+    for known in _alive():
+        address = known["NodeManagerAddress"]
+        where = NodeAffinitySchedulingStrategy(known["NodeID"], soft=False)
+        asked = time.time()
+        try:
+            found = ray.get(
+                task.options(scheduling_strategy=where).remote(address, site, mark), timeout=WAIT_S
+            )
+        except ray.exceptions.RayError:
+            silent.append(address)
+            continue
+        nodes.append(_corrected(found, asked=asked, gpus=known["Resources"].get("GPU", 0.0)))
+    return nodes, silent
+
+
+def _look(address: str, site: Site, mark: str) -> Node:
+    site = site.on_node(os.environ)
+    gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+    return examine(
+        address=address,
+        storage=site.storage,
+        cache=site.cache,
+        data=site.data,
+        mark=mark,
+        gpus=gpus,
+    )
+
+
+def _corrected(node: Node, *, asked: float, gpus: float) -> Node:
+    """Fill in what the driver knows: the clock's distance, 0 while the answer's own time explains it."""
+    told, now = node.skew_s, time.time()
+    skew = 0.0 if asked <= told <= now else told - (asked if told < asked else now)
+    return replace(node, skew_s=skew, promised_gpus=float(gpus))
+
+
+def _alive() -> list[dict[str, Any]]:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    alive = [node for node in nodes if node["Alive"]]
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return sorted(alive, key=lambda n: (n["NodeManagerAddress"] != here, n["NodeManagerAddress"]))
+
+
+@contextlib.contextmanager
+def _mark(storage: Path) -> Iterator[str]:
+    """Leave a file on the storage while the nodes are asked whether they see it."""
+    path = storage / f".doctor-{secrets.token_hex(8)}"
+    with contextlib.suppress(OSError):  # each node says itself what is wrong with the storage
+        storage.mkdir(parents=True, exist_ok=True)
+        path.write_text("mark")
+    try:
+        yield path.name
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""The doctor: what the nodes say of themselves, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from click.testing import CliRunner
+
+from cryo_hpo.__main__ import main
+from cryo_hpo.diagnosis import Node, examine, problems
+
+WELL = Node(
+    address="10.0.0.1",
+    host="a",
+    versions={"python": "3.11.7", "ray": "2.60.0"},
+    gpus=("A100",),
+    promised_gpus=1.0,
+    sees_mark=True,
+    storage_problem="",
+    data_problem="",
+    free_gib={"storage": 100.0, "cache": 100.0, "shared memory": 8.0},
+    skew_s=0.3,
+)
+OTHER = replace(WELL, address="10.0.0.2", host="b")
+SICK = {
+    "version": (
+        replace(OTHER, versions={"python": "3.11.7", "ray": "2.59.0"}),
+        "one version of ray",
+    ),
+    "no package": (replace(OTHER, versions={"python": "3.11.7", "ray": None}), "10.0.0.2 none"),
+    "storage": (replace(OTHER, storage_problem="Read-only file system"), "Read-only file system"),
+    "two disks": (replace(OTHER, sees_mark=False), "one disk for all nodes"),
+    "data": (replace(OTHER, data_problem="'/data' cannot be read"), "'/data' cannot be read"),
+    "clock": (replace(OTHER, skew_s=-7.0), "-7.0 s"),
+    "fewer GPUs": (replace(OTHER, promised_gpus=2.0), "torch sees 1"),
+    "no GPU": (replace(OTHER, gpus=(), promised_gpus=0.0), "torch sees none"),
+    "disk": (
+        replace(OTHER, free_gib={"storage": 0.5, "cache": 9, "shared memory": 8}),
+        "5 GiB of storage",
+    ),
+    "shm": (
+        replace(OTHER, free_gib={"storage": 50, "cache": 9, "shared memory": 0.06}),
+        "--shm-size",
+    ),
+}
+
+
+def test_a_cluster_that_is_well_has_no_problems():
+    assert problems([WELL, OTHER], needs_gpus=True) == []
+
+
+@pytest.mark.parametrize(("node", "expected"), SICK.values(), ids=SICK)
+def test_each_problem_is_named_with_its_node_and_its_remedy(node, expected):
+    (found,) = problems([WELL, node], needs_gpus=True)
+    assert expected in found
+    assert "10.0.0.2" in found
+    assert found.endswith((".", "?"))
+
+
+def test_all_problems_are_said_at_once():
+    everything = replace(OTHER, sees_mark=False, skew_s=9.0, data_problem="no", gpus=())
+    assert len(problems([WELL, everything], needs_gpus=False)) == 4
+
+
+def test_a_machine_is_examined(tmp_path):
+    (tmp_path / "mark").touch()
+    places = {"storage": tmp_path, "cache": tmp_path / "not/yet", "data": tmp_path / "none"}
+    node = examine(address="here", **places, mark="mark", gpus=())
+    assert node.sees_mark
+    assert not node.storage_problem
+    assert "cannot be read" in node.data_problem
+    assert node.free_gib["cache"] == pytest.approx(node.free_gib["storage"], rel=0.1)
+    assert [p.name for p in tmp_path.iterdir()] == ["mark"], "nothing is left behind"
+    file = tmp_path / "file"
+    file.touch()
+    assert examine(address="x", **{**places, "storage": file}, mark="m", gpus=()).storage_problem
+
+
+def test_the_command_says_what_is_wrong(tmp_path, monkeypatch):
+    for name in [n for n in os.environ if n.startswith(("CRYO_", "MLFLOW_", "RAY_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CRYO_STORAGE", str(tmp_path / "runs"))
+    monkeypatch.setenv("CRYO_DATA", str(tmp_path))
+    monkeypatch.setenv("CRYO_CACHE", str(tmp_path / "cache"))
+    well = CliRunner().invoke(main, ["doctor"])
+    assert (well.exit_code, "Nothing is wrong." in well.output) == (0, True), well.output
+    monkeypatch.setenv("CRYO_DATA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@127.0.0.1:9")
+    sick = CliRunner().invoke(main, ["doctor", "--json"])
+    assert sick.exit_code == 1
+    found = json.loads(sick.output)["problems"]
+    assert len(found) == 2
+    assert "nowhere" in found[0]
+    assert "MLflow must answer" in found[1]
+    assert "s3cret" not in sick.output
