@@ -72,10 +72,10 @@ class Hosts:
             )
         )
 
-    def run(self, *words: str | Path, timeout_s: float = 600, **env: str) -> Done:
+    def run(self, *words: str | Path, **env: str) -> Done:
         """Run a command on the head's host, against the cluster."""
         there = ("ip", "netns", "exec", self.names[0])
-        return run(*there, *words, env={**self.env, **env}, timeout_s=timeout_s)
+        return run(*there, *words, env={**self.env, **env}, timeout_s=600)
 
     def metrics(self) -> str:
         """Return what a Prometheus would read on the head."""
