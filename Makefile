@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Files of tests side by side, a thread each; clusters and browsers run alone.
+SPREAD := -n auto --dist loadfile
+ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
@@ -25,10 +28,11 @@ quickstart: $(READY) ## Generate scenes, run a learning-rate study, print the ve
 	$(BIN)/cryo-hpo run search_spaces/studies/quickstart.yaml
 
 test: $(READY) ## Run the fast tests
-	$(BIN)/python -m pytest -q
+	$(ONE) $(BIN)/python -m pytest -q $(SPREAD)
 
 test-all: $(READY) ## Run every test that can run on this machine
-	$(BIN)/python -m pytest -q -m "not gpu and not network"
+	$(ONE) $(BIN)/python -m pytest -q $(SPREAD) -m "not gpu and not network and not ray and not browser"
+	$(BIN)/python -m pytest -q -m "(ray or browser) and not gpu and not network"
 
 check: $(READY) ## Lint, format, types, and the lock against what is installed
 	$(BIN)/ruff check .
