@@ -8,7 +8,7 @@ ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install quickstart test test-all check format bench lock clean
+.PHONY: help install quickstart test test-all check format bench bench-encoders lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -46,6 +46,9 @@ format: $(READY) ## Put the code into shape
 
 bench: $(READY) ## Measure the data path, as ratios in one run
 	$(BIN)/python benchmarks/data_path.py
+
+bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every encoder
+	$(BIN)/python benchmarks/encoder_cost.py
 
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv

@@ -15,6 +15,7 @@ from .commands import campaign as campaigns
 from .commands.data import data
 from .commands.doctor import doctor
 from .commands.frame import STUDY, guarded, lines_of, site_here
+from .commands.list import list_
 from .commands.model import export, predict
 from .commands.weights import weights
 from .errors import SpecError
@@ -87,10 +88,10 @@ def check(study: Path) -> None:
         campaigns.check(study)
         return
     from .assemble import scenes_of
+    from .catalog import band_lines
     from .checks import SPLITS, band_plans, protocol_lines
     from .checks import check as check_study
     from .layout import columns
-    from .listing import band_lines
     from .specfile import load_study
 
     found, site = load_study(study), site_here()
@@ -177,20 +178,6 @@ def schema(*, of_space: bool) -> None:
     click.echo(json.dumps(specfile.space_schema() if of_space else specfile.schema(), indent=2))
 
 
-@main.command("list")
-@click.argument(
-    "what", type=click.Choice(["encoders", "decoders", "datasets", "spaces", "published"])
-)
-@click.option("--markdown", is_flag=True, help="All facts of the datasets, as a table for a page.")
-@guarded
-def list_(what: str, *, markdown: bool) -> None:
-    """List what a spec can name."""
-    from .listing import LISTS, datasets_table
-
-    for line in datasets_table() if markdown and what == "datasets" else LISTS[what]():
-        click.echo(line)
-
-
 @main.command()
 @click.option("--port", default=5000, show_default=True, help="On loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
@@ -261,7 +248,7 @@ def _run(file: Path) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, doctor, export, predict, weights):
+for command in (data, doctor, export, list_, predict, weights):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ FLOORS = [
     {"spec", "data", "models", "mosaic", "result", "yamlmarks"},
     {
         "campaign_result",
+        "catalog",
         "specfile",
         "tracking",
         "averaging",

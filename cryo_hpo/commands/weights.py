@@ -30,7 +30,7 @@ def weights() -> None:
 @guarded
 def list_() -> None:
     """List the weights that encoders use: which are here, and where the others come from."""
-    from ..listing import weights_lines
+    from ..catalog import weights_lines
 
     for line in weights_lines(site_here().weights):
         click.echo(line)

@@ -1,0 +1,198 @@
+"""Encoders in words: the table of all, the card of one, their weights, and where bands go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from .bands import Band, BandPlan
+from .layout import columns
+from .models import ENCODERS, Encoder, find_encoder
+from .models.costs import Cost, costs, machine
+
+GAPS = {
+    "zero": "zero is the dataset's mean, as its bands are normalised",
+    "mean": "the mean of those that are",
+    "refuse": "",
+}
+WIDTH = 100  # characters of a terminal
+KEY = 18
+HEADER = (
+    "encoder",
+    "bands",
+    "px",
+    "step",
+    "10^6",
+    "GFLOP",
+    "forward",
+    "backward",
+    "MiB",
+    "licence",
+)
+
+
+def encoders() -> list[str]:
+    """List the encoders of the table with their costs, and the door to timm's."""
+    rows = [_row(card, costs().get(card.name)) for card in ENCODERS.values()]
+    legend = (
+        "bands: those it asks for; any; or any that has a wavelength. px: side of its pretraining "
+        "images; step: crops are multiples of this. 10^6: parameters. GFLOP, forward, backward "
+        "(CPU seconds) and MiB: of one image of that side. licence: of the weights, if it has any. "
+        f"{machine()}"
+    )
+    return [
+        *columns(HEADER, rows).splitlines(),
+        "timm/<name>: any model of timm that can show its inner maps, with any bands.",
+        "",
+        *wrap(legend, WIDTH),
+        "All about one: cryo-hpo list encoders NAME",
+    ]
+
+
+def _row(card: Encoder, cost: Cost | None) -> tuple[str, ...]:
+    measured = (
+        ("",) * 5
+        if cost is None
+        else (
+            f"{cost.parameters / 1e6:.1f}",
+            f"{cost.gflops:.1f}",
+            f"{cost.forward_s:.2f}",
+            f"{cost.backward_s:.2f}",
+            f"{cost.peak_mib:.0f}",
+        )
+    )
+    size = "" if cost is None else str(cost.size)
+    licence = card.weights_licence or card.licence
+    return (card.name, _short(card), size, str(card.multiple), *measured, licence)
+
+
+def _short(card: Encoder) -> str:
+    if card.bands is None:
+        return "any with a wavelength" if card.spectral else "any"
+    names = [band.name for band in card.bands]
+    if len(names) <= 6:
+        return " ".join(names)
+    return f"{len(names)}: {names[0]} ... {names[-1]}"
+
+
+def card_of(name: str) -> dict[str, Any]:
+    """Return the card of an encoder, and what it costs, as plain values.
+
+    Raises:
+        UnknownName: There is no such encoder.
+    """
+    card = find_encoder(name)
+    upstream = card.under("cryo-bench")
+    cost, weights = costs().get(name), card.weights
+    facts: dict[str, Any] = {
+        "name": card.name,
+        "bands": None if card.bands is None else [_band(band) for band in card.bands],
+        "cryo-bench bands": _names(upstream.bands) if upstream.bands != card.bands else "",
+        "takes": _takes(card),
+        "a lone band fills": _names(card.grey),
+        "size": card.native_size,
+        "multiple": card.multiple,
+        "smallest": card.smallest,
+        "only size": card.only_size,
+        "channels": list(card.channels),
+        "strides": list(card.strides),
+        "cryo-bench build": ", ".join(f"{k}={v}" for k, v in card.cryo_bench.items()),
+        "parameters": card.parameters or (cost.parameters if cost else None),
+        "normalisation": card.normalisation,
+        "knobs": sorted(card.knobs),
+        "source": card.source,
+        "licence": card.licence,
+        "weights licence": card.weights_licence,
+        "weights": None,
+        "cost": None if cost is None else cost._asdict(),
+        "measured": machine() if cost else "",
+    }
+    if weights is not None:
+        facts["weights"] = {
+            "file": weights.file,
+            "page": weights.url,
+            "address": weights.address,
+            "sha256": weights.sha256,
+            "entry": weights.entry,
+            "may miss": list(weights.may_miss),
+            "may have": list(weights.may_have),
+        }
+    return facts
+
+
+def card_lines(name: str) -> Iterator[str]:
+    """Say everything about one encoder."""
+    rows = [
+        (key, line)
+        for key, value in _flat(card_of(name))
+        for line in _folded(value, WIDTH - KEY - 2)
+    ]
+    last = ""
+    for key, line in rows:
+        yield f"{'' if key == last else key:<{KEY}}  {line}".rstrip()
+        last = key
+
+
+def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{key}: ")
+        elif value not in (None, "", []):
+            text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+            yield prefix + key, text
+
+
+def _folded(text: str, width: int) -> list[str]:
+    return wrap(text, width, break_on_hyphens=False, break_long_words=False)
+
+
+def _takes(card: Encoder) -> str:
+    if card.groups:
+        return "each group whole, others masked: " + ", ".join(map(_names, card.groups))
+    if card.bands is not None:
+        return "these in this order; a missing one as model.missing_bands says"
+    also = " ".join(sorted(card.coded))
+    return (
+        f"any band with a wavelength{', and ' + also if also else ''}" if card.spectral else "any"
+    )
+
+
+def _band(band: Band) -> str:
+    return band.name if band.centre_um is None else f"{band.name} ({band.centre_um:.3f} um)"
+
+
+def _names(bands: Sequence[Band] | None) -> str:
+    return " ".join(band.name for band in bands or ())
+
+
+def weights_lines(root: Path) -> list[str]:
+    """List the published weights of the table's encoders, and which of them are here."""
+    rows = []
+    for card in ENCODERS.values():
+        if (published := card.weights) is not None:
+            here = (root / published.file).is_file()
+            state = "here" if here else "to fetch" if published.address else "by hand"
+            rows.append((card.name, state, published.file, published.address or published.url))
+    table = columns(("encoder", "weights", f"file below {root}", "from"), rows)
+    return [*table.splitlines(), "timm/<name> has those that timm names."]
+
+
+def band_lines(encoder: str, plan: BandPlan) -> Iterator[str]:
+    """Say which band of a dataset goes where in an encoder."""
+    rows = [
+        (
+            slot.band.name,
+            "" if slot.band.centre_um is None else f"{slot.band.centre_um:.3f}",
+            plan.fill(slot),
+            "" if slot.layer is None else str(slot.layer + 1),
+        )
+        for slot in plan.slots
+    ]
+    yield columns((f"band of {encoder}", "um", "filled with", "layer of the image"), rows)
+    if plan.gaps:
+        yield f"{len(plan.gaps)} of {len(plan.slots)} bands are not in the dataset: {GAPS[plan.missing]}."
+    for verb, bands in (("Masked", plan.masked), ("Left out", plan.unused)):
+        if bands:
+            yield f"{verb}: {' '.join(band.name for band in bands)}."

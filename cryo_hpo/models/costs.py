@@ -1,0 +1,59 @@
+"""What encoders cost, as `benchmarks/encoder_cost.py` measured it on one machine."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+FILE = "costs.csv"
+
+
+class Cost(NamedTuple):
+    """Of one encoder at full size, on square images of its native size."""
+
+    encoder: str
+    bands: int
+    """Of the input."""
+    size: int
+    """Side of the input, pixels."""
+    parameters: int
+    gflops: float
+    """Of one forward pass per image, 1e9 operations; a multiplication and an addition are two."""
+    forward_s: float
+    """CPU seconds per image, without gradients, one thread."""
+    backward_s: float
+    """CPU seconds per image, of the gradients of all parameters, one thread."""
+    peak_mib: float
+    """Memory for a training step of one image, without the optimizer: 2^20 bytes."""
+
+
+@cache
+def costs() -> dict[str, Cost]:
+    """Return encoder -> cost; an encoder that was not measured is left out."""
+    rows = csv.DictReader(line for line in _lines() if not line.startswith("#"))
+    return {row["encoder"]: _cost(row) for row in rows}
+
+
+@cache
+def machine() -> str:
+    """Return what was measured on, and how."""
+    return " ".join(line[1:].strip() for line in _lines() if line.startswith("#"))
+
+
+def _lines() -> list[str]:
+    return (files(__package__) / FILE).read_text().splitlines()
+
+
+def _cost(row: dict[str, str]) -> Cost:
+    return Cost(
+        encoder=row["encoder"],
+        bands=int(row["bands"]),
+        size=int(row["size"]),
+        parameters=int(row["parameters"]),
+        gflops=float(row["gflops"]),
+        forward_s=float(row["forward_s"]),
+        backward_s=float(row["backward_s"]),
+        peak_mib=float(row["peak_mib"]),
+    )

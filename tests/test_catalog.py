@@ -1,0 +1,91 @@
+"""Encoders in words: the table fits a terminal, and a card says everything."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cryo_hpo.__main__ import main
+from cryo_hpo.bands import BANDS, BandPlan, Slot
+from cryo_hpo.catalog import WIDTH, band_lines, card_lines
+from cryo_hpo.models import ENCODERS
+from cryo_hpo.models.costs import Cost, costs, machine
+
+ROOT = Path(__file__).parents[1]
+
+
+def _list(*words: str):
+    return CliRunner().invoke(main, ["list", *words], catch_exceptions=False)
+
+
+def test_the_list_has_every_encoder_and_fits_a_terminal():
+    lines = _list("encoders").output.splitlines()
+    assert [line.split()[0] for line in lines[1 : len(ENCODERS) + 1]] == list(ENCODERS)
+    assert max(map(len, lines)) <= WIDTH
+    assert "torch" in machine()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_card_says_everything_within_a_terminal(name):
+    done = _list("encoders", name)
+    assert done.exit_code == 0
+    assert done.output.splitlines() == list(card_lines(name))
+    assert max(map(len, done.output.splitlines())) <= WIDTH
+    for band in ENCODERS[name].bands or ():
+        assert band.name in done.output
+    for fact in (ENCODERS[name].source, ENCODERS[name].licence):
+        assert fact in done.output
+
+
+def test_cards_of_timm_too():
+    assert "huggingface.co/timm/resnet10t" in _list("encoders", "timm/resnet10t").output
+
+
+def test_json_for_machines():
+    cards = json.loads(_list("encoders", "--json").output)
+    assert [card["name"] for card in cards] == list(ENCODERS)
+    (one,) = json.loads(_list("encoders", "galileo-nano", "--json").output)
+    assert one == next(card for card in cards if card["name"] == "galileo-nano")
+    assert one["cost"]["size"] == 96
+    assert one["weights"]["file"] == "galileo_nano/encoder.pt"
+
+
+def test_only_encoders_have_cards():
+    done = _list("decoders", "unet")
+    assert done.exit_code == 2
+    assert "Only encoders have cards" in done.output
+    assert "Did you mean 'unet'?" in _list("encoders", "unt").output
+
+
+def test_the_bands_of_a_plan_are_a_table():
+    red, green, sar = BANDS["RED"], BANDS["GREEN"], BANDS["VV"]
+    slots = (Slot(BANDS["B4"], 1), Slot(BANDS["B5"], None))
+    plan = BandPlan(have=(green, red, sar), slots=slots, masked=(BANDS["B8"],))
+    assert list(band_lines("x", plan)) == [
+        "band of x     um  filled with  layer of the image\n"
+        "B4         0.665  RED                           2\n"
+        "B5         0.704  zero",
+        "1 of 2 bands are not in the dataset: zero is the dataset's mean, as its bands are normalised.",
+        "Masked: B8.",
+        "Left out: GREEN VV.",
+    ]
+
+
+@pytest.mark.slow
+def test_make_bench_encoders_measures_in_fresh_processes(tmp_path):
+    out = tmp_path / "costs.csv"
+    script = ROOT / "benchmarks" / "encoder_cost.py"
+    subprocess.run([sys.executable, script, "galileo-nano", "--out", out], check=True, timeout=300)
+    head, *rows = out.read_text().splitlines()
+    assert head.startswith("# ")
+    (row,) = csv.DictReader(rows)
+    assert tuple(row) == Cost._fields
+    told = costs()["galileo-nano"]
+    assert (int(row["parameters"]), float(row["gflops"])) == (told.parameters, told.gflops)
+    assert float(row["forward_s"]) > 0
