@@ -86,9 +86,12 @@ def site(tmp_path: Path) -> Site:
     )
 
 
-def _result(site: Site, folder: Path, *, best: int | None, tuned: list[int]) -> Result:
-    card = fake_folder(site.data, num=(2, 2, 2), size=(32, 32)).model_dump(mode="json")
-    base = {**a_study(epochs=4).base.model_dump(mode="json"), "data": {"card": card, "crop": 32}}
+def _result(
+    site: Site, folder: Path, *, best: int | None, tuned: list[int], split: str = "official"
+) -> Result:
+    card = fake_folder(site.data, num=(2, 2, 2), size=(32, 32), georeferenced=False)
+    data = {"card": card.model_dump(mode="json"), "crop": 32, "split": split}
+    base = {**a_study(epochs=4).base.model_dump(mode="json"), "data": data}
     study = a_study(
         trials=3, epochs=4, base=base, seeds=SEEDS, baselines={"trial-0001": {"optim.lr": 0.01}}
     )
@@ -159,3 +162,11 @@ def test_a_report_takes_arms_that_diverged(site, tmp_path):
     found = _result(site, tmp_path / "s", best=2, tuned=[])
     assert found.arm("tuned").mean_test_miou == 0
     assert report.write(found, tmp_path / "report")
+
+
+@pytest.mark.parametrize(("split", "said"), [("official",) * 2, ("region", "region, seed 0")])
+def test_a_result_and_its_report_say_which_split_was_used(site, tmp_path, split, said):
+    found = _result(site, tmp_path / "s", best=None, tuned=[], split=split)
+    assert found.data_split == said
+    assert found.spec["base"]["data"]["split"] == split
+    assert f"| split             | {said}" in report.markdown(found)

@@ -194,7 +194,7 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
 
     Every file is read for the shares; evenly spaced scenes are drawn.
     """
-    from ..sheet import sheet
+    from ..contact import contact_sheet
 
     dataset, parts = _opened(source, split, split_seed)
     found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
@@ -205,7 +205,7 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
         part: [*(one.shares * (1 - one.ignored_share)).tolist(), one.ignored_share]
         for part, one in found.items()
     }
-    click.echo(sheet(dataset, parts, shares, out, columns=columns))
+    click.echo(contact_sheet(dataset, parts, shares, out, columns=columns))
 
 
 def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryo_hpo.assemble import scenes_of
 from cryo_hpo.cards import Card
 from cryo_hpo.data import find, folder, kinship
 from cryo_hpo.data.cache import open_split
@@ -17,6 +18,8 @@ from cryo_hpo.data.partition import PARTS, assign, by_region, divide
 from cryo_hpo.data.parts import items_of, kin_of, official_parts
 from cryo_hpo.data.scenes import Dataset, Item, Split
 from cryo_hpo.errors import DataError
+from cryo_hpo.spec import DataSpec, Recipe, Site
+from cryo_hpo.spec.study import NOT_VARIED
 
 from ..fakes import fake_caffe, fake_folder, fake_gld, fake_glid, write
 
@@ -178,6 +181,25 @@ def test_ids_that_every_part_uses_are_told_apart(tmp_path: Path) -> None:
             write(mask, (pixels > 99).astype(np.uint8))
     ids = [i for part in _split(folder.dataset(card), tmp_path).values() for i in part]
     assert sorted(ids) == sorted(f"{part}-{n}" for part in PARTS for n in range(3))
+
+
+def test_study_trains_on_the_split_it_names(tmp_path: Path) -> None:
+    fake_gld(tmp_path / "data", num=(6, 3, 3))
+    folders = {"CRYO_DATA": tmp_path / "data", "CRYO_CACHE": tmp_path / "cache"}
+    site = Site.from_env({name: str(path) for name, path in folders.items()})
+    base = Recipe(data=DataSpec(name="gld", crop=32))
+    regional = base.replace({"data.split": "region"})
+    parts = [scenes_of(regional, part, site) for part in PARTS]
+    regions = [set(scenes.regions) for scenes in parts]
+    assert sum(map(len, regions)) == len(set.union(*regions)) == 3
+    assert sum(map(len, parts)) == 12
+    official = [set(scenes_of(base, part, site).regions) for part in PARTS]
+    assert set.intersection(*official)
+
+
+def test_no_study_varies_its_split(tmp_path: Path) -> None:
+    for key in ("data.split", "data.split_seed"):
+        assert key in NOT_VARIED
 
 
 def test_scenes_of_no_known_place_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from cryo_hpo.data import find
 from cryo_hpo.data.trees import pairs
 from cryo_hpo.errors import DataError
 from cryo_hpo.metrics import IGNORE
+from cryo_hpo.models import ENCODERS, plan_bands
 
 from ..fakes import fake_caffe, fake_gld, fake_glid, fake_sicd, write
 
@@ -114,6 +115,15 @@ def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Pat
     assert scene.image_CHW.dtype == np.uint8
     assert scene.mask_HW.shape == (90, 140)
     assert set(np.unique(scene.mask_HW)) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", ["gld", "gsdd"])
+@pytest.mark.parametrize("encoder", [name for name, card in ENCODERS.items() if card.bands])
+def test_no_encoder_takes_an_ancillary_layer_for_reflectance(encoder: str, name: str) -> None:
+    plan = plan_bands(ENCODERS[encoder], find(name).bands, missing="zero")
+    for slot in plan.slots:
+        seen = plan.fill(slot)
+        assert seen in (slot.band.name, "zero"), f"{seen} goes in as {slot.band.name}"
 
 
 @pytest.mark.parametrize("folder", ["GLD", "gld", "GLNet_Dataset"])

@@ -29,7 +29,7 @@ SHOWN_PX = 320  # longest side that is drawn
 DPI = 80
 
 
-def sheet(
+def contact_sheet(
     dataset: Dataset,
     parts: Mapping[Split, Sequence[Item]],
     shares: Mapping[Split, Sequence[float]],
