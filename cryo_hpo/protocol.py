@@ -90,10 +90,37 @@ _ALWAYS: dict[str, Value] = {
     "epochs": 80,
     "precision": "fp32",
 }
-# The U-Net has no pretraining: it learns whole, with a decoder of its own, on whole tiles.
-_UNET: dict[str, Value] = {"model.decoder": "unet", "model.tune": "full"}
+# Model -> what differs for it. The U-Net has no pretraining: it learns whole, with a decoder of its
+# own, on whole tiles. Stochastic depth is that of upstream's encoders, which no option turns off.
+FAMILIES: Mapping[str, Mapping[str, Value]] = MappingProxyType(
+    {
+        "croma": {"data.crop": 120},
+        "dofa": {"data.crop": 224},
+        "gfm-swin": {"data.crop": 192, "model.drop_path": 0.1},
+        "prithvi": {"data.crop": 224},
+        "ramen": {"data.crop": 40},
+        "remoteclip": {"data.crop": 224},
+        "satlas": {"data.crop": 128, "model.drop_path": 0.5},
+        "scale-mae": {"data.crop": 224},
+        "spectralgpt": {"data.crop": 128, "model.drop_path": 0.5},
+        "s12-moco": {"data.crop": 224},
+        "s12-dino": {"data.crop": 224},
+        "s12-mae": {"data.crop": 224},
+        "s12-data2vec": {"data.crop": 224},
+        "terramind": {"data.crop": 224},
+        "unet": {"model.decoder": "unet", "model.tune": "full"},
+        "vit": {"data.crop": 224},
+    }
+)
 _TILES = {"glid": 512, "gld": 288, "sicd": 512, "caffe": 1024, "gsdd": 512}  # GLD's 300 are no 16s
 _OTHER_BATCH = {"glid": 4, "sicd": 4}  # as upstream's own commands run these two
+
+
+def family_of(encoder: str) -> str | None:
+    """Return the key of `FAMILIES` that an encoder's name begins with; None if Cryo-Bench lacks it."""
+    name = _plain(encoder)
+    fitting = [family for family in FAMILIES if name.startswith(_plain(family))]
+    return max(fitting, key=len, default=None)
 
 
 def published(encoder: str, dataset: str | None) -> dict[str, Value]:
@@ -103,11 +130,10 @@ def published(encoder: str, dataset: str | None) -> dict[str, Value]:
         encoder: Its name.
         dataset: Its name; None for one of the user's own.
     """
-    found = dict(_ALWAYS)
-    if encoder == "unet":
-        found |= _UNET
-        if dataset in _TILES:
-            found["data.crop"] = _TILES[dataset]
+    family = family_of(encoder)
+    found = {**_ALWAYS, **FAMILIES.get(family or "", {})}
+    if family == "unet" and dataset in _TILES:
+        found["data.crop"] = _TILES[dataset]
     return found
 
 
@@ -129,6 +155,10 @@ def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -
             )
             found.append(f"{path}: {own} instead of {_shown(wanted)}")
     return found
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "").replace("_", "")
 
 
 def _shown(value: Value) -> str:

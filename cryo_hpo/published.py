@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from .data import DATASETS
 from .errors import SpecError
 from .layout import columns
-from .protocol import CRYO_BENCH, departures
+from .protocol import CRYO_BENCH, departures, family_of
 from .spec import Recipe
 
 if TYPE_CHECKING:
@@ -83,9 +83,8 @@ def average_ranks() -> dict[str, float]:
 
 def row_of(encoder: str) -> Row | None:
     """Return the row of the model that an encoder is; None if Cryo-Bench did not try it."""
-    name = encoder.replace("-", "").replace("_", "")
-    fitting = [row for row in rows() if name.startswith(row.family.replace("-", ""))]
-    return max(fitting, key=lambda row: len(row.family), default=None)
+    family = family_of(encoder)
+    return next((row for row in rows() if row.family == family), None)
 
 
 def table() -> list[str]:

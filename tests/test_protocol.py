@@ -23,7 +23,15 @@ from cryo_hpo.assemble import (
 )
 from cryo_hpo.data import DATASETS
 from cryo_hpo.metrics import Scores
-from cryo_hpo.protocol import PROTOCOLS, Protocol, departures, published
+from cryo_hpo.models import ENCODERS, check_size
+from cryo_hpo.protocol import (
+    FAMILIES,
+    PROTOCOLS,
+    Protocol,
+    departures,
+    family_of,
+    published,
+)
 from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain, refusal
 from cryo_hpo.train import Epoch, fit
 
@@ -127,6 +135,24 @@ def test_the_unet_learns_whole_with_its_own_decoder_on_whole_tiles() -> None:
     assert published("unet", None)["model.tune"] == "full"
 
 
+@pytest.mark.parametrize(
+    ("encoder", "crop"), [("s12-moco", 224), ("croma-optical", 120), ("galileo-nano", 128)]
+)
+def test_crops_have_the_size_of_the_encoders_input(encoder: str, crop: int) -> None:
+    assert _recipe(model={"encoder": encoder}).data.crop == crop
+    assert _recipe(model={"encoder": encoder}, protocol="corrected").data.crop == 128
+
+
+def test_every_encoder_takes_its_published_size_and_stochastic_depth() -> None:
+    for name, card in ENCODERS.items():
+        values = FAMILIES.get(family_of(name) or "", {})
+        if "data.crop" in values:
+            size = values["data.crop"]
+            assert isinstance(size, int)
+            check_size(name, size)
+        assert "model.drop_path" not in values or "drop_path" in card.knobs, name
+
+
 def test_validation_is_scored_every_fifth_epoch_and_at_the_end() -> None:
     theirs = PROTOCOLS["cryo-bench"]
     assert [n for n in range(1, 13) if theirs.scores(n, of=12)] == [5, 10, 12]
@@ -222,6 +248,27 @@ def test_moving_statistics_of_a_frozen_encoder_move_under_cryo_bench_alone(
     }
     assert not moved & learnt, "no weight moves"
     assert bool(moved) == (protocol == "cryo-bench")
+
+
+def test_the_rate_of_every_step_is_that_of_torchs_multistep(tiny, site, monkeypatch) -> None:
+    recipe, used = _recipe(**{**tiny, "epochs": 10}), []
+    step = torch.optim.AdamW.step
+
+    def watched(self, *args, **kwargs):
+        used.append({group["lr"] for group in self.param_groups})
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    _fit(recipe, site, "rates")
+    monkeypatch.undo()
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-4)
+    milestones = [int(0.6 * len(used)), int(0.9 * len(used))]
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
+    assert len(used) == 20
+    for rates in used:  # per step, not per epoch
+        assert rates == {pytest.approx(theirs.get_last_lr()[0], rel=1e-12)}
+        optimizer.step()
+        theirs.step()
 
 
 def test_full_tuning_trains_the_encoder(tiny, site) -> None:

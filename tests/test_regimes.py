@@ -1,0 +1,114 @@
+"""A study on a fake of each of the five datasets, in each regime, through the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
+
+from cryo_hpo.__main__ import main
+from cryo_hpo.data import DATASETS
+from cryo_hpo.published import FIVE
+from cryo_hpo.result import Result, read
+from cryo_hpo.tune import driver
+
+from .fakes import FAKES
+
+pytestmark = pytest.mark.ray
+UNET = {"encoder": "unet", "decoder": "unet", "width": 4}
+FROZEN = {"encoder": "timm/resnet10t", "weights": "scratch", "tune": "frozen", "channels": 8}
+REGIMES: dict[str, dict[str, Any]] = {
+    "frozen": {"model": FROZEN, "protocol": "cryo-bench"},
+    "few-shot": {"model": {**FROZEN, "decoder": "upernet"}, "data": {"label_fraction": 0.1}},
+    "full": {"model": UNET},
+}
+CELLS = [(name, regime) for name in FIVE for regime in REGIMES]
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data root with all five, and one Ray for all studies: joining it is not what is tested."""
+    root = tmp_path_factory.mktemp("regimes")
+    for write in FAKES.values():
+        write(root / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATA", "STORAGE", "CACHE", "WEIGHTS"):
+            patch.setenv(f"CRYO_{name}", str(root / name.lower()))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        with driver.cluster():
+            patch.setattr(driver, "cluster", contextlib.nullcontext)
+            yield root
+
+
+@pytest.fixture(autouse=True)
+def _here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the places again: every test begins with an environment without settings."""
+    for name in ("DATA", "STORAGE", "CACHE", "WEIGHTS"):
+        monkeypatch.setenv(f"CRYO_{name}", str(place / name.lower()))
+
+
+def _spec(name: str, regime: str) -> dict[str, Any]:
+    changes = REGIMES[regime]
+    lr = {"kind": "float", "low": 1e-4, "high": 1e-1, "log": True}
+    search = {"space": {"params": {"optim.lr": lr}}, "trials": 2, "scheduler": {"kind": "none"}}
+    return {
+        "name": f"{name}-{regime}",
+        "base": {
+            **changes,
+            "data": {"name": name, "crop": 64, **changes.get("data", {})},
+            "optim": {"lr": 1e-3},
+            "batch_size": 2,
+            "epochs": EPOCHS,
+        },
+        **({"search": search} if regime == "full" else {"baselines": {"fast": {"optim.lr": 0.01}}}),
+        "seeds": [1],
+        "resources": {"cpus": 1, "gpus": 0},
+    }
+
+
+def _say(*words: str | Path) -> str:
+    done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def _run(place: Path, name: str, regime: str) -> Result:
+    spec = place / f"{name}-{regime}.yaml"
+    spec.write_text(json.dumps(_spec(name, regime)))
+    assert f"{name}-{regime}/report/report.md" in _say("run", spec)
+    return read(place / "storage" / f"{name}-{regime}")
+
+
+@pytest.mark.parametrize(("name", "regime"), CELLS)
+def test_a_study_runs_to_its_verdict(place: Path, name: str, regime: str) -> None:
+    result = _run(place, name, regime)
+    assert (result.dataset, result.data_split) == (name, "official")
+    assert result.classes == DATASETS[name].classes
+    if regime == "full":
+        assert [(t.state, t.epochs) for t in result.trials] == [("complete", EPOCHS)] * 2
+        assert result.improvement is not None
+    else:
+        assert [arm.name for arm in result.arms] == ["baseline", "fast"]
+    for arm in result.arms:
+        assert arm.recipe["model"]["tune"] == ("full" if regime == "full" else "frozen")
+        assert set(arm.seeds[0].test_iou) == set(result.classes)
+        assert 0 < arm.mean_test_miou <= 1
+    kept = result.sampled_ids
+    assert set(kept) == ({"train"} if regime == "few-shot" else set())
+    if kept:
+        assert len(kept["train"]) == 1, "a tenth of at most eleven scenes"
+        client = MlflowClient(f"sqlite:///{place / 'storage' / 'mlflow.db'}")
+        assert result.mlflow_run_id
+        file = client.download_artifacts(result.mlflow_run_id, "sampled-scenes.json", str(place))
+        assert json.loads(Path(file).read_text()) == {"train": list(kept["train"])}
+    if regime == "frozen":
+        said = _say("report", result.study, "--against", "cryo-bench")
+        assert f"on {name}, beside Cryo-Bench's" in said
