@@ -21,6 +21,7 @@ from cryo_hpo.assemble import (
     score_best,
     segmenter,
 )
+from cryo_hpo.checks import protocol_lines
 from cryo_hpo.data import DATASETS
 from cryo_hpo.metrics import Scores
 from cryo_hpo.models import ENCODERS, check_size
@@ -33,6 +34,7 @@ from cryo_hpo.protocol import (
     published,
 )
 from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain, refusal
+from cryo_hpo.specfile import load_study
 from cryo_hpo.train import Epoch, fit
 
 from .fakes import fake_folder
@@ -266,7 +268,7 @@ def test_the_rate_of_every_step_is_that_of_torchs_multistep(tiny, site, monkeypa
     theirs = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
     assert len(used) == 20
     for rates in used:  # per step, not per epoch
-        assert rates == {pytest.approx(theirs.get_last_lr()[0], rel=1e-12)}
+        assert list(rates) == pytest.approx(theirs.get_last_lr(), rel=1e-12)
         optimizer.step()
         theirs.step()
 
@@ -341,3 +343,21 @@ def test_layers_of_terrain_go_in_as_red_edge_under_cryo_bench_alone(
     recipe = _recipe(data={"name": "gld"}, protocol=protocol)
     assert bands_of(recipe)[7].name == fifth
     assert len(bands_of(recipe)) == len(DATASETS["gld"].bands)
+
+
+DOCS = Path(__file__).parents[1] / "docs" / "protocol.md"
+
+
+def test_the_study_of_the_page_is_the_published_procedure(tmp_path: Path) -> None:
+    text = DOCS.read_text()
+    spec = tmp_path / "study.yaml"
+    spec.write_text(text.split("```yaml\n")[1].split("```")[0])
+    study = load_study(spec)
+    assert protocol_lines(study.base) == ["Protocol: cryo-bench, as published."]
+
+
+def test_the_page_tells_every_fault_once() -> None:
+    rows = [line.split("|")[1:-1] for line in DOCS.read_text().splitlines()]
+    faults = [row for row in rows if row and row[0].strip().isdigit()]
+    assert [int(row[0]) for row in faults] == list(range(1, 20))
+    assert all(len(row) == 5 and all(cell.strip() for cell in row) for row in faults)

@@ -83,7 +83,7 @@ def _say(*words: str | Path) -> str:
 def _run(place: Path, name: str, regime: str) -> Result:
     spec = place / f"{name}-{regime}.yaml"
     spec.write_text(json.dumps(_spec(name, regime)))
-    assert f"{name}-{regime}/report/report.md" in _say("run", spec)
+    assert f"result: {place / 'storage' / spec.stem}" in _say("run", spec)
     return read(place / "storage" / f"{name}-{regime}")
 
 
