@@ -145,6 +145,11 @@ def test_crops_have_the_size_of_the_encoders_input(encoder: str, crop: int) -> N
     assert _recipe(model={"encoder": encoder}, protocol="corrected").data.crop == 128
 
 
+def test_an_overlap_is_held_against_the_published_crop() -> None:
+    with pytest.raises(ValidationError, match="Must be below crop, got 125 with crop 120"):
+        _recipe(model={"encoder": "croma-optical"}, data={"name": "glid", "overlap": 125})
+
+
 def test_every_encoder_takes_its_published_size_and_stochastic_depth() -> None:
     for name, card in ENCODERS.items():
         values = FAMILIES.get(family_of(name) or "", {})

@@ -208,12 +208,19 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
+        problems = []
         if self.optim.warmup_epochs > self.epochs:
             message = (
                 f"Must not exceed epochs, got {self.optim.warmup_epochs:g} of {self.epochs}. "
                 "Lower it."
             )
-            raise BrokenLaws([Problem(("optim", "warmup_epochs"), message)])
+            problems.append(Problem(("optim", "warmup_epochs"), message))
+        data = self.data  # its own law has not seen a published crop
+        if data.overlap is not None and data.overlap >= data.crop:
+            message = f"Must be below crop, got {data.overlap} with crop {data.crop}. Lower it."
+            problems.append(Problem(("data", "overlap"), message))
+        if problems:
+            raise BrokenLaws(problems)
         return self
 
     @property
