@@ -8,7 +8,7 @@ ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install quickstart test test-all check format bench bench-encoders lock clean
+.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -49,6 +49,9 @@ bench: $(READY) ## Measure the data path, as ratios in one run
 
 bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every encoder
 	$(BIN)/python benchmarks/encoder_cost.py
+
+bench-overhead: $(READY) ## Measure what a pause, a resume and a new trial cost
+	$(BIN)/python benchmarks/trial_overhead.py
 
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv

@@ -44,6 +44,7 @@ class Head:
     mlflow: str
     env: Mapping[str, str]
     logs: Path
+    gcs: str
 
     def ray(self, *words: str, cwd: Path | None = None, timeout_s: float = 180) -> Done:
         """Run `ray job ...` as a user would."""
@@ -227,10 +228,51 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
         ):
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)
             until(lambda: answers(f"{mlflow}/health") == 200)
-            yield Head(address, mlflow, environment(**auth), scratch / "session_latest" / "logs")
+            yield Head(
+                address,
+                mlflow,
+                environment(**auth),
+                scratch / "session_latest" / "logs",
+                f"127.0.0.1:{gcs}",
+            )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         check_nothing_left(str(token))
+
+
+@contextlib.contextmanager
+def node(head: Head, folder: Path, *, num_cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """One more node of a cluster, on this machine; what it runs are its descendants."""
+    words = (
+        *(BIN / "ray", "start", "--block", "--address", head.gcs, "--num-gpus", "0"),
+        *("--node-ip-address", "127.0.0.1", "--dashboard-agent-listen-port", "0"),
+        *("--num-cpus", str(num_cpus), "--object-store-memory", str(100 * 2**20)),
+        "--disable-usage-stats",
+    )
+    with started(*words, env=head.env, log=folder / "node.log") as begun:
+        yield begun
+
+
+def below(pid: int) -> dict[int, str]:
+    """Return a process's living descendants: id -> command line."""
+    parents, lines = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            number, rest = status.read_text().split(" (", 1)
+            parents[int(number)] = int(rest.rsplit(") ", 1)[1].split()[1])
+            lines[int(number)] = status.with_name("cmdline").read_bytes().decode(errors="replace")
+
+    def descends(one: int) -> bool:
+        while one in parents and one != pid:
+            one = parents[one]
+        return one == pid
+
+    return {one: line for one, line in lines.items() if one != pid and descends(one)}
+
+
+def workers(pid: int) -> list[int]:
+    """Return the processes below a driver or a node that train."""
+    return [one for one, line in below(pid).items() if line.startswith("ray::ImplicitFunc")]
 
 
 def tiny_study(folder: Path, data: Path, *, name: str, **changes: Any) -> Path:

@@ -30,3 +30,29 @@ def test_make_bench_measures_both_ratios(tmp_path):
     assert set(facts["data_path"]) == {"glid", "gld", "sicd", "caffe", "gsdd"}
     assert all(one["ratio"] > 0 and one["cpu_ratio"] > 0 for one in facts["data_path"].values())
     assert 0 < facts["quickstart_data_share"] < 1
+
+
+@pytest.mark.ray
+def test_a_pause_a_resume_and_a_new_trial_start_no_process(tmp_path):
+    """With one worker and with two; Ray's default starts one each time."""
+    sizes = ["--trials", "1", "--workers", "1", "2"]
+    script = ROOT / "benchmarks" / "trial_overhead.py"
+    done = subprocess.run(
+        [sys.executable, script, *sizes, "--json", tmp_path / "bench.json"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    costs = json.loads((tmp_path / "bench.json").read_text())
+    assert [(c["workers"], c["reuse"]) for c in costs] == [
+        (1, True),
+        (1, False),
+        (2, True),
+        (2, False),
+    ]
+    for cost in costs:
+        runs = 2  # a short one and a long one, each with workers of its own
+        assert cost["starts"] == 2 * (2 + 3)
+        most = runs * cost["workers"]
+        assert cost["processes"] <= most if cost["reuse"] else cost["processes"] == cost["starts"]

@@ -21,6 +21,7 @@ from cryo_hpo.result import Result, read
 from cryo_hpo.spec import Study
 from cryo_hpo.specfile import dump_study
 
+from .clusters import workers
 from .fakes import fake_folder
 
 pytestmark = pytest.mark.ray
@@ -88,7 +89,7 @@ class Place:
     def run(self, study: Study, storage: str, *command: str, code: int = 0) -> str:
         """Run the command line to its end; returns what it said."""
         process = self.begin(study, storage, *command)
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=500)
         assert process.returncode == code, said
         return said
 
@@ -130,7 +131,7 @@ def _began(folder: Path, key: str) -> bool:
 
 def _wait(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
     """Wait until a running study has come to a point."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not ready():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < until, "the study did not get there"
@@ -264,35 +265,16 @@ def test_a_second_driver_is_refused_and_a_lost_worker_is_replaced(place, finishe
     folder = place.root / storage / study.name
     process = place.begin(study, storage)
     _wait(process, lambda: len(_epochs(folder)) >= 2)
-    (worker,) = _workers(process.pid)
+    (worker,) = workers(process.pid)
     os.kill(worker, signal.SIGKILL)
     said = place.run(study, storage, code=1)
     assert f"process {process.pid} on {os.uname().nodename}" in said
-    said, _ = process.communicate(timeout=240)
+    said, _ = process.communicate(timeout=500)
     assert process.returncode == 0, said
     epochs = _epochs(folder)
     assert len(epochs) == len(set(epochs))
     assert _trace(read(folder)) == _trace(read(finished("promote")))
     assert _scores(read(folder)) == _scores(read(finished("promote")))
-
-
-def _workers(driver: int) -> list[int]:
-    """Find the processes of a driver's own Ray that train."""
-    parents, names = {}, {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, rest = status.read_text().split(" (", 1)
-            names[int(pid)] = status.with_name("cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        parents[int(pid)] = int(rest.rsplit(") ", 1)[1].split()[1])
-
-    def below(pid: int) -> bool:
-        while pid in parents and pid != driver:
-            pid = parents[pid]
-        return pid == driver
-
-    return [p for p, name in names.items() if below(p) and name.startswith("ray::ImplicitFunc")]
 
 
 def test_the_baseline_may_win_and_that_is_said(place):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cryo_hpo.errors import CryoError
+from cryo_hpo.errors import CryoError, StorageError
 from cryo_hpo.tune.confirm import Arm, ConfirmSource
 
 from .pool import NAN, Crash, Disk, Heard, Refused, a_study, peak, simulate
@@ -59,6 +59,25 @@ def test_a_crash_at_any_point_leaves_nothing_out_and_trains_nothing_twice(tmp_pa
             k: ends[-1] for k, ends in through.ends.items()
         }
         assert len(disk.trained) == len(set(disk.trained))
+
+
+@each_pool
+def test_a_full_disk_stops_the_comparison_and_loses_nothing(tmp_path, workers):
+    disk, heard, full = Disk(), Heard(), [True]
+
+    def curves(recipe: Any) -> list[float]:
+        if full[0] and recipe.seed == 2:
+            message = "A checkpoint must be writable: no space left"
+            raise StorageError(message)
+        return CURVES(recipe)
+
+    with pytest.raises(StorageError, match="no space left"):
+        _drive(tmp_path, disk, heard, curves=curves, workers=workers)
+    full[0] = False
+    _drive(tmp_path, disk, heard, curves=curves, workers=workers)
+    assert len(disk.trained) == len(set(disk.trained)) == len(heard.epochs)
+    assert "failed" not in {state for ends in heard.ends.values() for state in ends}
+    assert len(heard.ends) == len(ARMS) * 3
 
 
 def test_what_has_ended_is_not_begun_again(tmp_path):

@@ -1,0 +1,184 @@
+"""CPU seconds that a pause, a resume and a new trial cost, against Ray Tune's default, in one run.
+
+Trials do nothing but import what a training imports, report, wait at a rung and are resumed, so all
+that is measured is machinery: driver, raylet, workers, the whole tree of processes. Fixed costs
+(starting Ray, the first import) drop out: a short run and a long one are measured, and the
+difference is divided by the difference in starts. A pause ends a trial for Tune, so each start
+(of a new trial or a resumed one) pays for one pause or end too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from unittest import mock
+
+from cryo_hpo.spec import Site
+from cryo_hpo.tune import driver
+from cryo_hpo.tune.jobs import Job, Outcome
+from cryo_hpo.tune.room import Slots
+
+TARGET = 0.3  # CPU seconds
+SHORT = 2  # trials of the short run
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What was measured.
+
+    Attributes:
+        reuse: Whether workers are used again; Ray's default is no.
+        workers: Trials at a time.
+        starts: Of new and resumed trials, in both runs.
+        processes: That ran them.
+        cpu_seconds: Of one start.
+    """
+
+    reuse: bool
+    workers: int
+    starts: int
+    processes: int
+    cpu_seconds: float
+
+
+@dataclass
+class Pausing:
+    """A source whose trials all wait at epoch 1 and are resumed, one after another."""
+
+    trials: int
+    folder: Path
+    begun: int = 0
+    waiting: list[int] = field(default_factory=list)
+    at_work: int = 0
+    ended_: int = 0
+
+    def next(self) -> Job | Literal["wait"] | None:
+        """Resume who waits; else begin a new trial."""
+        if self.waiting:
+            return self._job(self.waiting.pop(0), cleared=1)
+        if self.begun < self.trials:
+            self.begun += 1
+            return self._job(self.begun, cleared=0)
+        return "wait" if self.at_work else None
+
+    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
+        """Pause at epoch 1."""
+        return not (metrics["epoch"] == 1 and job.cleared == 0)
+
+    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
+        """Note who waits now."""
+        assert outcome == "done", message
+        self.at_work -= 1
+        if job.cleared == 0:
+            self.waiting.append(int(job.key))
+        else:
+            self.ended_ += 1
+
+    def _job(self, number: int, *, cleared: int) -> Job:
+        self.at_work += 1
+        folder = str(self.folder / str(number))
+        return Job(str(number), recipe="", workdir=folder, keep_best=False, cleared=cleared)
+
+
+def idle(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:  # noqa: ARG001
+    """Do what every training does but train: import, say who is at work, report."""
+    from ray import tune
+
+    import cryo_hpo.tune.worker  # noqa: F401  torch and timm with it
+
+    with (site.storage / "processes").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    for epoch in (1, 2):
+        if epoch > config["cleared"]:
+            tune.report({"epoch": epoch, "best_val_miou": 0.5})
+
+
+@contextlib.contextmanager
+def without_reuse() -> Iterator[None]:
+    """Let Tune start a process for every trial, as it does by default."""
+    from ray import tune
+
+    config = tune.TuneConfig
+
+    def by_default(**kwargs: Any) -> Any:
+        return config(**{**kwargs, "reuse_actors": False})
+
+    with mock.patch.object(tune, "TuneConfig", by_default):
+        yield
+
+
+def measure(*, trials: int, workers: int, reuse: bool) -> Cost:
+    """Measure one way of running trials on a Ray of its own."""
+    seconds = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        driver.cluster(),
+        mock.patch.object(driver, "work", idle),
+    ):
+        site = Site.from_env({"CRYO_STORAGE": folder})
+        for num in (SHORT, SHORT + trials):
+            source = Pausing(num, site.storage)
+            before = cpu_seconds(os.getpid())
+            with contextlib.nullcontext() if reuse else without_reuse():
+                driver.run(source, site=site, slots=Slots(1, 0, workers))
+            seconds.append(cpu_seconds(os.getpid()) - before)
+            assert source.ended_ == num
+        processes = (site.storage / "processes").read_text().split()
+    return Cost(
+        reuse=reuse,
+        workers=workers,
+        starts=len(processes),
+        processes=len(set(processes)),
+        cpu_seconds=(seconds[1] - seconds[0]) / (2 * trials),
+    )
+
+
+def cpu_seconds(root: int) -> float:
+    """Return the CPU seconds of a process, its descendants, and those that have ended."""
+    times, parents = {}, {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            number, rest = status.read_text().split(" (", 1)
+            words = rest.rsplit(") ", 1)[1].split()
+            parents[int(number)] = int(words[1])
+            times[int(number)] = sum(int(word) for word in words[11:15])
+
+    def ours(one: int) -> bool:
+        while one in parents and one != root:
+            one = parents[one]
+        return one == root
+
+    return sum(time for one, time in times.items() if ours(one)) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure, print a table, and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--trials", type=int, default=10, help="each starts twice")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="trials at a time")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    args = parser.parse_args()
+    found = [
+        measure(trials=args.trials, workers=workers, reuse=reuse)
+        for workers in args.workers
+        for reuse in (True, False)
+    ]
+    print(f"{'':<28}{'workers':>8}{'starts':>8}{'processes':>11}{'CPU s a start':>15}")
+    for cost in found:
+        name = "workers used again" if cost.reuse else "Ray's default"
+        numbers = f"{cost.workers:>8}{cost.starts:>8}{cost.processes:>11}{cost.cpu_seconds:>15.2f}"
+        print(f"{name:<28}{numbers}")
+    print(f"target: below {TARGET} CPU seconds; load average {os.getloadavg()[0]:.1f}")
+    if args.json:
+        args.json.write_text(json.dumps([asdict(cost) for cost in found], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
