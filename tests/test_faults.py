@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -134,6 +136,21 @@ def test_a_killed_driver_goes_on_from_a_database(place, finished, monkeypatch):
         if path.is_file():
             assert postgres.password.encode() not in path.read_bytes(), path
     _check_the_same(folder, finished("promote"))
+
+
+def test_somebody_elses_cluster_on_this_machine_is_left_alone(place, monkeypatch):
+    """Ray notes the address of a cluster that was started here, and would join it."""
+    scratch = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # sockets take short paths only
+    (scratch / "ray").mkdir()
+    (scratch / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
+    monkeypatch.setenv("RAY_TMPDIR", str(scratch))
+    base = place.study("x").base.model_dump(mode="json")
+    study = place.study("alone", search=None, seeds=(1,), base={**base, "epochs": 1})
+    try:
+        place.run(study, "beside")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    assert read(place.root / "beside" / "alone").arms
 
 
 @contextlib.contextmanager

@@ -66,7 +66,11 @@ WORKER_ENV = {
 @contextlib.contextmanager
 def cluster() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start a local one that ends with this process."""
-    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE}
+    local: dict[str, Any] = {
+        "address": "local",  # else Ray would join whatever cluster somebody started on this machine
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE,
+    }
     ray.init(
         logging_level=logging.ERROR,
         log_to_driver=False,
