@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from . import checkpoints
 from .data import find, folder
@@ -16,7 +18,7 @@ from .data.partition import by_region
 from .data.sampling import sample
 from .data.tiles import Normalise
 from .errors import DataError, SpecError
-from .evaluate import Window, score
+from .evaluate import Window, map_each, score_each
 from .metrics import Scores
 from .models import Segmenter, build, find_encoder, plan_bands
 from .models import freeze as freeze_encoder
@@ -176,10 +178,8 @@ def device_for(gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
-def score_best(
-    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
-) -> Scores:
-    """Score the best checkpoint of a finished training on a split.
+def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.device) -> Segmenter:
+    """Return the model with the best validation score of a finished training.
 
     Raises:
         DataError: There is no such checkpoint.
@@ -192,15 +192,76 @@ def score_best(
         raise DataError(message)
     model = segmenter(recipe, site=site, weights="scratch").to(device)
     model.load_state_dict(state["model"])
-    found = score(
-        model,
+    return model
+
+
+def score_best(
+    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
+) -> Scores:
+    """Score the best checkpoint of a finished training on a split.
+
+    Raises:
+        DataError: There is no such checkpoint.
+    """
+    each = score_scenes(recipe, split, site=site, workdir=workdir, device=device)
+    zero = Scores.zero(dataset_of(recipe.data).classes)
+    total = sum(each.values(), start=zero)
+    return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
+
+
+def score_scenes(
+    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
+) -> dict[str, Scores]:
+    """Score the best checkpoint of a finished training on every scene of a split.
+
+    Raises:
+        DataError: There is no such checkpoint.
+    """
+    found: dict[str, Scores] = {}
+    for scene, scores in score_each(
+        best_model(recipe, site=site, workdir=workdir, device=device),
         scenes_of(recipe, split, site),
         normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
         window=window_of(recipe),
         batch=WINDOWS_PER_PASS,
-    )
-    return replace(found, absent_is_zero=protocol_of(recipe).absent_is_zero)
+    ):
+        found[scene] = found[scene] + scores if scene in found else scores
+    return found
+
+
+def map_scenes(
+    recipe: Recipe,
+    split: Split,
+    ids: Sequence[str],
+    *,
+    site: Site,
+    workdir: Path,
+    device: torch.device,
+) -> dict[str, NDArray[np.uint8]]:
+    """Map some scenes of a split with the best checkpoint of a finished training.
+
+    Returns:
+        Scene -> its map, (H, W).
+
+    Raises:
+        DataError: There is no such checkpoint.
+    """
+    whole = scenes_of(recipe, split, site)
+    scenes = whole.only([whole.ids.index(one) for one in ids])
+    maps = {
+        one: np.zeros(size, dtype=np.uint8)
+        for one, size in zip(scenes.ids, scenes.sizes, strict=True)
+    }
+    for i, place, part in map_each(
+        best_model(recipe, site=site, workdir=workdir, device=device),
+        scenes,
+        normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
+        window=window_of(recipe),
+        batch=WINDOWS_PER_PASS,
+    ):
+        maps[scenes.ids[i]][place] = part
+    return maps
 
 
 def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalise:

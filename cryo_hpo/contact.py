@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from .data.picture import picture, small
 from .metrics import IGNORE
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 # Okabe and Ito 2008: told apart by readers with any colour vision.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
 IGNORED = "#BBBBBB"
-COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
-CLIP = (2, 98)  # percentiles of a scene that become black and white
 CELL_IN = 1.25
 SHOWN_PX = 320  # longest side that is drawn
 DPI = 80
@@ -57,15 +56,16 @@ def contact_sheet(
     for row, (part, items) in enumerate(parts.items()):
         scenes = [dataset.read(item) for item in _spread(items, columns)]
         for column, scene in enumerate(scenes):
-            picture, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
-            picture.imshow(_small(_picture(dataset, scene)), cmap="gray", interpolation="nearest")
-            mask.imshow(_small(_painted(scene)), interpolation="nearest")
-            picture.set_title(_short(scene.id), fontsize=5, pad=2)
-            for axes in (picture, mask):
+            shown, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
+            seen = picture(dataset.bands, scene.image_CHW, scene.mask_HW)
+            shown.imshow(small(seen, SHOWN_PX), cmap="gray", interpolation="nearest")
+            mask.imshow(small(_painted(scene), SHOWN_PX), interpolation="nearest")
+            shown.set_title(_short(scene.id), fontsize=5, pad=2)
+            for axes in (shown, mask):
                 axes.set_xticks([])
                 axes.set_yticks([])
             if column == 0:
-                picture.set_ylabel(f"{part} ({len(items)})", fontsize=7)
+                shown.set_ylabel(f"{part} ({len(items)})", fontsize=7)
     _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
     handles = [Patch(color=_colour(i), label=name) for i, name in enumerate(dataset.classes)]
     handles.append(Patch(color=IGNORED, label="ignored"))
@@ -83,24 +83,6 @@ def _spread(items: Sequence[Item], count: int) -> list[Item]:
     return [items[i] for i in dict.fromkeys(places.tolist())]
 
 
-def _picture(dataset: Dataset, scene: Scene) -> NDArray[Any]:
-    """Return what a person sees: true colour if there is one, else the first band; 0..1."""
-    names = [band.name for band in dataset.bands]
-    trio = next((trio for trio in COLOURED if set(trio) <= set(names)), None)
-    chosen = [names.index(name) for name in trio] if trio else [0]
-    bands = [_stretched(scene.image_CHW[i], scene.mask_HW) for i in chosen]
-    return np.stack(bands, axis=-1) if trio else bands[0]
-
-
-def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
-    labelled = band_HW[mask_HW != IGNORE]
-    # Mostly unlabelled scenes are stretched as a whole: their pixels are there all the same.
-    values = (labelled if 2 * labelled.size > band_HW.size else band_HW).astype(np.float64)
-    low, high = np.percentile(values, CLIP)
-    stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)
-    return stretched
-
-
 def _painted(scene: Scene) -> NDArray[np.uint8]:
     """Return the mask in colours, (H, W, 3)."""
     palette = np.full((256, 3), 0, dtype=np.uint8)
@@ -109,11 +91,6 @@ def _painted(scene: Scene) -> NDArray[np.uint8]:
     palette[IGNORE] = _rgb(IGNORED)
     painted: NDArray[np.uint8] = palette[scene.mask_HW]
     return painted
-
-
-def _small(picture: NDArray[Any]) -> NDArray[Any]:
-    step = -(-max(picture.shape[:2]) // SHOWN_PX)
-    return picture[::step, ::step]
 
 
 def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[float]]) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from .data.tiles import Normalise
 
 LARGE = 2048 * 2048  # pixels of a scene; one of ten bands then takes 160 MiB as float32
-Piece = tuple[int, tuple[slice, slice]]  # number of a scene, and rows and columns of it
+Place = tuple[slice, slice]  # rows and columns of a scene
+Piece = tuple[int, Place]  # number of a scene, and where in it
 
 
 def predict(
@@ -81,6 +82,30 @@ class Window(NamedTuple):
     """Larger scenes are cut into tiles of this side, and each is an image of its own."""
 
 
+def map_each(
+    model: nn.Module, scenes: Scenes, *, normalise: Normalise, window: Window, batch: int
+) -> Iterator[tuple[int, Place, NDArray[np.uint8]]]:
+    """Yield (scene, where in it, the map of that part) for every scene; for every tile, if cut.
+
+    Scenes of more than `LARGE` pixels go row of windows by row: memory hangs on their width alone.
+
+    Args:
+        model: Segmenter, on the device of `normalise`.
+        scenes: Decoded.
+        normalise: Turns native pixels (C, H, W) into the model's input.
+        window: How scenes are looked at.
+        batch: Windows per forward pass; fewer where memory is too small.
+    """
+    model.eval()
+    device = normalise.mean_C11.device
+    for pieces in _chunks(scenes, window, batch=batch):
+        images = [scenes.image(i)[:, *place] for i, place in pieces]
+        with torch.inference_mode(), _autocast(device):
+            maps, batch = fitting(_maps(model, images, normalise, window), batch, what="window")
+        for (i, place), one in zip(pieces, maps, strict=True):
+            yield i, place, one
+
+
 def score_each(
     model: nn.Module,
     scenes: Scenes,
@@ -92,8 +117,6 @@ def score_each(
 ) -> Iterator[tuple[str, Scores]]:
     """Yield (scene id, its scores) for every scene of a split; for every tile, if it is cut.
 
-    Scenes of more than `LARGE` pixels go row of windows by row: memory hangs on their width alone.
-
     Args:
         model: Segmenter, on the device of `normalise`.
         scenes: One split, decoded.
@@ -102,14 +125,9 @@ def score_each(
         window: How scenes are looked at.
         batch: Windows per forward pass; fewer where memory is too small.
     """
-    model.eval()
-    device = normalise.mean_C11.device
-    for pieces in _chunks(scenes, window, batch=batch):
-        images = [scenes.image(i)[:, *place] for i, place in pieces]
-        with torch.inference_mode(), _autocast(device):
-            maps, batch = fitting(_maps(model, images, normalise, window), batch, what="window")
-        for (i, place), one in zip(pieces, maps, strict=True):
-            yield scenes.ids[i], Scores.of(scenes.mask(i)[place], one, classes=classes)
+    found = map_each(model, scenes, normalise=normalise, window=window, batch=batch)
+    for i, place, one in found:
+        yield scenes.ids[i], Scores.of(scenes.mask(i)[place], one, classes=classes)
 
 
 def score(

@@ -27,6 +27,9 @@ SPEC, LOCK, JOURNAL, SPOOL, TRIALS, CONFIRM = (
     "trials",
     "confirm",
 )
+TEST_SCORES = "test-scores.json"
+TEST_SCENES = "test-scenes.npz"  # `scenes`: ids; of every training a matrix per scene, (S, K, K)
+TEST_MAPS = "test-maps.npz"
 
 
 def of(study: Study, site: Site) -> Path:

@@ -89,11 +89,33 @@ class ImprovementResult(Frozen):
     baseline: float = Field(description="Mean over seeds")
     tuned: float = Field(description="Mean over seeds")
     relative_pct: float | None = Field(
-        description="100 * (tuned / baseline - 1); null: the baseline scored 0"
+        description="100 * (tuned / baseline - 1) of the means; null: the baseline scored 0"
     )
-    low_pct: float | None = Field(description="Lower end of the interval; null: unbounded")
-    high_pct: float | None = Field(description="Upper end of the interval; null: unbounded")
-    level: float = Field(description="Of the interval, a fraction")
+    low_pct: float | None = Field(description="Lower end of its interval; null: unbounded")
+    high_pct: float | None = Field(description="Upper end of its interval; null: unbounded")
+    typical_pct: float | None = Field(
+        default=None, description="Median of the seeds' relative gains; null: infinite"
+    )
+    typical_low_pct: float | None = Field(
+        default=None, description="Lower end of its interval, which decides; null: unbounded"
+    )
+    typical_high_pct: float | None = Field(
+        default=None, description="Upper end of its interval, which decides; null: unbounded"
+    )
+    bca_low_pct: float | None = Field(
+        default=None, description="Of relative_pct, by bootstrap over seeds; null: unbounded"
+    )
+    bca_high_pct: float | None = Field(default=None, description="Likewise, upper end")
+    scenes_low_pct: float | None = Field(
+        default=None,
+        description="Of relative_pct, by bootstrap over seeds and scenes; null: not known",
+    )
+    scenes_high_pct: float | None = Field(default=None, description="Likewise, upper end")
+    spread_pct: float | None = Field(
+        default=None, description="Standard deviation of the seeds' relative gains"
+    )
+    sign_p_value: float | None = Field(default=None, description="Exact two-sided sign test")
+    level: float = Field(description="Of the intervals, a fraction")
     p_value: float = Field(description="Exact two-sided sign-flip test on the paired differences")
     num_pairs: int
     verdict: Literal["improved", "not shown", "worse"]

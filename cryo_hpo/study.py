@@ -8,11 +8,11 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from . import events, report
+from . import events, report, testsplit
 from . import folder as folders
 from .assemble import sampled_ids, scenes_of
 from .checks import check
@@ -24,7 +24,7 @@ from .result import Result, read, write
 from .specfile import load_callable
 from .tracking import Tracker, run_id
 from .tune import database, driver, meters
-from .tune.confirm import Arm, ConfirmSource, job
+from .tune.confirm import Arm, ConfirmSource
 from .tune.journal import Journal, Record
 from .tune.search import BASELINE, SearchSource, key, winner
 from .tune.stopping import raise_if_asked, stoppable
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .tune.room import Slots
     from .tune.sampler import Suggest
 
-TEST = "test-scores.json"  # written once, when the test split is opened
 STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
 
 
@@ -113,7 +112,7 @@ def conclude(study: Study, site: Site, path: Path, *, trials: list[Record], slot
     """Open the test split of a study whose trainings are over, and compare."""
     best = winner(trials) if trials else None
     arms = arms_of(study, best)
-    scores = open_test(arms, site=site, path=path, slots=slots)
+    scores = testsplit.open_test(arms, site=site, path=path, slots=slots)
     return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
 
 
@@ -173,29 +172,6 @@ def arms_of(study: Study, best: Record | None) -> list[Arm]:
     if best is not None and best.number != BASELINE:
         arms.append(Arm("tuned", study.recipe(best.params), study.seeds))
     return arms
-
-
-def open_test(arms: list[Arm], *, site: Site, path: Path, slots: Slots) -> dict[str, Any]:
-    """Open the test split: the only place, once, after every choice has been made.
-
-    The scores are written down; a study that goes on reads them and does not look again.
-
-    Returns:
-        Training's name -> its scores as JSON; a training that diverged before it had a
-        checkpoint is left out.
-    """
-    file = path / TEST
-    if file.exists():
-        scores: dict[str, Any] = json.loads(file.read_text())
-        return scores
-    jobs = [job(arm, seed, path / folders.CONFIRM) for arm in arms for seed in arm.seeds]
-    jobs = [one for one in jobs if (Path(one.workdir) / "best.pt").exists()]
-    found = driver.score_tests(jobs, site=site, slots=slots)
-    scores = {one.key: score for one, score in zip(jobs, found, strict=True)}
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(scores))
-    draft.replace(file)
-    return scores
 
 
 def open_run(

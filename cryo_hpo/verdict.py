@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import records as recording
+from . import testsplit
 from .assemble import band_plan, dataset_of, sampled_ids, scenes_of
 from .metrics import Scores
+from .protocol import PROTOCOLS
 from .provenance import environment
 from .result import ArmResult, Costs, ImprovementResult, Result, RungStep, SeedResult, TrialResult
-from .stats import relative_improvement
+from .stats import Interval, over_scenes, relative_improvement
 from .tune.confirm import Arm, job
 from .tune.search import BASELINE, key
+
+LEVEL = 0.95  # of every interval
 
 if TYPE_CHECKING:
     from .spec import Recipe, Site, Study
@@ -100,7 +104,7 @@ def result(
         trials=tried,
         divergence_edge=divergence_edge(tried, winner),
         arms=tuple(arms),
-        improvement=_improvement(arms, best),
+        improvement=_improvement(arms, best, path),
         costs=_costs(study, path),
         provenance=environment(),
         mlflow_experiment=experiment(study),
@@ -143,7 +147,9 @@ def divergence_edge(trials: Sequence[TrialResult], winner: int | None) -> float 
     return min(lost, default=None)
 
 
-def _improvement(arms: list[ArmResult], best: Record | None) -> ImprovementResult | None:
+def _improvement(
+    arms: list[ArmResult], best: Record | None, path: Path
+) -> ImprovementResult | None:
     """Compare tuned with baseline on the same seeds; the baseline with itself if it won."""
     if best is None:
         return None
@@ -152,17 +158,36 @@ def _improvement(arms: list[ArmResult], best: Record | None) -> ImprovementResul
     found = relative_improvement(
         [s.test_miou for s in tuned.seeds], [s.test_miou for s in baseline.seeds]
     )
+    scenes = _over_scenes(tuned, path)
     return ImprovementResult(
         baseline=found.baseline,
         tuned=found.tuned,
         relative_pct=_finite(found.relative_pct.mid),
         low_pct=_finite(found.relative_pct.low),
         high_pct=_finite(found.relative_pct.high),
+        typical_pct=_finite(found.typical_pct.mid),
+        typical_low_pct=_finite(found.typical_pct.low),
+        typical_high_pct=_finite(found.typical_pct.high),
+        bca_low_pct=_finite(found.bca_pct.low),
+        bca_high_pct=_finite(found.bca_pct.high),
+        scenes_low_pct=_finite(scenes.low),
+        scenes_high_pct=_finite(scenes.high),
+        spread_pct=_finite(found.spread_pct),
+        sign_p_value=found.sign_p_value,
         level=found.relative_pct.level,
         p_value=found.p_value,
         num_pairs=found.num_pairs,
         verdict=found.verdict,
     )
+
+
+def _over_scenes(tuned: ArmResult, path: Path) -> Interval:
+    """Return the interval over seeds and scenes; without bounds where scenes are not known."""
+    both = testsplit.paired(path, [s.seed for s in tuned.seeds]) if tuned.name == "tuned" else None
+    if both is None:
+        return Interval.unbounded(math.nan, LEVEL)
+    zero = PROTOCOLS[tuned.recipe.get("protocol", "corrected")].absent_is_zero
+    return over_scenes(*both, LEVEL, absent_is_zero=zero)
 
 
 def _costs(study: Study, path: Path) -> Costs:

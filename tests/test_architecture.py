@@ -48,6 +48,7 @@ FLOORS = [
     {"diagnosis", "assemble", "folder", "listing", "progress"},
     {"checks", "exported", "plan", "records", "train", "tables"},
     {"predict", "report", "contact", "tune"},
+    {"testsplit"},
     {"verdict"},
     {"study"},
     {"campaign"},

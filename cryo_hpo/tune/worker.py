@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from ray import tune
 
-from ..assemble import device_for, score_best
+from ..assemble import device_for, map_scenes, score_scenes
 from ..errors import CryoError, Diverged, StorageError
 from ..spec import Recipe, Site
 from ..train import fit, history
@@ -44,15 +46,27 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
         tune.report({OUTCOME: "refused", MESSAGE: str(error)})
 
 
-def score_test(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> dict[str, Any]:
-    """Score one finished training on the test split; a Ray task."""
+def score_test(
+    config: dict[str, Any], *, site: Site, cpus: int, gpus: float
+) -> dict[str, NDArray[np.int64]]:
+    """Score one finished training on the test split, scene by scene; a Ray task."""
     _claim(cpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
-    scores = score_best(
+    found = score_scenes(
         recipe, "test", site=site, workdir=Path(config["workdir"]), device=device_for(gpus)
     )
-    return scores.to_json()
+    return {scene: scores.confusion_TP for scene, scores in found.items()}
+
+
+def map_test(
+    config: dict[str, Any], *, ids: Sequence[str], site: Site, cpus: int, gpus: float
+) -> dict[str, NDArray[np.uint8]]:
+    """Map some test scenes with one finished training; a Ray task."""
+    _claim(cpus)
+    recipe = Recipe.model_validate_json(config["recipe"])
+    workdir, device = Path(config["workdir"]), device_for(gpus)
+    return map_scenes(recipe, "test", ids, site=site, workdir=workdir, device=device)
 
 
 def _claim(cpus: int) -> None:

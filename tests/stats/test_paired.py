@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from cryo_hpo.stats import Improvement, relative_improvement
+from cryo_hpo.stats import Improvement, relative_improvement, typical_gain
+from cryo_hpo.stats.paired import fieller, rank_of
 
 TUNED = [0.71, 0.74, 0.69, 0.75, 0.73]
 BASELINE = [0.66, 0.70, 0.67, 0.69, 0.64]
@@ -94,12 +96,73 @@ def test_covers_the_truth_as_often_as_it_says(num: int) -> None:
         seed_effect = rng.normal(0, 0.02, num)
         b = 0.6 + seed_effect + rng.normal(0, 0.01, num)
         t = 0.66 + seed_effect + rng.normal(0, 0.02, num)
-        found = relative_improvement(t.tolist(), b.tolist()).relative_pct
+        found = fieller(t, b, 0.95)
         covered += found.low <= 10 <= found.high
         bounded += math.isfinite(found.low)
     assert covered / repeats >= 0.93
     assert covered / repeats <= 0.975  # nor wider than it need be
     assert bounded / repeats > 0.99
+
+
+@given(st.integers(1, 40), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
+def test_the_rank_is_the_largest_that_has_the_level(num: int, level: float) -> None:
+    def coverage(k: int) -> float:
+        return 1 - 2 * float(stats.binom.cdf(k - 1, num, 0.5))
+
+    rank = rank_of(num, level)
+    assert rank == 0 or coverage(rank) >= level - 1e-9
+    assert coverage(rank + 1) < level
+
+
+@given(st.lists(st.tuples(score, score), min_size=6, max_size=12))
+def test_the_verdict_is_the_sign_tests(both: list[tuple[float, float]]) -> None:
+    both = [(t, b) for t, b in both if t != b]
+    found = improvement(both) if len(both) >= 6 else None
+    if found is None:
+        return
+    assert (found.verdict != "not shown") == (found.sign_p_value <= 0.05)
+    gains = [100 * (t / b - 1) for t, b in both]
+    assert found.typical_pct.mid == pytest.approx(np.median(gains))
+    assert found.spread_pct == pytest.approx(np.std(gains, ddof=1))
+
+
+@given(pairs, st.randoms(use_true_random=False))
+def test_the_order_of_the_pairs_does_not_matter(
+    both: list[tuple[float, float]], chance: random.Random
+) -> None:
+    mixed = chance.sample(both, len(both))
+    a, b = improvement(both), improvement(mixed)
+    assert (a.verdict, a.sign_p_value) == (b.verdict, b.sign_p_value)
+    assert a.typical_pct.mid == pytest.approx(b.typical_pct.mid)
+    assert a.p_value == pytest.approx(b.p_value)
+
+
+def test_few_seeds_need_both_the_sign_and_the_t_test() -> None:
+    t, b = np.array([0.71, 0.74, 0.69]), np.array([0.70, 0.71, 0.685])
+    means, typical = improvement(list(zip(t, b, strict=True))).relative_pct, typical_gain(t, b)
+    gains = 100 * (t / b - 1)
+    assert typical.low == min(means.low, gains.min())
+    assert typical.high == max(means.high, gains.max())
+
+
+def test_one_collapse_does_not_make_a_gain() -> None:
+    """Nine seeds that lose a little and a tenth whose baseline collapsed: the means say +9 %."""
+    tuned = [0.80] * 10
+    baseline = [*(0.805 + 0.001 * i for i in range(9)), 0.2]
+    found = relative_improvement(tuned, baseline)
+    assert found.relative_pct.mid > 5
+    assert found.typical_pct.mid < 0
+    assert found.verdict == "worse"
+
+
+def test_p_values_are_scipys() -> None:
+    found = relative_improvement(TUNED, [*BASELINE[:4], 0.8])
+    assert found.sign_p_value == stats.binomtest(4, 5).pvalue
+    differences = np.array(TUNED) - np.array([*BASELINE[:4], 0.8])
+    expected = stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    assert found.p_value == pytest.approx(expected.pvalue)
 
 
 def test_one_pair_shows_nothing() -> None:

@@ -1,0 +1,49 @@
+"""What a person sees of a scene."""
+
+# C bands, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bands import Band
+from ..metrics import IGNORE
+
+COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
+CLIP = (2, 98)  # percentiles of a scene that become black and white
+
+
+def picture(
+    bands: Sequence[Band], image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    """Return true colour, (H, W, 3), if there is one, else the first band, (H, W); 0..1.
+
+    Args:
+        bands: Of the image, in the order of its layers.
+        image_CHW: Pixels in any unit.
+        mask_HW: Labels; ignored pixels do not decide how dark the rest is.
+    """
+    names = [band.name for band in bands]
+    trio = next((trio for trio in COLOURED if set(trio) <= set(names)), None)
+    chosen = [names.index(name) for name in trio] if trio else [0]
+    layers = [_stretched(image_CHW[i], mask_HW) for i in chosen]
+    return np.stack(layers, axis=-1) if trio else layers[0]
+
+
+def small(picture: NDArray[Any], longest: int) -> NDArray[Any]:
+    """Return a picture or mask with at most this many pixels a side, by leaving pixels out."""
+    step = -(-max(picture.shape[:2]) // longest)
+    return picture[::step, ::step]
+
+
+def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
+    labelled = band_HW[mask_HW != IGNORE]
+    # Mostly unlabelled scenes are stretched as a whole: their pixels are there all the same.
+    values = (labelled if 2 * labelled.size > band_HW.size else band_HW).astype(np.float64)
+    low, high = np.percentile(values, CLIP)
+    stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)
+    return stretched

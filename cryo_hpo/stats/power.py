@@ -1,0 +1,55 @@
+"""How many seeds a comparison needs to show a gain that is there."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from .paired import rank_of
+
+MOST = 200  # seeds; nobody trains more, and the answer is "more than that"
+
+
+def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> float:
+    """Return the chance that a gain of this size ends in the verdict "improved".
+
+    The paired gains of the seeds are taken to be normal. Where the sign test has too few (below six
+    seeds at 95 %) a paired t test must reject and every seed
+    gain; from there on the sign test decides; see `paired.typical_gain`.
+
+    Args:
+        gain: True relative improvement, percent.
+        spread: Standard deviation of the seeds' paired gains, percentage points.
+        seeds: Pairs.
+        level: Of the interval that decides.
+
+    Source: Cohen, "Statistical Power Analysis", 1988 (noncentral t); Dixon and Mood, JASA 41, 1946
+    (sign test).
+    """
+    if seeds < 2 or gain <= 0:
+        return 0.0
+    if spread == 0:
+        return 1.0
+    chance = float(stats.norm.cdf(gain / spread))  # that one seed gains
+    rank = rank_of(seeds, level)
+    if rank:
+        return float(stats.binom.sf(seeds - rank, seeds, chance))
+    quantile = float(stats.t.ppf((1 + level) / 2, df=seeds - 1))
+    shift = gain / spread * math.sqrt(seeds)
+    return min(float(stats.nct.sf(quantile, df=seeds - 1, nc=shift)), chance**seeds)
+
+
+def seeds_needed(
+    gain: float, spread: float, *, chance: float = 0.8, level: float = 0.95
+) -> int | None:
+    """Return the fewest seeds that show a gain with this chance; None: more than `MOST`.
+
+    Args:
+        gain: True relative improvement, percent.
+        spread: Standard deviation of the seeds' paired gains, percentage points.
+        chance: Wanted power.
+        level: Of the interval that decides.
+    """
+    enough = (n for n in range(2, MOST + 1) if power(gain, spread, n, level=level) >= chance)
+    return next(enough, None)

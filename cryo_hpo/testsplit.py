@@ -1,0 +1,187 @@
+"""The only place that opens the test split: once, after every choice has been made.
+
+Three files of the study's folder hold what was seen, and nobody looks again: every training's
+scores, its confusion matrix in every scene, and the maps of the scenes in which tuned and baseline
+differ most.
+"""
+
+# N seeds, S scenes, K classes, H W pixels
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .assemble import dataset_of, protocol_of, scenes_of
+from .checkpoints import BEST
+from .data.picture import picture, small
+from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
+from .metrics import Scores
+from .stats import miou
+from .tune import driver
+from .tune.confirm import Arm, job
+
+if TYPE_CHECKING:
+    from .spec import Recipe, Site
+    from .tune.jobs import Job
+    from .tune.room import Slots
+
+SHOWN = 2  # scenes of each end
+LONGEST = 384  # pixels a side of a kept map
+PAIR = ("baseline", "tuned")
+Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
+
+
+def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> dict[str, Any]:
+    """Score every training of the comparison on the test split, once.
+
+    The scores are written down; a study that goes on reads them and does not look again.
+
+    Args:
+        arms: The recipes compared.
+        site: Where data are.
+        path: The study's folder, with the finished trainings.
+        slots: What a training gets.
+
+    Returns:
+        Training's name -> its scores as JSON; a training that diverged before it had a
+        checkpoint is left out.
+    """
+    file = path / TEST_SCORES
+    if file.exists():
+        scores: dict[str, Any] = json.loads(file.read_text())
+        return scores
+    jobs = _finished(arms, path)
+    found = dict(
+        zip(jobs, driver.score_tests(list(jobs.values()), site=site, slots=slots), strict=True)
+    )
+    recipe = arms[0].recipe
+    _keep_scenes(found, path)
+    _keep_maps(jobs, found, recipe, site=site, path=path, slots=slots)
+    scores = {name: _total(each, recipe).to_json() for name, each in found.items()}
+    draft = file.with_suffix(".tmp")
+    draft.write_text(json.dumps(scores))
+    draft.replace(file)
+    return scores
+
+
+def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
+    """Return every training's confusion matrices, (S, K, K), and the ids of the scenes.
+
+    Args:
+        path: The study's folder.
+
+    Returns:
+        Training's name -> its matrices; `scenes` -> ids. Empty where they were not kept.
+    """
+    if not (path / TEST_SCENES).exists():
+        return {}
+    with np.load(path / TEST_SCENES, allow_pickle=False) as data:
+        return {name: data[name] for name in data.files}
+
+
+def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return the matrices of tuned and baseline, (N, S, K, K); None unless all are there."""
+    found = scene_scores(path)
+    names = [[f"{arm}-seed{seed}" for seed in seeds] for arm in PAIR]
+    if not all(name in found for arm in names for name in arm):
+        return None
+    baseline, tuned = (np.stack([found[name] for name in arm]) for arm in names)
+    return tuned, baseline
+
+
+def _finished(arms: Sequence[Arm], path: Path) -> dict[str, Job]:
+    jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
+    return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
+
+
+def _total(each: Confusions, recipe: Recipe) -> Scores:
+    classes = dataset_of(recipe.data).classes
+    total = Scores(classes, np.sum(list(each.values()), axis=0))
+    return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
+
+
+def _keep_scenes(found: Mapping[str, Confusions], path: Path) -> None:
+    ids = list(next(iter(found.values()), {}))
+    arrays: dict[str, Any] = {
+        name: np.stack([each[i] for i in ids]) for name, each in found.items()
+    }
+    _save(path / TEST_SCENES, {"scenes": np.array(ids, dtype=np.str_), **arrays})
+
+
+def _keep_maps(
+    jobs: Mapping[str, Job],
+    found: Mapping[str, Confusions],
+    recipe: Recipe,
+    *,
+    site: Site,
+    path: Path,
+    slots: Slots,
+) -> None:
+    """Map the scenes at both ends with one pair of trainings, and keep what a report shows."""
+    seed, shown = choose(found)
+    names = [name for name in (f"{arm}-seed{seed}" for arm in PAIR) if name in jobs]
+    if not shown or not names:
+        return
+    maps = driver.map_tests([jobs[name] for name in names], list(shown), site=site, slots=slots)
+    scenes = scenes_of(recipe, "test", site)
+    bands = dataset_of(recipe.data).bands
+    arrays: dict[str, Any] = {
+        "scenes": np.array(list(shown), dtype=np.str_),
+        "differences": np.array(list(shown.values())),
+        "seed": np.array(seed),
+    }
+    for number, scene in enumerate(shown):
+        i = scenes.ids.index(scene)
+        mask = scenes.mask(i)
+        seen = (255 * picture(bands, scenes.image(i), mask)).astype(np.uint8)
+        arrays |= {f"{number}.image": small(seen, LONGEST), f"{number}.truth": small(mask, LONGEST)}
+        for name, each in zip(names, maps, strict=True):
+            arrays[f"{number}.{name.rpartition('-seed')[0]}"] = small(each[scene], LONGEST)
+    _save(path / TEST_MAPS, arrays)
+
+
+def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
+    """Choose what to show: the pair of trainings, and the scenes.
+
+    The pair is the seed whose difference in mIoU is the median; the scenes are those where tuned
+    gains most over the baseline, and least, in the mean over all seeds. Without a tuned recipe,
+    those that the baseline maps best and worst.
+
+    Returns:
+        A seed; and scene -> its difference in mIoU (or its mIoU), best first.
+    """
+    parts = [name.rpartition("-seed") for name in found]
+    seeds = sorted({int(seed) for arm, _, seed in parts if arm in PAIR})
+    whole = [seed for seed in seeds if all(f"{arm}-seed{seed}" in found for arm in PAIR)]
+    used = whole or [seed for seed in seeds if f"baseline-seed{seed}" in found]
+    if not used:
+        return -1, {}
+    gains = {seed: _gains(found, seed, pair=bool(whole)) for seed in used}
+    ordered = sorted(used, key=lambda seed: float(np.mean(list(gains[seed].values()))))
+    mean = {scene: float(np.mean([gains[s][scene] for s in used])) for scene in gains[used[0]]}
+    ranked = sorted(mean, key=lambda scene: (-mean[scene], scene))
+    count = min(SHOWN, len(ranked) // 2) or len(ranked)
+    shown = dict.fromkeys([*ranked[:count], *ranked[-count:]])
+    return ordered[(len(ordered) - 1) // 2], {scene: mean[scene] for scene in shown}
+
+
+def _gains(found: Mapping[str, Confusions], seed: int, *, pair: bool) -> dict[str, float]:
+    baseline = found[f"baseline-seed{seed}"]
+    tuned = found[f"tuned-seed{seed}"] if pair else baseline
+    before = {scene: float(miou(one)) if pair else 0.0 for scene, one in baseline.items()}
+    return {scene: float(miou(one)) - before[scene] for scene, one in tuned.items()}
+
+
+def _save(file: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays whole or not at all."""
+    draft = file.with_suffix(".tmp")
+    with draft.open("wb") as opened:
+        np.savez_compressed(opened, allow_pickle=False, **arrays)
+    draft.replace(file)
