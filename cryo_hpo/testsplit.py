@@ -24,7 +24,7 @@ from .data.picture import picture, small
 from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 from .metrics import Scores
 from .stats import miou
-from .tune import driver
+from .tune import tasks
 from .tune.confirm import Arm, job
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> d
         return scores
     jobs = _finished(arms, path)
     found = dict(
-        zip(jobs, driver.score_tests(list(jobs.values()), site=site, slots=slots), strict=True)
+        zip(jobs, tasks.score_tests(list(jobs.values()), site=site, slots=slots), strict=True)
     )
     recipe = arms[0].recipe
     _keep_scenes(found, path)
@@ -129,7 +129,7 @@ def _keep_maps(
     names = [name for name in (f"{arm}-seed{seed}" for arm in PAIR) if name in jobs]
     if not shown or not names:
         return
-    maps = driver.map_tests([jobs[name] for name in names], list(shown), site=site, slots=slots)
+    maps = tasks.map_tests([jobs[name] for name in names], list(shown), site=site, slots=slots)
     scenes = scenes_of(recipe, "test", site)
     bands = dataset_of(recipe.data).bands
     arrays: dict[str, Any] = {

@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,11 +44,9 @@ from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .room import Room, Slots, present
 from .room import slots_for as slots_for  # Ray must find the environment set above
 from .stopping import raise_if_asked
-from .worker import map_test, score_test, work
+from .worker import work
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from ray.tune.experiment import Trial
 
     from ..spec import Asha, Site
@@ -133,46 +131,6 @@ def run(
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         ).fit()
-
-
-def score_tests(
-    jobs: Sequence[Job], *, site: Site, slots: Slots
-) -> list[dict[str, NDArray[np.int64]]]:
-    """Score finished trainings on the test split, each where its resources are.
-
-    Returns:
-        For each training: scene -> its confusion matrix, (K, K).
-
-    Raises:
-        Stopped: The study was asked to stop.
-    """
-    return _ask(score_test, jobs, site=site, slots=slots)
-
-
-def map_tests(
-    jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
-) -> list[dict[str, NDArray[np.uint8]]]:
-    """Map some test scenes with finished trainings: for each of them scene -> its map, (H, W).
-
-    Raises:
-        Stopped: The study was asked to stop.
-    """
-    return _ask(map_test, jobs, site=site, slots=slots, ids=list(ids))
-
-
-def _ask(
-    task: Callable[..., Any], jobs: Sequence[Job], *, site: Site, slots: Slots, **more: Any
-) -> list[Any]:
-    """Run a task for every job on the cluster."""
-    remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
-    asked = [
-        remote(task).remote(_config(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
-        for j in jobs
-    ]
-    while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):
-        raise_if_asked()
-    found: list[Any] = ray.get(asked)
-    return found
 
 
 @contextlib.contextmanager

@@ -95,7 +95,12 @@ def test_scenes_are_resampled_as_a_loop_would(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(bootstrap, "SCENE_RESAMPLES", 300)
     t, b = confusions(1, right=0.8), confusions(2, right=0.6)
     seen: list[np.ndarray] = []
-    monkeypatch.setattr(bootstrap, "bca", lambda r, *_: (seen.append(r), (0.0, 1.0))[1])
+
+    def remember(resampled_R: np.ndarray, *_: object) -> tuple[float, float]:
+        seen.append(resampled_R)
+        return 0.0, 1.0
+
+    monkeypatch.setattr(bootstrap, "bca", remember)
     over_scenes(t, b)
     rng = np.random.default_rng(0)
     seeds = rng.integers(0, 3, (300, 3))

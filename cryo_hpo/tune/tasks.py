@@ -1,0 +1,63 @@
+"""What is asked of the cluster when training is over: scores and maps of the test split."""
+
+# K classes, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from .driver import POLL_S, RETRIES
+from .jobs import Job
+from .stopping import raise_if_asked
+from .worker import map_test, score_test
+
+import ray  # isort: skip  (driver first: it sets what Ray reads when it is imported)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..spec import Site
+    from .room import Slots
+
+
+def score_tests(
+    jobs: Sequence[Job], *, site: Site, slots: Slots
+) -> list[dict[str, NDArray[np.int64]]]:
+    """Score finished trainings on the test split, each where its resources are.
+
+    Returns:
+        For each training: scene -> its confusion matrix, (K, K).
+
+    Raises:
+        Stopped: The study was asked to stop.
+    """
+    return _ask(score_test, jobs, site=site, slots=slots)
+
+
+def map_tests(
+    jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+) -> list[dict[str, NDArray[np.uint8]]]:
+    """Map some test scenes with finished trainings: for each of them scene -> its map, (H, W).
+
+    Raises:
+        Stopped: The study was asked to stop.
+    """
+    return _ask(map_test, jobs, site=site, slots=slots, ids=list(ids))
+
+
+def _ask(
+    task: Callable[..., Any], jobs: Sequence[Job], *, site: Site, slots: Slots, **more: Any
+) -> list[Any]:
+    """Run a task for every job on the cluster."""
+    remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
+    asked = [
+        remote(task).remote(asdict(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
+        for j in jobs
+    ]
+    while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):
+        raise_if_asked()
+    found: list[Any] = ray.get(asked)
+    return found
