@@ -127,6 +127,7 @@ def check(source: str, split: str, split_seed: int) -> None:
     header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
     click.echo(columns(header, [_row(part, one) for part, one in found.items()]))
     problems = [line for one in found.values() for line in one.problems]
+    click.echo("comparing regions, bytes and places", err=True)
     kin = {p: kin_of(dataset, site.data, items, cache=site.cache) for p, items in parts.items()}
     leaks = [line for one in shared(kin) for line in sentences(one)]
     doubles = [pair for scenes in kin.values() for pair in twins(scenes)]
@@ -139,6 +140,9 @@ def check(source: str, split: str, split_seed: int) -> None:
     unplaced = sum(k.item.region is None and k.box is None for ks in kin.values() for k in ks)
     if unplaced:
         click.echo(f"{unplaced} scenes tell neither region nor place: what they share is not seen.")
+    number = sum(map(len, parts.values()))
+    if dataset.num_scenes not in (None, number):
+        click.echo(f"{dataset.num_scenes:,} scenes are published, {number:,} are here.")
     if dataset.shared:
         click.echo(f"Known of the official split: it shares {dataset.shared}.")
     click.echo(_verdict(dataset, len(problems), len(leaks)))

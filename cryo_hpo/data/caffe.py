@@ -27,6 +27,7 @@ CAFFE = dataset(
     std=(80.71,),
     class_shares=(0.0829, 0.1501, 0.5627, 0.2043),
     size_px=1024,  # the tile; scenes are larger
+    num_scenes=681,
     gsd_m=None,  # 7 m to 20 m, in each name
     source="Gourmelon et al. 2022, doi:10.5194/essd-14-4287-2022; data doi:10.1594/PANGAEA.940950",
     licence="CC-BY-4.0",

@@ -21,6 +21,7 @@ GLID = dataset(
     std=(74.65, 74.35, 76.55),
     class_shares=None,
     size_px=512,
+    num_scenes=18_367,
     gsd_m=None,  # 2 m to 30 m, mixed without a word of which
     source="Ma, Li and Jiang 2025, Journal of Hydrology 657, 133072; data doi:10.5281/zenodo.14838695",
     licence="CC-BY-4.0",

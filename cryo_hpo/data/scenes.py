@@ -69,6 +69,7 @@ class Dataset:
             They differ where upstream calls a layer what it is not.
         upstream_ignore: Mask value that Cryo-Bench ignores; None: none.
         size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
+        num_scenes: Published number of scenes in all parts; None: none is published.
         class_shares: Published share of each class; None where none are published.
         split_seed: Seed of the split by region that replaces the official one; None: it does not.
         shared: What the official split is known to share between its parts; "": nothing.
@@ -93,6 +94,7 @@ class Dataset:
     upstream_bands: tuple[Band, ...] | None = None
     upstream_ignore: int | None = None
     size_px: int | None = None
+    num_scenes: int | None = None
     class_shares: tuple[float, ...] | None = None
     split_seed: int | None = None
     shared: str = ""

@@ -69,6 +69,7 @@ def test_check_finds_copies_in_two_parts_and_in_one(root: Path) -> None:
     assert "train and test hold 1 identical image (train-" in done.output
     assert " = test-1)" in done.output
     assert "1 images stand twice in one part (first: train-3 = train-4)" in done.output
+    assert "18,367 scenes are published, 17 are here." in done.output
     assert "17 scenes tell neither region nor place" in done.output
 
 

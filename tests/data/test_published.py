@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cryo_hpo.data import find
 from cryo_hpo.data.trees import pairs
@@ -41,6 +43,15 @@ def test_images_without_masks_are_named(tmp_path: Path) -> None:
     (tmp_path / "GLID" / "val" / "masks" / "1_mask.png").unlink()
     with pytest.raises(DataError, match=r"3 images and 2 masks \(first: '1\.png'\)"):
         find("glid").index(tmp_path, "val")
+
+
+@given(numbers=st.lists(st.integers(0, 2000), min_size=1, max_size=30, unique=True))
+@pytest.mark.parametrize("pattern", ["{}_mask", "mask_{}", "{}-Label", "{}_zones", "{}"])
+def test_names_that_agree_pair_whatever_their_order(pattern: str, numbers: list[int]) -> None:
+    images = sorted(Path(f"{n}.tif") for n in numbers)
+    masks = sorted(Path(f"{pattern.format(n)}.png") for n in numbers)
+    for image, mask in pairs(images, masks):
+        assert mask.stem == pattern.format(image.stem)
 
 
 def test_pairs_of_nothing_are_none() -> None:
