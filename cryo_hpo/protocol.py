@@ -73,6 +73,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 _ALWAYS: dict[str, Value] = {
     "data.augment": (),
     "data.overlap": 0,
+    "data.replicate": 1,
     "model.decoder": "upernet",
     "model.channels": 512,
     "model.missing_bands": "zero",
