@@ -11,6 +11,7 @@ from .bands import Band, BandPlan
 from .layout import columns
 from .models import ENCODERS, Encoder, find_encoder
 from .models.costs import Cost, costs, machine
+from .models.weights import Weights
 
 GAPS = {
     "zero": "zero is the dataset's mean, as its bands are normalised",
@@ -110,16 +111,21 @@ def card_of(name: str) -> dict[str, Any]:
         "measured": machine() if cost else "",
     }
     if weights is not None:
-        facts["weights"] = {
-            "file": weights.file,
-            "page": weights.url,
-            "address": weights.address,
-            "sha256": weights.sha256,
-            "entry": weights.entry,
-            "may miss": list(weights.may_miss),
-            "may have": list(weights.may_have),
-        }
+        facts["weights"] = _file(weights)
+        facts["mirror"] = None if weights.mirror is None else _file(weights.mirror)
     return facts
+
+
+def _file(weights: Weights) -> dict[str, Any]:
+    return {
+        "file": weights.file,
+        "page": weights.url,
+        "address": weights.address,
+        "sha256": weights.sha256,
+        "entry": weights.entry,
+        "may miss": list(weights.may_miss),
+        "may have": list(weights.may_have),
+    }
 
 
 def card_lines(name: str) -> Iterator[str]:
@@ -172,6 +178,7 @@ def weights_lines(root: Path) -> list[str]:
     rows = []
     for card in ENCODERS.values():
         if (published := card.weights) is not None:
+            published = published.chosen(root)
             here = (root / published.file).is_file()
             state = "here" if here else "to fetch" if published.address else "by hand"
             rows.append((card.name, state, published.file, published.address or published.url))

@@ -48,7 +48,7 @@ def get(encoder: str) -> None:
     from ..models.getting import fetch_weights, fitting, weights_of
 
     root = site_here().weights
-    published = weights_of(encoder)
+    published = weights_of(encoder, root=root)
     _show(encoder, fetch_weights(encoder, root=root))
     count = fitting(encoder, root=root)
     click.echo(f"{root / published.file}: {count} tensors, all of them fit '{encoder}'.")

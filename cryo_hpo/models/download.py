@@ -13,7 +13,7 @@ from ..fetch import Received, fetch
 if TYPE_CHECKING:
     from .weights import Weights
 
-HF = "hf://"  # hf://owner/repository/path of a file
+HF = "hf://"  # hf://owner/repository/path of a file, or hf://owner/repository@revision/path
 ENDPOINT = "https://huggingface.co"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")  # whichever a machine has set already
 
@@ -23,8 +23,9 @@ def direct(address: str) -> str:
     if not address.startswith(HF):
         return address
     owner, repository, path = address.removeprefix(HF).split("/", 2)
+    repository, _, revision = repository.partition("@")
     endpoint = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
-    return f"{endpoint}/{owner}/{repository}/resolve/main/{path}"
+    return f"{endpoint}/{owner}/{repository}/resolve/{revision or 'main'}/{path}"
 
 
 def download(published: Weights, *, root: Path, name: str) -> Iterator[Received]:

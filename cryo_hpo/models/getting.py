@@ -16,8 +16,8 @@ from .encoders import find_encoder
 from .weights import State, Weights, load_weights, no_weights, published_state
 
 
-def weights_of(name: str) -> Weights:
-    """Return what is known of an encoder's published weights.
+def weights_of(name: str, *, root: Path) -> Weights:
+    """Return what is known of an encoder's published weights: those here, or to be fetched.
 
     Raises:
         UnknownName: There is no such encoder.
@@ -26,7 +26,7 @@ def weights_of(name: str) -> Weights:
     published = find_encoder(name).weights
     if published is None:
         raise no_weights(name)
-    return published
+    return published.chosen(root)
 
 
 def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
@@ -36,7 +36,7 @@ def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
         WeightsError: They cannot be had; the message says which file to put where.
         StorageError: No room, or no right to write.
     """
-    published = weights_of(name)
+    published = weights_of(name, root=root)
     path = root / published.file
     if path.is_file():
         return
@@ -55,7 +55,7 @@ def fitting(name: str, *, root: Path) -> int:
         WeightsError: They do not fit.
     """
     model = _build(name)
-    load_weights(model, None, published=weights_of(name), root=root, name=name)
+    load_weights(model, None, published=find_encoder(name).weights, root=root, name=name)
     return len(model.state_dict())
 
 

@@ -55,6 +55,7 @@ class Weights:
         may_miss: Prefixes of keys that the model has and the checkpoint need not.
         may_have: Prefixes of keys that the checkpoint has and the model does not use.
         download: Return the checkpoint for a model, where a library fetches it.
+        mirror: The same numbers in a file of others, used if it is here or this one has no address.
     """
 
     file: str
@@ -66,6 +67,19 @@ class Weights:
     may_miss: tuple[str, ...] = ()
     may_have: tuple[str, ...] = ()
     download: Callable[[nn.Module], State] | None = None
+    mirror: Weights | None = None
+
+    def chosen(self, root: Path) -> Weights:
+        """Return this or its mirror: what is here, or else what can be fetched."""
+        if self.mirror is None or (root / self.file).is_file():
+            return self
+        here = (root / self.mirror.file).is_file()
+        return self.mirror if here or not self.address else self
+
+    def of_file(self, wanted: str) -> Weights:
+        """Return the rules for a file: the mirror's if it has that name."""
+        theirs = self.mirror is not None and Path(wanted).name == Path(self.mirror.file).name
+        return self.mirror if theirs and self.mirror is not None else self
 
 
 def load_weights(
@@ -92,10 +106,13 @@ def load_weights(
     """
     if wanted == SCRATCH or (wanted is None and published is None):
         return
-    rules = published or Weights(file="", url="")
     if wanted in (None, HUB):
-        source, state = published_state(backbone, published, root=root, name=name)
+        if published is None:
+            raise no_weights(name)
+        rules = published.chosen(root)
+        source, state = published_state(backbone, rules, root=root, name=name)
     else:
+        rules = (published or Weights(file="", url="")).of_file(wanted)
         source = str(root / wanted)
         state = read_checkpoint(root / wanted, entry=rules.entry)
     fit_state(backbone, rules.adapt(backbone, state), rules=rules, source=source, name=name)
@@ -191,15 +208,13 @@ def _compare_sha256(path: Path, expected: str) -> None:
 
 
 def published_state(
-    backbone: nn.Module, published: Weights | None, *, root: Path, name: str
+    backbone: nn.Module, published: Weights, *, root: Path, name: str
 ) -> tuple[str, State]:
     """Return (source, checkpoint) of the published weights, fetched if they are not here yet.
 
     Raises:
-        WeightsError: There is nothing to fetch, or no way to reach it.
+        WeightsError: There is no way to reach them.
     """
-    if published is None:
-        raise no_weights(name)
     path = root / published.file
     if path.is_file():
         _compare_sha256(path, published.sha256)

@@ -193,6 +193,9 @@ def test_addresses_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     assert direct(HUB) == "https://huggingface.co/someone/toy/resolve/main/v1/w.pt"
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
     assert direct(HUB) == "https://mirror.example/someone/toy/resolve/main/v1/w.pt"
+    assert (
+        direct("hf://a/b@1cb683f/c/d.pth") == "https://mirror.example/a/b/resolve/1cb683f/c/d.pth"
+    )
     assert direct("https://x.example/w.pt") == "https://x.example/w.pt"
 
 
@@ -214,3 +217,27 @@ def test_what_a_library_fetches_is_kept_where_trainings_look(
     assert (tmp_path / "timm" / "toy.safetensors").is_file()
     assert _is_zero(_load(card, tmp_path))
     assert len(asked) == 1
+
+
+def test_a_mirror_serves_where_the_authors_file_cannot_be_fetched(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = io.BytesIO()
+    torch.save({f"their.{key}": x * 0 for key, x in _build().state_dict().items()}, flat)
+    web.files["/theirs/toy/resolve/1cb683f/flat.pt"] = flat.getvalue()
+    mirror = Weights(
+        file="toy/flat.pt",
+        url="https://theirs.example",
+        address="hf://theirs/toy@1cb683f/flat.pt",
+        adapt=lambda _, state: {k.removeprefix("their."): x for k, x in state.items()},
+    )
+    assert toy.weights is not None
+    card = replace(toy, weights=replace(toy.weights, address="", mirror=mirror))
+    monkeypatch.setitem(encoders.ENCODERS, "toy", card)
+    assert _cli("get", "toy").exit_code == 0
+    assert (tmp_path / "toy" / "flat.pt").is_file()
+    assert _is_zero(_load(card, tmp_path))
+    assert _is_zero(_load(card, tmp_path, "toy/flat.pt"))
+    (tmp_path / FILE).write_bytes(CONTENT)  # the authors' own, put there by hand, is preferred
+    (tmp_path / "toy" / "flat.pt").write_bytes(b"not read")
+    assert _is_zero(_load(card, tmp_path))
