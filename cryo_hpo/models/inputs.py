@@ -25,8 +25,8 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
     - Every slot gets the band of its name, or one that stands in for it.
     - An encoder of any bands gets all; one that reads wavelengths gets all that have one.
     - One with groups gets each group that is there as a whole, and the others masked.
-    - A dataset of a single band that the encoder does not know is repeated for its `grey` bands,
-      as Cryo-Bench does for the radar images of CaFFe.
+    - Where the encoder knows no band of the dataset, a single one is repeated for its `grey`
+      bands, as Cryo-Bench does for the radar images of CaFFe, and radar bands fill them in turn.
     - Slots without a band are treated as `missing` says; bands without a slot are left out.
 
     Raises:
@@ -40,7 +40,7 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
     slots = tuple(Slot(band, _layer(band, have, card.bands)) for band in card.bands)
     if all(slot.layer is None for slot in slots):
         grey = _grey(card, have)
-        slots = tuple(Slot(band, 0 if band in grey else None) for band in card.bands)
+        slots = tuple(Slot(band, grey.get(band)) for band in card.bands)
     plan = BandPlan(have=have, slots=slots, missing=missing)
     if plan.gaps and missing == "refuse":
         lacking = " ".join(plan.bands[i].name for i in plan.gaps)
@@ -57,7 +57,9 @@ def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     """Give every band, or every one that has a wavelength."""
     taken = [i for i, band in enumerate(have) if card.takes(band)]
     slots = tuple(Slot(have[i], i) for i in taken)
-    return BandPlan(have=have, slots=slots or tuple(Slot(band, 0) for band in _grey(card, have)))
+    if not slots:
+        slots = tuple(Slot(band, layer) for band, layer in _grey(card, have).items())
+    return BandPlan(have=have, slots=slots)
 
 
 def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
@@ -65,8 +67,8 @@ def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     found = {band: layer for band in every if (layer := _layer(band, have, every)) is not None}
     whole = [group for group in card.groups if all(band in found for band in group)]
     if not whole:
-        grey = _grey(card, have)
-        found, whole = dict.fromkeys(grey, 0), [grey]
+        found = _grey(card, have)
+        whole = [tuple(found)]
     slots = tuple(Slot(band, found[band]) for group in whole for band in group)
     given = {slot.band for slot in slots}
     return BandPlan(
@@ -85,14 +87,14 @@ def _layer(band: Band, have: Sequence[Band], wanted: Sequence[Band]) -> int | No
     return next((names.index(name) for name in stand_ins if name in names), None)
 
 
-def _grey(card: Encoder, have: Sequence[Band]) -> tuple[Band, ...]:
-    """Return the bands that a dataset's only one is repeated for.
+def _grey(card: Encoder, have: Sequence[Band]) -> dict[Band, int]:
+    """Return the bands that a dataset's only one is repeated for, each with its layer.
 
     Raises:
-        BandMismatch: It has several, or the encoder knows no such bands.
+        BandMismatch: It has several that are not all radar, or the encoder has no such bands.
     """
-    if card.grey and len(have) == 1:
-        return card.grey
+    if card.grey and (len(have) == 1 or all(band.sensor == "sar" for band in have)):
+        return {band: i % len(have) for i, band in enumerate(card.grey)}
     wanted = card.groups or ((card.bands,) if card.bands else ())
     spelled = ", or ".join(map(_names, wanted)) or "bands with a wavelength"
     free = ", ".join(f"'{other.name}'" for other in ENCODERS.values() if other.takes_any)

@@ -42,6 +42,7 @@ CASES = [
     (COLOURS, "BLUE GREEN RED NIR", "B4=RED B3=GREEN B2=BLUE"),
     (COLOURS, "GREY", "B4=GREY B3=GREY B2=GREY"),
     (COLOURS, "VV", "B4=VV B3=VV B2=VV"),
+    (COLOURS, "HH HV", "B4=HH B3=HV B2=HH"),
     (COLOURS, "B2 RED B4", "B4 B3=zero B2"),  # the true band before the one that stands in
     (
         THIRTEEN,
@@ -78,7 +79,7 @@ def test_bands_go_where_they_belong(card: Encoder, have: str, where: str) -> Non
 @pytest.mark.parametrize(
     ("card", "have", "says"),
     [
-        (COLOURS, "VV VH", "needs the bands B4 B3 B2; the dataset has VV VH"),
+        (COLOURS, "VV DEM", "needs the bands B4 B3 B2; the dataset has VV DEM"),
         (RADAR, "GREY", "needs the bands VV VH; the dataset has GREY"),
         (RADAR, "B4 B3 B2", "needs the bands VV VH"),
         (GALILEO, "TIR DEM", "needs the bands VV VH, or B2 B3 B4, or B5 B6 B7, or B8, or"),
@@ -100,6 +101,8 @@ def test_missing_bands_can_be_refused() -> None:
     assert "model.missing_bands refuses what lacks: B11 B12. Set it to 'zero'" in str(caught.value)
     assert plan_bands(THIRTEEN, SENTINEL_2, missing="refuse").as_given
     assert not plan_bands(COLOURS, _bands("GREY"), missing="refuse").gaps  # copies fill all
+    with pytest.raises(BandMismatch, match="refuses what lacks: B1 B5"):
+        plan_bands(THIRTEEN, _bands("GREY"), missing="refuse")
 
 
 def test_what_an_encoder_can_do_without_is_masked() -> None:
