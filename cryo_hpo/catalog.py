@@ -8,8 +8,10 @@ from textwrap import wrap
 from typing import Any
 
 from .bands import Band, BandPlan
+from .data import DATASETS
+from .errors import BandMismatch
 from .layout import columns
-from .models import ENCODERS, Encoder, find_encoder
+from .models import ENCODERS, Encoder, find_encoder, plan_bands
 from .models.costs import Cost, costs, machine
 from .models.weights import Weights
 
@@ -76,6 +78,41 @@ def _short(card: Encoder) -> str:
     if len(names) <= 6:
         return " ".join(names)
     return f"{len(names)}: {names[0]} ... {names[-1]}"
+
+
+def costs_table() -> list[str]:
+    """Return what every encoder is, costs and is licensed as, as a Markdown table."""
+    head = (*HEADER[:-1], "licence of code", "of weights", "described in")
+    rows = [
+        (*_row(card, costs().get(card.name))[:-1], card.licence, card.weights_licence, card.source)
+        for card in ENCODERS.values()
+    ]
+    return _markdown(head, rows)
+
+
+def bands_table() -> list[str]:
+    """Return how many bands of each published dataset each encoder sees, as a Markdown table."""
+    datasets = [dataset for dataset in DATASETS.values() if dataset.page]
+    rows = [
+        (card.name, *(_coverage(card, dataset.bands) for dataset in datasets))
+        for card in ENCODERS.values()
+    ]
+    return _markdown(("encoder", *(dataset.name for dataset in datasets)), rows)
+
+
+def _coverage(card: Encoder, have: Sequence[Band]) -> str:
+    try:
+        plan = plan_bands(card, have)
+    except BandMismatch:
+        return "refused"
+    filled = len(plan.slots) - len(plan.gaps)
+    of = "" if card.bands is None else f" of {len(card.bands)}"
+    own = [slot.layer is None or plan.fill(slot) == slot.band.name for slot in plan.slots]
+    return f"{filled}{of}" if all(own) else f"{filled}{of}, for others"
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def card_of(name: str) -> dict[str, Any]:

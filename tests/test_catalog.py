@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cryo_hpo.__main__ import main
 from cryo_hpo.bands import BANDS, BandPlan, Slot
-from cryo_hpo.catalog import WIDTH, band_lines, card_lines
-from cryo_hpo.models import ENCODERS
+from cryo_hpo.catalog import WIDTH, band_lines, bands_table, card_lines, costs_table
+from cryo_hpo.models import ENCODERS, plan_bands
 from cryo_hpo.models.costs import Cost, costs, machine
 
 ROOT = Path(__file__).parents[1]
@@ -89,3 +90,36 @@ def test_make_bench_encoders_measures_in_fresh_processes(tmp_path):
     told = costs()["galileo-nano"]
     assert (int(row["parameters"]), float(row["gflops"])) == (told.parameters, told.gflops)
     assert float(row["forward_s"]) > 0
+
+
+DOCS = (ROOT / "docs" / "encoders.md").read_text()
+
+
+def _block(name: str) -> list[str]:
+    """What stands in the page between a marker and the next end."""
+    return DOCS.split(f"<!-- {name} -->\n")[1].split("<!-- end -->")[0].strip().splitlines()
+
+
+def test_the_page_shows_the_tables_of_the_program():
+    assert _block("bands") == bands_table()
+    assert _block("costs") == [machine(), "", *costs_table()]
+    printed = _list("encoders", "--markdown").output.splitlines()
+    assert printed == [*costs_table(), "", *bands_table()]
+
+
+def test_the_page_shows_what_check_prints():
+    have = [BANDS[name] for name in ("RED", "GREEN", "BLUE")]
+    lines = band_lines("s12-moco", plan_bands(ENCODERS["s12-moco"], have))
+    assert _block("check") == ["```", *"\n".join(lines).splitlines(), "```"]
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_was_measured_as_it_is(name):
+    card, cost = ENCODERS[name], costs()[name]
+    bands = card.bands or tuple(band for band in BANDS.values() if band.sensor == "sentinel-2")
+    with torch.device("meta"):
+        model = card.build(bands)
+    assert cost.bands == len(bands)
+    assert cost.size % card.multiple == 0
+    assert cost.size == (card.native_size or cost.size)
+    assert cost.parameters == sum(parameter.numel() for parameter in model.parameters())

@@ -15,7 +15,9 @@ from .frame import guarded
     "what", type=click.Choice(["encoders", "decoders", "datasets", "spaces", "published"])
 )
 @click.argument("name", required=False)
-@click.option("--markdown", is_flag=True, help="All facts of the datasets, as a table for a page.")
+@click.option(
+    "--markdown", is_flag=True, help="All facts of datasets or encoders, as a table for a page."
+)
 @click.option("--json", "as_json", is_flag=True, help="The cards of encoders, for machines.")
 @guarded
 def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None:
@@ -38,6 +40,8 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
         click.echo(json.dumps(cards, indent=2))
     elif name:
         click.echo("\n".join(catalog.card_lines(name)))
+    elif markdown and what == "encoders":
+        click.echo("\n".join([*catalog.costs_table(), "", *catalog.bands_table()]))
     else:
         table = datasets_table if markdown and what == "datasets" else LISTS[what]
         click.echo("\n".join(table()))
