@@ -1,8 +1,9 @@
 """What every encoder of the table costs at its native size: arithmetic, CPU time and memory.
 
-Each is built at full size in a process of its own, with one thread. CPU seconds of that process are
-counted, not the clock: they hardly hang on what else the machine does. Arithmetic is counted on the
-meta device. The table is written to the package, where `cryo-hpo list encoders` reads it.
+Each is built at full size in a process of its own, forked before any model was there, with one
+thread. CPU seconds of that process are counted, not the clock: they hang less on what else the
+machine does. Arithmetic is counted on the meta device. The table is written to the package, where
+`cryo-hpo list encoders` reads it.
 """
 
 # B batch, C bands, H W pixels
@@ -12,14 +13,12 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import multiprocessing
 import platform
 import resource
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ ANY = tuple(
     band for band in BANDS.values() if band.sensor == "sentinel-2"
 )  # for those of any bands
 UNPRETRAINED = 224  # pixels; as the other transformers, for those without a native size
-ROUNDS = 3
+ROUNDS = 2  # the lesser counts: other work on the machine only ever adds
 
 
 def bands_of(card: Encoder) -> tuple[Band, ...]:
@@ -61,13 +60,12 @@ def count(card: Encoder) -> tuple[int, float]:
 
 def measure(card: Encoder) -> Cost:
     """Measure an encoder in this process, which must be fresh for the memory to be its own."""
-    torch.set_num_threads(1)
     parameters, gflops = count(card)
     before = _resident_mib()
     model = card.build(bands_of(card))
     image_BCHW = torch.randn(1, len(bands_of(card)), size_of(card), size_of(card))
-    forward = median(_forward(model.eval(), image_BCHW) for _ in range(ROUNDS))
-    backward = median(_backward(model.train(), image_BCHW) for _ in range(ROUNDS))
+    forward = min(_forward(model.eval(), image_BCHW) for _ in range(ROUNDS))
+    backward = min(_backward(model.train(), image_BCHW) for _ in range(ROUNDS))
     return Cost(
         encoder=card.name,
         bands=len(bands_of(card)),
@@ -114,8 +112,8 @@ def conditions() -> list[str]:
     today = datetime.datetime.now(tz=datetime.UTC).date()
     return [
         f"# {today}, {names[0] if names else platform.machine()}, torch {torch.__version__}, "
-        "float32, one thread, one image; CPU seconds of the process, median of "
-        f"{ROUNDS}; memory above that of the imported libraries.",
+        "float32, one thread, one image; CPU seconds of the process, the lesser of "
+        f"{ROUNDS} runs; memory above that of the imported libraries.",
     ]
 
 
@@ -124,25 +122,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="encoders; left out: all of the table")
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--side-by-side", type=int, default=1, help="processes at a time")
     asked = parser.parse_args(arguments)
-    if asked.here:
-        csv.writer(sys.stdout).writerows(measure(ENCODERS[name]) for name in asked.names)
-        return
-    with asked.out.open("w", newline="") as file:
+    torch.set_num_threads(1)  # before the fork: what it leaves of a pool of threads is none
+    cards = [ENCODERS[name] for name in asked.names or ENCODERS]
+    fork = multiprocessing.get_context("fork")
+    with (
+        fork.Pool(asked.side_by_side, maxtasksperchild=1) as pool,
+        asked.out.open("w", newline="") as file,
+    ):
         file.writelines(f"{line}\n" for line in conditions())
-        csv.writer(file, lineterminator="\n").writerow(Cost._fields)
-        for name in asked.names or ENCODERS:
-            done = subprocess.run(
-                [sys.executable, __file__, "--here", name],
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            row = done.stdout.strip().splitlines()[-1]
-            print(row)
-            file.write(f"{row}\n")
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Cost._fields)
+        for cost in pool.imap(_measure, [card.name for card in cards], chunksize=1):
+            print(*cost, flush=True)
+            writer.writerow(cost)
             file.flush()
+
+
+def _measure(name: str) -> Cost:
+    return measure(ENCODERS[name])
 
 
 if __name__ == "__main__":

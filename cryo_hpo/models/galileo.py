@@ -180,7 +180,11 @@ def galileo_weights() -> Weights:
     """
     return Weights(
         file="galileo_nano/encoder.pt",
-        url="https://github.com/nasaharvest/galileo (data/models/nano/encoder.pt)",
+        url="https://github.com/nasaharvest/galileo",
+        address=(
+            "https://raw.githubusercontent.com/nasaharvest/galileo/"
+            "0f0b5b95ac81acef4b74cf4686dc877202f4541b/data/models/nano/encoder.pt"
+        ),
         sha256="eab6acacf527886a508a555bc24efe4b4a2cf91b162e84cd1c4a1807e942180c",
         adapt=_adapt,
         may_have=(

@@ -103,7 +103,7 @@ def test_the_meta_device_holds_no_numbers_and_reads_no_weights(
 
 
 def test_published_weights_are_the_default(make: Make) -> None:
-    with pytest.raises(WeightsError, match="fetched by hand"):
+    with pytest.raises(WeightsError, match="set to stay offline"):
         make("galileo-nano", weights=None)
 
 
