@@ -142,7 +142,9 @@ def test_size_and_levels_are_those_of_the_card(name: str) -> None:
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     assert millions == pytest.approx(facts.millions, rel=0.02)
     if card.parameters is not None:
-        assert millions == card.parameters / 1e6
+        assert millions == pytest.approx(
+            card.parameters / 1e6, rel=0.01
+        )  # fixed positions count there
     assert [tuple(level.shape[1:]) for level in levels] == [
         (channels, size // stride, size // stride)
         for channels, stride in zip(card.channels, card.strides, strict=True)
