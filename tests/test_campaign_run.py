@@ -1,0 +1,148 @@
+"""A whole campaign on a real local Ray: one command, one queue, one table; and after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from cryo_hpo import result as results
+from cryo_hpo.campaign_result import read
+from cryo_hpo.specfile import cell_studies, load_campaign
+
+from .campaigns import small_campaign
+
+pytestmark = pytest.mark.ray
+CELLS = ("camp.one.narrow", "camp.two.narrow", "camp.two.wide")
+
+
+def _begin(root: Path, storage: str, *command: str) -> subprocess.Popen[str]:
+    places = {"DATA": "data", "CACHE": "cache", "STORAGE": storage}
+    env = {f"CRYO_{name}": str(root / path) for name, path in places.items()}
+    return subprocess.Popen(
+        [sys.executable, "-m", "cryo_hpo", *command],
+        cwd=root,
+        env={**os.environ, **env, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _run(root: Path, storage: str, *command: str) -> str:
+    process = _begin(root, storage, *command)
+    said, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("campaign")
+    small_campaign(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(root) -> tuple[Path, str]:
+    """The storage of a campaign that ran without trouble, and what it said."""
+    said = _run(root, "whole", "run", "camp.yaml")
+    return root / "whole", said
+
+
+def _epochs(folder: Path) -> list[tuple[str, int]]:
+    file = folder / "epochs.jsonl"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(line["key"], line["epoch"]) for line in map(json.loads, lines)]
+
+
+def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
+    storage, said = whole
+    found = read(storage / "camp")
+    assert tuple(cell.study for cell in found.cells) == CELLS
+    for cell in found.cells:
+        result = results.read(storage / cell.study)
+        assert result.improvement == cell.improvement
+        assert tuple(s.test_miou for s in result.arm("baseline").seeds) == cell.baseline
+        assert tuple(s.test_miou for s in result.arms[-1].seeds) == cell.tuned
+        assert [trial.number for trial in result.trials] == [0, 1, 2]
+        assert (storage / cell.study / "report" / "report.html").exists()
+        assert result.mlflow_pending == 0
+    assert "avg. rank" in said
+    assert (storage / "camp" / "report" / "report.html").exists()
+    again = _run(root, "whole", "run", "camp.yaml")
+    assert "has finished" in again
+
+
+def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
+    storage, _ = whole
+    first, second, third = read(storage / "camp").cells
+    assert first.offers == ()
+    assert [offer.study for offer in second.offers] == [first.study]
+    assert [offer.study for offer in third.offers] == [second.study]
+    spec = results.read(storage / second.study).spec
+    rate = max(first.offers or second.offers, key=lambda o: o.study).params["optim.lr"]
+    assert spec["search"]["prior"]["optim.lr"]["centre"] == pytest.approx(rate)
+    plain = cell_studies(load_campaign(root / "camp.yaml"))
+    assert all(study.search and not study.search.prior for study in plain.values())
+
+
+def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
+    storage, _ = whole
+    client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
+    found = read(storage / "camp")
+    top = client.get_run(found.mlflow_run_id or "")
+    assert top.info.status == "FINISHED"
+    assert top.data.metrics["mean_relative_improvement_pct"] == pytest.approx(
+        found.overall.mean_relative_pct
+    )
+
+    def below(run_id: str) -> list[str]:
+        query = f"tags.`mlflow.parentRunId` = '{run_id}'"
+        runs = client.search_runs([top.info.experiment_id], query)
+        assert all(run.info.status in ("FINISHED", "FAILED") for run in runs)
+        return [run.info.run_id for run in runs]
+
+    cells = below(top.info.run_id)
+    names = {client.get_run(run).data.tags["cryo.study"] for run in cells}
+    assert names == set(CELLS)
+    for run in cells:
+        study = client.get_run(run).data.tags["cryo.study"]
+        arms = results.read(storage / study).arms
+        assert len(below(run)) == 3 + 2 * len(arms)
+    artifacts = {a.path for a in client.list_artifacts(top.info.run_id)}
+    assert {"campaign.yaml", "campaign-result.json", "report"} <= artifacts
+
+
+def test_a_killed_campaign_goes_on_to_the_same_result(whole, root):
+    storage = root / "killed"
+    process = _begin(root, "killed", "run", "camp.yaml")
+    second = storage / CELLS[1]
+    until = time.monotonic() + 300
+    while not _epochs(second):  # the first cell is through, the second has begun
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "the campaign did not get there"
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    offers = (storage / "camp" / "offers.json").read_text()
+    _run(root, "killed", "resume", "camp")
+    for name, offered in json.loads(offers).items():
+        assert json.loads((storage / "camp" / "offers.json").read_text())[name] == offered
+    for name in CELLS:
+        epochs = _epochs(storage / name)
+        assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
+    found, expected = read(storage / "camp"), read(whole[0] / "camp")
+    same = {"seconds": 0.0}
+    assert [c.model_copy(update=same) for c in found.cells] == [
+        c.model_copy(update=same) for c in expected.cells
+    ]
+    assert found.overall == expected.overall
