@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import checkpoints
 from .assemble import WINDOWS_PER_PASS, dataset_of, normaliser, overlap_of, scenes_of, segmenter
@@ -73,6 +73,10 @@ class Model:
         """Where it computes."""
         return self._normalise.mean_C11.device
 
+    def native(self) -> nn.Module:
+        """Return the network with its normalisation: pixels as in the files -> logits."""
+        return _Native(self.segmenter, self._normalise).eval()
+
     def predict(self, image_CHW: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the class of every pixel, (H, W).
 
@@ -124,6 +128,24 @@ class Model:
             raise DataError(message)
         parts = self.strips(lambda a, b: image_CHW[:, a:b], length_hw=image_CHW.shape[1:])
         return np.concatenate([part_KHW for _, part_KHW in parts], axis=1)
+
+
+class _Native(nn.Module):
+    """A network that takes pixels as they are in the files."""
+
+    mean_C11: Tensor
+    std_C11: Tensor
+
+    def __init__(self, segmenter: nn.Module, normalise: Normalise) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.register_buffer("mean_C11", normalise.mean_C11)
+        self.register_buffer("std_C11", normalise.std_C11)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return logits (B, K, H, W)."""
+        logits: Tensor = self.segmenter((x_BCHW - self.mean_C11) / self.std_C11)
+        return logits
 
 
 def load_model(path: Path | str, *, device: str = "cpu") -> Model:

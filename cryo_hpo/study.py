@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from functools import partial
@@ -16,13 +17,14 @@ from . import events, report, testsplit
 from . import folder as folders
 from .assemble import sampled_ids, scenes_of
 from .checks import check
+from .exported import open_model
 from .plan import plan
 from .progress import Progress
 from .provenance import environment
 from .records import Records
 from .result import Result, read, write
 from .specfile import load_callable
-from .tracking import Tracker, run_id
+from .tracking import Tracker, run_id, save_model
 from .tune import database, driver, meters
 from .tune.confirm import Arm, ConfirmSource
 from .tune.journal import Journal, Record
@@ -36,7 +38,10 @@ if TYPE_CHECKING:
     from .tune.room import Slots
     from .tune.sampler import Suggest
 
+MODEL = "mlflow-model"  # the winner in MLflow's format
 STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
+
+log = logging.getLogger(__name__)
 
 
 def run_study(study: Study, site: Site, *, console: Console | None = None) -> Result:
@@ -230,13 +235,13 @@ def _finish(
     result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
 ) -> Result:
     """Write the result and the report, log both, and wait until they have arrived."""
-    publish(result, path, tracker=tracker)
+    publish(result, study, site, path, tracker=tracker)
     pending = tracker.close()
     say_pending(pending, console)
     return delivered(result, study, site, path, pending=pending)
 
 
-def publish(result: Result, path: Path, *, tracker: Tracker) -> None:
+def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
     """Write the result and the report, and log both; from here on the study has finished."""
     top = result.study
     tracker.log(top, _parent_metrics(result), step=0)
@@ -249,8 +254,27 @@ def publish(result: Result, path: Path, *, tracker: Tracker) -> None:
     for file in files:
         tracker.artifact(top, file, "report")
     tracker.artifact(top, path / "result.json")
+    if study.log_model:
+        log_winner(result, study, site, path, tracker=tracker)
     tracker.tag(top, {"mlflow.note.content": report.note(result), **_parent_tags(result)})
     tracker.end(top, "FINISHED")
+
+
+def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
+    """Attach the winner's model to the study's run; what goes wrong costs the model alone."""
+    folder = path / MODEL
+    try:
+        model = open_model(path, site=site)
+        side = study.base.data.crop
+        save_model(model.native(), folder, shape=(len(model.card.bands), side, side))
+    except Exception as error:  # torch cannot export every model, and the result is safe
+        why = f"not logged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        log.warning("The winner of '%s' is %s", result.study, why)
+        tracker.tag(result.study, {"cryo.model": why[:500]})
+        return
+    tracker.model(result.study, folder, name=result.study, register=study.registered_as)
+    facts = {"cryo.model": f"{model.card.arm}, seed {model.card.seed}"}
+    tracker.tag(result.study, facts)
 
 
 def delivered(result: Result, study: Study, site: Site, path: Path, *, pending: int) -> Result:

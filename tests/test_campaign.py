@@ -20,7 +20,7 @@ from cryo_hpo.folder import refuse_another
 from cryo_hpo.plan import plan
 from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
-from cryo_hpo.space import Float, Int
+from cryo_hpo.space import Float, Int, Scalar
 from cryo_hpo.spec import Site
 from cryo_hpo.specfile import cell_studies, load_campaign
 from cryo_hpo.tune.journal import Record
@@ -109,7 +109,7 @@ class _Run:
 
     def __init__(self, campaign, number: int, rate: float) -> None:
         self.cell, self.study = list(cell_studies(campaign).items())[number]
-        params = {"optim.lr": rate}
+        params: dict[str, Scalar] = {"optim.lr": rate}
         self.trials = [Record(1, params, "complete", params, {2: 0.5})]
 
 

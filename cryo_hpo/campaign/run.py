@@ -134,7 +134,7 @@ class _Cells:
                 found = studies.conclude(
                     run.study, self._site, run.path, trials=run.trials, slots=slots
                 )
-                studies.publish(found, run.path, tracker=self.tracker)
+                studies.publish(found, run.study, self._site, run.path, tracker=self.tracker)
                 self.results[run.cell] = (run.study, found)
         failed = {name: run.source.error for name, run in self._runs.items() if run.source.error}
         if failed:

@@ -82,6 +82,9 @@ class Campaign(Frozen):
         default={}, description="Further baselines of each cell: name -> what differs from base."
     )
     resources: Resources = Field(default=Resources(), description="What one trial takes.")
+    log_model: bool = Field(
+        default=True, description="Attach each cell's winner to its MLflow run."
+    )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -135,7 +138,7 @@ class Campaign(Frozen):
             data["label_fraction"] = cell.label_fraction
         model = {**base.get("model", {}), **raw["matrix"]["encoders"][cell.encoder]}
         model["tune"] = cell.regime
-        shared = ("project", "search", "seeds", "baselines", "resources")
+        shared = ("project", "search", "seeds", "baselines", "resources", "log_model")
         return {
             "name": self.study_name(cell),
             **{key: raw[key] for key in shared if key in raw},

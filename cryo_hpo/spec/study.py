@@ -137,10 +137,19 @@ class Study(Frozen):
         description="Further baselines: name -> what differs from base: {paper: {optim.lr: 1e-4}}.",
     )
     resources: Resources = Field(default=Resources(), description="What one trial takes.")
+    log_model: bool = Field(
+        default=True, description="Attach the winner to its MLflow run, ready to be loaded."
+    )
+    registered_as: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$",
+        description="Name under which MLflow's registry keeps the winner; left out: it does not.",
+    )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [
+            *self._model_problems(),
             *self._seed_problems(),
             *self._space_problems(),
             *self._baseline_problems(),
@@ -164,6 +173,14 @@ class Study(Frozen):
         """
         changes = {**(params or {}), **({} if seed is None else {"seed": seed})}
         return self.base.replace(changes) if changes else self.base
+
+    def _model_problems(self) -> Iterator[Problem]:
+        if self.registered_as is not None and not self.log_model:
+            message = (
+                "What is registered is the model attached to the run, got log_model: false. "
+                "Drop one of the two."
+            )
+            yield Problem(("registered_as",), message)
 
     def _seed_problems(self) -> Iterator[Problem]:
         twins = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})

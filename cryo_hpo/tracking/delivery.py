@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -19,6 +20,7 @@ Event = dict[str, Any]
 
 BATCH = 1000  # events read from the spool at a time
 TRIES = 5  # of one event at a server that answers everything else
+WINNER = "winner"  # alias of a registered model's newest version
 TURNS = ("start", "end")  # events that open and close a run
 REFUSALS = {  # MLflow's codes for "this request is wrong", whoever sends it and whenever
     "BAD_REQUEST",
@@ -117,8 +119,42 @@ class Runs:
                 client.log_batch(run, tags=_tags(event["tags"]))
             case "artifact":
                 client.log_artifact(run, str(self._home / event["path"]), event["folder"])
+            case "model":
+                self._model(run, event)
             case "end":
                 client.set_terminated(run, event["status"], end_time=event["at"])
+
+    def _model(self, run: str, event: Event) -> None:
+        """Log a model, and register it; what an earlier try has done is not done again."""
+        client = self._client
+        model = self._logged(run, event)
+        if model.status != LoggedModelStatus.READY:
+            client.log_model_artifacts(model.model_id, str(self._home / event["path"]))
+            client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+            client.log_outputs(run, models=[LoggedModelOutput(model.model_id, 0)])
+        name = event["register"]
+        if name is None:
+            return
+        with contextlib.suppress(MlflowException):  # it is there; if not, the next call says so
+            client.create_registered_model(name)
+        versions = client.search_model_versions(f"name = '{name}'")
+        mine = [v.version for v in versions if v.run_id == run]
+        if not mine:
+            source = str(model.artifact_location)
+            made = client.create_model_version(name, source, run, model_id=model.model_id)
+            mine = [made.version]
+        client.set_registered_model_alias(name, WINNER, mine[0])
+
+    def _logged(self, run: str, event: Event) -> LoggedModel:
+        """Return the model's record in MLflow, made where there is none."""
+        tags = {KEY: event["key"], SPOOL: self._origin}
+        there = self._client.search_logged_models([self._experiment], f"name = '{event['name']}'")
+        mine = [model for model in there if tags.items() <= model.tags.items()]
+        if mine:
+            return mine[0]
+        return self._client.create_logged_model(
+            self._experiment, name=event["name"], source_run_id=run, tags=tags
+        )
 
     def exists(self, key: str) -> bool:
         """Tell whether MLflow has a run of this key."""

@@ -106,7 +106,7 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
         with _short_requests():
             if urlsplit(uri).scheme not in ("http", "https"):
                 _open_database(uri)
-            yield MlflowClient(tracking_uri=uri)
+            yield MlflowClient(tracking_uri=uri, registry_uri=uri)
     except TrackingError:
         raise
     except Exception as error:

@@ -97,6 +97,19 @@ class Tracker:
         inside = path.relative_to(home) if path.is_relative_to(home) else path
         self._emit("artifact", key, path=str(inside), folder=folder)
 
+    def model(self, key: str, path: Path, *, name: str, register: str | None = None) -> None:
+        """Attach a model in MLflow's format to a run, and register it where a name is given.
+
+        Args:
+            key: Of the run.
+            path: The model's folder; it must stay where it is until it is delivered.
+            name: What MLflow calls the model.
+            register: Name in the registry; its newest version gets the alias "winner".
+        """
+        path, home = path.resolve(), self._spool.path.resolve().parent
+        inside = path.relative_to(home) if path.is_relative_to(home) else path
+        self._emit("model", key, path=str(inside), name=_plain(name), register=register)
+
     def end(self, key: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
         """Close a run; a later start opens it again."""
         self._emit("end", key, status=status)
@@ -211,6 +224,11 @@ def _drain(delivery: Delivery) -> None:
             if failures > TRIES:
                 raise
             time.sleep(RETRY_S)
+
+
+def _plain(name: str) -> str:
+    """Make a name that MLflow takes for a model."""
+    return re.sub(r"[^\w-]", "-", name)
 
 
 def _legal(name: str) -> str:
