@@ -1,0 +1,114 @@
+"""MLflow's own pages in a real browser: do they answer which rate won, and by how much?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryo_hpo.tracking import ui_command
+from cryo_hpo.verdict import experiment
+
+from .clusters import BIN, answers, environment, free_ports, started, until
+from .told import told_study
+
+pytestmark = pytest.mark.browser
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1500,1000",
+)
+PATIENCE_S = 120
+PICTURES = os.environ.get("SCREENSHOTS")  # a folder: what the docs show is taken here
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's Chromium without a window, an empty profile, and nothing asked of the outside."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    service = pytest.importorskip("selenium.webdriver.chrome.service")
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("chromium and chromium-driver of Debian are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=service.Service(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, Any]]:
+    """A server, and a finished study in it."""
+    root = tmp_path_factory.mktemp("ui")
+    (port,) = free_ports(1)
+    words = (
+        *(BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"),
+        *("--artifacts-destination", root / "mlartifacts"),
+    )
+    uri = f"http://127.0.0.1:{port}"
+    with started(*words, env=environment(), log=root / "mlflow.log"):
+        until(lambda: answers(f"{uri}/health") == 200, timeout_s=300)
+        study, result = told_study(root / "study", uri)
+        yield uri, study, result
+
+
+def _text(page: Any) -> str:
+    return str(page.execute_script("return document.body.innerText"))
+
+
+def _wait(page: Any, *words: str) -> None:
+    try:
+        until(lambda: all(word in _text(page) for word in words), timeout_s=PATIENCE_S)
+    except TimeoutError:
+        pytest.fail(f"the page does not say {words}, but: {_text(page)[:3000]}")
+
+
+def _picture(page: Any, name: str, tmp_path: Path) -> Path:
+    path = Path(PICTURES or tmp_path) / f"{name}.png"
+    assert page.save_screenshot(str(path))
+    assert path.stat().st_size > 20_000, "a page with something on it"
+    return path
+
+
+def test_the_page_of_the_study_says_the_verdict_and_the_improvement(page, told, tmp_path):
+    uri, study, result = told
+    page.get(ui_command(uri, experiment=experiment(study), key=study.name))
+    assert result.improvement is not None
+    _wait(
+        page, "lakes-lr", "relative_improvement_pct", f"{result.improvement.relative_pct:.2f}"[:4]
+    )
+    _wait(page, "improved")
+    _picture(page, "mlflow-run", tmp_path)
+
+
+EXPAND = """
+const closed = [...document.querySelectorAll('button')].filter(
+  b => /expand/i.test(b.getAttribute('aria-label') || b.dataset.testid || b.dataset.componentId || ''));
+if (closed.length) { closed[0].click(); return true; }
+return false;
+"""
+
+
+def test_the_table_of_runs_shows_the_study_and_its_trainings_below_it(page, told, tmp_path):
+    uri, study, _ = told
+    page.get(ui_command(uri, experiment=experiment(study)))
+    _wait(page, "lakes-lr")
+    if "trial-0007" not in _text(page):
+        until(lambda: page.execute_script(EXPAND), timeout_s=PATIENCE_S)
+    _wait(page, "lakes-lr", "trial-0007", "tuned-seed1")
+    _picture(page, "mlflow-ui", tmp_path)
