@@ -106,7 +106,7 @@ return false;
 
 def test_the_table_of_runs_shows_the_study_and_its_trainings_below_it(page, told, tmp_path):
     uri, study, _ = told
-    page.get(ui_command(uri, experiment=experiment(study)))
+    page.get(f"{ui_command(uri, experiment=experiment(study))}/runs?workflowType=machine_learning")
     _wait(page, "lakes-lr")
     if "trial-0007" not in _text(page):
         until(lambda: page.execute_script(EXPAND), timeout_s=PATIENCE_S)

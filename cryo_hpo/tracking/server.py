@@ -23,6 +23,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import TrackingError
 
 KEY = "cryo.key"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs, not on chats
 CONNECT_S = 5  # what an answer may take when a study begins
 REQUEST_S = 30  # and later, when nobody waits for it
 
@@ -127,7 +128,8 @@ def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=_artifact_root(uri)))
+        root = _artifact_root(uri)
+        return str(client.create_experiment(name, artifact_location=root, tags=KIND))
     if found.lifecycle_stage != "active":
         message = (
             f"A study needs an MLflow experiment that is not deleted, '{name}' is. Give the study "
