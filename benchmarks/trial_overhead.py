@@ -1,10 +1,9 @@
 """CPU seconds that a pause, a resume and a new trial cost, against Ray Tune's default, in one run.
 
 Trials do nothing but import what a training imports, report, wait at a rung and are resumed, so all
-that is measured is machinery: driver, raylet, workers, the whole tree of processes. Fixed costs
-(starting Ray, the first import) drop out: a short run and a long one are measured, and the
-difference is divided by the difference in starts. A pause ends a trial for Tune, so each start
-(of a new trial or a resumed one) pays for one pause or end too.
+that is measured is machinery: driver, raylet, workers, the whole tree of processes, from the moment
+when every worker has had its first trials. A pause ends a trial for Tune, so each start (of a new
+trial or a resumed one) pays for one pause or end too.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from cryo_hpo.tune.jobs import Job, Outcome
 from cryo_hpo.tune.room import Slots
 
 TARGET = 0.3  # CPU seconds
-SHORT = 2  # trials of the short run
+WARM = 2  # starts of each worker before measuring begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Cost:
     Attributes:
         reuse: Whether workers are used again; Ray's default is no.
         workers: Trials at a time.
-        starts: Of new and resumed trials, in both runs.
+        starts: Of new and resumed trials.
         processes: That ran them.
         cpu_seconds: Of one start.
     """
@@ -57,7 +56,7 @@ class Pausing:
     begun: int = 0
     waiting: list[int] = field(default_factory=list)
     at_work: int = 0
-    ended_: int = 0
+    seconds: list[float] = field(default_factory=list)  # CPU, whenever a trial has ended
 
     def next(self) -> Job | Literal["wait"] | None:
         """Resume who waits; else begin a new trial."""
@@ -76,10 +75,9 @@ class Pausing:
         """Note who waits now."""
         assert outcome == "done", message
         self.at_work -= 1
+        self.seconds.append(cpu_seconds(os.getpid()))
         if job.cleared == 0:
             self.waiting.append(int(job.key))
-        else:
-            self.ended_ += 1
 
     def _job(self, number: int, *, cleared: int) -> Job:
         self.at_work += 1
@@ -116,27 +114,23 @@ def without_reuse() -> Iterator[None]:
 
 def measure(*, trials: int, workers: int, reuse: bool) -> Cost:
     """Measure one way of running trials on a Ray of its own."""
-    seconds = []
     with (
         tempfile.TemporaryDirectory() as folder,
         driver.cluster(),
         mock.patch.object(driver, "work", idle),
+        contextlib.nullcontext() if reuse else without_reuse(),
     ):
         site = Site.from_env({"CRYO_STORAGE": folder})
-        for num in (SHORT, SHORT + trials):
-            source = Pausing(num, site.storage)
-            before = cpu_seconds(os.getpid())
-            with contextlib.nullcontext() if reuse else without_reuse():
-                driver.run(source, site=site, slots=Slots(1, 0, workers))
-            seconds.append(cpu_seconds(os.getpid()) - before)
-            assert source.ended_ == num
+        source = Pausing(trials, site.storage)
+        driver.run(source, site=site, slots=Slots(1, 0, workers))
         processes = (site.storage / "processes").read_text().split()
+    seconds = source.seconds[WARM * workers - 1 :]
     return Cost(
         reuse=reuse,
         workers=workers,
         starts=len(processes),
         processes=len(set(processes)),
-        cpu_seconds=(seconds[1] - seconds[0]) / (2 * trials),
+        cpu_seconds=(seconds[-1] - seconds[0]) / (len(seconds) - 1),
     )
 
 
@@ -161,20 +155,21 @@ def cpu_seconds(root: int) -> float:
 def main() -> None:
     """Measure, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--trials", type=int, default=10, help="each starts twice")
+    parser.add_argument("--trials", type=int, default=20, help="each starts twice")
+    parser.add_argument("--default-trials", type=int, default=5, help="likewise, Ray's default")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="trials at a time")
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     args = parser.parse_args()
-    found = [
-        measure(trials=args.trials, workers=workers, reuse=reuse)
-        for workers in args.workers
-        for reuse in (True, False)
-    ]
-    print(f"{'':<28}{'workers':>8}{'starts':>8}{'processes':>11}{'CPU s a start':>15}")
-    for cost in found:
-        name = "workers used again" if cost.reuse else "Ray's default"
-        numbers = f"{cost.workers:>8}{cost.starts:>8}{cost.processes:>11}{cost.cpu_seconds:>15.2f}"
-        print(f"{name:<28}{numbers}")
+    print(f"{'':<20}{'workers':>8}{'starts':>8}{'processes':>11}{'CPU s a start':>15}", flush=True)
+    found = []
+    for workers in args.workers:
+        for reuse in (True, False):
+            trials = args.trials if reuse else args.default_trials
+            cost = measure(trials=trials, workers=workers, reuse=reuse)
+            name = "workers used again" if reuse else "Ray's default"
+            numbers = f"{workers:>8}{cost.starts:>8}{cost.processes:>11}{cost.cpu_seconds:>15.2f}"
+            print(f"{name:<20}{numbers}", flush=True)
+            found.append(cost)
     print(f"target: below {TARGET} CPU seconds; load average {os.getloadavg()[0]:.1f}")
     if args.json:
         args.json.write_text(json.dumps([asdict(cost) for cost in found], indent=2) + "\n")

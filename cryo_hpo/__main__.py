@@ -39,6 +39,7 @@ def main() -> None:
       CRYO_WEIGHTS         checkpoints of encoders        ./weights
       CRYO_STORAGE         studies; shared between nodes  ./runs
       CRYO_CACHE           decoded pixels; local to a node  ~/.cache/cryo_hpo
+      CRYO_OPTUNA_STORAGE  PostgreSQL for trials          a file in the study's folder
       MLFLOW_TRACKING_URI  where trials are recorded      sqlite:///CRYO_STORAGE/mlflow.db
       RAY_ADDRESS          the cluster to use             a local one
     """  # noqa: D301  click takes the backspace itself

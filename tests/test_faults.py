@@ -124,8 +124,8 @@ def test_a_killed_driver_goes_on_from_a_database(place, finished, monkeypatch):
     """The same study, and the same trace, as from the journal file."""
     study, storage = place.study("whole-promote"), "database"
     folder = place.root / storage / study.name
-    with server() as postgres:
-        monkeypatch.setenv("CRYO_OPTUNA_STORAGE", postgres.url)
+    with server() as postgres, monkeypatch.context() as here:
+        here.setenv("CRYO_OPTUNA_STORAGE", postgres.url)
         process = place.begin(study, storage)
         _wait(process, partial(_began, folder, "trial-0002"))
         _kill(process)
