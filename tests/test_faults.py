@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,7 @@ from .clusters import (
     workers,
 )
 from .postgres import server
-from .test_study import EPOCHS, TRIALS, Place
+from .test_study import EPOCHS, Place
 
 pytestmark = pytest.mark.ray
 place, finished = test_study.place, test_study.finished
@@ -161,7 +160,7 @@ def _mlflow(folder: Path, port: int) -> Iterator[None]:
         *("--artifacts-destination", folder / "mlartifacts"),
     )
     with started(*words, env=environment(), log=folder / "mlflow.log"):
-        until(lambda: answers(f"http://127.0.0.1:{port}/health") == 200)
+        until(lambda: answers(f"http://127.0.0.1:{port}/health") == 200, timeout_s=300)
         yield
 
 
@@ -205,7 +204,7 @@ def test_a_lost_node_costs_no_trial(place: Place, tmp_path, monkeypatch):
         "parallel": 2,
     }
     base = place.study("x").base.model_dump(mode="json")
-    study = place.study("node", search=search, base={**base, "epochs": 30}, seeds=(1,))
+    study = place.study("node", search=search, base={**base, "epochs": 20}, seeds=(1,))
     alone = study.model_copy(update={"name": "alone"})
     with head(tmp_path, num_cpus=1) as cluster:
         for name, value in cluster.env.items():
@@ -215,23 +214,20 @@ def test_a_lost_node_costs_no_trial(place: Place, tmp_path, monkeypatch):
         with node(cluster, tmp_path) as second:
             folder = place.root / "node" / study.name
             process = place.begin(study, "node")
-            until(lambda: workers(second.pid))
+            until(lambda: workers(second.pid), timeout_s=300)
             count = len(_epochs(folder))
-            _wait(process, lambda: len(_epochs(folder)) >= count + 6)
+            _wait(process, lambda: len(_epochs(folder)) >= count + 4)
             assert process.poll() is None
             lost = [second.pid, *below(second.pid)]
             for pid in lost:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            begun = time.monotonic()
             said, _ = process.communicate(timeout=500)
             assert process.returncode == 0, said
-            assert time.monotonic() > begun
         epochs = _epochs(folder)
         assert len(epochs) == len(set(epochs))
         place.run(alone, "node")
     result = read(folder)
     assert [t.state for t in result.trials] == ["complete"] * 4
     assert test_study._trace(result) == test_study._trace(read(place.root / "node" / "alone"))
-    assert result.costs.epochs_search == 4 * 30
-    assert TRIALS >= 4
+    assert result.costs.epochs_search == 4 * 20
