@@ -152,7 +152,8 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     if campaigns.report(path, out):
         return
     result = read(path)
-    for file in write(result, out or (path if path.is_dir() else path.parent) / "report"):
+    folder = path if path.is_dir() else path.parent
+    for file in write(result, out or folder / "report", folder=folder):
         click.echo(file)
     click.echo(verdict_line(result))
     for line in published.against(result) if against else ():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .assemble import band_plan
 from .errors import StorageError
 from .events import emit
+from .layout import short_lr
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -54,7 +55,7 @@ class Records:
         self._batches[key] = recipe.batch_size
         self._tracker.start(
             self.run_key(key),
-            name=f"{key} lr={recipe.optim.lr:.3g}",
+            name=f"{key} lr {short_lr(recipe.optim.lr)}",
             parent=self.run_key(),
             tags={
                 "cryo.study": self._study.name,
@@ -64,7 +65,10 @@ class Records:
                 "cryo.bands": str(band_plan(recipe)),
                 "cryo.dataset": _dataset(recipe),
             },
-            params={k: v for k, v in recipe.flat().items() if v is not None},
+            params={
+                "lr": recipe.optim.lr,  # a name of its own: the first column one looks for
+                **{k: v for k, v in recipe.flat().items() if v is not None},
+            },
         )
         self._progress.started(key, recipe, kind=kind)
         emit("started", key=key, kind=kind, recipe=recipe.id, lr=recipe.optim.lr)
@@ -95,6 +99,9 @@ class Records:
         self.running.discard(key)
         tags = {"cryo.state": state, "cryo.message": message[:500]}
         self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
+        epochs = of(self._path.parent, key)
+        spent = {"epochs": float(len(epochs)), "seconds_total": sum(e["seconds"] for e in epochs)}
+        self._tracker.log(self.run_key(key), spent, step=len(epochs))
         self._tracker.end(self.run_key(key), STATUS[state])
         self._progress.ended(key, state, message)
         emit("ended", key=key, state=state, message=message)

@@ -157,6 +157,10 @@ class Result(Frozen):
         default=None,
         description="Lowest learning rate above the winner's that diverged; null: none did",
     )
+    importance: dict[str, float] = Field(
+        default={},
+        description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
+    )
     arms: tuple[ArmResult, ...]
     improvement: ImprovementResult | None = Field(description="null: nothing to compare")
     costs: Costs

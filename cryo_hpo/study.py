@@ -22,12 +22,13 @@ from .plan import plan
 from .progress import Progress
 from .provenance import environment
 from .records import Records
+from .response import response
 from .result import Result, read, write
-from .specfile import load_callable
 from .tracking import Tracker, run_id, save_model
 from .tune import database, driver, meters
 from .tune.confirm import Arm, ConfirmSource
 from .tune.journal import Journal, Record
+from .tune.sampler import suggest_of
 from .tune.search import BASELINE, SearchSource, key, winner
 from .tune.stopping import raise_if_asked, stoppable
 from .verdict import experiment, result, score_arms
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .spec import Search, Site, Study
     from .tune.listen import Listener
     from .tune.room import Slots
-    from .tune.sampler import Suggest
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
 STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
@@ -161,13 +161,6 @@ def confirm_source(
     return ConfirmSource(arms, folder=path / folders.CONFIRM, listener=listener)
 
 
-def suggest_of(search: Search) -> Suggest:
-    """Return the search's space as an Optuna define-by-run function."""
-    if hasattr(search.space, "suggest"):
-        return search.space.suggest
-    return load_callable(search.space)
-
-
 def arms_of(study: Study, best: Record | None) -> list[Arm]:
     """Return the recipes of the final comparison; all train on the same seeds and epochs."""
     arms = [Arm("baseline", study.base, study.seeds)]
@@ -249,7 +242,7 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
             tracker.log(run, {"test_miou": seed.test_miou}, step=seed.epochs)
-    files = report.write(result, path / "report")
+    files = report.write(result, path / "report", folder=path)
     write(result, path)
     for file in files:
         tracker.artifact(top, file, "report")
@@ -293,17 +286,43 @@ def _parent_metrics(result: Result) -> dict[str, float]:
         "epochs_full_grid": float(result.costs.epochs_full_grid),
         **{f"{arm.name}.test_miou": arm.mean_test_miou for arm in result.arms},
     }
+    full = result.costs.epochs_full_grid
+    metrics |= {"epochs_saved_pct": 100 * (1 - result.costs.epochs_search / full)} if full else {}
+    metrics |= _rates(result)
     found = result.improvement
     if found is not None:
         metrics["tuned.test_miou"] = found.tuned
         metrics["p_value"] = found.p_value
-        relative = {"": found.relative_pct, ".low": found.low_pct, ".high": found.high_pct}
+        ranges = {
+            "relative_improvement_pct": (found.relative_pct, found.low_pct, found.high_pct),
+            "typical_gain_pct": (
+                found.typical_pct,
+                found.typical_low_pct,
+                found.typical_high_pct,
+            ),
+        }
         metrics |= {
-            f"relative_improvement_pct{end}": value
-            for end, value in relative.items()
+            f"{name}{end}": value
+            for name, values in ranges.items()
+            for end, value in zip(("", ".low", ".high"), values, strict=True)
             if value is not None
         }
     return metrics
+
+
+def _rates(result: Result) -> dict[str, float]:
+    """Return which learning rate won, and the best validation score, as the parent's own."""
+    trial = next((t for t in result.trials if t.number == result.winner), None)
+    found = response(result)
+    if trial is None or found is None:
+        return {}
+    rates = {
+        "winner_lr": trial.lr,
+        "fixed_lr": found.fixed_lr,
+        "recommended_lr": found.recommended_lr,
+    }
+    known = {name: lr for name, lr in rates.items() if lr is not None}
+    return {**known, "best_val_miou": trial.best_val_miou or 0.0}
 
 
 def _parent_tags(result: Result) -> dict[str, str]:
@@ -311,6 +330,7 @@ def _parent_tags(result: Result) -> dict[str, str]:
     return {
         "cryo.verdict": verdict,
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
+        **({} if result.winner is None else {"cryo.winner": key(result.winner)}),
     }
 
 

@@ -10,12 +10,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from . import stats
+from .layout import short_lr as short_lr
 from .result import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
 from .rungs import Ladder
 from .sheets import Sheet, csv_text, markdown
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
 NONE = "-"
+GAINS = (1, 2, 5, 10)  # percent, for which the seeds needed are said
 ONE_CLASS = "collapsed: predicts one class"
 
 
@@ -36,12 +39,6 @@ def percent(fraction: float | None) -> str:
 def signed(value: float, digits: int = 1) -> str:
     """Return a number with its sign; what rounds to zero is +0."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
-
-
-def short_lr(lr: float) -> str:
-    """Return a learning rate as one says it: 1e-4, 3.2e-4."""
-    mantissa, exponent = f"{lr:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def full_length(result: Result) -> int:
@@ -90,7 +87,8 @@ def verdict_line(result: Result) -> str:
     }[found.verdict]
     return (
         f"{opening}: test mIoU {percent(found.tuned)} against {percent(found.baseline)}, "
-        f"{_relative(found)}, {_count(found.num_pairs, 'paired seed')}: {found.verdict}."
+        f"{_relative(found)}{_typical(found)}, "
+        f"{_count(found.num_pairs, 'paired seed')}: {found.verdict}."
     )
 
 
@@ -129,10 +127,46 @@ def verdict_notes(result: Result) -> list[str]:
     # Of 2^n sign patterns, 2 are at least as extreme as a sample of one sign.
     least = 2.0 ** (1 - found.num_pairs)
     few = f"; {_count(found.num_pairs, 'pair')} cannot give less than {least:.4f}"
+    sign = "" if found.sign_p_value is None else f", sign test: p = {found.sign_p_value:.4f}"
     return [
-        f"Difference of the means: {_relative(found)}. Verdict: {found.verdict}.",
-        f"Paired sign-flip test: p = {found.p_value:.4f}{few if least > 1 - found.level else ''}.",
+        f"Difference of the means: {_relative(found)}{_typical(found)}. Verdict: {found.verdict}.",
+        f"Paired sign-flip test: p = {found.p_value:.4f}{sign}"
+        f"{few if least > 1 - found.level else ''}.",
+        *_seeds_needed(found),
     ]
+
+
+def _seeds_needed(found: ImprovementResult) -> list[str]:
+    """Say how many seeds would show gains of several sizes, with the spread that was seen."""
+    if not found.spread_pct:
+        return []
+    needed = {gain: stats.seeds_needed(gain, found.spread_pct) for gain in GAINS}
+    said = ", ".join(
+        f"{gain} %: {f'more than {stats.MOST}' if seeds is None else seeds}"
+        for gain, seeds in needed.items()
+    )
+    return [
+        f"Seeds it takes to show a gain with a chance of 80 %, at the spread seen here "
+        f"({found.spread_pct:.1f} percentage points), for {said}."
+    ]
+
+
+def intervals(result: Result) -> Sheet | None:
+    """Return every interval of the relative improvement; None where there is no comparison."""
+    found = result.improvement
+    if found is None or _tuned(result) is None:
+        return None
+    means = found.relative_pct
+    rows = [
+        ("typical seed (median); decides", found.typical_pct,
+         found.typical_low_pct, found.typical_high_pct),
+        ("means, Fieller", means, found.low_pct, found.high_pct),
+        ("means, BCa over seeds", means, found.bca_low_pct, found.bca_high_pct),
+        ("means, BCa over seeds and scenes", means, found.scenes_low_pct, found.scenes_high_pct),
+    ]  # fmt: skip
+    head = ("relative improvement in percent", "estimate", "low", "high")
+    shown = [(name, *(NONE if v is None else signed(v) for v in row)) for name, *row in rows]
+    return Sheet.of(head, shown, left=1, strong=[0])
 
 
 def verdict_table(result: Result) -> str:
@@ -143,9 +177,20 @@ def verdict_table(result: Result) -> str:
 
 def scores(result: Result) -> Sheet:
     """Return every arm's test mIoU and IoU per class, means over its seeds."""
-    head = ("arm", "LR", "seeds", "test mIoU", "lowest", "highest", *result.classes)
+    fixed = ("arm", "LR", "seeds", "test mIoU", "IQM", "median", "lowest", "highest", "lost")
+    head = (*fixed, *result.classes)
     rows = [_arm_row(arm, result.classes) for arm in result.arms]
     return Sheet.of(head, rows, left=1)
+
+
+def losses(result: Result) -> str:
+    """Say how often each arm collapsed or diverged, with exact intervals."""
+    said = []
+    for arm in result.arms:
+        lost = sum(seed.collapsed or seed.diverged for seed in arm.seeds)
+        of = stats.share(lost, len(arm.seeds))
+        said.append(f"{arm.name} {lost} of {of.of} [{100 * of.low:.0f} to {100 * of.high:.0f} %]")
+    return f"Trainings that collapsed or diverged, with exact 95 % intervals: {'; '.join(said)}."
 
 
 def trials(result: Result) -> Sheet:
@@ -203,6 +248,7 @@ def costs(result: Result) -> Sheet:
         ("of which waiting for data", "", duration(spent.seconds_data) + waiting),
         ("search as a full grid", str(grid) if grid else NONE, ""),
         ("saved by early stopping", saved, ""),
+        ("energy", "", "not measured"),
     ]
     return Sheet.of(("", "epochs", "training time"), rows, left=1)
 
@@ -251,12 +297,24 @@ def _exact(fraction: float | None) -> float | None:
 def _relative(found: ImprovementResult) -> str:
     if found.relative_pct is None:
         return "relative improvement undefined"  # the baseline's mean is 0
-    level = f"{100 * found.level:g} % interval"
     point = f"{signed(found.relative_pct)} % relative"
-    if found.low_pct is None and found.high_pct is None:
-        return f"{point} [{level} unbounded]"
-    ends = [e if e is None else signed(e) for e in (found.low_pct, found.high_pct)]
-    return f"{point} [{level} {ends[0] or 'unbounded'} to {ends[1] or 'unbounded'}]"
+    return f"{point} {_bounds((found.low_pct, found.high_pct), found.level)}"
+
+
+def _typical(found: ImprovementResult) -> str:
+    """Say what a typical seed gains, which decides; nothing in results older than that rule."""
+    if found.typical_pct is None:
+        return ""
+    ends = (found.typical_low_pct, found.typical_high_pct)
+    return f"; a typical seed gains {signed(found.typical_pct)} % {_bounds(ends, found.level)}"
+
+
+def _bounds(ends: tuple[float | None, float | None], level: float) -> str:
+    name = f"{100 * level:g} % interval"
+    if ends == (None, None):
+        return f"[{name} unbounded]"
+    low, high = ("unbounded" if end is None else signed(end) for end in ends)
+    return f"[{name} {low} to {high}]"
 
 
 def _tuned(result: Result) -> ArmResult | None:
@@ -277,11 +335,13 @@ def _gain(baseline: float, tuned: float | None) -> str:
 
 def _arm_row(arm: ArmResult, classes: Sequence[str]) -> tuple[str, ...]:
     scores = [seed.test_miou for seed in arm.seeds]
-    ends = (arm.mean_test_miou, min(scores), max(scores))
+    of = stats.summary(scores)
+    ends = (arm.mean_test_miou, of.iqm, of.median, min(scores), max(scores))
+    lost = f"{sum(s.collapsed or s.diverged for s in arm.seeds)} of {len(scores)}"
     per_class = [[seed.test_iou.get(name) for seed in arm.seeds] for name in classes]
     means = [_mean([iou for iou in column if iou is not None]) for column in per_class]
     lr = short_lr(arm.recipe["optim"]["lr"])
-    return (arm.name, lr, str(len(scores)), *map(percent, ends), *map(percent, means))
+    return (arm.name, lr, str(len(scores)), *map(percent, ends), lost, *map(percent, means))
 
 
 def _mean(values: Sequence[float]) -> float | None:

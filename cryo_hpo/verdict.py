@@ -16,6 +16,8 @@ from .provenance import environment
 from .result import ArmResult, Costs, ImprovementResult, Result, RungStep, SeedResult, TrialResult
 from .stats import Interval, over_scenes, relative_improvement
 from .tune.confirm import Arm, job
+from .tune.importance import importance
+from .tune.sampler import suggest_of
 from .tune.search import BASELINE, key
 
 LEVEL = 0.95  # of every interval
@@ -103,6 +105,7 @@ def result(
         best_recipe=_json(study.base if best is None else study.recipe(best.params)),
         trials=tried,
         divergence_edge=divergence_edge(tried, winner),
+        importance=_importance(study, trials),
         arms=tuple(arms),
         improvement=_improvement(arms, best, path),
         costs=_costs(study, path),
@@ -111,6 +114,10 @@ def result(
         mlflow_run_id=None,
         mlflow_pending=0,
     )
+
+
+def _importance(study: Study, trials: Sequence[Record]) -> dict[str, float]:
+    return importance(trials, suggest_of(study.search)) if study.search else {}
 
 
 def _trial(record: Record, study: Study, path: Path) -> TrialResult:

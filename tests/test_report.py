@@ -12,15 +12,20 @@ import pytest
 from matplotlib.image import imread
 
 from cryo_hpo import report
-from cryo_hpo.report import search, style
+from cryo_hpo.report import maps, search, style
 from cryo_hpo.result import Result
 
 from .results import a_recipe, a_result, a_trial, an_arm, an_improvement
 
 GOLDEN = Path(__file__).parent / "golden" / "report.md"
+PAGE = ["report.html", "report.md", "tables.tex", "scores.csv"]
+FIGURES = ["paired-seeds", "lr-response", "curves", "class-iou"]
 ALL = [
-    "report.html", "report.md", "tables.tex", "scores.csv", "trials.csv", "lr-response.svg", "lr-response.png", "curves.svg", "curves.png",
-]  # fmt: skip
+    *PAGE,
+    "trials.csv",
+    "lr-response.json",
+    *(f"{name}.{kind}" for name in FIGURES for kind in ("svg", "png")),
+]
 NO_SEARCH: dict[str, Any] = {
     "winner": None,
     "trials": (),
@@ -113,7 +118,7 @@ def test_a_crowd_is_not_numbered() -> None:
 
 def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
     files = report.write(a_result(**NO_SEARCH), tmp_path)
-    assert [file.name for file in files] == ["report.html", "report.md", "tables.tex", "scores.csv"]
+    assert [file.name for file in files] == PAGE
     page = files[1].read_text(encoding="utf-8")
     assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["Scores", "Costs", "Provenance"]
     assert "![" not in page
@@ -139,7 +144,9 @@ def test_records_that_wait_for_delivery_are_told() -> None:
 
 def test_the_note_holds_verdict_and_seeds() -> None:
     text = report.note(a_result())
-    assert text.startswith("Tuned beats the fixed learning rate 1e-4")
+    assert text.startswith("**Tuned beats the fixed learning rate 1e-4")
+    assert "(get-artifact?path=report%2Flr-response.png&run_uuid={run_id})" in text
+    assert len(text) < 8000
     assert "|    2 |    70.51 | 81.51 |     +11.00 |" in text
 
 
@@ -147,3 +154,63 @@ def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
     search.curves(a_result(), tmp_path / "curves")
     assert dict(mpl.rcParams) == before
+
+
+def test_the_html_page_is_alone_and_says_everything(tmp_path: Path) -> None:
+    page = report.write(a_result(), tmp_path)[0].read_text(encoding="utf-8")
+    assert not re.search(r"<script|https?://(?!www\.w3\.org)|src=\"(?!data:)", page)
+    assert page.count("<svg") == len(FIGURES)
+    assert "Tuned beats the fixed learning rate 1e-4" in page
+    assert '<p class="verdict improved">' in page
+    titles = re.findall(r"<h2>(.+?)</h2>", page)
+    assert titles[:2] == ["Scores", "Learning rate"]
+    assert re.findall(r'<a href="#(.+?)"', page) == [t.lower().replace(" ", "-") for t in titles]
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)), "every name on the page is its own"
+    wanted = re.findall(r'(?:href="#|url\(#)([^")]+)', page)
+    assert set(wanted) <= set(ids)
+    for color in (style.INK, style.GREY, style.BLUE):
+        assert color.lower() not in page.lower().split("</style>")[1], "dark pages exchange it"
+
+
+def test_what_users_wrote_is_text_in_the_page(tmp_path: Path) -> None:
+    nasty = a_result(study="a<script>b", trials=(a_trial(0, message="<img src=x>"), a_trial(7)))
+    page = report.write(nasty, tmp_path)[0].read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img" not in page
+
+
+def test_a_search_of_more_parameters_shows_them(tmp_path: Path) -> None:
+    trials = tuple(
+        a_trial(n, params={"optim.lr": a_trial(n).lr, "loss.name": ("ce", "dice")[n % 2]})
+        for n in range(9)
+    )
+    result = a_result(trials=trials, importance={"optim.lr": 0.8, "loss.name": 0.2})
+    names = {file.name for file in report.write(result, tmp_path)}
+    assert {"importance.svg", "slices.svg", "parallel.svg"} <= names
+    assert "Parameters" in report.markdown(result)
+    assert "Parameters" not in re.findall(
+        "## (.+)", (report.write(a_result(), tmp_path)[1]).read_text()
+    )
+
+
+def test_maps_are_drawn_where_they_were_kept(tmp_path: Path) -> None:
+    mask = np.zeros((20, 30), dtype=np.uint8)
+    mask[5:, 5:], mask[:, -1] = 1, 255
+    kept: dict[str, Any] = {"scenes": np.array(["a", "b"]), "differences": np.array([0.2, -0.1])}
+    for number in range(2):
+        kept |= {f"{number}.image": mask, f"{number}.truth": mask}
+        kept |= {f"{number}.{arm}": np.minimum(mask, 1) for arm in ("baseline", "tuned")}
+    np.savez_compressed(tmp_path / "test-maps.npz", **kept)
+    files = report.write(a_result(), tmp_path / "out", folder=tmp_path)
+    assert "maps.svg" in {file.name for file in files}
+    assert "largest gain" in files[0].read_text(encoding="utf-8")
+    truth, baseline, tuned = (
+        np.array([[0, 1, 1, 0, 255]]),
+        np.array([[0, 1, 0, 1, 0]]),
+        np.array([[0, 0, 1, 1, 0]]),
+    )
+    painted = maps._difference(*(each.astype(np.uint8) for each in (truth, baseline, tuned)))
+    colors = [*maps.DIFFERENCE.values()]
+    wanted = [colors[0], colors[2], colors[1], colors[3], maps.IGNORED]
+    assert painted[0].tolist() == [list(maps._rgb(color)) for color in wanted]

@@ -39,7 +39,7 @@ th, td { padding: .3rem .7rem; } th:first-child, td:first-child { padding-left: 
 td { border-bottom: 1px solid var(--line); vertical-align: top; }
 .n { text-align: right; white-space: nowrap; } .strong td { font-weight: 650; }
 td:first-child { white-space: nowrap; } td:not(.n) { min-width: 5.5rem; }
-td:last-child:not(.n) { min-width: 11rem; overflow-wrap: anywhere; }
+td:last-child:not(.n) { min-width: 11rem; overflow-wrap: break-word; }
 figure { margin: 1rem 0; } figure svg, figure img { display: block; width: 100%; height: auto;
   max-width: 44rem; } figure img { image-rendering: auto; }
 figcaption { color: var(--soft); font-size: .875rem; margin-top: .4rem; max-width: 44rem; }

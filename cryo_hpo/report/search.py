@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from .. import tables
+from ..response import Response, response
 from ..result import Result, TrialResult
 from .style import (
     BLUE,
@@ -43,22 +44,42 @@ LR_RESPONSE, CURVES = "lr-response", "curves"
 def lr_response(result: Result, path_stem: Path) -> list[Path]:
     """Draw the best validation mIoU of every trial against its learning rate.
 
+    The band is the plateau, hatched is where trials diverged, lines are the fixed and the
+    recommended learning rate; see `response.Response`.
+
     Returns:
         `path_stem` with .svg and .png; nothing if the study has no trials.
     """
-    trials = result.trials
-    if not trials:
+    trials, found = result.trials, response(result)
+    if found is None:
         return []
-    with figure() as fig:
+    with figure(3.6) as fig:
         ax = fig.add_subplot()
-        fixed = tables.fixed_lr(result)
-        lr_axis(ax, [fixed, *(trial.lr for trial in trials)])
+        lr_axis(ax, [found.fixed_lr, *(trial.lr for trial in trials)])
         miou_axis(ax, [_point(t)[1] for t in trials if t.curve], "Best validation mIoU (%)")
-        _fixed_line(ax, fixed)
+        _ranges(ax, found)
+        _fixed_line(ax, found.fixed_lr)
         _points(ax, result)
         _bottom_edge(ax, trials)
         fig.legend(loc="outside upper center", ncols=2)
         return save(fig, path_stem)
+
+
+def _ranges(ax: Axes, found: Response) -> None:
+    """Shade the plateau and what lies beyond the divergence edge; mark the recommendation."""
+    if found.plateau_low is not None and found.plateau_high is not None:
+        low, high = found.plateau_low / 1.04, found.plateau_high * 1.04
+        label = "plateau, within noise of the best"
+        ax.axvspan(low, high, color=BLUE, alpha=0.13, lw=0, zorder=0, label=label)
+    if found.recommended_lr is not None:
+        label = f"recommended ({tables.short_lr(found.recommended_lr)})"
+        ax.axvline(found.recommended_lr, color=BLUE, lw=1, zorder=1, label=label)
+    if found.divergence_edge is not None:
+        label = f"diverged from {tables.short_lr(found.divergence_edge)}"
+        end = ax.get_xlim()[1]
+        ax.axvspan(
+            found.divergence_edge, end, color=ORANGE, alpha=0.12, lw=0, zorder=0, label=label
+        )
 
 
 def curves(result: Result, path_stem: Path) -> list[Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from .. import tables
+from ..response import response
 from ..result import Result
 from ..sheets import Sheet
+from ..tables import NONE
+from . import arms, maps, parameters
 from .page import Page, Part, Picture, Section, Tone
 from .search import CURVES, LR_RESPONSE
 
@@ -15,21 +18,56 @@ RUNGS = (
     "Best validation mIoU so far, in percent, where trials were compared; and what was decided "
     "there last, with the trial's place among those that had come so far."
 )
+PAIRS = Picture(
+    arms.SEEDS,
+    "Test mIoU of every seed, baseline and tuned, and the intervals of the relative improvement",
+    "Above, every seed's pair; below, what the gain may be: an arrow is an interval without end.",
+)
+CLASSES = Picture(arms.CLASSES, "Test IoU of every class, baseline and tuned")
+MAPS = Picture(
+    maps.NAME,
+    "Test scenes with the largest gain and the largest loss: image, truth, baseline, tuned, difference",
+    "The test scenes in which tuned gains most over the baseline, and least, in the mean over all "
+    "seeds; mapped by the pair of trainings whose difference is the median.",
+)
+PARAMETERS: list[Part] = [
+    Picture(
+        parameters.IMPORTANCE,
+        "Importance of every parameter",
+        "Share of what decides whether a trial is among the best (PED-ANOVA), at the first epoch "
+        "after which trials were stopped.",
+    ),
+    Picture(parameters.SLICES, "Validation mIoU against every parameter"),
+    Picture(parameters.PARALLEL, "All parameters of every trial", "Every line is a trial."),
+]
 NO_RUNGS = "Best validation mIoU in percent; nothing was stopped early."
 
 
-def page(result: Result) -> Page:
-    """Return the page: verdict, scores, figures, trials, rungs, costs, provenance."""
+def page(result: Result, *, figures: Collection[str] = ()) -> Page:
+    """Return the page: verdict, scores, figures, trials, rungs, costs, provenance.
+
+    Args:
+        result: Of a finished study.
+        figures: Names of those that were drawn.
+    """
     tone: Tone = "none" if result.improvement is None else result.improvement.verdict
-    sections = tuple(Section(title, tuple(parts)) for title, parts in _sections(result))
+    drawn = [(title, _kept(parts, figures)) for title, parts in _sections(result)]
+    sections = tuple(Section(title, tuple(parts)) for title, parts in drawn if parts)
     return Page(result.study, tables.verdict_line(result), tone, sections)
+
+
+def _kept(parts: list[Part], figures: Collection[str]) -> list[Part]:
+    """Leave out figures that were not drawn; text alone is no section."""
+    kept = [p for p in parts if not isinstance(p, Picture) or p.name in figures]
+    return kept if any(not isinstance(part, str) for part in kept) else []
 
 
 def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
     """Yield the titles and parts of the page; what a study does not have is left out."""
     yield "Scores", _scores(result)
     if result.trials:
-        yield "Learning rate", [Picture(LR_RESPONSE, "Validation mIoU against learning rate")]
+        yield "Learning rate", _learning_rate(result)
+    yield "Parameters", PARAMETERS
     changed = _changes(result)
     if changed.rows:
         yield "Winning recipe", ["What it has other than the baseline:", changed]
@@ -38,17 +76,44 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
         yield "Rungs", [RUNGS if tables.rung_epochs(result) else NO_RUNGS, tables.rungs(result)]
     if any(trial.curve for trial in result.trials):
         yield "Learning curves", [Picture(CURVES, "Validation mIoU by epoch")]
+    yield "Classes", [CLASSES]
+    yield "Maps", [MAPS]
     yield "Costs", [tables.costs(result)]
     yield "Provenance", [_provenance(result)]
 
 
 def _scores(result: Result) -> list[Part]:
+    intervals = tables.intervals(result)
     return [
         "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
         tables.verdict(result),
         *tables.verdict_notes(result),
+        PAIRS,
+        *([] if intervals is None else [intervals]),
         "Every arm, means over its seeds:",
         tables.scores(result),
+        tables.losses(result),
+    ]
+
+
+def _learning_rate(result: Result) -> list[Part]:
+    found = response(result)
+    assert found is not None, "there are trials"
+    facts = {
+        "recommended": found.recommended_lr,
+        "best trial of full length": found.best_lr,
+        "plateau from": found.plateau_low,
+        "plateau to": found.plateau_high,
+        "fixed (baseline)": found.fixed_lr,
+        "diverged from": found.divergence_edge,
+    }
+    rows = [(name, NONE if lr is None else tables.short_lr(lr)) for name, lr in facts.items()]
+    noise = "not known" if found.noise is None else f"{100 * found.noise:.2f} percentage points"
+    return [
+        Picture(LR_RESPONSE, "Validation mIoU against learning rate"),
+        Sheet.of(("learning rate", "value"), rows, left=1, strong=[0]),
+        f"The plateau holds the trials of full length within twice the noise of the best; the "
+        f"noise, between seeds of one recipe: {noise}.",
     ]
 
 

@@ -16,6 +16,7 @@ from ..spool import Spool
 from .server import KEY, reason, search
 
 SPOOL, PARENT = "cryo.spool", "mlflow.parentRunId"
+NOTE, RUN_ID = "mlflow.note.content", "{run_id}"
 Event = dict[str, Any]
 
 BATCH = 1000  # events read from the spool at a time
@@ -116,7 +117,7 @@ class Runs:
             case "log":
                 client.log_batch(run, metrics=[m for e in events for m in _metrics(e)])
             case "tag":
-                client.log_batch(run, tags=_tags(event["tags"]))
+                client.log_batch(run, tags=_tags(_named(event["tags"], run)))
             case "artifact":
                 client.log_artifact(run, str(self._home / event["path"]), event["folder"])
             case "model":
@@ -216,6 +217,13 @@ def _calls(batch: Sequence[Event]) -> Iterator[list[Event]]:
 
 def _metrics(event: Event) -> list[Metric]:
     return [Metric(m, v, event["at"], event["step"]) for m, v in event["metrics"].items()]
+
+
+def _named(tags: Mapping[str, str], run: str) -> Mapping[str, str]:
+    """Put the run's id where its description names it: it is not known before."""
+    if NOTE not in tags:
+        return tags
+    return {**tags, NOTE: tags[NOTE].replace(RUN_ID, run)}
 
 
 def _tags(tags: Mapping[str, str]) -> list[RunTag]:

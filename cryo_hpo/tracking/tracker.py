@@ -87,7 +87,10 @@ class Tracker:
             self._emit("log", key, step=step, metrics=finite)
 
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
-        """Set tags; `mlflow.note.content` is the run's description, `mlflow.runName` its name."""
+        """Set tags; `mlflow.note.content` is the run's description, `mlflow.runName` its name.
+
+        `{run_id}` in a description becomes the run's id, so that it can show the run's artifacts.
+        """
         self._emit("tag", key, tags=dict(tags))
 
     def artifact(self, key: str, path: Path, folder: str | None = None) -> None:

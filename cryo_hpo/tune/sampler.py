@@ -16,6 +16,7 @@ import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FixedTrial, TrialState, create_trial
 
+from ..specfile import load_callable
 from .strata import stratum
 
 if TYPE_CHECKING:
@@ -112,3 +113,11 @@ def replayed(suggest: Suggest, drawn: Mapping[str, Scalar]) -> Replay | None:
             return Replay(trial, dict(suggest(trial)))
     except (ValueError, UserWarning):
         return None
+
+
+def suggest_of(search: Search) -> Suggest:
+    """Return the search's space as an Optuna define-by-run function."""
+    if hasattr(search.space, "suggest"):
+        return search.space.suggest
+    function: Suggest = load_callable(search.space)
+    return function

@@ -1,0 +1,128 @@
+"""How validation mIoU answers to the learning rate: plateau, divergence edge, a recommendation.
+
+Pure: from the trials of a finished study. Noise is what the same recipe scores on other seeds: the
+standard deviation of the validation scores of each arm's seeds, pooled over the arms in which none
+collapsed. The plateau is the range of learning rates around the best one in which every trial
+trained to full length lies within twice the noise of it; the recommended rate is the geometric
+middle of the plateau, kept below a third of the divergence edge.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from .frozen import Frozen
+from .result import ArmResult, Result, TrialResult
+
+WITHIN = 2.0  # times the noise: differences of two seeds are larger in one case of six
+SAFE = 3.0  # times below the edge: half a decade, the width of a usual grid's step
+
+
+class Point(Frozen):
+    """One trial of the response."""
+
+    trial: int
+    lr: float
+    val_miou: float | None = Field(description="Best so far, a fraction; null before any epoch")
+    epochs: int = Field(description="Trained")
+    state: Literal["complete", "pruned", "diverged", "failed"]
+    full_length: bool = Field(description="Whether its score is that of a whole training")
+    on_plateau: bool = Field(description="Full length, and within the noise of the best")
+
+
+class Response(Frozen):
+    """`lr-response.json`: the points of a study, and what they say."""
+
+    points: tuple[Point, ...] = Field(description="By rising learning rate")
+    best_lr: float | None = Field(description="Of the best trial of full length; null: none is")
+    noise: float | None = Field(
+        description="Standard deviation of the validation mIoU over seeds; null: fewer than two"
+    )
+    plateau_low: float | None = Field(description="Lowest learning rate within noise of the best")
+    plateau_high: float | None = Field(description="Highest one")
+    divergence_edge: float | None = Field(
+        description="Lowest learning rate above the best that diverged; null: none did"
+    )
+    recommended_lr: float | None = Field(description="Middle of the plateau, away from the edge")
+    fixed_lr: float = Field(description="Of the baseline")
+    fixed_on_plateau: bool = Field(description="Whether the fixed rate is as good as the best")
+
+
+def response(result: Result) -> Response | None:
+    """Return the response of a study; None if it has no search."""
+    if not result.trials:
+        return None
+    fixed = float(result.arm("baseline").recipe["optim"]["lr"])
+    whole = [t for t in result.trials if t.state == "complete" and t.best_val_miou is not None]
+    best = min(whole, key=lambda t: (-_score(t), t.number), default=None)
+    noise = _noise(result.arms)
+    plateau = [] if best is None else _plateau(whole, best, noise or 0.0)
+    edge = None if best is None else _edge(result.trials, best.lr)
+    low, high = (plateau[0].lr, plateau[-1].lr) if plateau else (None, None)
+    return Response(
+        points=_points(result, {trial.number for trial in plateau}),
+        best_lr=None if best is None else best.lr,
+        noise=noise,
+        plateau_low=low,
+        plateau_high=high,
+        divergence_edge=edge,
+        recommended_lr=None if low is None or high is None else _middle(low, high, edge),
+        fixed_lr=fixed,
+        fixed_on_plateau=low is not None and high is not None and low <= fixed <= high,
+    )
+
+
+def _score(trial: TrialResult) -> float:
+    return trial.best_val_miou or 0.0
+
+
+def _noise(arms: tuple[ArmResult, ...]) -> float | None:
+    """Pool the spread of validation scores over seeds; one lost seed says nothing of the noise."""
+    squares = degrees = 0.0
+    for arm in arms:
+        scores = [seed.val_miou for seed in arm.seeds]
+        if len(scores) < 2 or any(seed.collapsed or seed.diverged for seed in arm.seeds):
+            continue
+        mean = sum(scores) / len(scores)
+        squares += sum((score - mean) ** 2 for score in scores)
+        degrees += len(scores) - 1
+    return math.sqrt(squares / degrees) if degrees else None
+
+
+def _plateau(whole: list[TrialResult], best: TrialResult, noise: float) -> list[TrialResult]:
+    """Go up and down from the best while trials of full length lie within the noise."""
+    ordered = sorted(whole, key=lambda t: t.lr)
+    least = _score(best) - WITHIN * noise
+    first = last = ordered.index(best)
+    while first > 0 and _score(ordered[first - 1]) >= least:
+        first -= 1
+    while last + 1 < len(ordered) and _score(ordered[last + 1]) >= least:
+        last += 1
+    return ordered[first : last + 1]
+
+
+def _edge(trials: tuple[TrialResult, ...], best_lr: float) -> float | None:
+    return min((t.lr for t in trials if t.state == "diverged" and t.lr > best_lr), default=None)
+
+
+def _middle(low: float, high: float, edge: float | None) -> float:
+    middle = math.sqrt(low * high)
+    return middle if edge is None else max(low, min(middle, edge / SAFE))
+
+
+def _points(result: Result, plateau: set[int]) -> tuple[Point, ...]:
+    return tuple(
+        Point(
+            trial=t.number,
+            lr=t.lr,
+            val_miou=t.best_val_miou,
+            epochs=t.epochs,
+            state=t.state,
+            full_length=t.state == "complete",
+            on_plateau=t.number in plateau,
+        )
+        for t in sorted(result.trials, key=lambda t: (t.lr, t.number))
+    )
