@@ -21,6 +21,8 @@ from cryo_hpo.verdict import experiment
 
 from .finished import finished_study
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory):
