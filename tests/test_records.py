@@ -85,7 +85,8 @@ def test_a_training_has_a_run_of_its_own_below_the_study(tmp_path):
     found.started("trial-0000", STUDY.base, kind="baseline")
     key, facts = tracker.named("start")[0]
     assert (key, facts["parent"]) == ("s/trial-0000", "s")
-    assert facts["params"]["optim.lr"] == 1e-4
+    assert facts["params"]["optim.lr"] == facts["params"]["lr"] == 1e-4
+    assert facts["name"] == "trial-0000 lr 1e-4"
     assert facts["tags"]["cryo.kind"] == "baseline"
     assert None not in facts["params"].values()
     json.dumps(facts)

@@ -61,7 +61,7 @@ def a_study(to: Tracker, name: str, note: Path) -> None:
         for step, value in enumerate(CURVE, 1):
             to.log(key, {"val_miou": value, "train_loss": 1 - value}, step=step)
         to.end(key, "FINISHED")
-    to.tag(name, {"mlflow.note.content": "It went **well**."})
+    to.tag(name, {"mlflow.note.content": "It went **well**: {run_id}"})
     to.log(name, {"tuned.test_miou": 0.7}, step=0)
     to.end(name, "FINISHED")
 
@@ -107,7 +107,7 @@ def check_study(uri: str, name: str) -> None:
     assert (top.info.run_name, top.info.status) == ("the study", "FINISHED")
     assert top.data.params == {"optim.lr": "0.0001"}
     assert top.data.metrics == {"tuned.test_miou": 0.7}
-    assert top.data.tags["mlflow.note.content"] == "It went **well**."
+    assert top.data.tags["mlflow.note.content"] == f"It went **well**: {top.info.run_id}"
     client = MlflowClient(tracking_uri=uri)
     for trial in ("a", "b"):
         run = found[f"{name}/{trial}"]
