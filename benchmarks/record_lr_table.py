@@ -167,8 +167,8 @@ class Cell(NamedTuple):
 
 
 def cells() -> list[Cell]:
-    """Return all trainings, the seed outermost and low and high rates in turn."""
-    rates = [lr for pair in zip(LRS[:8], LRS[8:], strict=True) for lr in pair]
+    """Return all trainings, the seed outermost; every other rate first, so that a half is a grid."""
+    rates = [*LRS[1::2], *LRS[::2]]
     return [Cell(s, lr, t, m) for s, m, lr, t in product(SEEDS, MODELS, rates, TASKS)]
 
 

@@ -72,7 +72,7 @@ def num_arms(study: Study) -> int:
 
 
 def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
-    """Return (epoch, trials expected to reach it); the baseline reaches all of them."""
+    """Return (epoch, trials expected to reach it)."""
     rule = search.scheduler
     if rule.kind != "asha":
         return ((epochs, search.trials),)
@@ -80,8 +80,9 @@ def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
     steps, here = [], search.trials
     for rung in ladder.rungs:
         steps.append((rung, here))
-        # the best share goes on, one candidate at least; and the baseline, seldom among them
-        here = min(here, 1 + max(here // rule.reduction, 1))
+        best = max(here // rule.reduction, 1)  # one candidate at least
+        # Ray's rule never stops the baseline, which is seldom among the best
+        here = min(here, best + (rule.rule == "stop"))
     return (*steps, (epochs, here))
 
 

@@ -8,7 +8,7 @@ whenever a worker is free, the best waiting trial of the highest rung that deser
 Example, grace 1, reduction 3, 9 epochs, rungs at 1, 3, 9; scores in the order of arrival::
 
     trial   epoch 1    epoch 3    epoch 9
-    0       0.50       0.55       0.60       the baseline: measured at every rung, never paused
+    0       0.50                             waits: the best third of one is nobody
     1       0.40                             waits: not in the best third of {0, 1}
     2       0.62       0.70       0.74       best of three at epoch 1, best of three at epoch 3
     3       0.58       0.52                  second of six at epoch 1: promoted, then waits

@@ -19,19 +19,23 @@ SITE = Site.from_env({})
 
 
 @pytest.mark.parametrize(
-    ("trials", "steps"),
+    ("rule", "trials", "counts"),
     [
-        (1, ((1, 1), (3, 1), (9, 1), (27, 1))),
-        (2, ((1, 2), (3, 2), (9, 2), (27, 2))),
-        (12, ((1, 12), (3, 5), (9, 2), (27, 2))),
-        (24, ((1, 24), (3, 9), (9, 4), (27, 2))),
+        ("promote", 1, (1, 1, 1, 1)),
+        ("promote", 2, (2, 1, 1, 1)),
+        ("promote", 12, (12, 4, 1, 1)),
+        ("promote", 24, (24, 8, 2, 1)),
+        # Ray's rule never stops the baseline
+        ("stop", 1, (1, 1, 1, 1)),
+        ("stop", 2, (2, 2, 2, 2)),
+        ("stop", 12, (12, 5, 2, 2)),
+        ("stop", 24, (24, 9, 4, 2)),
     ],
 )
-@pytest.mark.parametrize("rule", ["promote", "stop"])
-def test_the_baseline_reaches_every_rung_beside_the_best_share(rule, trials, steps):
+def test_the_best_share_reaches_the_next_rung(rule, trials, counts):
     search = a_study(rule, trials=trials, epochs=27).search
     assert search is not None
-    assert rungs(search, 27) == steps
+    assert rungs(search, 27) == tuple(zip((1, 3, 9, 27), counts, strict=True))
 
 
 @given(st.integers(1, 200), st.integers(2, 5), st.integers(1, 200))
@@ -42,7 +46,7 @@ def test_the_numbers_fall_and_a_candidate_always_arrives(trials, reduction, epoc
     counts = [count for _, count in steps]
     assert counts[0] == trials
     assert counts == sorted(counts, reverse=True)
-    assert counts[-1] >= min(trials, 2)
+    assert counts[-1] >= 1
     assert steps[-1][0] == epochs
     assert epochs_of(steps) <= trials * epochs
 
@@ -77,13 +81,13 @@ def test_a_plan_counts_everything():
     )
     found = plan(study, site=SITE)
     assert (found.trials, found.epochs_most) == (12, 12 * 27)
-    assert found.epochs_expected == 12 + 5 * 2 + 2 * 6 + 2 * 18
+    assert found.epochs_expected == 12 + 4 * 2 + 6 + 18
     assert found.epochs_confirm == 3 * 3 * 27
     assert num_arms(study) == 3
     gib = found.parameters * 4 / 2**30
     assert found.disk_gib == pytest.approx(gib * (12 * 2 * 3 + 9 * (2 * 3 + 1)))
     text = "\n".join(lines(found))
-    for part in ("about 70, at most 324", "paired retraining: 243", "about 313"):
+    for part in ("about 44, at most 324", "paired retraining: 243", "about 287"):
         assert part in text
     alone = plan(a_study(search=None, base=base, epochs=27), site=SITE)
     assert (alone.trials, alone.rungs, alone.epochs_expected, alone.epochs_confirm) == (

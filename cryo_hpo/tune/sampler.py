@@ -55,9 +55,8 @@ def propose(
         number: The new trial's, from 1; 0 is the baseline.
     """
     sampler, seed = search.sampler, search.seed
-    strata = num_strata(search.trials - 1)
-    if number <= strata and (sampler != "random" or search.prior):
-        return stratum(suggest, seed=seed, index=number - 1, strata=strata, prior=search.prior)
+    if number <= num_strata(search.trials - 1) and (sampler != "random" or search.prior):
+        return stratum(suggest, seed=seed, index=number - 1, prior=search.prior)
     chance = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

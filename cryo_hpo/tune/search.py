@@ -82,7 +82,7 @@ class SearchSource:
         self._journal.report(number, epoch, metrics[SCORE])
         record.curve[epoch] = metrics[SCORE]
         rungs = () if self.ladder is None else self.ladder.rungs
-        if number == BASELINE or epoch not in rungs or epoch <= job.cleared:
+        if epoch not in rungs or epoch <= job.cleared:
             return True
         assert self.ladder is not None, "there are rungs only on a ladder"
         on = goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
@@ -139,8 +139,7 @@ class SearchSource:
     def _was_cut(self, record: Record) -> bool:
         """Whether a trial was at work, not waiting at a rung, when the driver ended."""
         rungs = () if self.ladder is None else self.ladder.rungs
-        waits = record.number != BASELINE and record.epochs in rungs
-        return record.state == "running" and not waits
+        return record.state == "running" and record.epochs not in rungs
 
     def _curves(self) -> dict[int, dict[int, float]]:
         return {n: r.curve for n, r in self._records.items()}
@@ -152,7 +151,7 @@ class SearchSource:
         return {
             n
             for n, r in self._records.items()
-            if r.state == "running" and r.curve and n not in self._at_work and n != BASELINE
+            if r.state == "running" and r.curve and n not in self._at_work
         }
 
     def _promotion(self) -> Promotion | None:

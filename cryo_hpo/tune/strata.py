@@ -24,17 +24,18 @@ def stratum(
     *,
     seed: int,
     index: int,
-    strata: int,
     prior: Mapping[str, Belief] = NO_BELIEFS,
 ) -> dict[str, Scalar]:
-    """Return one of `strata` points that cover every parameter's distribution evenly.
+    """Return one point of a sequence of which every beginning covers the space evenly.
 
     Without a belief about it, a parameter's distribution is uniform over its range, or over the
-    range's logarithm.
+    range's logarithm. The search may end at any time, so a Latin hypercube, which is even only as
+    a whole, would not do.
 
-    Source: Latin hypercube sampling, McKay et al., Technometrics 1979.
+    Source: Halton 1960, Numerische Mathematik 2; digits permuted at random as in Owen 2017,
+    arXiv:1706.02808. The first parameter of a space uses base 2, the second base 3, and so on.
     """
-    trial = _Stratum(seed, index, strata, prior)
+    trial = _Stratum(seed, index, prior)
     suggest(trial)
     return trial.drawn
 
@@ -73,17 +74,19 @@ def _normal(z: float) -> float:
 
 
 class _Stratum:
-    """A trial whose suggestions are one row of a Latin hypercube."""
+    """A trial whose suggestions are one point of a Halton sequence."""
 
-    def __init__(self, seed: int, index: int, strata: int, prior: Mapping[str, Belief]) -> None:
-        self._seed, self._index, self._strata, self._prior = seed, index, strata, prior
+    def __init__(self, seed: int, index: int, prior: Mapping[str, Belief]) -> None:
+        self._seed, self._index, self._prior = seed, index, prior
+        self._columns: dict[str, int] = {}
         self.drawn: dict[str, Any] = {}
 
     def _share(self, name: str) -> float:
         """Where in its range this point lies for a parameter, in [0, 1)."""
+        column = self._columns.setdefault(name, len(self._columns))
         chance = np.random.default_rng([self._seed, *name.encode()])
-        column = qmc.LatinHypercube(d=1, rng=chance).random(self._strata)[:, 0]
-        return float(column[self._index])
+        points = qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
+        return float(points[-1, column])
 
     def _bent(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
         """Where in its range this point lies for a number of which something may be believed."""

@@ -52,18 +52,27 @@ def _record(number, lr, state, curve):
     return Record(number=number, params=drawn, drawn=drawn, state=state, curve=curve)
 
 
-@given(st.integers(0, 1000), st.integers(2, 20))
-def test_strata_fill_every_part_of_the_range_once(seed, strata):
-    lrs = [
-        float(stratum(_lr, seed=seed, index=i, strata=strata)["optim.lr"]) for i in range(strata)
-    ]
-    parts = sorted(int((math.log10(lr) + 6) / 4 * strata * (1 - 1e-12)) for lr in lrs)
-    assert parts == list(range(strata))
+@given(st.integers(0, 1000), st.integers(1, 32), st.sampled_from([2, 4, 8, 16]))
+def test_every_beginning_of_the_strata_covers_the_range_evenly(seed, num, parts):
+    lrs = [float(stratum(_lr, seed=seed, index=i)["optim.lr"]) for i in range(num)]
+    where = [min(int((math.log10(lr) + 6) / 4 * parts), parts - 1) for lr in lrs]
+    counts = [where.count(part) for part in range(parts)]
+    assert max(counts) - min(counts) <= 1
+
+
+@given(st.integers(0, 1000))
+def test_two_parameters_cover_their_plane(seed):
+    def plane(trial):
+        return {name: trial.suggest_float(name, 0, 1) for name in ("a", "b")}
+
+    points = [stratum(plane, seed=seed, index=i) for i in range(24)]
+    cells = {(int(float(p["a"]) * 2), int(float(p["b"]) * 3)) for p in points}
+    assert len(cells) == 6
 
 
 @given(st.integers(0, 1000), st.integers(0, 7))
 def test_strata_follow_the_conditions_of_a_space(seed, index):
-    params = stratum(_wide, seed=seed, index=index, strata=8)
+    params = stratum(_wide, seed=seed, index=index)
     assert params["batch_size"] in (4, 8, 16)
     assert 0 <= int(params["optim.warmup_epochs"]) <= 5
     assert ("optim.layer_decay" in params) == (params["batch_size"] == 16)
@@ -168,10 +177,7 @@ def test_a_belief_of_no_weight_changes_nothing(belief):
 @given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))
 def test_half_of_the_strata_lie_around_the_centre_and_half_everywhere(seed, centre):
     prior = {"optim.lr": Belief(centre=centre, spread=1.5)}
-    lrs = [
-        float(stratum(_lr, seed=seed, index=i, strata=16, prior=prior)["optim.lr"])
-        for i in range(16)
-    ]
+    lrs = [float(stratum(_lr, seed=seed, index=i, prior=prior)["optim.lr"]) for i in range(16)]
     near = sum(abs(math.log10(lr / centre)) < 2.5 * math.log10(1.5) for lr in lrs)
     assert 8 <= near <= 12
     assert min(lrs) <= 10**-5.5 or centre == 1e-5
@@ -184,8 +190,7 @@ def test_a_whole_number_may_be_believed_in():
 
     prior = {"optim.warmup_epochs": Belief(centre=80, spread=2, weight=0.9)}
     drawn = [
-        int(stratum(epochs, seed=0, index=i, strata=10, prior=prior)["optim.warmup_epochs"])
-        for i in range(10)
+        int(stratum(epochs, seed=0, index=i, prior=prior)["optim.warmup_epochs"]) for i in range(10)
     ]
     assert sum(74 <= value <= 86 for value in drawn) >= 8
 
