@@ -53,6 +53,9 @@ bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every enc
 bench-overhead: $(READY) ## Measure what a pause, a resume and a new trial cost
 	$(BIN)/python benchmarks/trial_overhead.py
 
+bench-search: $(READY) ## Compare ways of searching on recorded trainings, minutes
+	$(BIN)/python -m benchmarks.search --write
+
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
 	.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock

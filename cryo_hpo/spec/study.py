@@ -28,6 +28,9 @@ NOT_VARIED = {
     "data.name": "scores on different datasets do not compare; write a second study",
 }
 
+# Measured, see docs/search-benchmark.md: after one short epoch a score says little.
+FIRST_RUNG = 3
+
 
 class Asha(Frozen):
     """Early stopping by rungs: trials compare at grace, grace * reduction, ... epochs."""
@@ -37,7 +40,9 @@ class Asha(Frozen):
         default="promote",
         description="promote: a trial below the best share waits, and may go on; stop: it ends.",
     )
-    grace_epochs: int = Field(default=1, ge=1, description="The first rung.")
+    grace_epochs: int = Field(
+        default=FIRST_RUNG, ge=1, description="The first rung; a ninth of a training is a good one."
+    )
     reduction: int = Field(default=3, ge=2, description="One in this many goes on.")
 
 
@@ -220,7 +225,8 @@ class Study(Frozen):
 
     def _rung_problems(self) -> Iterator[Problem]:
         rule = None if self.search is None else self.search.scheduler
-        if isinstance(rule, Asha) and rule.grace_epochs > self.base.epochs:
+        # a training shorter than the default first rung has none, and no trial waits
+        if isinstance(rule, Asha) and rule.grace_epochs > max(self.base.epochs, FIRST_RUNG):
             message = (
                 f"The first rung lies within base.epochs, got {rule.grace_epochs} of "
                 f"{self.base.epochs}. Lower it, or use scheduler: {{kind: none}}."

@@ -302,7 +302,7 @@ class StopRule(_Stateless, ASHAScheduler):
             metric=SCORE,
             mode="max",
             max_t=epochs,
-            grace_period=rule.grace_epochs,
+            grace_period=min(rule.grace_epochs, epochs),
             reduction_factor=rule.reduction,
         )
         self._source, self._exempt = source, exempt

@@ -4,13 +4,15 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryo_hpo.spec import Belief, Search
 from cryo_hpo.tune.journal import Record
 from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, replayed
 from cryo_hpo.tune.strata import bent, stratum
+
+slow_machine = settings(deadline=None, max_examples=30)
 
 
 def _lr(trial):
@@ -53,6 +55,7 @@ def _record(number, lr, state, curve):
 
 
 @given(st.integers(0, 1000), st.integers(1, 32), st.sampled_from([2, 4, 8, 16]))
+@slow_machine
 def test_every_beginning_of_the_strata_covers_the_range_evenly(seed, num, parts):
     lrs = [float(stratum(_lr, seed=seed, index=i)["optim.lr"]) for i in range(num)]
     where = [min(int((math.log10(lr) + 6) / 4 * parts), parts - 1) for lr in lrs]
@@ -61,6 +64,7 @@ def test_every_beginning_of_the_strata_covers_the_range_evenly(seed, num, parts)
 
 
 @given(st.integers(0, 1000))
+@slow_machine
 def test_two_parameters_cover_their_plane(seed):
     def plane(trial):
         return {name: trial.suggest_float(name, 0, 1) for name in ("a", "b")}
@@ -71,6 +75,7 @@ def test_two_parameters_cover_their_plane(seed):
 
 
 @given(st.integers(0, 1000), st.integers(0, 7))
+@slow_machine
 def test_strata_follow_the_conditions_of_a_space(seed, index):
     params = stratum(_wide, seed=seed, index=index)
     assert params["batch_size"] in (4, 8, 16)
@@ -156,6 +161,7 @@ beliefs = st.builds(
 
 
 @given(beliefs, st.booleans())
+@slow_machine
 def test_a_belief_bends_the_range_without_leaving_it(belief, log):
     shares = [i / 64 for i in range(65)]
     places = [bent(share, belief, 1e-6, 1e-2, log=log) for share in shares]
@@ -168,6 +174,7 @@ def test_a_belief_bends_the_range_without_leaving_it(belief, log):
 
 
 @given(beliefs)
+@slow_machine
 def test_a_belief_of_no_weight_changes_nothing(belief):
     none = belief.model_copy(update={"weight": 0.0})
     for share in (0.0, 0.2, 0.7):
@@ -175,6 +182,7 @@ def test_a_belief_of_no_weight_changes_nothing(belief):
 
 
 @given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))
+@slow_machine
 def test_half_of_the_strata_lie_around_the_centre_and_half_everywhere(seed, centre):
     prior = {"optim.lr": Belief(centre=centre, spread=1.5)}
     lrs = [float(stratum(_lr, seed=seed, index=i, prior=prior)["optim.lr"]) for i in range(16)]
