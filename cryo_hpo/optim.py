@@ -13,7 +13,7 @@ from .errors import SpecError, UnknownName
 from .models import Segmenter
 
 # Last part of the name of a table that is added to tokens or attention, not multiplied with them.
-EMBEDDINGS = ("token", "embed", "emb", "bias_table")
+EMBEDDINGS = ("token", "tokens", "embed", "emb", "bias_table", "logit_scale")
 MILESTONES = (0.6, 0.9)  # share of all steps after which "multistep" divides the rate by ten
 
 

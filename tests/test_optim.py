@@ -45,7 +45,7 @@ def make(tmp_path: Path) -> Make:
         return build(
             encoder,
             "unet",
-            bands=[BANDS[name] for name in ("B2", "B3", "B4")],
+            bands=[BANDS[name] for name in ("B2", "B3", "B4", "VV", "VH")],
             num_classes=2,
             size=64,
             channels=8,

@@ -62,7 +62,7 @@ def check_size(encoder: str, size: int) -> None:
 def _keeps_promise(encoder: str, size: int) -> bool:
     """Run an encoder on the meta device and compare its maps with what it announces."""
     card = find_encoder(encoder)
-    bands = next(iter(card.groups), card.bands) or (find_band("GREY"),)
+    bands = next(iter(card.groups), card.bands) or card.grey or (find_band("GREY"),)
     with torch.device("meta"):
         module = card.build(bands).eval()
         image = torch.empty(1, len(bands), size, size)

@@ -45,6 +45,14 @@ def _rename(state: State, rules: Rules) -> dict[str, Tensor]:
     return renamed
 
 
+def dino(backbone: nn.Module, state: State) -> State:
+    """Rename the teacher's; without biases of queries, keys and values where none were built."""
+    adapted = used(backbone, _rename(state, ((r"^backbone\.", ""),)))
+    if "blocks.0.attn.qkv.bias" in backbone.state_dict():
+        return adapted
+    return {key: x for key, x in adapted.items() if not key.endswith(".attn.qkv.bias")}
+
+
 def prithvi(backbone: nn.Module, state: State) -> State:
     """Take the only time step of the kernel, and the first one of the positions."""
     adapted = used(backbone, state)

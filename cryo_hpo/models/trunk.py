@@ -30,7 +30,7 @@ class Blocks:
         norm_last: Whether the last level goes through a final norm.
         eps: Of every layer norm.
         qkv_bias: Queries, keys and values have a bias.
-        gated: The two layers of a block are a SwiGLU, and nothing but norms has a bias.
+        gated: The two layers of a block are a SwiGLU, and nothing has a bias that learns.
         drop_path: Stochastic depth of the last block; that of the others rises to it.
     """
 
@@ -44,14 +44,29 @@ class Blocks:
     gated: bool = False
     drop_path: float = 0.0
 
+    @property
+    def norm(self) -> Any:
+        """What makes a layer norm of so many values."""
+        return partial(ScaleNorm if self.gated else nn.LayerNorm, eps=self.eps)
+
     def block(self, drop_path: float) -> nn.Module:
         """Return one block with random weights."""
-        norm: Any = partial(nn.LayerNorm, eps=self.eps)
-        options: dict[str, Any] = {"norm_layer": norm, "drop_path": drop_path}
+        options: dict[str, Any] = {"norm_layer": self.norm, "drop_path": drop_path}
         if self.gated:
             gated: Any = partial(SwiGLU, bias=False)
             options |= {"mlp_layer": gated, "mlp_ratio": 8 / 3, "proj_bias": False}
+            options["act_layer"] = nn.SiLU  # a block hands its own to the SwiGLU
         return Block(self.dim, self.heads, qkv_bias=self.qkv_bias, **options)
+
+
+class ScaleNorm(nn.LayerNorm):
+    """A layer norm that learns its scale alone; its bias is kept with the weights as it is."""
+
+    def __init__(self, dim: int, *, eps: float, **where: Any) -> None:
+        super().__init__(dim, eps=eps, **where)
+        bias = torch.zeros_like(self.bias)
+        del self.bias
+        self.register_buffer("bias", bias)
 
 
 class Trunk(nn.Module):
@@ -71,7 +86,7 @@ class Trunk(nn.Module):
         used = self.levels[-1] + 1
         rates = torch.linspace(0, blocks.drop_path, blocks.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(blocks.block(rate) for rate in rates[:used])
-        self.norm = nn.LayerNorm(blocks.dim, eps=blocks.eps) if blocks.norm_last else nn.Identity()
+        self.norm = blocks.norm(blocks.dim) if blocks.norm_last else nn.Identity()
         self.channels: tuple[int, ...] = (blocks.dim,) * len(self.levels)
         self.strides = (stride,) * len(self.levels)
         self.num_layers = used + 1

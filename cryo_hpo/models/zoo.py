@@ -12,21 +12,11 @@ from ..bands import Band, find_band
 from . import remaps
 from .card import Encoder
 from .galileo import GROUPS, Galileo, galileo_weights
+from .swin import Swin, build_gfm, build_satlas
 from .unet import UNet
-from .vit import Vit, build_vit
+from .vit import Vit
 from .weights import Weights
-
-
-def _bands(names: str) -> tuple[Band, ...]:
-    return tuple(map(find_band, names.split()))
-
-
-RGB = _bands("B4 B3 B2")
-S2_L1C = _bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12")
-S2_L2A = _bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12")
-DROP_PATH = frozenset({"drop_path"})
-# What pretraining leaves in a checkpoint beside the encoder.
-MAE_REST = ("decoder_", "mask_token", "norm.")
+from .zoo_vit import DROP_PATH, RGB, VIT_CARDS, bands_of, plain
 
 
 def _build_unet(bands: Sequence[Band], *, width: int = 64) -> nn.Module:
@@ -43,8 +33,6 @@ def _build_galileo(bands: Sequence[Band], *, drop_path: float = 0.0) -> nn.Modul
 _GALILEO_GROUPS = tuple(
     tuple(map(find_band, names)) for group, names in GROUPS.items() if group != "NDVI"
 )
-VIT_B = Vit(dim=768, depth=12, heads=12)
-S12 = Vit(dim=384, depth=12, heads=6, norm_last=False)
 
 _CARDS = (
     Encoder(
@@ -61,97 +49,89 @@ _CARDS = (
         knobs=frozenset({"width"}),
         build=_build_unet,
     ),
-    Encoder(
-        name="vit-scratch",
+    plain(
+        "vit-scratch",
+        Vit(dim=768, depth=12, heads=12, positions="learned"),
         bands=None,
-        multiple=16,
-        smallest=32,
         native_size=None,
-        channels=(768,) * 4,
-        strides=(16,) * 4,
         weights=None,
         source="arXiv:2010.11929",
         licence="Apache-2.0",
-        knobs=DROP_PATH,
-        build=partial(build_vit, Vit(dim=768, depth=12, heads=12, positions="learned")),
         cryo_bench={"positions": "zero"},
     ),
-    Encoder(
-        name="vit-b16",
+    plain(
+        "vit-b16",
+        Vit(dim=768, depth=12, heads=12),
         bands=RGB,
         grey=RGB,
-        multiple=16,
-        smallest=32,
-        native_size=224,
-        channels=(768,) * 4,
-        strides=(16,) * 4,
-        parameters=85_798_656,
         normalisation="mean and std 0.5 of values in [0, 1]",
+        parameters=85_798_656,
         weights=Weights(
             file="vit/jx_vit_base_p16_224-80ecf9dd.pth",
             url="https://github.com/huggingface/pytorch-image-models/releases/tag/v0.1-vitjx",
+            address=(
+                "https://github.com/huggingface/pytorch-image-models/releases/download/"
+                "v0.1-vitjx/jx_vit_base_p16_224-80ecf9dd.pth"
+            ),
+            sha256="80ecf9dd",
             adapt=remaps.used,
             may_have=("head.", "pre_logits."),
         ),
         source="arXiv:2010.11929",
         licence="Apache-2.0",
         weights_licence="Apache-2.0",
-        knobs=DROP_PATH,
-        build=partial(build_vit, VIT_B),
     ),
+    *VIT_CARDS,
     Encoder(
-        name="s12-moco",
-        bands=S2_L1C,
+        name="gfm-swin",
+        bands=RGB,
         grey=RGB,
-        multiple=16,
-        smallest=32,
-        native_size=224,
-        channels=(384,) * 4,
-        strides=(16,) * 4,
-        parameters=22_647_936,
-        normalisation="reflectance / 10000",
+        multiple=32,
+        smallest=64,
+        native_size=192,
+        channels=(128, 256, 512, 1024),
+        strides=(4, 8, 16, 32),
+        normalisation="mean and std of ImageNet",
+        parameters=86_723_128,
         weights=Weights(
-            file="ssl4eo_s12/B13_vits16_moco_0099.pth",
-            url="https://drive.google.com/file/d/1LREGuI6w7Gq6Xm0jFQdxxtp8QkmLvJWk",
-            entry="state_dict",
-            adapt=remaps.renamed((r"^module\.base_encoder\.", "")),
-            may_have=("module.momentum_encoder.", "module.predictor.", "head.", "norm."),
+            file="gfm/gfm.pth",
+            url="https://github.com/mmendiet/GFM",
+            entry="model",
+            adapt=remaps.swin,
+            may_have=("norm.", "decoder.", "mask_token", "projector.", "teacher."),
         ),
-        source="arXiv:2211.07044",
+        source="arXiv:2302.04476",
         licence="Apache-2.0",
-        weights_licence="CC-BY-4.0",
+        weights_licence="not stated",
         knobs=DROP_PATH,
-        build=partial(build_vit, S12),
+        build=partial(build_gfm, Swin(window=6, size=192)),
+        cryo_bench={"merged": True, "drop_path": 0.1},
     ),
     Encoder(
-        name="prithvi-100m",
-        bands=_bands("B2 B3 B4 B8A B11 B12"),
+        name="satlasnet-swinv2b",
+        bands=bands_of("B4 B3 B2 B5 B6 B7 B8 B11 B12"),
+        cryo_bench_bands=bands_of("B2 B3 B4 B5 B6 B7 B8 B11 B12"),
         grey=RGB,
-        multiple=16,
-        smallest=32,
-        native_size=224,
-        channels=(768,) * 4,
-        strides=(16,) * 4,
-        parameters=86_236_416,
-        normalisation=(
-            "mean 775 1081 1229 2497 2204 1611, std 1282 1270 1399 1368 1292 1155 of reflectance"
-            " x 10000"
-        ),
+        multiple=32,
+        smallest=64,
+        native_size=128,
+        channels=(128, 256, 512, 1024),
+        strides=(4, 8, 16, 32),
+        normalisation="true colours / 255, other bands / 8160, clipped to [0, 1]",
+        parameters=86_926_888,
         weights=Weights(
-            file="prithvi/Prithvi_100M.pt",
-            url="https://huggingface.co/ibm-nasa-geospatial/Prithvi-100M",
-            adapt=remaps.prithvi,
-            may_have=MAE_REST,
+            file="satlas/sentinel2_swinb_si_ms.pth",
+            url="https://huggingface.co/allenai/satlas-pretrain",
+            address="hf://allenai/satlas-pretrain/sentinel2_swinb_si_ms.pth",
+            adapt=remaps.satlas,
+            may_have=("norm.", "head.", "fpn.", "upsample.", "intermediates.", "heads."),
         ),
-        source="arXiv:2310.18660",
+        source="arXiv:2211.15660",
         licence="Apache-2.0",
         weights_licence="Apache-2.0",
         knobs=DROP_PATH,
-        build=partial(
-            build_vit,
-            Vit(dim=768, depth=12, heads=12, eps=1e-5, norm_last=False, positions="cubic"),
-        ),
-        cryo_bench={"levels": (11,)},
+        build=partial(build_satlas, Swin(window=8, size=128)),
+        cryo_bench={"drop_path": 0.5},
     ),
     Encoder(
         name="galileo-nano",
@@ -164,6 +144,7 @@ _CARDS = (
         channels=(128,) * 4,
         strides=(8,) * 4,
         normalisation="(value - mean) / std of each band over its pretraining images",
+        parameters=892_608,
         weights=galileo_weights(),
         source="arXiv:2502.09356",
         licence="MIT",

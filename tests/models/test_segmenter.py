@@ -13,13 +13,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cryo_hpo.bands import BANDS
+from cryo_hpo.bands import BANDS, Band
 from cryo_hpo.errors import SpecError, UnknownName, WeightsError
-from cryo_hpo.models import DECODERS, ENCODERS, Segmenter, build, freeze
+from cryo_hpo.models import ENCODERS, Segmenter, build, freeze
 
 Make = Callable[..., Segmenter]
 TIMM = ("timm/resnet10t", "timm/vit_tiny_patch16_224")
 BGR = tuple(BANDS[name] for name in ("B2", "B3", "B4"))
+RADAR = (BANDS["VV"], BANDS["VH"])
+
+
+def _bands(encoder: str) -> tuple[Band, ...]:
+    """Colours, but for encoders of radar."""
+    return RADAR if encoder in ENCODERS and ENCODERS[encoder].bands == RADAR else BGR
 
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
@@ -35,7 +41,7 @@ def make(tmp_path: Path) -> Make:
     def make(encoder: str, decoder: str = "unet", **options: Any) -> Segmenter:
         width = 4 if encoder == "unet" else None
         asked: dict[str, Any] = {
-            "bands": BGR,
+            "bands": _bands(encoder),
             "num_classes": 3,
             "size": 64,
             "channels": 8,
@@ -48,9 +54,12 @@ def make(tmp_path: Path) -> Make:
     return make
 
 
-each_pair = pytest.mark.parametrize(
-    ("encoder", "decoder"), [(e, d) for e in (*ENCODERS, *TIMM) for d in DECODERS]
-)
+# Each encoder with one decoder, and each decoder with encoders of every shape.
+PAIRS = [
+    *((encoder, "unet") for encoder in (*ENCODERS, *TIMM)),
+    *((encoder, "upernet") for encoder in ("unet", "vit-scratch", "gfm-swin", *TIMM)),
+]
+each_pair = pytest.mark.parametrize(("encoder", "decoder"), PAIRS)
 
 
 @each_pair
@@ -61,7 +70,7 @@ def test_logits_have_the_size_of_the_input_and_reach_every_parameter(
     with torch.no_grad():
         for parameter in model.parameters():  # some residual branches start as exact zeros
             parameter.add_(0.01 * torch.randn_like(parameter))
-    logits = model(torch.randn(2, 3, 96, 96))
+    logits = model(torch.randn(2, len(_bands(encoder)), 96, 96))
     assert logits.shape == (2, 3, 96, 96)
     logits.square().mean().backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
@@ -69,18 +78,14 @@ def test_logits_have_the_size_of_the_input_and_reach_every_parameter(
 
 @pytest.mark.parametrize(
     ("encoder", "decoder"),
-    [
-        pytest.param(e, d, marks=[] if e in ENCODERS else pytest.mark.slow)
-        for e in (*ENCODERS, *TIMM)
-        for d in DECODERS
-    ],
+    [pytest.param(e, d, marks=[] if e in ENCODERS else pytest.mark.slow) for e, d in PAIRS],
 )
 def test_twenty_steps_on_one_tile_lower_the_loss(make: Make, encoder: str, decoder: str) -> None:
     torch.manual_seed(1)
     model = make(encoder, decoder).train()
     mask = torch.zeros(1, 64, 64, dtype=torch.long)
     mask[:, :, 32:] = 1
-    image = torch.randn(1, 3, 64, 64) + 2 * mask[:, None]
+    image = torch.randn(1, len(_bands(encoder)), 64, 64) + 2 * mask[:, None]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(20):
@@ -99,7 +104,8 @@ def test_the_meta_device_holds_no_numbers_and_reads_no_weights(
     with torch.device("meta"):
         model = make(encoder, decoder, weights=None)  # an empty folder: reading would raise
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    assert model(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 3, 64, 64)
+    image = torch.empty(1, len(_bands(encoder)), 64, 64, device="meta")
+    assert model(image).shape == (1, 3, 64, 64)
 
 
 def test_published_weights_are_the_default(make: Make) -> None:
