@@ -44,7 +44,6 @@ class Head:
     mlflow: str
     env: Mapping[str, str]
     logs: Path
-    gcs: str
 
     def ray(self, *words: str, cwd: Path | None = None, timeout_s: float = 180) -> Done:
         """Run `ray job ...` as a user would."""
@@ -205,6 +204,7 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        **env,
     }
     scratch = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # sockets take short paths only
     ray_words = (
@@ -223,7 +223,7 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
     address, mlflow = f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{tracking}"
     try:
         with (
-            started(*ray_words, env=environment(**auth, **env), log=folder / "ray.log"),
+            started(*ray_words, env=environment(**auth), log=folder / "ray.log"),
             started(*mlflow_words, env=environment(**auth), log=folder / "mlflow.log"),
         ):
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)
@@ -238,19 +238,6 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         check_nothing_left(str(token))
-
-
-@contextlib.contextmanager
-def node(head: Head, folder: Path, *, num_cpus: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-    """One more node of a cluster, on this machine; what it runs are its descendants."""
-    words = (
-        *(BIN / "ray", "start", "--block", "--address", head.gcs, "--num-gpus", "0"),
-        *("--node-ip-address", "127.0.0.1", "--dashboard-agent-listen-port", "0"),
-        *("--num-cpus", str(num_cpus), "--object-store-memory", str(100 * 2**20)),
-        "--disable-usage-stats",
-    )
-    with started(*words, env=head.env, log=folder / "node.log") as begun:
-        yield begun
 
 
 def below(pid: int) -> dict[int, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,15 +24,11 @@ from . import test_study
 from .clusters import (
     BIN,
     answers,
-    below,
     environment,
     free_ports,
-    head,
-    node,
     runs,
     started,
     until,
-    workers,
 )
 from .postgres import server
 from .test_study import EPOCHS, Place
@@ -192,42 +187,3 @@ def test_mlflow_may_go_away_for_a_while(place: Place, tmp_path, monkeypatch):
     assert len(_epochs(folder)) == len(points)
     assert {run.info.status for run in found.values()} <= {"FINISHED", "FAILED"}
     assert found[""].info.status == "FINISHED"
-
-
-def test_a_lost_node_costs_no_trial(place: Place, tmp_path, monkeypatch):
-    """Two at a time, so that who asks first depends on the clock: proposals must not."""
-    search = {
-        "space": {"params": {"optim.lr": test_study.LR}},
-        "trials": 4,
-        "scheduler": {"kind": "none"},
-        "sampler": "random",
-        "parallel": 2,
-    }
-    base = place.study("x").base.model_dump(mode="json")
-    study = place.study("node", search=search, base={**base, "epochs": 20}, seeds=(1,))
-    alone = study.model_copy(update={"name": "alone"})
-    with head(tmp_path, num_cpus=1) as cluster:
-        for name, value in cluster.env.items():
-            if name.startswith("RAY_"):
-                monkeypatch.setenv(name, value)
-        monkeypatch.setenv("RAY_ADDRESS", cluster.gcs)
-        with node(cluster, tmp_path) as second:
-            folder = place.root / "node" / study.name
-            process = place.begin(study, "node")
-            until(lambda: workers(second.pid), timeout_s=300)
-            count = len(_epochs(folder))
-            _wait(process, lambda: len(_epochs(folder)) >= count + 4)
-            assert process.poll() is None
-            lost = [second.pid, *below(second.pid)]
-            for pid in lost:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            said, _ = process.communicate(timeout=500)
-            assert process.returncode == 0, said
-        epochs = _epochs(folder)
-        assert len(epochs) == len(set(epochs))
-        place.run(alone, "node")
-    result = read(folder)
-    assert [t.state for t in result.trials] == ["complete"] * 4
-    assert test_study._trace(result) == test_study._trace(read(place.root / "node" / "alone"))
-    assert result.costs.epochs_search == 4 * 20
