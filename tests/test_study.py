@@ -157,7 +157,9 @@ def test_a_study_runs_to_its_verdict(finished, rule):
     folder = finished(rule)
     result = read(folder)
     assert [t.number for t in result.trials] == list(range(TRIALS))
-    assert (result.trials[0].state, result.trials[0].epochs) == ("complete", EPOCHS)
+    baseline = result.trials[0]
+    assert (baseline.state == "complete") == (baseline.epochs == EPOCHS)
+    assert baseline.state == "complete" or rule == "promote"  # there it waits like any other
     if rule == "none":
         assert {t.epochs for t in result.trials if t.state != "diverged"} == {EPOCHS}
     winner = result.trials[result.winner or 0]
