@@ -228,13 +228,7 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
         ):
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)
             until(lambda: answers(f"{mlflow}/health") == 200)
-            yield Head(
-                address,
-                mlflow,
-                environment(**auth),
-                scratch / "session_latest" / "logs",
-                f"127.0.0.1:{gcs}",
-            )
+            yield Head(address, mlflow, environment(**auth), scratch / "session_latest" / "logs")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         check_nothing_left(str(token))
