@@ -29,8 +29,8 @@ HEADER = (
     "step",
     "10^6",
     "GFLOP",
-    "forward",
-    "backward",
+    "fwd s",
+    "bwd s",
     "MiB",
     "licence",
 )
@@ -41,7 +41,7 @@ def encoders() -> list[str]:
     rows = [_row(card, costs().get(card.name)) for card in ENCODERS.values()]
     legend = (
         "bands: those it asks for; any; or any that has a wavelength. px: side of its pretraining "
-        "images; step: crops are multiples of this. 10^6: parameters. GFLOP, forward, backward "
+        "images; step: crops are multiples of this. 10^6: parameters. GFLOP, fwd s and bwd s "
         "(CPU seconds) and MiB: of one image of that side. licence: of the weights, if it has any. "
         f"{machine()}"
     )
@@ -73,7 +73,7 @@ def _row(card: Encoder, cost: Cost | None) -> tuple[str, ...]:
 
 def _short(card: Encoder) -> str:
     if card.bands is None:
-        return "any with a wavelength" if card.spectral else "any"
+        return "any with wavelength" if card.spectral else "any"
     names = [band.name for band in card.bands]
     if len(names) <= 6:
         return " ".join(names)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ..bands import Band, find_band
-from . import remaps
+from . import mirrors, remaps
 from .card import Encoder
 from .data2vec import Beit, build_data2vec
 from .dofa import build_dofa
@@ -259,6 +259,7 @@ VIT_CARDS = (
             entry="state_dict",
             adapt=remaps.renamed((r"^module\.base_encoder\.", "")),
             may_have=("module.momentum_encoder.", "module.predictor.", "head.", "norm."),
+            mirror=mirrors.MOCO,
         ),
         **S12_FACTS,
     ),
@@ -274,6 +275,7 @@ VIT_CARDS = (
             entry="teacher",
             adapt=remaps.dino,
             may_have=("head.", "norm."),
+            mirror=mirrors.DINO,
         ),
         cryo_bench={"qkv_bias": False},
         **S12_FACTS,
@@ -287,6 +289,7 @@ VIT_CARDS = (
         weights=Weights(
             file="ssl4eo_s12/B13_vits16_mae_0099_ckpt.pth",
             url="https://drive.google.com/file/d/1QTBKl1asxgQCNd6bO2azXZNPfoQ3Sazv",
+            mirror=mirrors.MAE,
             entry="model",
             adapt=remaps.used,
             may_have=MAE_REST,
