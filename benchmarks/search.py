@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,8 +139,8 @@ def samplers(problem: Problem, seeds: int) -> Mapping[str, Outcomes]:
     return {name: problem.outcomes(make, seeds) for name, make in pair.items()}
 
 
-def sections(found: list[Problem], seeds: int) -> Callable[[], list[str]]:
-    """Return what writes the page's tables, after the searches have been run."""
+def sections(found: list[Problem], seeds: int, *, figure: Path | None) -> list[str]:
+    """Run all searches; return the page's tables, and draw the figure if it has a place."""
     lines: list[str] = []
     drawn: dict[str, Mapping[str, Outcomes]] = {}
     for problem in found:
@@ -157,11 +157,9 @@ def sections(found: list[Problem], seeds: int) -> Callable[[], list[str]]:
             f"Samplers: {problem.name}", samplers(problem, seeds // 13), GRID, "tpe"
         )
 
-    def finish() -> list[str]:
-        report.figure(drawn, GRID, ROOT / "docs" / "search-benchmark.png")
-        return lines
-
-    return finish
+    if figure is not None:
+        report.figure(drawn, GRID, figure)
+    return lines
 
 
 def main() -> None:
@@ -175,8 +173,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    finish = sections(problems(asked.curves, asked.table), asked.seeds)
-    lines = finish()
+    figure = ROOT / "docs" / "search-benchmark.png" if asked.write else None
+    lines = sections(problems(asked.curves, asked.table), asked.seeds, figure=figure)
     report.say(lines)
     if asked.write:
         report.into_page(lines, ROOT / "docs" / "search-benchmark.md")
