@@ -128,3 +128,10 @@ def _difference(level: Tensor, stored: Any, i: int) -> float:
     return max(
         float(np.abs(x - stored[f"level{i}_{key}"]).max() / scale) for key, x in found.items()
     )
+
+
+def test_the_page_tells_how_far_each_encoder_is_held() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
+    for case in CASES:
+        row = f"| {case.encoder} | {case.provider} | {case.most:.0e} ".replace("e-0", "e-")
+        assert row in page
