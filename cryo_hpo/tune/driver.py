@@ -92,6 +92,7 @@ def run(
     site: Site,
     slots: Slots,
     scheduler: Callable[[Source], TrialScheduler] | None = None,
+    train: Callable[..., None] = work,
 ) -> None:
     """Run the jobs of a source until it has no more.
 
@@ -100,6 +101,7 @@ def run(
         site: Where workers find data, weights and the cache.
         slots: What each job gets, and how many run at a time.
         scheduler: Makes who decides besides the source; None: the source alone.
+        train: What a worker runs; a simulation replays curves instead.
 
     Raises:
         StorageError: The scratch folder of Tune cannot be written.
@@ -108,7 +110,7 @@ def run(
     heard = _Heard(source)
     trainable = tune.with_resources(
         tune.with_parameters(
-            work, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
+            train, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
         ),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
