@@ -171,13 +171,15 @@ def space(source: str) -> None:
 
 
 @main.command()
-@click.option("--space", "of_space", is_flag=True, help="Of search-space files instead.")
+@click.option("--space", "what", flag_value="space", help="Of search-space files instead.")
+@click.option("--campaign", "what", flag_value="campaign", help="Of campaign files instead.")
 @guarded
-def schema(*, of_space: bool) -> None:
+def schema(what: str | None) -> None:
     """Print the JSON Schema of study files, for editors."""
     from . import specfile
 
-    click.echo(json.dumps(specfile.space_schema() if of_space else specfile.schema(), indent=2))
+    of = {"space": specfile.space_schema, "campaign": specfile.campaign_schema}
+    click.echo(json.dumps(of.get(what or "", specfile.schema)(), indent=2))
 
 
 @main.command()

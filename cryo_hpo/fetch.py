@@ -128,6 +128,7 @@ def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
         ) as answer:
             yield answer
     except urllib.error.HTTPError as error:
+        error.close()  # it is an answer, and holds a connection
         if not done or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         if error.headers.get("Content-Range", "").endswith(f"/{done}"):

@@ -608,10 +608,13 @@ def test_a_cluster_without_the_gpu_is_refused_before_a_trial(
     from cryo_hpo.tune import driver
 
     monkeypatch.setattr(driver, "cluster", contextlib.nullcontext)
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 4.0})
+    node = {"Alive": True, "Resources": {"CPU": 4.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [node])
     good.env["RAY_ADDRESS"] = "there:6379"
     _set("resources", "gpus", to=0.5)(good)
-    says = ("study.yaml:{gpus}: resources.gpus asks for 0.5 GPU per trial, the cluster has 0.",)
+    says = (
+        "study.yaml:{gpus}: resources.gpus asks for 0.5 GPU per trial, the cluster's nodes have up to 0.",
+    )
     _refuse(good, Case(lambda _: None, 2, says, command="run"))
     _nothing_happened(good)
 

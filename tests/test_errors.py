@@ -10,6 +10,8 @@ TREE = {
     "UnknownName": "SpecError",
     "BandMismatch": "SpecError",
     "DataError": "CryoError",
+    "FetchError": "CryoError",
+    "OutOfMemory": "CryoError",
     "WeightsError": "CryoError",
     "StorageError": "CryoError",
     "TrackingError": "CryoError",

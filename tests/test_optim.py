@@ -91,7 +91,8 @@ def test_norms_biases_and_embeddings_do_not_decay(make: Make, name: str) -> None
                 assert parameters[parameter].ndim > 1
                 assert parameter.endswith("weight")
             elif parameters[parameter].ndim > 1:
-                assert parameter.endswith(("_embed", "_token", "bias_table"))
+                added = ("_embed", "_token", "weight_tokens", "mod_emb", "bias_table")
+                assert parameter.endswith((*added, "logit_scale"))
 
 
 def test_under_cryo_bench_everything_decays(make: Make) -> None:

@@ -11,12 +11,24 @@ import pytest
 
 from cryo_hpo import SearchSpace, load_space, load_study
 from cryo_hpo.spec import PATHS, DefineByRun
-from cryo_hpo.specfile import dump_space, load_callable, schema, space_schema
+from cryo_hpo.specfile import (
+    campaign_schema,
+    dump_space,
+    is_campaign,
+    load_callable,
+    load_campaign,
+    schema,
+    space_schema,
+)
 from cryo_hpo.yamlmarks import read
 
 jsonschema = pytest.importorskip("jsonschema")
 FOLDER = Path(__file__).parents[1] / "search_spaces"
-SCHEMAS = {"study.schema.json": schema, "space.schema.json": space_schema}
+SCHEMAS = {
+    "study.schema.json": schema,
+    "space.schema.json": space_schema,
+    "campaign.schema.json": campaign_schema,
+}
 SPACES = sorted(FOLDER.glob("*.yaml"))
 STUDIES = sorted((FOLDER / "studies").glob("*.yaml"))
 
@@ -33,7 +45,10 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_schema_in_the_file_is_the_one_of_the_code(name: str) -> None:
     text = json.dumps(SCHEMAS[name](), indent=2) + "\n"
-    remedy = f"run `cryo-hpo schema{' --space' if 'space' in name else ''} > search_spaces/{name}`"
+    kind = name.split(".")[0]
+    remedy = (
+        f"run `cryo-hpo schema{'' if kind == 'study' else f' --{kind}'} > search_spaces/{name}`"
+    )
     assert (FOLDER / name).read_text() == text, remedy
     jsonschema.Draft202012Validator.check_schema(SCHEMAS[name]())
 
@@ -44,7 +59,8 @@ def test_files_name_their_schema_and_keep_it(path: Path) -> None:
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found, first
     file = (path.parent / found[1]).resolve()
-    assert file == FOLDER / ("study.schema.json" if path in STUDIES else "space.schema.json")
+    kind = "space" if path in SPACES else "campaign" if is_campaign(path) else "study"
+    assert file == FOLDER / f"{kind}.schema.json"
     jsonschema.validate(read(path, what="study").raw, json.loads(file.read_text()))
 
 
@@ -57,7 +73,10 @@ def test_spaces_suggest_what_they_contain(path: Path) -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=_name)
 def test_studies_load(path: Path) -> None:
-    assert load_study(path).name == path.stem
+    if is_campaign(path):
+        assert path.stem == f"campaign-{load_campaign(path).name}"
+    else:
+        assert load_study(path).name == path.stem
 
 
 def test_the_question_of_the_learning_rate_alone() -> None:

@@ -167,13 +167,13 @@ def test_a_study_runs_to_its_verdict(finished, rule):
     assert winner.best_val_miou == max(
         t.best_val_miou or 0 for t in result.trials if t.state == "complete"
     )
-    baseline, tuned = result.arm("baseline"), result.arms[-1]
+    fixed, tuned = result.arm("baseline"), result.arms[-1]
     assert tuned.name == ("baseline" if result.winner_is_baseline else "tuned")
     for arm in result.arms:
         assert [s.seed for s in arm.seeds] == list(SEEDS)
         assert not any(s.diverged for s in arm.seeds)
     found = stats.relative_improvement(
-        [s.test_miou for s in tuned.seeds], [s.test_miou for s in baseline.seeds]
+        [s.test_miou for s in tuned.seeds], [s.test_miou for s in fixed.seeds]
     )
     assert result.improvement is not None
     assert result.improvement.relative_pct == pytest.approx(found.relative_pct.mid)

@@ -13,7 +13,9 @@ def matrix(right: int, of: int = 10) -> np.ndarray:
     return np.array([[right, of - right], [of - right, right]])
 
 
-def found(gains: dict[str, tuple[int, int]], seeds: tuple[int, ...] = (1, 2, 3)) -> dict:
+def found(
+    gains: dict[str, tuple[int, int]], seeds: tuple[int, ...] = (1, 2, 3)
+) -> dict[str, dict[str, np.ndarray]]:
     """Return matrices of trainings: scene -> pixels right by baseline and tuned."""
     return {
         f"{arm}-seed{seed}": {s: matrix(both[i] - (seed == 3)) for s, both in gains.items()}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cryo_hpo.data import find
 from cryo_hpo.data.trees import pairs
-from cryo_hpo.errors import DataError
+from cryo_hpo.errors import BandMismatch, DataError
 from cryo_hpo.metrics import IGNORE
 from cryo_hpo.models import ENCODERS, plan_bands
 
@@ -131,7 +131,11 @@ def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Pat
 @pytest.mark.parametrize("name", ["gld", "gsdd"])
 @pytest.mark.parametrize("encoder", [name for name, card in ENCODERS.items() if card.bands])
 def test_no_encoder_takes_an_ancillary_layer_for_reflectance(encoder: str, name: str) -> None:
-    plan = plan_bands(ENCODERS[encoder], find(name).bands, missing="zero")
+    try:
+        plan = plan_bands(ENCODERS[encoder], find(name).bands, missing="zero")
+    except BandMismatch:  # an encoder of radar sees none of these
+        assert {band.sensor for band in ENCODERS[encoder].bands or ()} == {"sar"}
+        return
     for slot in plan.slots:
         seen = plan.fill(slot)
         assert seen in (slot.band.name, "zero"), f"{seen} goes in as {slot.band.name}"
