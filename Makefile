@@ -8,7 +8,7 @@ ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead lock clean
+.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead lock clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -55,6 +55,11 @@ bench-overhead: $(READY) ## Measure what a pause, a resume and a new trial cost
 
 bench-search: $(READY) ## Compare ways of searching on recorded trainings, minutes
 	$(BIN)/python -m benchmarks.search --write
+
+parity-table: $(READY) ## Hold the encoders to upstream's features, and write what was found to the docs
+	rm -f .parity.jsonl
+	PARITY_TABLE=$(CURDIR)/.parity.jsonl $(BIN)/python -m pytest -q -m slow tests/models/test_parity.py
+	$(BIN)/python benchmarks/parity_table.py .parity.jsonl && rm .parity.jsonl
 
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv

@@ -109,7 +109,7 @@ def three_nodes() -> Iterator[None]:
             yield
     finally:
         del os.environ["RAY_ADDRESS"]
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def study(trials: int) -> Study:

@@ -12,6 +12,7 @@ from ..layout import columns
 from ..plan import Plan, plan
 from ..specfile import cell_studies, home
 from .place import refuse_another
+from .transfer import Transfer
 
 if TYPE_CHECKING:
     from ..spec import Campaign, Cell, Site
@@ -24,10 +25,11 @@ def check_campaign(campaign: Campaign, *, site: Site) -> None:
         CryoError: What is wrong, one line per problem, with the cells that have it.
     """
     refuse_another(campaign, site)
+    transfer = Transfer(campaign, site.storage / campaign.name)
     found: dict[tuple[str, tuple[str, ...], type[CryoError]], list[Cell]] = {}
     for cell, study in cell_studies(campaign).items():
         try:
-            check(study, site=site)
+            check(transfer.as_begun(study), site=site)
         except CryoError as error:
             for part in error.parts or (error,):
                 place = tuple(map(str, home(campaign, cell, part.about)))

@@ -71,6 +71,10 @@ class Transfer:
             self._keep()
         return with_belief(run.study, self._told[name])
 
+    def as_begun(self, study: Study) -> Study:
+        """Return a cell's study as it began, with what it was offered; as it is, if it has not."""
+        return with_belief(study, self._told.get(study.name, ()))
+
     def offers(self, study: str) -> tuple[Offer, ...]:
         """Return what a cell was offered."""
         return tuple(self._told.get(study, ()))
@@ -98,8 +102,10 @@ class Transfer:
             study: [one.model_dump(mode="json") for one in offers]
             for study, offers in self._told.items()
         }
-        self._file.unlink(missing_ok=True)
-        folders.keep(self._file, json.dumps(raw, indent=2) + "\n")
+        draft = self._file.with_name(f".{OFFERS}")
+        draft.unlink(missing_ok=True)  # of a process that was killed
+        folders.keep(draft, json.dumps(raw, indent=2) + "\n")
+        draft.replace(self._file)
 
 
 def with_belief(study: Study, offers: Sequence[Offer]) -> Study:

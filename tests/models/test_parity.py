@@ -9,7 +9,9 @@ files go through, with the rules of the card: every key is used or on the card's
 from __future__ import annotations
 
 import gc
-import math
+import json
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,26 +32,23 @@ Value = Callable[[str, dict[str, Any]], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """An encoder, upstream's name of it, what its blocks are of, and the largest difference seen.
+    """An encoder, upstream's name of it, what its blocks are of, and the largest difference allowed.
 
-    `most` is relative to the largest value. `held` levels are compared, if not all.
+    `most` is relative to the largest value.
     """
 
     encoder: str
     reference: str
     provider: str
     most: float = 1e-5
-    held: int | None = None
 
 
 # The description of SatlasNet's reference says that these scales of attention are as built,
-# log(10); they are not, and their values are not told. The eight that the first level depends on
-# follow from its 512 values by least squares. Those of later levels do not.
+# log(10); they are not, and their values are not told. They follow, stage by stage, from the
+# reference's own values, means and deviations by least squares (768 to 2560 numbers a stage for 8
+# to 288 scales); what is left is 5e-7 of the largest value, so all else agrees.
 UNTOLD = "logit_scale"
-RECOVERED = {
-    "backbone.backbone.features.1.0.attn.logit_scale": (2.2863097, 2.3927240, 2.3440248, 2.1826653),
-    "backbone.backbone.features.1.1.attn.logit_scale": (2.2971081, 2.3320940, 2.3801192, 2.3653435),
-}
+RECOVERED = json.loads((Path(__file__).parents[1] / "golden/satlas_logit_scale.json").read_text())
 
 
 CASES = [
@@ -60,7 +59,7 @@ CASES = [
     Case("gfm-swin", "gfmswin", "timm Swin"),
     Case("prithvi-100m", "prithvi", "timm blocks"),
     Case("remoteclip-b32", "remoteclip", "timm blocks"),
-    Case("satlasnet-swinv2b", "satlasnet_si", "torchvision Swin V2", held=1),
+    Case("satlasnet-swinv2b", "satlasnet_si", "torchvision Swin V2"),
     Case("scale-mae-l", "scalemae", "timm blocks"),
     Case("spectralgpt", "spectralgpt", "timm blocks, own tokens"),
     Case("s12-moco", "ssl4eo_moco", "timm blocks"),
@@ -84,8 +83,7 @@ def checkpoint(described: dict[str, Any], value: Value) -> dict[str, Any]:
         if "kept" not in entry:
             inner[name] = value(key, entry)
         elif key.endswith(UNTOLD):
-            told = RECOVERED.get(key, (math.log(10),) * entry["shape"][0])
-            inner[name] = torch.tensor(told).reshape(entry["shape"])
+            inner[name] = torch.tensor(RECOVERED[key]).reshape(entry["shape"])
     return state
 
 
@@ -109,11 +107,19 @@ def test_encoder_agrees_with_upstream_on_the_same_weights(
     assert [tuple(level.shape) for level in levels] == [
         tuple(stored[f"level{i}_shape"]) for i in range(len(levels))
     ]
-    worst = max(_difference(level, stored, i) for i, level in enumerate(levels[: case.held]))
+    worst = max(_difference(level, stored, i) for i, level in enumerate(levels))
     assert f"level{len(levels)}_values" not in stored
+    _note(case, worst)
     assert worst < case.most
     del encoder, levels
     gc.collect()
+
+
+def _note(case: Case, worst: float) -> None:
+    """Write down what was found, for `make parity-table`."""
+    if "PARITY_TABLE" in os.environ:
+        with Path(os.environ["PARITY_TABLE"]).open("a") as file:
+            file.write(json.dumps([case.encoder, case.provider, worst, case.most]) + "\n")
 
 
 def _difference(level: Tensor, stored: Any, i: int) -> float:
@@ -133,5 +139,7 @@ def _difference(level: Tensor, stored: Any, i: int) -> float:
 def test_the_page_tells_how_far_each_encoder_is_held() -> None:
     page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text()
     for case in CASES:
-        row = f"| {case.encoder} | {case.provider} | {case.most:.0e} ".replace("e-0", "e-")
-        assert row in page
+        row = rf"^\| {case.encoder} \| {case.provider} \| (\S+) \| {case.most:.0e} \|$"
+        found = re.search(row.replace("e-0", "e-"), page, re.M)
+        assert found, case.encoder
+        assert float(found[1]) < case.most
