@@ -1,6 +1,6 @@
 """Put what the parity tests found into docs/encoders.md.
 
-    make parity-table
+make parity-table
 """
 
 from __future__ import annotations
