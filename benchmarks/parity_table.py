@@ -28,7 +28,9 @@ def main(found: Path) -> None:
     rows = [json.loads(line) for line in found.read_text().splitlines()]
     lines = ["| encoder | built on | largest difference | held to |", "|---|---|---:|---:|"]
     for encoder, provider, worst, most in rows:
-        lines.append(f"| {encoder} | {provider} | {short(worst)} | {most:.0e} |".replace("e-0", "e-"))
+        lines.append(
+            f"| {encoder} | {provider} | {short(worst)} | {most:.0e} |".replace("e-0", "e-")
+        )
     page = PAGE.read_text()
     before, rest = page.split(START)
     after = rest.split(END)[1]
