@@ -74,6 +74,7 @@ def test_logits_have_the_size_of_the_input_and_reach_every_parameter(
     assert logits.shape == (2, 3, 96, 96)
     logits.square().mean().backward()
     assert not [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +114,16 @@ def test_published_weights_are_the_default(make: Make) -> None:
         make("galileo-nano", weights=None)
 
 
-def test_a_frozen_encoder_stays_in_evaluation_and_gets_no_gradient(make: Make) -> None:
-    model = make("timm/resnet10t").train()
+@pytest.mark.parametrize("name", [*ENCODERS, *TIMM])
+def test_a_frozen_encoder_stays_in_evaluation_and_gets_no_gradient(make: Make, name: str) -> None:
+    model = make(name).train()
     freeze(model)
     model.train()
     encoder = model.get_submodule("encoder")
     assert model.decoder.training
     assert not any(module.training for module in encoder.modules())
     before = {key: x.clone() for key, x in encoder.state_dict().items()}
-    torch.autograd.backward(model(torch.randn(2, 3, 64, 64)).mean())
+    torch.autograd.backward(model(torch.randn(2, len(_bands(name)), 64, 64)).mean())
     assert all(p.grad is None for p in encoder.parameters())
     assert all(p.grad is not None for p in model.decoder.parameters())
     assert all(torch.equal(x, before[key]) for key, x in encoder.state_dict().items())
