@@ -119,7 +119,7 @@ def gains(result: CampaignResult, stem: Path) -> list[Path]:
         ax.invert_yaxis()
         ax.grid(visible=False, axis="y")
         ax.set_xlim(*_limits(result))
-        ax.set_xlabel("Relative improvement of test mIoU, tuned over fixed (%)")
+        ax.set_xlabel("Relative improvement of test mIoU (%)")
         return save(fig, stem)
 
 
