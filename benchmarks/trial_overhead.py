@@ -117,12 +117,11 @@ def measure(*, trials: int, workers: int, reuse: bool) -> Cost:
     with (
         tempfile.TemporaryDirectory() as folder,
         driver.cluster(),
-        mock.patch.object(driver, "work", idle),
         contextlib.nullcontext() if reuse else without_reuse(),
     ):
         site = Site.from_env({"CRYO_STORAGE": folder})
         source = Pausing(trials, site.storage)
-        driver.run(source, site=site, slots=Slots(1, 0, workers))
+        driver.run(source, site=site, slots=Slots(1, 0, workers), train=idle)
         processes = (site.storage / "processes").read_text().split()
     seconds = source.seconds[WARM * workers - 1 :]
     return Cost(
