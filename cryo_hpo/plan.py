@@ -10,12 +10,14 @@ import torch
 from .assemble import freeze, segmenter
 from .layout import columns
 from .rungs import Ladder
+from .stats import FEWEST
 
 if TYPE_CHECKING:
     from .spec import Search, Site, Study
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
+EXACT = 6  # seeds; fewer allow no sign test at 95 %
 KEPT = 2  # states of a training: the newest, and the one before
 
 
@@ -31,6 +33,7 @@ class Plan:
         epochs_confirm: Of the final trainings, all arms on all seeds.
         parameters: Of one model.
         disk_gib: Checkpoints of everything, at most.
+        seeds: Pairs of baseline and winner.
     """
 
     trials: int
@@ -40,6 +43,7 @@ class Plan:
     epochs_confirm: int
     parameters: int
     disk_gib: float
+    seeds: int
 
 
 def plan(study: Study, *, site: Site) -> Plan:
@@ -63,6 +67,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         epochs_confirm=runs * epochs,
         parameters=parameters,
         disk_gib=KEPT * trials * last + runs * (KEPT * last + one),
+        seeds=len(study.seeds),
     )
 
 
@@ -111,4 +116,14 @@ def lines(plan: Plan) -> list[str]:
         f"epochs of the paired retraining: {plan.epochs_confirm}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
+        *seed_lines(plan.seeds),
     ]
+
+
+def seed_lines(seeds: int) -> list[str]:
+    """Say what a comparison on so few seeds cannot tell; nothing from six on."""
+    if seeds >= EXACT:
+        return []
+    if seeds < FEWEST:
+        return [f"seeds: {seeds} cannot decide, the verdict will be 'not shown'; give {EXACT}"]
+    return [f"seeds: {seeds} decide under a normal approximation; from {EXACT} on it is exact"]

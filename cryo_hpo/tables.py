@@ -132,7 +132,17 @@ def verdict_notes(result: Result) -> list[str]:
         f"Difference of the means: {_relative(found)}{_typical(found)}. Verdict: {found.verdict}.",
         f"Paired sign-flip test: p = {found.p_value:.4f}{sign}"
         f"{few if least > 1 - found.level else ''}.",
+        *_too_few(found),
         *_seeds_needed(found),
+    ]
+
+
+def _too_few(found: ImprovementResult) -> list[str]:
+    if found.num_pairs >= stats.FEWEST or found.verdict != "not shown":  # results of older rules
+        return []
+    return [
+        f"{_count(found.num_pairs, 'seed')} cannot decide: an interval needs {stats.FEWEST}, an "
+        "exact one six. Run a study of a new name with more `seeds`."
     ]
 
 

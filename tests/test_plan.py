@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.plan import epochs_of, lines, num_arms, plan, rungs
+from cryo_hpo.plan import epochs_of, lines, num_arms, plan, rungs, seed_lines
 from cryo_hpo.spec import Recipe, Site
 
 from .tune.pool import Curves, Disk, Heard, a_study, simulate
@@ -87,7 +87,7 @@ def test_a_plan_counts_everything():
     gib = found.parameters * 4 / 2**30
     assert found.disk_gib == pytest.approx(gib * (12 * 2 * 3 + 9 * (2 * 3 + 1)))
     text = "\n".join(lines(found))
-    for part in ("about 44, at most 324", "paired retraining: 243", "about 287"):
+    for part in ("about 44, at most 324", "paired retraining: 243", "about 287", "cannot decide"):
         assert part in text
     alone = plan(a_study(search=None, base=base, epochs=27), site=SITE)
     assert (alone.trials, alone.rungs, alone.epochs_expected, alone.epochs_confirm) == (
@@ -103,3 +103,9 @@ def test_without_stopping_a_plan_is_a_grid():
     search = a_study("none", trials=12, epochs=27).search
     assert search is not None
     assert rungs(search, 27) == ((27, 12),)
+
+
+def test_a_plan_says_what_few_seeds_cannot_tell():
+    assert "cannot decide" in seed_lines(3)[0]
+    assert "normal" in seed_lines(4)[0]
+    assert seed_lines(6) == []

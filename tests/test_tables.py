@@ -242,3 +242,10 @@ def test_times_have_a_readable_unit(seconds: float, text: str) -> None:
 def cells(table: Sheet | str) -> list[list[str]]:
     table = markdown(table) if isinstance(table, Sheet) else table
     return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in table.splitlines()]
+
+
+def test_three_seeds_that_show_nothing_are_told_why() -> None:
+    unshown = a_result(improvement=an_improvement(verdict="not shown"))
+    assert any("3 seeds cannot decide" in note for note in tables.verdict_notes(unshown))
+    enough = a_result(improvement=an_improvement(verdict="not shown", num_pairs=4))
+    assert not any("cannot decide" in note for note in tables.verdict_notes(enough))

@@ -30,7 +30,7 @@ def run(file: Path) -> None:
         result = run_campaign(campaign, site)
     click.echo(campaign_note(result))
     click.echo(f"result: {site.storage / campaign.name / 'campaign-result.json'}")
-    click.echo(f"report: {site.storage / campaign.name / 'report' / 'report.md'}")
+    click.echo(f"report: {site.storage / campaign.name / 'report' / 'report.html'}")
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 

@@ -6,11 +6,12 @@ says how many seeds a gain needs, `summary` describes the scores of one recipe.
 
 from .bootstrap import bca, bca_ratio, miou, over_scenes
 from .intervals import Interval
-from .paired import Improvement, Verdict, relative_improvement, typical_gain
+from .paired import FEWEST, Improvement, Verdict, relative_improvement, typical_gain
 from .power import MOST, power, seeds_needed
 from .summary import Share, Summary, share, summary
 
 __all__ = [
+    "FEWEST",
     "MOST",
     "Improvement",
     "Interval",

@@ -21,6 +21,7 @@ from .bootstrap import bca_ratio
 from .intervals import Interval
 
 Verdict = Literal["improved", "not shown", "worse"]
+FEWEST = 4  # pairs below which no interval of 95 % keeps its level; docs/statistics.md
 EXACT_TO = 16  # pairs: up to here all patterns of signs are counted
 RESAMPLES = 20_000  # patterns drawn where there are more
 
@@ -89,8 +90,10 @@ def typical_gain(t: NDArray[np.float64], b: NDArray[np.float64], level: float = 
     """Return the median over seeds of the relative gain, in percent, with its interval.
 
     From six seeds on it reaches from the k-th smallest to the k-th largest gain, k as large as the
-    level allows: the sign test inverted, exact whatever the distribution. With fewer seeds no such
-    interval has a level of 95 %: all gains together with Fieller's interval of the means stand in.
+    level allows: the sign test inverted, exact whatever the distribution. With four or five seeds
+    no such interval has a level of 95 %: all gains together with Fieller's interval of the means
+    stand in. Fewer seeds set no bounds: three may lie on one side of the median one time in four,
+    and where a recipe collapses nothing in them tells.
 
     Args:
         t: Scores of the tuned recipe, one per seed.
@@ -104,6 +107,8 @@ def typical_gain(t: NDArray[np.float64], b: NDArray[np.float64], level: float = 
     rank = rank_of(len(gains), level)
     if rank:
         return Interval(float(gains[rank - 1]), mid, float(gains[-rank]), level)
+    if len(gains) < FEWEST:
+        return Interval.unbounded(mid, level)
     means = fieller(t, b, level)
     low, high = min(means.low, float(gains[0])), max(means.high, float(gains[-1]))
     return Interval(low, mid, high, level)

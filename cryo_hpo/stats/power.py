@@ -6,7 +6,7 @@ import math
 
 from scipy import stats
 
-from .paired import rank_of
+from .paired import FEWEST, rank_of
 
 MOST = 200  # seeds; nobody trains more, and the answer is "more than that"
 
@@ -15,8 +15,8 @@ def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> flo
     """Return the chance that a gain of this size ends in the verdict "improved".
 
     The paired gains of the seeds are taken to be normal. Where the sign test has too few (below six
-    seeds at 95 %) a paired t test must reject and every seed
-    gain; from there on the sign test decides; see `paired.typical_gain`.
+    seeds at 95 %) a paired t test must reject and every seed gain, and below four nothing is shown;
+    from six on the sign test decides; see `paired.typical_gain`.
 
     Args:
         gain: True relative improvement, percent.
@@ -27,12 +27,12 @@ def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> flo
     Source: Cohen, "Statistical Power Analysis", 1988 (noncentral t); Dixon and Mood, JASA 41, 1946
     (sign test).
     """
-    if seeds < 2 or gain <= 0:
+    rank = rank_of(seeds, level)
+    if gain <= 0 or not (rank or seeds >= FEWEST):
         return 0.0
     if spread == 0:
         return 1.0
     chance = float(stats.norm.cdf(gain / spread))  # that one seed gains
-    rank = rank_of(seeds, level)
     if rank:
         return float(stats.binom.sf(seeds - rank, seeds, chance))
     quantile = float(stats.t.ppf((1 + level) / 2, df=seeds - 1))

@@ -138,11 +138,19 @@ def test_the_order_of_the_pairs_does_not_matter(
 
 
 def test_few_seeds_need_both_the_sign_and_the_t_test() -> None:
-    t, b = np.array([0.71, 0.74, 0.69]), np.array([0.70, 0.71, 0.685])
+    t, b = np.array([0.71, 0.74, 0.69, 0.72]), np.array([0.70, 0.71, 0.685, 0.715])
     means, typical = improvement(list(zip(t, b, strict=True))).relative_pct, typical_gain(t, b)
     gains = 100 * (t / b - 1)
     assert typical.low == min(means.low, gains.min())
     assert typical.high == max(means.high, gains.max())
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_three_seeds_decide_nothing(seeds: int) -> None:
+    found = relative_improvement([0.9] * seeds, [0.3, 0.31, 0.32][:seeds])
+    assert (found.typical_pct.low, found.typical_pct.high) == (-np.inf, np.inf)
+    assert found.verdict == "not shown"
+    assert found.typical_pct.mid > 180
 
 
 def test_one_collapse_does_not_make_a_gain() -> None:

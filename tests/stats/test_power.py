@@ -13,7 +13,7 @@ from cryo_hpo.stats import power, seeds_needed, share, summary, typical_gain
 
 @pytest.mark.parametrize(
     ("gain", "spread", "seeds"),
-    [(2, 1, 3), (2, 1, 5), (1, 1, 6), (2, 2, 8), (2, 2, 10), (1, 1, 15)],
+    [(2, 1, 3), (2, 1, 4), (2, 1, 5), (1, 1, 6), (2, 2, 8), (2, 2, 10), (1, 1, 15)],
 )
 def test_power_is_the_share_of_verdicts(gain: float, spread: float, seeds: int) -> None:
     rng = np.random.default_rng(seeds)
@@ -38,7 +38,7 @@ def test_the_seeds_needed_are_the_fewest(gain: float, spread: float) -> None:
 
 
 def test_the_edges_of_power() -> None:
-    assert power(1, 0, 3) == 1.0
+    assert (power(1, 0, 3), power(1, 0, 4)) == (0.0, 1.0)
     assert power(0, 1, 5) == power(-1, 1, 5) == power(1, 1, 1) == 0.0
     assert seeds_needed(0, 1) is None
     assert seeds_needed(1, 1, level=0.8) is not None
