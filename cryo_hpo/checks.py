@@ -20,9 +20,10 @@ from .assemble import (
     segmenter,
 )
 from .errors import CryoError, about, together
-from .folder import refuse_another
+from .folder import SPEC, of, refuse_another
 from .models import check_size, find_encoder
 from .protocol import CRYO_BENCH, departures
+from .remote import require
 from .space import Int, SearchSpace
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
     looks: list[Callable[[], object]] = [
         partial(refuse_another, study, site),
         partial(_require_gpu, study.resources),
+        partial(require, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),

@@ -38,6 +38,8 @@ class Node:
         data_problem: Why it cannot read CRYO_DATA; empty if it can.
         free_gib: Of "storage", "cache" and "shared memory".
         skew_s: Its clock minus the driver's, seconds.
+        store_problem: Why it cannot use CRYO_CHECKPOINTS; None: that is not set, and nodes share
+            CRYO_STORAGE.
     """
 
     address: str
@@ -50,10 +52,17 @@ class Node:
     data_problem: str
     free_gib: Mapping[str, float]
     skew_s: float
+    store_problem: str | None = None
 
 
 def examine(
-    *, address: str, storage: Path, cache: Path, data: Path, mark: str, gpus: tuple[str, ...]
+    *,
+    address: str,
+    storage: Path,
+    cache: Path,
+    data: Path,
+    mark: str,
+    gpus: tuple[str, ...],
 ) -> Node:
     """Look at this machine; what depends on the driver's clock or the cluster is left at 0.
 
@@ -109,14 +118,22 @@ def _versions(nodes: Sequence[Node]) -> Iterator[str]:
             )
 
 
-def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
-    if node.storage_problem:
+def _of_storage(node: Node) -> Iterator[str]:
+    if node.store_problem is not None:  # nodes share no disk: only the driver writes to its own
+        if node.store_problem:
+            yield node.store_problem
+    elif node.storage_problem:
         yield f"CRYO_STORAGE must be writable from every node: {node.storage_problem}."
     elif not node.sees_mark:
         yield (
             "CRYO_STORAGE must be one disk for all nodes, and what the driver writes there is not "
-            "seen here. Mount the same shared folder at the same path."
+            "seen here. Mount the same shared folder at the same path, or set CRYO_CHECKPOINTS to "
+            "an object store."
         )
+
+
+def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
+    yield from _of_storage(node)
     if node.data_problem:
         yield f"CRYO_DATA must be readable from every node: {node.data_problem}. Mount it there."
     if abs(node.skew_s) > SKEW_S:

@@ -68,7 +68,7 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
         if study.search is not None:
             database.require(site.optuna)
         size = plan(study, site=site)
-        folders.require_room(path, gib=size.disk_gib)
+        folders.require_room(path, gib=0.0 if site.checkpoints else size.disk_gib)
         tracker = Tracker.connect(
             site.mlflow, experiment=experiment(study), spool=path / folders.SPOOL
         )

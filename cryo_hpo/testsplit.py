@@ -23,6 +23,7 @@ from .checkpoints import BEST
 from .data.picture import picture, small
 from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 from .metrics import Scores
+from .remote import bring
 from .stats import miou
 from .tune import tasks
 from .tune.confirm import Arm, job
@@ -57,7 +58,7 @@ def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> d
     if file.exists():
         scores: dict[str, Any] = json.loads(file.read_text())
         return scores
-    jobs = _finished(arms, path)
+    jobs = _finished(arms, site, path)
     found = dict(
         zip(jobs, tasks.score_tests(list(jobs.values()), site=site, slots=slots), strict=True)
     )
@@ -96,8 +97,11 @@ def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray
     return tuned, baseline
 
 
-def _finished(arms: Sequence[Arm], path: Path) -> dict[str, Job]:
+def _finished(arms: Sequence[Arm], site: Site, path: Path) -> dict[str, Job]:
+    """Return the trainings that have something to score; a store's checkpoints come home first."""
     jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
+    for one in jobs:
+        bring(site, Path(one.workdir), BEST)
     return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
 
 

@@ -54,8 +54,14 @@ class Hosts:
         """Return the folder that only this host uses for decoded pixels."""
         return self.folder / f"cache-{host}"
 
-    def start(self, host: int, **env: str) -> None:
-        """Start a Ray node of one core on a host; the first is the head."""
+    def start(self, host: int, *, hidden: Path | None = None, **env: str) -> None:
+        """Start a Ray node of one core on a host; the first is the head.
+
+        Args:
+            host: Its number.
+            hidden: A folder that this host does not share with the others: it sees an empty one.
+            env: Its own variables.
+        """
         words = ["--node-ip-address", self.address(host), "--num-cpus", "1", "--num-gpus", "0"]
         words += ["--object-store-memory", str(100 * 2**20), "--disable-usage-stats", "--block"]
         words += ["--metrics-export-port", str(METRICS)]
@@ -64,9 +70,12 @@ class Hosts:
             words += ["--include-dashboard", "true", "--dashboard-host", self.address(0)]
         else:
             words += ["--address", f"{self.address(0)}:{PORT}"]
+        # `ip netns exec` has mounts of its own, which nobody else sees
+        apart = ("sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)) if hidden else ()
         self.stack.enter_context(
             started(
-                *("ip", "netns", "exec", self.names[host], str(BIN / "ray"), "start", *words),
+                *("ip", "netns", "exec", self.names[host], *apart, str(BIN / "ray"), "start"),
+                *words,
                 env={**self.env, "CRYO_CACHE": str(self.cache(host)), **env},
                 log=self.folder / f"node-{host}.log",
             )
@@ -90,7 +99,7 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def hosts(folder: Path, *, num: int) -> Iterator[Hosts]:
+def hosts(folder: Path, *, num: int, **env: str) -> Iterator[Hosts]:
     """Make hosts that reach each other and nobody else, and a head on the first."""
     mark = secrets.token_hex(3)
     names = tuple(f"cr{mark}-{host}" for host in range(num))
@@ -98,9 +107,9 @@ def hosts(folder: Path, *, num: int) -> Iterator[Hosts]:
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
     auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-    env = environment(**auth, RAY_ADDRESS=f"10.97.0.1:{PORT}")
+    everywhere = environment(**auth, RAY_ADDRESS=f"10.97.0.1:{PORT}", **env)
     scratch = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # sockets take short paths only
-    made = Hosts(folder, names, env, scratch)
+    made = Hosts(folder, names, everywhere, scratch)
     try:
         with _network(names), made.stack:
             made.start(0)

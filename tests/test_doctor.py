@@ -33,6 +33,10 @@ SICK = {
     "no package": (replace(OTHER, versions={"python": "3.11.7", "ray": None}), "10.0.0.2 none"),
     "storage": (replace(OTHER, storage_problem="Read-only file system"), "Read-only file system"),
     "two disks": (replace(OTHER, sees_mark=False), "one disk for all nodes"),
+    "store": (
+        replace(OTHER, store_problem="Access Denied on 10.0.0.2.", sees_mark=False),
+        "Denied",
+    ),
     "data": (replace(OTHER, data_problem="'/data' cannot be read"), "'/data' cannot be read"),
     "clock": (replace(OTHER, skew_s=-7.0), "-7.0 s"),
     "fewer GPUs": (replace(OTHER, promised_gpus=2.0), "torch sees 1"),
@@ -50,6 +54,11 @@ SICK = {
 
 def test_a_cluster_that_is_well_has_no_problems():
     assert problems([WELL, OTHER], needs_gpus=True) == []
+
+
+def test_with_an_object_store_nodes_need_no_disk_in_common():
+    apart = replace(OTHER, store_problem="", sees_mark=False, storage_problem="No such folder")
+    assert problems([WELL, apart], needs_gpus=True) == []
 
 
 @pytest.mark.parametrize(("node", "expected"), SICK.values(), ids=SICK)

@@ -59,7 +59,8 @@ def run_campaign(
             return read(path)
         check_campaign(campaign, site=site)
         size = plan_campaign(campaign, site=site)
-        folders.require_room(path, gib=size.disk_gib, begun=path / CAMPAIGN)
+        gib = 0.0 if site.checkpoints else size.disk_gib
+        folders.require_room(path, gib=gib, begun=path / CAMPAIGN)
         tracker = Tracker.connect(
             site.mlflow, experiment=_experiment(campaign), spool=path / folders.SPOOL
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr as SecretStr
 
@@ -20,16 +21,19 @@ class Site(Frozen):
     storage: Path
     cache: Path
     mlflow: str
+    checkpoints: str | None = None  # URL of an object store; None: they lie in `storage`
     optuna: SecretStr | None = None  # a database for the searches' trials; it may hold a password
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Site:
         """Read the CRYO_ variables and MLFLOW_TRACKING_URI; an empty one counts as absent.
 
-        These are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE and CRYO_OPTUNA_STORAGE.
+        These are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS and
+        CRYO_OPTUNA_STORAGE.
 
         Raises:
-            SpecError: CRYO_OPTUNA_STORAGE is no URL of a PostgreSQL database.
+            SpecError: CRYO_OPTUNA_STORAGE is no URL of a PostgreSQL database, or
+                CRYO_CHECKPOINTS none of an object store.
         """
 
         def folder(variable: str, default: str) -> Path:
@@ -43,6 +47,7 @@ class Site(Frozen):
                 "Unset it to keep trials in the study's folder."
             )
             raise SpecError(message)
+        checkpoints = env.get("CRYO_CHECKPOINTS") or ""
         storage = folder("CRYO_STORAGE", "runs")
         return cls(
             data=folder("CRYO_DATA", "data"),
@@ -50,6 +55,7 @@ class Site(Frozen):
             storage=storage,
             cache=folder("CRYO_CACHE", "~/.cache/cryo_hpo"),
             mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
+            checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,
         )
 
@@ -60,3 +66,24 @@ class Site(Frozen):
         """
         local = env.get("CRYO_CACHE")
         return self.model_copy(update={"cache": Path(local).expanduser()}) if local else self
+
+
+def _store(url: str) -> str:
+    """Return the address of a store without a trailing slash.
+
+    Raises:
+        SpecError: It is no URL, or holds a secret, which a job's description would show.
+    """
+    if not re.match(r"[a-z][a-z0-9+.-]*://", url):
+        message = (
+            f"CRYO_CHECKPOINTS must be a URL such as s3://bucket/folder, it is '{url}'. "
+            "Unset it to keep checkpoints in CRYO_STORAGE, on a disk that all nodes share."
+        )
+        raise SpecError(message)
+    if "@" in urlsplit(url).netloc or "secret" in urlsplit(url).query.lower():
+        message = (
+            "CRYO_CHECKPOINTS must hold no key: a job's variables are shown to all who see the "
+            "cluster. Give every node AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+        )
+        raise SpecError(message)
+    return url.rstrip("/")

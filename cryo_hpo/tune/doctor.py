@@ -19,6 +19,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ..diagnosis import Node, examine
+from ..remote import why_unusable
 
 if TYPE_CHECKING:
     from ..spec import Site
@@ -60,7 +61,7 @@ def _ask_all(site: Site, mark: str) -> tuple[list[Node], list[str]]:
 def _look(address: str, site: Site, mark: str) -> Node:
     site = site.on_node(os.environ)
     gpus = tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return examine(
+    node = examine(
         address=address,
         storage=site.storage,
         cache=site.cache,
@@ -68,6 +69,7 @@ def _look(address: str, site: Site, mark: str) -> Node:
         mark=mark,
         gpus=gpus,
     )
+    return replace(node, store_problem=why_unusable(site))
 
 
 def _corrected(node: Node, *, asked: float, gpus: float) -> Node:

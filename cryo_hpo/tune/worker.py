@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from ray import tune
 
 from ..assemble import device_for, map_scenes, score_scenes
+from ..checkpoints import BEFORE, BEST, LAST
 from ..errors import CryoError, Diverged, StorageError
+from ..remote import workdir_on
 from ..spec import Recipe, Site
 from ..train import fit, history
 from .jobs import MESSAGE, OUTCOME
@@ -28,15 +31,18 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     """
     _claim(cpus)
     site = site.on_node(os.environ)
-    recipe, workdir = Recipe.model_validate_json(config["recipe"]), Path(config["workdir"])
+    recipe = Recipe.model_validate_json(config["recipe"])
+    place = workdir_on(site, Path(config["workdir"]))
     try:
         device = device_for(gpus)
+        place.pull(LAST, BEFORE, BEST)
         # An attempt may have died between writing a checkpoint and reporting it.
-        for metrics in history(workdir)[-1:]:
+        for metrics in history(place.folder)[-1:]:
             tune.report(metrics)
         for epoch in fit(
-            recipe, site=site, workdir=workdir, device=device, keep_best=config["keep_best"]
+            recipe, site=site, workdir=place.folder, device=device, keep_best=config["keep_best"]
         ):
+            place.push(BEST, LAST)  # what is told is safe
             tune.report(epoch.metrics())
     except Diverged as error:
         tune.report({OUTCOME: "diverged", MESSAGE: str(error)})
@@ -44,6 +50,8 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
         tune.report({OUTCOME: "unwritable", MESSAGE: str(error)})
     except CryoError as error:
         tune.report({OUTCOME: "refused", MESSAGE: str(error)})
+    finally:
+        place.leave()
 
 
 def score_test(
@@ -53,9 +61,8 @@ def score_test(
     _claim(cpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
-    found = score_scenes(
-        recipe, "test", site=site, workdir=Path(config["workdir"]), device=device_for(gpus)
-    )
+    with _best(site, config) as workdir:
+        found = score_scenes(recipe, "test", site=site, workdir=workdir, device=device_for(gpus))
     return {scene: scores.confusion_TP for scene, scores in found.items()}
 
 
@@ -64,9 +71,21 @@ def map_test(
 ) -> dict[str, NDArray[np.uint8]]:
     """Map some test scenes with one finished training; a Ray task."""
     _claim(cpus)
-    recipe = Recipe.model_validate_json(config["recipe"])
-    workdir, device = Path(config["workdir"]), device_for(gpus)
-    return map_scenes(recipe, "test", ids, site=site, workdir=workdir, device=device)
+    site = site.on_node(os.environ)
+    recipe, device = Recipe.model_validate_json(config["recipe"]), device_for(gpus)
+    with _best(site, config) as workdir:
+        return map_scenes(recipe, "test", ids, site=site, workdir=workdir, device=device)
+
+
+@contextlib.contextmanager
+def _best(site: Site, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Have a finished training's best checkpoint on this node."""
+    place = workdir_on(site, Path(config["workdir"]))
+    place.pull(BEST)
+    try:
+        yield place.folder
+    finally:
+        place.leave()
 
 
 def _claim(cpus: int) -> None:

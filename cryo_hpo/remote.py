@@ -1,0 +1,213 @@
+"""Checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
+
+With CRYO_CHECKPOINTS a training works in a folder of its node and sends what it must not lose to
+the store after every epoch; wherever it goes on, it takes that up first. An object is written
+whole or not at all, so a training that dies while it sends leaves the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import SpecError, StorageError
+
+if TYPE_CHECKING:
+    from .spec import Site
+
+CHUNK = 8 * 2**20  # bytes copied at a time; S3 takes parts of 5 MiB and more
+
+
+@dataclass(frozen=True)
+class Store:
+    """The part of an object store that a URL names."""
+
+    url: str
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        from pyarrow import fs
+
+        found: tuple[Any, str] = fs.FileSystem.from_uri(self.url)
+        return found
+
+    def send(self, file: Path, key: str) -> None:
+        """Write a file under a key, whole or not at all."""
+        system, root = self._place
+        self._make_folder(f"{root}/{key}".rpartition("/")[0])
+        with file.open("rb") as source, system.open_output_stream(f"{root}/{key}") as sink:
+            shutil.copyfileobj(source, sink, CHUNK)
+
+    def fetch(self, key: str, file: Path) -> bool:
+        """Read a key into a file; False, and no file, where the store has none."""
+        system, root = self._place
+        draft = file.with_name(f".{file.name}.part")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with system.open_input_stream(f"{root}/{key}") as source, draft.open("wb") as sink:
+                shutil.copyfileobj(source, sink, CHUNK)
+        except FileNotFoundError:
+            draft.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            return False
+        draft.replace(file)
+        return True
+
+    def holds(self, folder: str) -> bool:
+        """Whether anything lies below a folder."""
+        from pyarrow import fs
+
+        system, root = self._place
+        below = fs.FileSelector(f"{root}/{folder}", recursive=True, allow_not_found=True)
+        return any(one.type == fs.FileType.File for one in system.get_file_info(below))
+
+    def probe(self) -> None:
+        """Write, read and remove an object."""
+        system, root = self._place
+        path = f"{root}/.probe-{secrets.token_hex(8)}"
+        self._make_folder(root)
+        with system.open_output_stream(path) as sink:
+            sink.write(b"x")
+        with system.open_input_stream(path) as source:
+            source.read()
+        system.delete_file(path)
+
+    def _make_folder(self, path: str) -> None:
+        """Make a folder where the store has real ones; an object store needs none."""
+        from pyarrow import fs
+
+        if isinstance(self._place[0], fs.LocalFileSystem):
+            self._place[0].create_dir(path, recursive=True)
+
+
+@dataclass
+class Workdir:
+    """A training's folder on this node, and its twin in the store where there is one.
+
+    Attributes:
+        folder: Where the training reads and writes.
+        store: None: the folder itself is on the disk that all nodes share.
+        key: The twin's name.
+    """
+
+    folder: Path
+    store: Store | None = None
+    key: str = ""
+    _sent: dict[str, int] = field(default_factory=dict)  # file -> time of its last change, ns
+
+    def pull(self, *names: str) -> None:
+        """Take up what the store holds; what it does not hold goes, since it is older.
+
+        Raises:
+            StorageError: The store does not answer.
+        """
+        if self.store is None:
+            return
+        with _told(self.store.url):
+            for name in names:
+                if self.store.fetch(f"{self.key}/{name}", self.folder / name):
+                    self._sent[name] = _changed(self.folder / name)
+
+    def push(self, *names: str) -> None:
+        """Send what has changed, in this order.
+
+        Raises:
+            StorageError: The store does not answer, or takes nothing.
+        """
+        if self.store is None:
+            return
+        with _told(self.store.url):
+            for name in names:
+                changed = _changed(self.folder / name)
+                if changed and changed != self._sent.get(name):
+                    self.store.send(self.folder / name, f"{self.key}/{name}")
+                    self._sent[name] = changed
+
+    def leave(self) -> None:
+        """Remove the copy on this node."""
+        if self.store is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def workdir_on(site: Site, path: Path) -> Workdir:
+    """Return where a node works on a training.
+
+    Args:
+        site: With the node's own cache.
+        path: The training's folder as the driver knows it, below CRYO_STORAGE.
+    """
+    if site.checkpoints is None:
+        return Workdir(path)
+    key = path.relative_to(site.storage).as_posix()
+    whose = hashlib.sha256(site.checkpoints.encode()).hexdigest()[:12]
+    return Workdir(site.cache / "checkpoints" / whose / key, Store(site.checkpoints), key)
+
+
+def bring(site: Site, path: Path, *names: str) -> None:
+    """Copy a training's files from the store, if there is one, into the driver's own folder.
+
+    Raises:
+        StorageError: The store does not answer.
+    """
+    if site.checkpoints is not None:
+        key = path.relative_to(site.storage).as_posix()
+        Workdir(path, Store(site.checkpoints), key).pull(*names)
+
+
+def why_unusable(site: Site) -> str | None:
+    """Write to the store, read and remove it; say why that failed. None: no store is used."""
+    if site.checkpoints is None:
+        return None
+    try:
+        with _told(site.checkpoints):
+            Store(site.checkpoints).probe()
+    except StorageError as error:
+        return str(error)
+    return ""
+
+
+def require(site: Site, study: str, *, begun: bool) -> None:
+    """Refuse a store that cannot be used, and a new study whose name it knows from another one.
+
+    Raises:
+        SpecError: It holds checkpoints, which a new study would take for its own.
+        StorageError: The store does not answer, or takes nothing.
+    """
+    if site.checkpoints is None:
+        return
+    store = Store(site.checkpoints)
+    with _told(site.checkpoints):
+        store.probe()
+        left = not begun and store.holds(study)
+    if left:
+        message = (
+            f"A new study needs a name that CRYO_CHECKPOINTS does not know, '{site.checkpoints}' "
+            f"holds '{study}', and '{site.storage}' does not. Set CRYO_STORAGE to where it began, "
+            "remove what is in the store, or give this study another name."
+        )
+        raise SpecError(message)
+
+
+@contextlib.contextmanager
+def _told(url: str) -> Iterator[None]:
+    """Say what the store refused, and what to do."""
+    try:
+        yield
+    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own are among these
+        message = (
+            f"CRYO_CHECKPOINTS must be a store that can be read and written, '{url}' is not "
+            f"({error}). Look at its address, keys and room, then give the same command again: it "
+            "goes on from the last checkpoint."
+        )
+        raise StorageError(message) from error
+
+
+def _changed(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.exists() else 0
