@@ -40,8 +40,11 @@ class Records:
         self._tracker, self._progress = tracker, progress
         self.running: set[str] = set()
         self._batches: dict[str, int] = {}  # training -> its recipe's batch size
-        self._seen = {(line["key"], line["epoch"]) for line in read(folder)}
-        progress.leave_out(len(self._seen))
+        # training -> epoch -> seconds: to look for them in the file at every end would read it all
+        self._seen: dict[str, dict[int, float]] = {}
+        for line in read(folder):
+            self._seen.setdefault(line["key"], {})[line["epoch"]] = line.get("seconds", 0.0)
+        progress.leave_out(sum(map(len, self._seen.values())))
         if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
             self._append("\n")  # what a full disk left of the last line must not swallow the next
 
@@ -76,7 +79,8 @@ class Records:
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
         """Write an epoch down, once."""
         epoch = int(metrics["epoch"])
-        if (key, epoch) in self._seen:
+        seen = self._seen.setdefault(key, {})
+        if epoch in seen:
             return
         # Told last where it counts as told: MLflow takes a point twice, but not one left out.
         self._tracker.log(self.run_key(key), metrics, step=epoch)
@@ -85,7 +89,7 @@ class Records:
             told = {"cryo.micro_batch": f"{metrics['micro_batch']:.0f} of {batch}"}
             self._tracker.tag(self.run_key(key), told)
         self._append(json.dumps({"key": key, **metrics, "epoch": epoch}) + "\n")
-        self._seen.add((key, epoch))
+        seen[epoch] = metrics.get("seconds", 0.0)
         self._progress.epoch(key, metrics)
 
     def paused(self, key: str, epoch: int) -> None:
@@ -99,9 +103,9 @@ class Records:
         self.running.discard(key)
         tags = {"cryo.state": state, "cryo.message": message[:500]}
         self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
-        epochs = of(self._path.parent, key)
-        spent = {"epochs": float(len(epochs)), "seconds_total": sum(e["seconds"] for e in epochs)}
-        self._tracker.log(self.run_key(key), spent, step=len(epochs))
+        seconds = self._seen.get(key, {}).values()
+        spent = {"epochs": float(len(seconds)), "seconds_total": sum(seconds)}
+        self._tracker.log(self.run_key(key), spent, step=len(seconds))
         self._tracker.end(self.run_key(key), STATUS[state])
         self._progress.ended(key, state, message)
         emit("ended", key=key, state=state, message=message)
@@ -138,8 +142,16 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def of(folder: Path, key: str) -> list[dict[str, Any]]:
-    """Return one training's epochs in order."""
-    return sorted((r for r in read(folder) if r["key"] == key), key=lambda r: r["epoch"])
+    """Return one training's epochs in order; for many trainings see `by_key`."""
+    return by_key(folder).get(key, [])
+
+
+def by_key(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return every training's epochs in order, from one reading of the file."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for line in read(folder):
+        found.setdefault(line["key"], []).append(line)
+    return {key: sorted(lines, key=lambda r: r["epoch"]) for key, lines in found.items()}
 
 
 def _dataset(recipe: Recipe) -> str:

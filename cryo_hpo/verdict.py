@@ -86,7 +86,8 @@ def result(
     arms: list[ArmResult],
 ) -> Result:
     """Put together what a finished study found."""
-    tried = tuple(_trial(record, study, path) for record in trials)
+    epochs = recording.by_key(path)
+    tried = tuple(_trial(one, study, epochs.get(key(one.number), [])) for one in trials)
     winner = None if best is None else best.number
     return Result(
         study=study.name,
@@ -120,8 +121,7 @@ def _importance(study: Study, trials: Sequence[Record]) -> dict[str, float]:
     return importance(trials, suggest_of(study.search)) if study.search else {}
 
 
-def _trial(record: Record, study: Study, path: Path) -> TrialResult:
-    epochs = recording.of(path, key(record.number))
+def _trial(record: Record, study: Study, epochs: Sequence[dict[str, Any]]) -> TrialResult:
     assert record.state != "running", "a finished search has no running trials"
     return TrialResult(
         number=record.number,
@@ -139,7 +139,7 @@ def _trial(record: Record, study: Study, path: Path) -> TrialResult:
     )
 
 
-def _micro_batch(epochs: list[dict[str, Any]], recipe: Recipe) -> int | None:
+def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None:
     """Samples at a time where they are fewer than the recipe's batch: memory was too small."""
     sizes = [int(e["micro_batch"]) for e in epochs if "micro_batch" in e]
     return min(sizes) if sizes and min(sizes) < recipe.batch_size else None

@@ -109,6 +109,20 @@ def test_the_end_of_a_training_is_the_end_of_its_run(tmp_path, state, status):
     assert tracker.named("tag")[-1][1] == {"cryo.state": state, "cryo.message": "why"}
 
 
+def test_an_end_sums_up_without_reading_every_epoch_again(tmp_path, monkeypatch):
+    """A thousand trials end in a search: each reading of the file would cost all their epochs."""
+    found, _, _ = _records(tmp_path)
+    found.epoch("trial-0000", _metrics(1))
+    found, tracker, _ = _records(tmp_path)
+    found.epoch("trial-0000", _metrics(1))
+    found.epoch("trial-0000", _metrics(2))
+    found.epoch("trial-0001", _metrics(1))
+    monkeypatch.setattr(records, "read", None)
+    found.ended("trial-0000", "complete", "")
+    spent = {"epochs": 2.0, "seconds_total": 3.0}
+    assert tracker.named("log")[-1] == ("s/trial-0000", spent, {"step": 2})
+
+
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_whoever_still_runs_when_a_study_stops_is_closed(tmp_path, status):
     found, tracker, _ = _records(tmp_path)
