@@ -10,7 +10,7 @@ from ..errors import CryoError, StorageError
 from ..rungs import Decision, Ladder, Promotion, goes_on, last_resort, promotable, step
 from ..train import EPOCH, SCORE
 from .jobs import Job, Outcome
-from .sampler import Suggest, propose, replayed
+from .sampler import Memory, Suggest, propose, replayed
 
 if TYPE_CHECKING:
     from ..space import Scalar
@@ -45,6 +45,7 @@ class SearchSource:
         # Whoever was running when the driver died goes on from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
         self._refused = 0
+        self._shown: Memory = {}
 
     @property
     def ladder(self) -> Ladder | None:
@@ -203,7 +204,9 @@ class SearchSource:
             inside = replayed(self._suggest, base)
             same = inside and all(base.get(k) == v for k, v in inside.params.items())
             return dict(inside.trial.params) if inside and same else {}
-        return propose(self._suggest, self.records, search=self._search, number=number)
+        return propose(
+            self._suggest, self.records, search=self._search, number=number, memory=self._shown
+        )
 
     def _job(self, number: int, *, cleared: int) -> Job:
         self._at_work.add(number)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cryo_hpo.spec import Belief, Search
 from cryo_hpo.tune.journal import Record
-from cryo_hpo.tune.sampler import SAMPLERS, num_strata, propose, replayed
+from cryo_hpo.tune.sampler import SAMPLERS, Memory, num_strata, propose, replayed
 from cryo_hpo.tune.strata import bent, stratum
 
 slow_machine = settings(deadline=None, max_examples=30)
@@ -91,6 +91,41 @@ def test_a_proposal_depends_on_what_is_recorded_alone(sampler):
         for _ in range(2)
     ]
     assert asked[0] == asked[1]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_what_a_search_remembers_changes_no_proposal(sampler):
+    """Trials begin, wait at a rung, go on, end, fail and diverge between two proposals."""
+    memory: Memory = {}
+    search = _search(sampler=sampler, seed=3)
+    lrs = [10 ** (-6 + i / 2) for i in range(7)]
+    before = [_record(i, lr, "running", {1: 0.1 * i} if i % 2 else {}) for i, lr in enumerate(lrs)]
+    after = [
+        _done(i, lr, 0.1 * i) if i < 3 else _record(i, lr, "running", {1: 0.1, 3: 0.2})
+        for i, lr in enumerate(lrs)
+    ]
+    after[5:] = [_record(5, lrs[5], "failed", {}), _record(6, lrs[6], "diverged", {1: 0.3})]
+    for records in (before, after):
+        fresh = propose(_lr, records, search=search, number=7)
+        assert propose(_lr, records, search=search, number=7, memory=memory) == fresh
+        assert propose(_lr, records, search=search, number=7, memory=memory) == fresh
+
+
+def test_a_proposal_asks_the_space_about_new_and_changed_trials_alone():
+    """Else each costs as much as all trials before it, and a search the square of its trials."""
+    asked: list[object] = []
+    memory: Memory = {}
+
+    def counted(trial):
+        asked.append(trial)
+        return _lr(trial)
+
+    records = [_done(i, 10 ** (-6 + i / 10), 0.5) for i in range(40)]
+    propose(counted, records, search=_search(), number=40, memory=memory)
+    asked.clear()
+    changed = [_done(0, 1e-6, 0.5), *records[1:], _record(40, 1e-3, "running", {1: 0.4})]
+    propose(counted, changed, search=_search(), number=41, memory=memory)
+    assert len(asked) == 2, "one to learn of the new trial, one to draw"
 
 
 def test_the_sampler_goes_where_scores_are_high():
