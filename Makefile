@@ -8,7 +8,7 @@ ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead lock clean parity-table
+.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead bench-scale bench-search lock clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -52,6 +52,9 @@ bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every enc
 
 bench-overhead: $(READY) ## Measure what a pause, a resume and a new trial cost
 	$(BIN)/python benchmarks/trial_overhead.py
+
+bench-scale: $(READY) ## Run many trials on three Ray nodes: throughput, the driver's time and memory
+	$(BIN)/python -m benchmarks.scale
 
 bench-search: $(READY) ## Compare ways of searching on recorded trainings, minutes
 	$(BIN)/python -m benchmarks.search --write

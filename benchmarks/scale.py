@@ -1,10 +1,10 @@
-"""Many trials through the real scheduler: throughput, the driver's memory, MLflow's writes.
+"""Many trials through the real scheduler: throughput, the driver's time and memory, MLflow's writes.
 
 The trials replay recorded learning curves, so what is measured is everything but training: Ray
-Tune, the rungs, Optuna's journal, the study's records and the MLflow spool. Three Ray nodes run on
-this machine (`ray.cluster_utils`), each with its own workers.
+Tune, the rungs, Optuna's journal, the study's records and the MLflow spool, which a real `mlflow
+server` empties. Three Ray nodes run on this machine (`ray.cluster_utils`), each with its own workers.
 
-    python benchmarks/scale.py --curves ../shared/data/lr_curves/deberta-base.npz --trials 1000
+    python -m benchmarks.scale --trials 1000 --curves ../shared/data/lr_curves/deberta-base.npz
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import argparse
 import io
 import json
 import os
-import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from cryo_hpo.progress import Progress
@@ -34,52 +34,96 @@ from cryo_hpo.tracking import Tracker
 from cryo_hpo.tune import driver
 from cryo_hpo.tune.listen import Kind
 
+from .driver_cost import COLUMNS, Clocks, growth_kib, rss_mib
+from .replay import EPOCHS, STARTS, TABLE, replay
+from .tracking_server import Traffic, server
+
 # isort: split
-import ray
-from ray import tune
 from ray.cluster_utils import Cluster
 
-EVERY = 100  # trials between two looks at the driver
+NODES = 3
+FRAMES = 12  # of the stack of an allocation
+Train = Callable[..., None]
 
 
-def replay(config: dict[str, Any], *, curves: Path, **_: Any) -> None:
-    """Report a recorded curve instead of training; goes on where its folder says."""
-    recipe = Recipe.model_validate_json(config["recipe"])
-    table = np.load(curves)
-    run = int(np.abs(np.log(table["lr"]) - np.log(recipe.optim.lr)).argmin())
-    folder = Path(config["workdir"])
-    folder.mkdir(parents=True, exist_ok=True)
-    count = folder / "epochs"
-    done = int(count.read_text()) if count.exists() else 0
-    scores = np.fmax.accumulate(np.nan_to_num(table["val"][run]))
-    for epoch in range(max(done, 1), recipe.epochs + 1):  # the last one is told again
-        count.write_text(str(epoch))
-        facts = {"seconds": 0.0, "data_seconds": 0.0, "peak_gib": 0.0, "collapsed": 0.0}
-        numbers = {"train_loss": 0.0, "lr": recipe.optim.lr, "val_miou": float(scores[epoch - 1])}
-        tune.report({"epoch": epoch, "best_val_miou": float(scores[epoch - 1]), **facts, **numbers})
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The driver at one moment.
+
+    Attributes:
+        trials: Begun so far.
+        epochs: Heard so far.
+        wall_s: Since the search began.
+        cpu_s: Part of the driver -> its CPU seconds so far.
+        rss_mib: Its resident memory.
+        pending: Records on disk that MLflow has not taken.
+    """
+
+    trials: int
+    epochs: int
+    wall_s: float
+    cpu_s: Mapping[str, float]
+    rss_mib: float
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was measured.
+
+    Attributes:
+        rows: The beginning, every so many trials, and the end.
+        states: How the trials ended.
+        starts: Of trials, new and resumed, by node.
+        traffic: What went to MLflow until the search ended.
+        delivery_s: From the search's end until MLflow had taken everything.
+        wall_s: Part of the driver -> seconds it took, waits for the disk included.
+        growth_kib: Library -> Python objects that were there at the end, and not after the first
+            part of the trials; empty unless asked for.
+        load: Average of the machine at the end, one minute.
+    """
+
+    rows: list[Row]
+    states: dict[str, int]
+    starts: list[int]
+    traffic: Traffic
+    delivery_s: float
+    wall_s: Mapping[str, float]
+    growth_kib: Mapping[str, float]
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
 
 
 class Watched:
     """A listener that also notes, every so many trials, what the driver has become."""
 
-    def __init__(self, records: Records) -> None:
-        self._records, self._started = records, time.perf_counter()
-        self._ended: set[str] = set()
-        self.epochs = 0
-        self.rows: list[tuple[int, int, float, float]] = []
+    def __init__(self, records: Records, tracker: Tracker, clocks: Clocks, *, every: int) -> None:
+        self._records, self._tracker, self._clocks, self._every = records, tracker, clocks, every
+        self._begun_s = time.perf_counter()
+        self._begun: set[str] = set()
+        self._epochs = 0
+        self.rows: list[Row] = []
+        self.first: tracemalloc.Snapshot | None = None
+        self.look()
+
+    def look(self) -> None:
+        """Note what the driver is now."""
+        if tracemalloc.is_tracing() and self._begun and self.first is None:
+            self.first = tracemalloc.take_snapshot()
+        wall, cpu = time.perf_counter() - self._begun_s, self._clocks.read()
+        pending = self._tracker.pending()
+        self.rows.append(Row(len(self._begun), self._epochs, wall, cpu, rss_mib(), pending))
 
     def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
-        """Pass it on."""
-        if key not in self._ended:
-            self._ended.add(key)
-            if len(self._ended) % EVERY == 0:
-                wall = time.perf_counter() - self._started
-                self.rows.append((len(self._ended), self.epochs, wall, rss_mib()))
+        """Look, if it is time to, and pass it on."""
+        if key not in self._begun:
+            self._begun.add(key)
+            if len(self._begun) % self._every == 0:
+                self.look()
         self._records.started(key, recipe, kind=kind)
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
         """Count it, and pass it on."""
-        self.epochs += 1
+        self._epochs += 1
         self._records.epoch(key, metrics)
 
     def paused(self, key: str, epoch: int) -> None:
@@ -91,24 +135,18 @@ class Watched:
         self._records.ended(key, state, message)
 
 
-def rss_mib() -> float:
-    """Return this process's memory now, MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 @contextmanager
-def three_nodes() -> Iterator[None]:
-    """Three Ray nodes of one slot each on this machine."""
+def ray_nodes(num: int) -> Iterator[None]:
+    """Ray nodes of one slot each on this machine."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    os.environ["RAY_ADDRESS"] = cluster.address
     try:
+        for _ in range(num - 1):
+            cluster.add_node(num_cpus=1)
+        os.environ["RAY_ADDRESS"] = cluster.address
         with driver.cluster():
             yield
     finally:
-        del os.environ["RAY_ADDRESS"]
+        os.environ.pop("RAY_ADDRESS", None)
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
@@ -117,53 +155,105 @@ def study(trials: int) -> Study:
     space = SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-3, log=True)})
     return Study(
         name="scale",
-        base=Recipe(data=DataSpec(name="lakes-demo"), optim=OptimSpec(lr=1e-4), epochs=27),
+        base=Recipe(data=DataSpec(name="lakes-demo"), optim=OptimSpec(lr=1e-4), epochs=EPOCHS),
         search=Search(space=space, trials=trials, scheduler=Asha(grace_epochs=1, reduction=3)),
         seeds=(1,),
         resources=Resources(cpus=1, gpus=0),
     )
 
 
-def main() -> None:
-    """Run, and print what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--curves", type=Path, required=True)
-    parser.add_argument("--trials", type=int, default=1000)
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch, three_nodes():
-        measure(study(asked.trials), Path(scratch), asked.curves.resolve())
-
-
-def measure(one: Study, folder: Path, curves: Path) -> None:
+def measure(one: Study, site: Site, traffic: Traffic, *, train: Train, every: int) -> Found:
     """Run the search of a study with replayed curves."""
-    site = Site.from_env({"CRYO_STORAGE": str(folder)})
-    path = folder / one.name
-    path.mkdir()
     assert one.search is not None, "made with one"
+    path = site.storage / one.name
+    path.mkdir(parents=True)
     tracker = Tracker.connect(site.mlflow, experiment="scale", spool=path / "mlflow.jsonl")
     progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
-    watched = Watched(Records(one, path, tracker=tracker, progress=progress))
-    begun, used = time.perf_counter(), time.process_time()
-    with closing(tracker):
-        tracker.start(one.name, name=one.name, tags={}, params={})
+    clocks = Clocks()
+    with closing(tracker), clocks.running():
+        tracker.start(one.name, name=one.name)
+        records = Records(one, path, tracker=tracker, progress=progress)
+        watched = Watched(records, tracker, clocks, every=every)
         source = search_source(one, one.search, path, site=site, listener=watched)
         slots = driver.slots_for(one.resources, None)
-        driver.run(source, site=site, slots=slots, train=partial(replay, curves=curves))
-        wall, cpu = time.perf_counter() - begun, time.process_time() - used
-        waiting = tracker.pending()
-    nodes = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-    states: dict[str, int] = {}
-    for record in source.records:
-        states[record.state] = states.get(record.state, 0) + 1
-    print(f"{len(source.records)} trials, {watched.epochs} epochs, {len(nodes)} nodes, {states}")
-    print(
-        f"{len(source.records) / wall:.1f} trials/s, {watched.epochs / wall:.1f} epochs/s; "
-        f"driver {cpu / watched.epochs * 1000:.1f} CPU-ms an epoch"
+        driver.run(source, site=site, slots=slots, train=train)
+        watched.look()
+        sent, ended = traffic.copy(), time.perf_counter()
+        grown = growth_kib(watched.first, tracemalloc.take_snapshot()) if watched.first else {}
+        assert tracker.close(timeout_s=600) == 0, "MLflow did not take everything"
+    return Found(
+        rows=watched.rows,
+        states=dict(Counter(record.state for record in source.records)),
+        starts=_starts(path),
+        traffic=sent,
+        delivery_s=time.perf_counter() - ended,
+        wall_s=clocks.wall_s,
+        growth_kib=grown,
     )
-    print(f"records waiting for MLflow at the end of the search: {waiting}")
-    for trials, epochs, seconds, memory in watched.rows:
-        print(f"{trials:5d} trials {epochs:6d} epochs {seconds:7.1f} s  driver {memory:6.0f} MiB")
-    print(json.dumps({"load": os.getloadavg()[0], "cpus": os.cpu_count()}))
+
+
+def _starts(path: Path) -> list[int]:
+    files = path.glob(f"trials/*/{STARTS}")
+    nodes = Counter(node for file in files for node in file.read_text().split())
+    return sorted(nodes.values(), reverse=True)
+
+
+def show(found: Found) -> None:
+    """Print what was measured."""
+    print(f"\ndriver CPU-ms an epoch, since the line before\n{'trials':>7}{'epochs':>8}", end="")
+    print("".join(f"{name:>15}" for name in (*COLUMNS, "all", "RSS MiB", "pending")))
+    for before, now in zip(found.rows, found.rows[1:], strict=False):
+        epochs = max(now.epochs - before.epochs, 1)
+        spent = [1000 * (now.cpu_s[c] - before.cpu_s[c]) / epochs for c in COLUMNS]
+        numbers = "".join(f"{ms:>15.2f}" for ms in (*spent, sum(spent)))
+        print(f"{now.trials:>7}{now.epochs:>8}{numbers}{now.rss_mib:>15.0f}{now.pending:>15}")
+    begun, end, sent = found.rows[0], found.rows[-1], found.traffic
+    cpu_s = sum(end.cpu_s.values()) - sum(begun.cpu_s.values())
+    print(f"\n{sum(found.states.values())} trials {found.states}, starts by node {found.starts}")
+    print(
+        f"{end.trials / end.wall_s:.1f} trials/s, {end.epochs / end.wall_s:.1f} epochs/s, "
+        f"driver {1000 * cpu_s / end.epochs:.1f} CPU-ms an epoch"
+    )
+    waits = ", ".join(f"{p} {1000 * s / end.epochs:.1f}" for p, s in found.wall_s.items())
+    print(f"wall ms an epoch, waits for the disk included: {waits}")
+    print(
+        f"MLflow: {sent.requests / end.epochs:.2f} requests an epoch, {sent.events} records in "
+        f"{sent.calls} calls (at most {sent.largest} in one), {end.pending} pending at the end, "
+        f"delivered {found.delivery_s:.0f} s later; "
+        f"server {1000 * sent.server_cpu_s / max(sent.requests, 1):.1f} CPU-ms a request"
+    )
+    if found.growth_kib:
+        trials = max(end.trials - found.rows[1].trials, 1)
+        for library, kib in found.growth_kib.items():
+            print(f"{kib / trials:>9.2f} KiB a trial: {library}")
+    print(f"load average {found.load:.1f} on {os.cpu_count()} cores")
+
+
+def main() -> None:
+    """Run, and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--curves", type=Path, default=TABLE, help="a table of learning curves")
+    parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--every", type=int, default=100, help="trials between two lines")
+    parser.add_argument("--epoch-s", type=float, default=0.1, help="an epoch sleeps so long")
+    parser.add_argument("--store", help="where `mlflow server` keeps its runs; default: SQLite")
+    parser.add_argument("--memory", action="store_true", help="what grows; slower by a few times")
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    asked = parser.parse_args()
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ray_nodes(NODES),
+        server(Path(scratch), store=asked.store) as (url, traffic),
+    ):
+        if asked.memory:
+            tracemalloc.start(FRAMES)
+        env = {"CRYO_STORAGE": f"{scratch}/runs", "MLFLOW_TRACKING_URI": url}
+        train = partial(replay, path=asked.curves.resolve(), epoch_s=asked.epoch_s)
+        one, site = study(asked.trials), Site.from_env(env)
+        found = measure(one, site, traffic, train=train, every=asked.every)
+    show(found)
+    if asked.json:
+        asked.json.write_text(json.dumps(asdict(found), indent=2) + "\n")
 
 
 if __name__ == "__main__":

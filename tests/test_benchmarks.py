@@ -55,3 +55,34 @@ def test_a_pause_a_resume_and_a_new_trial_start_no_process(tmp_path):
         assert cost["starts"] == (8 if cost["reuse"] else 6)
         assert cost["processes"] <= (cost["workers"] if cost["reuse"] else cost["starts"])
         assert cost["reuse"] or cost["processes"] == cost["starts"]
+
+
+@pytest.mark.ray
+def test_a_search_on_three_nodes_is_measured_whole(tmp_path):
+    """Epochs are long enough here that no node is left without one."""
+    sizes = ["--trials", "12", "--every", "4", "--epoch-s", "0.5", "--memory"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scale", *sizes, "--json", tmp_path / "bench.json"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "bench.json").read_text())
+    assert set(found["states"]) <= {"pruned", "complete"}
+    assert (sum(found["states"].values()), len(found["starts"])) == (12, 3)
+    assert [row["trials"] for row in found["rows"]] == [0, 4, 8, 12, 12]
+    first, last = found["rows"][0], found["rows"][-1]
+    assert last["epochs"] >= 12
+    for part, seconds in last["cpu_s"].items():
+        # a thread of a second may have taken less than a tick of the clock
+        assert seconds >= first["cpu_s"][part], f"{part} went back in time"
+    assert all(last["cpu_s"][part] > 0 for part in ("search rule", "sampler", "journal", "Tune"))
+    assert all(row["rss_mib"] > 100 for row in found["rows"])
+    sent = found["traffic"]
+    assert sent["events"] >= sent["calls"] > 0
+    assert sent["requests"] > 12, "a run has a start"
+    assert sent["server_cpu_s"] > 0
+    assert found["growth_kib"]
+    assert f"12 trials {found['states']}" in done.stdout
