@@ -1,0 +1,59 @@
+"""A driver of its own whose trials replay recorded curves: `python -m tests.replaying '{...}'`."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+from rich.console import Console
+
+from benchmarks.replay import replay
+from cryo_hpo import events
+from cryo_hpo.progress import Progress
+from cryo_hpo.records import Records
+from cryo_hpo.space import Float, SearchSpace
+from cryo_hpo.spec import DataSpec, NoStopping, Recipe, Resources, Search, Site, Study
+from cryo_hpo.study import search_source
+from cryo_hpo.tune import driver
+
+EPOCHS = 3
+
+
+def study(name: str, *, trials: int, parallel: int | None) -> Study:
+    """Return a study whose trials all train to full length, one core each."""
+    space = SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-3, log=True)})
+    return Study(
+        name=name,
+        base=Recipe(data=DataSpec(name="lakes-demo"), epochs=EPOCHS),
+        search=Search(
+            space=space, trials=trials, scheduler=NoStopping(kind="none"), parallel=parallel
+        ),
+        seeds=(1,),
+        resources=Resources(cpus=1, gpus=0),
+    )
+
+
+def run(one: Study, storage: Path, *, epoch_s: float) -> None:
+    """Run the search alone, and tell its events as `run_study` does."""
+    path = storage / one.name
+    path.mkdir(parents=True)
+    assert one.search is not None, "made with one"
+    progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
+    records = Records(one, path, tracker=mock.Mock(), progress=progress)
+    site = Site.from_env({"CRYO_STORAGE": str(storage)})
+    with events.written(path / events.NAME), driver.cluster():
+        events.emit("study started", study=one.name)
+        source = search_source(one, one.search, path, site=site, listener=records)
+        slots = driver.slots_for(one.resources, one.search.parallel)
+        driver.run(source, site=site, slots=slots, train=partial(replay, epoch_s=epoch_s))
+        events.emit("study ended", study=one.name)
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    made = study(asked["name"], trials=asked["trials"], parallel=asked["parallel"])
+    run(made, Path(asked["storage"]), epoch_s=asked["epoch_s"])
