@@ -150,12 +150,12 @@ def ray_nodes(num: int) -> Iterator[None]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def study(trials: int) -> Study:
+def study(trials: int, epochs: int) -> Study:
     """Return the paper's question over the range of the recorded curves."""
     space = SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-3, log=True)})
     return Study(
         name="scale",
-        base=Recipe(data=DataSpec(name="lakes-demo"), optim=OptimSpec(lr=1e-4), epochs=EPOCHS),
+        base=Recipe(data=DataSpec(name="lakes-demo"), optim=OptimSpec(lr=1e-4), epochs=epochs),
         search=Search(space=space, trials=trials, scheduler=Asha(grace_epochs=1, reduction=3)),
         seeds=(1,),
         resources=Resources(cpus=1, gpus=0),
@@ -234,6 +234,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--curves", type=Path, default=TABLE, help="a table of learning curves")
     parser.add_argument("--trials", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="full length, at most 27")
     parser.add_argument("--every", type=int, default=100, help="trials between two lines")
     parser.add_argument("--epoch-s", type=float, default=0.1, help="an epoch sleeps so long")
     parser.add_argument("--store", help="where `mlflow server` keeps its runs; default: SQLite")
@@ -249,7 +250,7 @@ def main() -> None:
             tracemalloc.start(FRAMES)
         env = {"CRYO_STORAGE": f"{scratch}/runs", "MLFLOW_TRACKING_URI": url}
         train = partial(replay, path=asked.curves.resolve(), epoch_s=asked.epoch_s)
-        one, site = study(asked.trials), Site.from_env(env)
+        one, site = study(asked.trials, asked.epochs), Site.from_env(env)
         found = measure(one, site, traffic, train=train, every=asked.every)
     show(found)
     if asked.json:

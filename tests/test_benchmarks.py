@@ -59,8 +59,8 @@ def test_a_pause_a_resume_and_a_new_trial_start_no_process(tmp_path):
 
 @pytest.mark.ray
 def test_a_search_on_three_nodes_is_measured_whole(tmp_path):
-    """Epochs are long enough here that no node is left without one."""
-    sizes = ["--trials", "12", "--every", "4", "--epoch-s", "0.5", "--memory"]
+    """Epochs outlast the start of a worker: else Tune goes on with those that are there."""
+    sizes = ["--trials", "12", "--every", "4", "--epochs", "3", "--epoch-s", "5", "--memory"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.scale", *sizes, "--json", tmp_path / "bench.json"],
         capture_output=True,
