@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +212,23 @@ def test_the_unit_and_the_compose_file_start_the_same_server():
     needed = set(re.findall(r"\$\{(\w+):\?", (CLUSTER / "mlflow/compose.yaml").read_text()))
     given = re.findall(r"^(\w+)=", (CLUSTER / "mlflow/example.env").read_text(), re.M)
     assert needed == set(given)
+
+
+def test_git_leaves_the_server_s_passwords_out():
+    words = ["git", "check-ignore", "cluster/mlflow/.env"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 0, "compose.yaml says that git ignores its .env"
+
+
+def test_systemd_reads_every_line_of_the_unit(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd is not installed: apt-get install systemd")
+    text = (CLUSTER / "mlflow/mlflow.service").read_text()
+    there = text.replace(
+        "/opt/cryo_hpo/.venv/bin/mlflow", str(Path(sys.executable).parent / "mlflow")
+    )
+    (tmp_path / "mlflow.service").write_text(there)
+    words = ["systemd-analyze", "verify", "--man=no", str(tmp_path / "mlflow.service")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if "mlflow.service" in line]
+    assert (done.returncode, said) == (0, []), "a key that systemd does not know is ignored"
