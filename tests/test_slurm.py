@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def submit(cluster: Slurm, folder: Path, study: Path, *options: str) -> str:
     """Send a study, and return the job's number."""
     places = [f"CRYO_{n.upper()}={folder / n}" for n in ("data", "weights", "storage", "cache")]
     words = ("--parsable", "--cpus-per-task=1", f"--output={folder / 'log.txt'}", *options)
-    export = f"--export=ALL,{','.join(places)}"
+    export = f"--export=ALL,CRYO_ENV={sys.prefix},{','.join(places)}"
     return cluster("sbatch", *words, export, SBATCH, study.name, cwd=study.parent).strip()
 
 
