@@ -54,11 +54,12 @@ class Hosts:
         """Return the folder that only this host uses for decoded pixels."""
         return self.folder / f"cache-{host}"
 
-    def start(self, host: int, *, hidden: Path | None = None, **env: str) -> None:
-        """Start a Ray node of one core on a host; the first is the head.
+    def start(self, host: int, *options: str, hidden: Path | None = None, **env: str) -> None:
+        """Start a Ray node of one core, unless options say more; the first is the head.
 
         Args:
             host: Its number.
+            options: More options of `ray start`.
             hidden: A folder that this host does not share with the others: it sees an empty one.
             env: Its own variables.
         """
@@ -70,16 +71,29 @@ class Hosts:
             words += ["--include-dashboard", "true", "--dashboard-host", self.address(0)]
         else:
             words += ["--address", f"{self.address(0)}:{PORT}"]
+        words += options  # the last of two wins
         # `ip netns exec` has mounts of its own, which nobody else sees
         apart = ("sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)) if hidden else ()
         self.stack.enter_context(
             started(
-                *("ip", "netns", "exec", self.names[host], *apart, str(BIN / "ray"), "start"),
-                *words,
+                *("ip", "netns", "exec", self.names[host], *self._disk(host), *apart),
+                *(str(BIN / "ray"), "start", *words),
                 env={**self.env, "CRYO_CACHE": str(self.cache(host)), **env},
                 log=self.folder / f"node-{host}.log",
             )
         )
+
+    def _disk(self, host: int) -> tuple[str, ...]:
+        """Give a host its own of Ray's folder, as machines have it.
+
+        Nodes that share one remove each other's packages, and take each other's address for theirs.
+        """
+        if host == 0:
+            return ()
+        own = self.folder / f"ray-{host}"
+        own.mkdir(exist_ok=True)
+        mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+        return ("sh", "-c", mount, str(own), str(self.scratch))
 
     def run(self, *words: str | Path, **env: str) -> Done:
         """Run a command on the head's host, against the cluster."""
@@ -99,8 +113,8 @@ class Hosts:
 
 
 @contextlib.contextmanager
-def hosts(folder: Path, *, num: int, **env: str) -> Iterator[Hosts]:
-    """Make hosts that reach each other and nobody else, and a head on the first."""
+def hosts(folder: Path, *head: str, num: int, **env: str) -> Iterator[Hosts]:
+    """Make hosts that reach each other and nobody else, and a head, with options, on the first."""
     mark = secrets.token_hex(3)
     names = tuple(f"cr{mark}-{host}" for host in range(num))
     token = folder / "token"
@@ -112,7 +126,7 @@ def hosts(folder: Path, *, num: int, **env: str) -> Iterator[Hosts]:
     made = Hosts(folder, names, everywhere, scratch)
     try:
         with _network(names), made.stack:
-            made.start(0)
+            made.start(0, *head)
             url = f"http://10.97.0.1:{DASHBOARD}/api/gcs_healthz"
             until(lambda: made.run("curl", "-sf", url).code == 0)
             yield made
