@@ -15,8 +15,8 @@ from .test_nodes import nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]
 HEAD = ("--num-cpus", "0", "--resources", '{"driver": 1}', "--labels", "role=driver")
-# No GPU anywhere: what is shown is that trials go where their cores are, not a training on a card.
-TRAINER = ("--num-cpus", "2")
+# Ray believes in this GPU, torch does not: nothing is shown of a training on it.
+TRAINER = ("--num-cpus", "2", "--num-gpus", "1")
 
 ASKED: dict[str, tuple[str, ...]] = {
     "nothing": (),
@@ -59,3 +59,11 @@ def test_the_driver_stays_on_the_head_and_trials_do_not(two, tmp_path, asked):
     assert (tmp_path / "storage/placed/result.json").exists()
     assert driver_of(two, asked) == two.address(0)
     assert nodes(tmp_path / "storage/placed") == {two.address(1)}
+
+
+def test_a_driver_without_a_gpu_sends_trials_to_the_node_that_has_one(two, tmp_path):
+    done = submit(two, tmp_path, "gpu", resources={"cpus": 1, "gpus": 1})
+    assert driver_of(two, "gpu") == two.address(0)
+    # the driver found a GPU in the cluster and gave it to a trial, which then looked for the card
+    assert done.code == 1
+    assert "no GPU is visible here" in done.output
