@@ -41,7 +41,7 @@ from ray.tune.search import Searcher
 from ..events import emit
 from ..train import EPOCH, SCORE
 from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
-from .room import Room, Slots, present
+from .room import Room, Slots, asked, present
 from .room import slots_for as slots_for  # Ray must find the environment set above
 from .stopping import raise_if_asked
 from .worker import work
@@ -114,7 +114,7 @@ def run(
         ),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
-    with _scratch(site.storage) as scratch, heard.raising():
+    with _scratch(site.storage) as scratch, heard.raising(), asked(slots):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 
 from ..errors import SpecError, about
 
@@ -113,6 +114,25 @@ def present() -> Iterator[None]:
     finally:
         with contextlib.suppress(Exception):  # the cluster may have gone before us
             ray.kill(sign)
+
+
+@contextlib.contextmanager
+def asked(slots: Slots) -> Iterator[None]:
+    """Ask a cluster that grows for as many trials as the study wants at a time.
+
+    Nothing waits in Ray's queue that there is no room for (see `Room`), so its autoscaler would
+    never see that more is wanted. On a cluster of a fixed size nobody hears this.
+    """
+    if slots.parallel is None or not os.environ.get("RAY_ADDRESS"):
+        yield
+        return
+    trial = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
+    request_resources(bundles=[trial] * slots.parallel)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Exception):  # the cluster may have gone before us
+            request_resources(bundles=[])
 
 
 class _Sign:
