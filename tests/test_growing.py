@@ -32,15 +32,17 @@ KINDS = {
 }
 
 
-NOTHING = ("cluster_synced_files", "file_mounts_sync_continuously", "rsync_exclude", "rsync_filter")
-NOTHING += ("initialization_commands", "setup_commands", "head_setup_commands")
-NOTHING += ("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+NOTHING = (
+    *("cluster_synced_files", "file_mounts_sync_continuously", "rsync_exclude", "rsync_filter"),
+    *("initialization_commands", "setup_commands", "head_setup_commands"),
+    *("worker_setup_commands", "head_start_ray_commands", "worker_start_ray_commands"),
+)
 
 
 @contextmanager
 def growing(folder: Path) -> Iterator[dict[str, str]]:
     """A head without cores whose autoscaler may add four nodes; yields what a driver needs."""
-    port, dashboard = free_ports(2)
+    port, dashboard, client = free_ports(3)
     (folder / "token").write_text(secrets.token_hex(32))
     mark = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     config = {
@@ -50,7 +52,11 @@ def growing(folder: Path) -> Iterator[dict[str, str]]:
         "upscaling_speed": 1.0,
         "idle_timeout_minutes": 5,
         "max_workers": 4,
-        "provider": {"type": "fake_multinode", "disable_node_updaters": True, "gcs_address": f"127.0.0.1:{port}"},
+        "provider": {
+            "type": "fake_multinode",
+            "disable_node_updaters": True,
+            "gcs_address": f"127.0.0.1:{port}",
+        },
         "available_node_types": KINDS,
         "head_node_type": "ray.head.default",
     }
@@ -59,6 +65,7 @@ def growing(folder: Path) -> Iterator[dict[str, str]]:
     words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--num-gpus=0"]
     words += [f"--dashboard-port={dashboard}", f"--temp-dir={scratch}", "--disable-usage-stats"]
     words += ["--node-ip-address=127.0.0.1", f"--autoscaling-config={folder / 'grows.json'}"]
+    words += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={client}"]
     mark["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     env = environment(**mark, AUTOSCALER_UPDATE_INTERVAL_S="1", RAY_FAKE_CLUSTER="1")
     try:
@@ -72,8 +79,8 @@ def growing(folder: Path) -> Iterator[dict[str, str]]:
 
 def alive(env: dict[str, str]) -> int:
     """Return how many nodes the cluster has, the head among them."""
-    told = run("ray", "list", "nodes", "--format", "json", env=env).output
-    return told.count('"ALIVE"')
+    listed = run("ray", "list", "nodes", "--format", "json", env=env).output
+    return listed.count('"ALIVE"')
 
 
 def test_a_study_gets_the_nodes_that_it_asks_for(tmp_path: Path) -> None:
