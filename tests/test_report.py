@@ -116,6 +116,19 @@ def test_a_crowd_is_not_numbered() -> None:
         assert not ax.texts
 
 
+def test_a_baseline_that_waited_is_hollow_and_says_where() -> None:
+    trials = (a_trial(0, state="pruned", epochs=5), *a_result().trials[1:])
+    with style.figure() as fig:
+        ax = fig.add_subplot()
+        search._points(ax, a_result(trials=trials))
+        (square,) = (mark for mark in ax.collections if mark.get_label() == "baseline")
+        assert (
+            np.asarray(square.get_facecolor()).tolist()
+            != np.asarray(square.get_edgecolor()).tolist()
+        )
+        assert "5" in {text.get_text() for text in ax.texts}
+
+
 def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
     files = report.write(a_result(**NO_SEARCH), tmp_path)
     assert [file.name for file in files] == PAGE

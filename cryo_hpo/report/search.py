@@ -127,13 +127,16 @@ def _points(ax: Axes, result: Result) -> None:
     full = [t for t in rest if t.state == "complete"]
     name = f"winner ({tables.short_lr(winner[0].lr)})" if winner else ""
     _scatter(ax, winner, name, marker="*", s=190, color=BLUE, edgecolor=PAPER, zorder=5)
-    _scatter(ax, baseline, "baseline", marker="s", s=42, color=INK, zorder=4)
+    waited = bool(baseline) and baseline[0].state == "pruned"
+    inside = PAPER if waited else INK
+    _scatter(ax, baseline, "baseline", marker="s", s=42, facecolor=inside, edgecolor=INK, zorder=4)
     _scatter(ax, full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
-    write = len(paused) <= CROWD
+    beside = [*paused, *baseline] if waited else paused
+    write = len(beside) <= CROWD
     label = "stopped early, at the epoch beside it" if write else "stopped early"
     _scatter(ax, paused, label, marker="o", s=30, facecolor=PAPER, edgecolor=BLUE, zorder=3)
     if write:
-        _write_epochs(ax, paused, scored)
+        _write_epochs(ax, beside, scored)
 
 
 def _scatter(ax: Axes, trials: Sequence[TrialResult], label: str, **style: Any) -> None:
