@@ -67,6 +67,7 @@ parity-table: $(READY) ## Hold the encoders to upstream's features, and write wh
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
 	.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
+	sed -i '1i # The exact versions that `make` installs, on Python 3.11 to 3.13. Regenerate with `make lock`.' requirements.lock
 	rm -rf .venv-lock
 
 clean: ## Remove what was generated (keeps runs/ and data/)
