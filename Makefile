@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Files of tests side by side, a thread each; clusters and browsers run alone.
+# Files of tests side by side, a thread each. Clusters and browsers mostly wait, so two side by side.
 SPREAD := -n auto --dist loadfile
 ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
@@ -32,7 +32,7 @@ test: $(READY) ## Run the fast tests
 
 test-all: $(READY) ## Run every test that can run on this machine
 	$(ONE) $(BIN)/python -m pytest -q $(SPREAD) -m "not gpu and not network and not ray and not browser"
-	$(BIN)/python -m pytest -q -m "(ray or browser) and not gpu and not network"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "(ray or browser) and not gpu and not network"
 
 check: $(READY) ## Lint, format, types, and the lock against what is installed
 	$(BIN)/ruff check .

@@ -112,6 +112,7 @@ def test_a_new_study_does_not_take_up_what_another_left(site: Site) -> None:
         require(site, "study", begun=False)
 
 
+@pytest.mark.slow
 def test_a_store_that_does_not_answer_is_named_with_a_remedy(site: Site) -> None:
     (port,) = free_ports(1)
     away = site.model_copy(update={"checkpoints": stores.url("127.0.0.1", port)})
