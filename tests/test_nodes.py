@@ -15,7 +15,7 @@ from .nodes import Hosts, hosts, why_not
 from .test_job_submit import numbers
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]
-TRIALS, EPOCHS = 8, 300  # long enough that a worker on another host has started
+TRIALS, EPOCHS = 6, 300  # long enough that a worker on another host has started
 
 
 @pytest.fixture(scope="module")
