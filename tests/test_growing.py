@@ -85,7 +85,7 @@ def alive(env: dict[str, str]) -> int:
 
 def test_a_study_gets_the_nodes_that_it_asks_for(tmp_path: Path) -> None:
     """One node is there; `search.parallel: 2` has a second one started, and no third."""
-    more = {"search__parallel": 2, "search__trials": 6, "base__epochs": 200, "seeds": [1]}
+    more = {"search__parallel": 2, "search__trials": 4, "base__epochs": 200, "seeds": [1]}
     study = tiny_study(tmp_path / "sent", tmp_path / "data", name="grown", **more)
     places = {f"CRYO_{n.upper()}": str(tmp_path / n) for n in ("data", "storage", "cache")}
     with growing(tmp_path) as env:

@@ -20,7 +20,11 @@ from typing import Any
 from urllib.error import URLError
 
 import pytest
+import sqlalchemy
+import sqlalchemy.orm
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import _get_managed_session_maker
 from mlflow.tracking import MlflowClient
 
 from cryo_hpo.errors import StorageError, TrackingError
@@ -550,3 +554,13 @@ def test_a_run_is_closed_ahead_of_all_that_waits(
     found = runs(database, "late")
     assert {run.info.status for run in found.values()} == {"KILLED"}
     assert found["late"].data.tags["note"] == "29"
+
+
+def test_a_database_that_takes_no_more_prints_no_traceback(database, capfd):
+    """MLflow logs one for a statement that its database refuses; the spool keeps the record."""
+    engine = sqlalchemy.create_engine(database)
+    sessions = _get_managed_session_maker(sqlalchemy.orm.sessionmaker(engine), "sqlite")
+    with pytest.raises(MlflowException, match="no such table"), sessions() as session:
+        session.execute(sqlalchemy.text("SELECT * FROM nowhere"))
+    engine.dispose()
+    assert "Traceback" not in "".join(capfd.readouterr())

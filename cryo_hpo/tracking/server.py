@@ -22,6 +22,11 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 
+# A database that takes no more (a full disk) is told by us, and the spool keeps what it refused:
+# MLflow would print its traceback between the lines of the study. A filter, since MLflow sets the
+# levels again when it makes a database.
+logging.getLogger("mlflow.store.db.utils").addFilter(lambda record: record.exc_info is None)
+
 KEY = "cryo.key"
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs, not on chats
 CONNECT_S = 5  # what an answer may take when a study begins
