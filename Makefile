@@ -2,7 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Files of tests side by side, a thread each. Clusters and browsers mostly wait, so two side by side.
+# Files of tests side by side, a thread each. Clusters and browsers mostly wait, so two side by side;
+# what fails there runs again alone, since one may starve the other. A real failure fails twice.
+CLUSTERS := "(ray or browser) and not gpu and not network"
 SPREAD := -n auto --dist loadfile
 ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
@@ -32,7 +34,7 @@ test: $(READY) ## Run the fast tests
 
 test-all: $(READY) ## Run every test that can run on this machine
 	$(ONE) $(BIN)/python -m pytest -q $(SPREAD) -m "not gpu and not network and not ray and not browser"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "(ray or browser) and not gpu and not network"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m $(CLUSTERS) || $(BIN)/python -m pytest -q --lf --lfnf=none -m $(CLUSTERS)
 
 check: $(READY) ## Lint, format, types, and the lock against what is installed
 	$(BIN)/ruff check .
