@@ -45,6 +45,7 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
             place.push(BEST, LAST)  # what is told is safe
             tune.report(epoch.metrics())
     except Diverged as error:
+        place.push(BEST)  # there may be one from before the first epoch
         tune.report({OUTCOME: "diverged", MESSAGE: str(error)})
     except StorageError as error:
         tune.report({OUTCOME: "unwritable", MESSAGE: str(error)})

@@ -21,7 +21,7 @@ def curves() -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", coverage.SEEDS)
+@pytest.mark.parametrize("seeds", coverage.SEEDS[1:])  # three have no bounds, which always cover
 @pytest.mark.parametrize("name", coverage.POPULATIONS)
 def test_the_deciding_interval_covers(curves: Path, name: str, seeds: int) -> None:
     row = coverage.cover(curves, name, seeds, repeats=1500, bootstraps=20)
