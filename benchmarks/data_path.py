@@ -36,15 +36,14 @@ from rasterio.errors import NotGeoreferencedWarning
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from cryo_hpo.config import Site, load_study
 from cryo_hpo.data import find
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.generate import generate
-from cryo_hpo.data.scenes import Item
-from cryo_hpo.data.terrain import fractal
+from cryo_hpo.data.dataset import Item
+from cryo_hpo.data.synthetic.generate import generate
+from cryo_hpo.data.synthetic.terrain import fractal
 from cryo_hpo.data.tiles import Normalise, Tiles
-from cryo_hpo.spec import Site
-from cryo_hpo.specfile import load_study
-from cryo_hpo.train import Epoch, fit
+from cryo_hpo.training.loop import Epoch, fit
 
 CPU = torch.device("cpu")
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "studies" / "quickstart.yaml"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from cryo_hpo.records import Records
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.search import source as search
+from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.source import SearchSource
 from cryo_hpo.tracking import Tracker
-from cryo_hpo.tune import search
-from cryo_hpo.tune.journal import Journal
-from cryo_hpo.tune.search import SearchSource
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {

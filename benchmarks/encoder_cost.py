@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cryo_hpo.bands import BANDS, Band
 from cryo_hpo.models.costs import FILE, Cost
-from cryo_hpo.models.encoders import ENCODERS, Encoder
+from cryo_hpo.models.lookup import ENCODERS, Encoder
 
 OUT = Path(__file__).parents[1] / "cryo_hpo" / "models" / FILE
 ANY = tuple(

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import optuna
 
-from cryo_hpo.spec import Recipe, Study
-from cryo_hpo.train import EPOCH, SCORE
-from cryo_hpo.tune.jobs import Job
-from cryo_hpo.tune.journal import Journal
-from cryo_hpo.tune.search import SearchSource
+from cryo_hpo.config import Recipe, Study
+from cryo_hpo.results.epochs import EPOCH, SCORE
+from cryo_hpo.search.jobs import Job
+from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.source import SearchSource
 
 from .simulate import Table, Task
 

@@ -31,18 +31,17 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from cryo_hpo import checkpoints
-from cryo_hpo.assemble import WINDOWS_PER_PASS, normaliser, scenes_of, segmenter, window_of
-from cryo_hpo.cards import Card
-from cryo_hpo.data import folder as folders
+from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.data import custom as folders
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.generate import CARDS, generate
-from cryo_hpo.data.scenes import Split
+from cryo_hpo.data.dataset import IGNORE, Split
+from cryo_hpo.data.synthetic.generate import CARDS, generate
 from cryo_hpo.errors import Diverged
-from cryo_hpo.evaluate import score
-from cryo_hpo.metrics import IGNORE
-from cryo_hpo.spec import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
-from cryo_hpo.train import fit
+from cryo_hpo.evaluation.sliding_window import score
+from cryo_hpo.training import checkpoints
+from cryo_hpo.training.build import WINDOWS_PER_PASS, normaliser, scenes_of, segmenter, window_of
+from cryo_hpo.training.loop import fit
 
 CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
 SIDE = 32  # of a scene of the table, pixels

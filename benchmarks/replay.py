@@ -11,7 +11,7 @@ import ray
 from numpy.typing import NDArray
 from ray import tune
 
-from cryo_hpo.spec import Recipe
+from cryo_hpo.config import Recipe
 
 # R runs, N epochs
 

@@ -25,14 +25,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cryo_hpo.progress import Progress
-from cryo_hpo.records import Records
-from cryo_hpo.space import Float, SearchSpace
-from cryo_hpo.spec import Asha, DataSpec, OptimSpec, Recipe, Resources, Search, Site, Study
-from cryo_hpo.study import search_source
+from cryo_hpo.config import Asha, DataSpec, OptimSpec, Recipe, Resources, Search, Site, Study
+from cryo_hpo.config.space import Float, SearchSpace
+from cryo_hpo.execution import ray_driver as driver
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.monitoring.terminal import Progress
+from cryo_hpo.search.listener import Kind
+from cryo_hpo.study.run import search_source
 from cryo_hpo.tracking import Tracker
-from cryo_hpo.tune import driver
-from cryo_hpo.tune.listen import Kind
 
 from .driver_cost import COLUMNS, Clocks, growth_kib, rss_mib
 from .replay import EPOCHS, STARTS, TABLE, replay

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Literal
 from unittest import mock
 
-from cryo_hpo.spec import Site
-from cryo_hpo.tune import driver
-from cryo_hpo.tune.jobs import Job, Outcome
-from cryo_hpo.tune.room import Slots
+from cryo_hpo.config import Site
+from cryo_hpo.execution import ray_driver as driver
+from cryo_hpo.execution.slots import Slots
+from cryo_hpo.search.jobs import Job, Outcome
 
 TARGET = 0.3  # CPU seconds
 WARM = 2  # starts of each worker before measuring begins
@@ -89,7 +89,7 @@ def idle(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     """Do what every training does but train: import, say who is at work, report."""
     from ray import tune
 
-    import cryo_hpo.tune.worker  # noqa: F401  torch and timm with it
+    import cryo_hpo.execution.worker  # noqa: F401  torch and timm with it
 
     with (site.storage / "processes").open("a") as file:
         file.write(f"{os.getpid()}\n")

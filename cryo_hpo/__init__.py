@@ -1,6 +1,6 @@
 """Hyperparameter optimization of geospatial foundation models on cryosphere maps.
 
-What needs torch, Ray or MLflow is imported when it is first used: importing the package is light.
+Names that need torch, Ray or MLflow are imported when first used: importing the package is light.
 """
 
 from __future__ import annotations
@@ -8,45 +8,67 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .config import (
+    Asha,
+    Campaign,
+    DataSpec,
+    DefineByRun,
+    LossSpec,
+    ModelSpec,
+    NoStopping,
+    OptimSpec,
+    Recipe,
+    Resources,
+    Search,
+    Site,
+    Study,
+    dump_campaign,
+    dump_space,
+    dump_study,
+    load_campaign,
+    load_space,
+    load_study,
+)
+from .config.space import Choice, Float, Int, SearchSpace, When
 from .errors import CryoError
-from .result import Result
-from .space import Choice, Float, Int, SearchSpace, When
-from .spec import Campaign, Recipe, Site, Study
-from .specfile import load_campaign, load_space, load_study
+from .results.campaign import CampaignResult, load_campaign_result
+from .results.study import Result, load_result
 
 if TYPE_CHECKING:
-    from .api import (
-        CampaignResult,
-        Improvement,
-        Model,
-        ModelCard,
-        export_model,
-        load_campaign_result,
-        load_model,
-        load_result,
-        open_model,
-        predict_scene,
-        relative_improvement,
-        run_campaign,
-        run_study,
-    )
+    from .campaign import run_campaign
+    from .prediction.model import Model, ModelCard, export_model, load_model, open_model
+    from .prediction.scene import predict_scene
+    from .stats import Improvement, relative_improvement
+    from .study import run_study
 
 __all__ = [
+    "Asha",
     "Campaign",
     "CampaignResult",
     "Choice",
     "CryoError",
+    "DataSpec",
+    "DefineByRun",
     "Float",
     "Improvement",
     "Int",
+    "LossSpec",
     "Model",
     "ModelCard",
+    "ModelSpec",
+    "NoStopping",
+    "OptimSpec",
     "Recipe",
+    "Resources",
     "Result",
+    "Search",
     "SearchSpace",
     "Site",
     "Study",
     "When",
+    "dump_campaign",
+    "dump_space",
+    "dump_study",
     "export_model",
     "load_campaign",
     "load_campaign_result",
@@ -61,10 +83,24 @@ __all__ = [
     "run_study",
 ]
 
+# Where the heavy names are made.
+_LAZY = {
+    "Improvement": ".stats",
+    "Model": ".prediction.model",
+    "ModelCard": ".prediction.model",
+    "export_model": ".prediction.model",
+    "load_model": ".prediction.model",
+    "open_model": ".prediction.model",
+    "predict_scene": ".prediction.scene",
+    "relative_improvement": ".stats",
+    "run_campaign": ".campaign",
+    "run_study": ".study",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the heavy half of the interface when one of its names is asked for."""
-    if name in __all__:
-        return getattr(import_module(".api", __name__), name)
+    """Import a heavy name when it is first used."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
     message = f"module '{__name__}' has no attribute '{name}'"
     raise AttributeError(message)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import optuna
 
-    from cryo_hpo.space import Scalar
+    from cryo_hpo.config.space import Scalar
 
 
 def space(trial: optuna.trial.BaseTrial) -> dict[str, Scalar]:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import cryo_hpo
-from cryo_hpo.result import write as write_result
+from cryo_hpo.results.study import write as write_result
 
-from .fakes import write
-from .results import TRIALS, a_result, a_trial
+from .support.fakes import write
+from .support.results import TRIALS, a_result, a_trial
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "python-api.md").read_text()
@@ -77,7 +77,7 @@ def test_the_scores_give_the_verdict_again():
 
 @pytest.mark.ray
 def test_the_example_of_the_page_runs(tmp_path):
-    from cryo_hpo.data.generate import generate
+    from cryo_hpo.data.synthetic.generate import generate
 
     generate("lakes-demo", tmp_path / "data", scenes={"train": 8, "val": 2, "test": 2}, size=64)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 70, 90)).astype(np.uint8)

@@ -21,13 +21,13 @@ ELSEWHERE = {
     "make test": ".ci/run",
     "make check": ".ci/run",
     "make test-all": ".ci/run",
-    "make bench": "tests/test_benchmarks.py",
-    "ray job submit": "tests/test_job_submit.py",
-    "cryo-hpo submit": "tests/test_cluster.py",
-    "cryo-hpo run": "tests/test_study.py",
-    "cryo-hpo resume": "tests/test_study.py",
-    "cryo-hpo report": "tests/test_cli.py",
-    "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/test_real_studies.py",
+    "make bench": "tests/benchmarks/test_benchmarks.py",
+    "ray job submit": "tests/execution/test_job_submit.py",
+    "cryo-hpo submit": "tests/cluster/test_submit.py",
+    "cryo-hpo run": "tests/study/test_run.py",
+    "cryo-hpo resume": "tests/study/test_run.py",
+    "cryo-hpo report": "tests/cli/test_main.py",
+    "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/study/test_real_studies.py",
 }
 
 
@@ -58,7 +58,7 @@ def test_a_command_run_elsewhere_stands_there(command):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    from cryo_hpo.data.generate import generate
+    from cryo_hpo.data.synthetic.generate import generate
 
     folder = tmp_path_factory.mktemp("readme")
     generate("lakes-demo", folder / "data", scenes={"train": 8, "val": 4, "test": 4}, size=64)

@@ -10,8 +10,9 @@ import optuna
 import pytest
 
 from cryo_hpo import SearchSpace, load_space, load_study
-from cryo_hpo.spec import PATHS, DefineByRun
-from cryo_hpo.specfile import (
+from cryo_hpo.config import (
+    PATHS,
+    DefineByRun,
     campaign_schema,
     dump_space,
     is_campaign,
@@ -20,7 +21,7 @@ from cryo_hpo.specfile import (
     schema,
     space_schema,
 )
-from cryo_hpo.yamlmarks import read
+from cryo_hpo.config.files.marked_yaml import read
 
 jsonschema = pytest.importorskip("jsonschema")
 FOLDER = Path(__file__).parents[1] / "search_spaces"

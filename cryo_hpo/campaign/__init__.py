@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .check import check_campaign, plan_campaign
-from .place import CAMPAIGN
+from .folder import CAMPAIGN
+from .preflight import check_campaign, plan_campaign
 from .run import run_campaign
 
 __all__ = ["CAMPAIGN", "check_campaign", "plan_campaign", "run_campaign"]

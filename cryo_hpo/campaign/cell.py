@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .. import folder as folders
-from .. import study as studies
-from ..records import Records
-from ..tune.queue import Phases
+from ..monitoring.recorder import Records
+from ..search.queue import Phases
+from ..study import folder as folders
+from ..study import run as studies
+from ..training.build import band_plan
 
 if TYPE_CHECKING:
-    from ..progress import Progress
-    from ..spec import Cell, Recipe, Site, Study
+    from ..config import Cell, Recipe, Site, Study
+    from ..monitoring.terminal import Progress
+    from ..search.jobs import Source
+    from ..search.trials import Record
     from ..tracking import Tracker
-    from ..tune.jobs import Source
-    from ..tune.journal import Record
 
 
 class CellRun:
@@ -61,7 +62,9 @@ class CellRun:
         folders.keep_spec(self.study, self.path)
         tracker, progress, parent = self._tell
         shown: Any = _Shown(progress, self.study.name.removeprefix(f"{parent}."))
-        self.records = Records(self.study, self.path, tracker=tracker, progress=shown)
+        self.records = Records(
+            self.study, self.path, tracker=tracker, progress=shown, bands=band_plan
+        )
         studies.open_run(
             self.study,
             self._site,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import folder as folders
+from ..config import differences, dump_campaign, load_campaign
 from ..errors import SpecError
-from ..specfile import differences, dump_campaign, load_campaign
+from ..study import folder as folders
 
 if TYPE_CHECKING:
-    from ..spec import Campaign, Site
+    from ..config import Campaign, Site
 
 CAMPAIGN = folders.CAMPAIGN
 

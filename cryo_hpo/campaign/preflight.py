@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..checks import check
+from ..config import cell_studies, home
 from ..errors import BandMismatch, CryoError, SpecError, together
-from ..layout import columns
-from ..plan import Plan, plan
-from ..specfile import cell_studies, home
-from .place import refuse_another
+from ..report.columns import columns
+from ..study.plan import Plan, plan
+from ..study.preflight import check
+from .folder import refuse_another
 from .transfer import Transfer
 
 if TYPE_CHECKING:
-    from ..spec import Campaign, Cell, Site
+    from ..config import Campaign, Cell, Site
 
 
 def check_campaign(campaign: Campaign, *, site: Site) -> None:

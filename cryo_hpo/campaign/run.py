@@ -3,47 +3,47 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from .. import folder as folders
 from .. import report
-from .. import study as studies
-from ..campaign_result import NAME, CampaignResult, read, write
+from ..config import Campaign, Site, cell_studies, load_campaign
 from ..errors import CryoError
-from ..progress import Progress
-from ..result import Result
-from ..result import read as read_study
-from ..specfile import cell_studies
+from ..execution import ray_driver as driver
+from ..execution.signals import raise_if_asked, stoppable
+from ..monitoring.terminal import Progress
+from ..results.campaign import NAME, CampaignResult, load_campaign_result, write
+from ..results.study import Result, load_result
+from ..search.queue import Queue
+from ..study import folder as folders
+from ..study import run as studies
 from ..tracking import Tracker, run_id
-from ..tune import driver
-from ..tune.queue import Queue
-from ..tune.stopping import raise_if_asked, stoppable
-from .cells import CellRun
-from .check import check_campaign, plan_campaign
-from .outcome import metrics, outcome
-from .place import CAMPAIGN, claim, keep_spec
+from .cell import CellRun
+from .folder import CAMPAIGN, claim, keep_spec
+from .preflight import check_campaign, plan_campaign
 from .transfer import Transfer
+from .verdict import metrics, outcome
 
 if TYPE_CHECKING:
-    from ..records import Records
-    from ..spec import Campaign, Cell, Site, Study
-    from ..tune.room import Slots
+    from ..config import Cell, Study
+    from ..execution.slots import Slots
+    from ..monitoring.recorder import Records
 
 
 def run_campaign(
-    campaign: Campaign, site: Site, *, console: Console | None = None
+    campaign: Campaign | Path | str, site: Site | None = None, *, console: Console | None = None
 ) -> CampaignResult:
-    """Run a campaign to its table, or go on with one, or return the result it already has.
+    """Run a campaign to its table, resume it, or return the result it already has.
 
     Nothing runs before every cell is seen to be in order. Trials of all cells stand in one queue.
 
     Args:
-        campaign: What to do.
-        site: Where data, weights, storage, cache and MLflow are.
+        campaign: The campaign, or the path of its YAML file.
+        site: Where data, weights, storage, cache and MLflow are; None: from the environment.
         console: Where progress goes; None: standard output.
 
     Raises:
@@ -51,12 +51,14 @@ def run_campaign(
             finished are.
         Stopped: A signal asked the campaign to stop.
     """
+    campaign = campaign if isinstance(campaign, Campaign) else load_campaign(campaign)
+    site = site or Site.from_env(os.environ)
     console = console or Console()
     path = claim(campaign, site)
     with folders.driving(path):
         if (path / NAME).exists():
             console.print(f"Campaign '{campaign.name}' has finished; its result is in {path}.")
-            return read(path)
+            return load_campaign_result(path)
         check_campaign(campaign, site=site)
         size = plan_campaign(campaign, site=site)
         gib = 0.0 if site.checkpoints else size.disk_gib
@@ -102,7 +104,7 @@ class _Cells:
         for cell, study in cell_studies(campaign).items():
             folder = folders.of(study, site)
             if (folder / "result.json").exists():
-                self.results[cell] = (study, read_study(folder))
+                self.results[cell] = (study, load_result(folder))
                 self.transfer.finished(cell, study, self.results[cell][1])
                 continue
             tell = (tracker, progress, campaign.name)

@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import folder as folders
-from ..campaign_result import Offer
-from ..space import Float, Int, Scalar, SearchSpace
-from ..spec import Study
-from ..tune.search import winner
+from ..config import Study
+from ..config.space import Float, Int, Scalar, SearchSpace
+from ..results.campaign import Offer
+from ..search.source import winner
+from ..study import folder as folders
 
 if TYPE_CHECKING:
-    from ..result import Result
-    from ..spec import Campaign, Cell
-    from .cells import CellRun
+    from ..config import Campaign, Cell
+    from ..results.study import Result
+    from .cell import CellRun
 
 OFFERS = "offers.json"
 SPREAD = 3.0  # at least this factor around what siblings found: optima move between datasets

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..across import mean_relative_improvement
-from ..campaign_result import CampaignResult, CellResult, OverallResult
-from ..provenance import environment
+from ..results.campaign import CampaignResult, CellResult, OverallResult
+from ..results.provenance import environment
+from ..stats.pooled import mean_relative_improvement
 
 if TYPE_CHECKING:
-    from ..result import ArmResult, Result
-    from ..spec import Campaign, Cell, Study
+    from ..config import Campaign, Cell, Study
+    from ..results.study import ArmResult, Result
     from .transfer import Transfer
 
 

@@ -1,1 +1,1 @@
-"""The commands of the CLI, a file for each group; `__main__` puts them together."""
+"""The commands of the CLI, a file for each group; `main` puts them together."""

@@ -7,22 +7,23 @@ from pathlib import Path
 
 import click
 
-from .frame import lines_of, site_here
+from .guard import lines_of, site_here
 
 
 def is_campaign(file: Path) -> bool:
     """Tell a campaign's file from a study's: it has a matrix."""
-    from ..specfile import is_campaign
+    from ..config import is_campaign
 
     return is_campaign(file)
 
 
 def run(file: Path) -> None:
     """Run a campaign to its table."""
-    from ..api import load_campaign, run_campaign
+    from ..campaign import run_campaign
+    from ..config import load_campaign
+    from ..execution.submit import require_storage
     from ..report import campaign_note
     from ..tracking import ui_command
-    from ..tune.submit import require_storage
 
     campaign, site = load_campaign(file), site_here()
     require_storage(os.environ)
@@ -37,7 +38,7 @@ def run(file: Path) -> None:
 def check(file: Path) -> None:
     """Look at everything that any cell needs."""
     from ..campaign import check_campaign
-    from ..specfile import load_campaign
+    from ..config import load_campaign
 
     campaign = load_campaign(file)
     with lines_of(file):
@@ -50,7 +51,7 @@ def check(file: Path) -> None:
 def plan(file: Path) -> None:
     """Say what a campaign will cost, cell by cell."""
     from ..campaign import plan_campaign
-    from ..specfile import load_campaign
+    from ..config import load_campaign
 
     campaign = load_campaign(file)
     with lines_of(file):
@@ -61,13 +62,13 @@ def plan(file: Path) -> None:
 
 def report(path: Path, out: Path | None) -> bool:
     """Write the report of a finished campaign; False: this is none."""
-    from ..campaign_result import NAME, read
     from ..report import headline, write_campaign
+    from ..results.campaign import NAME, load_campaign_result
 
     folder = path if path.is_dir() else path.parent
     if path.name != NAME and not (path / NAME).is_file():
         return False
-    result = read(path)
+    result = load_campaign_result(path)
     for file in write_campaign(result, out or folder / "report"):
         click.echo(file)
     click.echo(headline(result))

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError, FetchError
-from .frame import guarded, site_here
+from .guard import guarded, site_here
 
 if TYPE_CHECKING:
     from ..data.audit import Look, Summary
+    from ..data.dataset import Dataset, Item, Split
     from ..data.download import Progress
-    from ..data.scenes import Dataset, Item, Split
 
 SOURCE = click.argument("source", metavar="NAME|CARD")
 
@@ -58,7 +58,7 @@ def data() -> None:
 @guarded
 def generate(name: str, seed: int) -> None:
     """Generate the scenes of NAME (lakes-demo, fronts-demo) below CRYO_DATA."""
-    from ..data.generate import generate as generate_scenes
+    from ..data.synthetic.generate import generate as generate_scenes
 
     click.echo(f"{name}: {generate_scenes(name, site_here().data, seed=seed)}")
 
@@ -117,9 +117,9 @@ def check(source: str, split: str, split_seed: int) -> None:
     shared.
     """
     from ..data.audit import sentences
-    from ..data.kinship import shared, twins
-    from ..data.parts import kin_of
-    from ..layout import columns
+    from ..data.leakage import shared, twins
+    from ..data.splits import kin_of
+    from ..report.columns import columns
 
     dataset, parts = _opened(source, split, split_seed)
     site = site_here()
@@ -158,7 +158,7 @@ def stats(source: str, split: str, split_seed: int) -> None:
 
     Only labelled pixels count. The last lines are in the form a card takes.
     """
-    from ..layout import columns
+    from ..report.columns import columns
 
     dataset, parts = _opened(source, split, split_seed)
     found = _summary(dataset, parts["train"], label="train")
@@ -198,7 +198,7 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
 
     Every file is read for the shares; evenly spaced scenes are drawn.
     """
-    from ..contact import contact_sheet
+    from ..report.figures.contact_sheet import contact_sheet
 
     dataset, parts = _opened(source, split, split_seed)
     found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
@@ -245,10 +245,11 @@ def _fetch(states: Iterator[Progress]) -> None:
 
 def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[Item]]]:
     """Return the dataset of a name or a card's file, and its parts."""
-    from ..data import find, folder
-    from ..data.partition import PARTS, by_region
-    from ..data.parts import items_of, official_parts
-    from ..specfile import load_card
+    from ..config import load_card
+    from ..data import custom as folder
+    from ..data import find
+    from ..data.region_split import PARTS, by_region
+    from ..data.splits import items_of, official_parts
 
     is_file = Path(source).suffix in (".yaml", ".yml")
     dataset = folder.dataset(load_card(source)) if is_file else find(source)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import CryoError
-from .frame import guarded, site_here
+from .guard import guarded, site_here
 
 if TYPE_CHECKING:
-    from ..diagnosis import Node
+    from ..execution.node import Node
 
 
 @click.command()
@@ -32,8 +32,8 @@ def doctor(*, gpus: bool, as_json: bool) -> None:
 
     Ends with exit code 1 if anything is wrong.
     """  # noqa: D301  click takes the backspace itself
-    from ..diagnosis import problems
-    from ..tune.doctor import examined
+    from ..execution.doctor import examined
+    from ..execution.node import problems
 
     site = site_here()
     nodes, silent = examined(site)
@@ -60,7 +60,7 @@ def _tracking(uri: str) -> list[str]:
 
 
 def _table(nodes: list[Node]) -> str:
-    from ..layout import columns
+    from ..report.columns import columns
 
     head = (
         "node",

@@ -7,13 +7,13 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from .bands import Band, BandPlan
-from .data import DATASETS
-from .errors import BandMismatch
-from .layout import columns
-from .models import ENCODERS, Encoder, find_encoder, plan_bands
-from .models.costs import Cost, costs, machine
-from .models.weights import Weights
+from ..bands import Band, BandPlan
+from ..data import DATASETS
+from ..errors import BandMismatch
+from ..models import ENCODERS, Encoder, find_encoder, plan_bands
+from ..models.costs import Cost, costs, machine
+from ..models.weights.published import Weights
+from ..report.columns import columns
 
 GAPS = {
     "zero": "zero is the dataset's mean, as its bands are normalised",

@@ -15,7 +15,7 @@ import click
 from ..errors import CryoError, SpecError
 
 if TYPE_CHECKING:
-    from ..spec import Site
+    from ..config import Site
 
 STUDY = click.argument("study", type=click.Path(path_type=Path))
 
@@ -41,7 +41,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def site_here() -> Site:
     """Return the machine's facts, from the environment."""
-    from ..spec import Site
+    from ..config import Site
 
     return Site.from_env(os.environ)
 
@@ -49,7 +49,7 @@ def site_here() -> Site:
 @contextlib.contextmanager
 def lines_of(study: Path) -> Iterator[None]:
     """Put the line of the study's file before what is wrong with one of its keys."""
-    from ..specfile import placed
+    from ..config import placed
 
     try:
         yield

@@ -7,7 +7,7 @@ import json
 import click
 
 from ..errors import SpecError
-from .frame import guarded
+from .guard import guarded
 
 
 @click.command("list")
@@ -28,9 +28,9 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
       cryo-hpo list encoders
       cryo-hpo list encoders galileo-nano
     """  # noqa: D301  click takes the backspace itself
-    from .. import catalog
-    from ..listing import LISTS, datasets_table
     from ..models import ENCODERS
+    from . import encoders_text as catalog
+    from .listing import LISTS, datasets_table
 
     if what != "encoders" and (name or as_json):
         message = f"Only encoders have cards and JSON here, got {what}. Leave the rest out."

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .catalog import encoders
-from .data import DATASETS
-from .layout import columns
-from .models import DECODERS
-from .published import table
+from ..data import DATASETS
+from ..models import DECODERS
+from ..report.columns import columns
+from ..report.cryo_bench import table
+from .encoders_text import encoders
 
 SPACES = Path("search_spaces")
 

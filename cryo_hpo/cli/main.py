@@ -11,14 +11,14 @@ from pathlib import Path
 
 import click
 
-from .commands import campaign as campaigns
-from .commands.data import data
-from .commands.doctor import doctor
-from .commands.frame import STUDY, guarded, lines_of, site_here
-from .commands.list import list_
-from .commands.model import export, predict
-from .commands.weights import weights
-from .errors import SpecError
+from ..errors import SpecError
+from . import campaign as campaigns
+from .data import data
+from .doctor import doctor
+from .guard import STUDY, guarded, lines_of, site_here
+from .list import list_
+from .model import export, predict
+from .weights import weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -64,7 +64,7 @@ def run(study: Path) -> None:
 @guarded
 def resume(name: str) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
-    from .folder import CAMPAIGN, SPEC
+    from ..study.folder import CAMPAIGN, SPEC
 
     folder = site_here().storage / name
     path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
@@ -88,12 +88,12 @@ def check(study: Path) -> None:
     if campaigns.is_campaign(study):
         campaigns.check(study)
         return
-    from .assemble import scenes_of
-    from .catalog import band_lines
-    from .checks import SPLITS, band_plans, protocol_lines
-    from .checks import check as check_study
-    from .layout import columns
-    from .specfile import load_study
+    from ..config import load_study
+    from ..report.columns import columns
+    from ..study.preflight import SPLITS, band_plans, protocol_lines
+    from ..study.preflight import check as check_study
+    from ..training.build import scenes_of
+    from .encoders_text import band_lines
 
     found, site = load_study(study), site_here()
     with lines_of(study):
@@ -122,8 +122,8 @@ def plan(study: Path) -> None:
     if campaigns.is_campaign(study):
         campaigns.plan(study)
         return
-    from . import plan as planning
-    from .specfile import load_study
+    from ..config import load_study
+    from ..study import plan as planning
 
     found = load_study(study)
     with lines_of(study):
@@ -143,15 +143,15 @@ def plan(study: Path) -> None:
 @guarded
 def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
-    from . import published
-    from .report import write
-    from .result import read
-    from .tables import verdict_line
+    from ..report import cryo_bench as published
+    from ..report import write
+    from ..report.wording import verdict_line
+    from ..results.study import load_result
 
     path = Path(study) if Path(study).exists() else site_here().storage / study
     if campaigns.report(path, out):
         return
-    result = read(path)
+    result = load_result(path)
     folder = path if path.is_dir() else path.parent
     for file in write(result, out or folder / "report", folder=folder):
         click.echo(file)
@@ -165,7 +165,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
 @guarded
 def space(source: str) -> None:
     """Print the search space in SOURCE (file.yaml, or file.py:function) as YAML."""
-    from .specfile import dump_space, load_space
+    from ..config import dump_space, load_space
 
     click.echo(dump_space(load_space(source)), nl=False)
 
@@ -176,7 +176,7 @@ def space(source: str) -> None:
 @guarded
 def schema(what: str | None) -> None:
     """Print the JSON Schema of study files, for editors."""
-    from . import specfile
+    from .. import config as specfile
 
     of = {"space": specfile.space_schema, "campaign": specfile.campaign_schema}
     click.echo(json.dumps(of.get(what or "", specfile.schema)(), indent=2))
@@ -188,7 +188,7 @@ def schema(what: str | None) -> None:
 @guarded
 def ui(port: int, *, only_print: bool) -> None:
     """Open the MLflow UI of the studies' records, on this machine alone."""
-    from .tracking import ui_command
+    from ..tracking import ui_command
 
     command = ui_command(site_here().mlflow, port=port)
     click.echo(command)
@@ -201,9 +201,9 @@ def ui(port: int, *, only_print: bool) -> None:
 @guarded
 def upload(study: str) -> None:
     """Deliver the records that STUDY (its name) could not while MLflow was away."""
-    from .folder import CAMPAIGN, SPEC, SPOOL
-    from .specfile import load_campaign, load_study
-    from .tracking import deliver
+    from ..config import load_campaign, load_study
+    from ..study.folder import CAMPAIGN, SPEC, SPOOL
+    from ..tracking import deliver
 
     folder = site_here().storage / study
     whole = (folder / CAMPAIGN).exists()
@@ -224,8 +224,8 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     The current folder is sent, without data, weights, runs and .venv. OPTIONS go to
     `ray job submit`, such as --no-wait. The study file is checked here first.
     """
-    from .specfile import load_campaign, load_study
-    from .tune.submit import command
+    from ..config import load_campaign, load_study
+    from ..execution.submit import command
 
     (load_campaign if campaigns.is_campaign(study) else load_study)(study)
     words = command(study, site_here(), address=address, env=os.environ, options=options)
@@ -237,10 +237,11 @@ def _run(file: Path) -> None:
     if campaigns.is_campaign(file):
         campaigns.run(file)
         return
-    from .api import load_study, run_study
-    from .tables import verdict_table
-    from .tracking import ui_command
-    from .tune.submit import require_storage
+    from ..config import load_study
+    from ..execution.submit import require_storage
+    from ..report.wording import verdict_table
+    from ..study import run_study
+    from ..tracking import ui_command
 
     study, site = load_study(file), site_here()
     require_storage(os.environ)

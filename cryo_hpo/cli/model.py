@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import SpecError
-from .frame import guarded, site_here
+from .guard import guarded, site_here
 
 if TYPE_CHECKING:
-    from ..spec import Site
+    from ..config import Site
 
 ARM = click.option("--arm", help="tuned, baseline or a named baseline; left out: the winner.")
 SEED = click.option("--seed", type=int, help="Which training; left out: best on validation.")
@@ -49,8 +49,8 @@ def predict(  # noqa: PLR0913 (options of a command)
       cryo-hpo predict lakes-lr scene.tif --out mask.tif
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
-    from ..exported import open_model
-    from ..predict import predict_scene
+    from ..prediction.model import open_model
+    from ..prediction.scene import predict_scene
 
     site = site_here()
     chosen = open_model(_study(model, site), arm=arm, seed=seed, site=site, device=device)
@@ -75,7 +75,7 @@ def export(study: str, out: Path, arm: str | None, seed: int | None) -> None:
     The file holds plain tensors and the card: recipe, bands, classes, normalisation, scores,
     provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine.
     """
-    from ..exported import export_model
+    from ..prediction.model import export_model
 
     site = site_here()
     card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .frame import guarded, site_here
+from .guard import guarded, site_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..fetch import Received
+    from ..storage.fetch import Received
 
 
 @click.group()
@@ -30,7 +30,7 @@ def weights() -> None:
 @guarded
 def list_() -> None:
     """List the weights that encoders use: which are here, and where the others come from."""
-    from ..catalog import weights_lines
+    from .encoders_text import weights_lines
 
     for line in weights_lines(site_here().weights):
         click.echo(line)
@@ -45,7 +45,7 @@ def get(encoder: str) -> None:
     What was cut goes on where it was. The file is compared with its checksum, where one is
     known, and with the encoder, tensor by tensor.
     """
-    from ..models.getting import fetch_weights, fitting, weights_of
+    from ..models.install_weights import fetch_weights, fitting, weights_of
 
     root = site_here().weights
     published = weights_of(encoder, root=root)

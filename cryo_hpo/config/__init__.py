@@ -1,9 +1,20 @@
-"""What to do, as frozen values: a study, its recipes, and the machine it runs on."""
+"""Studies, recipes, search spaces and sites: frozen values, and the files that hold them."""
 
 from __future__ import annotations
 
 from .campaign import Campaign, Cell, Matrix, Skip
-from .explain import explain
+from .files.dump import differences, dump_space, dump_study, schema, space_schema
+from .files.load import load_card, load_space, load_study, placed
+from .files.load_campaign import (
+    campaign_schema,
+    cell_studies,
+    dump_campaign,
+    home,
+    is_campaign,
+    load_campaign,
+)
+from .files.python_space import load_callable
+from .messages import explain
 from .prior import Belief
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
@@ -28,6 +39,22 @@ __all__ = [
     "Site",
     "Skip",
     "Study",
+    "campaign_schema",
+    "cell_studies",
+    "differences",
+    "dump_campaign",
+    "dump_space",
+    "dump_study",
     "explain",
+    "home",
+    "is_campaign",
+    "load_callable",
+    "load_campaign",
+    "load_card",
+    "load_space",
+    "load_study",
+    "placed",
     "refusal",
+    "schema",
+    "space_schema",
 ]

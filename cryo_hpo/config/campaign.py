@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ..frozen import BrokenLaws, Frozen, Problem
-from ..space import Value
+from .frozen import BrokenLaws, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
+from .space import Value
 from .study import SLUG, Resources, Search
 
 Regime = Literal["full", "frozen"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import did_you_mean
-from ..frozen import BrokenLaws, Loc, Problem, shown
+from .frozen import BrokenLaws, Loc, Problem, shown
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import ConfigDict, Field
 
-from ..frozen import Frozen, Problem, shown
-from ..space import Choice, SearchSpace
+from .frozen import Frozen, Problem, shown
+from .space import Choice, SearchSpace
 
 
 class Belief(Frozen):

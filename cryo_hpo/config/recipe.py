@@ -10,12 +10,12 @@ from typing import Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ..bands import Missing
-from ..cards import Card
 from ..errors import SpecError, UnknownName
-from ..frozen import BrokenLaws, Frozen, Problem, shown
-from ..protocol import CRYO_BENCH, Value, published
-from ..space import Scalar
-from .explain import explain
+from .dataset_card import Card
+from .frozen import BrokenLaws, Frozen, Problem, shown
+from .messages import explain
+from .protocol import CRYO_BENCH, Value, published
+from .space import Scalar
 
 
 class DataSpec(Frozen):
@@ -288,3 +288,9 @@ def _flat(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scala
             yield prefix + name, ",".join(map(str, value))
         else:
             yield prefix + name, value
+
+
+def short_lr(lr: float) -> str:
+    """Return a learning rate as one says it: 1e-4, 3.2e-4."""
+    mantissa, exponent = f"{lr:.2e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr as SecretStr
 
 from ..errors import SpecError
-from ..frozen import Frozen
+from .frozen import Frozen
 
 
 class Site(Frozen):

@@ -9,11 +9,11 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ..errors import SpecError
-from ..frozen import BrokenLaws, Frozen, Problem, shown
-from ..protocol import PROTOCOLS
-from ..space import Scalar, SearchSpace, Value
+from .frozen import BrokenLaws, Frozen, Problem, shown
 from .prior import Belief, belief_problems
+from .protocol import PROTOCOLS
 from .recipe import Recipe
+from .space import Scalar, SearchSpace, Value
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
 RESERVED = ("baseline", "tuned")  # the two arms that every comparison has

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from ..errors import UnknownName
-from . import folder
-from .caffe import CAFFE
-from .generate import CARDS
-from .gld import GLD
-from .glid import GLID
-from .gsdd import GSDD
-from .scenes import Dataset
-from .sicd import SICD
+from . import custom as folder
+from .builtin.caffe import CAFFE
+from .builtin.gld import GLD
+from .builtin.glid import GLID
+from .builtin.gsdd import GSDD
+from .builtin.sicd import SICD
+from .dataset import Dataset
+from .synthetic.generate import CARDS
 
 DEMOS = {
     name: folder.dataset(card, remedy=f"Or run `cryo-hpo data generate {name}`.")

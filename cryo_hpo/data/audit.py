@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..metrics import IGNORE
+from .dataset import IGNORE, Dataset, Item
 from .decode import Moments
-from .kinship import Shared
-from .scenes import Dataset, Item
+from .leakage import Shared
 
 SHOWN = 3  # names in a sentence; the rest is a number
 

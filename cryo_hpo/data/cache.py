@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StorageError
+from .dataset import Dataset, Split
 from .decode import IMAGES, INDEX, MASKS, REMEDY, build
-from .parts import digests_of, items_of, sha256
-from .scenes import Dataset, Split
+from .splits import digests_of, items_of, sha256
 
 FORMAT = 2  # goes up whenever the same files give other bytes here
 

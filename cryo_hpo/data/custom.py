@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from ..bands import find_band
-from ..cards import Card
+from ..config.dataset_card import Card
 from ..errors import DataError
-from ..metrics import IGNORE
+from .dataset import IGNORE, Dataset, Item, Split
 from .raster import Legend, read
-from .scenes import Dataset, Item, Split
 
 SHOWN = 3  # names in a message; the rest is a number
 

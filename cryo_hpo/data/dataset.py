@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..bands import Band
 
 Split = Literal["train", "val", "test"]
+IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
 
 
 class Item(NamedTuple):

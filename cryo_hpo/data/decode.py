@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, StorageError
-from ..metrics import IGNORE
-from .scenes import Dataset, Item
+from .dataset import IGNORE, Dataset, Item
 
 IMAGES, MASKS, INDEX = "images.bin", "masks.bin", "index.json"
 REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, FetchError
-from ..fetch import fetch
-from .scenes import Dataset, Remote
+from ..storage.fetch import fetch
+from .dataset import Dataset, Remote
 
 ZENODO = "https://zenodo.org/api/records"
 RECORD = re.compile(r"https://zenodo\.org/records/(\d+)")

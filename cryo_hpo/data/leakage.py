@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from .scenes import Item, Split
+from .dataset import Item, Split
 
 Box = tuple[float, float, float, float]
 """West, south, east and north, degrees."""

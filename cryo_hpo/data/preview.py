@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bands import Band
-from ..metrics import IGNORE
+from .dataset import IGNORE
 
 COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
 CLIP = (2, 98)  # percentiles of a scene that become black and white

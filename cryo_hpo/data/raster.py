@@ -19,8 +19,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from ..errors import DataError
-from ..metrics import IGNORE
-from .scenes import Item, Scene
+from .dataset import IGNORE, Item, Scene
 
 Place = tuple[slice, slice]
 """Rows and columns of a scene."""

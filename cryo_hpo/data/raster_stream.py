@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import DataError, StorageError
-from ..metrics import IGNORE
+from .dataset import IGNORE
 from .raster import GDAL, absent, damaged
 
 # GDAL keeps decoded blocks; its default of 5 % of the memory is much for a machine with plenty.

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .kinship import Kin, families
-from .scenes import Dataset, Item, Split
+from .dataset import Dataset, Item, Split
+from .leakage import Kin, families
 
 PARTS: tuple[Split, ...] = get_args(Split)
 RESTARTS = 16  # orders that are tried; the best one counts

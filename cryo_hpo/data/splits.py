@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..metrics import IGNORE
-from .kinship import Kin
-from .partition import PARTS, divide
+from .dataset import IGNORE, Dataset, Item, Split
+from .leakage import Kin
 from .raster import footprint
-from .scenes import Dataset, Item, Split
+from .region_split import PARTS, divide
 
 
 def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[Item]:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import UnknownName
-from ..metrics import IGNORE
 from .augment import AUGMENTS
 from .cache import Scenes
+from .dataset import IGNORE
 
 T = TypeVar("T")
 DRAWS = 10  # tries to find a crop with a labelled pixel in it

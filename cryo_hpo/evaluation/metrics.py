@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DataError
-
-IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
+from ..data.dataset import IGNORE
+from ..errors import DataError
 
 
 @dataclass(frozen=True, slots=True, eq=False)

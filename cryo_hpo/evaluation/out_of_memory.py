@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from .errors import OutOfMemory
+from ..errors import OutOfMemory
 
 T = TypeVar("T")
 

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .memory import fitting
 from .metrics import Scores
-from .mosaic import strips
+from .out_of_memory import fitting
+from .strips import strips
 from .tiling import blend, grid, windows
 
 if TYPE_CHECKING:
-    from .data.cache import Scenes
-    from .data.tiles import Normalise
+    from ..data.cache import Scenes
+    from ..data.tiles import Normalise
 
 LARGE = 2048 * 2048  # pixels of a scene; one of ten bands then takes 160 MiB as float32
 Place = tuple[slice, slice]  # rows and columns of a scene

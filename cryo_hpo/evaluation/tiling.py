@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SpecError
+from ..errors import SpecError
 
 
 def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tuple[int, int]]:

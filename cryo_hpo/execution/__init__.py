@@ -1,1 +1,1 @@
-"""The search on Ray: Optuna proposes, the rung table decides, workers train."""
+"""Run jobs on Ray: driver, worker, slots, signals, doctor, submission."""

@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import driver  # first: it sets what Ray reads when it is imported
+from . import ray_driver as driver  # first: it sets what Ray reads when it is imported
 
 # isort: split
 import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..diagnosis import Node, examine
-from ..remote import why_unusable
+from ..training.checkpoint_store import why_unusable
+from .node import Node, examine
 
 if TYPE_CHECKING:
-    from ..spec import Site
+    from ..config import Site
 
 WAIT_S = 60.0  # a node that does not answer within this is told as such
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .provenance import environment
+from ..results.provenance import environment
 
 SKEW_S = 2.0  # clocks further apart than this put events of one study into a wrong order
 STORAGE_GIB, CACHE_GIB, SHM_GIB = 5.0, 5.0, 0.1  # below this a study is likely to run out

@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from .. import events
+from ..monitoring import events
 
 STUDY = ("study",)
 

@@ -38,18 +38,18 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ..events import emit
-from ..train import EPOCH, SCORE
-from .jobs import MESSAGE, OUTCOME, Job, Outcome, Source
-from .room import Room, Slots, asked, present
-from .room import slots_for as slots_for  # Ray must find the environment set above
-from .stopping import raise_if_asked
+from ..monitoring.events import emit
+from ..results.epochs import EPOCH, SCORE
+from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from .signals import raise_if_asked
+from .slots import Room, Slots, asked, present
+from .slots import slots_for as slots_for  # Ray must find the environment set above
 from .worker import work
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from ..spec import Asha, Site
+    from ..config import Asha, Site
 
 RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
 POLL_S = 0.2  # between two looks at whether the study is asked to stop

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from .driver import POLL_S, RETRIES
-from .jobs import Job
-from .stopping import raise_if_asked
+from ..search.jobs import Job
+from .ray_driver import POLL_S, RETRIES
+from .signals import raise_if_asked
 from .worker import map_test, score_test
 
 import ray  # isort: skip  (driver first: it sets what Ray reads when it is imported)
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..spec import Site
-    from .room import Slots
+    from ..config import Site
+    from .slots import Slots
 
 
 def score_tests(

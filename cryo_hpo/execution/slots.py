@@ -21,7 +21,7 @@ from ray.autoscaler.sdk import request_resources
 from ..errors import SpecError, about
 
 if TYPE_CHECKING:
-    from ..spec import Resources
+    from ..config import Resources
 
 NAMESPACE = "cryo_hpo"
 LOOK_S = 1.0  # between two looks at the cluster; each is a call to the head

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from ..errors import SpecError
 
 if TYPE_CHECKING:
-    from ..spec import Site
+    from ..config import Site
 
 # cluster/runtime_env.yaml says the same to those who call `ray job submit` themselves.
 ENV = {

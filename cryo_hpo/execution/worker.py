@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from ray import tune
 
-from ..assemble import device_for, map_scenes, score_scenes
-from ..checkpoints import BEFORE, BEST, LAST
+from ..config import Recipe, Site
 from ..errors import CryoError, Diverged, StorageError
-from ..remote import workdir_on
-from ..spec import Recipe, Site
-from ..train import fit, history
-from .jobs import MESSAGE, OUTCOME
+from ..search.jobs import MESSAGE, OUTCOME
+from ..training.build import device_for, map_scenes, score_scenes
+from ..training.checkpoint_store import workdir_on
+from ..training.checkpoints import BEFORE, BEST, LAST
+from ..training.loop import fit, history
 
 
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:

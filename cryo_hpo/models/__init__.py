@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from ..bands import Band, BandPlan, Missing
 from ..errors import SpecError, UnknownName
+from .band_selection import Pick, plan_bands
 from .decoders import DECODERS
-from .encoders import ENCODERS, Backbone, Encoder, check_size, find_encoder
-from .inputs import Pick, plan_bands
-from .weights import load_weights
+from .lookup import ENCODERS, Backbone, Encoder, check_size, find_encoder
+from .weights.load import load_weights
 
 __all__ = [
     "DECODERS",

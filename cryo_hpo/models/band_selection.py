@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..bands import Band, BandPlan, Missing, Slot
 from ..errors import BandMismatch
-from .encoders import ENCODERS, Encoder
+from .lookup import ENCODERS, Encoder
 
 # Bands of other sensors, and those of Sentinel-1 and 2 that they are nearest to: colours of any
 # camera, and radar of the other transmitted polarisation (like to like, cross to cross).

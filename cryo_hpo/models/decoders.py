@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .unet import BatchNorm, double_conv
+from .backbones.unet import BatchNorm, double_conv
 
 POOLED = (1, 2, 3, 6)  # cells per side that the pyramid pooling averages over
 NECK_SCALES = (4.0, 2.0, 1.0, 0.5)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..bands import Band
-from .weights import Weights
+from .weights.published import Weights
 
 
 class Backbone(Protocol):

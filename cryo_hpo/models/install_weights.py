@@ -10,10 +10,11 @@ import safetensors.torch
 import torch
 
 from ..bands import find_band
-from ..fetch import Received
-from .download import download
-from .encoders import find_encoder
-from .weights import State, Weights, load_weights, no_weights, published_state
+from ..storage.fetch import Received
+from .lookup import find_encoder
+from .weights.download import download
+from .weights.load import load_weights, no_weights, published_state
+from .weights.published import State, Weights
 
 
 def weights_of(name: str, *, root: Path) -> Weights:

@@ -16,9 +16,9 @@ from torch import nn
 
 from ..bands import Band, find_band
 from ..errors import SpecError, UnknownName
-from .card import Backbone, Encoder
-from .timm_backbone import TimmBackbone, timm_facts, timm_weights
-from .zoo import ENCODERS
+from .backbones.timm import TimmBackbone, timm_facts, timm_weights
+from .encoder_card import Backbone, Encoder
+from .zoo.table import ENCODERS
 
 __all__ = ["ENCODERS", "Backbone", "Encoder", "check_size", "find_encoder"]
 

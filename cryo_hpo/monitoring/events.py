@@ -1,7 +1,7 @@
 """What happens in a study as one JSON line per event, for machines that watch it.
 
 Whoever has something to tell calls `emit`; who listens is a handler of the logger "cryo_hpo.events":
-a study writes the lines to its folder, and Ray's exporter counts them (see `tune.meters`).
+a study writes the lines to its folder, and Ray's exporter counts them (see `execution.prometheus`).
 """
 
 from __future__ import annotations

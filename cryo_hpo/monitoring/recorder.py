@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from .assemble import band_plan
-from .errors import StorageError
+from ..config.recipe import short_lr
+from ..errors import StorageError
+from ..results.epochs import EPOCHS, read
 from .events import emit
-from .layout import short_lr
 
 if TYPE_CHECKING:
-    from .progress import Progress
-    from .spec import Recipe, Study
-    from .tracking import Tracker
+    from ..config import Recipe, Study
+    from ..tracking import Tracker
+    from .terminal import Progress
 
-EPOCHS = "epochs.jsonl"  # in a study's folder: one line per training and epoch
 STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
     "complete": "FINISHED",
     "pruned": "FINISHED",
     "diverged": "FAILED",
     "failed": "FAILED",
 }
-
-log = logging.getLogger(__name__)
 
 
 class Records:
@@ -35,7 +31,16 @@ class Records:
     An epoch is told once, however often a study is begun again.
     """
 
-    def __init__(self, study: Study, folder: Path, *, tracker: Tracker, progress: Progress) -> None:
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        *,
+        tracker: Tracker,
+        progress: Progress,
+        bands: Callable[[Recipe], object] = lambda _: "",
+    ) -> None:
+        self._bands = bands
         self._study, self._path = study, folder / EPOCHS
         self._tracker, self._progress = tracker, progress
         self.running: set[str] = set()
@@ -65,7 +70,7 @@ class Records:
                 "cryo.kind": kind,
                 "cryo.recipe": recipe.id,
                 "cryo.encoder": recipe.model.encoder,
-                "cryo.bands": str(band_plan(recipe)),
+                "cryo.bands": str(self._bands(recipe)),
                 "cryo.dataset": _dataset(recipe),
             },
             params={
@@ -126,32 +131,6 @@ class Records:
         for key in sorted(self.running):
             self._tracker.end(self.run_key(key), "KILLED")
         self._tracker.end(self.run_key(), status)
-
-
-def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the recorded epochs of a study, each with its `key`; a torn line is left out."""
-    path = folder / EPOCHS
-    if not path.exists():
-        return
-    with path.open() as file:
-        for line in filter(str.strip, file):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                log.warning("'%s' holds a torn line, which is left out", path)
-
-
-def of(folder: Path, key: str) -> list[dict[str, Any]]:
-    """Return one training's epochs in order; for many trainings see `by_key`."""
-    return by_key(folder).get(key, [])
-
-
-def by_key(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return every training's epochs in order, from one reading of the file."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for line in read(folder):
-        found.setdefault(line["key"], []).append(line)
-    return {key: sorted(lines, key=lambda r: r["epoch"]) for key, lines in found.items()}
 
 
 def _dataset(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .spec import Recipe
+    from ..config import Recipe
 
 SETTLED = 8  # epochs before the time left is told: the first ones hold the start of the workers
 ROWS = 24  # a terminal's height: older trials scroll out of the live table

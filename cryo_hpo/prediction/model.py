@@ -18,16 +18,23 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from . import checkpoints
-from .assemble import WINDOWS_PER_PASS, dataset_of, normaliser, overlap_of, scenes_of, segmenter
-from .data.tiles import Normalise
-from .errors import CryoError, DataError, SpecError
-from .folder import CONFIRM
-from .frozen import Frozen
-from .models import Segmenter
-from .mosaic import strips
-from .result import ArmResult, Result, SeedResult, read
-from .spec import Recipe, Site
+from ..config import Recipe, Site
+from ..config.frozen import Frozen
+from ..data.tiles import Normalise
+from ..errors import CryoError, DataError, SpecError
+from ..evaluation.strips import strips
+from ..models import Segmenter
+from ..results.files import CONFIRM
+from ..results.study import ArmResult, Result, SeedResult, load_result
+from ..training import checkpoints
+from ..training.build import (
+    WINDOWS_PER_PASS,
+    dataset_of,
+    normaliser,
+    overlap_of,
+    scenes_of,
+    segmenter,
+)
 
 VERSION: Literal[1] = 1
 
@@ -216,7 +223,7 @@ def open_model(
 def _of_study(
     path: Path, arm: str | None, seed: int | None, site: Site
 ) -> tuple[ModelCard, dict[str, Tensor]]:
-    result = read(path)
+    result = load_result(path)
     chosen = _arm(result, arm)
     training = _training(chosen, seed)
     folder = path if path.is_dir() else path.parent

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .assemble import WINDOWS_PER_PASS
-from .data.maps import Raster, mask_writer, open_raster, probability_writer, write_rows
-from .errors import SpecError
-from .metrics import IGNORE
+from ..data.dataset import IGNORE
+from ..data.raster_stream import Raster, mask_writer, open_raster, probability_writer, write_rows
+from ..errors import SpecError
+from ..training.build import WINDOWS_PER_PASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .exported import Model
+    from .model import Model
 
 
 def predict_scene(

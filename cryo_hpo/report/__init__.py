@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .. import tables
-from ..campaign_result import CampaignResult
-from ..response import response
-from ..result import Result
-from . import arms, latex, maps, parameters, study
+from ..results.campaign import CampaignResult
+from ..results.lr_response import response
+from ..results.study import Result
 from . import campaign as _campaign
 from . import html as _html
+from . import latex, study
 from . import markdown as _markdown
+from . import wording as tables
 from .campaign import headline
 from .campaign import note as campaign_note
+from .figures import comparison as arms
+from .figures import maps, parameters
+from .figures.search import CURVES, LR_RESPONSE, curves, lr_response
 from .page import Page, Picture, Section
-from .search import CURVES, LR_RESPONSE, curves, lr_response
 
 FIGURES: dict[str, Callable[[Result, Path], list[Path]]] = {
     arms.SEEDS: arms.paired_seeds,

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..across import ranks
-from ..campaign_result import CampaignResult, CellResult
-from ..sheets import Sheet, markdown
+from ..results.campaign import CampaignResult, CellResult
+from ..stats.pooled import ranks
+from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
-from .style import BLUE, GREY, INK, ORANGE, figure, save
+from .table import Sheet, markdown
 
 NONE = "-"
 GAINS = "gains"

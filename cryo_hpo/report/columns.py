@@ -22,9 +22,3 @@ def columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _number(cell: str) -> bool:
     return cell[:1] in "-+0123456789" if cell else True
-
-
-def short_lr(lr: float) -> str:
-    """Return a learning rate as one says it: 1e-4, 3.2e-4."""
-    mantissa, exponent = f"{lr:.2e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"

@@ -18,14 +18,14 @@ from importlib.resources import files
 from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
-from .data import DATASETS
-from .errors import SpecError
-from .layout import columns
-from .protocol import CRYO_BENCH, departures, family_of
-from .spec import Recipe
+from ..config import Recipe
+from ..config.protocol import CRYO_BENCH, departures, family_of
+from ..data import DATASETS
+from ..errors import SpecError
+from .columns import columns
 
 if TYPE_CHECKING:
-    from .result import ArmResult, Result
+    from ..results.study import ArmResult, Result
 
 FIVE = ("glid", "gld", "sicd", "caffe", "gsdd")
 

@@ -7,10 +7,10 @@ import re
 from html import escape
 from pathlib import Path
 
-from .. import sheets
-from ..sheets import Sheet
+from . import table as sheets
+from .figures.style import THEME
 from .page import Page, Part, Picture
-from .style import THEME
+from .table import Sheet
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f6f7f8; --ink: #1a1a1a;

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ..sheets import Sheet, latex, tex
 from .page import Page
+from .table import Sheet, latex, tex
 
 HEAD = r"""% {title}
 % {lead}

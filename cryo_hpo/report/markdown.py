@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .. import sheets
-from ..sheets import Sheet
+from . import table as sheets
 from .page import Page, Part, Picture
+from .table import Sheet
 
 
 def markdown(page: Page) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..sheets import Sheet
+from .table import Sheet
 
 Tone = Literal["improved", "not shown", "worse", "none"]
 

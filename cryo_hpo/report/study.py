@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from .. import tables
-from ..response import response
-from ..result import Result
-from ..sheets import Sheet
-from ..tables import NONE
-from . import arms, maps, parameters
+from ..results.lr_response import response
+from ..results.study import Result
+from . import wording as tables
+from .figures import comparison as arms
+from .figures import maps, parameters
+from .figures.search import CURVES, LR_RESPONSE
 from .page import Page, Part, Picture, Section, Tone
-from .search import CURVES, LR_RESPONSE
+from .table import Sheet
+from .wording import NONE
 
 RUNGS = (
     "Best validation mIoU so far, in percent, where trials were compared; and what was decided "

@@ -10,11 +10,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from . import stats
-from .layout import short_lr as short_lr
-from .result import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
-from .rungs import Ladder
-from .sheets import Sheet, csv_text, markdown
+from .. import stats
+from ..config.recipe import short_lr as short_lr
+from ..results.study import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
+from ..search.rungs import Ladder
+from .table import Sheet, csv_text, markdown
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
 NONE = "-"

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from .errors import CryoError
-from .frozen import Frozen
-from .result import ImprovementResult
+from ..config.frozen import Frozen
+from ..errors import CryoError
+from .study import ImprovementResult
 
 VERSION: Literal[1] = 1
 NAME = "campaign-result.json"
@@ -87,12 +87,16 @@ def write(result: CampaignResult, folder: Path) -> Path:
     return path
 
 
-def read(path: Path) -> CampaignResult:
-    """Read a `campaign-result.json`, or the one in a campaign's folder.
+def load_campaign_result(path: Path | str) -> CampaignResult:
+    """Read the result of a finished campaign.
+
+    Args:
+        path: The campaign's folder, or its `campaign-result.json`.
 
     Raises:
         CryoError: There is none, or it is of another version.
     """
+    path = Path(path)
     file = path / NAME if path.is_dir() else path
     if not file.exists():
         message = f"A finished campaign leaves '{NAME}', '{path}' has none. Run it first."

@@ -14,8 +14,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from .frozen import Frozen
-from .result import ArmResult, Result, TrialResult
+from ..config.frozen import Frozen
+from .study import ArmResult, Result, TrialResult
 
 WITHIN = 2.0  # times the noise: differences of two seeds are larger in one case of six
 SAFE = 3.0  # times below the edge: half a decade, the width of a usual grid's step

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from .errors import CryoError
-from .frozen import Frozen
-from .rungs import Decision
+from ..config.frozen import Frozen
+from ..errors import CryoError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Decision = Literal["went on", "waited", "promoted", "carried on", "paused", "stopped"]
 VERSION: Literal[1] = 1
 NAME = "result.json"
 
@@ -230,12 +230,16 @@ def write(result: Result, folder: Path) -> Path:
     return path
 
 
-def read(path: Path) -> Result:
-    """Read a `result.json`, or the one in a study's folder.
+def load_result(path: Path | str) -> Result:
+    """Read the result of a finished study.
+
+    Args:
+        path: The study's folder, or its `result.json`.
 
     Raises:
         CryoError: There is none, or it is of another version.
     """
+    path = Path(path)
     file = path / NAME if path.is_dir() else path
     if not file.exists():
         message = f"A finished study leaves '{NAME}', '{path}' has none. Run the study first."

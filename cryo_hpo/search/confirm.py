@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
-from ..train import EPOCH
+from ..results.epochs import EPOCH
 from .jobs import Job, Outcome
 
 if TYPE_CHECKING:
-    from ..spec import Recipe
-    from .listen import Listener
+    from ..config import Recipe
+    from .listener import Listener
 
 
 ENDED = "ended"  # in a training's folder, once everybody has heard how it ended

@@ -11,8 +11,8 @@ import numpy as np
 from scipy.stats import qmc
 
 if TYPE_CHECKING:
-    from ..space import Scalar
-    from ..spec import Belief
+    from ..config import Belief
+    from ..config.space import Scalar
 
 NO_BELIEFS: Mapping[str, Belief] = MappingProxyType({})
 HALVINGS = 52  # of an interval of length one, to the last bit of a float

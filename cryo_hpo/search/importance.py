@@ -9,11 +9,11 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
-from .sampler import replayed
+from .replay import replayed
 
 if TYPE_CHECKING:
-    from .journal import Record
-    from .sampler import Suggest
+    from .replay import Suggest
+    from .trials import Record
 
 LEAST = 8  # trials; fewer say nothing about two parameters
 

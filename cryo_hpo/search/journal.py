@@ -8,60 +8,26 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
-from ..rungs import Step
-from .database import ERRORS, open_study, shown, unreachable
-from .sampler import replayed
+from .postgres import ERRORS, open_study, shown, unreachable
+from .replay import replayed
+from .rungs import Step
+from .trials import Record, State
 
 if TYPE_CHECKING:
-    from ..space import Scalar
-    from ..spec.site import SecretStr
-    from .sampler import Suggest
+    from ..config.site import SecretStr
+    from ..config.space import Scalar
+    from .replay import Suggest
 
-State = Literal["running", "complete", "pruned", "diverged", "failed"]
 PARAMS, OUTCOME, MESSAGE, STEPS = "params", "outcome", "message", "steps"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known about one trial.
-
-    Attributes:
-        number: Optuna's trial number; 0 is the baseline.
-        params: Recipe paths and values; empty for a baseline outside the space.
-        drawn: What the space suggested; the same, unless a function computes paths from it.
-        state: "running" also while it waits at a rung.
-        curve: Epoch -> best validation mIoU so far.
-        message: Why it ended, where there is more to say than the state.
-        steps: What was decided about it at rungs, and why, in order.
-    """
-
-    number: int
-    params: dict[str, Scalar]
-    state: State
-    drawn: dict[str, Scalar] = field(default_factory=dict)
-    curve: dict[int, float] = field(default_factory=dict)
-    message: str = ""
-    steps: tuple[Step, ...] = ()
-
-    @property
-    def epochs(self) -> int:
-        """Epochs trained."""
-        return max(self.curve, default=0)
-
-    @property
-    def score(self) -> float:
-        """Best validation mIoU reached; nan before the first epoch."""
-        return self.curve[self.epochs] if self.curve else float("nan")
 
 
 class Journal:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from ..spec import Recipe
+    from ..config import Recipe
 
 Kind = Literal["baseline", "search", "confirm"]
 

@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 from ..errors import SpecError, StorageError
 
 if TYPE_CHECKING:
-    from ..spec.site import SecretStr
+    from ..config.site import SecretStr
 
 MARKER = "database.json"  # in the folder of a study whose trials are in a database
 CONNECT_S = 10

@@ -27,11 +27,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Decision = Literal["went on", "waited", "promoted", "carried on", "paused", "stopped"]
+from ..results.study import Decision
+
 Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, larger is better
 
 

@@ -9,23 +9,22 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
-from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from ..specfile import load_callable
-from .strata import stratum
+from .halton import stratum
+from .replay import Suggest, replayed
 
 if TYPE_CHECKING:
-    from ..space import Scalar
-    from ..spec import Search
-    from .journal import Record
+    from ..config import Search
+    from ..config.space import Scalar
+    from .trials import Record
 
-Suggest = Callable[[Any], dict[str, Any]]  # an Optuna define-by-run function
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "tpe": lambda seed: TPESampler(seed=seed, n_startup_trials=0, constant_liar=True),
@@ -126,31 +125,3 @@ def _view(record: Record, suggest: Suggest) -> Shown | None:
     made.__class__ = Shown
     assert isinstance(made, Shown), "the line before"
     return made
-
-
-class Replay(NamedTuple):
-    """What a space makes of given values."""
-
-    trial: FixedTrial
-    params: dict[str, Scalar]
-    """Recipe path -> value; a define-by-run function may compute these from what it draws."""
-
-
-def replayed(suggest: Suggest, drawn: Mapping[str, Scalar]) -> Replay | None:
-    """Let a space suggest exactly these values; None if it does not hold them."""
-    trial = FixedTrial(dict(drawn))
-    try:
-        with warnings.catch_warnings():
-            # Optuna only warns of a value outside its range
-            warnings.simplefilter("error", UserWarning)
-            return Replay(trial, dict(suggest(trial)))
-    except (ValueError, UserWarning):
-        return None
-
-
-def suggest_of(search: Search) -> Suggest:
-    """Return the search's space as an Optuna define-by-run function."""
-    if hasattr(search.space, "suggest"):
-        return search.space.suggest
-    function: Suggest = load_callable(search.space)
-    return function

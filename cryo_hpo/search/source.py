@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
-from ..rungs import Decision, Ladder, Promotion, goes_on, last_resort, promotable, step
-from ..train import EPOCH, SCORE
+from ..results.epochs import EPOCH, SCORE
+from ..results.study import Decision
 from .jobs import Job, Outcome
-from .sampler import Memory, Suggest, propose, replayed
+from .replay import Suggest, replayed
+from .rungs import Ladder, Promotion, goes_on, last_resort, promotable, step
+from .sampler import Memory, propose
 
 if TYPE_CHECKING:
-    from ..space import Scalar
-    from ..spec import Search, Study
-    from .journal import Journal, Record
-    from .listen import Listener
+    from ..config import Search, Study
+    from ..config.space import Scalar
+    from .journal import Journal
+    from .listener import Listener
+    from .trials import Record
 
 BASELINE = 0  # the trial number of the fixed-LR baseline
 REFUSALS = 3  # so many refused trials in a row, and the study stops: the next would be refused too

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import FetchError, StorageError
+from ..errors import FetchError, StorageError
 
 BLOCK = 1 << 20  # bytes between two reports
 TRIES = 3  # in a row without a single new byte

@@ -12,24 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import SpecError, StorageError
-from .specfile import differences, dump_study, load_study
+from ..config import differences, dump_study, load_study
+from ..errors import SpecError, StorageError
+from ..results.files import CAMPAIGN as CAMPAIGN
+from ..results.files import CONFIRM as CONFIRM
+from ..results.files import JOURNAL as JOURNAL
+from ..results.files import LOCK as LOCK
+from ..results.files import SPEC as SPEC
+from ..results.files import SPOOL as SPOOL
+from ..results.files import TEST_MAPS as TEST_MAPS
+from ..results.files import TEST_SCENES as TEST_SCENES
+from ..results.files import TEST_SCORES as TEST_SCORES
+from ..results.files import TRIALS as TRIALS
 
 if TYPE_CHECKING:
-    from .spec import Site, Study
-
-CAMPAIGN = "campaign.yaml"
-SPEC, LOCK, JOURNAL, SPOOL, TRIALS, CONFIRM = (
-    "study.yaml",
-    ".driver",
-    "journal.log",
-    "mlflow.jsonl",
-    "trials",
-    "confirm",
-)
-TEST_SCORES = "test-scores.json"
-TEST_SCENES = "test-scenes.npz"  # `scenes`: ids; of every training a matrix per scene, (S, K, K)
-TEST_MAPS = "test-maps.npz"
+    from ..config import Site, Study
 
 
 def of(study: Study, site: Site) -> Path:

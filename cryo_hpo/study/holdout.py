@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .assemble import dataset_of, protocol_of, scenes_of
-from .checkpoints import BEST
-from .data.picture import picture, small
+from ..data.preview import picture, small
+from ..evaluation.metrics import Scores
+from ..execution import scoring_tasks as tasks
+from ..search.confirm import Arm, job
+from ..stats import miou
+from ..training.build import dataset_of, protocol_of, scenes_of
+from ..training.checkpoint_store import bring
+from ..training.checkpoints import BEST
 from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
-from .metrics import Scores
-from .remote import bring
-from .stats import miou
-from .tune import tasks
-from .tune.confirm import Arm, job
 
 if TYPE_CHECKING:
-    from .spec import Recipe, Site
-    from .tune.jobs import Job
-    from .tune.room import Slots
+    from ..config import Recipe, Site
+    from ..execution.slots import Slots
+    from ..search.jobs import Job
 
 SHOWN = 2  # scenes of each end
 LONGEST = 384  # pixels a side of a kept map

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .assemble import freeze, segmenter
-from .layout import columns
-from .rungs import Ladder
-from .stats import FEWEST
+from ..report.columns import columns
+from ..search.rungs import Ladder
+from ..stats import FEWEST
+from ..training.build import freeze, segmenter
 
 if TYPE_CHECKING:
-    from .spec import Search, Site, Study
+    from ..config import Search, Site, Study
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32

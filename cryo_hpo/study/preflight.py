@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .assemble import (
+from ..config.protocol import CRYO_BENCH, departures
+from ..config.space import Int, SearchSpace
+from ..errors import CryoError, about, together
+from ..models import check_size, find_encoder
+from ..training.build import (
     band_plan,
     dataset_of,
     device_for,
@@ -19,19 +23,15 @@ from .assemble import (
     scenes_of,
     segmenter,
 )
-from .errors import CryoError, about, together
+from ..training.checkpoint_store import require
 from .folder import SPEC, of, refuse_another
-from .models import check_size, find_encoder
-from .protocol import CRYO_BENCH, departures
-from .remote import require
-from .space import Int, SearchSpace
 
 if TYPE_CHECKING:
-    from .bands import BandPlan
-    from .data.scenes import Split
-    from .optim import Group
-    from .space import Scalar
-    from .spec import Recipe, Resources, Site, Study
+    from ..bands import BandPlan
+    from ..config import Recipe, Resources, Site, Study
+    from ..config.space import Scalar
+    from ..data.dataset import Split
+    from ..training.optimizer import Group
 
 log = logging.getLogger(__name__)
 

@@ -13,30 +13,36 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from . import events, report, testsplit
+from .. import report
+from ..config import Site, Study, load_study
+from ..execution import prometheus as meters
+from ..execution import ray_driver as driver
+from ..execution.signals import raise_if_asked, stoppable
+from ..monitoring import events
+from ..monitoring.recorder import Records
+from ..monitoring.terminal import Progress
+from ..prediction.model import open_model
+from ..results.lr_response import response
+from ..results.provenance import environment
+from ..results.study import Result, load_result, write
+from ..search import postgres as database
+from ..search.confirm import Arm, ConfirmSource
+from ..search.journal import Journal
+from ..search.replay import suggest_of
+from ..search.source import BASELINE, SearchSource, key, winner
+from ..search.trials import Record
+from ..tracking import Tracker, run_id, save_model
+from ..training.build import band_plan, sampled_ids, scenes_of
 from . import folder as folders
-from .assemble import sampled_ids, scenes_of
-from .checks import check
-from .exported import open_model
+from . import holdout as testsplit
 from .plan import plan
-from .progress import Progress
-from .provenance import environment
-from .records import Records
-from .response import response
-from .result import Result, read, write
-from .tracking import Tracker, run_id, save_model
-from .tune import database, driver, meters
-from .tune.confirm import Arm, ConfirmSource
-from .tune.journal import Journal, Record
-from .tune.sampler import suggest_of
-from .tune.search import BASELINE, SearchSource, key, winner
-from .tune.stopping import raise_if_asked, stoppable
+from .preflight import check
 from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
-    from .spec import Search, Site, Study
-    from .tune.listen import Listener
-    from .tune.room import Slots
+    from ..config import Search
+    from ..execution.slots import Slots
+    from ..search.listener import Listener
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
 STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
@@ -44,26 +50,30 @@ STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
 log = logging.getLogger(__name__)
 
 
-def run_study(study: Study, site: Site, *, console: Console | None = None) -> Result:
-    """Run a study to its verdict, or go on with one, or return the result it already has.
+def run_study(
+    study: Study | Path | str, site: Site | None = None, *, console: Console | None = None
+) -> Result:
+    """Run a study to its verdict, resume it, or return the result it already has.
 
     Nothing runs before data, model, weights and MLflow are seen to be in order.
 
     Args:
-        study: What to do.
-        site: Where data, weights, storage, cache and MLflow are.
+        study: The study, or the path of its YAML file.
+        site: Where data, weights, storage, cache and MLflow are; None: from the environment.
         console: Where progress goes; None: standard output.
 
     Raises:
         CryoError: What is wrong, and the remedy. What was computed is kept.
         Stopped: A signal asked the study to stop.
     """
+    study = study if isinstance(study, Study) else load_study(study)
+    site = site or Site.from_env(os.environ)
     console = console or Console()
     path = folders.claim(study, site)
     with folders.driving(path):
         if (path / "result.json").exists():
             console.print(f"Study '{study.name}' has finished; its result is in {path}.")
-            return read(path)
+            return load_result(path)
         check(study, site=site)
         if study.search is not None:
             database.require(site.optuna)
@@ -76,7 +86,7 @@ def run_study(study: Study, site: Site, *, console: Console | None = None) -> Re
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
-        records = Records(study, path, tracker=tracker, progress=progress)
+        records = Records(study, path, tracker=tracker, progress=progress, bands=band_plan)
         with (
             contextlib.closing(tracker),
             events.written(path / events.NAME),

@@ -7,24 +7,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import records as recording
-from . import testsplit
-from .assemble import band_plan, dataset_of, sampled_ids, scenes_of
-from .metrics import Scores
-from .protocol import PROTOCOLS
-from .provenance import environment
-from .result import ArmResult, Costs, ImprovementResult, Result, RungStep, SeedResult, TrialResult
-from .stats import Interval, over_scenes, relative_improvement
-from .tune.confirm import Arm, job
-from .tune.importance import importance
-from .tune.sampler import suggest_of
-from .tune.search import BASELINE, key
+from ..config.protocol import PROTOCOLS
+from ..evaluation.metrics import Scores
+from ..results import epochs as recording
+from ..results.provenance import environment
+from ..results.study import (
+    ArmResult,
+    Costs,
+    ImprovementResult,
+    Result,
+    RungStep,
+    SeedResult,
+    TrialResult,
+)
+from ..search.confirm import Arm, job
+from ..search.importance import importance
+from ..search.replay import suggest_of
+from ..search.source import BASELINE, key
+from ..stats import Interval, over_scenes, relative_improvement
+from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
+from . import holdout as testsplit
 
 LEVEL = 0.95  # of every interval
 
 if TYPE_CHECKING:
-    from .spec import Recipe, Site, Study
-    from .tune.journal import Record
+    from ..config import Recipe, Site, Study
+    from ..search.trials import Record
 
 
 def experiment(study: Study) -> str:

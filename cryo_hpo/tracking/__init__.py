@@ -5,7 +5,7 @@ it came from. Every event keeps the time at which it happened. So delivering a s
 any point, adds nothing; and two studies of one name, on two machines, stay apart.
 """
 
-from .models import save_model
+from .model_export import save_model
 from .server import masked, ping, run_id, study_of, ui_command
 from .tracker import Tracker, deliver
 

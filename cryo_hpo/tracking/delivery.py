@@ -12,8 +12,8 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from ..spool import Spool
 from .server import KEY, reason, search
+from .spool import Spool
 
 SPOOL, PARENT = "cryo.spool", "mlflow.parentRunId"
 NOTE, RUN_ID = "mlflow.note.content", "{run_id}"

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import StorageError
+from ..errors import StorageError
 
 ORIGIN = "spool"  # the key of a spool's first line, which is no record but names the spool
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import StorageError
-from ..spool import Spool
 from .delivery import TRIES, Delivery, Runs
 from .server import connect, masked, reason
+from .spool import Spool
 
 LONGEST_WAIT_S = 30.0  # between two tries at a server that is away
 RETRY_S = 0.5  # the same, while somebody waits for the end

@@ -11,25 +11,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..config.protocol import PROTOCOLS, Protocol
+from ..data import custom as folder
+from ..data import find
+from ..data.cache import Scenes, open_split
+from ..data.label_fraction import sample
+from ..data.region_split import by_region
+from ..data.tiles import Normalise
+from ..errors import DataError, SpecError
+from ..evaluation.metrics import Scores
+from ..evaluation.sliding_window import Window, map_each, score_each
+from ..models import Segmenter, build, find_encoder, plan_bands
+from ..models import freeze as freeze_encoder
 from . import checkpoints
-from .data import find, folder
-from .data.cache import Scenes, open_split
-from .data.partition import by_region
-from .data.sampling import sample
-from .data.tiles import Normalise
-from .errors import DataError, SpecError
-from .evaluate import Window, map_each, score_each
-from .metrics import Scores
-from .models import Segmenter, build, find_encoder, plan_bands
-from .models import freeze as freeze_encoder
-from .optim import groups, guard
-from .protocol import PROTOCOLS, Protocol
+from .optimizer import groups, guard
 
 if TYPE_CHECKING:
-    from .bands import Band, BandPlan
-    from .data.scenes import Dataset, Split
-    from .optim import Group
-    from .spec import DataSpec, Recipe, Site
+    from ..bands import Band, BandPlan
+    from ..config import DataSpec, Recipe, Site
+    from ..data.dataset import Dataset, Split
+    from .optimizer import Group
 
 WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's training batch fits
 

@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import SpecError, StorageError
+from ..errors import SpecError, StorageError
 
 if TYPE_CHECKING:
-    from .spec import Site
+    from ..config import Site
 
 CHUNK = 8 * 2**20  # bytes copied at a time; S3 takes parts of 5 MiB and more
 

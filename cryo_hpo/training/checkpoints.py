@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .errors import StorageError
+from ..errors import StorageError
 
 LAST = "last.pt"
 BEFORE = "before.pt"  # the `LAST` of one save earlier

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .errors import Diverged
+from ..errors import Diverged
 
 FACTOR = 10.0
 STEPS = 10

@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..data.tiles import Normalise, Tiles
+from ..errors import SpecError
+from ..evaluation.metrics import Scores
+from ..evaluation.sliding_window import score
+from ..results.epochs import EPOCH, SCORE
 from . import checkpoints
-from .assemble import (
+from .build import (
     WINDOWS_PER_PASS,
     dataset_of,
     freeze,
@@ -25,24 +30,17 @@ from .assemble import (
     segmenter,
     window_of,
 )
-from .averaging import Average
-from .data.tiles import Normalise, Tiles
 from .divergence import Watch
-from .errors import SpecError
-from .evaluate import score
-from .gradients import Gradients
+from .ema import Average
 from .losses import even_guess, inverse_frequency, make_loss, make_weight
-from .metrics import Scores
-from .optim import adamw, schedule
+from .micro_batch import Gradients
+from .optimizer import adamw, schedule
 
 if TYPE_CHECKING:
-    from .data.cache import Scenes
-    from .models import Segmenter
-    from .protocol import Protocol
-    from .spec import Recipe, Site
-
-EPOCH = "epoch"  # the key by which schedulers count, and
-SCORE = "best_val_miou"  # the one by which they compare
+    from ..config import Recipe, Site
+    from ..config.protocol import Protocol
+    from ..data.cache import Scenes
+    from ..models import Segmenter
 
 
 @dataclass(frozen=True, slots=True)

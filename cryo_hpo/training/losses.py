@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .errors import SpecError, UnknownName
+from ..errors import SpecError, UnknownName
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 TINY = 1e-6  # keeps quotients and powers differentiable at 0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .errors import SpecError, UnknownName
-from .models import Segmenter
+from ..errors import SpecError, UnknownName
+from ..models import Segmenter
 
 # Last part of the name of a table that is added to tokens or attention, not multiplied with them.
 EMBEDDINGS = ("token", "tokens", "embed", "emb", "bias_table", "logit_scale")

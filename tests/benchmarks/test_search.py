@@ -14,9 +14,9 @@ from benchmarks.report import cost_to, means
 from benchmarks.rivals import RayStop, stream
 from benchmarks.search import GRID, OWN
 from benchmarks.simulate import Event, Maker, Table, crowned, kept_best, lr_tables, outcomes, play
-from cryo_hpo.tune.journal import Journal
+from cryo_hpo.search.journal import Journal
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COSTS = [round(27 * cost) for cost in GRID]
 
 

@@ -9,24 +9,23 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
 from cryo_hpo.campaign import check_campaign, plan_campaign
-from cryo_hpo.campaign.outcome import metrics
-from cryo_hpo.campaign.place import claim, keep_spec
+from cryo_hpo.campaign.folder import claim, keep_spec
 from cryo_hpo.campaign.transfer import SPREAD, Transfer, belief, with_belief
-from cryo_hpo.campaign_result import Offer, read, write
+from cryo_hpo.campaign.verdict import metrics
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import Site, cell_studies, load_campaign
+from cryo_hpo.config.space import Float, Int, Scalar
 from cryo_hpo.errors import CryoError, SpecError
-from cryo_hpo.folder import refuse_another
-from cryo_hpo.plan import plan
 from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
-from cryo_hpo.space import Float, Int, Scalar
-from cryo_hpo.spec import Site
-from cryo_hpo.specfile import cell_studies, load_campaign
-from cryo_hpo.tune.journal import Record
+from cryo_hpo.results.campaign import Offer, load_campaign_result, write
+from cryo_hpo.search.trials import Record
+from cryo_hpo.study.folder import refuse_another
+from cryo_hpo.study.plan import plan
 
-from .campaigns import SCORES, a_campaign_result, small_campaign
-from .results import a_result
+from ..support.campaigns import SCORES, a_campaign_result, small_campaign
+from ..support.results import a_result
 
 
 @pytest.fixture
@@ -214,7 +213,7 @@ def test_a_cell_left_out_is_a_gap_and_not_a_zero():
 def test_the_report_is_written_in_every_format(tmp_path, site):
     result = a_campaign_result()
     write(result, tmp_path)
-    assert read(tmp_path) == result
+    assert load_campaign_result(tmp_path) == result
     names = {file.name for file in write_campaign(result, tmp_path / "report")}
     assert names == {
         "report.html", "report.md", "tables.tex", "cells.csv", "gains.svg", "gains.png",
@@ -241,7 +240,7 @@ def test_a_campaign_whose_baselines_all_scored_0_has_no_number():
     whole = a_campaign_result()
     zero = {"baseline": (0.0, 0.0, 0.0)}
     cells = tuple(cell.model_copy(update=zero) for cell in whole.cells)
-    from cryo_hpo.campaign.outcome import overall
+    from cryo_hpo.campaign.verdict import overall
 
     result = whole.model_copy(update={"cells": cells, "overall": overall(cells)})
     assert result.overall.mean_relative_pct is None
@@ -252,7 +251,7 @@ def test_a_campaign_whose_baselines_all_scored_0_has_no_number():
 
 def test_another_version_or_no_result_is_refused(tmp_path):
     with pytest.raises(CryoError, match="Run it first"):
-        read(tmp_path)
+        load_campaign_result(tmp_path)
     (tmp_path / "campaign-result.json").write_text(a_result().model_dump_json())
     with pytest.raises(CryoError, match="version 1"):
-        read(tmp_path)
+        load_campaign_result(tmp_path)

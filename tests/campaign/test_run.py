@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from cryo_hpo import result as results
-from cryo_hpo.campaign_result import read
-from cryo_hpo.specfile import cell_studies, load_campaign
+from cryo_hpo.config import cell_studies, load_campaign
+from cryo_hpo.results import study as results
+from cryo_hpo.results.campaign import load_campaign_result
 
-from .campaigns import small_campaign
+from ..support.campaigns import small_campaign
 
 pytestmark = pytest.mark.ray
 CELLS = ("camp.one.narrow", "camp.two.narrow", "camp.two.wide")
@@ -66,10 +66,10 @@ def _epochs(folder: Path) -> list[tuple[str, int]]:
 
 def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
     storage, said = whole
-    found = read(storage / "camp")
+    found = load_campaign_result(storage / "camp")
     assert tuple(cell.study for cell in found.cells) == CELLS
     for cell in found.cells:
-        result = results.read(storage / cell.study)
+        result = results.load_result(storage / cell.study)
         assert result.improvement == cell.improvement
         assert tuple(s.test_miou for s in result.arm("baseline").seeds) == cell.baseline
         assert tuple(s.test_miou for s in result.arms[-1].seeds) == cell.tuned
@@ -84,11 +84,11 @@ def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
 
 def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
     storage, _ = whole
-    first, second, third = read(storage / "camp").cells
+    first, second, third = load_campaign_result(storage / "camp").cells
     assert first.offers == ()
     assert [offer.study for offer in second.offers] == [first.study]
     assert [offer.study for offer in third.offers] == [second.study]
-    spec = results.read(storage / second.study).spec
+    spec = results.load_result(storage / second.study).spec
     rate = second.offers[0].params["optim.lr"]
     assert spec["search"]["prior"]["optim.lr"]["centre"] == pytest.approx(rate)
     plain = cell_studies(load_campaign(root / "camp.yaml"))
@@ -98,7 +98,7 @@ def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
 def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
     storage, _ = whole
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
-    found = read(storage / "camp")
+    found = load_campaign_result(storage / "camp")
     top = client.get_run(found.mlflow_run_id or "")
     assert top.info.status == "FINISHED"
     assert top.data.metrics["mean_relative_improvement_pct"] == pytest.approx(
@@ -116,7 +116,7 @@ def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
     assert names == set(CELLS)
     for run in cells:
         study = client.get_run(run).data.tags["cryo.study"]
-        arms = results.read(storage / study).arms
+        arms = results.load_result(storage / study).arms
         assert len(below(run)) == 3 + 2 * len(arms)
     artifacts = {a.path for a in client.list_artifacts(top.info.run_id)}
     assert {"campaign.yaml", "campaign-result.json", "report"} <= artifacts
@@ -140,7 +140,10 @@ def test_a_killed_campaign_goes_on_to_the_same_result(whole, root):
     for name in CELLS:
         epochs = _epochs(storage / name)
         assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
-    found, expected = read(storage / "camp"), read(whole[0] / "camp")
+    found, expected = (
+        load_campaign_result(storage / "camp"),
+        load_campaign_result(whole[0] / "camp"),
+    )
     same = {"seconds": 0.0}
     assert [c.model_copy(update=same) for c in found.cells] == [
         c.model_copy(update=same) for c in expected.cells

@@ -12,13 +12,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
 from cryo_hpo.bands import BANDS, BandPlan, Slot
-from cryo_hpo.catalog import KEY, WIDTH, band_lines, bands_table, card_lines, costs_table
+from cryo_hpo.cli.encoders_text import KEY, WIDTH, band_lines, bands_table, card_lines, costs_table
+from cryo_hpo.cli.main import main
 from cryo_hpo.models import ENCODERS, plan_bands
 from cryo_hpo.models.costs import Cost, costs, machine
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def _list(*words: str):

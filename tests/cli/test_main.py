@@ -9,14 +9,14 @@ import pytest
 from click.testing import CliRunner
 
 import cryo_hpo
-from cryo_hpo.__main__ import main
-from cryo_hpo.result import write
-from cryo_hpo.specfile import load_space
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import load_space
+from cryo_hpo.results.study import write
 
-from .fakes import fake_folder
-from .results import a_result
+from ..support.fakes import fake_folder
+from ..support.results import a_result
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(main.commands)
 
 

@@ -18,7 +18,7 @@ import pytest
 import ray
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
 KUBERAY = CLUSTER / "kuberay"
 KUBERNETES = "1.34"

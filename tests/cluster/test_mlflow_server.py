@@ -18,10 +18,10 @@ from mlflow.tracking import MlflowClient
 from cryo_hpo.errors import TrackingError
 from cryo_hpo.tracking import Tracker
 
-from . import shipped
-from .clusters import answers, listening
-from .postgres import server
-from .shipped import Shipped
+from ..support import shipped
+from ..support.clusters import answers, listening
+from ..support.postgres import server
+from ..support.shipped import Shipped
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, KEY = "cryo/shipped", "the-study"

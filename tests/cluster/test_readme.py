@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from .clusters import Done, check_nothing_left, environment, free_ports, run, runs, tiny_study
+from ..support.clusters import (
+    Done,
+    check_nothing_left,
+    environment,
+    free_ports,
+    run,
+    runs,
+    tiny_study,
+)
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "cluster/README.md").read_text()
 
 
@@ -33,7 +41,7 @@ class NotRun:
 
 
 HERE = "this file runs the line as it stands, with free ports and a folder of its own"
-SLURM = "tests/test_slurm.py::test_a_requeued_job_goes_on_where_it_was"
+SLURM = "tests/cluster/test_slurm.py::test_a_requeued_job_goes_on_where_it_was"
 KUBERNETES = NotRun("needs a Kubernetes cluster")
 LINES: dict[str, str | Ran | NotRun] = {
     "export PATH=$PWD/.venv/bin:$PATH": HERE,

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo.result import read
+from cryo_hpo.results.study import load_result
 
-from .clusters import check_nothing_left, tiny_study, until
-from .slurm import Slurm, slurm, why_not
+from ..support.clusters import check_nothing_left, tiny_study, until
+from ..support.slurm import Slurm, slurm, why_not
 
-SBATCH = Path(__file__).parents[1] / "cluster/slurm/ray.sbatch"
+SBATCH = Path(__file__).parents[2] / "cluster/slurm/ray.sbatch"
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
@@ -66,7 +66,7 @@ def test_a_requeued_job_goes_on_where_it_was(cluster: Slurm, tmp_path: Path) -> 
     after = told(tmp_path, "requeued")
     assert after[: len(before)] == before, "what was computed before stays"
     assert len(after) == len(set(after)), "no epoch is told twice"
-    result = read(tmp_path / "storage/requeued")
+    result = load_result(tmp_path / "storage/requeued")
     assert [trial.number for trial in result.trials] == list(range(trials))
     assert result.costs.epochs_search == trials * epochs
     assert log.count("Ray runtime started") == 4, "head and worker, before and after"

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import Site
 from cryo_hpo.errors import SpecError
-from cryo_hpo.spec import Site
-from cryo_hpo.tune.submit import ENV, EXCLUDES, command, require_storage
+from cryo_hpo.execution.submit import ENV, EXCLUDES, command, require_storage
 
-from .clusters import (
+from ..support.clusters import (
     answers,
     check_nothing_left,
     environment,
@@ -31,7 +31,7 @@ from .clusters import (
     until,
 )
 
-CLUSTER = Path(__file__).parents[1] / "cluster"
+CLUSTER = Path(__file__).parents[2] / "cluster"
 SCRIPT = CLUSTER / "local.sh"
 
 

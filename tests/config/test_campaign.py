@@ -7,16 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cryo_hpo.config import campaign_schema, cell_studies, dump_campaign, is_campaign, load_campaign
 from cryo_hpo.errors import SpecError
-from cryo_hpo.specfile import (
-    campaign_schema,
-    cell_studies,
-    dump_campaign,
-    is_campaign,
-    load_campaign,
-)
 
-STUDIES = Path(__file__).parents[1] / "search_spaces" / "studies"
+STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"
 TEXT = """\
 name: camp
 matrix:
@@ -106,7 +100,7 @@ def test_the_shipped_campaigns_load_and_agree_with_the_schema(path):
     assert len(campaign.matrix.encoders) >= 2
     assert len(campaign.matrix.datasets) >= 3
     assert len(campaign.seeds) >= 3
-    from cryo_hpo.yamlmarks import read
+    from cryo_hpo.config.files.marked_yaml import read
 
     jsonschema.validate(read(path, what="campaign").raw, campaign_schema())
 

@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo import Float, SearchSpace, Study, load_space, load_study
+from cryo_hpo.config import DefineByRun, differences, dump_space, dump_study, load_callable
+from cryo_hpo.config.files.marked_yaml import read, write
 from cryo_hpo.errors import SpecError
-from cryo_hpo.spec import DefineByRun
-from cryo_hpo.specfile import differences, dump_space, dump_study, load_callable
-from cryo_hpo.yamlmarks import read, write
 
-from .spaces import calm, scalars, spaces, studies, texts
+from ..support.spaces import calm, scalars, spaces, studies, texts
 
 STUDY = """\
 name: x

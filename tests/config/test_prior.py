@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from cryo_hpo.config import Belief, Study, dump_study, load_study
 from cryo_hpo.errors import SpecError
-from cryo_hpo.result import write
-from cryo_hpo.spec import Belief, Study
-from cryo_hpo.specfile import dump_study, load_study
-from tests.results import a_result
+from cryo_hpo.results.study import write
+
+from ..support.results import a_result
 
 STUDY = """\
 name: next

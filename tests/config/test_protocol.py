@@ -12,7 +12,13 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from cryo_hpo.assemble import (
+from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site, Study, explain, load_study, refusal
+from cryo_hpo.config.protocol import FAMILIES, PROTOCOLS, Protocol, departures, family_of, published
+from cryo_hpo.data import DATASETS
+from cryo_hpo.evaluation.metrics import Scores
+from cryo_hpo.models import ENCODERS, check_size
+from cryo_hpo.study.preflight import protocol_lines
+from cryo_hpo.training.build import (
     bands_of,
     freeze,
     parameter_groups,
@@ -21,23 +27,9 @@ from cryo_hpo.assemble import (
     score_best,
     segmenter,
 )
-from cryo_hpo.checks import protocol_lines
-from cryo_hpo.data import DATASETS
-from cryo_hpo.metrics import Scores
-from cryo_hpo.models import ENCODERS, check_size
-from cryo_hpo.protocol import (
-    FAMILIES,
-    PROTOCOLS,
-    Protocol,
-    departures,
-    family_of,
-    published,
-)
-from cryo_hpo.spec import DataSpec, ModelSpec, Recipe, Site, Study, explain, refusal
-from cryo_hpo.specfile import load_study
-from cryo_hpo.train import Epoch, fit
+from cryo_hpo.training.loop import Epoch, fit
 
-from .fakes import fake_folder
+from ..support.fakes import fake_folder
 
 CPU = torch.device("cpu")
 NOISY = "timm/resnet10t"  # batch norms: moving statistics show which mode it is in
@@ -350,7 +342,7 @@ def test_layers_of_terrain_go_in_as_red_edge_under_cryo_bench_alone(
     assert len(bands_of(recipe)) == len(DATASETS["gld"].bands)
 
 
-DOCS = Path(__file__).parents[1] / "docs" / "protocol.md"
+DOCS = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
 def test_the_study_of_the_page_is_the_published_procedure(tmp_path: Path) -> None:

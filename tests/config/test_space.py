@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cryo_hpo import Choice, Float, Int, SearchSpace, When
-from cryo_hpo.spec import explain
+from cryo_hpo.config import explain
 
-from .spaces import calm, spaces
+from ..support.spaces import calm, spaces
 
 LR = Float(low=1e-6, high=1e-2, log=True)
 GAMMA = Float(low=0.5, high=4.0)

@@ -10,11 +10,11 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from cryo_hpo import Recipe, SearchSpace, Site, Study
-from cryo_hpo.cards import Card
+from cryo_hpo.config import PATHS, Search, explain, refusal
+from cryo_hpo.config.dataset_card import Card
 from cryo_hpo.errors import SpecError, UnknownName
-from cryo_hpo.spec import PATHS, Search, explain, refusal
 
-from .spaces import calm, recipes, studies
+from ..support.spaces import calm, recipes, studies
 
 BASE: dict[str, Any] = {"data": {"name": "lakes-demo"}}
 CARD: dict[str, Any] = {

@@ -16,13 +16,13 @@ import yaml
 from click.testing import CliRunner, Result
 from matplotlib.image import imread
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
 from cryo_hpo.data import download, find
-from cryo_hpo.data.scenes import Remote
+from cryo_hpo.data.dataset import Remote
 from cryo_hpo.errors import DataError
 
-from ..fakes import FAKES, fake_folder, fake_gld, fake_glid, fake_sicd, write
-from ..web import Web
+from ..support.fakes import FAKES, fake_folder, fake_gld, fake_glid, fake_sicd, write
+from ..support.web import Web
 
 
 @pytest.fixture

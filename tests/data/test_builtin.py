@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo.data import find
-from cryo_hpo.data.trees import pairs
+from cryo_hpo.data.builtin.tree import pairs
+from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import BandMismatch, DataError
-from cryo_hpo.metrics import IGNORE
 from cryo_hpo.models import ENCODERS, plan_bands
 
-from ..fakes import fake_caffe, fake_gld, fake_glid, fake_sicd, write
+from ..support.fakes import fake_caffe, fake_gld, fake_glid, fake_sicd, write
 
 
 def test_glid_pairs_by_name_where_sorting_would_not(tmp_path: Path) -> None:

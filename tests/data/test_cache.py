@@ -21,15 +21,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.data import cache as cache_module
-from cryo_hpo.data import parts as parts_module
+from cryo_hpo.data import splits as parts_module
 from cryo_hpo.data.cache import Scenes, open_split
+from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.dataset import IGNORE, Dataset, Item, Scene
 from cryo_hpo.data.decode import INDEX, MASKS, Moments
-from cryo_hpo.data.folder import dataset
-from cryo_hpo.data.scenes import Dataset, Item, Scene
 from cryo_hpo.errors import DataError, StorageError
-from cryo_hpo.metrics import IGNORE
 
-from ..fakes import fake_folder, fake_scene, write
+from ..support.fakes import fake_folder, fake_scene, write
 
 
 @pytest.fixture
@@ -168,9 +167,9 @@ def test_two_processes_build_once(data: Dataset, tmp_path: Path) -> None:
     code = f"""
 import dataclasses, time
 from pathlib import Path
-from cryo_hpo.cards import Card
+from cryo_hpo.config.dataset_card import Card
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.folder import dataset
+from cryo_hpo.data.custom import dataset
 
 data = dataset(Card.model_validate_json({card.model_dump_json()!r}))
 

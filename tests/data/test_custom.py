@@ -13,14 +13,13 @@ import yaml
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from cryo_hpo.cards import Card
+from cryo_hpo.config.dataset_card import Card
 from cryo_hpo.data import find
-from cryo_hpo.data.folder import dataset
-from cryo_hpo.data.scenes import Scene, Split
+from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.dataset import IGNORE, Scene, Split
 from cryo_hpo.errors import DataError, UnknownName
-from cryo_hpo.metrics import IGNORE
 
-from ..fakes import fake_folder, write
+from ..support.fakes import fake_folder, write
 
 
 def _with(card: Card, **changes: Any) -> Card:

@@ -10,14 +10,14 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from cryo_hpo.data import DATASETS, DEMOS, find, folder
+from cryo_hpo.data import DATASETS, DEMOS, find
+from cryo_hpo.data import custom as folder
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.generate import generate
-from cryo_hpo.data.scenes import Dataset, Item, Scene, Split
+from cryo_hpo.data.dataset import IGNORE, Dataset, Item, Scene, Split
+from cryo_hpo.data.synthetic.generate import generate
 from cryo_hpo.errors import DataError, UnknownName
-from cryo_hpo.metrics import IGNORE
 
-from ..fakes import FAKES, fake_folder, fake_sicd, write
+from ..support.fakes import FAKES, fake_folder, fake_sicd, write
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 SMALL: dict[Split, int] = {"train": 5, "val": 2, "test": 2}

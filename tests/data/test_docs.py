@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
 from cryo_hpo.data import find
 
-from ..fakes import FAKES, fake_glid
-from ..web import Web
+from ..support.fakes import FAKES, fake_glid
+from ..support.web import Web
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.folder import dataset
-from cryo_hpo.data.sampling import sample, strata
+from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.label_fraction import sample, strata
 
-from ..fakes import fake_folder
+from ..support.fakes import fake_folder
 
 counts = st.integers(1, 40).flatmap(
     lambda n: hnp.arrays(np.int64, (n, 3), elements=st.integers(0, 9))

@@ -9,19 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.assemble import scenes_of
-from cryo_hpo.cards import Card
-from cryo_hpo.data import find, folder, kinship
+from cryo_hpo.config import DataSpec, Recipe, Site
+from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.study import NOT_VARIED
+from cryo_hpo.data import custom as folder
+from cryo_hpo.data import find
+from cryo_hpo.data import leakage as kinship
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.kinship import Box, Kin, families, overlaps
-from cryo_hpo.data.partition import PARTS, assign, by_region, divide
-from cryo_hpo.data.parts import items_of, kin_of, official_parts
-from cryo_hpo.data.scenes import Dataset, Item, Split
+from cryo_hpo.data.dataset import Dataset, Item, Split
+from cryo_hpo.data.leakage import Box, Kin, families, overlaps
+from cryo_hpo.data.region_split import PARTS, assign, by_region, divide
+from cryo_hpo.data.splits import items_of, kin_of, official_parts
 from cryo_hpo.errors import DataError
-from cryo_hpo.spec import DataSpec, Recipe, Site
-from cryo_hpo.spec.study import NOT_VARIED
+from cryo_hpo.training.build import scenes_of
 
-from ..fakes import fake_caffe, fake_folder, fake_gld, fake_glid, write
+from ..support.fakes import fake_caffe, fake_folder, fake_gld, fake_glid, write
 
 
 def _kin(name: str, *, region: str | None = None, digest: str = "", box: Box | None = None) -> Kin:
@@ -131,7 +133,7 @@ def test_seed_decides_and_outcome_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise AssertionError("dealt out again")
 
-    monkeypatch.setattr("cryo_hpo.data.parts.divide", refuse)
+    monkeypatch.setattr("cryo_hpo.data.splits.divide", refuse)
     assert _split(data, tmp_path) == first
 
 

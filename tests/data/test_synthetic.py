@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from rasterio.coords import BoundingBox, disjoint_bounds
 from scipy import ndimage
 
-from cryo_hpo.data import folder, fronts, lakes
-from cryo_hpo.data.generate import CARDS, MANIFEST, SCENES, generate
-from cryo_hpo.data.scenes import Item, Split
-from cryo_hpo.data.terrain import (
+from cryo_hpo.data import custom as folder
+from cryo_hpo.data.dataset import IGNORE, Item, Split
+from cryo_hpo.data.synthetic import fronts, lakes
+from cryo_hpo.data.synthetic.generate import CARDS, MANIFEST, SCENES, generate
+from cryo_hpo.data.synthetic.terrain import (
     Grain,
     Light,
     basins,
@@ -30,7 +31,6 @@ from cryo_hpo.data.terrain import (
     shadowed,
 )
 from cryo_hpo.errors import DataError, SpecError, UnknownName
-from cryo_hpo.metrics import IGNORE
 
 COUNTS: dict[Split, int] = {"train": 9, "val": 4, "test": 5}
 SIZE = 48

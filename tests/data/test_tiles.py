@@ -16,12 +16,12 @@ from torch import Tensor
 
 from cryo_hpo.data.augment import AUGMENTS
 from cryo_hpo.data.cache import Scenes, open_split
-from cryo_hpo.data.folder import dataset
+from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.data.tiles import Normalise, Tiles, _ahead
 from cryo_hpo.errors import UnknownName
-from cryo_hpo.metrics import IGNORE
 
-from ..fakes import fake_folder, write
+from ..support.fakes import fake_folder, write
 
 Batches = list[tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")

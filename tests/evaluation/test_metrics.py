@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
+from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import DataError
-from cryo_hpo.metrics import IGNORE, Scores
+from cryo_hpo.evaluation.metrics import Scores
 
 CLASSES = ("rock", "ice", "ocean", "no data")
 pixels = hnp.arrays(np.uint8, 60, elements=st.integers(0, len(CLASSES) - 1))

@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cryo_hpo import assemble, train
+from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.errors import OutOfMemory
-from cryo_hpo.gradients import Gradients
-from cryo_hpo.losses import LOSSES, inverse_frequency, make_loss, make_weight
-from cryo_hpo.memory import fitting, is_out_of_memory
-from cryo_hpo.spec import DataSpec, ModelSpec, OptimSpec, Recipe, Site
-from cryo_hpo.train import Epoch, fit
+from cryo_hpo.evaluation.out_of_memory import fitting, is_out_of_memory
+from cryo_hpo.training import build as assemble
+from cryo_hpo.training import loop as train
+from cryo_hpo.training.loop import Epoch, fit
+from cryo_hpo.training.losses import LOSSES, inverse_frequency, make_loss, make_weight
+from cryo_hpo.training.micro_batch import Gradients
 
-from .fakes import fake_folder
+from ..support.fakes import fake_folder
 
 CPU = torch.device("cpu")
 BATCH = 4

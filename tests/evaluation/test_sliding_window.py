@@ -14,16 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from cryo_hpo import evaluate
 from cryo_hpo.data.cache import Scenes, open_split
-from cryo_hpo.data.folder import dataset
+from cryo_hpo.data.custom import dataset
 from cryo_hpo.data.tiles import Normalise
-from cryo_hpo.evaluate import Window, predict, score
-from cryo_hpo.metrics import Scores
-from cryo_hpo.mosaic import strips
-from cryo_hpo.tiling import grid, windows
+from cryo_hpo.evaluation import sliding_window as evaluate
+from cryo_hpo.evaluation.metrics import Scores
+from cryo_hpo.evaluation.sliding_window import Window, predict, score
+from cryo_hpo.evaluation.strips import strips
+from cryo_hpo.evaluation.tiling import grid, windows
 
-from .fakes import fake_folder
+from ..support.fakes import fake_folder
 
 CPU = torch.device("cpu")
 SIZE = 8

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cryo_hpo.evaluate import predict
-from cryo_hpo.mosaic import strips
+from cryo_hpo.evaluation.sliding_window import predict
+from cryo_hpo.evaluation.strips import strips
 
 SIZE = 12
 

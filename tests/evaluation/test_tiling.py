@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.errors import SpecError
-from cryo_hpo.tiling import blend, stitch, windows
+from cryo_hpo.evaluation.tiling import blend, stitch, windows
 
 Frame = tuple[int, int]  # size and overlap of a window
 lengths = st.tuples(st.integers(1, 60), st.integers(1, 60))

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
-from cryo_hpo.diagnosis import Node, examine, problems
+from cryo_hpo.cli.main import main
+from cryo_hpo.execution.node import Node, examine, problems
 
 WELL = Node(
     address="10.0.0.1",

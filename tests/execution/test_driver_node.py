@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from .clusters import Done, run, tiny_study, until
-from .nodes import DASHBOARD, Hosts, hosts, why_not
+from ..support.clusters import Done, run, tiny_study, until
+from ..support.nodes import DASHBOARD, Hosts, hosts, why_not
 from .test_nodes import nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]

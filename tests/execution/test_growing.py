@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .clusters import (
+from ..support.clusters import (
     BIN,
     answers,
     check_nothing_left,

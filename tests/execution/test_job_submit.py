@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from cryo_hpo.result import read
-from cryo_hpo.tables import verdict_table
-from cryo_hpo.tune.submit import ENV
+from cryo_hpo.execution.submit import ENV
+from cryo_hpo.report.wording import verdict_table
+from cryo_hpo.results.study import load_result
 
-from .clusters import Head, environment, head, listening, members, run, runs, tiny_study, until
+from ..support.clusters import (
+    Head,
+    environment,
+    head,
+    listening,
+    members,
+    run,
+    runs,
+    tiny_study,
+    until,
+)
 
 pytestmark = pytest.mark.ray
 
@@ -75,7 +85,7 @@ def test_a_job_gives_the_result_of_a_local_run(cluster: Head, tmp_path: Path) ->
     assert done.code == 0, done.output
     assert "trial-0002" in done.output
     assert "epoch 4/4" in done.output
-    assert verdict_table(read(tmp_path / "storage/same")) in done.output
+    assert verdict_table(load_result(tmp_path / "storage/same")) in done.output
 
     local = tmp_path / "local"
     here |= {"CRYO_STORAGE": str(local), "MLFLOW_TRACKING_URI": f"sqlite:///{local}/mlflow.db"}
@@ -139,7 +149,7 @@ def test_a_stopped_job_is_killed_in_mlflow_and_goes_on(cluster: Head, tmp_path: 
         (line["key"], line["epoch"]) for line in map(json.loads, record.read_text().splitlines())
     ]
     assert len(epochs_told) == len(set(epochs_told))
-    result = read(folder)
+    result = load_result(folder)
     assert [trial.number for trial in result.trials] == list(range(trials))
     assert result.costs.epochs_search == trials * epochs
     assert set(statuses(cluster, "stop").values()) == {"FINISHED"}

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from .clusters import environment, run, tiny_study, until
-from .nodes import Hosts, hosts, why_not
+from ..support.clusters import environment, run, tiny_study, until
+from ..support.nodes import Hosts, hosts, why_not
 from .test_job_submit import numbers
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from cryo_hpo import events
-from cryo_hpo.tune.room import LOOK_S
+from cryo_hpo.execution.slots import LOOK_S
+from cryo_hpo.monitoring import events
 
-from .clusters import BIN, check_nothing_left, environment, free_ports, run, started, until
+from ..support.clusters import BIN, check_nothing_left, environment, free_ports, run, started, until
 
 pytestmark = pytest.mark.ray
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLOTS, PART = 5, 3  # the half of five, rounded up
 EPOCH_S = 6.0  # Tune fills a cluster only with trainings that outlast the start of a worker
 SOON = timedelta(seconds=LOOK_S + 1)  # a driver has looked at the cluster again by then

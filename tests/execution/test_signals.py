@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from cryo_hpo.tune.stopping import SIGNALS, Stopped, raise_if_asked, stoppable
+from cryo_hpo.execution.signals import SIGNALS, Stopped, raise_if_asked, stoppable
 
 each_signal = pytest.mark.parametrize("number", SIGNALS, ids=lambda s: s.name)
 

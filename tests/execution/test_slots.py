@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.tune.room import Slots, fit, share
+from cryo_hpo.execution.slots import Slots, fit, share
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from cryo_hpo.bands import BANDS, Band, BandPlan, Missing, Slot
 from cryo_hpo.errors import BandMismatch
 from cryo_hpo.models import ENCODERS, Encoder
-from cryo_hpo.models.inputs import Pick, plan_bands
+from cryo_hpo.models.band_selection import Pick, plan_bands
 
 SENTINEL_2 = tuple(band for band in BANDS.values() if band.sensor == "sentinel-2")
 

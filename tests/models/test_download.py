@@ -15,15 +15,16 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
 from cryo_hpo.errors import WeightsError
-from cryo_hpo.models import encoders
-from cryo_hpo.models.download import direct
-from cryo_hpo.models.encoders import ENCODERS, Encoder
-from cryo_hpo.models.unet import UNet
-from cryo_hpo.models.weights import Weights, load_weights
+from cryo_hpo.models import lookup as encoders
+from cryo_hpo.models.backbones.unet import UNet
+from cryo_hpo.models.lookup import ENCODERS, Encoder
+from cryo_hpo.models.weights.download import direct
+from cryo_hpo.models.weights.load import load_weights
+from cryo_hpo.models.weights.published import Weights
 
-from ..web import Web
+from ..support.web import Web
 
 FILE, HUB = "toy/w.pt", "hf://someone/toy/v1/w.pt"
 

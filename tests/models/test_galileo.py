@@ -13,8 +13,15 @@ import pytest
 import torch
 
 from cryo_hpo.errors import WeightsError
-from cryo_hpo.models.galileo import GROUPS, Galileo, galileo_weights, month_code, positions, waves
-from cryo_hpo.models.weights import load_weights, read_checkpoint
+from cryo_hpo.models.backbones.galileo import (
+    GROUPS,
+    Galileo,
+    galileo_weights,
+    month_code,
+    positions,
+    waves,
+)
+from cryo_hpo.models.weights.load import load_weights, read_checkpoint
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
 ORDER = [name for names in GROUPS.values() for name in names]

@@ -15,15 +15,9 @@ from torch import nn
 
 from cryo_hpo.bands import BANDS, Band
 from cryo_hpo.errors import SpecError, UnknownName
-from cryo_hpo.models.encoders import (
-    ENCODERS,
-    Encoder,
-    _keeps_promise,
-    check_size,
-    find_encoder,
-)
-from cryo_hpo.models.inputs import Pick, plan_bands
-from cryo_hpo.models.timm_backbone import timm_facts
+from cryo_hpo.models.backbones.timm import timm_facts
+from cryo_hpo.models.band_selection import Pick, plan_bands
+from cryo_hpo.models.lookup import ENCODERS, Encoder, _keeps_promise, check_size, find_encoder
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
 Fill = Callable[[nn.Module, dict[str, dict[str, Any]]], None]

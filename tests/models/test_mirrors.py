@@ -13,7 +13,7 @@ import timm
 import torch
 
 from cryo_hpo.models import ENCODERS
-from cryo_hpo.models.weights import load_weights
+from cryo_hpo.models.weights.load import load_weights
 
 MIRRORED = ("s12-moco", "s12-dino", "s12-mae")
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cryo_hpo.bands import find_band
 from cryo_hpo.models import find_encoder
-from cryo_hpo.models.weights import load_weights
+from cryo_hpo.models.weights.load import load_weights
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
 Value = Callable[[str, dict[str, Any]], Tensor]

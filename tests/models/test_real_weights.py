@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryo_hpo.assemble import scenes_of
+from cryo_hpo.config import Site, load_study
 from cryo_hpo.data.cache import Scenes
-from cryo_hpo.spec import Site
-from cryo_hpo.specfile import load_study
-from cryo_hpo.train import fit
+from cryo_hpo.training.build import scenes_of
+from cryo_hpo.training.loop import fit
 
 STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"
 SMALL = {"data.crop": 64, "model.channels": 32, "optim.lr": 1e-3, "epochs": 3}

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from cryo_hpo.bands import BANDS
 from cryo_hpo.models import ENCODERS
-from cryo_hpo.models.positions import alibi, cubic, flat, waves
-from cryo_hpo.models.vit import resample
+from cryo_hpo.models.backbones.positions import alibi, cubic, flat, waves
+from cryo_hpo.models.backbones.vit import resample
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 S2 = tuple(band for band in BANDS.values() if band.sensor == "sentinel-2")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from cryo_hpo.models.unet import BatchNorm, UNet
+from cryo_hpo.models.backbones.unet import BatchNorm, UNet
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
 Fill = Callable[[nn.Module, dict[str, dict[str, Any]]], None]

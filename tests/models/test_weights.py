@@ -18,9 +18,10 @@ import torch
 from torch import nn
 
 from cryo_hpo.errors import WeightsError
-from cryo_hpo.models.encoders import find_encoder
-from cryo_hpo.models.timm_backbone import TimmBackbone, timm_weights
-from cryo_hpo.models.weights import Weights, fit_state, load_weights, read_checkpoint
+from cryo_hpo.models.backbones.timm import TimmBackbone, timm_weights
+from cryo_hpo.models.lookup import find_encoder
+from cryo_hpo.models.weights.load import fit_state, load_weights, read_checkpoint
+from cryo_hpo.models.weights.published import Weights
 
 LITE = "tf_efficientnet_lite0"
 FILE = f"{LITE}_in1k/{LITE}_features_fp16.pt"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo import events
-from cryo_hpo.spec import Site
+from cryo_hpo.config import Site
+from cryo_hpo.monitoring import events
 
 
 def test_an_event_is_a_line_of_json(tmp_path, capfd):

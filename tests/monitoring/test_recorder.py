@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cryo_hpo import records
 from cryo_hpo.errors import StorageError
-from cryo_hpo.records import Records
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.results import epochs as records
 
-from .tune.pool import a_study
+from ..support.pool import a_study
 
 STUDY = a_study()
 

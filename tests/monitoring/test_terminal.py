@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from cryo_hpo.progress import SETTLED, Progress
+from cryo_hpo.monitoring.terminal import SETTLED, Progress
 
-from .tune.pool import a_study
+from ..support.pool import a_study
 
 BASE = a_study().base
 

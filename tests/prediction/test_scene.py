@@ -17,15 +17,15 @@ import torch
 from click.testing import CliRunner
 from rasterio.errors import NotGeoreferencedWarning
 
-from cryo_hpo.__main__ import main
-from cryo_hpo.assemble import normaliser, overlap_of, scenes_of
-from cryo_hpo.evaluate import predict
-from cryo_hpo.exported import export_model, load_model, open_model
-from cryo_hpo.predict import predict_scene
-from cryo_hpo.result import read
+from cryo_hpo.cli.main import main
+from cryo_hpo.evaluation.sliding_window import predict
+from cryo_hpo.prediction.model import export_model, load_model, open_model
+from cryo_hpo.prediction.scene import predict_scene
+from cryo_hpo.results.study import load_result
+from cryo_hpo.training.build import normaliser, overlap_of, scenes_of
 
-from .fakes import PLACE, fake_scene, write
-from .finished import finished_study
+from ..support.fakes import PLACE, fake_scene, write
+from ..support.finished import finished_study
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_an_exported_model_maps_like_its_study_without_the_data(
         2,
         ("background", "lake"),
     )
-    arm = read(done.folder).arm("slow")
+    arm = load_result(done.folder).arm("slow")
     assert model.card.test_miou == arm.seeds[1].test_miou
     image_CHW, *_ = _layers(scene)
     assert np.array_equal(model.predict(image_CHW), _layers(tmp_path / "b.tif")[0][0])
@@ -170,7 +170,7 @@ def test_an_exported_model_maps_like_its_study_without_the_data(
 
 def test_without_a_wish_it_is_the_winner_and_its_best_seed_on_validation(done):
     model = open_model(done.folder, site=done.site)
-    arm = read(done.folder).arm("baseline")
+    arm = load_result(done.folder).arm("baseline")
     assert model.card.arm == "baseline"
     assert model.card.val_miou == max(seed.val_miou for seed in arm.seeds)
 
@@ -254,7 +254,7 @@ def test_a_scene_sixteen_times_as_high_takes_no_more_memory(done, tmp_path):
     assert _layers(tmp_path / "m.tif")[0].shape == (1, 4096, 2048)
 
 
-PAGE = (Path(__file__).parents[1] / "docs" / "predict.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "predict.md").read_text()
 COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)).splitlines()
 
 

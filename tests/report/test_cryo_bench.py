@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import Recipe
 from cryo_hpo.errors import SpecError
 from cryo_hpo.models import ENCODERS
-from cryo_hpo.published import FIVE, against, average_ranks, row_of, rows, table
-from cryo_hpo.result import Result, write
-from cryo_hpo.spec import Recipe
+from cryo_hpo.report.cryo_bench import FIVE, against, average_ranks, row_of, rows, table
+from cryo_hpo.results.study import Result, write
 
-from .results import a_result
+from ..support.results import a_result
 
 
 def _study(protocol: str, **recipe: Any) -> Result:

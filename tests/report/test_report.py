@@ -12,12 +12,12 @@ import pytest
 from matplotlib.image import imread
 
 from cryo_hpo import report
-from cryo_hpo.report import maps, search, style
-from cryo_hpo.result import Result
+from cryo_hpo.report.figures import maps, search, style
+from cryo_hpo.results.study import Result
 
-from .results import a_recipe, a_result, a_trial, an_arm, an_improvement
+from ..support.results import a_recipe, a_result, a_trial, an_arm, an_improvement
 
-GOLDEN = Path(__file__).parent / "golden" / "report.md"
+GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 PAGE = ["report.html", "report.md", "tables.tex", "scores.csv"]
 FIGURES = ["paired-seeds", "lr-response", "curves", "class-iou"]
 ALL = [

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo import sheets
-from cryo_hpo.sheets import Sheet
+from cryo_hpo.report import table as sheets
+from cryo_hpo.report.table import Sheet
 
 SHEET = Sheet.of(
     ("arm", "mIoU", "why"), [("a_b", "70.1", "50 % & <b>"), ("mean", "71", "")], left=1, right=1,

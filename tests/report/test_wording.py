@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cryo_hpo import tables
-from cryo_hpo.result import Result
-from cryo_hpo.sheets import Sheet, markdown
+from cryo_hpo.report import wording as tables
+from cryo_hpo.report.table import Sheet, markdown
+from cryo_hpo.results.study import Result
 
-from .results import EPOCHS, TRIALS, a_result, a_trial, an_arm, an_improvement
+from ..support.results import EPOCHS, TRIALS, a_result, a_trial, an_arm, an_improvement
 
 ONE_ARM = (an_arm("baseline", (0.6982, 0.7051, 0.7009)),)
 ONE_PAIR = (an_arm("baseline", (0.70,)), an_arm("tuned", (0.71,), lr=9.8e-4))

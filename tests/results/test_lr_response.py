@@ -6,10 +6,10 @@ import math
 
 import pytest
 
-from cryo_hpo.response import Response, response
-from cryo_hpo.result import Result, TrialResult
+from cryo_hpo.results.lr_response import Response, response
+from cryo_hpo.results.study import Result, TrialResult
 
-from .results import a_result, a_trial, an_arm
+from ..support.results import a_result, a_trial, an_arm
 
 
 def whole(number: int, lr: float, score: float) -> TrialResult:

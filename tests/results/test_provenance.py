@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy
 import pytest
 
-from cryo_hpo import provenance
-from cryo_hpo.provenance import environment
+from cryo_hpo.results import provenance
+from cryo_hpo.results.provenance import environment
 
 
 def test_versions_and_machine_are_told_as_json() -> None:

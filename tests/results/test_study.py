@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cryo_hpo.errors import CryoError
-from cryo_hpo.result import NAME, VERSION, Result, read, write
+from cryo_hpo.results.study import NAME, VERSION, Result, load_result, write
 
-from .results import a_result, an_improvement
+from ..support.results import a_result, an_improvement
 
 UNBOUNDED = an_improvement(relative_pct=None, low_pct=None, high_pct=None)
 
@@ -24,14 +24,14 @@ UNBOUNDED = an_improvement(relative_pct=None, low_pct=None, high_pct=None)
 )
 def test_what_is_written_is_what_is_read(tmp_path, result: Result):
     file = write(result, tmp_path)
-    assert (file, read(tmp_path), read(file)) == (tmp_path / NAME, result, result)
+    assert (file, load_result(tmp_path), load_result(file)) == (tmp_path / NAME, result, result)
     assert json.loads(file.read_text())["version"] == VERSION
     assert [path.name for path in tmp_path.iterdir()] == [NAME], "no draft is left"
 
 
 def test_a_folder_without_a_result_is_refused(tmp_path):
     with pytest.raises(CryoError, match=r"leaves 'result\.json'.*Run the study first"):
-        read(tmp_path)
+        load_result(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_folder_without_a_result_is_refused(tmp_path):
 def test_another_version_is_refused(tmp_path, text, says):
     (tmp_path / NAME).write_text(text)
     with pytest.raises(CryoError, match=f"must be a result of version {VERSION}, {says}"):
-        read(tmp_path)
+        load_result(tmp_path)
 
 
 def test_a_field_of_a_later_version_is_not_passed_over(tmp_path):
     file = write(a_result(), tmp_path)
     file.write_text(json.dumps({**json.loads(file.read_text()), "later": 1}))
     with pytest.raises(CryoError, match="1 problems"):
-        read(tmp_path)
+        load_result(tmp_path)
 
 
 def test_an_arm_is_found_by_its_name():

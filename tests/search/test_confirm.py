@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cryo_hpo.errors import CryoError, StorageError
-from cryo_hpo.tune.confirm import Arm, ConfirmSource
+from cryo_hpo.search.confirm import Arm, ConfirmSource
 
-from .pool import NAN, Crash, Disk, Heard, Refused, a_study, peak, simulate
+from ..support.pool import NAN, Crash, Disk, Heard, Refused, a_study, peak, simulate
 
 BASE = a_study(epochs=4).base
 ARMS = [

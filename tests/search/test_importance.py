@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from cryo_hpo.space import Choice, Float, SearchSpace
-from cryo_hpo.tune.importance import importance
-from cryo_hpo.tune.journal import Record
+from cryo_hpo.config.space import Choice, Float, SearchSpace
+from cryo_hpo.search.importance import importance
+from cryo_hpo.search.trials import Record
 
 SPACE = SearchSpace(
     params={

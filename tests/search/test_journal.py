@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cryo_hpo.errors import StorageError
-from cryo_hpo.tune.journal import Journal
+from cryo_hpo.search.journal import Journal
 
 
 def _lr(trial):

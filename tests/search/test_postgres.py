@@ -11,15 +11,16 @@ import optuna
 import pytest
 from pydantic import SecretStr
 
+from cryo_hpo.config import Site, Study
 from cryo_hpo.errors import SpecError, StorageError
-from cryo_hpo.spec import Site, Study
-from cryo_hpo.tune.database import ENGINE, MARKER, require
-from cryo_hpo.tune.journal import Journal, Record
-from cryo_hpo.tune.search import SearchSource
-from cryo_hpo.tune.submit import command
+from cryo_hpo.execution.submit import command
+from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.postgres import ENGINE, MARKER, require
+from cryo_hpo.search.source import SearchSource
+from cryo_hpo.search.trials import Record
 
-from ..postgres import Server, server
-from .pool import Crash, Curves, Disk, Heard, a_study, peak, simulate
+from ..support.pool import Crash, Curves, Disk, Heard, a_study, peak, simulate
+from ..support.postgres import Server, server
 
 pytestmark = pytest.mark.slow
 CURVES = peak(diverges=2e-2, epochs=4)

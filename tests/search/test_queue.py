@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from cryo_hpo.errors import CryoError, StorageError
-from cryo_hpo.tune.jobs import Job
-from cryo_hpo.tune.queue import Phases, Queue
+from cryo_hpo.search.jobs import Job
+from cryo_hpo.search.queue import Phases, Queue
 
 
 class Line:

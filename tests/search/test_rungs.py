@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers.async_hyperband import _Bracket
 
-from cryo_hpo.rungs import Ladder, best, goes_on, last_resort, promotable, reached, stops
+from cryo_hpo.search.rungs import Ladder, best, goes_on, last_resort, promotable, reached, stops
 
 NINE = Ladder.of(grace_epochs=1, reduction=3, epochs=9)
-PAGE = Path(__file__).parents[1] / "docs" / "search.md"
+PAGE = Path(__file__).parents[2] / "docs" / "search.md"
 scores = st.one_of(st.floats(0, 1), st.just(math.nan))
 tables = st.dictionaries(st.integers(0, 40), scores, max_size=30)
 

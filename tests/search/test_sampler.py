@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryo_hpo.spec import Belief, Search
-from cryo_hpo.tune.journal import Record
-from cryo_hpo.tune.sampler import SAMPLERS, Memory, num_strata, propose, replayed
-from cryo_hpo.tune.strata import bent, stratum
+from cryo_hpo.config import Belief, Search
+from cryo_hpo.search.halton import bent, stratum
+from cryo_hpo.search.replay import replayed
+from cryo_hpo.search.sampler import SAMPLERS, Memory, num_strata, propose
+from cryo_hpo.search.trials import Record
 
 slow_machine = settings(deadline=None, max_examples=30)
 

@@ -15,15 +15,16 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from cryo_hpo.config import Asha, Recipe, Study
 from cryo_hpo.errors import CryoError, SpecError, StorageError
-from cryo_hpo.rungs import best, reached
-from cryo_hpo.spec import Asha, Recipe, Study
-from cryo_hpo.tune.driver import StopRule
-from cryo_hpo.tune.jobs import Job
-from cryo_hpo.tune.journal import Journal, Record
-from cryo_hpo.tune.search import BASELINE, SearchSource, key, winner
+from cryo_hpo.execution.ray_driver import StopRule
+from cryo_hpo.search.jobs import Job
+from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.rungs import best, reached
+from cryo_hpo.search.source import BASELINE, SearchSource, key, winner
+from cryo_hpo.search.trials import Record
 
-from .pool import NAN, Crash, Curves, Disk, Heard, Refused, a_study, peak, simulate
+from ..support.pool import NAN, Crash, Curves, Disk, Heard, Refused, a_study, peak, simulate
 
 RULES = ("promote", "stop", "none")
 each_rule = pytest.mark.parametrize("rule", RULES)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cryo_hpo.metrics import Scores
+from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.stats import Interval, bca_ratio, bootstrap, miou, over_scenes, relative_improvement
 
 TUNED = np.array([0.71, 0.74, 0.69, 0.75, 0.73, 0.70, 0.78])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryo_hpo.across import mean_relative_improvement, ranks
+from cryo_hpo.stats.pooled import mean_relative_improvement, ranks
 
 SCORES = st.lists(st.floats(0.05, 1), min_size=2, max_size=5)
 CELLS = st.lists(

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from cryo_hpo.errors import FetchError, StorageError
-from cryo_hpo.fetch import PART, Received, fetch
+from cryo_hpo.storage.fetch import PART, Received, fetch
 
-from .web import Web
+from ..support.web import Web
 
 CONTENT = bytes(range(256)) * 12_000  # three blocks
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

@@ -17,12 +17,12 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
-from cryo_hpo.__main__ import main
-from cryo_hpo.cards import Card
+from cryo_hpo.cli.main import main
+from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.files.marked_yaml import write as as_yaml
 from cryo_hpo.models import find_encoder
-from cryo_hpo.yamlmarks import write as as_yaml
 
-from .fakes import fake_folder, write
+from ..support.fakes import fake_folder, write
 
 SENTINEL = "earlier/trials/trial-0000/last.pt"  # of another study, in the same storage
 FINISHED = b"the result of an earlier study"
@@ -185,8 +185,8 @@ def _other_weights(good: Good) -> None:
 
 
 def _taken(good: Good) -> None:
-    from cryo_hpo.folder import SPEC
-    from cryo_hpo.specfile import dump_study, load_study
+    from cryo_hpo.config import dump_study, load_study
+    from cryo_hpo.results.files import SPEC
 
     good.file.write_text(as_yaml({**good.raw, "seeds": [1, 2, 3]}))
     folder = good.storage / good.raw["name"]
@@ -433,7 +433,7 @@ def without_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         pytest.fail("the study went on to Ray")
 
-    from cryo_hpo.tune import driver
+    from cryo_hpo.execution import ray_driver as driver
 
     monkeypatch.setattr(driver, "cluster", never)
 
@@ -482,7 +482,7 @@ def test_the_good_study_passes_check_and_says_what_it_found(good: Good) -> None:
 
 def test_the_good_study_gets_as_far_as_ray(good: Good, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without it, every case above could be refused for another reason."""
-    from cryo_hpo.tune import driver
+    from cryo_hpo.execution import ray_driver as driver
 
     def stand_in() -> None:
         raise KeyboardInterrupt
@@ -605,7 +605,7 @@ def test_a_cluster_without_the_gpu_is_refused_before_a_trial(
     good: Good, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a cluster has is known once it is joined; this machine may have none."""
-    from cryo_hpo.tune import driver
+    from cryo_hpo.execution import ray_driver as driver
 
     monkeypatch.setattr(driver, "cluster", contextlib.nullcontext)
     node = {"Alive": True, "Resources": {"CPU": 4.0}}

@@ -18,20 +18,12 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from cryo_hpo.result import read
+from cryo_hpo.results.study import load_result
 
-from . import test_study
-from .clusters import (
-    BIN,
-    answers,
-    environment,
-    free_ports,
-    runs,
-    started,
-    until,
-)
-from .postgres import server
-from .test_study import EPOCHS, Place
+from ..support.clusters import BIN, answers, environment, free_ports, runs, started, until
+from ..support.postgres import server
+from . import test_run as test_study
+from .test_run import EPOCHS, Place
 
 pytestmark = pytest.mark.ray
 place, finished = test_study.place, test_study.finished
@@ -46,7 +38,7 @@ _began, _epochs, _kill, _wait = (
 def _check_the_same(folder: Path, whole: Path) -> None:
     epochs = _epochs(folder)
     assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
-    found, wanted = read(folder), read(whole)
+    found, wanted = load_result(folder), load_result(whole)
     assert test_study._trace(found) == test_study._trace(wanted)
     assert test_study._scores(found) == test_study._scores(wanted)
     assert found.costs.epochs_search == wanted.costs.epochs_search
@@ -144,7 +136,7 @@ def test_somebody_elses_cluster_on_this_machine_is_left_alone(place, monkeypatch
         place.run(study, "beside")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    assert read(place.root / "beside" / "alone").arms
+    assert load_result(place.root / "beside" / "alone").arms
 
 
 @contextlib.contextmanager
@@ -174,7 +166,7 @@ def test_mlflow_may_go_away_for_a_while(place: Place, tmp_path, monkeypatch):
     with _mlflow(tmp_path, port):
         said, _ = process.communicate(timeout=500)
         assert process.returncode == 0, said
-        if read(folder).mlflow_pending:  # the study ended before the server was asked again
+        if load_result(folder).mlflow_pending:  # the study ended before the server was asked again
             place.run(study, storage, "upload", study.name)
         found = runs(uri, study.name)
         points = {

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo import folder
+from cryo_hpo.config import Site, load_study
 from cryo_hpo.errors import SpecError, StorageError
-from cryo_hpo.spec import Site
-from cryo_hpo.specfile import load_study
+from cryo_hpo.study import folder
 
-from .tune.pool import a_study
+from ..support.pool import a_study
 
 
 @pytest.fixture

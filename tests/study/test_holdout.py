@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cryo_hpo import testsplit
-from cryo_hpo.folder import TEST_SCENES
+from cryo_hpo.results.files import TEST_SCENES
+from cryo_hpo.study import holdout as testsplit
 
 
 def matrix(right: int, of: int = 10) -> np.ndarray:

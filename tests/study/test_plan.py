@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.plan import epochs_of, lines, num_arms, plan, rungs, seed_lines
-from cryo_hpo.spec import Recipe, Site
+from cryo_hpo.config import Recipe, Site
+from cryo_hpo.study.plan import epochs_of, lines, num_arms, plan, rungs, seed_lines
 
-from .tune.pool import Curves, Disk, Heard, a_study, simulate
-from .tune.test_search import _open
+from ..search.test_source import _open
+from ..support.pool import Curves, Disk, Heard, a_study, simulate
 
 SITE = Site.from_env({})
 

@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryo_hpo.assemble import segmenter
-from cryo_hpo.checks import check
-from cryo_hpo.result import read
-from cryo_hpo.spec import Site
-from cryo_hpo.specfile import dump_study, load_study
-from cryo_hpo.train import fit
+from cryo_hpo.config import Site, dump_study, load_study
+from cryo_hpo.results.study import load_result
+from cryo_hpo.study.preflight import check
+from cryo_hpo.training.build import segmenter
+from cryo_hpo.training.loop import fit
 
-STUDIES = Path(__file__).parents[1] / "search_spaces" / "studies"
+STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"
 REAL = ("rock-glaciers", "calving-fronts")
 
 
@@ -69,7 +68,7 @@ def test_cryo_hpo_run_brings_a_real_study_to_its_verdict(shared, tmp_path):
         timeout=580,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    result = read(tmp_path / "runs" / "calving-fronts")
+    result = load_result(tmp_path / "runs" / "calving-fronts")
     assert result.improvement is not None
     assert result.improvement.verdict in done.stdout
     assert {len(arm.seeds) for arm in result.arms} == {2}

@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
-from cryo_hpo.__main__ import main
+from cryo_hpo.cli.main import main
 from cryo_hpo.data import DATASETS
-from cryo_hpo.published import FIVE
-from cryo_hpo.result import Result, read
-from cryo_hpo.tune import driver
+from cryo_hpo.execution import ray_driver as driver
+from cryo_hpo.report.cryo_bench import FIVE
+from cryo_hpo.results.study import Result, load_result
 
-from .fakes import FAKES
+from ..support.fakes import FAKES
 
 pytestmark = pytest.mark.ray
 UNET = {"encoder": "unet", "decoder": "unet", "width": 4}
@@ -84,7 +84,7 @@ def _run(place: Path, name: str, regime: str) -> Result:
     spec = place / f"{name}-{regime}.yaml"
     spec.write_text(json.dumps(_spec(name, regime)))
     assert f"result: {place / 'storage' / spec.stem}" in _say("run", spec)
-    return read(place / "storage" / f"{name}-{regime}")
+    return load_result(place / "storage" / f"{name}-{regime}")
 
 
 @pytest.mark.parametrize(("name", "regime"), CELLS)

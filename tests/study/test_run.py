@@ -17,12 +17,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from cryo_hpo import stats
-from cryo_hpo.result import Result, read
-from cryo_hpo.spec import Study
-from cryo_hpo.specfile import dump_study
+from cryo_hpo.config import Study, dump_study
+from cryo_hpo.results.study import Result, load_result
 
-from .clusters import workers
-from .fakes import fake_folder
+from ..support.clusters import workers
+from ..support.fakes import fake_folder
 
 pytestmark = pytest.mark.ray
 EPOCHS, TRIALS, SEEDS = 4, 5, (1, 2)
@@ -155,7 +154,7 @@ def _scores(result: Result) -> list[tuple[str, list[float]]]:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_study_runs_to_its_verdict(finished, rule):
     folder = finished(rule)
-    result = read(folder)
+    result = load_result(folder)
     assert [t.number for t in result.trials] == list(range(TRIALS))
     baseline = result.trials[0]
     assert (baseline.state == "complete") == (baseline.epochs == EPOCHS)
@@ -191,7 +190,7 @@ def test_a_study_runs_to_its_verdict(finished, rule):
 @pytest.mark.parametrize("rule", RULES)
 def test_mlflow_has_one_run_per_training_below_the_study(finished, rule, tmp_path):
     folder = finished(rule)
-    result = read(folder)
+    result = load_result(folder)
     assert result.mlflow_pending == 0
     client = MlflowClient(f"sqlite:///{folder.parent / 'mlflow.db'}")
     parent = client.get_run(result.mlflow_run_id or "")
@@ -254,7 +253,7 @@ def test_a_killed_driver_goes_on_to_the_same_result(place, finished, rule, point
     said = place.run(study, storage, "resume", study.name)
     epochs = _epochs(folder)
     assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
-    result, whole = read(folder), read(finished(rule))
+    result, whole = load_result(folder), load_result(finished(rule))
     assert _trace(result) == _trace(whole)
     assert _scores(result) == _scores(whole)
     assert result.costs.epochs_search == whole.costs.epochs_search
@@ -275,8 +274,8 @@ def test_a_second_driver_is_refused_and_a_lost_worker_is_replaced(place, finishe
     assert process.returncode == 0, said
     epochs = _epochs(folder)
     assert len(epochs) == len(set(epochs))
-    assert _trace(read(folder)) == _trace(read(finished("promote")))
-    assert _scores(read(folder)) == _scores(read(finished("promote")))
+    assert _trace(load_result(folder)) == _trace(load_result(finished("promote")))
+    assert _scores(load_result(folder)) == _scores(load_result(finished("promote")))
 
 
 def test_the_baseline_may_win_and_that_is_said(place):
@@ -289,7 +288,7 @@ def test_the_baseline_may_win_and_that_is_said(place):
     }
     study = place.study("base-wins", search=search, seeds=(1,))
     said = place.run(study, "bad")
-    result = read(place.root / "bad" / study.name)
+    result = load_result(place.root / "bad" / study.name)
     assert (result.winner, result.winner_is_baseline) == (0, True)
     assert [arm.name for arm in result.arms] == ["baseline"]
     assert result.improvement is not None
@@ -300,7 +299,7 @@ def test_the_baseline_may_win_and_that_is_said(place):
 def test_a_study_without_a_search_trains_its_base_and_a_diverged_arm_scores_0(place):
     study = place.study("plain", search=None, seeds=(3,), baselines={"huge": {"optim.lr": 1e30}})
     place.run(study, "plain")
-    result = read(place.root / "plain" / study.name)
+    result = load_result(place.root / "plain" / study.name)
     assert (result.winner, result.trials, result.improvement) == (None, (), None)
     assert [arm.name for arm in result.arms] == ["baseline", "huge"]
     (base,), (huge,) = (arm.seeds for arm in result.arms)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cryo_hpo.config import load_study
 from cryo_hpo.errors import SpecError
-from cryo_hpo.specfile import load_study
 
-from .clusters import environment, run, tiny_study
+from ..support.clusters import environment, run, tiny_study
 
 SECRETS = {
     "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-password",

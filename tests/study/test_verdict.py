@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo import records, report, stats
-from cryo_hpo.metrics import Scores
-from cryo_hpo.result import Result, read, write
-from cryo_hpo.spec import Site
-from cryo_hpo.tune.confirm import Arm
-from cryo_hpo.tune.journal import Record
-from cryo_hpo.verdict import result, score_arms
+from cryo_hpo import report, stats
+from cryo_hpo.config import Site
+from cryo_hpo.evaluation.metrics import Scores
+from cryo_hpo.results import epochs as records
+from cryo_hpo.results.study import Result, load_result, write
+from cryo_hpo.search.confirm import Arm
+from cryo_hpo.search.trials import Record
+from cryo_hpo.study.verdict import result, score_arms
 
-from .fakes import fake_folder
-from .tune.pool import a_study
+from ..support.fakes import fake_folder
+from ..support.pool import a_study
 
 CLASSES = ("background", "lake")
 SEEDS = (1, 2, 3)
@@ -141,7 +142,7 @@ def test_the_verdict_is_the_paired_comparison_of_the_seeds(site, tmp_path, tuned
     assert found.costs.epochs_full_grid == 12
     assert (found.costs.seconds_search, found.costs.seconds_data) == (18.0, 18.5)
     write(found, tmp_path)
-    assert read(tmp_path) == found
+    assert load_result(tmp_path) == found
 
 
 def test_a_winning_baseline_is_compared_with_itself(site, tmp_path):

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from cryo_hpo.campaign.outcome import overall
-from cryo_hpo.campaign_result import CampaignResult, CellResult, Offer
-from cryo_hpo.result import ImprovementResult
+from cryo_hpo.campaign.verdict import overall
+from cryo_hpo.results.campaign import CampaignResult, CellResult, Offer
+from cryo_hpo.results.study import ImprovementResult
 from cryo_hpo.stats import relative_improvement
 
 from .fakes import fake_folder

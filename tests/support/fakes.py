@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
-from cryo_hpo.cards import Card
+from cryo_hpo.config.dataset_card import Card
 from cryo_hpo.data import find
 
 Suffix = Literal[".tif", ".png"]

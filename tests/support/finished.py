@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 
-from cryo_hpo import folder as folders
-from cryo_hpo.assemble import score_best
-from cryo_hpo.result import write
-from cryo_hpo.spec import Site, Study
-from cryo_hpo.study import arms_of
-from cryo_hpo.train import fit
-from cryo_hpo.tune.confirm import job
-from cryo_hpo.verdict import result, score_arms
+from cryo_hpo.config import Site, Study
+from cryo_hpo.results.study import write
+from cryo_hpo.search.confirm import job
+from cryo_hpo.study import folder as folders
+from cryo_hpo.study.run import arms_of
+from cryo_hpo.study.verdict import result, score_arms
+from cryo_hpo.training.build import score_best
+from cryo_hpo.training.loop import fit
 
 from .fakes import fake_folder
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryo_hpo.cards import Card
+from cryo_hpo.config import Recipe, Study
+from cryo_hpo.config.dataset_card import Card
 from cryo_hpo.errors import StorageError
-from cryo_hpo.spec import Recipe, Study
-from cryo_hpo.train import EPOCH, SCORE
-from cryo_hpo.tune.jobs import Job, Source
+from cryo_hpo.results.epochs import EPOCH, SCORE
+from cryo_hpo.search.jobs import Job, Source
 
 NAN = math.nan  # in a curve: the training diverges in this epoch
 Curves = Callable[[Recipe], list[float]]

@@ -12,13 +12,13 @@ from unittest import mock
 from rich.console import Console
 
 from benchmarks.replay import replay
-from cryo_hpo import events
-from cryo_hpo.progress import Progress
-from cryo_hpo.records import Records
-from cryo_hpo.space import Float, SearchSpace
-from cryo_hpo.spec import DataSpec, NoStopping, Recipe, Resources, Search, Site, Study
-from cryo_hpo.study import search_source
-from cryo_hpo.tune import driver
+from cryo_hpo.config import DataSpec, NoStopping, Recipe, Resources, Search, Site, Study
+from cryo_hpo.config.space import Float, SearchSpace
+from cryo_hpo.execution import ray_driver as driver
+from cryo_hpo.monitoring import events
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.monitoring.terminal import Progress
+from cryo_hpo.study.run import search_source
 
 EPOCHS = 3
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cryo_hpo.result import (
+from cryo_hpo.results.study import (
     ArmResult,
     Costs,
+    Decision,
     ImprovementResult,
     Result,
     RungStep,
     SeedResult,
     TrialResult,
 )
-from cryo_hpo.rungs import Decision
 
 EPOCHS = 27
 SECONDS = 41.5  # per epoch

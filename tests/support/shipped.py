@@ -26,7 +26,7 @@ from .clusters import (
     until,
 )
 
-FILES = Path(__file__).parents[1] / "cluster/mlflow"
+FILES = Path(__file__).parents[2] / "cluster/mlflow"
 IN_FOLDER = ("/bin/sh", "-c", 'umask "$0" && cd "$1" && shift && exec "$@"')
 
 

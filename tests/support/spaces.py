@@ -7,9 +7,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from cryo_hpo.cards import Card
-from cryo_hpo.space import Choice, Float, Int, Scalar, SearchSpace, When
-from cryo_hpo.spec import (
+from cryo_hpo.config import (
     Asha,
     DataSpec,
     LossSpec,
@@ -21,6 +19,8 @@ from cryo_hpo.spec import (
     Search,
     Study,
 )
+from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.space import Choice, Float, Int, Scalar, SearchSpace, When
 
 calm = settings(  # a busy machine is no counterexample
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]

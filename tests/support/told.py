@@ -10,16 +10,16 @@ from typing import Any
 
 from rich.console import Console
 
-from cryo_hpo import folder as folders
-from cryo_hpo import study as studies
-from cryo_hpo.data.generate import generate
-from cryo_hpo.progress import Progress
-from cryo_hpo.records import Records
-from cryo_hpo.result import Result
-from cryo_hpo.spec import Site, Study
+from cryo_hpo.config import Site, Study
+from cryo_hpo.data.synthetic.generate import generate
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.monitoring.terminal import Progress
+from cryo_hpo.results.study import Result
+from cryo_hpo.search.source import key
+from cryo_hpo.study import folder as folders
+from cryo_hpo.study import run as studies
+from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import Tracker
-from cryo_hpo.tune.search import key
-from cryo_hpo.verdict import experiment
 
 from .results import EPOCHS, SECONDS, a_result
 

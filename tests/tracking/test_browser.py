@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import ui_command
-from cryo_hpo.verdict import experiment
 
-from .clusters import BIN, answers, environment, free_ports, started, until
-from .told import told_study
+from ..support.clusters import BIN, answers, environment, free_ports, started, until
+from ..support.told import told_study
 
 pytestmark = pytest.mark.browser
 FLAGS = (

@@ -12,14 +12,14 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from cryo_hpo import study as studies
 from cryo_hpo.errors import CryoError
-from cryo_hpo.exported import open_model
-from cryo_hpo.result import read
+from cryo_hpo.prediction.model import open_model
+from cryo_hpo.results.study import load_result
+from cryo_hpo.study import run as studies
+from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import Tracker, deliver, save_model
-from cryo_hpo.verdict import experiment
 
-from .finished import finished_study
+from ..support.finished import finished_study
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def logged(tmp_path_factory):
     tracker = Tracker.connect(done.site.mlflow, experiment=experiment(study), spool=spool)
     with closing(tracker):
         tracker.start(study.name, name=study.name)
-        studies.log_winner(read(done.folder), study, done.site, done.folder, tracker=tracker)
+        studies.log_winner(load_result(done.folder), study, done.site, done.folder, tracker=tracker)
         tracker.end(study.name, "FINISHED")
     assert tracker.pending() == 0
     return done._replace(study=study)
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_exported_costs_no_result(logged, tmp_path, monke
             told.append((key, tags))
 
     studies.log_winner(
-        read(logged.folder),
+        load_result(logged.folder),
         logged.study,
         logged.site,
         logged.folder,
@@ -135,7 +135,7 @@ def test_a_graph_of_one_batch_size_says_so(tmp_path):
 
 
 def test_what_is_not_logged_is_not_registered(logged):
-    from cryo_hpo.specfile import dump_study, load_study
+    from cryo_hpo.config import dump_study, load_study
 
     file = logged.folder / "bad.yaml"
     file.write_text(dump_study(logged.study).replace("log_model: true", "log_model: false"))

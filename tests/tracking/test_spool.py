@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryo_hpo.errors import StorageError
-from cryo_hpo.spool import Spool
+from cryo_hpo.tracking.spool import Spool
 
 record = st.dictionaries(
     st.text(max_size=5) | st.just("spool"), st.text(max_size=8) | st.integers(), max_size=3
@@ -179,7 +179,7 @@ def test_a_killed_process_leaves_every_record_it_was_told_is_safe(path: Path) ->
     code = """
 import sys
 from pathlib import Path
-from cryo_hpo.spool import Spool
+from cryo_hpo.tracking.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 for n in range(100_000):
     spool.append({"n": n})

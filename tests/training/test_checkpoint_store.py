@@ -10,16 +10,23 @@ from typing import Any
 
 import pytest
 
+from cryo_hpo.config import Site
 from cryo_hpo.errors import SpecError, StorageError
-from cryo_hpo.remote import Store, Workdir, bring, require, why_unusable, workdir_on
-from cryo_hpo.spec import Site
-from cryo_hpo.tune.submit import command
+from cryo_hpo.execution.submit import command
+from cryo_hpo.training.checkpoint_store import (
+    Store,
+    Workdir,
+    bring,
+    require,
+    why_unusable,
+    workdir_on,
+)
 
-from . import stores
-from .clusters import environment, free_ports, run, tiny_study, until
-from .nodes import hosts, why_not
-from .test_job_submit import numbers
-from .test_nodes import at_work, nodes, told
+from ..execution.test_job_submit import numbers
+from ..execution.test_nodes import at_work, nodes, told
+from ..support import stores
+from ..support.clusters import environment, free_ports, run, tiny_study, until
+from ..support.nodes import hosts, why_not
 
 PORT, TRIALS, EPOCHS = 5556, 4, 60
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryo_hpo import checkpoints
 from cryo_hpo.errors import StorageError
+from cryo_hpo.training import checkpoints
 
 
 def _two_epochs(folder: Path) -> None:

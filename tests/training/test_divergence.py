@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryo_hpo.divergence import FACTOR, STEPS, Watch
 from cryo_hpo.errors import Diverged
-from cryo_hpo.losses import LOSSES, even_guess, make_loss
-from cryo_hpo.result import TrialResult
-from cryo_hpo.verdict import divergence_edge
+from cryo_hpo.results.study import TrialResult
+from cryo_hpo.study.verdict import divergence_edge
+from cryo_hpo.training.divergence import FACTOR, STEPS, Watch
+from cryo_hpo.training.losses import LOSSES, even_guess, make_loss
 
-from .results import a_trial
+from ..support.results import a_trial
 
 GUESS = math.log(2)
 HIGH = 1.01 * FACTOR * GUESS
@@ -82,10 +82,10 @@ def test_the_edge_is_the_lowest_diverged_rate_above_the_winner():
 
 
 def test_a_huge_rate_explodes_in_a_real_training(tmp_path: Path):
-    from cryo_hpo.spec import DataSpec, ModelSpec, OptimSpec, Recipe, Site
-    from cryo_hpo.train import fit
+    from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
+    from cryo_hpo.training.loop import fit
 
-    from .fakes import fake_folder
+    from ..support.fakes import fake_folder
 
     torch.set_num_threads(1)
     places = {f"CRYO_{name}": str(tmp_path / name.lower()) for name in ("DATA", "STORAGE", "CACHE")}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cryo_hpo.averaging import Average
+from cryo_hpo.training.ema import Average
 
 
 def _models(steps: int) -> list[nn.Module]:

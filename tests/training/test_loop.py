@@ -7,20 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from cryo_hpo import checkpoints
-from cryo_hpo.assemble import (
-    device_for,
-    parameter_groups,
-    score_best,
-    segmenter,
-)
-from cryo_hpo.checks import check
+from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.errors import Diverged, SpecError, StorageError
-from cryo_hpo.spec import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
-from cryo_hpo.train import Epoch, fit, history
+from cryo_hpo.study.preflight import check
+from cryo_hpo.training import checkpoints
+from cryo_hpo.training.build import device_for, parameter_groups, score_best, segmenter
+from cryo_hpo.training.loop import Epoch, fit, history
 
-from .fakes import fake_folder
+from ..support.fakes import fake_folder
 
 CPU = torch.device("cpu")
 
@@ -209,14 +204,14 @@ def test_the_test_split_is_not_read_by_training(recipe, site, monkeypatch):
         opened.append(split)
         return open_split(dataset, root, split, cache=cache)
 
-    monkeypatch.setattr("cryo_hpo.assemble.open_split", listening)
+    monkeypatch.setattr("cryo_hpo.training.build.open_split", listening)
     _fit(recipe.replace({"epochs": 1}), site, "blind")
     assert set(opened) == {"train", "val"}
 
 
 def test_the_losses_are_those_of_the_golden_file(recipe, site):
     """A change that is meant to leave results alone leaves these alone."""
-    golden = Path(__file__).with_name("golden") / "fit_tiny_losses.txt"
+    golden = Path(__file__).parents[1] / "golden" / "fit_tiny_losses.txt"
     losses = _losses(_fit(recipe, site, "golden"))
     # other processors round differently; a changed procedure differs by far more
     assert losses == pytest.approx([float(line) for line in golden.read_text().split()], rel=2e-3)

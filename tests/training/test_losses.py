@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, log_loss
 from torch import Tensor
 
 from cryo_hpo.errors import SpecError, UnknownName
-from cryo_hpo.losses import LOSSES, Loss, inverse_frequency, make_loss
+from cryo_hpo.training.losses import LOSSES, Loss, inverse_frequency, make_loss
 
 IGNORE = 255
 WEIGHTS = torch.tensor([0.5, 1.0, 1.5])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cryo_hpo.bands import BANDS
 from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.models import ENCODERS, Segmenter, build, freeze
-from cryo_hpo.optim import SCHEDULES, adamw, groups, guard, schedule
+from cryo_hpo.training.optimizer import SCHEDULES, adamw, groups, guard, schedule
 
 Make = Callable[[str], Segmenter]
 NAMES = (

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..space import SearchSpace
-from ..spec import Study
-from ..yamlmarks import write
+from ..study import Study
+from .marked_yaml import write
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..cards import Card
-from ..errors import CryoError, SpecError, together
+from ...errors import CryoError, SpecError, together
+from ..dataset_card import Card
 from ..frozen import Loc, Problem
+from ..messages import explain
 from ..space import SearchSpace
-from ..spec import DefineByRun, Study, explain
-from ..yamlmarks import Fault, Marked, locate, read
-from .prior import inline_prior
-from .python import load_python, probe
+from ..study import DefineByRun, Study
+from .load_prior import inline_prior
+from .marked_yaml import Fault, Marked, locate, read
+from .python_space import load_python, probe
 
 SPACE: Loc = ("search", "space")
 CARD: Loc = ("base", "data", "card")

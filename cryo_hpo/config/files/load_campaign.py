@@ -9,13 +9,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..campaign import Campaign, Cell
 from ..frozen import Loc, Problem
-from ..spec import Campaign, Cell, DefineByRun, Study, explain
-from ..yamlmarks import read, write
+from ..messages import explain
+from ..study import DefineByRun, Study
 from .dump import schema_of
 from .load import SPACE, inline, refuse, study_of
-from .prior import inline_prior
-from .python import probe
+from .load_prior import inline_prior
+from .marked_yaml import read, write
+from .python_space import probe
 
 MATRIX = "matrix"  # the key that only a campaign has
 STAND_IN = {"name": "x"}  # for a dataset whose card cannot be read

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CryoError
+from ...errors import CryoError
 from ..frozen import Loc
-from ..result import Result
-from ..result import read as read_result
-from ..yamlmarks import Fault, Marked
+from .marked_yaml import Fault, Marked
 
 FROM = "from"
 LOC: Loc = ("search", "prior")
@@ -34,7 +33,7 @@ def inline_prior(marked: Marked, study: Path) -> None:
         return
     source, rest = prior[FROM], {key: value for key, value in prior.items() if key != FROM}
     try:
-        found = dict(_found(read_result(Path(os.path.normpath(study.parent / str(source))))))
+        found = dict(_found(_read(Path(os.path.normpath(study.parent / str(source))))))
     except CryoError as error:
         search["prior"] = {}
         marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), str(error)))
@@ -49,12 +48,12 @@ def inline_prior(marked: Marked, study: Path) -> None:
     search["prior"] = {name: {"centre": value, **rest} for name, value in beliefs.items()}
 
 
-def _found(result: Result) -> Iterator[tuple[str, float]]:
+def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield every number that a study searched over, and its best value."""
-    if result.winner is None:
+    if result["winner"] is None:
         return
-    for name in dict.fromkeys(name for trial in result.trials for name in trial.params):
-        value = _at(result.best_recipe, name)
+    for name in dict.fromkeys(name for trial in result["trials"] for name in trial["params"]):
+        value = _at(result["best_recipe"], name)
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value
 
@@ -74,3 +73,17 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read the result of a finished study, as far as a prior needs it."""
+    file = path / "result.json" if path.is_dir() else path
+    if not file.exists():
+        message = f"A finished study leaves 'result.json', '{path}' has none. Run the study first."
+        raise CryoError(message)
+    try:
+        raw = json.loads(file.read_text())
+        return {key: raw[key] for key in ("winner", "trials", "best_recipe")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"'{path}' must be the result of a finished study: {error}. Run the study first."
+        raise CryoError(message) from error

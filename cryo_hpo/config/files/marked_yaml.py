@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from .errors import SpecError, did_you_mean
-from .frozen import Loc, Problem
+from ...errors import SpecError, did_you_mean
+from ..frozen import Loc, Problem
 
 TAG = "tag:yaml.org,2002:"
 NULL = re.compile(r"~|null|Null|NULL|")

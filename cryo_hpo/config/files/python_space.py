@@ -12,11 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import CryoError, SpecError, UnknownName
+from ...errors import CryoError, SpecError, UnknownName
 from ..frozen import Problem, shown
+from ..messages import explain
+from ..recipe import Recipe
 from ..space import Choice, Float, Int, Scalar, SearchSpace, When
-from ..spec import DefineByRun, Recipe, explain, refusal
-from ..yamlmarks import Mark
+from ..study import DefineByRun, refusal
+from .marked_yaml import Mark
 
 MODELS = {model.__name__: model for model in (Float, Int, Choice, When, SearchSpace)}
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ..metrics import IGNORE
+from ..dataset import IGNORE, Remote
 from .published import dataset
-from .scenes import Remote
-from .trees import Tree
+from .tree import Tree
 
 CAFFE = dataset(
     Tree(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..metrics import IGNORE
+from ..dataset import IGNORE
 from .published import dataset
-from .trees import Tree
+from .tree import Tree
 
 GLID = dataset(
     Tree(roots=("GLID",), images="{split}/images", masks="{split}/masks"),

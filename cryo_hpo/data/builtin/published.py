@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ..bands import find_band
-from . import trees
-from .raster import Legend, read
-from .scenes import Dataset
-from .trees import Tree
+from ...bands import find_band
+from ..dataset import Dataset
+from ..raster import Legend, read
+from . import tree as trees
+from .tree import Tree
 
 
 def dataset(

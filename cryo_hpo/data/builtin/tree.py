@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import DataError
-from .scenes import Item, Split
+from ...errors import DataError
+from ..dataset import Item, Split
 
 SHOWN = 3  # names in a message; the rest is a number
 SUFFIXES = (".tif", ".tiff", ".png")

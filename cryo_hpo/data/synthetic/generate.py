@@ -18,11 +18,10 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 
-from ..cards import Card
-from ..errors import DataError, SpecError, UnknownName
-from ..metrics import IGNORE
+from ...config.dataset_card import Card
+from ...errors import DataError, SpecError, UnknownName
+from ..dataset import IGNORE, Split
 from . import fronts, lakes
-from .scenes import Split
 
 Scenes = Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import expit
 
-from ..metrics import IGNORE
+from ..dataset import IGNORE
 from .terrain import Facts, Labels, Light, Raster, basins, facing, fractal, shadowed, slope_deg
 
 BANDS = ("B2", "B3", "B4", "B8")

@@ -15,10 +15,10 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.models.beit import Block, RelativePositionBias, gen_relative_position_index
 from torch import Tensor, nn
 
-from ..bands import Band
+from ...bands import Band
 from .positions import Grid
-from .trunk import Trunk, initialise
 from .vit import Vit
+from .vit_blocks import Trunk, initialise
 
 OF_CLASS = 3  # last rows of the table: class to place, place to class, class to itself
 

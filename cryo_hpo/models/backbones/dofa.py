@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bands import Band
+from ...bands import Band
 from . import positions
 from .positions import Grid, waves
-from .trunk import Trunk, initialise
 from .vit import Vit, resample
+from .vit_blocks import Trunk, initialise
 
 CODE = 128  # values that a wavelength is told in
 KERNEL_SCALE = 0.01

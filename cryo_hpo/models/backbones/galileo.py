@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .weights import State, Weights
+from ..weights.published import State, Weights
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "S1": ("VV", "VH"),

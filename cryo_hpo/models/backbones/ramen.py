@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bands import Band
+from ...bands import Band
 from .positions import Grid, places, waves
-from .trunk import Blocks, Trunk, initialise
+from .vit_blocks import Blocks, Trunk, initialise
 
 EXPERTS = 4
 COLDEST = 1e-3  # the mixture is a choice of one there

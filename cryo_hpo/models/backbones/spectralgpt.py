@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..bands import Band
+from ...bands import Band
 from .positions import Grid
-from .trunk import Trunk, initialise
 from .vit import Vit, resample
+from .vit_blocks import Trunk, initialise
 
 TOGETHER = 3  # bands of one token
 

@@ -18,7 +18,7 @@ from torchvision.models.swin_transformer import (
 )
 from torchvision.models.swin_transformer import SwinTransformer as TorchvisionSwin
 
-from ..bands import Band
+from ...bands import Band
 
 PATCH = 4  # pixels
 

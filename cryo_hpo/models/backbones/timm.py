@@ -15,8 +15,8 @@ import timm.models
 import torch
 from torch import Tensor, nn
 
-from ..errors import SpecError
-from .weights import State, Weights
+from ...errors import SpecError
+from ..weights.published import State, Weights
 
 SHARES = (4, 6, 8, 12)  # twelfths of its blocks after which a plain transformer is read
 

@@ -13,10 +13,10 @@ from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from ..bands import Band
+from ...bands import Band
 from . import positions
 from .positions import Grid
-from .trunk import Blocks, Trunk, initialise
+from .vit_blocks import Blocks, Trunk, initialise
 
 Positions = Literal["learned", "fixed", "zero", "flat", "cubic", "alibi"]
 STORED = ("fixed", "zero", "cubic")  # with the weights, but not trained

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import FetchError, WeightsError
-from ..fetch import Received, fetch
+from ...errors import FetchError, WeightsError
+from ...storage.fetch import Received, fetch
 
 if TYPE_CHECKING:
-    from .weights import Weights
+    from .published import Weights
 
 HF = "hf://"  # hf://owner/repository/path of a file, or hf://owner/repository@revision/path
 ENDPOINT = "https://huggingface.co"

@@ -6,8 +6,8 @@ of the file's sha256.
 
 from __future__ import annotations
 
-from . import remaps
-from .weights import Weights
+from . import remap as remaps
+from .published import Weights
 
 
 def _torchgeo(method: str, revision: str, digits: str) -> Weights:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from .weights import State
+from .published import State
 
 Adapt = Callable[[nn.Module, State], State]
 Rules = Sequence[tuple[str, str]]

@@ -8,15 +8,15 @@ from itertools import chain
 
 from torch import nn
 
-from ..bands import Band, find_band
-from . import remaps
-from .card import Encoder
-from .galileo import GROUPS, Galileo, galileo_weights
-from .swin import Swin, build_gfm, build_satlas
-from .unet import UNet
-from .vit import Vit
-from .weights import Weights
-from .zoo_vit import DROP_PATH, RGB, VIT_CARDS, bands_of, plain
+from ...bands import Band, find_band
+from ..backbones.galileo import GROUPS, Galileo, galileo_weights
+from ..backbones.swin import Swin, build_gfm, build_satlas
+from ..backbones.unet import UNet
+from ..backbones.vit import Vit
+from ..encoder_card import Encoder
+from ..weights import remap as remaps
+from ..weights.published import Weights
+from .vit_cards import DROP_PATH, RGB, VIT_CARDS, bands_of, plain
 
 
 def _build_unet(bands: Sequence[Band], *, width: int = 64) -> nn.Module:

@@ -9,16 +9,17 @@ from typing import Any
 
 from torch import nn
 
-from ..bands import Band, find_band
-from . import mirrors, remaps
-from .card import Encoder
-from .data2vec import Beit, build_data2vec
-from .dofa import build_dofa
-from .ramen import RamenBlocks, build_ramen
-from .spectralgpt import build_spectralgpt
-from .trunk import evenly
-from .vit import Vit, build_vit
-from .weights import Weights
+from ...bands import Band, find_band
+from ..backbones.beit import Beit, build_data2vec
+from ..backbones.dofa import build_dofa
+from ..backbones.ramen import RamenBlocks, build_ramen
+from ..backbones.spectralgpt import build_spectralgpt
+from ..backbones.vit import Vit, build_vit
+from ..backbones.vit_blocks import evenly
+from ..encoder_card import Encoder
+from ..weights import mirrors
+from ..weights import remap as remaps
+from ..weights.published import Weights
 
 
 def bands_of(names: str) -> tuple[Band, ...]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from .. import tables
-from ..result import ImprovementResult, Result
+from ...results.study import ImprovementResult, Result
+from .. import wording as tables
 from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from .data.picture import picture, small
-from .metrics import IGNORE
+from ...data.dataset import IGNORE
+from ...data.preview import picture, small
 
 if TYPE_CHECKING:
-    from .data.scenes import Dataset, Item, Scene, Split
+    from ...data.dataset import Dataset, Item, Scene, Split
 
 # Okabe and Ito 2008: told apart by readers with any colour vision.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from .. import tables
-from ..folder import TEST_MAPS
-from ..metrics import IGNORE
+from ...data.dataset import IGNORE
+from ...results.files import TEST_MAPS
+from .. import wording as tables
 from .style import INK, WIDTH, figure, save
 
 NAME = "maps"

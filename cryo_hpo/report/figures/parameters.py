@@ -13,8 +13,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from .. import tables
-from ..result import Result, TrialResult
+from ...results.study import Result, TrialResult
+from .. import wording as tables
 from .style import BLUE, GREY, INK, LR_COLORS, PAPER, figure, save
 
 IMPORTANCE, SLICES, PARALLEL = "importance", "slices", "parallel"

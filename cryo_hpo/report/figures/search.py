@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from .. import tables
-from ..response import Response, response
-from ..result import Result, TrialResult
+from ...results.lr_response import Response, response
+from ...results.study import Result, TrialResult
+from .. import wording as tables
 from .style import (
     BLUE,
     GREY,

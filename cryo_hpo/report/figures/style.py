@@ -14,7 +14,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from .. import tables
+from .. import wording as tables
 
 # Source: Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"

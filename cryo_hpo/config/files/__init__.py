@@ -1,0 +1,1 @@
+"""Read and write studies, campaigns, spaces, cards and priors as YAML."""

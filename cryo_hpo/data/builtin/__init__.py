@@ -1,0 +1,1 @@
+"""Define the datasets of Cryo-Bench, in their published layouts."""

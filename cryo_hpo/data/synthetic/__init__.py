@@ -1,0 +1,1 @@
+"""Generate the demo datasets: glacial lakes and calving fronts."""

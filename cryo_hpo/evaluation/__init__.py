@@ -1,0 +1,1 @@
+"""Predict windows of scenes and score them: sliding windows, blending, confusion, out-of-memory."""

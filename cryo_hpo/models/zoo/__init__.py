@@ -1,0 +1,1 @@
+"""List the encoders, each with its card."""

@@ -1,0 +1,1 @@
+"""Choose trials: rungs, sampler, journal and job sources. Optuna, without Ray."""

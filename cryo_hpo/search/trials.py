@@ -1,0 +1,46 @@
+"""What is known about one trial of a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from .rungs import Step
+
+if TYPE_CHECKING:
+    from ..config.space import Scalar
+
+State = Literal["running", "complete", "pruned", "diverged", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known about one trial.
+
+    Attributes:
+        number: Optuna's trial number; 0 is the baseline.
+        params: Recipe paths and values; empty for a baseline outside the space.
+        drawn: What the space suggested; the same, unless a function computes paths from it.
+        state: "running" also while it waits at a rung.
+        curve: Epoch -> best validation mIoU so far.
+        message: Why it ended, where there is more to say than the state.
+        steps: What was decided about it at rungs, and why, in order.
+    """
+
+    number: int
+    params: dict[str, Scalar]
+    state: State
+    drawn: dict[str, Scalar] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    message: str = ""
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained."""
+        return max(self.curve, default=0)
+
+    @property
+    def score(self) -> float:
+        """Best validation mIoU reached; nan before the first epoch."""
+        return self.curve[self.epochs] if self.curve else float("nan")

@@ -1,0 +1,1 @@
+"""Train one recipe: build, loop, optimizer, losses, checkpoints."""
