@@ -1,0 +1,60 @@
+"""Replace files atomically: a reader finds the old content or the new one, never a part."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIX = ".draft"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give a draft beside a file; it replaces the file when the block ends without an error.
+
+    Every draft is hidden and named for its file, a random number and `SUFFIX`, so that writers in
+    other threads, processes and hosts keep apart. An error removes the draft; a killed process
+    leaves it.
+
+    Args:
+        path: The file to write; its folder exists.
+        durable: Whether content and name must survive a power cut once the block has ended.
+
+    Raises:
+        OSError: The disk is full or read-only; the file is as it was.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}{SUFFIX}")
+    try:
+        yield draft
+        if durable:
+            _sync(draft, os.O_RDWR)
+        draft.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+    if durable:
+        with contextlib.suppress(OSError):  # some file systems refuse to synchronize a folder
+            _sync(path.parent, os.O_RDONLY)
+
+
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Replace a file by a text in UTF-8; see `replacing`.
+
+    Raises:
+        OSError: The disk is full or read-only; the file is as it was.
+    """
+    with replacing(path, durable=durable) as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Wait until what was written to a file or folder is on the disk."""
+    opened = os.open(path, flags)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
