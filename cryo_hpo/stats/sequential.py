@@ -1,0 +1,170 @@
+"""Stop a paired comparison as soon as it is decided: a sign test that is valid at every look.
+
+Each seed's gain has a sign. Two gamblers bet on the next one, the first that tuned wins more often
+than not, the second that it loses more often. Under "the median gain is not above 0" the first
+cannot expect to win, whatever was seen so far and whenever the look is taken (Ville's inequality):
+the chance that the stake of 1 ever grows to 2 / alpha is at most alpha / 2, and likewise for the
+second. So a comparison may stop at the first seed at which one of them has 2 / alpha, and the
+decision keeps its level however many looks there were.
+
+Half of each stake is bet all-in, half is spread evenly over all chances p > 1/2 of winning. The
+all-in half decides after six equal signs at 95 %, as the sign test of six fixed seeds does; the
+spread half still decides when some signs differ. A seed that ties counts against both.
+
+Source: Ville, Etude critique de la notion de collectif, 1939; Robbins, "Statistical methods related
+to the law of the iterated logarithm", Ann. Math. Stat. 41, 1970 (the mixture); Shafer, "Testing by
+betting", J. R. Stat. Soc. A 184, 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate, count
+from typing import Literal, NamedTuple
+
+from scipy import special
+
+from .intervals import Interval
+
+Decision = Literal["improved", "worse", "undecided", "futile"]
+MIN_CHANCE = 0.05  # of still deciding, below which another pair is not worth its price
+
+
+@cache
+def compute_wealth(wins: int, losses: int) -> float:
+    """Return what a stake of 1 on winning more often than not has become.
+
+    With n = wins + losses: half of it is 2^n while there is no loss, else 0; the other half is the
+    mean over p uniform on (1/2, 1) of (2 p)^wins (2 (1 - p))^losses.
+
+    Args:
+        wins: Seeds with the sign that was bet on.
+        losses: Seeds with the other sign.
+    """
+    total = wins + losses
+    all_in = 2.0**total if losses == 0 else 0.0
+    upper_tail = special.betaincc(wins + 1, losses + 1, 0.5)
+    spread = 2.0 ** (total + 1) * math.exp(special.betaln(wins + 1, losses + 1)) * upper_tail
+    return 0.5 * all_in + 0.5 * float(spread)
+
+
+def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Decision:
+    """Say whether the seeds so far decide, and whether more of them can.
+
+    Args:
+        gains: Relative gains of the seeds, in the order in which they were trained.
+        at_most: Pairs after which the comparison ends anyway.
+        level: Confidence of the decision, a fraction.
+
+    Returns:
+        "improved" or "worse" from the first seed on at which that is decided; "futile" where the
+        chance that the pairs left decide is below `MIN_CHANCE`, which includes that none are left;
+        else "undecided".
+
+    Raises:
+        ValueError: A gain is not a number, there are more gains than `at_most`, or the level is
+            no fraction.
+    """
+    _check(gains, level)
+    if len(gains) > at_most:
+        message = f"A comparison of at most {at_most} pairs has {len(gains)}. Raise at_most."
+        raise ValueError(message)
+    signs = _Signs()
+    for gain in gains:
+        signs = signs.add(gain)
+        if outcome := signs.find_outcome(level):
+            return outcome
+    chance = _chance_to_decide(signs, at_most - len(gains), level)
+    return "undecided" if chance >= MIN_CHANCE else "futile"
+
+
+class _Signs(NamedTuple):
+    """How many seeds gained, lost and tied."""
+
+    gained: int = 0
+    lost: int = 0
+    tied: int = 0
+
+    def add(self, gain: float) -> _Signs:
+        return _Signs(self.gained + (gain > 0), self.lost + (gain < 0), self.tied + (gain == 0))
+
+    def find_outcome(self, level: float) -> Literal["improved", "worse"] | None:
+        """Return what is decided at this seed, if anything; both cannot be."""
+        target = 2 / (1 - level)
+        if compute_wealth(self.gained, self.lost + self.tied) >= target:
+            return "improved"
+        if compute_wealth(self.lost, self.gained + self.tied) >= target:
+            return "worse"
+        return None
+
+
+@cache
+def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
+    """Return the chance that an undecided comparison decides within so many more pairs.
+
+    The chance that the next seed gains is unknown, and taken to be uniform before the first: after
+    g gains and l losses it is (g + 1) / (g + l + 2) (Laplace's rule of succession). No tie is
+    expected.
+    """
+    if signs.find_outcome(level):
+        return 1.0
+    if pairs_left == 0:
+        return 0.0
+    next_gains = (signs.gained + 1) / (signs.gained + signs.lost + 2)
+    after_gain = _chance_to_decide(signs.add(1.0), pairs_left - 1, level)
+    after_loss = _chance_to_decide(signs.add(-1.0), pairs_left - 1, level)
+    return next_gains * after_gain + (1 - next_gains) * after_loss
+
+
+def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
+    """Return the median gain with an interval that holds at whatever seed the comparison stops.
+
+    The interval leaves out every m for which one of the two bets, placed on the signs of
+    `gain - m`, reached 2 / alpha at any seed so far. So it leaves out 0 exactly where `decide`
+    says "improved" or "worse" at the last seed.
+
+    Args:
+        gains: Relative gains of the seeds, in percent, in the order in which they were trained.
+        level: Confidence, a fraction.
+
+    Raises:
+        ValueError: There is no gain, one is not a number, or the level is no fraction.
+    """
+    _check(gains, level)
+    if not gains:
+        message = "A median needs at least one gain, got none. Train a pair first."
+        raise ValueError(message)
+    ordered = sorted(gains)
+    low, high = ordered[(len(gains) - 1) // 2], ordered[len(gains) // 2]
+    return Interval(
+        low=_bound_below(gains, level),
+        mid=low if low == high else (low + high) / 2,
+        high=-_bound_below([-gain for gain in gains], level),
+        level=level,
+    )
+
+
+def _bound_below(gains: Sequence[float], level: float) -> float:
+    """Return the largest gain below which the median cannot lie, or -inf.
+
+    Just below a gain x the bet on "above" has won at every seed with a gain of x or more.
+    """
+    excluded = (x for x in gains if _has_reached([gain >= x for gain in gains], level))
+    return max(excluded, default=-math.inf)
+
+
+def _has_reached(wins: Sequence[bool], level: float) -> bool:
+    """Whether the stake of a bet with these outcomes was 2 / alpha at any time."""
+    counts = zip(accumulate(wins), count(1), strict=False)
+    return any(compute_wealth(won, n - won) >= 2 / (1 - level) for won, n in counts)
+
+
+def _check(gains: Sequence[float], level: float) -> None:
+    if any(math.isnan(gain) for gain in gains):
+        message = f"Gains must be numbers, got {list(gains)}. A training that diverged scores 0."
+        raise ValueError(message)
+    if not 0 < level < 1:
+        message = f"level must be between 0 and 1, got {level}. The usual one is 0.95."
+        raise ValueError(message)
