@@ -37,12 +37,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from cryo_hpo.config import Site, load_study
-from cryo_hpo.data import find
+from cryo_hpo.data import find_dataset
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.dataset import Item
+from cryo_hpo.data.dataset import SceneFiles
 from cryo_hpo.data.synthetic.generate import generate
 from cryo_hpo.data.synthetic.terrain import fractal
-from cryo_hpo.data.tiles import Normalise, Tiles
+from cryo_hpo.data.tiles import Normalize, Tiles
 from cryo_hpo.training.loop import Epoch, fit
 
 CPU = torch.device("cpu")
@@ -104,7 +104,7 @@ class Speed:
 
 def write_scenes(case: Case, root: Path, *, scenes: int, size: tuple[int, int]) -> None:
     """Write smooth ground with a little noise, so that PNGs compress as pictures do."""
-    dataset = find(case.name)
+    dataset = find_dataset(case.name)
     assert dataset.mean is not None
     assert dataset.std is not None
     rng = np.random.default_rng(SEED)
@@ -141,7 +141,7 @@ class Opened(Dataset[Batch]):
     """
 
     def __init__(
-        self, items: Sequence[Item], mean: Sequence[float], std: Sequence[float], *, crop: int
+        self, items: Sequence[SceneFiles], mean: Sequence[float], std: Sequence[float], *, crop: int
     ) -> None:
         self.items = items
         self.mean_C11, self.std_C11 = (
@@ -205,14 +205,14 @@ def speed(
         rounds: Turns of each way, `EPOCHS` each, after one epoch that is not measured.
     """
     write_scenes(case, root, scenes=scenes, size=size)
-    dataset = find(case.name)
+    dataset = find_dataset(case.name)
     assert dataset.mean is not None
     assert dataset.std is not None
     started = time.perf_counter()
     train = open_split(dataset, root, "train", cache=root / "cache")
     decode_seconds = time.perf_counter() - started
     crop = min(CROP, *size)
-    tiles = Tiles(train, crop=crop, normalise=Normalise.of(dataset.mean, dataset.std, device=CPU))
+    tiles = Tiles(train, crop=crop, normalise=Normalize.of(dataset.mean, dataset.std, device=CPU))
     loader = DataLoader(
         Opened(dataset.index(root, "train"), dataset.mean, dataset.std, crop=crop),
         batch_size=batch_size,
@@ -328,7 +328,7 @@ def main() -> None:
                 batch_size=args.batch_size,
                 rounds=args.rounds,
             )
-        image = f"{size[0]} x {size[1]} x {len(find(name).bands)} {case.dtype} {case.suffix[1:]}"
+        image = f"{size[0]} x {size[1]} x {len(find_dataset(name).bands)} {case.dtype} {case.suffix[1:]}"
         rates = f"{one.loader:.0f} | {one.tiles:.0f} | {one.ratio:.1f}"
         span = f"{one.ratio_low:.1f} to {one.ratio_high:.1f}"
         print(f"| {name} | {image} | {rates} | {span} | {one.cpu_ratio:.1f} |", flush=True)

@@ -32,9 +32,9 @@ import yaml
 from numpy.typing import NDArray
 
 from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
-from cryo_hpo.config.dataset_card import Card
-from cryo_hpo.data import custom as folders
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data.cache import open_split
+from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Split
 from cryo_hpo.data.synthetic.generate import CARDS, generate
 from cryo_hpo.errors import Diverged
@@ -87,18 +87,18 @@ MODELS = {
 SERIES = ("val", "val_ema", "test", "test_ema", "loss")
 
 
-def prepare(root: Path, out: Path) -> dict[str, Card]:
+def prepare(root: Path, out: Path) -> dict[str, DatasetCard]:
     """Write the cut-down datasets below `out` and return their cards."""
     return {name: _cut(name, task, root, out) for name, task in TASKS.items()}
 
 
-def _cut(name: str, task: Task, root: Path, out: Path) -> Card:
+def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
     if task.card in CARDS:
         generate(task.card, out, scenes=SCENES, size=SIDE * task.reduce)
         root, card = out, CARDS[task.card]
     else:
         text = (CARDS_OF / task.card).read_text()
-        card = Card.model_validate_json(json.dumps(yaml.safe_load(text)))
+        card = DatasetCard.model_validate_json(json.dumps(yaml.safe_load(text)))
     changes = {
         "root": str(out / "cut" / name),
         "images": "{split}/images/{id}.tif",
@@ -108,7 +108,7 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> Card:
         "region": None,
     }
     for split, count in SCENES.items():
-        scenes = open_split(folders.dataset(card), root, split, cache=out / "cache")
+        scenes = open_split(custom_dataset(card), root, split, cache=out / "cache")
         order = np.random.default_rng(0).permutation(len(scenes))
         windows = (w for i in order for w in _windows(scenes.image(i), scenes.mask(i), task))
         for number, (image_CHW, mask_HW) in enumerate(islice(windows, count)):
@@ -171,7 +171,7 @@ def cells() -> list[Cell]:
     return [Cell(s, lr, t, m) for s, m, lr, t in product(SEEDS, MODELS, rates, TASKS)]
 
 
-def train(cell: Cell, card: Card, site: Site) -> dict[str, Any]:
+def train(cell: Cell, card: DatasetCard, site: Site) -> dict[str, Any]:
     """Train one cell and return its curves; they end where the training diverged."""
     recipe = Recipe(
         data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment),

@@ -16,13 +16,13 @@ class Band:
 
     Attributes:
         name: Key in `BANDS`.
-        centre_um: Central wavelength in micrometres; None where it is unknown or has no meaning.
+        center_um: Central wavelength in micrometres; None where it is unknown or has no meaning.
         sensor: "sentinel-2", "sar" (radar backscatter), "optical" (another camera),
             "thermal", "terrain", or "ancillary" (a layer that no encoder has learned from).
     """
 
     name: str
-    centre_um: float | None
+    center_um: float | None
     sensor: str
 
 

@@ -14,7 +14,7 @@ def test_table_is_keyed_by_name(name: str) -> None:
 
 
 def test_sentinel_2_has_thirteen_bands_from_violet_to_infrared() -> None:
-    centres = [band.centre_um for band in BANDS.values() if band.sensor == "sentinel-2"]
+    centres = [band.center_um for band in BANDS.values() if band.sensor == "sentinel-2"]
     assert len(centres) == 13
     assert None not in centres
     assert centres == sorted(centre for centre in centres if centre)

@@ -14,8 +14,8 @@ from ..errors import DataError, FetchError
 from .guard import guarded, site_here
 
 if TYPE_CHECKING:
-    from ..data.audit import Look, Summary
-    from ..data.dataset import Dataset, Item, Split
+    from ..data.audit import SceneInspection, Summary
+    from ..data.dataset import Dataset, SceneFiles, Split
     from ..data.download import Progress
 
 SOURCE = click.argument("source", metavar="NAME|CARD")
@@ -76,10 +76,10 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
     its publisher states (Zenodo is asked for it); where none is stated, give one you trust.
     What cannot be laid out by itself is said at the end.
     """
-    from ..data import find
+    from ..data import find_dataset
     from ..data.download import KEPT, download, remotes, unpack, with_checksums
 
-    dataset = find(name)
+    dataset = find_dataset(name)
     if not dataset.page:
         raise DataError(f"'{name}' has no public record. {dataset.source}")
     root = site_here().data / dataset.folder
@@ -116,9 +116,9 @@ def check(source: str, split: str, split_seed: int) -> None:
     for scenes that show the same ground. Ends with exit code 1 if a file is wrong or something is
     shared.
     """
-    from ..data.audit import sentences
-    from ..data.leakage import shared, twins
-    from ..data.splits import kin_of
+    from ..data.audit import describe_overlap
+    from ..data.leakage import find_duplicates, find_shared
+    from ..data.splits import identify_scenes
     from ..report.columns import columns
 
     dataset, parts = _opened(source, split, split_seed)
@@ -128,9 +128,12 @@ def check(source: str, split: str, split_seed: int) -> None:
     click.echo(columns(header, [_row(part, one) for part, one in found.items()]))
     problems = [line for one in found.values() for line in one.problems]
     click.echo("comparing regions, bytes and places", err=True)
-    kin = {p: kin_of(dataset, site.data, items, cache=site.cache) for p, items in parts.items()}
-    leaks = [line for one in shared(kin) for line in sentences(one)]
-    doubles = [pair for scenes in kin.values() for pair in twins(scenes)]
+    kin = {
+        p: identify_scenes(dataset, site.data, items, cache=site.cache)
+        for p, items in parts.items()
+    }
+    leaks = [line for one in find_shared(kin) for line in describe_overlap(one)]
+    doubles = [pair for scenes in kin.values() for pair in find_duplicates(scenes)]
     for line in (*problems, *leaks):
         click.echo(line)
     if doubles:
@@ -168,7 +171,7 @@ def stats(source: str, split: str, split_seed: int) -> None:
     rows = [
         (
             band.name,
-            "-" if band.centre_um is None else f"{band.centre_um:.3f}",
+            "-" if band.center_um is None else f"{band.center_um:.3f}",
             f"{mean[i]:.6g}",
             f"{std[i]:.6g}",
             "-" if dataset.mean is None else f"{dataset.mean[i]:.6g}",
@@ -243,34 +246,34 @@ def _fetch(states: Iterator[Progress]) -> None:
         click.echo(err=True)
 
 
-def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[Item]]]:
+def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[SceneFiles]]]:
     """Return the dataset of a name or a card's file, and its parts."""
     from ..config import load_card
-    from ..data import custom as folder
-    from ..data import find
-    from ..data.region_split import PARTS, by_region
+    from ..data import find_dataset
+    from ..data.custom import custom_dataset
+    from ..data.region_split import PARTS, split_by_region
     from ..data.splits import items_of, official_parts
 
     is_file = Path(source).suffix in (".yaml", ".yml")
-    dataset = folder.dataset(load_card(source)) if is_file else find(source)
+    dataset = custom_dataset(load_card(source)) if is_file else find_dataset(source)
     site = site_here()
     if split == "official":
         return dataset, official_parts(dataset, site.data)
-    dataset = by_region(dataset, seed)
+    dataset = split_by_region(dataset, seed)
     return dataset, {
         part: list(items_of(dataset, site.data, part, cache=site.cache)) for part in PARTS
     }
 
 
-def _summary(dataset: Dataset, items: Sequence[Item], *, label: str) -> Summary:
-    from ..data.audit import looks, summary
+def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Summary:
+    from ..data.audit import inspect_scenes, summarize
 
-    with _bar(looks(dataset, items), length=len(items), label=label) as shown:
-        return summary(dataset, shown)
+    with _bar(inspect_scenes(dataset, items), length=len(items), label=label) as shown:
+        return summarize(dataset, shown)
 
 
 @contextmanager
-def _bar(found: Iterator[Look], *, length: int, label: str) -> Iterator[Any]:
+def _bar(found: Iterator[SceneInspection], *, length: int, label: str) -> Iterator[Any]:
     """Show a bar on a terminal, and nothing elsewhere."""
     with click.progressbar(
         found,

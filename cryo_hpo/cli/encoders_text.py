@@ -203,7 +203,7 @@ def _takes(card: Encoder) -> str:
 
 
 def _band(band: Band) -> str:
-    return band.name if band.centre_um is None else f"{band.name} ({band.centre_um:.3f} um)"
+    return band.name if band.center_um is None else f"{band.name} ({band.center_um:.3f} um)"
 
 
 def _names(bands: Sequence[Band] | None) -> str:
@@ -228,7 +228,7 @@ def band_lines(encoder: str, plan: BandPlan) -> Iterator[str]:
     rows = [
         (
             slot.band.name,
-            "" if slot.band.centre_um is None else f"{slot.band.centre_um:.3f}",
+            "" if slot.band.center_um is None else f"{slot.band.center_um:.3f}",
             plan.fill(slot),
             "" if slot.layer is None else str(slot.layer + 1),
         )

@@ -38,7 +38,7 @@ def datasets_table() -> list[str]:
         pixel = "mixed" if d.gsd_m is None else f"{d.gsd_m:g} m"
         size = "" if d.size_px is None else f", {d.size_px} px"
         bands = " ".join(
-            band.name if band.centre_um is None else f"{band.name} ({band.centre_um:.3f})"
+            band.name if band.center_um is None else f"{band.name} ({band.center_um:.3f})"
             for band in d.bands
         )
         classes = ", ".join(f"{value} {name}" for value, name in enumerate(d.classes))

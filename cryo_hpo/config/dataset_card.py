@@ -13,7 +13,7 @@ from .frozen import BrokenLaws, Frozen, Problem
 HOLES = ("{split}", "{id}")  # what every path template must hold
 
 
-class Card(Frozen):
+class DatasetCard(Frozen):
     """Where the scenes of a dataset lie, and what their layers and mask values mean."""
 
     model_config = ConfigDict(allow_inf_nan=False)

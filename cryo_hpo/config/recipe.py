@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from ..bands import Missing
 from ..errors import SpecError, UnknownName
-from .dataset_card import Card
+from .dataset_card import DatasetCard
 from .frozen import BrokenLaws, Frozen, Problem, shown
 from .messages import explain
 from .protocol import CRYO_BENCH, Value, published
@@ -24,7 +24,7 @@ class DataSpec(Frozen):
     name: str | None = Field(
         default=None, description="A built-in dataset; see `cryo-hpo list datasets`."
     )
-    card: Card | None = Field(default=None, description="A dataset of your own.")
+    card: DatasetCard | None = Field(default=None, description="A dataset of your own.")
     split: Literal["official", "region"] = Field(
         default="official",
         description=(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from ..errors import UnknownName
-from . import custom as folder
 from .builtin.caffe import CAFFE
 from .builtin.gld import GLD
 from .builtin.glid import GLID
 from .builtin.gsdd import GSDD
 from .builtin.sicd import SICD
+from .custom import custom_dataset
 from .dataset import Dataset
 from .synthetic.generate import CARDS
 
 DEMOS = {
-    name: folder.dataset(card, remedy=f"Or run `cryo-hpo data generate {name}`.")
+    name: custom_dataset(card, remedy=f"Or run `cryo-hpo data generate {name}`.")
     for name, card in CARDS.items()
 }
 """Generated scenes, for trying things out."""
@@ -26,10 +26,10 @@ DATASETS: dict[str, Dataset] = {
     "gsdd": GSDD,
     **DEMOS,
 }
-"""The built-in datasets; one of the user's own is a card (see `folder.dataset`)."""
+"""The built-in datasets; one of the user's own is a card (see `custom_dataset`)."""
 
 
-def find(name: str) -> Dataset:
+def find_dataset(name: str) -> Dataset:
     """Return a built-in dataset.
 
     Raises:

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import IGNORE, Dataset, Item
+from .dataset import IGNORE, Dataset, SceneFiles
 from .decode import Moments
 from .leakage import Shared
 
 SHOWN = 3  # names in a sentence; the rest is a number
 
 
-class Look(NamedTuple):
+class SceneInspection(NamedTuple):
     """What one scene turned out to be."""
 
-    item: Item
+    item: SceneFiles
     size: tuple[int, int]
     dtype: str
     counts_K: NDArray[np.int64]
@@ -76,7 +76,7 @@ class Summary:
         return " to ".join(words)
 
 
-def looks(dataset: Dataset, items: Iterable[Item]) -> Iterator[Look]:
+def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[SceneInspection]:
     """Read every pixel and label of scenes, one scene after another; a broken one is told, not raised."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     nothing = Moments(0, *np.zeros((2, num_bands)))
@@ -85,16 +85,16 @@ def looks(dataset: Dataset, items: Iterable[Item]) -> Iterator[Look]:
             _, image_CHW, mask_HW = dataset.read(item)
         except DataError as error:
             none_K = np.zeros(num_classes, dtype=np.int64)
-            yield Look(item, (0, 0), "", none_K, 0, nothing, str(error))
+            yield SceneInspection(item, (0, 0), "", none_K, 0, nothing, str(error))
             continue
         labelled_HW = mask_HW != IGNORE
         counts_K = np.bincount(mask_HW[labelled_HW], minlength=num_classes)
         ignored = mask_HW.size - int(labelled_HW.sum())
         moments = Moments.of(image_CHW, labelled_HW)
-        yield Look(item, mask_HW.shape, image_CHW.dtype.name, counts_K, ignored, moments)
+        yield SceneInspection(item, mask_HW.shape, image_CHW.dtype.name, counts_K, ignored, moments)
 
 
-def summary(dataset: Dataset, found: Iterable[Look]) -> Summary:
+def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
     """Put the looks at a part together."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     whole = Summary(
@@ -114,7 +114,7 @@ def summary(dataset: Dataset, found: Iterable[Look]) -> Summary:
     return whole
 
 
-def sentences(one: Shared) -> Iterator[str]:
+def describe_overlap(one: Shared) -> Iterator[str]:
     """Say what two parts share, a sentence for each kind."""
     a, b = one.parts
     if one.regions:

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from ..bands import find_band
-from ..config.dataset_card import Card
+from ..config.dataset_card import DatasetCard
 from ..errors import DataError
-from .dataset import IGNORE, Dataset, Item, Split
-from .raster import Legend, read
+from .dataset import IGNORE, Dataset, SceneFiles, Split
+from .raster import RasterSchema, read
 
 SHOWN = 3  # names in a message; the rest is a number
 
 
-def dataset(card: Card, *, remedy: str = "") -> Dataset:
+def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
     """Return the dataset that a card describes.
 
     Args:
@@ -26,7 +26,7 @@ def dataset(card: Card, *, remedy: str = "") -> Dataset:
     Raises:
         UnknownName: The card names a band that is not in `bands.BANDS`.
     """
-    legend = Legend(
+    legend = RasterSchema(
         name=card.name,
         bands=card.bands,
         classes=card.classes,
@@ -51,7 +51,7 @@ def dataset(card: Card, *, remedy: str = "") -> Dataset:
     )
 
 
-def _index(card: Card, remedy: str, data: Path, split: Split) -> list[Item]:
+def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[SceneFiles]:
     """List one split; every image has its mask, and the other way round.
 
     Raises:
@@ -70,7 +70,9 @@ def _index(card: Card, remedy: str, data: Path, split: Split) -> list[Item]:
     for name in {wide_id for wide_id, path in wide.items() if path in set(narrow.values())}:
         del wide[name]
     _require_pairs(root, card, split, images=set(images), masks=set(masks))
-    return [Item(name, _region(card, name), images[name], masks[name]) for name in sorted(images)]
+    return [
+        SceneFiles(name, _region(card, name), images[name], masks[name]) for name in sorted(images)
+    ]
 
 
 def _files(root: Path, template: str, split: Split) -> dict[str, Path]:
@@ -91,7 +93,7 @@ def _files(root: Path, template: str, split: Split) -> dict[str, Path]:
 
 
 def _require_pairs(
-    root: Path, card: Card, split: Split, *, images: set[str], masks: set[str]
+    root: Path, card: DatasetCard, split: Split, *, images: set[str], masks: set[str]
 ) -> None:
     if not images:
         pattern = card.images.format(split=split, id="*")
@@ -111,7 +113,7 @@ def _require_pairs(
             )
 
 
-def _region(card: Card, name: str) -> str | None:
+def _region(card: DatasetCard, name: str) -> str | None:
     if card.region is None:
         return None
     match = re.search(card.region, name)

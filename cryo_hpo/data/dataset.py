@@ -18,7 +18,7 @@ Split = Literal["train", "val", "test"]
 IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
 
 
-class Item(NamedTuple):
+class SceneFiles(NamedTuple):
     """Where a scene lies, before it is read."""
 
     id: str
@@ -64,7 +64,7 @@ class Dataset:
         source: DOI or address, and how to cite it.
         licence: Of the pixels and the labels.
         index: (data root, split) -> items in the order of their ids. It lists, and reads no pixels.
-        read: Item -> scene; with `window`, two slices of pixels, only that part of it.
+        read: SceneFiles -> scene; with `window`, two slices of pixels, only that part of it.
         rules: What else decides the outcome of `read`, as text. Another text is another cache.
         upstream_bands: The layers as Cryo-Bench declares them, in the same order; None: as `bands`.
             They differ where upstream calls a layer what it is not.
@@ -89,7 +89,7 @@ class Dataset:
     gsd_m: float | None
     source: str
     licence: str
-    index: Callable[[Path, Split], Sequence[Item]]
+    index: Callable[[Path, Split], Sequence[SceneFiles]]
     read: Callable[..., Scene]
     rules: str = ""
     upstream_bands: tuple[Band, ...] | None = None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, StorageError
-from .dataset import IGNORE, Dataset, Item
+from .dataset import IGNORE, Dataset, SceneFiles
 
 IMAGES, MASKS, INDEX = "images.bin", "masks.bin", "index.json"
 REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
@@ -60,7 +60,7 @@ class Moments(NamedTuple):
         return std
 
 
-def build(folder: Path, dataset: Dataset, items: Sequence[Item], *, fingerprint: str) -> None:
+def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, fingerprint: str) -> None:
     """Decode a split into `folder`: beside its place first, then moved there in one step.
 
     Args:
@@ -85,7 +85,7 @@ def build(folder: Path, dataset: Dataset, items: Sequence[Item], *, fingerprint:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write(draft: Path, dataset: Dataset, items: Sequence[Item]) -> dict[str, Any]:
+def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[str, Any]:
     """Write one scene after another; return what the index says of them."""
     num_bands, num_classes = len(dataset.bands), len(dataset.classes)
     moments = Moments(0, *np.zeros((2, num_bands)))

@@ -1,4 +1,4 @@
-"""Which scenes belong together: one region, one piece of ground, or the same bytes."""
+"""Find scenes that belong together: one region, one piece of ground, or the same bytes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from .dataset import Item, Split
+from scipy.cluster.hierarchy import DisjointSet
+
+from .dataset import SceneFiles, Split
 
 Box = tuple[float, float, float, float]
 """West, south, east and north, degrees."""
 SLACK = 0.05  # of a side: boxes in degrees are a little larger than what they hold
 
 
-class Kin(NamedTuple):
+class SceneIdentity(NamedTuple):
     """What tells whether a scene is related to another."""
 
-    item: Item
+    item: SceneFiles
     digest: str
     """Hash of the image's bytes."""
     box: Box | None
@@ -40,7 +42,7 @@ class Shared(NamedTuple):
         return bool(self.regions or self.copies or self.overlaps)
 
 
-def shared(parts: Mapping[Split, Sequence[Kin]]) -> list[Shared]:
+def find_shared(parts: Mapping[Split, Sequence[SceneIdentity]]) -> list[Shared]:
     """Return what each pair of parts shares; pairs that share nothing are left out."""
     found = []
     for a, b in combinations(parts, 2):
@@ -49,7 +51,7 @@ def shared(parts: Mapping[Split, Sequence[Kin]]) -> list[Shared]:
         by_digest = {k.digest: k.item.id for k in parts[a]}
         copies = [(by_digest[k.digest], k.item.id) for k in parts[b] if k.digest in by_digest]
         ids = {k.item.id for k in parts[a]}
-        both = overlaps([*parts[a], *parts[b]])
+        both = find_overlaps([*parts[a], *parts[b]])
         across = [pair for pair in both if (pair[0] in ids) != (pair[1] in ids)]
         ordered = [(x, y) if x in ids else (y, x) for x, y in across]
         inside = sum(k.item.region in regions for k in parts[b])
@@ -57,7 +59,7 @@ def shared(parts: Mapping[Split, Sequence[Kin]]) -> list[Shared]:
     return [one for one in found if one]
 
 
-def twins(scenes: Iterable[Kin]) -> list[tuple[str, str]]:
+def find_duplicates(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
     """Return ids of scenes whose images are the same, byte by byte, each with the first of them."""
     first: dict[str, str] = {}
     return [
@@ -67,7 +69,7 @@ def twins(scenes: Iterable[Kin]) -> list[tuple[str, str]]:
     ]
 
 
-def overlaps(scenes: Iterable[Kin]) -> list[tuple[str, str]]:
+def find_overlaps(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
     """Return the ids of every two scenes that show the same ground.
 
     Boxes that only touch do not count, nor do those that overlap by less than `SLACK` of a side.
@@ -90,28 +92,19 @@ def _overlap(a: Box, b: Box) -> bool:
     )
 
 
-def families(scenes: Sequence[Kin]) -> list[list[int]]:
-    """Group scenes that are related, directly or through others; positions, in order.
+def connected_groups(scenes: Sequence[SceneIdentity]) -> list[list[int]]:
+    """Group scenes that are related, directly or through others; returns positions, in order.
 
     Related are scenes of one region, of the same bytes, or of overlapping ground.
     """
-    place = {k.item.id: i for i, k in enumerate(scenes)}
-    head = list(range(len(scenes)))
-
-    def find(i: int) -> int:
-        while head[i] != i:
-            head[i] = head[head[i]]
-            i = head[i]
-        return i
-
-    links: dict[tuple[str, str], int] = {}
-    for i, k in enumerate(scenes):
-        marks = [("bytes", k.digest)] + ([("region", k.item.region)] if k.item.region else [])
+    position = {scene.item.id: i for i, scene in enumerate(scenes)}
+    groups: DisjointSet[int] = DisjointSet(range(len(scenes)))
+    first: dict[tuple[str, str], int] = {}
+    for i, scene in enumerate(scenes):
+        marks = [("bytes", scene.digest)]
+        marks += [("region", scene.item.region)] if scene.item.region else []
         for mark in marks:
-            head[find(i)] = find(links.setdefault(mark, i))
-    for a, b in overlaps(scenes):
-        head[find(place[a])] = find(place[b])
-    groups: dict[int, list[int]] = {}
-    for i in range(len(scenes)):
-        groups.setdefault(find(i), []).append(i)
-    return list(groups.values())
+            groups.merge(first.setdefault(mark, i), i)
+    for a, b in find_overlaps(scenes):
+        groups.merge(position[a], position[b])
+    return sorted(sorted(group) for group in groups.subsets())

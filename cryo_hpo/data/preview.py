@@ -17,7 +17,7 @@ COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
 CLIP = (2, 98)  # percentiles of a scene that become black and white
 
 
-def picture(
+def render_scene(
     bands: Sequence[Band], image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """Return true colour, (H, W, 3), if there is one, else the first band, (H, W); 0..1.
@@ -34,7 +34,7 @@ def picture(
     return np.stack(layers, axis=-1) if trio else layers[0]
 
 
-def small(picture: NDArray[Any], longest: int) -> NDArray[Any]:
+def thumbnail(picture: NDArray[Any], longest: int) -> NDArray[Any]:
     """Return a picture or mask with at most this many pixels a side, by leaving pixels out."""
     step = -(-max(picture.shape[:2]) // longest)
     return picture[::step, ::step]

@@ -19,7 +19,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
 from ..errors import DataError
-from .dataset import IGNORE, Item, Scene
+from .dataset import IGNORE, Scene, SceneFiles
 
 Place = tuple[slice, slice]
 """Rows and columns of a scene."""
@@ -29,7 +29,7 @@ GDAL = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Legend:
+class RasterSchema:
     """What the files of a dataset may hold.
 
     Attributes:
@@ -64,7 +64,7 @@ class Legend:
         return ", ".join(named) + "".join(f" and {one}" for one in meant)
 
 
-def read(legend: Legend, item: Item, *, window: Place | None = None) -> Scene:
+def read(legend: RasterSchema, item: SceneFiles, *, window: Place | None = None) -> Scene:
     """Decode one scene, or a window of it; pixels without data are 0 and ignored.
 
     Raises:
@@ -92,7 +92,9 @@ def read(legend: Legend, item: Item, *, window: Place | None = None) -> Scene:
     return Scene(item.id, image_CHW, mask_HW)
 
 
-def read_mask(legend: Legend, item: Item, *, window: Place | None = None) -> NDArray[np.uint8]:
+def read_mask(
+    legend: RasterSchema, item: SceneFiles, *, window: Place | None = None
+) -> NDArray[np.uint8]:
     """Decode the labels of a scene alone, (H, W); 255 is ignored.
 
     Raises:
@@ -182,7 +184,7 @@ def absent(
 
 
 def _not_finite(
-    legend: Legend, path: Path, image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]
+    legend: RasterSchema, path: Path, image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     bad_HW: NDArray[np.bool_] = ~np.isfinite(image_CHW).all(axis=0) & ~absent_HW
     if legend.nan == "refuse" and bad_HW.any():
@@ -193,7 +195,7 @@ def _not_finite(
     return bad_HW
 
 
-def _labels(legend: Legend, path: Path, labels_HW: NDArray[Any]) -> NDArray[np.uint8]:
+def _labels(legend: RasterSchema, path: Path, labels_HW: NDArray[Any]) -> NDArray[np.uint8]:
     """Return the labels as classes, and 255 where they are ignored."""
     legal_HW = (
         (labels_HW >= 0) & (labels_HW < len(legend.classes)) & (labels_HW == np.floor(labels_HW))

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import Dataset, Item, Split
-from .leakage import Kin, families
+from .dataset import Dataset, SceneFiles, Split
+from .leakage import SceneIdentity, connected_groups
 
 PARTS: tuple[Split, ...] = get_args(Split)
 RESTARTS = 16  # orders that are tried; the best one counts
 
 
-def by_region(dataset: Dataset, seed: int) -> Dataset:
+def split_by_region(dataset: Dataset, seed: int) -> Dataset:
     """Return the same dataset, to be split by region instead of officially."""
     rules = f"{dataset.rules} split=region seed={seed}"
     return replace(dataset, split_seed=seed, rules=rules, shared="")
@@ -27,9 +27,9 @@ def by_region(dataset: Dataset, seed: int) -> Dataset:
 
 def divide(
     dataset: Dataset,
-    kin: Mapping[Split, Sequence[Kin]],
+    kin: Mapping[Split, Sequence[SceneIdentity]],
     counts: Mapping[str, Sequence[int]],
-) -> dict[Split, list[Item]]:
+) -> dict[Split, list[SceneFiles]]:
     """Deal the scenes of all parts out again, whole families at a time.
 
     The parts keep about their official sizes, and about the same share of each class.
@@ -44,7 +44,7 @@ def divide(
     """
     scenes = sorted((k for part in PARTS for k in kin[part]), key=lambda k: k.item.id)
     _require_places(dataset, scenes)
-    groups = families(scenes)
+    groups = connected_groups(scenes)
     if len(groups) < len(PARTS):
         raise DataError(
             f"A split by region needs at least {len(PARTS)} regions, '{dataset.name}' has "
@@ -54,7 +54,7 @@ def divide(
     sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
     shares_P = np.array([len(kin[part]) for part in PARTS]) / len(scenes)
     part_G = assign(sizes_GD, shares_P, seed=dataset.split_seed or 0)
-    found: dict[Split, list[Item]] = {part: [] for part in PARTS}
+    found: dict[Split, list[SceneFiles]] = {part: [] for part in PARTS}
     for group, part in zip(groups, part_G.tolist(), strict=True):
         found[PARTS[part]] += [scenes[i].item for i in group]
     return {part: sorted(items) for part, items in found.items()}
@@ -105,7 +105,7 @@ def _deal(
     return float(distance), part_G
 
 
-def _require_places(dataset: Dataset, scenes: Sequence[Kin]) -> None:
+def _require_places(dataset: Dataset, scenes: Sequence[SceneIdentity]) -> None:
     lost = [k.item.id for k in scenes if k.item.region is None and k.box is None]
     if lost:
         raise DataError(

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from .dataset import IGNORE, Dataset, Item, Split
-from .leakage import Kin
+from .dataset import IGNORE, Dataset, SceneFiles, Split
+from .leakage import SceneIdentity
 from .raster import footprint
 from .region_split import PARTS, divide
 
 
-def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[Item]:
+def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[SceneFiles]:
     """List one part of the split that the dataset is used with, the official one or by region.
 
     A split by region looks at every file of all parts once; the outcome is kept in the cache.
@@ -41,7 +41,7 @@ def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequ
     return [known[name] for name in kept[split]]
 
 
-def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[Item]]:
+def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[SceneFiles]]:
     """List all parts of the official split; where two scenes share an id, ids get their part's name.
 
     Raises:
@@ -57,20 +57,24 @@ def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[Item]]:
     }
 
 
-def kin_of(dataset: Dataset, root: Path, items: Sequence[Item], *, cache: Path) -> list[Kin]:
+def identify_scenes(
+    dataset: Dataset, root: Path, items: Sequence[SceneFiles], *, cache: Path
+) -> list[SceneIdentity]:
     """Return what tells scenes of a dataset apart, or related: hashes and places."""
     digests = digests_of(dataset, root, items, cache=cache.absolute())
     return [
-        Kin(item, digest, footprint(item.image))
+        SceneIdentity(item, digest, footprint(item.image))
         for item, (digest, _) in zip(items, digests, strict=True)
     ]
 
 
 def _surveyed(
-    dataset: Dataset, root: Path, official: Mapping[Split, Sequence[Item]], *, cache: Path
-) -> tuple[dict[Split, list[Kin]], dict[str, list[int]]]:
+    dataset: Dataset, root: Path, official: Mapping[Split, Sequence[SceneFiles]], *, cache: Path
+) -> tuple[dict[Split, list[SceneIdentity]], dict[str, list[int]]]:
     """Return the kin of every part, and each scene's labelled pixels by class."""
-    kin = {part: kin_of(dataset, root, items, cache=cache) for part, items in official.items()}
+    kin = {
+        part: identify_scenes(dataset, root, items, cache=cache) for part, items in official.items()
+    }
     counts = {}
     for item in (item for items in official.values() for item in items):
         mask_HW = dataset.read(item).mask_HW
@@ -92,7 +96,7 @@ def _where(dataset: Dataset, root: Path) -> str:
 
 
 def digests_of(
-    dataset: Dataset, root: Path, items: Sequence[Item], *, cache: Path
+    dataset: Dataset, root: Path, items: Sequence[SceneFiles], *, cache: Path
 ) -> list[tuple[str, str]]:
     """Return the sha256 of each scene's image and mask.
 
@@ -105,14 +109,14 @@ def digests_of(
         raise DataError(f"{root}: a dataset's files must be readable: {error}.") from error
 
 
-def _facts(item: Item) -> Iterator[str]:
+def _facts(item: SceneFiles) -> Iterator[str]:
     """Yield what vouches for the files of a scene: size and date."""
     for path in (item.image, item.mask):
         stat = path.stat()
         yield f"{item.id} {stat.st_size} {stat.st_mtime_ns}"
 
 
-def _file_digests(items: Sequence[Item], *, memo: Path) -> list[tuple[str, str]]:
+def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str, str]]:
     """Return the sha256 of each item's image and mask; files known by size and date are not read."""
     known = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}

@@ -25,14 +25,14 @@ DRAWS = 10  # tries to find a crop with a labelled pixel in it
 
 
 @dataclass(frozen=True, slots=True)
-class Normalise:
+class Normalize:
     """Native pixels to the model's input: (pixel - mean) / std, band by band."""
 
     mean_C11: Tensor
     std_C11: Tensor
 
     @classmethod
-    def of(cls, mean: Sequence[float], std: Sequence[float], *, device: torch.device) -> Normalise:
+    def of(cls, mean: Sequence[float], std: Sequence[float], *, device: torch.device) -> Normalize:
         """Keep the statistics on a device; a constant band is only centred."""
         mean_C = torch.tensor(mean, dtype=torch.float32, device=device)
         std_C = torch.tensor([value or 1.0 for value in std], dtype=torch.float32, device=device)
@@ -95,7 +95,7 @@ class Tiles:
     scenes: Scenes
     _: KW_ONLY
     crop: int
-    normalise: Normalise
+    normalise: Normalize
     augment: tuple[str, ...] = ()
     tile: int | None = None
     replicate: int = 1

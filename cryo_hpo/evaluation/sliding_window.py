@@ -20,7 +20,7 @@ from .tiling import blend, grid, windows
 
 if TYPE_CHECKING:
     from ..data.cache import Scenes
-    from ..data.tiles import Normalise
+    from ..data.tiles import Normalize
 
 LARGE = 2048 * 2048  # pixels of a scene; one of ten bands then takes 160 MiB as float32
 Place = tuple[slice, slice]  # rows and columns of a scene
@@ -83,7 +83,7 @@ class Window(NamedTuple):
 
 
 def map_each(
-    model: nn.Module, scenes: Scenes, *, normalise: Normalise, window: Window, batch: int
+    model: nn.Module, scenes: Scenes, *, normalise: Normalize, window: Window, batch: int
 ) -> Iterator[tuple[int, Place, NDArray[np.uint8]]]:
     """Yield (scene, where in it, the map of that part) for every scene; for every tile, if cut.
 
@@ -110,7 +110,7 @@ def score_each(
     model: nn.Module,
     scenes: Scenes,
     *,
-    normalise: Normalise,
+    normalise: Normalize,
     classes: tuple[str, ...],
     window: Window,
     batch: int,
@@ -134,7 +134,7 @@ def score(
     model: nn.Module,
     scenes: Scenes,
     *,
-    normalise: Normalise,
+    normalise: Normalize,
     classes: tuple[str, ...],
     window: Window,
     batch: int,
@@ -149,7 +149,7 @@ def score(
 
 
 def _maps(
-    model: nn.Module, images: list[NDArray[Any]], normalise: Normalise, window: Window
+    model: nn.Module, images: list[NDArray[Any]], normalise: Normalize, window: Window
 ) -> Callable[[int], NDArray[np.uint8]]:
     """Return a function of the batch that maps images of one size, (S, H, W)."""
     height, width = images[0].shape[1:]

@@ -96,7 +96,7 @@ class Encoder:
 
     def takes(self, band: Band) -> bool:
         """Return whether an encoder without a list of bands takes this one."""
-        return not self.spectral or band.centre_um is not None or band.sensor in self.coded
+        return not self.spectral or band.center_um is not None or band.sensor in self.coded
 
     @property
     def default_size(self) -> int:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..config import Recipe, Site
 from ..config.frozen import Frozen
-from ..data.tiles import Normalise
+from ..data.tiles import Normalize
 from ..errors import CryoError, DataError, SpecError
 from ..evaluation.strips import strips
 from ..models import Segmenter
@@ -73,7 +73,7 @@ class Model:
 
     card: ModelCard
     segmenter: Segmenter
-    _normalise: Normalise
+    _normalise: Normalize
 
     @property
     def device(self) -> torch.device:
@@ -143,7 +143,7 @@ class _Native(nn.Module):
     mean_C11: Tensor
     std_C11: Tensor
 
-    def __init__(self, segmenter: nn.Module, normalise: Normalise) -> None:
+    def __init__(self, segmenter: nn.Module, normalise: Normalize) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.register_buffer("mean_C11", normalise.mean_C11)
@@ -265,11 +265,11 @@ def _card(
     )
 
 
-def _scale(recipe: Recipe, site: Site) -> Normalise:
+def _scale(recipe: Recipe, site: Site) -> Normalize:
     """Return what normalised the training; a dataset's own statistics need no pixels."""
     dataset = dataset_of(recipe.data)
     if dataset.mean is not None and dataset.std is not None:
-        return Normalise.of(dataset.mean, dataset.std, device=torch.device("cpu"))
+        return Normalize.of(dataset.mean, dataset.std, device=torch.device("cpu"))
     return normaliser(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
 
 
@@ -304,7 +304,7 @@ def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
     model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch").to(where)
     model.load_state_dict(state)
     model.eval()
-    return Model(card, model, Normalise.of(card.mean, card.std, device=where))
+    return Model(card, model, Normalize.of(card.mean, card.std, device=where))
 
 
 def _device(name: str) -> torch.device:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.preview import picture, small
+from ..data.preview import render_scene, thumbnail
 from ..evaluation.metrics import Scores
 from ..execution import scoring_tasks as tasks
 from ..search.confirm import Arm, job
@@ -144,10 +144,13 @@ def _keep_maps(
     for number, scene in enumerate(shown):
         i = scenes.ids.index(scene)
         mask = scenes.mask(i)
-        seen = (255 * picture(bands, scenes.image(i), mask)).astype(np.uint8)
-        arrays |= {f"{number}.image": small(seen, LONGEST), f"{number}.truth": small(mask, LONGEST)}
+        seen = (255 * render_scene(bands, scenes.image(i), mask)).astype(np.uint8)
+        arrays |= {
+            f"{number}.image": thumbnail(seen, LONGEST),
+            f"{number}.truth": thumbnail(mask, LONGEST),
+        }
         for name, each in zip(names, maps, strict=True):
-            arrays[f"{number}.{name.rpartition('-seed')[0]}"] = small(each[scene], LONGEST)
+            arrays[f"{number}.{name.rpartition('-seed')[0]}"] = thumbnail(each[scene], LONGEST)
     _save(path / TEST_MAPS, arrays)
 
 

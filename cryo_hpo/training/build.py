@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from ..config.protocol import PROTOCOLS, Protocol
-from ..data import custom as folder
-from ..data import find
+from ..data import find_dataset
 from ..data.cache import Scenes, open_split
+from ..data.custom import custom_dataset
 from ..data.label_fraction import sample
-from ..data.region_split import by_region
-from ..data.tiles import Normalise
+from ..data.region_split import split_by_region
+from ..data.tiles import Normalize
 from ..errors import DataError, SpecError
 from ..evaluation.metrics import Scores
 from ..evaluation.sliding_window import Window, map_each, score_each
@@ -38,11 +38,11 @@ WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's train
 def dataset_of(data: DataSpec) -> Dataset:
     """Return the dataset a recipe names, from the table or from its card, split as it says."""
     if data.card is not None:
-        dataset = folder.dataset(data.card)
+        dataset = custom_dataset(data.card)
     else:
         assert data.name is not None, "the spec holds exactly one of name and card"
-        dataset = find(data.name)
-    return dataset if data.split == "official" else by_region(dataset, data.split_seed)
+        dataset = find_dataset(data.name)
+    return dataset if data.split == "official" else split_by_region(dataset, data.split_seed)
 
 
 def protocol_of(recipe: Recipe) -> Protocol:
@@ -265,9 +265,9 @@ def map_scenes(
     return maps
 
 
-def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalise:
+def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
     """The card's statistics where it gives them, the training split's otherwise."""
     dataset = dataset_of(recipe.data)
     mean = train.mean if dataset.mean is None else dataset.mean
     std = train.std if dataset.std is None else dataset.std
-    return Normalise.of(mean, std, device=device)
+    return Normalize.of(mean, std, device=device)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..data.tiles import Normalise, Tiles
+from ..data.tiles import Normalize, Tiles
 from ..errors import SpecError
 from ..evaluation.metrics import Scores
 from ..evaluation.sliding_window import score
@@ -104,7 +104,7 @@ class _Run:
     optimizer: torch.optim.AdamW
     tiles: Tiles
     val_scenes: Scenes
-    normalise: Normalise
+    normalise: Normalize
     gradients: Gradients
     watch: Watch
     factor: Callable[[int], float]

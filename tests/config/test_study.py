@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from cryo_hpo import Recipe, SearchSpace, Site, Study
 from cryo_hpo.config import PATHS, Search, explain, refusal
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.errors import SpecError, UnknownName
 
 from ..support.spaces import calm, recipes, studies
@@ -248,11 +248,11 @@ def test_both_edges_of_a_range_are_reported() -> None:
     ],
 )
 def test_card_laws(changes: dict[str, Any], message: str) -> None:
-    assert message in _problems(Card, {**CARD, **changes})
+    assert message in _problems(DatasetCard, {**CARD, **changes})
 
 
 def test_a_card_with_every_law_kept_is_taken() -> None:
-    card = Card.model_validate_json(
+    card = DatasetCard.model_validate_json(
         json.dumps({**CARD, "ignore": 2, "std": [1, 2.5], "mean": [0, -1], "region": "^([A-Z]+)_"})
     )
     assert card.std == (1.0, 2.5)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from matplotlib.image import imread
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.data import download, find
+from cryo_hpo.data import download, find_dataset
 from cryo_hpo.data.dataset import Remote
 from cryo_hpo.errors import DataError
 
@@ -126,7 +126,7 @@ def test_check_of_what_is_not_there(root: Path) -> None:
 @pytest.mark.parametrize("name", FAKES)
 def test_stats_are_those_of_the_training_part(root: Path, name: str) -> None:
     FAKES[name](root)
-    dataset = find(name)
+    dataset = find_dataset(name)
     scenes = [dataset.read(item) for item in dataset.index(root, "train")]
     pixels = np.concatenate([s.image_CHW[:, s.mask_HW != 255] for s in scenes], axis=1)
     labels = np.concatenate([s.mask_HW[s.mask_HW != 255] for s in scenes])

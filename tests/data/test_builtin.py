@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.data import find
+from cryo_hpo.data import find_dataset
 from cryo_hpo.data.builtin.tree import pairs
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import BandMismatch, DataError
@@ -20,12 +20,12 @@ from ..support.fakes import fake_caffe, fake_gld, fake_glid, fake_sicd, write
 
 def test_glid_pairs_by_name_where_sorting_would_not(tmp_path: Path) -> None:
     fake_glid(tmp_path)
-    items = find("glid").index(tmp_path, "train")
+    items = find_dataset("glid").index(tmp_path, "train")
     sorted_masks = sorted((tmp_path / "GLID" / "train" / "masks").iterdir())
     assert [item.mask.name for item in items] != [mask.name for mask in sorted_masks]
     for item in items:
         assert item.mask.stem == f"{item.image.stem}_mask"
-        scene = find("glid").read(item)
+        scene = find_dataset("glid").read(item)
         bright = scene.image_CHW.mean(axis=0)
         assert bright[scene.mask_HW == 1].mean() > bright[scene.mask_HW == 0].mean() + 50
 
@@ -34,7 +34,9 @@ def test_glid_pairs_by_order_where_names_say_nothing(tmp_path: Path) -> None:
     fake_glid(tmp_path)
     for number, mask in enumerate(sorted((tmp_path / "GLID" / "val" / "masks").iterdir())):
         mask.rename(mask.with_name(f"annotated {'abc'[number]}.png"))
-    pairs_by_order = [(i.image.stem, i.mask.stem) for i in find("glid").index(tmp_path, "val")]
+    pairs_by_order = [
+        (i.image.stem, i.mask.stem) for i in find_dataset("glid").index(tmp_path, "val")
+    ]
     assert pairs_by_order == [("0", "annotated a"), ("1", "annotated b"), ("2", "annotated c")]
 
 
@@ -42,7 +44,7 @@ def test_images_without_masks_are_named(tmp_path: Path) -> None:
     fake_glid(tmp_path)
     (tmp_path / "GLID" / "val" / "masks" / "1_mask.png").unlink()
     with pytest.raises(DataError, match=r"3 images and 2 masks \(first: '1\.png'\)"):
-        find("glid").index(tmp_path, "val")
+        find_dataset("glid").index(tmp_path, "val")
 
 
 @given(numbers=st.lists(st.integers(0, 2000), min_size=1, max_size=30, unique=True))
@@ -60,21 +62,21 @@ def test_pairs_of_nothing_are_none() -> None:
 
 def test_glid_lakes_are_1_or_255_and_minus_1_is_ignored(tmp_path: Path) -> None:
     fake_glid(tmp_path)
-    item = find("glid").index(tmp_path, "train")[0]
-    before_HW = find("glid").read(item).mask_HW
+    item = find_dataset("glid").index(tmp_path, "train")[0]
+    before_HW = find_dataset("glid").read(item).mask_HW
     assert set(np.unique(before_HW)) == {0, 1}
     coded_HW = np.where(before_HW == 1, 1, 0).astype(np.int16)
     coded_HW[0] = -1
     tif = item.mask.with_suffix(".tif")
     write(tif, coded_HW[None])
-    after_HW = find("glid").read(item._replace(mask=tif)).mask_HW
+    after_HW = find_dataset("glid").read(item._replace(mask=tif)).mask_HW
     assert (after_HW[0] == IGNORE).all()
     np.testing.assert_array_equal(after_HW[1:], before_HW[1:])
 
 
 def test_gld_layers_keep_the_order_of_the_file(tmp_path: Path) -> None:
     fake_gld(tmp_path)
-    gld = find("gld")
+    gld = find_dataset("gld")
     scene = gld.read(gld.index(tmp_path, "train")[1])
     names = [band.name for band in gld.bands]
     assert names[6] == "COH"
@@ -87,8 +89,8 @@ def test_gld_layers_keep_the_order_of_the_file(tmp_path: Path) -> None:
 
 def test_gld_pixels_without_data_are_ignored(tmp_path: Path) -> None:
     fake_gld(tmp_path)
-    first = next(i for i in find("gld").index(tmp_path, "train") if i.id.endswith("_000"))
-    scene = find("gld").read(first)
+    first = next(i for i in find_dataset("gld").index(tmp_path, "train") if i.id.endswith("_000"))
+    scene = find_dataset("gld").read(first)
     assert (scene.mask_HW[-3:] == IGNORE).all()
     assert (scene.image_CHW[:, -3:] == 0).all()
     assert (scene.mask_HW[:2] == IGNORE).all()  # -1 in the mask
@@ -96,13 +98,15 @@ def test_gld_pixels_without_data_are_ignored(tmp_path: Path) -> None:
 
 def test_gld_shares_granules_between_its_splits(tmp_path: Path) -> None:
     fake_gld(tmp_path)
-    train, test = ({i.region for i in find("gld").index(tmp_path, s)} for s in ("train", "test"))
+    train, test = (
+        {i.region for i in find_dataset("gld").index(tmp_path, s)} for s in ("train", "test")
+    )
     assert train & test
 
 
 def test_sicd_nan_and_255_are_ignored(tmp_path: Path) -> None:
     fake_sicd(tmp_path)
-    scene = find("sicd").read(find("sicd").index(tmp_path, "train")[0])
+    scene = find_dataset("sicd").read(find_dataset("sicd").index(tmp_path, "train")[0])
     assert (scene.mask_HW[:, :3] == IGNORE).all()
     assert (scene.mask_HW[-4:] == IGNORE).all()
     assert (scene.image_CHW[:, :, :3] == 0).all()
@@ -112,14 +116,14 @@ def test_sicd_nan_and_255_are_ignored(tmp_path: Path) -> None:
 def test_sicd_third_layer_of_the_optical_copy_is_left_out(tmp_path: Path) -> None:
     fake_sicd(tmp_path / "two")
     fake_sicd(tmp_path / "three", layers=3)
-    sicd = find("sicd")
+    sicd = find_dataset("sicd")
     two, three = (sicd.read(sicd.index(tmp_path / n, "val")[0]) for n in ("two", "three"))
     np.testing.assert_array_equal(two.image_CHW, three.image_CHW)
 
 
 def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Path) -> None:
     fake_caffe(tmp_path, size=(90, 140), tile=64)
-    caffe = find("caffe")
+    caffe = find_dataset("caffe")
     items = caffe.index(tmp_path, "train")
     assert {item.region for item in items} == {"DBE", "JAC"}
     scene = caffe.read(items[0])
@@ -132,7 +136,7 @@ def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Pat
 @pytest.mark.parametrize("encoder", [name for name, card in ENCODERS.items() if card.bands])
 def test_no_encoder_takes_an_ancillary_layer_for_reflectance(encoder: str, name: str) -> None:
     try:
-        plan = plan_bands(ENCODERS[encoder], find(name).bands, missing="zero")
+        plan = plan_bands(ENCODERS[encoder], find_dataset(name).bands, missing="zero")
     except BandMismatch:  # an encoder of radar sees none of these
         assert {band.sensor for band in ENCODERS[encoder].bands or ()} == {"sar"}
         return
@@ -145,4 +149,4 @@ def test_no_encoder_takes_an_ancillary_layer_for_reflectance(encoder: str, name:
 def test_folders_may_have_the_names_that_users_have(tmp_path: Path, folder: str) -> None:
     fake_gld(tmp_path)
     (tmp_path / "GLNet_Dataset").rename(tmp_path / folder)
-    assert len(find("gld").index(tmp_path, "train")) == 6
+    assert len(find_dataset("gld").index(tmp_path, "train")) == 6

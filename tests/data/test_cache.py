@@ -23,8 +23,8 @@ from hypothesis.extra import numpy as hnp
 from cryo_hpo.data import cache as cache_module
 from cryo_hpo.data import splits as parts_module
 from cryo_hpo.data.cache import Scenes, open_split
-from cryo_hpo.data.custom import dataset
-from cryo_hpo.data.dataset import IGNORE, Dataset, Item, Scene
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.dataset import IGNORE, Dataset, Scene, SceneFiles
 from cryo_hpo.data.decode import INDEX, MASKS, Moments
 from cryo_hpo.errors import DataError, StorageError
 
@@ -33,7 +33,7 @@ from ..support.fakes import fake_folder, fake_scene, write
 
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
-    return dataset(fake_folder(tmp_path, num=(4, 2, 2)))
+    return custom_dataset(fake_folder(tmp_path, num=(4, 2, 2)))
 
 
 def _open(data: Dataset, tmp_path: Path) -> Scenes:
@@ -99,7 +99,7 @@ def test_other_facts_make_another_copy(data: Dataset, tmp_path: Path, change: st
 
 def test_scenes_of_several_sizes_and_types_share_one_type(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(3, 0, 0))
-    data = dataset(card)
+    data = custom_dataset(card)
     items = data.index(tmp_path, "train")
     rng = np.random.default_rng(0)
     shapes: list[tuple[tuple[int, int], str]] = [((9, 70), "uint16"), ((33, 8), "float32")]
@@ -167,11 +167,11 @@ def test_two_processes_build_once(data: Dataset, tmp_path: Path) -> None:
     code = f"""
 import dataclasses, time
 from pathlib import Path
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.custom import custom_dataset
 
-data = dataset(Card.model_validate_json({card.model_dump_json()!r}))
+data = custom_dataset(DatasetCard.model_validate_json({card.model_dump_json()!r}))
 
 def read(item):
     with open("reads.txt", "a") as log:
@@ -270,14 +270,14 @@ def test_copy_on_a_read_only_disk_is_used(
 
 def test_file_that_vanishes_is_named(data: Dataset, tmp_path: Path) -> None:
     gone = data.index(tmp_path, "train")[2]
-    index: Callable[..., list[Item]] = lambda *_: [gone]  # noqa: E731
+    index: Callable[..., list[SceneFiles]] = lambda *_: [gone]  # noqa: E731
     gone.image.unlink()
     with pytest.raises(DataError, match=gone.image.name):
         _open(dataclasses.replace(data, index=index), tmp_path)
 
 
 def test_damaged_scene_stays_a_matter_of_the_data(data: Dataset, tmp_path: Path) -> None:
-    def read(item: Item) -> Scene:
+    def read(item: SceneFiles) -> Scene:
         raise DataError(f"{item.image}: damaged")
 
     with pytest.raises(DataError, match="damaged"):

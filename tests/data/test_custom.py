@@ -13,17 +13,17 @@ import yaml
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 
-from cryo_hpo.config.dataset_card import Card
-from cryo_hpo.data import find
-from cryo_hpo.data.custom import dataset
+from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.data import find_dataset
+from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Scene, Split
 from cryo_hpo.errors import DataError, UnknownName
 
 from ..support.fakes import fake_folder, write
 
 
-def _with(card: Card, **changes: Any) -> Card:
-    return Card.model_validate({**card.model_dump(), **changes})
+def _with(card: DatasetCard, **changes: Any) -> DatasetCard:
+    return DatasetCard.model_validate({**card.model_dump(), **changes})
 
 
 def _one(root: Path, image_CHW: NDArray[Any], mask_HW: NDArray[Any], **facts: Any) -> Scene:
@@ -32,10 +32,10 @@ def _one(root: Path, image_CHW: NDArray[Any], mask_HW: NDArray[Any], **facts: An
     bands = ("GREY",) if len(image_CHW) == 1 else ("B4", "B3", "B2", "B8")[: len(image_CHW)]
     facts = {"bands": bands, "classes": ("land", "lake"), **facts}
     images, masks = "{split}/{id}_image.tif", "{split}/{id}_mask.tif"
-    card = Card(name="one", root="one", images=images, masks=masks, **facts)
+    card = DatasetCard(name="one", root="one", images=images, masks=masks, **facts)
     write(root / "one/train/a_image.tif", image_CHW, **profile)
     write(root / "one/train/a_mask.tif", mask_HW[None])
-    data = dataset(card)
+    data = custom_dataset(card)
     (item,) = data.index(root, "train")
     return data.read(item)
 
@@ -51,26 +51,26 @@ ONES = np.ones((4, 5), dtype=np.uint8)
 def test_missing_folder_names_the_path_and_the_variable(tmp_path: Path) -> None:
     card = _with(fake_folder(tmp_path / "data"), root="elsewhere")
     with pytest.raises(DataError) as refusal:
-        dataset(card).index(tmp_path / "data", "train")
+        custom_dataset(card).index(tmp_path / "data", "train")
     for part in (str(tmp_path / "data" / "elsewhere"), "CRYO_DATA", "'fake'"):
         assert part in str(refusal.value)
 
 
 def test_missing_generated_folder_says_how_to_generate_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cryo-hpo data generate lakes-demo"):
-        find("lakes-demo").index(tmp_path, "train")
+        find_dataset("lakes-demo").index(tmp_path, "train")
 
 
 def test_absolute_root_needs_no_data_root(tmp_path: Path) -> None:
     card = fake_folder(tmp_path)
     card = _with(card, root=str(tmp_path / card.root))
-    assert len(dataset(card).index(Path("/nowhere"), "train")) == 6
+    assert len(custom_dataset(card).index(Path("/nowhere"), "train")) == 6
 
 
 def test_empty_split_is_refused(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(2, 0, 2))
     with pytest.raises(DataError, match=r"split 'val' .* no file matches 'val/images/\*\.tif'"):
-        dataset(card).index(tmp_path, "val")
+        custom_dataset(card).index(tmp_path, "val")
 
 
 def test_unpaired_images_are_counted_and_the_first_three_named(tmp_path: Path) -> None:
@@ -80,20 +80,20 @@ def test_unpaired_images_are_counted_and_the_first_three_named(tmp_path: Path) -
         mask.unlink()
     names = ", ".join(f"'{mask.stem}'" for mask in masks[1:4])
     with pytest.raises(DataError, match=rf"its mask, 4 have none \(first: {names}\)"):
-        dataset(card).index(tmp_path, "train")
+        custom_dataset(card).index(tmp_path, "train")
 
 
 def test_unpaired_mask_is_refused(tmp_path: Path) -> None:
     card = fake_folder(tmp_path)
     next((tmp_path / "fake/train/images").iterdir()).unlink()
     with pytest.raises(DataError, match="every mask of split 'train' must have its image, 1 have"):
-        dataset(card).index(tmp_path, "train")
+        custom_dataset(card).index(tmp_path, "train")
 
 
 def test_hidden_files_are_not_data(tmp_path: Path) -> None:
     card = fake_folder(tmp_path)
     (tmp_path / "fake/train/images/._train0_0.tif").write_bytes(b"left by a file manager")
-    assert len(dataset(card).index(tmp_path, "train")) == 6
+    assert len(custom_dataset(card).index(tmp_path, "train")) == 6
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,13 @@ def test_hidden_files_are_not_data(tmp_path: Path) -> None:
 )
 def test_templates_of_every_shape_pair_by_id(tmp_path: Path, images: str, masks: str) -> None:
     bands, classes = ("GREY",), ("land", "lake")
-    card = Card(name="odd", root=".", images=images, masks=masks, bands=bands, classes=classes)
+    card = DatasetCard(
+        name="odd", root=".", images=images, masks=masks, bands=bands, classes=classes
+    )
     for name in ("a", "b"):
         write(tmp_path / images.format(split="train", id=name), ONES[None])
         write(tmp_path / masks.format(split="train", id=name), ONES[None])
-    items = dataset(card).index(tmp_path, "train")
+    items = custom_dataset(card).index(tmp_path, "train")
     assert [item.id for item in items] == ["a", "b"]
     for item in items:
         assert item.image == tmp_path / images.format(split="train", id=item.id)
@@ -122,7 +124,7 @@ def test_templates_of_every_shape_pair_by_id(tmp_path: Path, images: str, masks:
 def test_absolute_template_is_refused(tmp_path: Path) -> None:
     card = _with(fake_folder(tmp_path), images="/data/{split}/{id}.tif")
     with pytest.raises(DataError, match="below its 'root', got '/data/"):
-        dataset(card).index(tmp_path, "train")
+        custom_dataset(card).index(tmp_path, "train")
 
 
 def test_region_must_match_every_id(tmp_path: Path) -> None:
@@ -130,12 +132,12 @@ def test_region_must_match_every_id(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"region '\^glacier\(\.\)' must match every id .* 'train0_0'"
     ):
-        dataset(card).index(tmp_path, "train")
+        custom_dataset(card).index(tmp_path, "train")
 
 
 def test_unknown_band_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="No band named 'B02'"):
-        dataset(_with(fake_folder(tmp_path), bands=("B02", "B3", "B4")))
+        custom_dataset(_with(fake_folder(tmp_path), bands=("B02", "B3", "B4")))
 
 
 # -- pixels
@@ -181,7 +183,7 @@ def test_zero_in_one_band_is_a_dark_pixel_even_where_zero_is_nodata(tmp_path: Pa
 
 def test_transparency_is_no_band_and_hides_pixels(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(1, 0, 0), suffix=".png", size=(8, 9))
-    data = dataset(card)
+    data = custom_dataset(card)
     (item,) = data.index(tmp_path, "train")
     opaque = data.read(item)
     alpha = np.full((1, 8, 9), 255, dtype=np.uint8)
@@ -207,13 +209,13 @@ def test_fourth_band_that_looks_like_transparency_is_data(tmp_path: Path) -> Non
 
 def test_other_number_of_layers_is_refused(tmp_path: Path) -> None:
     card = _with(fake_folder(tmp_path), bands=("B4", "B3"))
-    data = dataset(card)
+    data = custom_dataset(card)
     with pytest.raises(DataError, match=r"2 bands \(B4 B3\), this file has 3 layers of uint8"):
         data.read(data.index(tmp_path, "train")[0])
 
 
 def test_mask_of_colours_is_refused(tmp_path: Path) -> None:
-    data = dataset(fake_folder(tmp_path))
+    data = custom_dataset(fake_folder(tmp_path))
     item = data.index(tmp_path, "train")[0]
     write(item.mask, np.zeros((3, 48, 64), dtype=np.uint8))
     with pytest.raises(DataError, match="one layer of class numbers, this file has 3 layers"):
@@ -248,7 +250,7 @@ def test_mask_of_another_size_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".tif", ".png"])
 @pytest.mark.parametrize("keep", [0, 20, 0.5])
 def test_damaged_files_are_named(tmp_path: Path, suffix: Any, keep: float) -> None:
-    data = dataset(fake_folder(tmp_path, suffix=suffix))
+    data = custom_dataset(fake_folder(tmp_path, suffix=suffix))
     item = data.index(tmp_path, "train")[0]
     content = item.image.read_bytes()
     item.image.write_bytes(content[: int(keep * len(content)) if 0 < keep < 1 else int(keep)])
@@ -259,13 +261,13 @@ def test_damaged_files_are_named(tmp_path: Path, suffix: Any, keep: float) -> No
 # -- real data
 
 
-def _card(name: str) -> Card:
+def _card(name: str) -> DatasetCard:
     text = (CARDS / f"{name}.yaml").read_text()
-    return Card.model_validate_json(json.dumps(yaml.safe_load(text)))
+    return DatasetCard.model_validate_json(json.dumps(yaml.safe_load(text)))
 
 
 def test_real_rock_glaciers_are_read(shared: Path) -> None:
-    data = dataset(_card("rock-glaciers"))
+    data = custom_dataset(_card("rock-glaciers"))
     items = data.index(shared / "data", "val")
     scenes = [data.read(item) for item in items]
     labels = np.stack([scene.mask_HW for scene in scenes])
@@ -285,7 +287,7 @@ def test_real_rock_glaciers_are_read(shared: Path) -> None:
 def test_real_cards_fit_their_files(
     shared: Path, name: str, numbers: tuple[int, ...], classes: set[int]
 ) -> None:
-    data = dataset(_card(name))
+    data = custom_dataset(_card(name))
     splits = [data.index(shared / "data", split) for split in SPLITS]
     assert tuple(map(len, splits)) == numbers
     values = [set(np.unique(data.read(item).mask_HW).tolist()) for item, *_ in splits]

@@ -10,10 +10,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from cryo_hpo.data import DATASETS, DEMOS, find
-from cryo_hpo.data import custom as folder
+from cryo_hpo.data import DATASETS, DEMOS, find_dataset
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.dataset import IGNORE, Dataset, Item, Scene, Split
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.dataset import IGNORE, Dataset, Scene, SceneFiles, Split
 from cryo_hpo.data.synthetic.generate import generate
 from cryo_hpo.errors import DataError, UnknownName
 
@@ -26,7 +26,7 @@ SMALL: dict[Split, int] = {"train": 5, "val": 2, "test": 2}
 def _built_in(name: str) -> Callable[[Path], Dataset]:
     def make(root: Path) -> Dataset:
         generate(name, folder=root, scenes=SMALL, size=48)
-        return find(name)
+        return find_dataset(name)
 
     return make
 
@@ -34,25 +34,25 @@ def _built_in(name: str) -> Callable[[Path], Dataset]:
 def _faked(name: str) -> Callable[[Path], Dataset]:
     def make(root: Path) -> Dataset:
         FAKES[name](root)
-        return find(name)
+        return find_dataset(name)
 
     return make
 
 
 def _sicd_for_optical_models(root: Path) -> Dataset:
     fake_sicd(root, layers=3)
-    return find("sicd")
+    return find_dataset("sicd")
 
 
 KINDS: dict[str, Callable[[Path], Dataset]] = {
-    "uint8": lambda root: folder.dataset(fake_folder(root)),
-    "uint16": lambda root: folder.dataset(fake_folder(root, dtype="uint16", bands=4)),
-    "int16": lambda root: folder.dataset(fake_folder(root, dtype="int16", bands=1)),
-    "float32": lambda root: folder.dataset(fake_folder(root, dtype="float32")),
-    "four-bytes": lambda root: folder.dataset(fake_folder(root, bands=4)),
-    "nowhere": lambda root: folder.dataset(fake_folder(root, georeferenced=False)),
-    "png": lambda root: folder.dataset(fake_folder(root, suffix=".png")),
-    "png-16-bit": lambda root: folder.dataset(
+    "uint8": lambda root: custom_dataset(fake_folder(root)),
+    "uint16": lambda root: custom_dataset(fake_folder(root, dtype="uint16", bands=4)),
+    "int16": lambda root: custom_dataset(fake_folder(root, dtype="int16", bands=1)),
+    "float32": lambda root: custom_dataset(fake_folder(root, dtype="float32")),
+    "four-bytes": lambda root: custom_dataset(fake_folder(root, bands=4)),
+    "nowhere": lambda root: custom_dataset(fake_folder(root, georeferenced=False)),
+    "png": lambda root: custom_dataset(fake_folder(root, suffix=".png")),
+    "png-16-bit": lambda root: custom_dataset(
         fake_folder(root, suffix=".png", dtype="uint16", bands=1)
     ),
     **{name: _built_in(name) for name in DEMOS},
@@ -100,7 +100,7 @@ def test_every_dataset_has_a_fake() -> None:
 
 @each_published
 def test_facts_fit_together(name: str) -> None:
-    dataset = find(name)
+    dataset = find_dataset(name)
     assert dataset.name == name
     assert dataset.upstream_bands is not None
     assert dataset.mean is not None
@@ -120,11 +120,11 @@ def test_facts_fit_together(name: str) -> None:
 @each_published
 def test_no_ancillary_layer_goes_by_the_name_of_a_band(name: str) -> None:
     """Cryo-Bench calls slopes and heights B5 and B6; here a Sentinel-2 name is a Sentinel-2 band."""
-    upstream = find(name).upstream_bands
+    upstream = find_dataset(name).upstream_bands
     assert upstream is not None
     renamed = [
         (band.name, other.name)
-        for band, other in zip(find(name).bands, upstream, strict=True)
+        for band, other in zip(find_dataset(name).bands, upstream, strict=True)
         if band != other
     ]
     assert all(band not in {"B5", "B6", "B7", "B8A"} for band, _ in renamed)
@@ -139,7 +139,7 @@ def test_no_ancillary_layer_goes_by_the_name_of_a_band(name: str) -> None:
 @each_published
 def test_window_is_the_part_of_the_whole(name: str, tmp_path: Path) -> None:
     FAKES[name](tmp_path)
-    dataset = find(name)
+    dataset = find_dataset(name)
     item = dataset.index(tmp_path, "train")[0]
     window = (slice(5, 30), slice(11, 48))
     part, whole = dataset.read(item, window=window), dataset.read(item)
@@ -150,7 +150,7 @@ def test_window_is_the_part_of_the_whole(name: str, tmp_path: Path) -> None:
 @each_published
 def test_cut_off_file_is_refused(name: str, tmp_path: Path) -> None:
     FAKES[name](tmp_path)
-    dataset = find(name)
+    dataset = find_dataset(name)
     item = dataset.index(tmp_path, "train")[0]
     whole = item.image.read_bytes()
     item.image.write_bytes(whole[: len(whole) // 2])
@@ -161,7 +161,7 @@ def test_cut_off_file_is_refused(name: str, tmp_path: Path) -> None:
 @each_published
 def test_wrong_mask_value_is_refused_with_what_is_allowed(name: str, tmp_path: Path) -> None:
     FAKES[name](tmp_path)
-    dataset = find(name)
+    dataset = find_dataset(name)
     item = dataset.index(tmp_path, "train")[0]
     shape = dataset.read(item).mask_HW.shape
     write(item.mask, np.full((1, *shape), 99, dtype=np.uint8))
@@ -173,7 +173,7 @@ def test_wrong_mask_value_is_refused_with_what_is_allowed(name: str, tmp_path: P
 @each_published
 def test_missing_folder_says_where_it_goes_and_comes_from(name: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"Set CRYO_DATA .*The layout is .*data get {name}"):
-        find(name).index(tmp_path, "train")
+        find_dataset(name).index(tmp_path, "train")
 
 
 def test_scenes_hold_what_the_facts_say(made: tuple[Dataset, Path]) -> None:
@@ -222,7 +222,7 @@ def test_second_opening_reads_nothing(made: tuple[Dataset, Path], tmp_path: Path
     dataset, root = made
     first = open_split(dataset, root, "val", cache=tmp_path)
 
-    def read(item: Item) -> Scene:
+    def read(item: SceneFiles) -> Scene:
         raise AssertionError(f"{item.id} was read again")
 
     second = open_split(dataclasses.replace(dataset, read=read), root, "val", cache=tmp_path)
@@ -233,4 +233,4 @@ def test_unknown_dataset_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(
         UnknownName, match=r"No dataset named 'lake-demo'\. Did you mean 'lakes-demo'"
     ):
-        find("lake-demo")
+        find_dataset("lake-demo")

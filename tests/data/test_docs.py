@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.data import find
+from cryo_hpo.data import find_dataset
 
 from ..support.fakes import FAKES, fake_glid
 from ..support.web import Web
@@ -47,7 +47,7 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("name", FAKES)
 def test_readme_names_every_dataset_as_it_is(name: str) -> None:
-    data = find(name)
+    data = find_dataset(name)
     row = next(line for line in README.splitlines() if line.startswith(f"| [{name}]({data.page})"))
     assert row.endswith(f"| {len(data.classes)} | {data.licence} |")
 

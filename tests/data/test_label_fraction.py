@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.label_fraction import sample, strata
 
 from ..support.fakes import fake_folder
@@ -91,7 +91,7 @@ def test_every_scene_has_the_same_chance() -> None:
 
 def test_some_scenes_of_a_split_are_those_scenes(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(6, 0, 0), size=(24, 40))
-    whole = open_split(dataset(card), tmp_path, "train", cache=tmp_path / "cache")
+    whole = open_split(custom_dataset(card), tmp_path, "train", cache=tmp_path / "cache")
     some = whole.only([1, 4])
     for scenes in (some, pickle.loads(pickle.dumps(some))):
         assert len(scenes) == 2

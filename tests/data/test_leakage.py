@@ -10,24 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo.config import DataSpec, Recipe, Site
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.config.study import NOT_VARIED
-from cryo_hpo.data import custom as folder
-from cryo_hpo.data import find
-from cryo_hpo.data import leakage as kinship
+from cryo_hpo.data import find_dataset, leakage
 from cryo_hpo.data.cache import open_split
-from cryo_hpo.data.dataset import Dataset, Item, Split
-from cryo_hpo.data.leakage import Box, Kin, families, overlaps
-from cryo_hpo.data.region_split import PARTS, assign, by_region, divide
-from cryo_hpo.data.splits import items_of, kin_of, official_parts
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.dataset import Dataset, SceneFiles, Split
+from cryo_hpo.data.leakage import Box, SceneIdentity, connected_groups, find_overlaps
+from cryo_hpo.data.region_split import PARTS, assign, divide, split_by_region
+from cryo_hpo.data.splits import identify_scenes, items_of, official_parts
 from cryo_hpo.errors import DataError
 from cryo_hpo.training.build import scenes_of
 
 from ..support.fakes import fake_caffe, fake_folder, fake_gld, fake_glid, write
 
 
-def _kin(name: str, *, region: str | None = None, digest: str = "", box: Box | None = None) -> Kin:
-    return Kin(Item(name, region, Path(name), Path(name)), digest or name, box)
+def _kin(
+    name: str, *, region: str | None = None, digest: str = "", box: Box | None = None
+) -> SceneIdentity:
+    return SceneIdentity(SceneFiles(name, region, Path(name), Path(name)), digest or name, box)
 
 
 def test_families_join_by_region_bytes_and_ground() -> None:
@@ -39,7 +40,7 @@ def test_families_join_by_region_bytes_and_ground() -> None:
         _kin("e", box=(2, 0.5, 3, 2)),  # touches d
         _kin("f", region="west"),
     ]
-    assert families(scenes) == [[0, 1, 2, 3], [4], [5]]
+    assert connected_groups(scenes) == [[0, 1, 2, 3], [4], [5]]
 
 
 boxes = st.lists(
@@ -60,7 +61,7 @@ def test_overlaps_are_those_of_every_pair(corners: list[tuple[int, int, int, int
         for j, (v, t, p, q) in enumerate(corners[:i])
         if min(w + x, v + p) > max(w, v) and min(s + y, t + q) > max(s, t)
     }
-    found = overlaps(scenes)
+    found = find_overlaps(scenes)
     assert {frozenset(pair) for pair in found} == wanted
     assert len(found) == len(wanted)
 
@@ -95,30 +96,30 @@ def test_parts_keep_their_shares_of_scenes_and_classes() -> None:
 
 
 def _split(dataset: Dataset, root: Path, seed: int = 0) -> dict[Split, list[str]]:
-    data = by_region(dataset, seed)
+    data = split_by_region(dataset, seed)
     return {part: [i.id for i in items_of(data, root, part, cache=root / "c")] for part in PARTS}
 
 
 def test_gld_by_region_shares_nothing_where_the_official_split_does(tmp_path: Path) -> None:
     fake_gld(tmp_path, num=(12, 3, 6))
-    gld = find("gld")
+    gld = find_dataset("gld")
     official = {
-        part: kin_of(gld, tmp_path, items, cache=tmp_path / "c")
+        part: identify_scenes(gld, tmp_path, items, cache=tmp_path / "c")
         for part, items in official_parts(gld, tmp_path).items()
     }
-    assert kinship.shared(official)
+    assert leakage.find_shared(official)
     by_id = {k.item.id: k for part in PARTS for k in official[part]}
     regional = _split(gld, tmp_path)
     assert sorted(i for ids in regional.values() for i in ids) == sorted(by_id)
     assert all(regional.values())
-    assert not kinship.shared({part: [by_id[i] for i in regional[part]] for part in PARTS})
+    assert not leakage.find_shared({part: [by_id[i] for i in regional[part]] for part in PARTS})
 
 
 def test_caffe_by_region_deals_out_glaciers(tmp_path: Path) -> None:
     fake_caffe(tmp_path)
     glaciers = [
         {name.split("-")[1].split("_")[0] for name in ids}
-        for ids in _split(find("caffe"), tmp_path).values()
+        for ids in _split(find_dataset("caffe"), tmp_path).values()
     ]
     assert all(glaciers)
     assert sum(map(len, glaciers)) == len(set.union(*glaciers)) == 4
@@ -126,7 +127,7 @@ def test_caffe_by_region_deals_out_glaciers(tmp_path: Path) -> None:
 
 def test_seed_decides_and_outcome_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False)
-    data = folder.dataset(card)
+    data = custom_dataset(card)
     first = _split(data, tmp_path)
     assert any(_split(data, tmp_path, seed) != first for seed in range(1, 6))
 
@@ -139,7 +140,7 @@ def test_seed_decides_and_outcome_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_changed_files_are_dealt_out_again(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False)
-    data = folder.dataset(card)
+    data = custom_dataset(card)
     _split(data, tmp_path)
     item = data.index(tmp_path, "train")[0]
     item.image.unlink()
@@ -148,7 +149,7 @@ def test_changed_files_are_dealt_out_again(tmp_path: Path) -> None:
 
 
 def test_damaged_memory_only_costs_time(tmp_path: Path) -> None:
-    data = folder.dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
+    data = custom_dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
     first = _split(data, tmp_path)
     (memo,) = (tmp_path / "c").glob("*.region-0.json")
     memo.write_text("[]")
@@ -156,16 +157,16 @@ def test_damaged_memory_only_costs_time(tmp_path: Path) -> None:
 
 
 def test_split_is_part_of_the_caches_key(tmp_path: Path) -> None:
-    data = folder.dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
+    data = custom_dataset(fake_folder(tmp_path, num=(12, 4, 4), georeferenced=False))
     folders = {
         open_split(one, tmp_path, "train", cache=tmp_path / "c").folder
-        for one in (data, by_region(data, 0), by_region(data, 1))
+        for one in (data, split_by_region(data, 0), split_by_region(data, 1))
     }
     assert len(folders) == 3
 
 
 def test_ids_that_every_part_uses_are_told_apart(tmp_path: Path) -> None:
-    card = Card(
+    card = DatasetCard(
         name="numbers",
         root="numbers",
         images="{split}/images/{id}.tif",
@@ -181,7 +182,7 @@ def test_ids_that_every_part_uses_are_told_apart(tmp_path: Path) -> None:
             write(image, pixels, georeferenced=True, place=(east * 5, number * 5))
             mask = tmp_path / "numbers" / part / "masks" / f"{number}.png"
             write(mask, (pixels > 99).astype(np.uint8))
-    ids = [i for part in _split(folder.dataset(card), tmp_path).values() for i in part]
+    ids = [i for part in _split(custom_dataset(card), tmp_path).values() for i in part]
     assert sorted(ids) == sorted(f"{part}-{n}" for part in PARTS for n in range(3))
 
 
@@ -207,12 +208,12 @@ def test_no_study_varies_its_split(tmp_path: Path) -> None:
 def test_scenes_of_no_known_place_are_refused(tmp_path: Path) -> None:
     fake_glid(tmp_path)
     with pytest.raises(DataError, match=r"17 of 17 scenes of 'glid' tell neither .*official"):
-        _split(find("glid"), tmp_path)
+        _split(find_dataset("glid"), tmp_path)
 
 
 def test_fewer_than_three_families_are_refused() -> None:
-    data = by_region(find("gld"), 0)
-    kin: dict[Split, list[Kin]] = {
+    data = split_by_region(find_dataset("gld"), 0)
+    kin: dict[Split, list[SceneIdentity]] = {
         "train": [_kin("a", region="x")],
         "val": [_kin("b", region="x")],
         "test": [_kin("c", region="y")],

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from rasterio.coords import BoundingBox, disjoint_bounds
 from scipy import ndimage
 
-from cryo_hpo.data import custom as folder
-from cryo_hpo.data.dataset import IGNORE, Item, Split
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.dataset import IGNORE, SceneFiles, Split
 from cryo_hpo.data.synthetic import fronts, lakes
 from cryo_hpo.data.synthetic.generate import CARDS, MANIFEST, SCENES, generate
 from cryo_hpo.data.synthetic.terrain import (
@@ -42,8 +42,8 @@ def _bytes(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def _items(data: Path, name: str) -> dict[Split, list[Item]]:
-    dataset = folder.dataset(CARDS[name])
+def _items(data: Path, name: str) -> dict[Split, list[SceneFiles]]:
+    dataset = custom_dataset(CARDS[name])
     return {split: list(dataset.index(data, split)) for split in SCENES}
 
 
@@ -89,7 +89,7 @@ def test_layout_is_the_real_datasets(data: Path, name: str, pattern: str) -> Non
 
 @each_dataset
 def test_a_card_reads_every_scene(data: Path, name: str) -> None:
-    dataset = folder.dataset(CARDS[name])
+    dataset = custom_dataset(CARDS[name])
     for split, items in _items(data, name).items():
         assert len(items) == COUNTS[split]
         for item in items:
@@ -130,7 +130,7 @@ def test_regions_do_not_overlap_on_the_map(data: Path, name: str) -> None:
 
 @each_dataset
 def test_every_split_has_every_class(data: Path, name: str) -> None:
-    dataset = folder.dataset(CARDS[name])
+    dataset = custom_dataset(CARDS[name])
     for items in _items(data, name).values():
         masks = np.stack([dataset.read(item).mask_HW for item in items])
         shares = np.bincount(masks[masks != IGNORE], minlength=len(dataset.classes)) / masks.size

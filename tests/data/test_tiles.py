@@ -16,23 +16,23 @@ from torch import Tensor
 
 from cryo_hpo.data.augment import AUGMENTS
 from cryo_hpo.data.cache import Scenes, open_split
-from cryo_hpo.data.custom import dataset
+from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE
-from cryo_hpo.data.tiles import Normalise, Tiles, _ahead
+from cryo_hpo.data.tiles import Normalize, Tiles, _ahead
 from cryo_hpo.errors import UnknownName
 
 from ..support.fakes import fake_folder, write
 
 Batches = list[tuple[Tensor, Tensor]]
 CPU = torch.device("cpu")
-PLAIN = Normalise.of((0, 0, 0), (1, 1, 1), device=CPU)
+PLAIN = Normalize.of((0, 0, 0), (1, 1, 1), device=CPU)
 
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
     root = tmp_path_factory.mktemp("tiles")
     card = fake_folder(root, num=(7, 0, 0), size=(40, 56), dtype="uint16")
-    return open_split(dataset(card), root, "train", cache=root / "cache")
+    return open_split(custom_dataset(card), root, "train", cache=root / "cache")
 
 
 def _epoch(tiles: Tiles, batch_size: int = 2, *, seed: int = 0, epoch: int = 1) -> Batches:
@@ -119,7 +119,7 @@ def _places(whole_HW: NDArray[Any], part_HW: NDArray[Any]) -> list[list[int]]:
 
 
 def test_small_scenes_are_padded_with_band_mean_and_ignore(scenes: Scenes) -> None:
-    normalise = Normalise.of(scenes.mean, scenes.std, device=CPU)
+    normalise = Normalize.of(scenes.mean, scenes.std, device=CPU)
     for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=64, normalise=normalise)):
         outside = torch.ones(64, 64, dtype=torch.bool)
         outside[:40, :56] = False
@@ -140,7 +140,7 @@ def test_padding_is_flipped_with_its_scene(scenes: Scenes) -> None:
 def test_normalised_pixels_are_those_of_numpy(dtype: str) -> None:
     pixels = np.random.default_rng(0).uniform(0, 200, size=(2, 3, 4, 5)).astype(dtype)
     mean, std = (10.5, 20.0, 30.0), (2.0, 0.5, 0.0)
-    got = Normalise.of(mean, std, device=CPU)(pixels)
+    got = Normalize.of(mean, std, device=CPU)(pixels)
     expected = (pixels - np.reshape(mean, (3, 1, 1))) / np.reshape((2.0, 0.5, 1.0), (3, 1, 1))
     assert got.dtype == torch.float32
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-4)
@@ -148,13 +148,13 @@ def test_normalised_pixels_are_those_of_numpy(dtype: str) -> None:
 
 def test_normalising_leaves_the_pixels_alone(scenes: Scenes) -> None:
     before = scenes.image(0).copy()
-    Normalise.of(scenes.mean, scenes.std, device=CPU)(scenes.image(0)).zero_()
+    Normalize.of(scenes.mean, scenes.std, device=CPU)(scenes.image(0)).zero_()
     np.testing.assert_array_equal(scenes.image(0), before)
 
 
 def test_crops_without_labels_are_drawn_again(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(40, 0, 0), size=(16, 48))
-    data = dataset(card)
+    data = custom_dataset(card)
     for item in data.index(tmp_path, "train"):
         mask_HW = np.full((16, 48), IGNORE, dtype=np.uint8)
         mask_HW[:, :8] = 1
@@ -201,8 +201,8 @@ def test_looking_ahead_passes_errors_on() -> None:
 @pytest.mark.gpu
 def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
     cuda = torch.device("cuda")
-    there = Normalise.of(scenes.mean, scenes.std, device=cuda)
-    here = Normalise.of(scenes.mean, scenes.std, device=CPU)
+    there = Normalize.of(scenes.mean, scenes.std, device=cuda)
+    here = Normalize.of(scenes.mean, scenes.std, device=CPU)
     names = tuple(AUGMENTS)
     on_gpu = Tiles(scenes, crop=32, normalise=there, augment=names).batches(
         2, seed=0, epoch=1, device=cuda

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cryo_hpo.data.cache import Scenes, open_split
-from cryo_hpo.data.custom import dataset
-from cryo_hpo.data.tiles import Normalise
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.tiles import Normalize
 from cryo_hpo.evaluation import sliding_window as evaluate
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.evaluation.sliding_window import Window, predict, score
@@ -27,7 +27,7 @@ from ..support.fakes import fake_folder
 
 CPU = torch.device("cpu")
 SIZE = 8
-PLAIN = Normalise.of((0, 0, 0), (1, 1, 1), device=CPU)
+PLAIN = Normalize.of((0, 0, 0), (1, 1, 1), device=CPU)
 CLASSES = ("background", "lake")
 sides = st.integers(1, 30)
 
@@ -124,7 +124,7 @@ def open_scenes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int]
     def open_(height: int, width: int) -> Scenes:
         name = f"fake-{height}x{width}"
         card = fake_folder(root, num=(0, 3, 0), size=(height, width), name=name)
-        return open_split(dataset(card), root, "val", cache=root / "cache")
+        return open_split(custom_dataset(card), root, "val", cache=root / "cache")
 
     return open_
 
@@ -192,7 +192,7 @@ def test_tiles_of_a_larger_scene_are_images_of_their_own(
 
 def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(0, 1, 0), size=(SIZE, SIZE))
-    scenes = open_split(dataset(card), tmp_path, "val", cache=tmp_path / "cache")
+    scenes = open_split(custom_dataset(card), tmp_path, "val", cache=tmp_path / "cache")
     model = nn.Sequential(Bright(), nn.Dropout(0.9)).train()
     score(model, scenes, normalise=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)
     assert not any(module.training for module in model.modules())

@@ -128,7 +128,7 @@ def test_a_card_is_complete(name: str) -> None:
     assert card.weights.address.startswith(("https://", "hf://")) or not card.weights.address
     assert len(card.weights.sha256) in (0, 8, 64)
     # Every optical encoder knows its wavelengths, whichever way it reads them.
-    assert all(band.centre_um for band in card.bands or () if band.sensor != "sar")
+    assert all(band.center_um for band in card.bands or () if band.sensor != "sar")
 
 
 @pytest.mark.parametrize("name", ENCODERS)

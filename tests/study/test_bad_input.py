@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.config.files.marked_yaml import write as as_yaml
 from cryo_hpo.models import find_encoder
 
@@ -35,7 +35,7 @@ class Good:
 
     folder: Path
     raw: dict[str, Any]
-    card: Card
+    card: DatasetCard
     env: dict[str, str]
 
     @property

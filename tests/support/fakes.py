@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
-from cryo_hpo.config.dataset_card import Card
-from cryo_hpo.data import find
+from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.data import find_dataset
 
 Suffix = Literal[".tif", ".png"]
 BANDS = {1: ("GREY",), 3: ("B4", "B3", "B2"), 4: ("B2", "B3", "B4", "B8")}
@@ -34,7 +34,7 @@ def fake_folder(
     georeferenced: bool = True,
     seed: int = 0,
     name: str = "fake",
-) -> Card:
+) -> DatasetCard:
     """Write a dataset below a data root, and return its card.
 
     Args:
@@ -49,7 +49,7 @@ def fake_folder(
         name: Of the dataset.
     """
     rng = np.random.default_rng(seed)
-    card = Card(
+    card = DatasetCard(
         name=name,
         root=name,
         images=f"{{split}}/images/{{id}}{suffix}",
@@ -117,7 +117,7 @@ def fake_classes(
 
     Every class of the dataset is in it, as rings around a point.
     """
-    dataset = find(name)
+    dataset = find_dataset(name)
     assert dataset.mean is not None
     assert dataset.std is not None
     num = len(dataset.classes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryo_hpo.config import Recipe, Study
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.errors import StorageError
 from cryo_hpo.results.epochs import EPOCH, SCORE
 from cryo_hpo.search.jobs import Job, Source
@@ -163,7 +163,7 @@ def peak(best: float = 1e-3, *, diverges: float = 1.0, epochs: int = 9) -> Curve
     return curve
 
 
-CARD = Card(
+CARD = DatasetCard(
     name="fake",
     root="fake",
     images="{split}/images/{id}.tif",

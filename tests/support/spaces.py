@@ -19,7 +19,7 @@ from cryo_hpo.config import (
     Search,
     Study,
 )
-from cryo_hpo.config.dataset_card import Card
+from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.config.space import Choice, Float, Int, Scalar, SearchSpace, When
 
 calm = settings(  # a busy machine is no counterexample
@@ -74,7 +74,7 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
 
 
 cards = st.builds(
-    Card,
+    DatasetCard,
     name=st.just("mine"),
     root=texts.filter(bool),
     images=st.just("{split}/{id}.tif"),

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...errors import CryoError, SpecError, together
-from ..dataset_card import Card
+from ..dataset_card import DatasetCard
 from ..frozen import Loc, Problem
 from ..messages import explain
 from ..space import SearchSpace
@@ -83,7 +83,7 @@ def load_space(source: Path | str) -> SearchSpace:
     return space
 
 
-def load_card(path: Path | str) -> Card:
+def load_card(path: Path | str) -> DatasetCard:
     """Read the card of a dataset of the user's own.
 
     Args:
@@ -94,9 +94,9 @@ def load_card(path: Path | str) -> Card:
     """
     marked = read(Path(path), what="dataset card")
     try:
-        card = Card.model_validate_json(json.dumps(marked.raw))
+        card = DatasetCard.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
-        refuse(marked, explain(error, Card), [])
+        refuse(marked, explain(error, DatasetCard), [])
         raise
     refuse(marked, [], [])
     return card

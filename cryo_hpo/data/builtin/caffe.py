@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..dataset import IGNORE, Remote
-from .published import dataset
+from .published import benchmark_dataset
 from .tree import Tree
 
-CAFFE = dataset(
+CAFFE = benchmark_dataset(
     Tree(
         roots=("CaFFe",),
         images="images/{split}",

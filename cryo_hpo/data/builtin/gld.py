@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..dataset import IGNORE
-from .published import dataset
+from .published import benchmark_dataset
 from .tree import Tree
 
-GLD = dataset(
+GLD = benchmark_dataset(
     Tree(
         roots=("GLD", "GLNet_Dataset"),
         images="{split}/image",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..dataset import IGNORE
-from .published import dataset
+from .published import benchmark_dataset
 from .tree import Tree
 
-GLID = dataset(
+GLID = benchmark_dataset(
     Tree(roots=("GLID",), images="{split}/images", masks="{split}/masks"),
     name="glid",
     classes=("background", "glacial lake"),

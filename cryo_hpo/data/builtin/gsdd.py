@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..dataset import IGNORE
-from .published import dataset
+from .published import benchmark_dataset
 from .tree import Tree
 
-GSDD = dataset(
+GSDD = benchmark_dataset(
     Tree(
         roots=("GSDD", "GSSD"),
         images="{split}/image",

@@ -7,12 +7,12 @@ from typing import Any
 
 from ...bands import find_band
 from ..dataset import Dataset
-from ..raster import Legend, read
+from ..raster import RasterSchema, read
 from . import tree as trees
 from .tree import Tree
 
 
-def dataset(
+def benchmark_dataset(
     tree: Tree, *, bands: str, upstream_bands: str, codes: tuple[tuple[int, int], ...], **facts: Any
 ) -> Dataset:
     """Return the dataset that its file describes.
@@ -24,7 +24,7 @@ def dataset(
         codes: (mask value, class or `IGNORE`) of mask values beyond the classes' own numbers.
         **facts: Every other attribute of `Dataset`.
     """
-    legend = Legend(
+    legend = RasterSchema(
         name=facts["name"],
         bands=tuple(bands.split()),
         classes=facts["classes"],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ..dataset import IGNORE, Remote
-from .published import dataset
+from .published import benchmark_dataset
 from .tree import Tree
 
 HUB = "https://huggingface.co/datasets/torchgeo/ai4artic-sea-ice-challenge"
 
-SICD = dataset(
+SICD = benchmark_dataset(
     Tree(
         roots=("SICD", "AI4Arctic"),
         images="{split}/images",

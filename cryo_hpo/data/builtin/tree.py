@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import DataError
-from ..dataset import Item, Split
+from ..dataset import SceneFiles, Split
 
 SHOWN = 3  # names in a message; the rest is a number
 SUFFIXES = (".tif", ".tiff", ".png")
@@ -41,7 +41,7 @@ class Tree:
         return f"{self.roots[0]}/ with {self.images}/* and {self.masks}/* ({ends}), {{split}} being train, val or test"
 
 
-def index(tree: Tree, name: str, data: Path, split: Split) -> list[Item]:
+def index(tree: Tree, name: str, data: Path, split: Split) -> list[SceneFiles]:
     """List one split of a published dataset.
 
     Raises:
@@ -58,7 +58,7 @@ def index(tree: Tree, name: str, data: Path, split: Split) -> list[Item]:
             f"'{tree.images.format(split=split)}'. The layout is {tree.words}."
         )
     items = [
-        Item(f"{split}-{image.stem}", _region(tree, image), image, mask)
+        SceneFiles(f"{split}-{image.stem}", _region(tree, image), image, mask)
         for image, mask in pairs(images, masks)
     ]
     return sorted(items)

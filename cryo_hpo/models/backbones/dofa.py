@@ -145,7 +145,7 @@ def wavelength_um(band: Band) -> float:
     """
     if band.sensor == "sar":
         return RADAR_UM
-    found = WAVELENGTHS_UM.get(band.name, band.centre_um)
+    found = WAVELENGTHS_UM.get(band.name, band.center_um)
     if found is None:
         message = f"DOFA takes bands by their wavelength; '{band.name}' has none."
         raise ValueError(message)

@@ -144,13 +144,13 @@ def wavelength_nm(band: Band) -> float:
     Raises:
         ValueError: The band has no wavelength.
     """
-    centre_um = band.centre_um
+    center_um = band.center_um
     if band.name in WAVELENGTHS_NM:
         return WAVELENGTHS_NM[band.name]
-    if centre_um is None:
+    if center_um is None:
         message = f"RAMEN takes bands by their wavelength; '{band.name}' has none."
         raise ValueError(message)
-    return 1000 * centre_um
+    return 1000 * center_um
 
 
 def build_ramen(blocks: RamenBlocks, bands: Sequence[Band], **changes: Any) -> nn.Module:

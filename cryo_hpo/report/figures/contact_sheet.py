@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
-from ...data.preview import picture, small
+from ...data.preview import render_scene, thumbnail
 
 if TYPE_CHECKING:
-    from ...data.dataset import Dataset, Item, Scene, Split
+    from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
 # Okabe and Ito 2008: told apart by readers with any colour vision.
 COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
@@ -30,7 +30,7 @@ DPI = 80
 
 def contact_sheet(
     dataset: Dataset,
-    parts: Mapping[Split, Sequence[Item]],
+    parts: Mapping[Split, Sequence[SceneFiles]],
     shares: Mapping[Split, Sequence[float]],
     path: Path,
     *,
@@ -57,9 +57,9 @@ def contact_sheet(
         scenes = [dataset.read(item) for item in _spread(items, columns)]
         for column, scene in enumerate(scenes):
             shown, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
-            seen = picture(dataset.bands, scene.image_CHW, scene.mask_HW)
-            shown.imshow(small(seen, SHOWN_PX), cmap="gray", interpolation="nearest")
-            mask.imshow(small(_painted(scene), SHOWN_PX), interpolation="nearest")
+            seen = render_scene(dataset.bands, scene.image_CHW, scene.mask_HW)
+            shown.imshow(thumbnail(seen, SHOWN_PX), cmap="gray", interpolation="nearest")
+            mask.imshow(thumbnail(_painted(scene), SHOWN_PX), interpolation="nearest")
             shown.set_title(_short(scene.id), fontsize=5, pad=2)
             for axes in (shown, mask):
                 axes.set_xticks([])
@@ -77,7 +77,7 @@ def contact_sheet(
     return path
 
 
-def _spread(items: Sequence[Item], count: int) -> list[Item]:
+def _spread(items: Sequence[SceneFiles], count: int) -> list[SceneFiles]:
     """Pick evenly spaced scenes."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[i] for i in dict.fromkeys(places.tolist())]
