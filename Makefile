@@ -10,7 +10,7 @@ ONE := OMP_NUM_THREADS=1
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install quickstart test test-all check format bench bench-encoders bench-overhead bench-scale bench-search lock clean parity-table
+.PHONY: help install hooks quickstart test test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -25,6 +25,9 @@ $(READY): requirements.lock pyproject.toml
 
 install: $(READY) ## Set up .venv from the lock
 
+hooks: $(READY) ## Let git run the quick checks before every commit
+	$(BIN)/pre-commit install
+
 quickstart: $(READY) ## Generate scenes, run a learning-rate study, print the verdict
 	$(BIN)/cryo-hpo data generate lakes-demo
 	$(BIN)/cryo-hpo run search_spaces/studies/quickstart.yaml
@@ -36,7 +39,19 @@ test-all: $(READY) ## Run every test that can run on this machine
 	$(ONE) $(BIN)/python -m pytest -q $(SPREAD) -m "not gpu and not network and not ray and not browser"
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m $(CLUSTERS) || $(BIN)/python -m pytest -q --lf --lfnf=none -m $(CLUSTERS)
 
-check: $(READY) ## Lint, format, types, and the lock against what is installed
+test-python: ## Run the fast tests on another interpreter: make test-python PYTHON=python3.13
+	$(PYTHON) -m venv .venv-other
+	.venv-other/bin/python -m pip install --quiet --no-deps -r requirements.lock
+	.venv-other/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(ONE) .venv-other/bin/python -m pytest -q $(SPREAD)
+
+coverage: $(READY) ## Run the fast tests and show which lines and branches they reach
+	$(BIN)/coverage erase
+	$(ONE) $(BIN)/coverage run -m pytest -q $(SPREAD)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: $(READY) ## Lint, format, types, and the dependencies of every installed package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -66,6 +81,15 @@ parity-table: $(READY) ## Hold the encoders to upstream's features, and write wh
 	PARITY_TABLE=$(CURDIR)/.parity.jsonl $(BIN)/python -m pytest -q -m slow tests/models/test_parity.py
 	$(BIN)/python benchmarks/parity_table.py .parity.jsonl && rm .parity.jsonl
 
+architecture: $(READY) ## Draw docs/architecture.png from the imports
+	$(BIN)/python -m benchmarks.architecture
+
+docs: architecture ## Draw the pictures of the docs, check their links, commands and tables
+	$(ONE) $(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
+
+release: $(READY) ## Build, install the wheel alone, run a study from it; TAG=1 tags the commit
+	BIN=$(CURDIR)/$(BIN) .ci/release
+
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv
 	.venv-lock/bin/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --no-header --no-annotate -o requirements.lock
@@ -73,4 +97,4 @@ lock: ## Resolve requirements.lock again
 	rm -rf .venv-lock
 
 clean: ## Remove what was generated (keeps runs/ and data/)
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-other build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
