@@ -95,7 +95,7 @@ def _prior(shift: float) -> Maker:
         up = np.log(table.high / best) > np.log(best / table.low)
         centre = best * 10 ** (shift if up else -shift)
         centre = float(np.clip(centre, table.low, table.high))
-        return Ours(study_of(table, seed, trials=TRIALS, prior={"centre": centre}))
+        return Ours(study_of(table, seed, trials=TRIALS, prior={"center": centre}))
 
     return make
 

@@ -129,17 +129,17 @@ def with_belief(study: Study, offers: Sequence[Offer]) -> Study:
 
 
 def belief(param: Float | Int, values: Sequence[float]) -> dict[str, Any]:
-    """Return centre and spread of a parameter's good values, within its range.
+    """Return center and spread of a parameter's good values, within its range.
 
     On a logarithmic scale: the geometric mean, and a factor that covers the values, at least
     `SPREAD`. Else the mean, and a difference that covers them, at least a sixth of the range.
     """
     if param.log:
         logs = [math.log(value) for value in values]
-        centre = math.exp(statistics.fmean(logs))
+        center = math.exp(statistics.fmean(logs))
         spread = max(SPREAD, math.exp(statistics.pstdev(logs)))
     else:
-        centre = statistics.fmean(values)
+        center = statistics.fmean(values)
         spread = max((param.high - param.low) / 6, statistics.pstdev(values))
-    inside = min(max(centre, float(param.low)), float(param.high))
-    return {"centre": inside, "spread": spread or 1.0}
+    inside = min(max(center, float(param.low)), float(param.high))
+    return {"center": inside, "spread": spread or 1.0}

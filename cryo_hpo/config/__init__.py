@@ -15,7 +15,7 @@ from .files.load_campaign import (
 )
 from .files.python_space import load_callable
 from .messages import explain
-from .prior import Belief
+from .prior import Prior
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
 from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, refusal
@@ -23,7 +23,6 @@ from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, refu
 __all__ = [
     "PATHS",
     "Asha",
-    "Belief",
     "Campaign",
     "Cell",
     "DataSpec",
@@ -33,6 +32,7 @@ __all__ = [
     "ModelSpec",
     "NoStopping",
     "OptimSpec",
+    "Prior",
     "Recipe",
     "Resources",
     "Search",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .frozen import BrokenLaws, Frozen, Problem
+from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
 from .space import Value
 from .study import SLUG, Resources, Search
@@ -19,34 +19,42 @@ NAME = Annotated[str, Field(pattern=SLUG)]
 
 
 class Matrix(Frozen):
-    """What is combined: each encoder on each dataset, in each regime, with each share."""
+    """Axes of a campaign: every encoder on every dataset, in every regime, with every label fraction."""
 
     encoders: dict[NAME, ModelSpec] = Field(
-        min_length=1, description="Name in tables -> keys of `model`, over those of base."
+        min_length=1,
+        description="Name in tables -> keys of `model`, which override those of `base`.",
     )
     datasets: dict[NAME, DataSpec] = Field(
-        min_length=1, description="Name in tables -> keys of `data`, over those of base."
+        min_length=1,
+        description="Name in tables -> keys of `data`, which override those of `base`.",
     )
     regimes: tuple[Regime, ...] = Field(
-        default=("full",), min_length=1, description="Train everything, or the decoder alone."
+        default=("full",),
+        min_length=1,
+        description="Fine-tuning regimes: full trains everything, frozen only the decoder.",
     )
     label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(1.0,), min_length=1, description="Shares of the training scenes: [1.0, 0.1]."
+        default=(1.0,),
+        min_length=1,
+        description="Fractions of the training scenes to learn from: [1.0, 0.1].",
     )
 
 
 class Skip(Frozen):
-    """Cells left out: all that agree with every key given."""
+    """Cells to leave out: those that match every given key."""
 
-    encoder: str | None = Field(default=None, description="Its name in the matrix.")
-    dataset: str | None = Field(default=None, description="Its name in the matrix.")
-    regime: Regime | None = Field(default=None, description="full or frozen.")
-    label_fraction: float | None = Field(default=None, description="One of the matrix.")
+    encoder: str | None = Field(default=None, description="Name of an encoder of the matrix.")
+    dataset: str | None = Field(default=None, description="Name of a dataset of the matrix.")
+    regime: Regime | None = Field(default=None, description="Fine-tuning regime: full, or frozen.")
+    label_fraction: float | None = Field(
+        default=None, description="A label fraction of the matrix."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One place of the matrix."""
+    """One combination of the matrix."""
 
     encoder: str
     dataset: str
@@ -55,42 +63,48 @@ class Cell:
 
 
 class Campaign(Frozen):
-    """What to combine, and how each combination is searched and proved."""
+    """A campaign: many studies from one matrix, searched and compared alike."""
 
-    name: str = Field(pattern=SLUG, description="Lower case, digits, '.', '_' and '-'.")
+    name: str = Field(
+        pattern=SLUG,
+        description="Name of the campaign: lower-case letters, digits, '.', '_' and '-'.",
+    )
     project: str = Field(
         default="cryo",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="The MLflow experiment is cryo/<project>.",
+        description="MLflow experiment, as cryo/<project>.",
     )
-    matrix: Matrix = Field(description="What is combined.")
-    skip: tuple[Skip, ...] = Field(default=(), description="Cells left out of the matrix.")
+    matrix: Matrix = Field(
+        description="Encoders, datasets, regimes and label fractions to combine."
+    )
+    skip: tuple[Skip, ...] = Field(default=(), description="Cells to leave out of the matrix.")
     base: dict[str, Any] = Field(
-        default={}, description="Keys of a recipe that all cells share; see `base` of a study."
+        default={}, description="Recipe keys that all cells share; see `base` of a study."
     )
-    search: Search = Field(description="Where to look, in every cell.")
+    search: Search = Field(description="Hyperparameter search of every cell.")
     transfer: bool = Field(
         default=False,
-        description="Offer good values of finished cells to the search of later ones.",
+        description="Start the search of later cells at good values of finished ones.",
     )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(1, 2, 3, 4, 5),
         min_length=1,
-        description="Baseline and winner of each cell are trained again on each, in pairs.",
+        description="Seeds on which each cell retrains its baseline and its winner, in pairs.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
-        default={}, description="Further baselines of each cell: name -> what differs from base."
+        default={},
+        description="Further baselines of each cell: name -> values that differ from base.",
     )
-    resources: Resources = Field(default=Resources(), description="What one trial takes.")
+    resources: Resources = Field(default=Resources(), description="Cores and GPUs of one trial.")
     log_model: bool = Field(
-        default=True, description="Attach each cell's winner to its MLflow run."
+        default=True, description="Attach each cell's winning model to its MLflow run."
     )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [*self._axis_problems(), *self._skip_problems(), *self._rule_problems()]
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         if not self.cells():
             problems.append(
                 Problem(
@@ -106,7 +120,7 @@ class Campaign(Frozen):
             )
             problems.append(Problem(("matrix",), message))
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
     def cells(self) -> tuple[Cell, ...]:

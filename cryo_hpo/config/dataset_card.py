@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from .frozen import BrokenLaws, Frozen, Problem
+from .frozen import ConstraintErrors, Frozen, Problem
 
 HOLES = ("{split}", "{id}")  # what every path template must hold
 
@@ -19,7 +19,8 @@ class DatasetCard(Frozen):
     model_config = ConfigDict(allow_inf_nan=False)
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name shown in tables and MLflow."
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="Name shown in tables and MLflow.",
     )
     root: str = Field(min_length=1, description="Folder below the data root, or an absolute one.")
     images: str = Field(
@@ -117,7 +118,7 @@ class DatasetCard(Frozen):
     def _laws(self) -> Self:
         problems = [*self._ignore_problems(), *self._statistics_problems()]
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
     def _ignore_problems(self) -> Iterator[Problem]:

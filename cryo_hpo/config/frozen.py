@@ -28,10 +28,10 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{dotted(self.loc)}: {self.message}" if self.loc else self.message
+        return f"{format_path(self.loc)}: {self.message}" if self.loc else self.message
 
 
-class BrokenLaws(ValueError):
+class ConstraintErrors(ValueError):
     """Laws between the fields of one value, all that are broken; raised inside validators."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -39,13 +39,13 @@ class BrokenLaws(ValueError):
         super().__init__("\n".join(map(str, problems)))
 
 
-def dotted(loc: Loc) -> str:
+def format_path(loc: Loc) -> str:
     """Return a path as people write it: seeds[2], base.optim.lr."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
 
 
-def shown(value: object) -> str:
+def format_value(value: object) -> str:
     """Return a value as a message shows it: short, texts in quotes."""
     if value is None:
         return "nothing"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ..errors import did_you_mean
-from .frozen import BrokenLaws, Loc, Problem, shown
+from .frozen import ConstraintErrors, Loc, Problem, format_value
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
@@ -31,7 +31,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
     place = _find(model, detail["loc"], keep_last=kind == "extra_forbidden")
     if kind == "value_error":
         cause = ctx["error"]
-        inner = cause.problems if isinstance(cause, BrokenLaws) else [Problem((), str(cause))]
+        inner = cause.problems if isinstance(cause, ConstraintErrors) else [Problem((), str(cause))]
         yield from (Problem((*place.loc, *p.loc), p.message) for p in inner)
     elif kind == "extra_forbidden":
         name = str(place.loc[-1])
@@ -42,11 +42,9 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
         yield Problem((*place.loc, "kind"), text)
     elif kind == "union_tag_not_found":
         kinds = ", ".join(f"'{name}'" for name in place.kinds)
-        yield Problem(
-            (*place.loc, "kind"), f"This key is required, and absent. It is one of {kinds}."
-        )
+        yield Problem((*place.loc, "kind"), f"Required key is missing. Add one of {kinds}.")
     elif kind == "missing":
-        yield Problem(place.loc, f"This key is required, and absent. Add it.{place.hint}")
+        yield Problem(place.loc, f"Required key is missing. Add it.{place.hint}")
     else:
         yield Problem(place.loc, _law(detail, ctx) + place.hint)
 
@@ -78,13 +76,13 @@ def _law(detail: ErrorDetails, ctx: Mapping[str, Any]) -> str:
         return _one_of(detail["input"], _quoted(ctx["expected"]))
     law = LAWS.get(detail["type"])
     text = detail["msg"] if law is None else law(ctx)
-    return f"{text}, got {shown(detail['input'])}."
+    return f"{text}, got {format_value(detail['input'])}."
 
 
 def _one_of(value: object, known: Sequence[str]) -> str:
     names = ", ".join(f"'{name}'" for name in known)
     near = did_you_mean(value, known) if isinstance(value, str) else ""
-    return f"Must be {'one of ' if len(known) > 1 else ''}{names}, got {shown(value)}.{near}"
+    return f"Must be {'one of ' if len(known) > 1 else ''}{names}, got {format_value(value)}.{near}"
 
 
 def _quoted(text: str) -> list[str]:

@@ -12,53 +12,57 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from ..bands import Missing
 from ..errors import SpecError, UnknownName
 from .dataset_card import DatasetCard
-from .frozen import BrokenLaws, Frozen, Problem, shown
+from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .messages import explain
 from .protocol import CRYO_BENCH, Value, published
 from .space import Scalar
 
 
 class DataSpec(Frozen):
-    """Which scenes, and how they are cut."""
+    """Dataset, split and training crops."""
 
     name: str | None = Field(
-        default=None, description="A built-in dataset; see `cryo-hpo list datasets`."
+        default=None, description="Name of a built-in dataset; see `cryo-hpo list datasets`."
     )
-    card: DatasetCard | None = Field(default=None, description="A dataset of your own.")
+    card: DatasetCard | None = Field(default=None, description="Card of a dataset of your own.")
     split: Literal["official", "region"] = Field(
         default="official",
         description=(
-            "official: the folders' parts; region: scenes dealt out anew so that no region, ground "
-            "or copy of an image is in two parts."
+            "Split into train, val and test. official: as published; region: by region, so that no "
+            "region, ground or copy of an image is in two parts."
         ),
     )
     split_seed: int = Field(
-        default=0, ge=0, description="Of the split by region; the same for every seed of a study."
+        default=0,
+        ge=0,
+        description="Seeds the split by region; the same for every training of a study.",
     )
-    crop: int = Field(default=128, ge=8, description="Side of a training tile, pixels.")
+    crop: int = Field(default=128, ge=8, description="Side of a square training crop, in pixels.")
     overlap: int | None = Field(
         default=None,
         ge=0,
-        description="Pixels shared by neighbouring windows at prediction; left out: crop / 4.",
+        description="Overlap of neighboring sliding windows at prediction, in pixels; left out: crop / 4.",
     )
     augment: tuple[Literal["hflip", "vflip", "rot90"], ...] = Field(
-        default=("hflip", "vflip", "rot90"), description="Random changes of training tiles."
+        default=("hflip", "vflip", "rot90"), description="Random augmentations of training crops."
     )
     replicate: int = Field(
         default=1,
         ge=1,
-        description="Random crops of each training scene per epoch; more for few, large scenes.",
+        description="Random crops per training scene and epoch; raise it for few, large scenes.",
     )
     label_fraction: float = Field(
         default=1.0,
         gt=0,
         le=1,
         description=(
-            "Share of the training scenes to learn from (few-shot: 0.1), drawn so that scenes with "
-            "all shares of the classes are there; every training of a study gets the same."
+            "Fraction of the training scenes to learn from (few-shot: 0.1), stratified by class "
+            "share; the same scenes for every training of a study."
         ),
     )
-    label_seed: int = Field(default=0, ge=0, description="Which scenes label_fraction keeps.")
+    label_seed: int = Field(
+        default=0, ge=0, description="Seeds the choice of scenes that label_fraction keeps."
+    )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -74,117 +78,134 @@ class DataSpec(Frozen):
             message = f"Must be below crop, got {self.overlap} with crop {self.crop}. Lower it."
             problems.append(Problem(("overlap",), message))
         if len(set(self.augment)) < len(self.augment):
-            message = f"Each change stands once, got {shown(self.augment)}. Drop the repeated ones."
+            message = f"Each change stands once, got {format_value(self.augment)}. Drop the repeated ones."
             problems.append(Problem(("augment",), message))
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
 
 class ModelSpec(Frozen):
-    """Which encoder and decoder, and what of them learns."""
+    """Encoder and decoder, and which of their weights are trained."""
 
     encoder: str = Field(
-        default="unet", min_length=1, description="See `cryo-hpo list encoders`; or timm/<name>."
+        default="unet",
+        min_length=1,
+        description="Name of the encoder: one of `cryo-hpo list encoders`, or timm/<name>.",
     )
-    decoder: Literal["unet", "upernet"] = Field(default="unet", description="Head on the encoder.")
-    channels: int = Field(default=256, ge=1, description="Width of the decoder.")
+    decoder: Literal["unet", "upernet"] = Field(
+        default="unet", description="Segmentation decoder on top of the encoder."
+    )
+    channels: int = Field(default=256, ge=1, description="Channels of the decoder's layers.")
     width: int | None = Field(
-        default=None, ge=1, description="Width of the U-Net's first level; left out: 64."
+        default=None, ge=1, description="Channels of the U-Net encoder's first level; left out: 64."
     )
     weights: str | None = Field(
         default=None,
         min_length=1,
         description=(
-            "Left out: the encoder's own default; 'scratch': random; 'hub': downloaded; "
-            "else a file below CRYO_WEIGHTS."
+            "Initial weights of the encoder: 'scratch' (random), 'hub' (downloaded), or a file "
+            "below CRYO_WEIGHTS; left out: the encoder's default."
         ),
     )
     missing_bands: Missing = Field(
         default="zero",
         description=(
-            "Bands the encoder asks for and the dataset lacks. zero: the dataset's mean, as in "
-            "Cryo-Bench; mean: the mean of the bands that are there; refuse: an error."
+            "Fill for bands that the encoder expects and the dataset lacks. zero: 0 after "
+            "normalization, as in Cryo-Bench; mean: mean of the available bands; refuse: an error."
         ),
     )
     tune: Literal["full", "frozen"] = Field(
-        default="full", description="Train everything, or the decoder alone."
+        default="full",
+        description="Fine-tuning regime: full trains everything, frozen only the decoder.",
     )
     drop_path: float = Field(
-        default=0.0, ge=0, lt=1, description="Stochastic depth of the encoder, a share."
+        default=0.0, ge=0, lt=1, description="Stochastic depth rate of the encoder."
     )
 
 
 class LossSpec(Frozen):
-    """What is made small."""
+    """Training loss."""
 
     name: Literal["ce", "weighted_ce", "dice", "focal", "ce+dice"] = Field(
-        default="ce", description="Loss; ce is cross entropy."
+        default="ce", description="Loss function; ce is cross entropy."
     )
-    focal_gamma: float = Field(default=2.0, ge=0, description="Focus of the focal loss.")
+    focal_gamma: float = Field(
+        default=2.0, ge=0, description="Focusing parameter gamma of the focal loss."
+    )
 
 
 class OptimSpec(Frozen):
-    """How steps are made: AdamW, its rates and their schedule."""
+    """AdamW, its learning rates and their schedule."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    lr: float = Field(
-        default=1e-4, gt=0, description="Learning rate of the decoder, before the schedule."
-    )
+    lr: float = Field(default=1e-4, gt=0, description="Peak learning rate of the decoder.")
     weight_decay: float = Field(
         default=0.05,
         ge=0,
-        description="Pull of weights to zero; norms, biases and embeddings have none.",
+        description="Weight decay; norms, biases and embeddings are exempt.",
     )
     encoder_lr_scale: float = Field(
-        default=1.0, gt=0, description="Rate of the encoder's last layer, relative to lr."
+        default=1.0, gt=0, description="Learning rate of the encoder's last layer, relative to lr."
     )
     layer_decay: float = Field(
-        default=1.0, gt=0, le=1, description="Rate of a layer relative to the next deeper one."
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Layer-wise decay: learning rate of an encoder layer relative to the next one up.",
     )
     schedule: Literal["multistep", "cosine", "constant"] = Field(
-        default="multistep", description="How the rate falls over a training."
+        default="multistep", description="Learning-rate schedule over a whole training."
     )
     warmup_epochs: float = Field(
-        default=0.0, ge=0, description="Epochs over which the rate rises from 0; fractions count."
+        default=0.0,
+        ge=0,
+        description="Epochs of linear warm-up of the learning rate from 0; fractions are allowed.",
     )
     clip_grad_norm: float | None = Field(
-        default=None, gt=0, description="Largest norm of a gradient; left out: no limit."
+        default=None,
+        gt=0,
+        description="Largest gradient norm, above which gradients are scaled down; left out: no clipping.",
     )
     ema: float | None = Field(
         default=None,
         gt=0,
         lt=1,
         description=(
-            "Decay per step of an average of the weights, which is then what is scored and kept; "
-            "left out: the raw weights are."
+            "Decay per step of an exponential moving average of the weights, which is scored and "
+            "kept in place of the raw weights; left out: no averaging."
         ),
     )
 
 
 class Recipe(Frozen):
-    """Everything one training needs, nothing about the machine."""
+    """Recipe of one training: data, model, loss, optimizer; nothing about the machine."""
 
-    data: DataSpec = Field(description="Which scenes, and how they are cut.")
-    model: ModelSpec = Field(default=ModelSpec(), description="Encoder and decoder.")
-    loss: LossSpec = Field(default=LossSpec(), description="What is made small.")
-    optim: OptimSpec = Field(default=OptimSpec(), description="Rates and their schedule.")
-    batch_size: int = Field(default=8, ge=1, description="Tiles per step.")
-    epochs: int = Field(default=80, ge=1, description="Length of a whole training.")
+    data: DataSpec = Field(description="Dataset, split and training crops.")
+    model: ModelSpec = Field(
+        default=ModelSpec(),
+        description="Encoder and decoder, and which of their weights are trained.",
+    )
+    loss: LossSpec = Field(default=LossSpec(), description="Training loss.")
+    optim: OptimSpec = Field(
+        default=OptimSpec(), description="Optimizer, its learning rates and their schedule."
+    )
+    batch_size: int = Field(default=8, ge=1, description="Training crops per optimizer step.")
+    epochs: int = Field(default=80, ge=1, description="Epochs of a full training.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
         description=(
-            "Of training. auto: bf16 on a GPU, fp32 on CPU; bf16 and fp32 hold on both. "
-            "Scores are computed in bf16 on a GPU and in fp32 on CPU, whatever this says."
+            "Floating-point precision of training. auto: bf16 on a GPU, fp32 on a CPU. Scores are "
+            "always computed in bf16 on a GPU and in fp32 on a CPU."
         ),
     )
-    seed: int = Field(default=0, ge=0, description="Every random draw hangs on it.")
+    seed: int = Field(default=0, ge=0, description="Seeds every random number of the training.")
     protocol: Literal["corrected", "cryo-bench"] = Field(
         default="corrected",
         description=(
-            "cryo-bench: as published, with the faults that change numbers, and its values for "
-            "every key that is left out; corrected: without the faults."
+            "Training and scoring protocol. corrected: this package's own; cryo-bench: as "
+            "published, faults included, with its values for every key that is left out."
         ),
     )
 
@@ -220,7 +241,7 @@ class Recipe(Frozen):
             message = f"Must be below crop, got {data.overlap} with crop {data.crop}. Lower it."
             problems.append(Problem(("data", "overlap"), message))
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
     @property
@@ -275,7 +296,7 @@ PATHS = tuple(_paths(Recipe))
 
 def _plain(path: str, value: object) -> Scalar:
     if not isinstance(value, str | bool | int | float):
-        message = f"{path}: A value is a number, text, true or false, got {shown(value)}."
+        message = f"{path}: A value is a number, text, true or false, got {format_value(value)}."
         raise SpecError(message)
     return value
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from .frozen import BrokenLaws, Frozen, Problem, shown
+from .frozen import ConstraintErrors, Frozen, Problem, format_value
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +20,7 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 def _refuse_others(value: object) -> object:
     if not isinstance(value, str | bool | int | float):
-        message = f"A value is a number, text, true or false, got {shown(value)}."
+        message = f"A value is a number, text, true or false, got {format_value(value)}."
         raise ValueError(message)
     if isinstance(value, float) and not math.isfinite(value):
         message = f"A value is a finite number, got {value}."
@@ -32,14 +32,14 @@ Value = Annotated[Scalar, BeforeValidator(_refuse_others)]
 
 
 class Float(Frozen):
-    """A number between two bounds, both included."""
+    """A real parameter between two bounds, both included."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
     kind: Literal["float"] = "float"
     low: float = Field(description="Lowest value, included.")
     high: float = Field(description="Highest value, included.")
-    log: bool = Field(default=False, description="Spread over orders of magnitude.")
+    log: bool = Field(default=False, description="Sample on a logarithmic scale.")
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -57,13 +57,13 @@ class Float(Frozen):
 
 
 class Int(Frozen):
-    """A whole number between two bounds, both included."""
+    """An integer parameter between two bounds, both included."""
 
     kind: Literal["int"] = "int"
     low: int = Field(description="Lowest value, included.")
     high: int = Field(description="Highest value, included.")
-    log: bool = Field(default=False, description="Spread over orders of magnitude; step is 1.")
-    step: int = Field(default=1, ge=1, description="Distance of neighbouring values.")
+    log: bool = Field(default=False, description="Sample on a logarithmic scale; step must be 1.")
+    step: int = Field(default=1, ge=1, description="Distance between neighboring values.")
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -92,17 +92,17 @@ class Int(Frozen):
 
 
 class Choice(Frozen):
-    """One of a few values, without order."""
+    """A categorical parameter: one of a few values, without order."""
 
     kind: Literal["choice"] = "choice"
-    values: tuple[Value, ...] = Field(min_length=1, description="What to choose from.")
+    values: tuple[Value, ...] = Field(min_length=1, description="Values to choose from.")
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
         twins = [v for i, v in enumerate(self.values) if v in self.values[:i]]
         if twins:  # 1, 1.0 and true are one value to Optuna
-            message = f"Each value stands once, {shown(twins[0])} more than once. Drop one."
-            raise BrokenLaws([Problem(("values",), message)])
+            message = f"Each value stands once, {format_value(twins[0])} more than once. Drop one."
+            raise ConstraintErrors([Problem(("values",), message)])
         return self
 
     def holds(self, value: object) -> bool:
@@ -117,11 +117,12 @@ class Choice(Frozen):
 
 
 class When(Frozen):
-    """A condition: the parameter exists only if an earlier one took one of these values."""
+    """A condition: the parameter exists only if an earlier parameter has one of these values."""
 
-    param: str = Field(description="Name of a parameter that stands earlier in `params`.")
+    param: str = Field(description="Name of a parameter that comes earlier in `params`.")
     is_in: tuple[Value, ...] = Field(
-        min_length=1, description="Values of that parameter for which this one exists."
+        min_length=1,
+        description="Values of that parameter for which the conditional parameter exists.",
     )
 
 
@@ -129,21 +130,21 @@ Param = Annotated[Float | Int | Choice, Field(discriminator="kind")]
 
 
 class SearchSpace(Frozen):
-    """Parameters to vary; names are paths in a recipe, such as optim.lr."""
+    """Search space: the hyperparameters to vary, named by their recipe path, such as optim.lr."""
 
     params: dict[str, Param] = Field(
-        description="Recipe path -> what to try: {optim.lr: {kind: float, low: 1e-6, high: 1e-2, log: true}}."
+        description="Recipe path -> range: {optim.lr: {kind: float, low: 1e-6, high: 1e-2, log: true}}."
     )
     when: dict[str, When] = Field(
         default={},
-        description="Recipe path -> condition under which the parameter exists; others always do.",
+        description="Recipe path -> condition under which the parameter exists; a parameter without condition always exists.",
     )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [*self._name_problems(), *self._when_problems()]
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Scalar]:
@@ -214,7 +215,7 @@ class SearchSpace(Frozen):
                 for i, value in enumerate(condition.is_in):
                     if not parent.holds(value):
                         message = (
-                            f"'{condition.param}' never takes {shown(value)}, so the condition is never "
+                            f"'{condition.param}' never takes {format_value(value)}, so the condition is never "
                             f"met. It takes {_range(parent)}."
                         )
                         yield Problem(("when", name, "is_in", i), message)
@@ -241,7 +242,7 @@ def _refuse_bounds(low: float, high: float, *, log: bool) -> None:
         message = f"A log scale needs low above 0, got low={low:g}. Raise low, or drop log."
         problems.append(Problem((), message))
     if problems:
-        raise BrokenLaws(problems)
+        raise ConstraintErrors(problems)
 
 
 def _names(names: list[str]) -> str:
@@ -250,5 +251,5 @@ def _names(names: list[str]) -> str:
 
 def _range(param: Float | Int | Choice) -> str:
     if isinstance(param, Choice):
-        return ", ".join(map(shown, param.values))
+        return ", ".join(map(format_value, param.values))
     return f"{param.low:g} to {param.high:g}"

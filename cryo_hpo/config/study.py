@@ -1,4 +1,4 @@
-"""What to try, and how to prove it."""
+"""A study as a value: baseline, search and seeds of the final comparison."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from ..errors import SpecError
-from .frozen import BrokenLaws, Frozen, Problem, shown
-from .prior import Belief, belief_problems
+from .frozen import ConstraintErrors, Frozen, Problem, format_value
+from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
 from .space import Scalar, SearchSpace, Value
@@ -38,16 +38,22 @@ class Asha(Frozen):
     kind: Literal["asha"] = "asha"
     rule: Literal["promote", "stop"] = Field(
         default="promote",
-        description="promote: a trial below the best share waits, and may go on; stop: it ends.",
+        description="What happens to a trial below the top fraction of a rung. promote: it pauses and may be promoted later; stop: it ends.",
     )
     grace_epochs: int = Field(
-        default=FIRST_RUNG, ge=1, description="The first rung; a ninth of a training is a good one."
+        default=FIRST_RUNG,
+        ge=1,
+        description="Epochs before the first rung; a ninth of `epochs` is a good value.",
     )
-    reduction: int = Field(default=3, ge=2, description="One in this many goes on.")
+    reduction: int = Field(
+        default=3,
+        ge=2,
+        description="Reduction factor: one trial in this many is promoted at each rung.",
+    )
 
 
 class NoStopping(Frozen):
-    """Every trial trains to full length."""
+    """No early stopping: every trial trains to full length."""
 
     kind: Literal["none"]
 
@@ -56,9 +62,12 @@ class DefineByRun(Frozen):
     """A search space as a function: `def space(trial) -> dict[str, Scalar]`, as Optuna calls it."""
 
     file: str = Field(
-        pattern=r"\.py$", description="Python file, relative to the working directory."
+        pattern=r"\.py$",
+        description="Python file that holds the function, relative to the working directory.",
     )
-    function: str = Field(min_length=1, description="Its name; takes an Optuna trial.")
+    function: str = Field(
+        min_length=1, description="Name of the function, which takes an Optuna trial."
+    )
 
 
 def _space_kind(value: object) -> str:
@@ -69,35 +78,37 @@ def _space_kind(value: object) -> str:
 
 
 class Search(Frozen):
-    """Where to look, how long and by which rule."""
+    """Hyperparameter search: space, number of trials, early stopping and sampler."""
 
     space: Annotated[
         Annotated[SearchSpace, Tag("SearchSpace")] | Annotated[DefineByRun, Tag("DefineByRun")],
         Discriminator(_space_kind),
-    ] = Field(description="What to vary.")
-    trials: int = Field(ge=1, description="Configurations to try, the baseline included.")
+    ] = Field(description="Search space: the hyperparameters to vary, and their ranges.")
+    trials: int = Field(ge=1, description="Number of configurations to try, the baseline included.")
     scheduler: Annotated[Asha | NoStopping, Field(discriminator="kind")] = Field(
-        default=Asha(), description="Who stops early."
+        default=Asha(), description="Early-stopping rule: asha, or none."
     )
     sampler: Literal["tpe", "random", "gp"] = Field(
-        default="tpe", description="How Optuna proposes what to try next."
+        default="tpe", description="Optuna sampler that proposes configurations: tpe, random or gp."
     )
     parallel: int | None = Field(
-        default=None, ge=1, description="Trials at once; left out: as many as there is room for."
+        default=None,
+        ge=1,
+        description="Largest number of trials at once; left out: as many as fit the cluster.",
     )
-    seed: int = Field(default=0, ge=0, description="Of the proposals.")
-    prior: dict[str, Belief] = Field(
+    seed: int = Field(default=0, ge=0, description="Seeds the sampler's proposals.")
+    prior: dict[str, Prior] = Field(
         default={},
-        description="Where good values lie: {optim.lr: {centre: 3e-4, spread: 3}}, or {from: result.json}.",
+        description="Prior knowledge of good values: {optim.lr: {center: 3e-4, spread: 3}}, or {from: result.json}.",
     )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [
-            Problem(("prior", *p.loc), p.message) for p in belief_problems(self.prior, self.space)
+            Problem(("prior", *p.loc), p.message) for p in prior_problems(self.prior, self.space)
         ]
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
 
@@ -105,7 +116,7 @@ def _refuse_other_than_auto(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     if value != "auto" and not number:
         message = (
-            f"Must be 'auto', 0, 1 or a share between, got {shown(value)}. "
+            f"Must be 'auto', 0, 1 or a share between, got {format_value(value)}. "
             "A trial trains on one GPU at most."
         )
         raise ValueError(message)
@@ -113,42 +124,49 @@ def _refuse_other_than_auto(value: object) -> object:
 
 
 class Resources(Frozen):
-    """What one trial takes."""
+    """Cores and GPUs of one trial."""
 
-    cpus: int = Field(default=1, ge=1, description="Cores of one trial.")
+    cpus: int = Field(default=1, ge=1, description="CPU cores of one trial.")
     gpus: Annotated[float | Literal["auto"], BeforeValidator(_refuse_other_than_auto)] = Field(
-        default="auto", description="1, 0, a share of one, or auto: 1 where there are any."
+        default="auto",
+        description="GPUs of one trial: 1, 0, a fraction of one, or auto (1 where the cluster has any).",
     )
 
 
 class Study(Frozen):
-    """What to try, and how to prove it."""
+    """A study: search the hyperparameters of one recipe, then compare winner and baseline."""
 
-    name: str = Field(pattern=SLUG, description="Lower case, digits, '.', '_' and '-'.")
+    name: str = Field(
+        pattern=SLUG, description="Name of the study: lower-case letters, digits, '.', '_' and '-'."
+    )
     project: str = Field(
         default="cryo",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="The MLflow experiment is cryo/<project>.",
+        description="MLflow experiment, as cryo/<project>.",
     )
-    base: Recipe = Field(description="The fixed-LR baseline, and trial 0.")
-    search: Search | None = Field(default=None, description="Left out: train `base` on `seeds`.")
+    base: Recipe = Field(
+        description="Recipe of the fixed-learning-rate baseline, which is also trial 0."
+    )
+    search: Search | None = Field(
+        default=None, description="Hyperparameter search; left out: only train `base` on `seeds`."
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(1, 2, 3, 4, 5),
         min_length=1,
-        description="Baseline and winner are trained again on each, in pairs.",
+        description="Seeds on which baseline and winner are retrained, in pairs.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},
-        description="Further baselines: name -> what differs from base: {paper: {optim.lr: 1e-4}}.",
+        description="Further baselines, as name -> values that differ from base: {paper: {optim.lr: 1e-4}}.",
     )
-    resources: Resources = Field(default=Resources(), description="What one trial takes.")
+    resources: Resources = Field(default=Resources(), description="Cores and GPUs of one trial.")
     log_model: bool = Field(
-        default=True, description="Attach the winner to its MLflow run, ready to be loaded."
+        default=True, description="Attach the winning model to its MLflow run, ready to be loaded."
     )
     registered_as: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._ -]*$",
-        description="Name under which MLflow's registry keeps the winner; left out: it does not.",
+        description="Name of the winning model in MLflow's model registry; left out: not registered.",
     )
 
     @model_validator(mode="after")
@@ -161,7 +179,7 @@ class Study(Frozen):
             *self._rung_problems(),
         ]
         if problems:
-            raise BrokenLaws(problems)
+            raise ConstraintErrors(problems)
         return self
 
     def recipe(
@@ -192,7 +210,7 @@ class Study(Frozen):
         if twins:
             message = (
                 f"Each seed stands once, {', '.join(map(str, twins))} more than once in "
-                f"{shown(self.seeds)}. A repeated seed is no new evidence: drop it."
+                f"{format_value(self.seeds)}. A repeated seed is no new evidence: drop it."
             )
             yield Problem(("seeds",), message)
         if self.search is not None and self.base.seed in self.seeds:

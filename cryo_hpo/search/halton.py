@@ -11,10 +11,10 @@ import numpy as np
 from scipy.stats import qmc
 
 if TYPE_CHECKING:
-    from ..config import Belief
+    from ..config import Prior
     from ..config.space import Scalar
 
-NO_BELIEFS: Mapping[str, Belief] = MappingProxyType({})
+NO_BELIEFS: Mapping[str, Prior] = MappingProxyType({})
 HALVINGS = 52  # of an interval of length one, to the last bit of a float
 NARROWEST = 1e-3  # standard deviation of a belief, as a share of the range
 
@@ -24,7 +24,7 @@ def stratum(
     *,
     seed: int,
     index: int,
-    prior: Mapping[str, Belief] = NO_BELIEFS,
+    prior: Mapping[str, Prior] = NO_BELIEFS,
 ) -> dict[str, Scalar]:
     """Return one point of a sequence of which every beginning covers the space evenly.
 
@@ -40,7 +40,7 @@ def stratum(
     return trial.drawn
 
 
-def bent(share: float, belief: Belief, low: float, high: float, *, log: bool) -> float:
+def bent(share: float, belief: Prior, low: float, high: float, *, log: bool) -> float:
     """Return where in its range the quantile `share` of a belief's mixture lies, in [0, 1].
 
     The mixture is `weight` of a normal distribution, cut off at the range's ends, and the rest
@@ -53,7 +53,7 @@ def bent(share: float, belief: Belief, low: float, high: float, *, log: bool) ->
         return share
     scale = math.log if log else float
     width = scale(high) - scale(low)
-    centre = (scale(min(max(belief.centre, low), high)) - scale(low)) / width
+    centre = (scale(min(max(belief.center, low), high)) - scale(low)) / width
     sigma = max((math.log(belief.spread) if log else belief.spread) / width, NARROWEST)
     start, end = _normal(-centre / sigma), _normal((1 - centre) / sigma)
 
@@ -76,7 +76,7 @@ def _normal(z: float) -> float:
 class _Stratum:
     """A trial whose suggestions are one point of a Halton sequence."""
 
-    def __init__(self, seed: int, index: int, prior: Mapping[str, Belief]) -> None:
+    def __init__(self, seed: int, index: int, prior: Mapping[str, Prior]) -> None:
         self._seed, self._index, self._prior = seed, index, prior
         self._columns: dict[str, int] = {}
         self.drawn: dict[str, Any] = {}

@@ -119,7 +119,7 @@ def test_a_cell_is_offered_what_its_siblings_found_and_the_same_when_it_goes_on(
     transfer.searched(one)  # type: ignore[arg-type]
     informed = transfer.informed(two)  # type: ignore[arg-type]
     assert informed.search is not None
-    assert informed.search.prior["optim.lr"].centre == pytest.approx(1e-2)
+    assert informed.search.prior["optim.lr"].center == pytest.approx(1e-2)
     transfer.searched(two)  # type: ignore[arg-type]
     again = Transfer(campaign, tmp_path)
     for run in (wide, two):
@@ -157,7 +157,7 @@ def test_a_winning_baseline_outside_the_space_is_offered_within_it(campaign):
     study = next(iter(cell_studies(campaign).values()))
     informed = with_belief(study, [Offer(study="x", params={"optim.lr": 1e-7})])
     assert informed.search is not None
-    assert informed.search.prior["optim.lr"].centre == 1e-3
+    assert informed.search.prior["optim.lr"].center == 1e-3
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_winning_baseline_outside_the_space_is_offered_within_it(campaign):
 )
 def test_a_belief_covers_what_was_found(param, values, centre, spread):
     found = belief(param, values)
-    assert found["centre"] == pytest.approx(centre)
+    assert found["center"] == pytest.approx(centre)
     assert found["spread"] == pytest.approx(spread)
 
 

@@ -90,7 +90,7 @@ def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
     assert [offer.study for offer in third.offers] == [second.study]
     spec = results.load_result(storage / second.study).spec
     rate = second.offers[0].params["optim.lr"]
-    assert spec["search"]["prior"]["optim.lr"]["centre"] == pytest.approx(rate)
+    assert spec["search"]["prior"]["optim.lr"]["center"] == pytest.approx(rate)
     plain = cell_studies(load_campaign(root / "camp.yaml"))
     assert all(study.search and not study.search.prior for study in plain.values())
 

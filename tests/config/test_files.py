@@ -302,7 +302,7 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
             "name: x\nbse: {data: {name: a}}\n",
             "study.yaml:2: bse: No key named 'bse' here. Did you mean 'base'?",
         ),
-        ("name: x\n", "study.yaml:1: base: This key is required, and absent. Add it."),
+        ("name: x\n", "study.yaml:1: base: Required key is missing. Add it."),
         ("name: x\nbase: {data: {}}\n", "study.yaml:2: base.data: A recipe has either `name`"),
         (
             STUDY.replace("SPACE", "lrr.yaml"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo.config import Belief, Study, dump_study, load_study
+from cryo_hpo.config import Prior, Study, dump_study, load_study
 from cryo_hpo.errors import SpecError
 from cryo_hpo.results.study import write
 
@@ -33,14 +33,21 @@ def _load(folder: Path, prior: str) -> Study:
     return load_study(path)
 
 
-def _prior(study: Study) -> dict[str, Belief]:
+def _prior(study: Study) -> dict[str, Prior]:
     assert study.search is not None
     return study.search.prior
 
 
 def test_beliefs_are_part_of_the_study(tmp_path):
-    study = _load(tmp_path, "{optim.lr: {centre: 3e-4, spread: 2, weight: 0.25}}")
-    assert _prior(study) == {"optim.lr": Belief(centre=3e-4, spread=2, weight=0.25)}
+    study = _load(tmp_path, "{optim.lr: {center: 3e-4, spread: 2, weight: 0.25}}")
+    assert _prior(study) == {"optim.lr": Prior(center=3e-4, spread=2, weight=0.25)}
+
+
+def test_a_prior_written_for_version_0_1_is_still_read(tmp_path):
+    study = _load(tmp_path, "{optim.lr: {centre: 3e-4}}")
+    assert _prior(study) == {"optim.lr": Prior(center=3e-4)}
+    with pytest.raises(SpecError, match="No key named 'centre' here"):
+        _load(tmp_path, "{optim.lr: {centre: 3e-4, center: 1e-3}}")
 
 
 @pytest.mark.parametrize("source", ["other/result.json", "other"])
@@ -49,7 +56,7 @@ def test_a_finished_study_becomes_plain_values(tmp_path, source):
     lr = 9.8e-4  # of the winner
     write(a_result(best_recipe={"optim": {"lr": lr}}), tmp_path / "other")
     study = _load(tmp_path, f"{{from: {source}, spread: 2}}")
-    assert _prior(study) == {"optim.lr": Belief(centre=lr, spread=2)}
+    assert _prior(study) == {"optim.lr": Prior(center=lr, spread=2)}
     copy = tmp_path / "copy.yaml"
     copy.write_text(dump_study(study))
     write(a_result(best_recipe={"optim": {"lr": 0.05}}), tmp_path / "other")
@@ -57,12 +64,12 @@ def test_a_finished_study_becomes_plain_values(tmp_path, source):
 
 
 CASES = {
-    "{optim.lrr: {centre: 1}}": "search.prior.optim.lrr: The space has no parameter 'optim.lrr'",
-    "{loss.name: {centre: 1}}": "'loss.name' is a choice",
-    "{optim.lr: {centre: 1}}": "range, 1e-05 to 0.1, got 1",
-    "{optim.lr: {centre: 1e-3, spread: 0.5}}": "factor above 1, since 'optim.lr' is logarithmic",
-    "{optim.lr: {centre: 1e-3, weight: 1}}": "Must be below 1",
-    "{optim.lr: {center: 1e-3}}": "Did you mean 'centre'",
+    "{optim.lrr: {center: 1}}": "search.prior.optim.lrr: The space has no parameter 'optim.lrr'",
+    "{loss.name: {center: 1}}": "'loss.name' is a choice",
+    "{optim.lr: {center: 1}}": "range, 1e-05 to 0.1: got 1",
+    "{optim.lr: {center: 1e-3, spread: 0.5}}": "factor above 1 because 'optim.lr' has log: true, got 0.5",
+    "{optim.lr: {center: 1e-3, weight: 1}}": "Must be below 1",
+    "{optim.lr: {middle: 1e-3}}": "Known: center, spread, weight",
     "{optim.lr: 1e-3}": "Must be a mapping",
     "{from: nowhere.json}": "study.yaml:11: search.prior.from: A finished study leaves 'result.json'",
     "{from: .}": "search.prior.from: A finished study leaves 'result.json'",

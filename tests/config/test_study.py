@@ -170,7 +170,7 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
         ),
         (
             {"search": {**SEARCH, "scheduler": {"grace_epochs": 1}}},
-            "search.scheduler.kind: This key is required, and absent. It is one of 'asha', 'none'.",
+            "search.scheduler.kind: Required key is missing. Add one of 'asha', 'none'.",
         ),
         (
             _space("optim.lr", kind="float", low=0, high=1),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cryo_hpo.config import Belief, Search
+from cryo_hpo.config import Prior, Search
 from cryo_hpo.search.halton import bent, stratum
 from cryo_hpo.search.replay import replayed
 from cryo_hpo.search.sampler import SAMPLERS, Memory, num_strata, propose
@@ -189,8 +189,8 @@ def test_a_function_may_compute_recipe_paths_from_what_it_draws():
 
 
 beliefs = st.builds(
-    Belief,
-    centre=st.floats(1e-6, 1e-2),
+    Prior,
+    center=st.floats(1e-6, 1e-2),
     spread=st.floats(1.1, 100),
     weight=st.floats(0, 0.9),
 )
@@ -220,7 +220,7 @@ def test_a_belief_of_no_weight_changes_nothing(belief):
 @given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))
 @slow_machine
 def test_half_of_the_strata_lie_around_the_centre_and_half_everywhere(seed, centre):
-    prior = {"optim.lr": Belief(centre=centre, spread=1.5)}
+    prior = {"optim.lr": Prior(center=centre, spread=1.5)}
     lrs = [float(stratum(_lr, seed=seed, index=i, prior=prior)["optim.lr"]) for i in range(16)]
     near = sum(abs(math.log10(lr / centre)) < 2.5 * math.log10(1.5) for lr in lrs)
     assert 8 <= near <= 12
@@ -232,7 +232,7 @@ def test_a_whole_number_may_be_believed_in():
     def epochs(trial):
         return {"optim.warmup_epochs": trial.suggest_int("optim.warmup_epochs", 0, 100)}
 
-    prior = {"optim.warmup_epochs": Belief(centre=80, spread=2, weight=0.9)}
+    prior = {"optim.warmup_epochs": Prior(center=80, spread=2, weight=0.9)}
     drawn = [
         int(stratum(epochs, seed=0, index=i, prior=prior)["optim.warmup_epochs"]) for i in range(10)
     ]

@@ -45,18 +45,18 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     space = found["$defs"]["Search"]["properties"]["space"]
     text = {
         "type": "string",
-        "description": "file.yaml or file.py:function, relative to this file.",
+        "description": "A YAML file or file.py:function, relative to this file.",
     }
     space["anyOf"] = [text, *space.pop("oneOf")]
     card = found["$defs"]["DataSpec"]["properties"]["card"]
     text = {"type": "string", "description": "A YAML file, relative to this file."}
     card["anyOf"] = [text, *card["anyOf"]]
     prior = found["$defs"]["Search"]["properties"]["prior"]
-    text = {"type": "string", "description": "A finished study's result.json or its folder."}
-    belief = found["$defs"]["Belief"]["properties"]
+    text = {"type": "string", "description": "Folder of a finished study, or its result.json."}
+    fields = found["$defs"]["Prior"]["properties"]
     by_study = {
         "type": "object",
-        "properties": {"from": text, "spread": belief["spread"], "weight": belief["weight"]},
+        "properties": {"from": text, "spread": fields["spread"], "weight": fields["weight"]},
         "required": ["from"],
         "additionalProperties": False,
     }

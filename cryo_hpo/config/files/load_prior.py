@@ -45,7 +45,7 @@ def inline_prior(marked: Marked, study: Path) -> None:
             f"(it searched over {', '.join(found) or 'nothing'}). Drop the prior."
         )
         marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), message))
-    search["prior"] = {name: {"centre": value, **rest} for name, value in beliefs.items()}
+    search["prior"] = {name: {"center": value, **rest} for name, value in beliefs.items()}
 
 
 def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...errors import CryoError, SpecError, UnknownName
-from ..frozen import Problem, shown
+from ..frozen import Problem, format_value
 from ..messages import explain
 from ..recipe import Recipe
 from ..space import Choice, Float, Int, Scalar, SearchSpace, When
@@ -219,5 +219,7 @@ def _line_of(function: Callable[..., Any]) -> int:
 
 def _type(value: object) -> str:
     return (
-        shown(value) if value is None or isinstance(value, Mapping) else f"a {type(value).__name__}"
+        format_value(value)
+        if value is None or isinstance(value, Mapping)
+        else f"a {type(value).__name__}"
     )
