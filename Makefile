@@ -2,15 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Files of tests side by side, a thread each. Clusters and browsers mostly wait, so two side by side;
-# what fails there runs again alone, since one may starve the other. A real failure fails twice.
-CLUSTERS := "(ray or browser) and not gpu and not network"
+# Every test is in one layer. The fast layer is what pytest runs by itself (pyproject.toml).
+SLOW := slow and not (ray or machines or browser or gpu or network)
+RAY := ray and not (machines or browser or gpu or network)
+MACHINES := (machines or browser) and not (gpu or network)
+# Files of tests run side by side, with one thread each.
 SPREAD := -n auto --dist loadfile
-ONE := OMP_NUM_THREADS=1
+# Clusters mostly wait, so two run side by side; what fails there runs again with the machine to
+# itself, since one may starve the other. A real failure fails twice.
+PAIRS := -n 2 --dist loadfile
+AGAIN := -n 0 --lf --lfnf=none
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
+<<<<<<< HEAD
 .PHONY: help install hooks quickstart test test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
+=======
+.PHONY: help install quickstart test test-slow test-ray test-machines test-all coverage check format bench bench-encoders bench-overhead bench-scale bench-search lock clean parity-table
+>>>>>>> 6274d51 (Every test runs in one layer, and the continuous integration runs each layer once)
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -33,11 +43,28 @@ quickstart: $(READY) ## Generate scenes, run a learning-rate study, print the ve
 	$(BIN)/cryo-hpo run search_spaces/studies/quickstart.yaml
 
 test: $(READY) ## Run the fast tests
-	$(ONE) $(BIN)/python -m pytest -q $(SPREAD)
+	$(PYTEST) $(SPREAD)
 
-test-all: $(READY) ## Run every test that can run on this machine
-	$(ONE) $(BIN)/python -m pytest -q $(SPREAD) -m "not gpu and not network and not ray and not browser"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m $(CLUSTERS) || $(BIN)/python -m pytest -q --lf --lfnf=none -m $(CLUSTERS)
+test-slow: $(READY) ## Run the tests of more than five seconds, whole studies in one process among them
+	$(PYTEST) $(SPREAD) -m "$(SLOW)"
+
+test-ray: $(READY) ## Run what Ray must do: killed drivers and workers, submitted jobs, shared clusters
+	$(PYTEST) $(PAIRS) -m "$(RAY)" || $(PYTEST) $(AGAIN) -m "$(RAY)"
+
+test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchmarks
+	$(PYTEST) $(PAIRS) -m "$(MACHINES)" || $(PYTEST) $(AGAIN) -m "$(MACHINES)"
+
+test-all: ## Run every test that can run on this machine, each once
+	$(MAKE) test
+	$(MAKE) test-slow
+	$(MAKE) test-ray
+	$(MAKE) test-machines
+
+coverage: $(READY) ## Measure which lines and branches the fast tests reach
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run --parallel-mode -m pytest -q -n 0
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 test-python: ## Run the fast tests on another interpreter: make test-python PYTHON=python3.13
 	$(PYTHON) -m venv .venv-other

@@ -20,7 +20,7 @@ ELSEWHERE = {
     "make quickstart": ".ci/run",
     "make test": ".ci/run",
     "make check": ".ci/run",
-    "make test-all": ".ci/run",
+    "make test-all": "tests/test_layers.py",
     "make bench": "tests/benchmarks/test_benchmarks.py",
     "ray job submit": "tests/execution/test_job_submit.py",
     "cryo-hpo submit": "tests/cluster/test_submit.py",

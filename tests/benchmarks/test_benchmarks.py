@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
+@pytest.mark.machines
 def test_make_bench_measures_both_ratios(tmp_path):
     command = next(
         line for line in (ROOT / "Makefile").read_text().splitlines() if "benchmarks/" in line
@@ -32,7 +32,7 @@ def test_make_bench_measures_both_ratios(tmp_path):
     assert 0 < facts["quickstart_data_share"] < 1
 
 
-@pytest.mark.ray
+@pytest.mark.machines
 def test_a_pause_a_resume_and_a_new_trial_start_no_process(tmp_path):
     """With one worker and with two; Ray's default starts one each time."""
     sizes = ["--trials", "4", "--default-trials", "3", "--workers", "1", "2"]
@@ -57,7 +57,7 @@ def test_a_pause_a_resume_and_a_new_trial_start_no_process(tmp_path):
         assert cost["reuse"] or cost["processes"] == cost["starts"]
 
 
-@pytest.mark.ray
+@pytest.mark.machines
 def test_a_search_on_three_nodes_is_measured_whole(tmp_path):
     """Epochs outlast the start of a worker: else Tune goes on with those that are there."""
     sizes = ["--trials", "12", "--every", "4", "--epochs", "3", "--epoch-s", "5", "--memory"]

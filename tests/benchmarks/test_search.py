@@ -93,7 +93,7 @@ def test_who_is_crowned_was_trained_to_full_length_within_the_cost():
     assert test.tolist() == [0.3, 0.0]
 
 
-@pytest.mark.slow
+@pytest.mark.machines
 def test_make_bench_search_prints_every_table(tmp_path):
     assert "bench-search" in (ROOT / "Makefile").read_text()
     done = subprocess.run(

@@ -79,7 +79,7 @@ def test_the_bands_of_a_plan_are_a_table():
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.machines
 def test_make_bench_encoders_measures_in_fresh_processes(tmp_path):
     out = tmp_path / "costs.csv"
     script = ROOT / "benchmarks" / "encoder_cost.py"

@@ -23,7 +23,7 @@ from ..support.clusters import answers, listening
 from ..support.postgres import server
 from ..support.shipped import Shipped
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.machines
 EXPERIMENT, KEY = "cryo/shipped", "the-study"
 CURVE = [0.31, 0.42, 0.53]
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"

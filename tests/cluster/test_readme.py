@@ -122,7 +122,7 @@ def script(changes: dict[str, str], *, between: str) -> str:
     return text
 
 
-@pytest.mark.ray
+@pytest.mark.machines
 def test_the_lines_run_as_they_stand(tmp_path: Path) -> None:
     """As a user types them, in the project's folder: ports, folders and names are the only changes."""
     gcs, dashboard, client, mlflow = map(str, free_ports(4))

@@ -15,7 +15,7 @@ from ..support.clusters import check_nothing_left, tiny_study, until
 from ..support.slurm import Slurm, slurm, why_not
 
 SBATCH = Path(__file__).parents[2] / "cluster/slurm/ray.sbatch"
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not())]
+pytestmark = [pytest.mark.machines, pytest.mark.skipif(bool(why_not()), reason=why_not())]
 
 
 @pytest.fixture(scope="module")

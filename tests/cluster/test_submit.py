@@ -113,7 +113,7 @@ def test_a_package_holds_the_code_and_not_the_data(tmp_path):
     assert found == {"study.yaml", "cryo_hpo/data/tiles.py"}
 
 
-@pytest.mark.ray
+@pytest.mark.machines
 def test_the_script_starts_submits_and_stops(tmp_path):
     gcs, dashboard, client, tracking = map(str, free_ports(4))
     storage, sent = tmp_path / "storage", tmp_path / "sent"

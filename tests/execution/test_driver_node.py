@@ -13,7 +13,10 @@ from ..support.clusters import Done, run, tiny_study, until
 from ..support.nodes import DASHBOARD, Hosts, hosts, why_not
 from .test_nodes import nodes
 
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can"),
+]
 HEAD = ("--num-cpus", "0", "--resources", '{"driver": 1}', "--labels", "role=driver")
 # Ray believes in this GPU, torch does not: nothing is shown of a training on it.
 TRAINER = ("--num-cpus", "2", "--num-gpus", "1")

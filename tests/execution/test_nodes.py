@@ -14,7 +14,10 @@ from ..support.clusters import environment, run, tiny_study, until
 from ..support.nodes import Hosts, hosts, why_not
 from .test_job_submit import numbers
 
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")]
+pytestmark = [
+    pytest.mark.machines,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can"),
+]
 TRIALS, EPOCHS = 8, 300  # long enough that a worker on another host has started
 
 

@@ -143,7 +143,7 @@ def test_submit_sends_the_address_along_and_no_keys(
     assert not set(stores.KEYS) & set(sent)
 
 
-@pytest.mark.ray
+@pytest.mark.machines
 @pytest.mark.skipif(bool(why_not()), reason=why_not() or "it can")
 def test_hosts_without_a_common_disk_end_where_one_does(tmp_path: Path) -> None:
     """The second host sees an empty folder where the storage is, and dies in a training."""
