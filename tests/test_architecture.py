@@ -30,6 +30,7 @@ DOORS = {
     "pyarrow": {"training"},
     "rasterio": {"data"},
     "timm": {"models"},
+    "huggingface_hub": {"models"},
     "yaml": {"config"},
     "pydantic": {"config", "prediction", "results"},
     "click": {"cli"},

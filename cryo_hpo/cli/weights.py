@@ -45,10 +45,10 @@ def get(encoder: str) -> None:
     What was cut goes on where it was. The file is compared with its checksum, where one is
     known, and with the encoder, tensor by tensor.
     """
-    from ..models.install_weights import fetch_weights, fitting, weights_of
+    from ..models.install_weights import fetch_weights, find_weights, fitting
 
     root = site_here().weights
-    published = weights_of(encoder, root=root)
+    published = find_weights(encoder, root=root)
     _show(encoder, fetch_weights(encoder, root=root))
     count = fitting(encoder, root=root)
     click.echo(f"{root / published.file}: {count} tensors, all of them fit '{encoder}'.")

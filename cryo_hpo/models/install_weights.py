@@ -13,11 +13,11 @@ from ..bands import find_band
 from ..storage.fetch import Received
 from .lookup import find_encoder
 from .weights.download import download
-from .weights.load import load_weights, no_weights, published_state
+from .weights.load import load_weights, no_published_weights, published_state
 from .weights.published import State, Weights
 
 
-def weights_of(name: str, *, root: Path) -> Weights:
+def find_weights(name: str, *, root: Path) -> Weights:
     """Return what is known of an encoder's published weights: those here, or to be fetched.
 
     Raises:
@@ -26,7 +26,7 @@ def weights_of(name: str, *, root: Path) -> Weights:
     """
     published = find_encoder(name).weights
     if published is None:
-        raise no_weights(name)
+        raise no_published_weights(name)
     return published.chosen(root)
 
 
@@ -37,7 +37,7 @@ def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
         WeightsError: They cannot be had; the message says which file to put where.
         StorageError: No room, or no right to write.
     """
-    published = weights_of(name, root=root)
+    published = find_weights(name, root=root)
     path = root / published.file
     if path.is_file():
         return

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants as hub
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,13 +21,14 @@ from cryo_hpo.errors import WeightsError
 from cryo_hpo.models import lookup as encoders
 from cryo_hpo.models.backbones.unet import UNet
 from cryo_hpo.models.lookup import ENCODERS, Encoder
-from cryo_hpo.models.weights.download import direct
+from cryo_hpo.models.weights.download import resolve_url
 from cryo_hpo.models.weights.load import load_weights
 from cryo_hpo.models.weights.published import Weights
 
 from ..support.web import Web
 
 FILE, HUB = "toy/w.pt", "hf://someone/toy/v1/w.pt"
+ON_HUB = "/someone/toy/resolve/main/v1/w.pt"
 
 
 def _build(*_: object, **knobs: Any) -> nn.Module:
@@ -45,9 +47,12 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+def web(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    with Web({"/someone/toy/resolve/main/v1/w.pt": CONTENT, "/w.pt": CONTENT}) as server:
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path_factory.mktemp("hub")))
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)  # read by the client when it is imported
+    with Web({ON_HUB: CONTENT, "/w.pt": CONTENT}) as server:
+        server.headers = {"X-Repo-Commit": "1cb683f6c14739634cdfaaceb076529adf898c74"}
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):
             monkeypatch.delenv(name, raising=False)
@@ -86,13 +91,14 @@ def test_a_training_fetches_what_it_lacks_once(
 ) -> None:
     assert _is_zero(_load(toy, tmp_path, wanted))
     assert _is_zero(_load(toy, tmp_path, wanted))
-    assert [path for path, _ in web.asked] == ["/someone/toy/resolve/main/v1/w.pt"]
+    assert [path for path, _ in web.asked] == [ON_HUB] * 2  # its facts, then the file
 
 
-def test_the_command_fetches_goes_on_after_a_cut_and_compares(
-    web: Web, toy: Encoder, tmp_path: Path
+def test_the_command_resumes_a_cut_download_and_compares(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     half = len(CONTENT) // 2
+    monkeypatch.setattr(hub, "DOWNLOAD_CHUNK_SIZE", half)  # what came in whole chunks is kept
     web.cut = [half]
     done = _cli("get", "toy")
     assert done.exit_code == 0, done.output
@@ -125,7 +131,7 @@ def _refused(toy: Encoder, root: Path) -> str:
 
 
 def test_a_wrong_checksum_is_refused(web: Web, toy: Encoder, tmp_path: Path) -> None:
-    web.files["/someone/toy/resolve/main/v1/w.pt"] = CONTENT + b"x"
+    web.files[ON_HUB] = CONTENT + b"x"
     message = _refused(toy, tmp_path)
     assert f"must have the sha256 {SHA256}" in message
     assert not list((tmp_path / "toy").glob("*.part"))
@@ -133,8 +139,9 @@ def test_a_wrong_checksum_is_refused(web: Web, toy: Encoder, tmp_path: Path) -> 
 
 def test_a_file_that_is_not_there_any_more(web: Web, toy: Encoder, tmp_path: Path) -> None:
     web.files.clear()
+    web.headers["X-Error-Code"] = "EntryNotFound"
     message = _refused(toy, tmp_path)
-    assert "resolve/main/v1/w.pt is refused: 404" in message
+    assert "resolve/main/v1/w.pt: RemoteEntryNotFoundError: 404" in message
     assert f"at '{tmp_path / FILE}'" in message
 
 
@@ -143,6 +150,7 @@ def test_no_network_says_which_file_to_put_where(
 ) -> None:
     with Web({}) as gone:
         monkeypatch.setenv("HF_ENDPOINT", gone.url)
+        monkeypatch.setattr(hub, "DEFAULT_ETAG_TIMEOUT", 0.1)
     message = _refused(toy, tmp_path)
     assert "The weights of 'toy' cannot be downloaded." in message
     assert f"Put the file from {gone.url}/someone/toy/resolve/main/v1/w.pt at " in message
@@ -157,6 +165,44 @@ def test_a_machine_that_stays_offline_is_not_made_to_ask(
     assert web.asked == []
 
 
+def test_a_repository_behind_terms_names_the_token(web: Web, toy: Encoder, tmp_path: Path) -> None:
+    web.files.clear()
+    web.headers["X-Error-Code"] = "GatedRepo"
+    assert "Accept its terms on the web, then set HF_TOKEN" in _refused(toy, tmp_path)
+
+
+def test_the_token_of_the_environment_is_sent_to_the_hub_and_to_no_other(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    _load(toy, tmp_path)
+    assert web.tokens == ["Bearer hf_secret"] * 2
+    assert toy.weights is not None
+    plain = replace(toy.weights, file="plain.pt", address=f"{web.url}/w.pt")
+    _load(replace(toy, weights=plain), tmp_path)
+    assert web.tokens[2:] == [""]
+
+
+def test_the_cache_of_the_hub_serves_a_machine_that_stays_offline(
+    web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _load(toy, tmp_path)
+    (tmp_path / FILE).unlink()
+    web.asked.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert _is_zero(_load(toy, tmp_path))
+    assert web.asked == []
+
+
+def test_a_file_of_the_wrong_checksum_leaves_the_cache_too(
+    web: Web, toy: Encoder, tmp_path: Path
+) -> None:
+    web.files[ON_HUB] = CONTENT + b"x"
+    _refused(toy, tmp_path)
+    web.files[ON_HUB] = CONTENT
+    assert _is_zero(_load(toy, tmp_path))
+
+
 def test_weights_that_no_machine_can_fetch(
     web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +210,9 @@ def test_weights_that_no_machine_can_fetch(
     alone = replace(toy, weights=replace(toy.weights, address=""))
     monkeypatch.setitem(encoders.ENCODERS, "toy", alone)
     message = _refused(alone, tmp_path)
-    assert "fetched by hand. Put the file from https://far.example/toy at" in message
+    assert (
+        "cannot be downloaded by a program. Put the file from https://far.example/toy at" in message
+    )
 
 
 def test_a_file_that_fits_another_encoder_is_kept_and_said(
@@ -191,13 +239,14 @@ def test_a_plain_address_is_used_as_it_is(web: Web, toy: Encoder, tmp_path: Path
 
 def test_addresses_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
-    assert direct(HUB) == "https://huggingface.co/someone/toy/resolve/main/v1/w.pt"
+    assert resolve_url(HUB) == "https://huggingface.co/someone/toy/resolve/main/v1/w.pt"
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example/")
-    assert direct(HUB) == "https://mirror.example/someone/toy/resolve/main/v1/w.pt"
+    assert resolve_url(HUB) == "https://mirror.example/someone/toy/resolve/main/v1/w.pt"
     assert (
-        direct("hf://a/b@1cb683f/c/d.pth") == "https://mirror.example/a/b/resolve/1cb683f/c/d.pth"
+        resolve_url("hf://a/b@1cb683f/c/d.pth")
+        == "https://mirror.example/a/b/resolve/1cb683f/c/d.pth"
     )
-    assert direct("https://x.example/w.pt") == "https://x.example/w.pt"
+    assert resolve_url("https://x.example/w.pt") == "https://x.example/w.pt"
 
 
 def test_what_a_library_fetches_is_kept_where_trainings_look(

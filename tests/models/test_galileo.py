@@ -16,10 +16,10 @@ from cryo_hpo.errors import WeightsError
 from cryo_hpo.models.backbones.galileo import (
     GROUPS,
     Galileo,
+    encode_month,
+    encode_sincos,
     galileo_weights,
-    month_code,
     positions,
-    waves,
 )
 from cryo_hpo.models.weights.load import load_weights, read_checkpoint
 
@@ -58,8 +58,8 @@ def test_galileo_agrees_with_its_authors(case: int, shared: Path, reference: Ref
 
 def test_fixed_tables_are_those_of_the_checkpoint(shared: Path) -> None:
     state = read_checkpoint(shared / "weights" / "galileo_nano" / "encoder.pt")
-    times = waves(torch.arange(24.0), 32)
-    months = torch.stack([month_code(month, 32) for month in range(12)])
+    times = encode_sincos(torch.arange(24.0), 32)
+    months = torch.stack([encode_month(month, 32) for month in range(12)])
     torch.testing.assert_close(times, state["pos_embed"])
     torch.testing.assert_close(months, state["month_embed.weight"], atol=1e-5, rtol=0)
 

@@ -14,7 +14,12 @@ from torch import Tensor
 
 from cryo_hpo.bands import BANDS
 from cryo_hpo.models import ENCODERS
-from cryo_hpo.models.backbones.positions import alibi, cubic, flat, waves
+from cryo_hpo.models.backbones.positions import (
+    encode_places,
+    encode_places_and_time,
+    encode_sincos,
+    measure_alibi,
+)
 from cryo_hpo.models.backbones.vit import resample
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
@@ -87,12 +92,12 @@ def test_the_own_size_takes_the_table_itself() -> None:
 
 
 def test_waves_are_sines_and_then_cosines() -> None:
-    told = waves(torch.tensor([0.0, 1.0]), 4)
+    told = encode_sincos(torch.tensor([0.0, 1.0]), 4)
     expected = torch.tensor([[0, 0, 1, 1], [0.841471, 0.0099998, 0.540302, 0.99995]])
     torch.testing.assert_close(told, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("told", [flat, cubic])
+@pytest.mark.parametrize("told", [encode_places, encode_places_and_time])
 def test_columns_come_before_rows(told: Any) -> None:
     place_HWD = told((2, 3), 32).reshape(2, 3, 32)
     assert torch.equal(place_HWD[0, :, :12], place_HWD[1, :, :12])
@@ -101,7 +106,7 @@ def test_columns_come_before_rows(told: Any) -> None:
 
 
 def test_attention_falls_with_the_distance_at_the_slope_of_its_head() -> None:
-    bias = alibi((3, 4), 16)
+    bias = measure_alibi((3, 4), 16)
     assert bias.shape == (1, 16, 12, 12)
     assert bias[0, 0, 0, 0] == 0
     assert bias[0, 0, 0, 5].item() == pytest.approx(-(2**0.5) * 2**-0.5)  # one row, one column

@@ -20,6 +20,8 @@ class Web:
         cut: Bytes of the file after which an answer ends, one for each of the next answers.
         failures: How many of the next answers are 503.
         ranges: Whether it can send a part.
+        headers: Sent with every answer.
+        tokens: Authorization header of each request.
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
@@ -29,6 +31,8 @@ class Web:
         self.cut: list[int] = []
         self.failures = 0
         self.ranges = True
+        self.headers: dict[str, str] = {}
+        self.tokens: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -60,6 +64,7 @@ class Web:
     def _answer(self, to: BaseHTTPRequestHandler, *, body: bool = True) -> None:
         path, wanted = to.path, to.headers.get("Range", "")
         self.asked.append((path, wanted))
+        self.tokens.append(to.headers.get("Authorization", ""))
         if path in self.moved:
             self._head(to, 302, {"Location": self.url + self.moved[path], "Content-Length": "0"})
         elif self.failures:
@@ -86,9 +91,8 @@ class Web:
             to.wfile.write(content[start:stop])
         to.close_connection = True
 
-    @staticmethod
-    def _head(to: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str]) -> None:
+    def _head(self, to: BaseHTTPRequestHandler, status: int, headers: Mapping[str, str]) -> None:
         to.send_response(status)
-        for name, value in headers.items():
+        for name, value in (self.headers | dict(headers)).items():
             to.send_header(name, value)
         to.end_headers()

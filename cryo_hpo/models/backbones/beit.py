@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ...bands import Band
 from .positions import Grid
 from .vit import Vit
-from .vit_blocks import Trunk, initialise
+from .vit_blocks import ViTBlocks, init_weights
 
 OF_CLASS = 3  # last rows of the table: class to place, place to class, class to itself
 
@@ -41,7 +41,7 @@ class Beit(Vit):
         return made
 
 
-class Data2Vec(Trunk):
+class Data2Vec(ViTBlocks):
     """Levels of the BEiT, all at the stride of its patch.
 
     Args:
@@ -58,7 +58,7 @@ class Data2Vec(Trunk):
         self.patch_embed = PatchEmbed(None, beit.patch, num_bands, beit.dim, flatten=False)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, beit.dim))
         self.rel_pos_bias = RelativePositionBias(self.native, beit.heads)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels, shallow to deep."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from ...bands import Band
 from . import positions
-from .positions import Grid, waves
+from .positions import Grid, encode_sincos
 from .vit import Vit, resample
-from .vit_blocks import Trunk, initialise
+from .vit_blocks import ViTBlocks, init_weights
 
 CODE = 128  # values that a wavelength is told in
 KERNEL_SCALE = 0.01
@@ -95,7 +95,7 @@ class PatchMaker(nn.Module):
 
     def __init__(self, wavelengths_um: Sequence[float], dim: int, patch: int) -> None:
         super().__init__()
-        code_CQ = waves(torch.tensor(wavelengths_um, dtype=torch.float64) * 1000, CODE)
+        code_CQ = encode_sincos(torch.tensor(wavelengths_um, dtype=torch.float64) * 1000, CODE)
         self.register_buffer("code_CQ", code_CQ, persistent=False)
         self.weight_generator = KernelMaker(dim, patch)
         self.fclayer = Residual(CODE)
@@ -106,7 +106,7 @@ class PatchMaker(nn.Module):
         return F.conv2d(x_BCHW, weight, bias, stride=self.weight_generator.patch, padding=1)
 
 
-class Dofa(Trunk):
+class Dofa(ViTBlocks):
     """Levels of DOFA, all at the stride of its patch.
 
     Args:
@@ -124,9 +124,9 @@ class Dofa(Trunk):
         self.native: Grid = (vit.size // vit.patch,) * 2
         self.patch_embed = PatchMaker(wavelengths_um, vit.dim, vit.patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, vit.dim))
-        table = torch.cat([torch.zeros(1, vit.dim), positions.flat(self.native, vit.dim)])
+        table = torch.cat([torch.zeros(1, vit.dim), positions.encode_places(self.native, vit.dim)])
         self.register_buffer("pos_embed", table[None])
-        initialise(self)
+        init_weights(self)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels, shallow to deep."""
@@ -137,7 +137,7 @@ class Dofa(Trunk):
         return self.read(x_BND + resample(self.pos_embed, grid, native=self.native, prefix=1), grid)
 
 
-def wavelength_um(band: Band) -> float:
+def find_wavelength_um(band: Band) -> float:
     """Return what DOFA is told of a band.
 
     Raises:
@@ -154,4 +154,4 @@ def wavelength_um(band: Band) -> float:
 
 def build_dofa(vit: Vit, bands: Sequence[Band], **changes: Any) -> nn.Module:
     """Build DOFA for some bands, with some of its values changed."""
-    return Dofa(replace(vit, **changes), [wavelength_um(band) for band in bands])
+    return Dofa(replace(vit, **changes), [find_wavelength_um(band) for band in bands])

@@ -88,10 +88,12 @@ class Galileo(nn.Module):
         )
         self.norm = nn.LayerNorm(dim, eps=1e-5)
         shrink = None if patch == LARGEST_PATCH else _shrink(patch)
-        when_Q = torch.cat([waves(torch.zeros(1), dim // 4)[0], month_code(month, dim // 4)])
+        when_Q = torch.cat(
+            [encode_sincos(torch.zeros(1), dim // 4)[0], encode_month(month, dim // 4)]
+        )
         self.register_buffer("when_Q", when_Q, persistent=False)
         self.register_buffer("shrink", shrink, persistent=False)
-        self.apply(_initialise)
+        self.apply(_init_weights)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return a level per block, (B, 128, H / patch, W / patch), the normalised one last."""
@@ -150,13 +152,13 @@ def positions(
         scale: Size of a cell in units of the encoding.
         device: Of the result.
     """
-    columns_WQ = waves(torch.arange(width, device=device) * scale, dim // 2)
-    rows_HQ = waves(torch.arange(height, device=device) * scale, dim // 2)
+    columns_WQ = encode_sincos(torch.arange(width, device=device) * scale, dim // 2)
+    rows_HQ = encode_sincos(torch.arange(height, device=device) * scale, dim // 2)
     both = (columns_WQ.expand(height, -1, -1), rows_HQ[:, None].expand(-1, width, -1))
     return torch.cat(both, dim=-1).flatten(0, 1)
 
 
-def waves(place: Tensor, dim: int) -> Tensor:
+def encode_sincos(place: Tensor, dim: int) -> Tensor:
     """Return sines, then cosines, of each place at dim / 2 falling frequencies.
 
     They fall from 1 towards 10000^(-1/4), a quarter of the usual range on a logarithmic scale.
@@ -166,7 +168,7 @@ def waves(place: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def month_code(month: int, dim: int) -> Tensor:
+def encode_month(month: int, dim: int) -> Tensor:
     """Return the month on the circle of the year: half of the values its sine, half its cosine."""
     angle = 2 * math.pi * month / MONTHS
     return torch.tensor([math.sin(angle)] * (dim // 2) + [math.cos(angle)] * (dim // 2))
@@ -233,7 +235,7 @@ def _shrink(patch: int) -> Tensor:
     return inverse
 
 
-def _initialise(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)

@@ -11,7 +11,7 @@ Grid = tuple[int, int]  # rows, columns
 PERIOD = 10000.0
 
 
-def waves(place_N: Tensor, dim: int) -> Tensor:
+def encode_sincos(place_N: Tensor, dim: int) -> Tensor:
     """Return (N, dim): sines, then cosines, of each place at dim / 2 falling frequencies.
 
     Source:
@@ -23,13 +23,15 @@ def waves(place_N: Tensor, dim: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=1).float()
 
 
-def places(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+def list_places(grid: Grid, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
     """Return the column and the row (N) of every token, row by row."""
     rows, columns = (torch.arange(side, device=device) for side in grid)
     return columns.repeat(grid[0]), rows.repeat_interleave(grid[1])
 
 
-def flat(grid: Grid, dim: int, *, scale: float = 1.0, device: torch.device | None = None) -> Tensor:
+def encode_places(
+    grid: Grid, dim: int, *, scale: float = 1.0, device: torch.device | None = None
+) -> Tensor:
     """Return (N, dim): half of the values for the column, half for the row.
 
     Args:
@@ -39,28 +41,30 @@ def flat(grid: Grid, dim: int, *, scale: float = 1.0, device: torch.device | Non
             arXiv:2212.14532.
         device: Of the result.
     """
-    return torch.cat([waves(place * scale, dim // 2) for place in places(grid, device)], dim=1)
+    return torch.cat(
+        [encode_sincos(place * scale, dim // 2) for place in list_places(grid, device)], dim=1
+    )
 
 
-def cubic(grid: Grid, dim: int, *, device: torch.device | None = None) -> Tensor:
+def encode_places_and_time(grid: Grid, dim: int, *, device: torch.device | None = None) -> Tensor:
     """Return (N, dim) for the first time step: 6/16 for the column, 6/16 row, 4/16 time.
 
     Source:
         Jakubik et al. 2023, arXiv:2310.18660 (Prithvi).
     """
-    columns, rows = (waves(place, dim // 16 * 6) for place in places(grid, device))
-    now = waves(torch.zeros(1, device=device), dim // 16 * 4).expand(len(rows), -1)
+    columns, rows = (encode_sincos(place, dim // 16 * 6) for place in list_places(grid, device))
+    now = encode_sincos(torch.zeros(1, device=device), dim // 16 * 4).expand(len(rows), -1)
     return torch.cat([columns, rows, now], dim=1)
 
 
-def alibi(grid: Grid, heads: int, *, device: torch.device | None = None) -> Tensor:
+def measure_alibi(grid: Grid, heads: int, *, device: torch.device | None = None) -> Tensor:
     """Return (1, H, N, N), what is added to attention: less the further two tokens are apart.
 
     Source:
         Fuller et al. 2023, arXiv:2311.00566 (CROMA), with the slopes of ALiBi,
         Press et al. 2021, arXiv:2108.12409: 2^(-8/H), 2^(-16/H), ...
     """
-    place_N2 = torch.stack(places(grid, device), dim=1).float()
+    place_N2 = torch.stack(list_places(grid, device), dim=1).float()
     apart_NN = (place_N2[:, None] - place_N2[None]).square().sum(dim=-1).sqrt()
     slopes_H = 2.0 ** (-8 / heads * torch.arange(1, heads + 1, device=device))
     return -slopes_H[:, None, None] * apart_NN[None, None]

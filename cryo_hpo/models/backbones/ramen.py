@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...bands import Band
-from .positions import Grid, places, waves
-from .vit_blocks import Blocks, Trunk, initialise
+from .positions import Grid, encode_sincos, list_places
+from .vit_blocks import Blocks, ViTBlocks, init_weights
 
 EXPERTS = 4
 COLDEST = 1e-3  # the mixture is a choice of one there
@@ -90,7 +90,7 @@ class Resampler(nn.Module):
         return x_BDHW + torch.stack(mixed).sum(dim=0)
 
 
-class Ramen(Trunk):
+class Ramen(ViTBlocks):
     """Levels of RAMEN, all at the resolution it is brought to.
 
     Args:
@@ -112,11 +112,13 @@ class Ramen(Trunk):
         self.resampler = Resampler(dim)
         self.in_norm = nn.LayerNorm(dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        code_CD = waves(torch.tensor(wavelengths_nm, dtype=torch.float64), dim)
-        scale_D = waves(torch.tensor([math.log(1 / blocks.patch)], dtype=torch.float64), dim)[0]
+        code_CD = encode_sincos(torch.tensor(wavelengths_nm, dtype=torch.float64), dim)
+        scale_D = encode_sincos(
+            torch.tensor([math.log(1 / blocks.patch)], dtype=torch.float64), dim
+        )[0]
         self.register_buffer("code_CD", code_CD, persistent=False)
         self.register_buffer("scale_D", scale_D, persistent=False)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels, shallow to deep.
@@ -135,10 +137,12 @@ class Ramen(Trunk):
     def _positions(self, grid: Grid) -> Tensor:
         """Return (N, D) of the places in metres."""
         half = self.in_norm.weight.shape[0] // 2
-        return torch.cat([waves(place * self.cell_m, half) for place in places(grid)], dim=1)
+        return torch.cat(
+            [encode_sincos(place * self.cell_m, half) for place in list_places(grid)], dim=1
+        )
 
 
-def wavelength_nm(band: Band) -> float:
+def find_wavelength_nm(band: Band) -> float:
     """Return what RAMEN is told of a band.
 
     Raises:
@@ -155,4 +159,4 @@ def wavelength_nm(band: Band) -> float:
 
 def build_ramen(blocks: RamenBlocks, bands: Sequence[Band], **changes: Any) -> nn.Module:
     """Build RAMEN for some bands, with some of its values changed."""
-    return Ramen(replace(blocks, **changes), [wavelength_nm(band) for band in bands])
+    return Ramen(replace(blocks, **changes), [find_wavelength_nm(band) for band in bands])

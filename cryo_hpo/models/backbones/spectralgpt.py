@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from ...bands import Band
 from .positions import Grid
 from .vit import Vit, resample
-from .vit_blocks import Trunk, initialise
+from .vit_blocks import ViTBlocks, init_weights
 
 TOGETHER = 3  # bands of one token
 
 
-class SpectralGpt(Trunk):
+class SpectralGpt(ViTBlocks):
     """Levels of SpectralGPT, all at the stride of its patch: the groups' values side by side.
 
     Args:
@@ -39,7 +39,7 @@ class SpectralGpt(Trunk):
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv3d(1, vit.dim, kernel, kernel)})
         self.spatial_embed = nn.Parameter(torch.zeros(1, self.native[0] * self.native[1], vit.dim))
         self.group_embed = nn.Parameter(torch.zeros(1, self.num_groups, vit.dim))
-        initialise(self)
+        init_weights(self)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels (B, G * D, H / patch, W / patch), shallow to deep."""
@@ -49,10 +49,10 @@ class SpectralGpt(Trunk):
         place_1ND = resample(self.spatial_embed, grid, native=self.native)
         x_BGND = x_BGND + (place_1ND + self.group_embed.transpose(0, 1))
         tokens = self.read(x_BGND.flatten(1, 2), (self.num_groups, grid[0] * grid[1]))
-        return [spread_groups(x, grid) for x in tokens]
+        return [groups_to_maps(x, grid) for x in tokens]
 
 
-def spread_groups(x_BDGN: Tensor, grid: Grid) -> Tensor:
+def groups_to_maps(x_BDGN: Tensor, grid: Grid) -> Tensor:
     """Return maps (B, G * D, H, W): all values of the first group, then those of the next."""
     return x_BDGN.transpose(1, 2).flatten(1, 2).reshape(len(x_BDGN), -1, *grid)
 

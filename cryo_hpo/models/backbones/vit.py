@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...bands import Band
 from . import positions
 from .positions import Grid
-from .vit_blocks import Blocks, Trunk, initialise
+from .vit_blocks import Blocks, ViTBlocks, init_weights
 
 Positions = Literal["learned", "fixed", "zero", "flat", "cubic", "alibi"]
 STORED = ("fixed", "zero", "cubic")  # with the weights, but not trained
@@ -48,7 +48,7 @@ class Vit(Blocks):
     modality: bool = False
 
 
-class VisionTransformer(Trunk):
+class VisionTransformer(ViTBlocks):
     """Levels of a plain vision transformer, all at the stride of its patch.
 
     Args:
@@ -76,7 +76,7 @@ class VisionTransformer(Trunk):
             self.pos_embed = nn.Parameter(table)
         elif vit.positions in STORED:
             self.register_buffer("pos_embed", table)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels, shallow to deep."""
@@ -91,7 +91,7 @@ class VisionTransformer(Trunk):
             x_BND = x_BND + self.mod_emb
         mask = None
         if self.vit.positions == "alibi":
-            mask = positions.alibi(grid, self.vit.heads, device=x_BND.device)
+            mask = positions.measure_alibi(grid, self.vit.heads, device=x_BND.device)
         return self.read(self.norm_pre(x_BND), grid, attn_mask=mask)
 
     def _positions(self, grid: Grid) -> Tensor | None:
@@ -105,7 +105,11 @@ class VisionTransformer(Trunk):
 
     def _computed(self, grid: Grid) -> Tensor:
         """Return sines and cosines for a grid (1, N, D), zeros for the class token."""
-        compute = positions.cubic if self.vit.positions == "cubic" else positions.flat
+        compute = (
+            positions.encode_places_and_time
+            if self.vit.positions == "cubic"
+            else positions.encode_places
+        )
         return self._after_class(compute(grid, self.vit.dim))
 
     def _table(self) -> Tensor:

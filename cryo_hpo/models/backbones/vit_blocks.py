@@ -69,7 +69,7 @@ class ScaleNorm(nn.LayerNorm):
         self.register_buffer("bias", bias)
 
 
-class Trunk(nn.Module):
+class ViTBlocks(nn.Module):
     """Blocks that are read at some depths; those after the last level are not built.
 
     Args:
@@ -79,7 +79,7 @@ class Trunk(nn.Module):
 
     def __init__(self, blocks: Blocks, *, stride: int) -> None:
         super().__init__()
-        self.levels = blocks.levels or evenly(blocks.depth)
+        self.levels = blocks.levels or choose_levels(blocks.depth)
         if self.levels[-1] >= blocks.depth:
             message = f"Levels {self.levels} must be below the depth, {blocks.depth}."
             raise ValueError(message)
@@ -106,7 +106,7 @@ class Trunk(nn.Module):
             if i in self.levels:
                 maps.append(x_BND)
         maps[-1] = self.norm(x_BND)
-        return [spread(x_BND, grid) for x_BND in maps]
+        return [tokens_to_maps(x_BND, grid) for x_BND in maps]
 
     def layer_of(self, parameter_name: str) -> int:
         """Return 0 for what makes the tokens, else one more than the block."""
@@ -116,18 +116,18 @@ class Trunk(nn.Module):
         return self.num_layers - 1 if part == "norm" else 0
 
 
-def spread(x_BND: Tensor, grid: Grid) -> Tensor:
+def tokens_to_maps(x_BND: Tensor, grid: Grid) -> Tensor:
     """Return the last H * W tokens as maps (B, D, H, W)."""
     x_BND = x_BND[:, -grid[0] * grid[1] :]
     return x_BND.transpose(1, 2).reshape(len(x_BND), -1, *grid)
 
 
-def evenly(depth: int) -> tuple[int, ...]:
+def choose_levels(depth: int) -> tuple[int, ...]:
     """Return the blocks after a third, a half, two thirds and all of the depth, 0-based."""
     return tuple(sorted({max(depth * share // 12 - 1, 0) for share in SHARES}))
 
 
-def initialise(module: nn.Module) -> None:
+def init_weights(module: nn.Module) -> None:
     """Draw linear layers and embeddings as vision transformers do; norms stay at one and zero."""
     for part in module.modules():
         if isinstance(part, nn.Linear):

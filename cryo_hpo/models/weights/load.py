@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ...errors import WeightsError
-from .download import by_hand, download
+from .download import download, explain_manual_install
 from .published import State, Weights
 from .safe_unpickle import load_tensors
 
@@ -59,7 +59,7 @@ def load_weights(
         return
     if wanted in (None, HUB):
         if published is None:
-            raise no_weights(name)
+            raise no_published_weights(name)
         rules = published.chosen(root)
         source, state = published_state(backbone, rules, root=root, name=name)
     else:
@@ -178,7 +178,7 @@ def published_state(
     return str(path), read_checkpoint(path, entry=published.entry)
 
 
-def no_weights(name: str) -> WeightsError:
+def no_published_weights(name: str) -> WeightsError:
     """Return the error for an encoder without published weights."""
     return WeightsError(
         f"Encoder '{name}' has no published weights. Set model.weights to '{SCRATCH}'."
@@ -197,4 +197,4 @@ def _ask_library(
     except Exception as error:
         # Whatever the client raises without a network: its own, the transport's, or OSError.
         message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__})."
-        raise WeightsError(f"{message} {by_hand(published, path)}") from error
+        raise WeightsError(f"{message} {explain_manual_install(published, path)}") from error

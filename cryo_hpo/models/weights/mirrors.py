@@ -18,7 +18,7 @@ def _torchgeo(method: str, revision: str, digits: str) -> Weights:
         url=f"https://huggingface.co/torchgeo/{name}",
         address=f"hf://torchgeo/{name}@{revision}/{name}-{digits}.pth",
         sha256=digits,
-        adapt=remaps.dino,
+        adapt=remaps.remap_dino,
         may_have=("head.", "norm."),
     )
 
@@ -29,6 +29,6 @@ MAE = Weights(
     file="ssl4eo_s12/B13_vits16_mae_ep99_enc.pth",
     url="https://huggingface.co/wangyi111/SSL4EO-S12",
     address="hf://wangyi111/SSL4EO-S12/B13_vits16_mae_ep99_enc.pth",
-    adapt=remaps.used,
+    adapt=remaps.drop_unused,
     may_have=("head.", "norm.", "decoder_", "mask_token"),
 )

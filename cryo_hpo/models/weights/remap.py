@@ -18,19 +18,19 @@ Adapt = Callable[[nn.Module, State], State]
 Rules = Sequence[tuple[str, str]]
 
 
-def renamed(*rules: tuple[str, str]) -> Adapt:
+def rename_keys(*rules: tuple[str, str]) -> Adapt:
     """Return an adaptation that replaces patterns in keys, every rule in turn.
 
     Keys of parts that the encoder says it does not use are left out afterwards.
     """
 
     def adapt(backbone: nn.Module, state: State) -> State:
-        return used(backbone, _rename(state, rules))
+        return drop_unused(backbone, _rename(state, rules))
 
     return adapt
 
 
-def used(backbone: nn.Module, state: State) -> dict[str, Tensor]:
+def drop_unused(backbone: nn.Module, state: State) -> dict[str, Tensor]:
     """Leave out what an encoder does not build: blocks after its last level, dropped biases."""
     unused: tuple[str, ...] = getattr(backbone, "unused", ())
     return {key: x for key, x in state.items() if not key.startswith(unused)}
@@ -45,17 +45,17 @@ def _rename(state: State, rules: Rules) -> dict[str, Tensor]:
     return renamed
 
 
-def dino(backbone: nn.Module, state: State) -> State:
+def remap_dino(backbone: nn.Module, state: State) -> State:
     """Rename the teacher's; without biases of queries, keys and values where none were built."""
-    adapted = used(backbone, _rename(state, ((r"^backbone\.", ""),)))
+    adapted = drop_unused(backbone, _rename(state, ((r"^backbone\.", ""),)))
     if "blocks.0.attn.qkv.bias" in backbone.state_dict():
         return adapted
     return {key: x for key, x in adapted.items() if not key.endswith(".attn.qkv.bias")}
 
 
-def prithvi(backbone: nn.Module, state: State) -> State:
+def remap_prithvi(backbone: nn.Module, state: State) -> State:
     """Take the only time step of the kernel, and the first one of the positions."""
-    adapted = used(backbone, state)
+    adapted = drop_unused(backbone, state)
     tokens = backbone.get_buffer("pos_embed").shape[1]
     _change(adapted, "pos_embed", lambda x: x[:, :tokens])
     _change(adapted, "patch_embed.proj.weight", lambda x: x.squeeze(2))
@@ -75,9 +75,9 @@ CLIP: Rules = (
 )
 
 
-def clip(backbone: nn.Module, state: State) -> State:
+def remap_clip(backbone: nn.Module, state: State) -> State:
     """Rename the image side of an open_clip model."""
-    adapted = used(backbone, _rename(state, CLIP))
+    adapted = drop_unused(backbone, _rename(state, CLIP))
     _change(adapted, "cls_token", lambda x: x.reshape(1, 1, -1))
     _change(adapted, "pos_embed", lambda x: x[None] if x.ndim == 2 else x)
     return adapted
@@ -95,9 +95,9 @@ CROMA: Rules = (
 )
 
 
-def croma(backbone: nn.Module, state: State) -> State:
+def remap_croma(backbone: nn.Module, state: State) -> State:
     """Rename, and take the linear projection of patches (bands, rows, columns) as a kernel."""
-    adapted = used(backbone, _rename(state, CROMA))
+    adapted = drop_unused(backbone, _rename(state, CROMA))
     shape = backbone.get_parameter("patch_embed.proj.weight").shape
     _change(adapted, "patch_embed.proj.weight", lambda x: _as_kernel(x, shape))
     return adapted
@@ -118,9 +118,9 @@ TERRAMIND: Rules = (
 )
 
 
-def terramind(backbone: nn.Module, state: State) -> State:
+def remap_terramind(backbone: nn.Module, state: State) -> State:
     """Rename, and take the linear projection of patches (rows, columns, bands) as a kernel."""
-    adapted = used(backbone, _rename(state, TERRAMIND))
+    adapted = drop_unused(backbone, _rename(state, TERRAMIND))
     dim, bands, *patch = backbone.get_parameter("patch_embed.proj.weight").shape
     if adapted["patch_embed.proj.weight"].numel() == dim * bands * patch[0] * patch[1]:
         _change(
@@ -131,9 +131,9 @@ def terramind(backbone: nn.Module, state: State) -> State:
     return adapted
 
 
-def spectralgpt(backbone: nn.Module, state: State) -> State:
+def remap_spectralgpt(backbone: nn.Module, state: State) -> State:
     """Join query, key and value, and rename the two tables of positions."""
-    adapted = used(
+    adapted = drop_unused(
         backbone,
         _rename(
             state,
@@ -147,7 +147,7 @@ def spectralgpt(backbone: nn.Module, state: State) -> State:
     return adapted
 
 
-def swin(backbone: nn.Module, state: State) -> State:
+def remap_swin(backbone: nn.Module, state: State) -> State:
     """Give the merging of patches to the stage after it; leave out tables the model computes."""
     adapted = {}
     for key, x in _rename(state, ((r"^encoder\.", ""),)).items():
@@ -157,12 +157,12 @@ def swin(backbone: nn.Module, state: State) -> State:
         if stage:
             key = key.replace(stage[0], f"layers.{int(stage[1]) + 1}.downsample.")
         adapted[key] = x
-    return used(backbone, adapted)
+    return drop_unused(backbone, adapted)
 
 
-def satlas(backbone: nn.Module, state: State) -> State:
+def remap_satlas(backbone: nn.Module, state: State) -> State:
     """Unwrap the features; take the index of relative positions, which is fixed, from the model."""
-    adapted = used(
+    adapted = drop_unused(
         backbone, _rename(state, ((r"^(?:backbone\.)+(?=features\.|norm\.|head\.)", ""),))
     )
     have = backbone.state_dict()

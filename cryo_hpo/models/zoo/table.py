@@ -16,7 +16,7 @@ from ..backbones.vit import Vit
 from ..encoder_card import Encoder
 from ..weights import remap as remaps
 from ..weights.published import Weights
-from .vit_cards import DROP_PATH, RGB, VIT_CARDS, bands_of, plain
+from .vit_cards import DROP_PATH, RGB, VIT_CARDS, named_bands, plain
 
 
 def _build_unet(bands: Sequence[Band], *, width: int = 64) -> nn.Module:
@@ -74,7 +74,7 @@ _CARDS = (
                 "v0.1-vitjx/jx_vit_base_p16_224-80ecf9dd.pth"
             ),
             sha256="80ecf9dd",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=("head.", "pre_logits."),
         ),
         source="arXiv:2010.11929",
@@ -97,7 +97,7 @@ _CARDS = (
             file="gfm/gfm.pth",
             url="https://github.com/mmendiet/GFM",
             entry="model",
-            adapt=remaps.swin,
+            adapt=remaps.remap_swin,
             may_have=("norm.", "decoder.", "mask_token", "projector.", "teacher."),
         ),
         source="arXiv:2302.04476",
@@ -109,8 +109,8 @@ _CARDS = (
     ),
     Encoder(
         name="satlasnet-swinv2b",
-        bands=bands_of("B4 B3 B2 B5 B6 B7 B8 B11 B12"),
-        cryo_bench_bands=bands_of("B2 B3 B4 B5 B6 B7 B8 B11 B12"),
+        bands=named_bands("B4 B3 B2 B5 B6 B7 B8 B11 B12"),
+        cryo_bench_bands=named_bands("B2 B3 B4 B5 B6 B7 B8 B11 B12"),
         grey=RGB,
         multiple=32,
         smallest=64,
@@ -123,7 +123,7 @@ _CARDS = (
             file="satlas/sentinel2_swinb_si_ms.pth",
             url="https://huggingface.co/allenai/satlas-pretrain",
             address="hf://allenai/satlas-pretrain/sentinel2_swinb_si_ms.pth",
-            adapt=remaps.satlas,
+            adapt=remaps.remap_satlas,
             may_have=("norm.", "head.", "fpn.", "upsample.", "intermediates.", "heads."),
         ),
         source="arXiv:2211.15660",

@@ -15,23 +15,23 @@ from ..backbones.dofa import build_dofa
 from ..backbones.ramen import RamenBlocks, build_ramen
 from ..backbones.spectralgpt import build_spectralgpt
 from ..backbones.vit import Vit, build_vit
-from ..backbones.vit_blocks import evenly
+from ..backbones.vit_blocks import choose_levels
 from ..encoder_card import Encoder
 from ..weights import mirrors
 from ..weights import remap as remaps
 from ..weights.published import Weights
 
 
-def bands_of(names: str) -> tuple[Band, ...]:
+def named_bands(names: str) -> tuple[Band, ...]:
     """Return the bands of a list of names, apart by spaces."""
     return tuple(map(find_band, names.split()))
 
 
-RGB = bands_of("B4 B3 B2")
-RADAR = bands_of("VV VH")
-VV = bands_of("VV")
-S2_L1C = bands_of("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12")
-S2_L2A = bands_of("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12")
+RGB = named_bands("B4 B3 B2")
+RADAR = named_bands("VV VH")
+VV = named_bands("VV")
+S2_L1C = named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12")
+S2_L2A = named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12")
 DROP_PATH = frozenset({"drop_path"})
 # What pretraining leaves in a checkpoint beside the encoder.
 MAE_REST = ("decoder_", "mask_token", "norm.")
@@ -45,7 +45,7 @@ def plain(
     name: str, vit: Vit | RamenBlocks, build: Callable[..., nn.Module] = build_vit, **rest: Any
 ) -> Encoder:
     """Return the card of a plain vision transformer, with what follows from its size filled in."""
-    num_levels = len(vit.levels or evenly(vit.depth))
+    num_levels = len(vit.levels or choose_levels(vit.depth))
     filled = {
         "multiple": vit.patch,
         "smallest": 2 * vit.patch,
@@ -86,7 +86,7 @@ CROMA_FILE: dict[str, Any] = {
     "file": "croma/CROMA_large.pt",
     "url": "https://huggingface.co/antofuller/CROMA",
     "address": "hf://antofuller/CROMA/CROMA_large.pt",
-    "adapt": remaps.croma,
+    "adapt": remaps.remap_croma,
 }
 TERRAMIND = Vit(
     dim=768,
@@ -100,7 +100,7 @@ TERRAMIND = Vit(
 )
 TERRAMIND_FACTS: dict[str, Any] = {
     "bands": S2_L2A,
-    "cryo_bench_bands": bands_of("B1 B2 B3 B4 B5 B6 B7 B8 B8A B10 B11 B12"),
+    "cryo_bench_bands": named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B10 B11 B12"),
     "grey": RGB,
     "normalisation": (
         "mean 1390 1503 1718 1854 2199 2780 2987 3083 3132 3164 2425 1858, std 2107 2141 2039 2134 "
@@ -146,7 +146,7 @@ VIT_CARDS = (
             file="dofa/DOFA_ViT_base_e100.pth",
             url="https://huggingface.co/earthflow/DOFA",
             address="hf://earthflow/DOFA/DOFA_ViT_base_e100.pth",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_miss=("norm.",),
             may_have=("decoder", "mask_token", "projector.", "fc_norm.", "head."),
         ),
@@ -157,7 +157,7 @@ VIT_CARDS = (
     plain(
         "prithvi-100m",
         Vit(dim=768, depth=12, heads=12, eps=1e-5, norm_last=False, positions="cubic"),
-        bands=bands_of("B2 B3 B4 B8A B11 B12"),
+        bands=named_bands("B2 B3 B4 B8A B11 B12"),
         grey=RGB,
         normalisation=(
             "mean 775 1081 1229 2497 2204 1611, std 1282 1270 1399 1368 1292 1155 of reflectance "
@@ -168,7 +168,7 @@ VIT_CARDS = (
             file="prithvi/Prithvi_100M.pt",
             url="https://huggingface.co/ibm-nasa-geospatial/Prithvi-EO-1.0-100M",
             address="hf://ibm-nasa-geospatial/Prithvi-EO-1.0-100M/Prithvi_EO_V1_100M.pt",
-            adapt=remaps.prithvi,
+            adapt=remaps.remap_prithvi,
             may_have=MAE_REST,
         ),
         source="arXiv:2310.18660",
@@ -197,7 +197,7 @@ VIT_CARDS = (
             file="remoteclip/RemoteCLIP-ViT-B-32.pt",
             url="https://huggingface.co/chendelong/RemoteCLIP",
             address="hf://chendelong/RemoteCLIP/RemoteCLIP-ViT-B-32.pt",
-            adapt=remaps.clip,
+            adapt=remaps.remap_clip,
             may_have=CLIP_REST,
         ),
         source="arXiv:2306.11029",
@@ -219,7 +219,7 @@ VIT_CARDS = (
                 "scalemae-vitlarge-800.pth"
             ),
             entry="model",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=("pos_embed", "fpn.", "fcn_", *MAE_REST),
         ),
         source="arXiv:2212.14532",
@@ -240,7 +240,7 @@ VIT_CARDS = (
             url="https://zenodo.org/records/8412455",
             address="https://zenodo.org/records/8412455/files/SpectralGPT%2B.pth",
             entry="model",
-            adapt=remaps.spectralgpt,
+            adapt=remaps.remap_spectralgpt,
             may_have=MAE_REST,
         ),
         source="arXiv:2311.07113",
@@ -258,7 +258,7 @@ VIT_CARDS = (
             file="ssl4eo_s12/B13_vits16_moco_0099.pth",
             url="https://drive.google.com/file/d/1LREGuI6w7Gq6Xm0jFQdxxtp8QkmLvJWk",
             entry="state_dict",
-            adapt=remaps.renamed((r"^module\.base_encoder\.", "")),
+            adapt=remaps.rename_keys((r"^module\.base_encoder\.", "")),
             may_have=("module.momentum_encoder.", "module.predictor.", "head.", "norm."),
             mirror=mirrors.MOCO,
         ),
@@ -274,7 +274,7 @@ VIT_CARDS = (
             file="ssl4eo_s12/B13_vits16_dino_0099_ckpt.pth",
             url="https://drive.google.com/file/d/1CseO5vvMReGlAulm5o4ZgbjUgj8VlAH7",
             entry="teacher",
-            adapt=remaps.dino,
+            adapt=remaps.remap_dino,
             may_have=("head.", "norm."),
             mirror=mirrors.DINO,
         ),
@@ -292,7 +292,7 @@ VIT_CARDS = (
             url="https://drive.google.com/file/d/1QTBKl1asxgQCNd6bO2azXZNPfoQ3Sazv",
             mirror=mirrors.MAE,
             entry="model",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=MAE_REST,
         ),
         **S12_FACTS,
@@ -308,7 +308,7 @@ VIT_CARDS = (
             url="https://huggingface.co/wangyi111/SSL4EO-S12",
             address="hf://wangyi111/SSL4EO-S12/B2_vits16_mae_ep99.pth",
             entry="model",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=MAE_REST,
         ),
         **S12_FACTS,
@@ -324,7 +324,7 @@ VIT_CARDS = (
             file="ssl4eo_s12/B13_vits16_data2vec_0099_ckpt.pth",
             url="https://drive.google.com/file/d/1VbIGBwzZYndv4v1vx9FiD6IP-YwsHEns",
             entry="model",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=(
                 *("mask_token", "norm.", "fc_norm.", "head.", "lm_head."),
                 "rel_pos_bias.relative_position_index",
@@ -346,7 +346,7 @@ VIT_CARDS = (
             url="https://huggingface.co/nicolashoudre/RAMEN",
             address="hf://nicolashoudre/RAMEN/ramen_base_99.ckpt",
             entry="state_dict",
-            adapt=remaps.used,
+            adapt=remaps.drop_unused,
             may_have=("spectral_projector.", "decoder", "mask_token"),
         ),
         source="arXiv:2512.05025",
@@ -361,7 +361,7 @@ VIT_CARDS = (
             file="terramind/TerraMind_v1_base.pt",
             url="https://huggingface.co/ibm-esa-geospatial/TerraMind-1.0-base",
             address="hf://ibm-esa-geospatial/TerraMind-1.0-base/TerraMind_v1_base.pt",
-            adapt=remaps.terramind,
+            adapt=remaps.remap_terramind,
             may_have=TERRAMIND_REST,
         ),
         **TERRAMIND_FACTS,
@@ -374,7 +374,7 @@ VIT_CARDS = (
             file="terramind/TerraMind_v1_large.pt",
             url="https://huggingface.co/ibm-esa-geospatial/TerraMind-1.0-large",
             address="hf://ibm-esa-geospatial/TerraMind-1.0-large/TerraMind_v1_large.pt",
-            adapt=remaps.terramind,
+            adapt=remaps.remap_terramind,
             may_have=TERRAMIND_REST,
         ),
         **TERRAMIND_FACTS,
