@@ -11,8 +11,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "cryo_hpo"
 FLOORS = [
     {"errors", "stats"},
-    {"bands", "storage", "tracking"},
-    {"config", "models"},
+    {"bands", "storage"},
+    {"config", "models", "tracking"},
     {"data", "results"},
     {"evaluation", "monitoring", "search"},
     {"report", "training"},

@@ -102,10 +102,7 @@ class Transfer:
             study: [one.model_dump(mode="json") for one in offers]
             for study, offers in self._told.items()
         }
-        draft = self._file.with_name(f".{OFFERS}")
-        draft.unlink(missing_ok=True)  # of a process that was killed
-        folders.keep(draft, json.dumps(raw, indent=2) + "\n")
-        draft.replace(self._file)
+        folders.write(self._file, json.dumps(raw, indent=2) + "\n")
 
 
 def with_belief(study: Study, offers: Sequence[Offer]) -> Study:

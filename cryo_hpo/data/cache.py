@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StorageError
+from ..storage.lock import locked
 from .dataset import Dataset, Split
 from .decode import IMAGES, INDEX, MASKS, REMEDY, build
 from .splits import digests_of, items_of, sha256
@@ -153,7 +152,7 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
     folder = cache / sha256(*facts, fingerprint)[:16]
     if not (folder / INDEX).is_file():
         try:
-            with _alone(folder.with_suffix(".lock")):
+            with locked(folder.with_suffix(".lock")):
                 if not (folder / INDEX).is_file():
                     build(folder, dataset, items, fingerprint=fingerprint)
         except OSError as error:
@@ -161,15 +160,6 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
                 f"{cache}: decoded scenes are kept here: {error}. {REMEDY}"
             ) from error
     return Scenes.open(folder)
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; it goes with the process, however that ends."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], *, length: int) -> NDArray[Any]:

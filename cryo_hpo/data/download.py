@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, FetchError
+from ..storage.atomic import replacing
 from ..storage.fetch import fetch
 from .dataset import Dataset, Remote
 
@@ -127,12 +128,10 @@ def _verify(path: Path, file: Remote) -> None:
 def _join(parts: Sequence[Path], whole: Path) -> None:
     if whole.is_file():
         return
-    draft = whole.with_name(f".{whole.name}.part")
-    with draft.open("wb") as target:
+    with replacing(whole) as draft, draft.open("wb") as target:
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, target, CHUNK)
-    draft.replace(whole)
     for part in parts:
         part.unlink()
 

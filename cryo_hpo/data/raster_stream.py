@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
 from ..errors import DataError, StorageError
+from ..storage.atomic import replacing
 from .dataset import IGNORE
 from .raster import GDAL, absent, damaged
 
@@ -159,7 +159,6 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
     Raises:
         StorageError: It cannot be written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tif")
     height, width = like.size
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -177,14 +176,11 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.open(draft, "w", **profile) as file:
+        with replacing(path) as draft, rasterio.open(draft, "w", **profile) as file:
             yield file
-        draft.replace(path)
     except (OSError, RasterioError) as error:
         message = f"{path}: a map must be writable: {error}. Free space, or choose another --out."
         raise StorageError(message) from error
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def write_rows(file: Any, top: int, values_CHW: NDArray[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..storage.atomic import write_text
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .leakage import SceneIdentity
 from .raster import footprint
@@ -134,9 +134,7 @@ def _remember(memo: Path, facts: Mapping[str, Any]) -> None:
     """Write a memo; a cache that cannot be written to only costs time, building says so."""
     with suppress(OSError):
         memo.parent.mkdir(parents=True, exist_ok=True)
-        draft = memo.with_suffix(f".{os.getpid()}.part")
-        draft.write_text(json.dumps(facts))
-        draft.replace(memo)
+        write_text(memo, json.dumps(facts), durable=False)
 
 
 def _remembered(memo: Path) -> dict[str, tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import safetensors.torch
 import torch
 
 from ..bands import find_band
+from ..storage.atomic import replacing
 from ..storage.fetch import Received
 from .lookup import find_encoder
 from .weights.download import download
@@ -63,9 +63,8 @@ def fitting(name: str, *, root: Path) -> int:
 def _keep(state: State, path: Path) -> None:
     """Write what a library fetched to where trainings look first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    safetensors.torch.save_file(dict(state), draft)
-    draft.replace(path)
+    with replacing(path) as draft:
+        safetensors.torch.save_file(dict(state), draft)
 
 
 def _build(name: str) -> torch.nn.Module:

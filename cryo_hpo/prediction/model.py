@@ -26,6 +26,7 @@ from ..evaluation.strips import strips
 from ..models import Segmenter
 from ..results.files import CONFIRM
 from ..results.study import ArmResult, Result, SeedResult, load_result
+from ..storage.atomic import write_text
 from ..training import checkpoints
 from ..training.build import (
     WINDOWS_PER_PASS,
@@ -200,7 +201,7 @@ def export_model(
     card, state = _of_study(Path(source), arm, seed, site or Site.from_env(os.environ))
     out = Path(out)
     checkpoints.save(out, {"card": card.model_dump_json(), "model": state})
-    out.with_suffix(".json").write_text(card.model_dump_json(indent=2) + "\n")
+    write_text(out.with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
     return card
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from ..config.frozen import Frozen
 from ..errors import CryoError
+from ..storage import atomic
 from .study import ImprovementResult
 
 VERSION: Literal[1] = 1
@@ -81,9 +82,7 @@ class CampaignResult(Frozen):
 def write(result: CampaignResult, folder: Path) -> Path:
     """Write `campaign-result.json`, whole or not at all, and return its path."""
     path = folder / NAME
-    draft = path.with_suffix(".tmp")
-    draft.write_text(result.model_dump_json(indent=2) + "\n")
-    draft.replace(path)
+    atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
     return path
 
 

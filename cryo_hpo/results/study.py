@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from ..config.frozen import Frozen
 from ..errors import CryoError
+from ..storage import atomic
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,9 +225,7 @@ class Result(Frozen):
 def write(result: Result, folder: Path) -> Path:
     """Write `result.json`, whole or not at all, and return its path."""
     path = folder / NAME
-    draft = path.with_suffix(".tmp")
-    draft.write_text(result.model_dump_json(indent=2) + "\n")
-    draft.replace(path)
+    atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
 from ..results.epochs import EPOCH
+from ..storage.atomic import write_text
 from .jobs import Job, Outcome
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class ConfirmSource:
 def _keep(path: Path, state: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(state + "\n")
+        write_text(path, state + "\n")
     except OSError as error:
         message = f"CRYO_STORAGE must be writable, '{path}' is not: {error}. Free space."
         raise StorageError(message) from error

@@ -18,6 +18,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 
 from ..errors import SpecError, StorageError
+from ..storage import atomic
 
 if TYPE_CHECKING:
     from ..config.site import SecretStr
@@ -139,9 +140,7 @@ def _url(database: SecretStr) -> str:
 
 
 def _write(path: Path, facts: dict[str, Any]) -> None:
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(facts) + "\n")
-    draft.replace(path)
+    atomic.write_text(path, json.dumps(facts) + "\n")
 
 
 class _NoLock(JournalFileOpenLock):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import http.client
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import FetchError, StorageError
+from .lock import locked
 
 BLOCK = 1 << 20  # bytes between two reports
 TRIES = 3  # in a row without a single new byte
@@ -54,7 +54,7 @@ def fetch(
         raise FetchError(f"Files are fetched by https or http, got '{url}'. Give such an address.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with locked(_beside(path, ".lock")):
             if not path.is_file():
                 yield from _bring(url, path, pause_s)
                 _finish(url, path, checksum)
@@ -194,11 +194,3 @@ def _size(path: Path) -> int:
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes wait for; it goes with the process, however that ends."""
-    with _beside(path, ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,8 @@ from ..results.files import TEST_MAPS as TEST_MAPS
 from ..results.files import TEST_SCENES as TEST_SCENES
 from ..results.files import TEST_SCORES as TEST_SCORES
 from ..results.files import TRIALS as TRIALS
+from ..storage import atomic
+from ..storage.lock import lock
 
 if TYPE_CHECKING:
     from ..config import Site, Study
@@ -94,12 +95,18 @@ def keep(path: Path, spec: str) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    if path.exists():
-        return
+    if not path.exists():
+        write(path, spec)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of the folder, whole or not at all.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
     with _writing(path.parent):
-        draft = path.with_suffix(".tmp")
-        draft.write_text(spec)
-        draft.replace(path)
+        atomic.write_text(path, text)
 
 
 def require_room(folder: Path, *, gib: float, begun: Path | None = None) -> None:
@@ -126,6 +133,8 @@ def require_room(folder: Path, *, gib: float, begun: Path | None = None) -> None
 def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
+    except BlockingIOError:  # another process holds a lock: nothing is wrong with the folder
+        raise
     except OSError as error:
         message = (
             f"{folder}: CRYO_STORAGE must be a folder that can be written to: {error}. "
@@ -147,8 +156,9 @@ def driving(folder: Path) -> Iterator[None]:
         opened = path.open("a+b", buffering=0)  # a full disk shows at once, not when it closes
     with opened as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            with _writing(folder):
+                lock(file, wait=False)
+        except BlockingIOError as error:
             file.seek(0)
             holder = {"pid": "(unknown)", "host": "(unknown)"}
             with contextlib.suppress(ValueError):  # the holder may be writing just now

@@ -23,6 +23,7 @@ from ..evaluation.metrics import Scores
 from ..execution import scoring_tasks as tasks
 from ..search.confirm import Arm, job
 from ..stats import miou
+from ..storage.atomic import replacing, write_text
 from ..training.build import dataset_of, protocol_of, scenes_of
 from ..training.checkpoint_store import bring
 from ..training.checkpoints import BEST
@@ -66,9 +67,7 @@ def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> d
     _keep_scenes(found, path)
     _keep_maps(jobs, found, recipe, site=site, path=path, slots=slots)
     scores = {name: _total(each, recipe).to_json() for name, each in found.items()}
-    draft = file.with_suffix(".tmp")
-    draft.write_text(json.dumps(scores))
-    draft.replace(file)
+    write_text(file, json.dumps(scores))
     return scores
 
 
@@ -188,7 +187,5 @@ def _gains(found: Mapping[str, Confusions], seed: int, *, pair: bool) -> dict[st
 
 def _save(file: Path, arrays: Mapping[str, Any]) -> None:
     """Write arrays whole or not at all."""
-    draft = file.with_suffix(".tmp")
-    with draft.open("wb") as opened:
+    with replacing(file) as draft, draft.open("wb") as opened:
         np.savez_compressed(opened, allow_pickle=False, **arrays)
-    draft.replace(file)

@@ -31,6 +31,7 @@ from ..search.journal import Journal
 from ..search.replay import suggest_of
 from ..search.source import BASELINE, SearchSource, key, winner
 from ..search.trials import Record
+from ..storage.atomic import write_text
 from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
 from . import folder as folders
@@ -213,7 +214,7 @@ def open_run(
     if sampled := sampled_ids(study.base, site):
         facts["sampled-scenes.json"] = sampled
     for name, content in facts.items():
-        (path / name).write_text(json.dumps(content, indent=2) + "\n")
+        write_text(path / name, json.dumps(content, indent=2) + "\n", durable=False)
         tracker.artifact(records.run_key(), path / name)
     tracker.artifact(records.run_key(), path / folders.SPEC)
 

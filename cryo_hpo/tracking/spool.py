@@ -13,7 +13,6 @@ recognise a record that it has.
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import StorageError
+from ..storage.atomic import write_text
+from ..storage.lock import lock
 
 ORIGIN = "spool"  # the key of a spool's first line, which is no record but names the spool
 
@@ -86,9 +87,7 @@ class Spool:
             return
         start = self._ahead[count - 1]
         # Losing this note costs a delivery twice, never a record: no fsync.
-        draft = _beside(self.path, "delivered.tmp")
-        draft.write_text(f"{start}\n")
-        draft.replace(_beside(self.path, "delivered"))
+        write_text(_beside(self.path, "delivered"), f"{start}\n", durable=False)
         self._start = start
         with self._lock:
             self._waiting -= count
@@ -153,7 +152,7 @@ def _open(path: Path) -> IO[bytes]:
         )
         raise StorageError(message) from error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(file, wait=False)
     except BlockingIOError as error:
         file.close()
         message = (

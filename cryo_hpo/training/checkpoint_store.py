@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError, StorageError
+from ..storage.atomic import replacing
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -48,16 +49,14 @@ class Store:
     def fetch(self, key: str, file: Path) -> bool:
         """Read a key into a file; False, and no file, where the store has none."""
         system, root = self._place
-        draft = file.with_name(f".{file.name}.part")
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with system.open_input_stream(f"{root}/{key}") as source, draft.open("wb") as sink:
-                shutil.copyfileobj(source, sink, CHUNK)
+            source = system.open_input_stream(f"{root}/{key}")
         except FileNotFoundError:
-            draft.unlink(missing_ok=True)
             file.unlink(missing_ok=True)
             return False
-        draft.replace(file)
+        with source, replacing(file, durable=False) as draft, draft.open("wb") as sink:
+            shutil.copyfileobj(source, sink, CHUNK)
         return True
 
     def holds(self, folder: str) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..errors import StorageError
+from ..storage.atomic import replacing
 
 LAST = "last.pt"
 BEFORE = "before.pt"  # the `LAST` of one save earlier
@@ -21,23 +22,23 @@ log = logging.getLogger(__name__)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint beside its place, then rename: a killed writer leaves the old one.
+    """Write a checkpoint whole or not at all: a killed writer leaves the old one.
 
     Raises:
         StorageError: The disk is full or read-only.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with _writing(path), replacing(path) as draft:
+        torch.save(state, draft)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folder of a checkpoint, and report what keeps it from being written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
+        yield
     except (OSError, RuntimeError) as error:
         # torch wraps a full disk into a RuntimeError of its archive writer
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
         message = (
             f"A checkpoint must be writable, '{path}' is not ({error}). "
             "Free space or set CRYO_STORAGE, then give the same command again: it goes on "
@@ -52,11 +53,11 @@ def save_last(workdir: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: The disk is full or read-only.
     """
-    draft = workdir / f".{LAST}.{os.getpid()}.new"
-    save(draft, state)
-    with contextlib.suppress(FileNotFoundError):
-        (workdir / LAST).replace(workdir / BEFORE)
-    draft.replace(workdir / LAST)
+    last = workdir / LAST
+    with _writing(last), replacing(last) as draft:
+        torch.save(state, draft)
+        with contextlib.suppress(FileNotFoundError):
+            last.replace(workdir / BEFORE)
 
 
 def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:

@@ -264,7 +264,7 @@ def test_copy_on_a_read_only_disk_is_used(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(Path, "write_text", refuse)
-    monkeypatch.setattr(cache_module, "_alone", refuse)
+    monkeypatch.setattr(cache_module, "locked", refuse)
     assert _open(data, tmp_path).folder == first.folder
 
 
