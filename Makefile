@@ -115,7 +115,7 @@ docs: architecture ## Draw the pictures of the docs, check their links, commands
 	$(ONE) $(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
 
 release: $(READY) ## Build, install the wheel alone, run a study from it; TAG=1 tags the commit
-	BIN=$(CURDIR)/$(BIN) .ci/release
+	BIN=$(CURDIR)/$(BIN) TAG=$(TAG) .ci/release
 
 lock: ## Resolve requirements.lock again
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python -m pip install --quiet uv

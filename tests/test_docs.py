@@ -1,0 +1,60 @@
+"""The pages for developers name files that exist, and the floors that the architecture test holds."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from .test_architecture import FLOORS, PACKAGE
+
+ROOT = Path(__file__).parents[1]
+OLD_PATHS = {"spec", "specfile"}
+FLOOR_SETS = [rooms - OLD_PATHS for rooms in FLOORS]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+PAGES = [ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md", *DECISIONS]
+
+
+def test_the_page_has_the_floors_of_the_test():
+    (table,) = re.findall(r"<!-- floors -->\n(.*?)<!-- /floors -->", PAGE, flags=re.DOTALL)
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", table, flags=re.MULTILINE)
+    floors = {int(number): set(re.findall(r"`(\w+)`", rooms)) for number, rooms in rows}
+    assert floors == dict(enumerate(FLOOR_SETS))
+
+
+def test_the_picture_has_the_floors_of_the_test():
+    """`make architecture` draws it again."""
+    with Image.open(ROOT / "docs" / "architecture.png") as picture:
+        floors = json.loads(picture.info["Description"])
+    assert floors == [sorted(rooms) for rooms in FLOOR_SETS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_named_in_a_page_exist(page):
+    named = re.findall(r"`((?:[\w.-]+/)+(?:[\w.-]+)?)`", page.read_text())
+    shipped = [name for name in named if name.endswith((".py", "/")) and "NAME" not in name]
+    inside = {path.name for path in PACKAGE.iterdir()} | {path.name for path in ROOT.iterdir()}
+    missing = [
+        name
+        for name in shipped
+        if name.split("/")[0] in inside
+        and not (PACKAGE / name).exists()
+        and not (ROOT / name).exists()
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.name)
+def test_a_decision_has_its_four_parts(page):
+    parts = re.findall(r"^## (.*)$", page.read_text(), flags=re.MULTILINE)
+    assert parts == ["Context", "Decision", "What was measured", "Consequences"]
+
+
+def test_every_decision_is_in_the_list():
+    listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
+    assert all(f"]({page.name})" in listed for page in DECISIONS)
+    assert len(DECISIONS) > 7
