@@ -16,11 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-<<<<<<< HEAD
-.PHONY: help install hooks quickstart test test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
-=======
-.PHONY: help install quickstart test test-slow test-ray test-machines test-all coverage check format bench bench-encoders bench-overhead bench-scale bench-search lock clean parity-table
->>>>>>> 6274d51 (Every test runs in one layer, and the continuous integration runs each layer once)
+.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -60,21 +56,15 @@ test-all: ## Run every test that can run on this machine, each once
 	$(MAKE) test-ray
 	$(MAKE) test-machines
 
-coverage: $(READY) ## Measure which lines and branches the fast tests reach
-	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run --parallel-mode -m pytest -q -n 0
-	$(BIN)/python -m coverage combine --quiet
-	$(BIN)/python -m coverage report
-
 test-python: ## Run the fast tests on another interpreter: make test-python PYTHON=python3.13
 	$(PYTHON) -m venv .venv-other
 	.venv-other/bin/python -m pip install --quiet --no-deps -r requirements.lock
 	.venv-other/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
-	$(ONE) .venv-other/bin/python -m pytest -q $(SPREAD)
+	OMP_NUM_THREADS=1 .venv-other/bin/python -m pytest -q $(SPREAD)
 
 coverage: $(READY) ## Run the fast tests and show which lines and branches they reach
 	$(BIN)/coverage erase
-	$(ONE) $(BIN)/coverage run -m pytest -q $(SPREAD)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -q $(SPREAD)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -112,7 +102,7 @@ architecture: $(READY) ## Draw docs/architecture.png from the imports
 	$(BIN)/python -m benchmarks.architecture
 
 docs: architecture ## Draw the pictures of the docs, check their links, commands and tables
-	$(ONE) $(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
 
 release: $(READY) ## Build, install the wheel alone, run a study from it; TAG=1 tags the commit
 	BIN=$(CURDIR)/$(BIN) TAG=$(TAG) .ci/release

@@ -16,7 +16,13 @@ MARKERS = [marker.partition(":")[0] for marker in OPTIONS["markers"]]
 NOT_HERE = ("gpu", "network")
 FAST = re.findall(r"-m '(.*?)'", OPTIONS["addopts"])
 OTHERS = re.findall(r"^(?:SLOW|RAY|MACHINES) := (.*)$", MAKEFILE, flags=re.MULTILINE)
-LAYERS = re.findall(r"^(test(?:-(?!all)\w+)?):", MAKEFILE, flags=re.MULTILINE)
+LAYERS = ["test", "test-slow", "test-ray", "test-machines"]
+
+
+def _steps(target: str) -> str:
+    """Return the commands of a target of the Makefile."""
+    (steps,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)
+    return str(steps)
 
 
 @pytest.mark.parametrize("marked", list(itertools.product([False, True], repeat=len(MARKERS))))
@@ -26,11 +32,17 @@ def test_every_combination_of_markers_is_in_one_layer(marked):
     assert len(layers) == (0 if any(flags[name] for name in NOT_HERE) else 1)
 
 
-def test_there_are_four_layers_and_make_test_all_runs_each_once():
-    assert LAYERS == ["test", "test-slow", "test-ray", "test-machines"]
+def test_make_test_all_runs_each_layer_once():
+    assert _steps("test-all").split() == " ".join(f"$(MAKE) {layer}" for layer in LAYERS).split()
     assert (len(FAST), len(OTHERS)) == (1, len(LAYERS) - 1)
-    (steps,) = re.findall(r"^test-all:.*\n((?:\t.*\n)+)", MAKEFILE, flags=re.MULTILINE)
-    assert steps.split() == " ".join(f"$(MAKE) {layer}" for layer in LAYERS).split()
+
+
+@pytest.mark.parametrize("layer", LAYERS[1:])
+def test_a_layer_runs_its_own_tests(layer):
+    marker = layer.removeprefix("test-").upper()
+    assert re.findall(r"-m (\S+)", _steps(layer).replace("-m pytest", "")) == [
+        f'"$({marker})"'
+    ] * _steps(layer).count("$(PYTEST)")
 
 
 def test_the_continuous_integration_runs_each_layer_once():

@@ -18,9 +18,9 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/READM
 # Commands that a test of their own runs, or the continuous integration itself.
 ELSEWHERE = {
     "make quickstart": ".ci/run",
+    "make test-all": "tests/test_layers.py",
     "make test": ".ci/run",
     "make check": ".ci/run",
-    "make test-all": "tests/test_layers.py",
     "make bench": "tests/benchmarks/test_benchmarks.py",
     "ray job submit": "tests/execution/test_job_submit.py",
     "cryo-hpo submit": "tests/cluster/test_submit.py",
