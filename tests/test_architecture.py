@@ -29,6 +29,8 @@ DOORS = {
     "matplotlib": {"report"},
     "pyarrow": {"training"},
     "rasterio": {"data"},
+    "pyogrio": {"data"},
+    "shapely": {"data"},
     "timm": {"models"},
     "huggingface_hub": {"models"},
     "yaml": {"config"},

@@ -1,0 +1,297 @@
+"""Rasterize outlines: features of a vector file to class numbers on the grid of an image."""
+
+# H W pixels
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyogrio.raw
+import rasterio
+import shapely
+from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.crs import CRS
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.features import rasterize
+from rasterio.transform import Affine
+from rasterio.warp import transform, transform_bounds
+
+from ..config.vector_layer import VectorLayer
+from ..errors import DataError
+from .dataset import IGNORE
+
+MAX_NAMED = 5  # values in a message
+WGS84 = CRS.from_epsg(4326)
+SEGMENT_SHARE = 1 / 50  # of the feature's extent: edges are split so, or they bend when reprojected
+IGNORE_WORD = "ignore"
+
+
+class Grid(NamedTuple):
+    """Where the pixels of an image lie."""
+
+    crs: CRS
+    transform: Affine
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, image: Path) -> Grid:
+        """Return the grid of a georeferenced image.
+
+        Raises:
+            DataError: The image cannot be read, or does not say where it lies.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                file = rasterio.open(image)
+            with file:
+                grid = cls(file.crs, file.transform, file.height, file.width)
+        except RasterioError as error:
+            raise DataError(f"{image}: cannot read this raster: {error}.") from error
+        if grid.crs is None or grid.transform.is_identity:
+            raise DataError(
+                f"{image}: outlines cannot be placed on an image without CRS and transform. "
+                "Georeference the image, or give raster masks."
+            )
+        return grid
+
+
+class Features(NamedTuple):
+    """Geometries of one layer on an image's CRS, with the class number of each."""
+
+    geometries: NDArray[np.object_]
+    codes: NDArray[np.uint8]
+
+
+def rasterize_layers(
+    layers: Sequence[tuple[Path, VectorLayer]], classes: Sequence[str], grid: Grid
+) -> NDArray[np.uint8]:
+    """Return the class of every pixel, (H, W): what no feature covers is the first class.
+
+    Layers are drawn in their order, and features of a layer in the order of the file: a later one
+    covers an earlier one. Holes of a polygon stay what lies below them.
+
+    Args:
+        layers: Vector file and how to read it.
+        classes: Class names; the index is the class number.
+        grid: Of the image.
+
+    Raises:
+        DataError: A file is missing or damaged, is not what its suffix says, names no CRS, or has
+            a feature without a class or without an area.
+    """
+    mask_HW = np.zeros((grid.height, grid.width), dtype=np.uint8)
+    for path, layer in layers:
+        features = read_features(path, layer, classes, grid)
+        if not len(features.geometries):
+            continue
+        shapes = zip(features.geometries, features.codes.tolist(), strict=True)
+        drawn_HW = rasterize(
+            ((shape, code + 1) for shape, code in shapes),  # 0 is "not drawn": class 0 may be drawn
+            out_shape=mask_HW.shape,
+            transform=grid.transform,
+            all_touched=layer.all_touched,
+            dtype=np.int16,
+        )
+        mask_HW = np.where(drawn_HW > 0, drawn_HW - 1, mask_HW).astype(np.uint8)
+    return mask_HW
+
+
+def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: Grid) -> Features:
+    """Read one layer: the features near the image, on its CRS, with the class number of each.
+
+    Raises:
+        DataError: See `rasterize_layers`.
+    """
+    _require_kind(path)
+    info = _describe(path, layer)
+    crs = _crs(path, info["crs"])
+    columns = [] if layer.attribute is None else [layer.attribute]
+    if layer.attribute is not None and layer.attribute not in info["fields"]:
+        raise DataError(
+            f"{path}: no column named '{layer.attribute}'. Columns: {', '.join(info['fields'])}."
+        )
+    try:
+        _, _, wkb, values = pyogrio.raw.read(
+            path,
+            layer=layer.layer,
+            columns=columns,
+            where=layer.where,
+            bbox=_search_box(grid, crs, layer.buffer_m),
+            force_2d=True,
+        )
+    except (DataSourceError, DataLayerError, ValueError) as error:
+        raise DataError(f"{path}: cannot read its features: {error}.") from error
+    codes = _codes(path, layer, classes, values[0] if columns else [None] * len(wkb))
+    geometries = _place(path, shapely.from_wkb(wkb), crs, layer, grid)
+    keep = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    return Features(geometries[keep], codes[keep])
+
+
+def area_km2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
+    """Return the area of each polygon in square kilometers.
+
+    Every polygon is projected to the Lambert azimuthal equal-area projection around its own
+    center, on the ellipsoid.
+
+    Source: Snyder, "Map Projections: A Working Manual", USGS Professional Paper 1395, 1987, ch. 24.
+    """
+    return np.array([_area_km2(geometry, crs) for geometry in geometries], dtype=np.float64)
+
+
+def _area_km2(geometry: Any, crs: CRS) -> float:
+    lon, lat = (axis[0] for axis in transform(crs, WGS84, *_center(geometry)))
+    local = CRS.from_proj4(f"+proj=laea +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+    return float(shapely.area(_project(_densify(geometry), crs, local))) / 1e6
+
+
+def _center(geometry: Any) -> tuple[list[float], list[float]]:
+    west, south, east, north = shapely.bounds(geometry)
+    return [(west + east) / 2], [(south + north) / 2]
+
+
+# The first bytes of each kind: GDAL chooses a driver by content, and one of them (VRT) would open
+# any other file or address that the content names.
+_HEADS = {
+    ".gpkg": (b"SQLite format 3\0",),
+    ".shp": (b"\x00\x00\x27\x0a",),
+    ".geojson": (b"{",),
+    ".json": (b"{",),
+    ".kml": (b"<?xml", b"<kml"),
+}
+
+
+def _require_kind(path: Path) -> None:
+    if not path.is_file():
+        raise DataError(f"{path}: this file of outlines does not exist. Check `file` in the card.")
+    suffix = path.suffix.lower()
+    with path.open("rb") as file:
+        head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    right = any(head.startswith(start) for start in _HEADS[suffix])
+    if not right or (suffix == ".kml" and b"<kml" not in head):
+        raise DataError(
+            f"{path}: the content is not what the suffix '{suffix}' says. "
+            "Write the file again with QGIS or ogr2ogr."
+        )
+
+
+def _describe(path: Path, layer: VectorLayer) -> dict[str, Any]:
+    """Return CRS and columns of the layer that is meant."""
+    try:
+        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+        if layer.layer is None and len(names) != 1:
+            raise DataError(
+                f"{path}: holds {len(names)} layers ({', '.join(names)}). Name one with `layer`."
+            )
+        if layer.layer is not None and layer.layer not in names:
+            raise DataError(f"{path}: no layer named '{layer.layer}'. Layers: {', '.join(names)}.")
+        info: dict[str, Any] = pyogrio.read_info(path, layer=layer.layer)
+    except (DataSourceError, DataLayerError) as error:
+        raise DataError(f"{path}: cannot read this vector file: {error}.") from error
+    return {"crs": info["crs"], "fields": [str(name) for name in info["fields"]]}
+
+
+def _crs(path: Path, words: str | None) -> CRS:
+    if not words:
+        raise DataError(
+            f"{path}: the outlines name no CRS, so their place is unknown. "
+            "Is the .prj file beside the .shp missing? Set the CRS with QGIS or ogr2ogr -a_srs."
+        )
+    try:
+        return CRS.from_user_input(words)
+    except CRSError as error:
+        raise DataError(f"{path}: unknown CRS '{words[:80]}': {error}.") from error
+
+
+def _search_box(grid: Grid, crs: CRS, buffer_m: float) -> tuple[float, float, float, float]:
+    """Return the image's box on the CRS of the outlines, with room for the buffer."""
+    corners = rasterio.transform.array_bounds(grid.height, grid.width, grid.transform)
+    west, south, east, north = transform_bounds(grid.crs, crs, *corners, densify_pts=51)
+    room_x, room_y = 0.05 * (east - west), 0.05 * (north - south)
+    if buffer_m:
+        meters = 111_000.0 * 0.05 if crs.is_geographic else 1.0  # a degree of longitude at 87 deg
+        room_x, room_y = room_x + buffer_m / meters, room_y + buffer_m / meters
+    return west - room_x, south - room_y, east + room_x, north + room_y
+
+
+def _codes(
+    path: Path, layer: VectorLayer, classes: Sequence[str], values: Sequence[Any]
+) -> NDArray[np.uint8]:
+    """Return the class number of every feature."""
+    if layer.label is not None:
+        return np.full(len(values), _code(layer.label, classes), dtype=np.uint8)
+    names = [_as_key(value) for value in values]
+    unknown = sorted({name for name in names if name not in layer.labels})
+    if unknown:
+        shown = ", ".join(map(repr, unknown[:MAX_NAMED]))
+        raise DataError(
+            f"{path}: {len(unknown)} values of column '{layer.attribute}' have no class "
+            f"({shown}). Add them to `labels`, as a class or as '{IGNORE_WORD}'."
+        )
+    return np.array([_code(layer.labels[name], classes) for name in names], dtype=np.uint8)
+
+
+def _as_key(value: Any) -> str:
+    """Return a column's value as YAML writes it: 1.0 and 1 are one key."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return str(int(value)) if whole else str(value)
+
+
+def _code(label: str, classes: Sequence[str]) -> int:
+    return IGNORE if label == IGNORE_WORD else list(classes).index(label)
+
+
+def _place(
+    path: Path, shapes: NDArray[np.object_], crs: CRS, layer: VectorLayer, grid: Grid
+) -> NDArray[np.object_]:
+    """Return the shapes on the image's CRS, valid, and grown by the buffer."""
+    flat = shapely.get_dimensions(shapes) < 2
+    if flat.any() and not layer.buffer_m:
+        raise DataError(
+            f"{path}: {int(flat.sum())} features are lines or points, which cover no pixel. "
+            "Give `buffer_m`, the distance in meters to either side that a label reaches."
+        )
+    shapes = shapely.make_valid(shapes)
+    if layer.buffer_m:
+        local = _local_crs(grid)
+        grown = shapely.buffer(_project(_densify(shapes), crs, local), layer.buffer_m)
+        return _project(grown, local, grid.crs)
+    return _project(_densify(shapes), crs, grid.crs)
+
+
+def _local_crs(grid: Grid) -> CRS:
+    """Return a projection in meters around the image, in which a buffer is a true distance."""
+    x, y = grid.transform @ (grid.width / 2, grid.height / 2)
+    lon, lat = (axis[0] for axis in transform(grid.crs, WGS84, [x], [y]))
+    return CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+
+
+def _densify(shapes: Any) -> Any:
+    """Split long edges: a straight edge on one CRS is a curve on another."""
+    west, south, east, north = np.moveaxis(np.asarray(shapely.bounds(shapes)), -1, 0)
+    extent = np.nan_to_num(np.maximum(east - west, north - south))
+    return shapely.segmentize(shapes, np.maximum(extent * SEGMENT_SHARE, 1e-12))
+
+
+def _project(shapes: Any, source: CRS, target: CRS) -> Any:
+    if source == target:
+        return shapes
+
+    def move(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(transform(source, target, points[:, 0], points[:, 1]))
+
+    return shapely.transform(shapes, move)
+
+
+def sidecars(path: Path) -> Iterator[Path]:
+    """Yield all files that decide what a vector file says: itself, and a Shapefile's companions."""
+    yield path
+    if path.suffix.lower() == ".shp":
+        companions = (path.with_suffix(s) for s in (".dbf", ".shx", ".prj", ".cpg"))
+        yield from (file for file in companions if file.exists())

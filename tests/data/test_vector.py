@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyogrio.raw
+import pytest
+import rasterio
+import shapely
+from rasterio.crs import CRS
+from rasterio.transform import Affine
+
+from cryo_hpo.config.vector_layer import VectorLayer
+from cryo_hpo.data.dataset import IGNORE
+from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers
+from cryo_hpo.errors import DataError
+
+from ..support.fakes import write
+
+UTM = "EPSG:32632"
+CLASSES = ("background", "lake", "river")
+GRID = Grid(CRS.from_user_input(UTM), Affine(10, 0, 500_000, 0, -10, 5_200_000), 100, 100)
+
+
+def _write(path, shapes, *, crs=UTM, layer=None, kind="Polygon", **columns):
+    """Write a vector file, without geopandas."""
+    fields = {name: np.array(values) for name, values in columns.items()}
+    pyogrio.raw.write(
+        path,
+        shapely.to_wkb(np.array(shapes, dtype=object)),
+        list(fields.values()),
+        list(fields),
+        geometry_type=kind,
+        crs=crs,
+        layer=layer,
+        driver="KML" if path.suffix == ".kml" else None,
+        append=path.exists(),
+    )
+    return path
+
+
+def _box(left, top, right, bottom):
+    """Return a rectangle by columns and rows of the grid."""
+    return shapely.box(
+        500_000 + 10 * left, 5_200_000 - 10 * bottom, 500_000 + 10 * right, 5_200_000 - 10 * top
+    )
+
+
+def _draw(*layers):
+    return rasterize_layers(layers, CLASSES, GRID)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".shp", ".geojson", ".kml"])
+def test_every_kind_of_file_gives_the_same_mask(tmp_path, suffix):
+    shape, crs = _box(20, 30, 60, 50), UTM
+    if suffix in (".geojson", ".kml"):  # both are in degrees by their standards
+        crs = "EPSG:4326"
+        corners = rasterio.warp.transform(UTM, crs, *shapely.get_coordinates(shape).T)
+        shape = shapely.Polygon(np.column_stack(corners))
+    path = _write(tmp_path / f"lakes{suffix}", [shape], crs=crs, name=["a"])
+    mask_HW = _draw((path, VectorLayer(file=path.name, label="lake")))
+    expected_HW = np.zeros((100, 100), dtype=np.uint8)
+    expected_HW[30:50, 20:60] = 1
+    assert (mask_HW != expected_HW).sum() <= 4  # corners, moved by less than a pixel
+    assert mask_HW.sum() == pytest.approx(800, abs=4)
+
+
+def test_holes_stay_and_later_features_cover_earlier_ones(tmp_path):
+    ring = shapely.difference(_box(10, 10, 50, 50), _box(20, 20, 40, 40))
+    path = _write(tmp_path / "a.gpkg", [ring, _box(45, 10, 60, 50)], kind="Polygon", type=[1, 2])
+    layer = VectorLayer(file="a.gpkg", attribute="type", labels={"1": "lake", "2": "river"})
+    mask_HW = _draw((path, layer))
+    assert mask_HW[30, 30] == 0
+    assert mask_HW[15, 15] == 1
+    assert mask_HW[15, 47] == 2
+    assert np.bincount(mask_HW.ravel(), minlength=3).tolist() == [8400, 1000, 600]
+
+
+def test_later_layers_cover_earlier_ones_even_with_the_first_class(tmp_path):
+    lakes = _write(tmp_path / "lakes.gpkg", [_box(0, 0, 50, 50)], id=[1])
+    islands = _write(tmp_path / "islands.gpkg", [_box(10, 10, 20, 20)], id=[1])
+    mask_HW = _draw(
+        (lakes, VectorLayer(file="lakes.gpkg", label="lake")),
+        (islands, VectorLayer(file="islands.gpkg", label="background")),
+    )
+    assert mask_HW.sum() == 2500 - 100
+
+
+def test_a_column_may_say_ignore_and_a_condition_may_leave_features_out(tmp_path):
+    shapes = [_box(0, 0, 10, 10), _box(10, 0, 20, 10), _box(20, 0, 30, 10)]
+    path = _write(tmp_path / "a.gpkg", shapes, sure=["yes", "no", "yes"], year=[2001, 2001, 2020])
+    layer = VectorLayer(
+        file="a.gpkg", attribute="sure", labels={"yes": "lake", "no": "ignore"}, where="year < 2010"
+    )
+    mask_HW = _draw((path, layer))
+    assert mask_HW[5, [5, 15, 25]].tolist() == [1, IGNORE, 0]
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:4326", "EPSG:3413"])
+def test_a_front_becomes_a_band_of_true_width_whatever_the_crs_of_its_file(tmp_path, crs):
+    """A line down the middle, 60 m to either side: 12 of 100 columns of 10 m."""
+    xs, ys = np.full(50, 500_500.0), np.linspace(5_198_000, 5_201_000, 50)
+    points = rasterio.warp.transform(UTM, crs, xs, ys)
+    line = shapely.LineString(np.column_stack(points))
+    path = _write(tmp_path / "front.gpkg", [line], crs=crs, kind="LineString", id=[1])
+    mask_HW = _draw((path, VectorLayer(file="front.gpkg", label="lake", buffer_m=60)))
+    assert (mask_HW[:, 44:56] == 1).mean() > 0.99
+    assert mask_HW[:, :43].sum() == mask_HW[:, 57:].sum() == 0
+
+
+def test_a_long_edge_bends_as_its_own_crs_says(tmp_path):
+    """The 47th parallel, straight in degrees, is a curve on UTM: 40 km of it leave the chord by 60 m."""
+    grid = Grid(CRS.from_user_input(UTM), Affine(100, 0, 460_000, 0, -100, 5_210_000), 200, 800)
+    box = shapely.box(8.48, 46.9, 9.5, 47.0)
+    path = _write(tmp_path / "a.gpkg", [box], crs="EPSG:4326", id=[1])
+    mask_HW = rasterize_layers([(path, VectorLayer(file="a.gpkg", label="lake"))], CLASSES, grid)
+    rows, columns = np.nonzero(mask_HW)
+    xs, ys = rasterio.transform.xy(grid.transform, rows, columns)
+    lons, lats = rasterio.warp.transform(UTM, "EPSG:4326", xs, ys)
+    assert max(lats) < 47.0 + 1e-5
+    assert min(lats) > 46.9 - 1e-5
+    assert min(lons) > 8.48 - 1e-5
+
+
+@pytest.mark.parametrize("all_touched", [True, False])
+def test_small_features_may_touch_or_must_cover_a_center(tmp_path, all_touched):
+    speck = shapely.box(500_001, 5_199_991, 500_003, 5_199_993)  # off the center of its pixel
+    path = _write(tmp_path / "a.gpkg", [speck], id=[1])
+    layer = VectorLayer(file="a.gpkg", label="lake", all_touched=all_touched)
+    assert _draw((path, layer)).sum() == int(all_touched)
+
+
+def test_no_feature_near_the_image_leaves_it_background(tmp_path):
+    path = _write(tmp_path / "a.gpkg", [_box(5000, 5000, 5010, 5010)], id=[1])
+    assert _draw((path, VectorLayer(file="a.gpkg", label="lake"))).sum() == 0
+
+
+def _two_layers(folder):
+    _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="one", id=[1])
+    return _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="two", id=[1])
+
+
+def _no_crs(folder):
+    path = _write(folder / "a.shp", [_box(0, 0, 1, 1)], id=[1])
+    path.with_suffix(".prj").unlink()
+    return path
+
+
+def _hostile(folder):
+    path = folder / "a.geojson"
+    path.write_text("<OGRVRTDataSource><OGRVRTLayer name='x'></OGRVRTLayer></OGRVRTDataSource>")
+    return path
+
+
+def _cut(folder):
+    path = _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], id=[1])
+    path.write_bytes(path.read_bytes()[:5000])
+    return path
+
+
+def _line(folder):
+    line = shapely.LineString([(500_000, 5_200_000), (500_100, 5_199_000)])
+    return _write(folder / "a.gpkg", [line], kind="LineString", id=[1])
+
+
+REFUSED = {
+    "missing": (lambda folder: folder / "none.gpkg", {"label": "lake"}, "does not exist"),
+    "two layers": (_two_layers, {"label": "lake"}, "holds 2 layers (one, two). Name one"),
+    "no such layer": (_two_layers, {"label": "lake", "layer": "x"}, "no layer named 'x'"),
+    "no CRS": (_no_crs, {"label": "lake"}, "name no CRS"),
+    "another kind": (_hostile, {"label": "lake"}, "not what the suffix"),
+    "damaged": (_cut, {"label": "lake"}, "cannot read"),
+    "a line without a width": (_line, {"label": "lake"}, "Give `buffer_m`"),
+    "no such column": (
+        _line,
+        {"attribute": "type", "labels": {"1": "lake"}},
+        "no column named 'type'. Columns: id",
+    ),
+    "a value without a class": (
+        _line,
+        {"attribute": "id", "labels": {"7": "lake"}, "buffer_m": 1.0},
+        "1 values of column 'id' have no class ('1')",
+    ),
+    "a bad condition": (_line, {"label": "lake", "where": "no sense"}, "cannot read its features"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_drawn_is_refused_in_words(tmp_path, case):
+    make, how, words = REFUSED[case]
+    path = make(tmp_path)
+    with pytest.raises(DataError) as caught:
+        _draw((path, VectorLayer(file=path.name, **how)))
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_image_without_a_place_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    write(path, np.zeros((1, 8, 8), np.uint8))
+    with pytest.raises(DataError, match="without CRS"):
+        Grid.of(path)
+
+
+def test_real_outlines_have_the_area_of_their_inventory(shared):
+    """RGI outlines in the Alps: on the ellipsoid, and rasterized, against the inventory's own `Area`."""
+    folder = shared / "data" / "oetztal"
+    path = folder / "rgi_oetztal.shp"
+    _, _, wkb, (listed,) = pyogrio.raw.read(path, columns=["Area"])
+    shapes = shapely.from_wkb(wkb)
+    assert area_km2(shapes, CRS.from_epsg(4326)) == pytest.approx(listed, rel=2e-3)
+    grid = Grid.of(Path(folder / "srtm_oetztal.tif"))
+    layer = VectorLayer(file=path.name, label="glacier")
+    mask_HW = rasterize_layers([(path, layer)], ("rock", "glacier"), grid)
+    rows = np.nonzero(mask_HW)[0]
+    lat = np.radians(grid.transform.f + grid.transform.e * (rows + 0.5))
+    pixel_km2 = (111.32 * grid.transform.a) * (111.2 * -grid.transform.e) * np.cos(lat)
+    inside = shapely.box(*rasterio.transform.array_bounds(grid.height, grid.width, grid.transform))
+    within = area_km2(shapely.intersection(shapes, inside), CRS.from_epsg(4326)).sum()
+    assert pixel_km2.sum() == pytest.approx(within, rel=0.01)
