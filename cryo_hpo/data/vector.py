@@ -261,8 +261,10 @@ def _place(
     if layer.buffer_m:
         local = _local_crs(grid)
         grown = shapely.buffer(_project(_densify(shapes), crs, local), layer.buffer_m)
-        return _project(grown, local, grid.crs)
-    return _project(_densify(shapes), crs, grid.crs)
+        placed: NDArray[np.object_] = _project(grown, local, grid.crs)
+    else:
+        placed = _project(_densify(shapes), crs, grid.crs)
+    return placed
 
 
 def _local_crs(grid: Grid) -> CRS:

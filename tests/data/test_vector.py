@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio.raw
@@ -163,7 +164,7 @@ def _line(folder):
     return _write(folder / "a.gpkg", [line], kind="LineString", id=[1])
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "missing": (lambda folder: folder / "none.gpkg", {"label": "lake"}, "does not exist"),
     "two layers": (_two_layers, {"label": "lake"}, "holds 2 layers (one, two). Name one"),
     "no such layer": (_two_layers, {"label": "lake", "layer": "x"}, "no layer named 'x'"),
