@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,12 +16,14 @@ from cryo_hpo.results import study as results
 from cryo_hpo.results.campaign import load_campaign_result
 
 from ..support.campaigns import small_campaign
+from ..support.recorded import recorded_epochs
+from ..support.sandbox import kill, wait_for
 
 pytestmark = pytest.mark.ray
 CELLS = ("camp.one.narrow", "camp.two.narrow", "camp.two.wide")
 
 
-def _begin(root: Path, storage: str, *command: str) -> subprocess.Popen[str]:
+def _start(root: Path, storage: str, *command: str) -> subprocess.Popen[str]:
     places = {"DATA": "data", "CACHE": "cache", "STORAGE": storage}
     env = {f"CRYO_{name}": str(root / path) for name, path in places.items()}
     return subprocess.Popen(
@@ -38,10 +38,10 @@ def _begin(root: Path, storage: str, *command: str) -> subprocess.Popen[str]:
 
 
 def _run(root: Path, storage: str, *command: str) -> str:
-    process = _begin(root, storage, *command)
-    said, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, said
-    return said
+    process = _start(root, storage, *command)
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return output
 
 
 @pytest.fixture(scope="module")
@@ -53,19 +53,13 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(root) -> tuple[Path, str]:
-    """The storage of a campaign that ran without trouble, and what it said."""
-    said = _run(root, "whole", "run", "camp.yaml")
-    return root / "whole", said
-
-
-def _epochs(folder: Path) -> list[tuple[str, int]]:
-    file = folder / "epochs.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [(line["key"], line["epoch"]) for line in map(json.loads, lines)]
+    """The storage of a campaign that ran without trouble, and what it output."""
+    output = _run(root, "whole", "run", "camp.yaml")
+    return root / "whole", output
 
 
 def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
-    storage, said = whole
+    storage, output = whole
     found = load_campaign_result(storage / "camp")
     assert tuple(cell.study for cell in found.cells) == CELLS
     for cell in found.cells:
@@ -76,7 +70,7 @@ def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
         assert [trial.number for trial in result.trials] == [0, 1, 2]
         assert (storage / cell.study / "report" / "report.html").exists()
         assert result.mlflow_pending == 0
-    assert "avg. rank" in said
+    assert "avg. rank" in output
     assert (storage / "camp" / "report" / "report.html").exists()
     again = _run(root, "whole", "run", "camp.yaml")
     assert "has finished" in again
@@ -124,21 +118,16 @@ def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
 
 def test_a_killed_campaign_goes_on_to_the_same_result(whole, root):
     storage = root / "killed"
-    process = _begin(root, "killed", "run", "camp.yaml")
+    process = _start(root, "killed", "run", "camp.yaml")
     second = storage / CELLS[1]
-    until = time.monotonic() + 300
-    while not _epochs(second):  # the first cell is through, the second has begun
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, "the campaign did not get there"
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    wait_for(process, lambda: bool(recorded_epochs(second)))  # the first cell is through
+    kill(process)
     offers = (storage / "camp" / "offers.json").read_text()
     _run(root, "killed", "resume", "camp")
     for name, offered in json.loads(offers).items():
         assert json.loads((storage / "camp" / "offers.json").read_text())[name] == offered
     for name in CELLS:
-        epochs = _epochs(storage / name)
+        epochs = recorded_epochs(storage / name)
         assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
     found, expected = (
         load_campaign_result(storage / "camp"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import check_nothing_left, tiny_study, until
+from ..support.recorded import recorded_epochs
 from ..support.slurm import Slurm, slurm, why_not
 
 SBATCH = Path(__file__).parents[2] / "cluster/slurm/ray.sbatch"
@@ -32,12 +32,6 @@ def submit(cluster: Slurm, folder: Path, study: Path, *options: str) -> str:
     return cluster("sbatch", *words, export, SBATCH, study.name, cwd=study.parent).strip()
 
 
-def told(folder: Path, study: str) -> list[tuple[str, int]]:
-    record = folder / "storage" / study / "epochs.jsonl"
-    lines = record.read_text().splitlines() if record.exists() else []
-    return [(line["key"], line["epoch"]) for line in map(json.loads, filter(str.strip, lines))]
-
-
 def test_a_requeued_job_goes_on_where_it_was(cluster: Slurm, tmp_path: Path) -> None:
     trials, epochs = 3, 40
     study = tiny_study(
@@ -49,12 +43,13 @@ def test_a_requeued_job_goes_on_where_it_was(cluster: Slurm, tmp_path: Path) -> 
         search__parallel=None,
         seeds=[1],
     )
+    folder = tmp_path / "storage/requeued"
     job = submit(cluster, tmp_path, study, "--nodes=2")
     try:
-        until(lambda: len(told(tmp_path, "requeued")) > 3, timeout_s=180)
+        until(lambda: len(recorded_epochs(folder)) > 3, timeout_s=180)
         cluster("scontrol", "requeue", job)
         until(lambda: cluster.state(job) == "PENDING", timeout_s=60)
-        before = told(tmp_path, "requeued")
+        before = recorded_epochs(folder)
         assert len(before) < trials * epochs, "the study was too short to be cut in its middle"
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")
         until(lambda: cluster.state(job) in ended, timeout_s=400, every_s=1)
@@ -63,10 +58,10 @@ def test_a_requeued_job_goes_on_where_it_was(cluster: Slurm, tmp_path: Path) -> 
         assert "Restarts=1" in cluster("scontrol", "show", "job", job)
     finally:
         cluster("scancel", job)
-    after = told(tmp_path, "requeued")
+    after = recorded_epochs(folder)
     assert after[: len(before)] == before, "what was computed before stays"
-    assert len(after) == len(set(after)), "no epoch is told twice"
-    result = load_result(tmp_path / "storage/requeued")
+    assert len(after) == len(set(after)), "an epoch is recorded twice"
+    result = load_result(folder)
     assert [trial.number for trial in result.trials] == list(range(trials))
     assert result.costs.epochs_search == trials * epochs
     assert log.count("Ray runtime started") == 4, "head and worker, before and after"

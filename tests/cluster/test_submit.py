@@ -30,6 +30,7 @@ from ..support.clusters import (
     tiny_study,
     until,
 )
+from ..support.recorded import recorded_epochs
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 SCRIPT = CLUSTER / "local.sh"
@@ -152,7 +153,7 @@ def test_the_script_starts_submits_and_stops(tmp_path):
         tiny_study(sent, tmp_path / "data", name="long", base__epochs=500)
         begun = run(SCRIPT, "submit", "study.yaml", "--no-wait", env=env, cwd=sent)
         assert begun.code == 0, begun.output
-        until((storage / "long/epochs.jsonl").exists)
+        until(lambda: recorded_epochs(storage / "long"))
     finally:
         ended = run(SCRIPT, "stop", env=env)
         check_nothing_left(str(token))

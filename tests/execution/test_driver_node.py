@@ -11,7 +11,7 @@ import pytest
 
 from ..support.clusters import Done, run, tiny_study, until
 from ..support.nodes import DASHBOARD, Hosts, hosts, why_not
-from .test_nodes import nodes
+from ..support.recorded import nodes_of_epochs
 
 pytestmark = [
     pytest.mark.machines,
@@ -51,8 +51,8 @@ def driver_of(two: Hosts, job: str) -> str:
     """Return the address of the host that a job's driver ran on."""
     token = Path(two.env["RAY_AUTH_TOKEN_PATH"]).read_text()
     url = f"http://{two.address(0)}:{DASHBOARD}/api/jobs/{job}"
-    told = json.loads(two.run("curl", "-s", "-H", f"Authorization: Bearer {token}", url).output)
-    return str(told["driver_info"]["node_ip_address"])
+    job_info = json.loads(two.run("curl", "-s", "-H", f"Authorization: Bearer {token}", url).output)
+    return str(job_info["driver_info"]["node_ip_address"])
 
 
 @pytest.mark.parametrize("asked", ASKED)
@@ -61,7 +61,7 @@ def test_the_driver_stays_on_the_head_and_trials_do_not(two, tmp_path, asked):
     assert done.code == 0, done.output
     assert (tmp_path / "storage/placed/result.json").exists()
     assert driver_of(two, asked) == two.address(0)
-    assert nodes(tmp_path / "storage/placed") == {two.address(1)}
+    assert nodes_of_epochs(tmp_path / "storage/placed") == {two.address(1)}
 
 
 def test_a_driver_without_a_gpu_sends_trials_to_the_node_that_has_one(two, tmp_path):

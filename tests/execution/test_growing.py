@@ -23,7 +23,7 @@ from ..support.clusters import (
     tiny_study,
     until,
 )
-from .test_nodes import told
+from ..support.recorded import recorded_events
 
 pytestmark = pytest.mark.ray
 KINDS = {
@@ -93,6 +93,6 @@ def test_a_study_gets_the_nodes_that_it_asks_for(tmp_path: Path) -> None:
         done = run("cryo-hpo", "run", study, env={**env, **places}, timeout_s=400)
         assert done.code == 0, done.output
         nodes = alive(env)
-    epochs = [event for event in told(tmp_path / "storage/grown") if event["event"] == "epoch"]
+    epochs = recorded_events(tmp_path / "storage/grown", "epoch")
     assert len({event["pid"] for event in epochs}) >= 2
     assert nodes == 3, "the head and two"

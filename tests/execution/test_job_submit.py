@@ -25,6 +25,8 @@ from ..support.clusters import (
     tiny_study,
     until,
 )
+from ..support.outcomes import outcome
+from ..support.recorded import recorded_epochs
 
 pytestmark = pytest.mark.ray
 
@@ -60,20 +62,6 @@ def submit(cluster: Head, sent: Path, variables: dict[str, str], *options: str) 
     return cluster.ray(*words, "--", "cryo-hpo", "run", "study.yaml", cwd=sent)
 
 
-def numbers(result: Path) -> dict[str, Any]:
-    """Return what does not depend on when and where a study ran."""
-    found = json.loads(result.read_text())
-    trials = [
-        {k: v for k, v in trial.items() if k in ("number", "params", "state", "epochs", "val_miou")}
-        for trial in found["trials"]
-    ]
-    seeds = {
-        arm["name"]: [(s["seed"], s["val_miou"], s["test_miou"]) for s in arm["seeds"]]
-        for arm in found["arms"]
-    }
-    return {"trials": trials, "arms": seeds, "improvement": found["improvement"]}
-
-
 def statuses(cluster: Head, name: str) -> dict[str, str]:
     return {key: str(run.info.status) for key, run in runs(cluster.mlflow, name).items()}
 
@@ -91,7 +79,7 @@ def test_a_job_gives_the_result_of_a_local_run(cluster: Head, tmp_path: Path) ->
     here |= {"CRYO_STORAGE": str(local), "MLFLOW_TRACKING_URI": f"sqlite:///{local}/mlflow.db"}
     alone = run("cryo-hpo", "run", "study.yaml", env=environment(**here), cwd=file.parent)
     assert alone.code == 0, alone.output
-    assert numbers(tmp_path / "storage/same/result.json") == numbers(local / "same/result.json")
+    assert outcome(tmp_path / "storage/same/result.json") == outcome(local / "same/result.json")
 
     found = runs(cluster.mlflow, "same")
     assert {"", "trial-0000", "trial-0001", "trial-0002", "baseline-seed1"} <= set(found)
@@ -112,32 +100,31 @@ def test_a_wrong_study_ends_with_its_message_and_an_exit_code(
 
 
 def stop_in_the_middle(
-    cluster: Head, sent: Path, record: Path, variables: dict[str, str], *, job: str
-) -> list[str]:
-    """Submit a study, stop it when it has learned, and return the epochs told until then."""
-    before = record.read_text().splitlines() if record.exists() else []
+    cluster: Head, sent: Path, folder: Path, variables: dict[str, str], *, job: str
+) -> list[tuple[str, int]]:
+    """Submit a study, stop it when it has learned, and return the epochs recorded until then."""
+    before = recorded_epochs(folder)
     begun = submit(cluster, sent, variables, "--no-wait", "--submission-id", job)
     assert begun.code == 0, begun.output
-    until(lambda: record.exists() and len(record.read_text().splitlines()) > len(before) + 1)
+    until(lambda: len(recorded_epochs(folder)) > len(before) + 1)
     stopped = cluster.ray("stop", "--address", cluster.address, job)
     assert stopped.code == 0, stopped.output
     status = cluster.ray("status", "--address", cluster.address, job)
     assert "stopped" in status.output.lower(), status.output
-    after = record.read_text().splitlines()
+    after = recorded_epochs(folder)
     assert after[: len(before)] == before
     return after
 
 
 def test_a_stopped_job_is_killed_in_mlflow_and_goes_on(cluster: Head, tmp_path: Path) -> None:
-    trials, epochs = 3, 60
-    changes = {"base__epochs": epochs, "search__parallel": 2, "seeds": [1]}
+    trials, length = 3, 60
+    changes = {"base__epochs": length, "search__parallel": 2, "seeds": [1]}
     file = tiny_study(tmp_path / "sent", tmp_path / "data", name="stop", **changes)
     variables = places(tmp_path, cluster.mlflow)
     folder = tmp_path / "storage/stop"
-    record = folder / "epochs.jsonl"
     for job, more in (("three-seconds", {}), ("our-runtime-env", ENV)):
-        told = stop_in_the_middle(cluster, file.parent, record, {**variables, **more}, job=job)
-        assert len(told) < trials * epochs, "the study was too short to be stopped in its middle"
+        learned = stop_in_the_middle(cluster, file.parent, folder, {**variables, **more}, job=job)
+        assert len(learned) < trials * length, "the study was too short to be stopped in its middle"
         found = statuses(cluster, "stop")
         assert found.pop("") == "KILLED", job
         assert "KILLED" in found.values(), job
@@ -145,13 +132,11 @@ def test_a_stopped_job_is_killed_in_mlflow_and_goes_on(cluster: Head, tmp_path: 
 
     done = submit(cluster, file.parent, variables)
     assert done.code == 0, done.output
-    epochs_told = [
-        (line["key"], line["epoch"]) for line in map(json.loads, record.read_text().splitlines())
-    ]
-    assert len(epochs_told) == len(set(epochs_told))
+    epochs = recorded_epochs(folder)
+    assert len(epochs) == len(set(epochs)), "an epoch is recorded twice"
     result = load_result(folder)
     assert [trial.number for trial in result.trials] == list(range(trials))
-    assert result.costs.epochs_search == trials * epochs
+    assert result.costs.epochs_search == trials * length
     assert set(statuses(cluster, "stop").values()) == {"FINISHED"}
 
 

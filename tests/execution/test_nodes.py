@@ -12,7 +12,8 @@ import pytest
 
 from ..support.clusters import environment, run, tiny_study, until
 from ..support.nodes import Hosts, hosts, why_not
-from .test_job_submit import numbers
+from ..support.outcomes import outcome
+from ..support.recorded import nodes_of_epochs, recorded_epochs, recorded_events, trains_on
 
 pytestmark = [
     pytest.mark.machines,
@@ -25,23 +26,6 @@ TRIALS, EPOCHS = 8, 300  # long enough that a worker on another host has started
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
     with hosts(tmp_path_factory.mktemp("hosts"), num=3) as made:
         yield made
-
-
-def told(folder: Path) -> list[dict[str, Any]]:
-    """Return the study's events so far."""
-    file = folder / "events.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
-def nodes(folder: Path) -> set[str]:
-    return {event["node"] for event in told(folder) if event["event"] == "epoch"}
-
-
-def at_work(folder: Path, node: str) -> bool:
-    """Whether a host has just begun a training: what it is killed in must go on elsewhere."""
-    epochs = [event for event in told(folder) if event["event"] == "epoch"]
-    last = next((event for event in reversed(epochs) if event["node"] == node), None)
-    return last is not None and last in epochs[-5:] and last["epoch"] < EPOCHS // 2
 
 
 def examined(three: Hosts, places: dict[str, str]) -> list[str]:
@@ -72,35 +56,36 @@ def test_hosts_come_and_go_and_the_result_is_that_of_one(three: Hosts, tmp_path:
     with log.open("w") as out:
         driver = subprocess.Popen(words, env=env, stdout=out, stderr=subprocess.STDOUT)
     try:
-        until(lambda: len(nodes(folder)) == 2, timeout_s=240)
+        until(lambda: len(nodes_of_epochs(folder)) == 2, timeout_s=240)
         three.start(2)  # joins while the study runs, and gets work
-        until(lambda: three.address(2) in nodes(folder), timeout_s=240)
+        until(lambda: three.address(2) in nodes_of_epochs(folder), timeout_s=240)
         assert "ray_cryo_hpo_epochs" in until(
             lambda: "ray_cryo_hpo_epochs" in (page := three.metrics()) and page, timeout_s=60
         )
-        until(lambda: at_work(folder, three.address(1)), timeout_s=120, every_s=0.05)
+        until(
+            lambda: trains_on(folder, three.address(1), before=EPOCHS // 2),
+            timeout_s=120,
+            every_s=0.05,
+        )
         three.kill(1)
         assert driver.wait(600) == 0, log.read_text()
     finally:
         driver.kill()
-    events = told(folder)
-    assert nodes(folder) == {three.address(host) for host in range(3)}
-    epochs = [
-        (e["key"], e["epoch"])
-        for e in map(json.loads, (folder / "epochs.jsonl").read_text().splitlines())
-    ]
+    events = recorded_events(folder, "epoch")
+    assert nodes_of_epochs(folder) == {three.address(host) for host in range(3)}
+    epochs = recorded_epochs(folder)
     assert len(epochs) == len(set(epochs)), "no epoch is told twice"
     # Every host that trained has decoded each split once, into a cache of its own.
     for host in range(3):
         splits = list(three.cache(host).rglob("index.json"))
         assert len(splits) >= 2, f"host {host} trained from a cache that is not its own"
-    moved = {e["key"] for e in events if e["event"] == "epoch" and e["node"] == three.address(1)}
-    assert moved & {
-        e["key"] for e in events if e["event"] == "epoch" and e["node"] != three.address(1)
-    }, "what the dead host was training went on elsewhere"
+    moved = {e["key"] for e in events if e["node"] == three.address(1)}
+    assert moved & {e["key"] for e in events if e["node"] != three.address(1)}, (
+        "what the dead host was training continues on another"
+    )
 
     alone = tmp_path / "alone"
     here = {**places, "CRYO_STORAGE": str(alone), "CRYO_CACHE": str(tmp_path / "cache")}
     done = run("cryo-hpo", "run", study, env=environment(**here), timeout_s=900)
     assert done.code == 0, done.output
-    assert numbers(folder / "result.json") == numbers(alone / "three/result.json")
+    assert outcome(folder / "result.json") == outcome(alone / "three/result.json")

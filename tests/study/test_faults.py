@@ -1,4 +1,4 @@
-"""Faults injected for real into whole studies. A killed driver and a killed worker: test_study.py.
+"""Faults injected for real into whole studies. A killed driver and a killed worker: test_run.py.
 
 After each fault nothing is lost and nothing counted twice; where one trial runs at a time, the
 study is the one that would have been without it.
@@ -21,46 +21,30 @@ from mlflow.tracking import MlflowClient
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import BIN, answers, environment, free_ports, runs, started, until
+from ..support.outcomes import check_same_outcome
 from ..support.postgres import server
-from . import test_run as test_study
-from .test_run import EPOCHS, Place
+from ..support.recorded import has_begun, recorded_epochs
+from ..support.sandbox import EPOCHS, kill, wait_for
 
 pytestmark = pytest.mark.ray
-place, finished = test_study.place, test_study.finished
-_began, _epochs, _kill, _wait = (
-    test_study._began,
-    test_study._epochs,
-    test_study._kill,
-    test_study._wait,
-)
-
-
-def _check_the_same(folder: Path, whole: Path) -> None:
-    epochs = _epochs(folder)
-    assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
-    found, wanted = load_result(folder), load_result(whole)
-    assert test_study._trace(found) == test_study._trace(wanted)
-    assert test_study._scores(found) == test_study._scores(wanted)
-    assert found.costs.epochs_search == wanted.costs.epochs_search
-    assert found.costs.epochs_confirm == wanted.costs.epochs_confirm
 
 
 @pytest.mark.parametrize("damaged", ["last.pt", "both"])
-def test_a_damaged_checkpoint_costs_epochs_and_changes_nothing(place, finished, damaged):
+def test_a_damaged_checkpoint_costs_epochs_and_changes_nothing(sandbox, finished, damaged):
     """The baseline's, which was training, and another's, which waits at a rung."""
-    study, storage = place.study("whole-promote"), f"damaged-{damaged}"
-    folder = place.root / storage / study.name
-    process = place.begin(study, storage)
-    _wait(process, lambda: len(_epochs(folder)) >= EPOCHS + 2)
-    _kill(process)
+    study, storage = sandbox.study("whole-promote"), f"damaged-{damaged}"
+    folder = sandbox.root / storage / study.name
+    process = sandbox.start(study, storage)
+    wait_for(process, lambda: len(recorded_epochs(folder)) >= EPOCHS + 2)
+    kill(process)
     files = sorted((folder / "trials").glob("*/*.pt"))
     hit = [path for path in files if damaged == "both" or path.name == damaged]
     assert {path.name for path in files} == {"last.pt", "before.pt"}
     for number, path in enumerate(hit):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2] if number % 2 else b"garbage" * 100)
-    place.run(study, storage)
-    _check_the_same(folder, finished("promote"))
+    sandbox.run(study, storage)
+    check_same_outcome(folder, finished("promote"))
 
 
 @contextlib.contextmanager
@@ -90,53 +74,53 @@ def _fill(path: Path) -> None:
             file.write(b"0")
 
 
-def test_a_full_disk_stops_the_study_and_loses_nothing(place, finished):
-    study, storage = place.study("whole-promote"), "full"
-    with _small_disk(place.root / storage):
-        folder = place.root / storage / study.name
-        process = place.begin(study, storage)
-        _wait(process, partial(_began, folder, "trial-0001"))
-        _fill(place.root / storage / "filler")
-        said, _ = process.communicate(timeout=500)
-        assert process.returncode == 1, said
-        assert "Traceback" not in said, said
-        assert "ree space" in said, said
-        (place.root / storage / "filler").unlink()
-        place.run(study, storage)
-        _check_the_same(folder, finished("promote"))
+def test_a_full_disk_stops_the_study_and_loses_nothing(sandbox, finished):
+    study, storage = sandbox.study("whole-promote"), "full"
+    with _small_disk(sandbox.root / storage):
+        folder = sandbox.root / storage / study.name
+        process = sandbox.start(study, storage)
+        wait_for(process, partial(has_begun, folder, "trial-0001"))
+        _fill(sandbox.root / storage / "filler")
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 1, output
+        assert "Traceback" not in output, output
+        assert "ree space" in output, output
+        (sandbox.root / storage / "filler").unlink()
+        sandbox.run(study, storage)
+        check_same_outcome(folder, finished("promote"))
 
 
-def test_a_killed_driver_goes_on_from_a_database(place, finished, monkeypatch):
+def test_a_killed_driver_goes_on_from_a_database(sandbox, finished, monkeypatch):
     """The same study, and the same trace, as from the journal file."""
-    study, storage = place.study("whole-promote"), "database"
-    folder = place.root / storage / study.name
+    study, storage = sandbox.study("whole-promote"), "database"
+    folder = sandbox.root / storage / study.name
     with server() as postgres, monkeypatch.context() as here:
         here.setenv("CRYO_OPTUNA_STORAGE", postgres.url)
-        process = place.begin(study, storage)
-        _wait(process, partial(_began, folder, "trial-0002"))
-        _kill(process)
-        said = place.run(study, storage)
-        assert postgres.password not in said
+        process = sandbox.start(study, storage)
+        wait_for(process, partial(has_begun, folder, "trial-0002"))
+        kill(process)
+        output = sandbox.run(study, storage)
+        assert postgres.password not in output
     assert not (folder / "journal.log").exists()
     for path in folder.rglob("*"):
         if path.is_file():
             assert postgres.password.encode() not in path.read_bytes(), path
-    _check_the_same(folder, finished("promote"))
+    check_same_outcome(folder, finished("promote"))
 
 
-def test_somebody_elses_cluster_on_this_machine_is_left_alone(place, monkeypatch):
+def test_somebody_elses_cluster_on_this_machine_is_left_alone(sandbox, monkeypatch):
     """Ray notes the address of a cluster that was started here, and would join it."""
     scratch = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # sockets take short paths only
     (scratch / "ray").mkdir()
     (scratch / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
     monkeypatch.setenv("RAY_TMPDIR", str(scratch))
-    base = place.study("x").base.model_dump(mode="json")
-    study = place.study("alone", search=None, seeds=(1,), base={**base, "epochs": 1})
+    base = sandbox.study("x").base.model_dump(mode="json")
+    study = sandbox.study("alone", search=None, seeds=(1,), base={**base, "epochs": 1})
     try:
-        place.run(study, "beside")
+        sandbox.run(study, "beside")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    assert load_result(place.root / "beside" / "alone").arms
+    assert load_result(sandbox.root / "beside" / "alone").arms
 
 
 @contextlib.contextmanager
@@ -151,23 +135,25 @@ def _mlflow(folder: Path, port: int) -> Iterator[None]:
         yield
 
 
-def test_mlflow_may_go_away_for_a_while(place: Place, tmp_path, monkeypatch):
+def test_mlflow_may_go_away_for_a_while(sandbox, tmp_path, monkeypatch):
     (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    study, storage = place.study("away", project="jobs"), "away"
-    folder = place.root / storage / study.name
+    study, storage = sandbox.study("away", project="jobs"), "away"
+    folder = sandbox.root / storage / study.name
     with _mlflow(tmp_path, port):
-        process = place.begin(study, storage)
-        _wait(process, partial(_began, folder, "trial-0001"))
-    told = len(_epochs(folder))
+        process = sandbox.start(study, storage)
+        wait_for(process, partial(has_begun, folder, "trial-0001"))
+    told = len(recorded_epochs(folder))
     assert answers(f"{uri}/health") == 0
-    _wait(process, lambda: len(_epochs(folder)) >= told + 4)  # nobody waits for the server
+    wait_for(
+        process, lambda: len(recorded_epochs(folder)) >= told + 4
+    )  # nobody waits for the server
     with _mlflow(tmp_path, port):
-        said, _ = process.communicate(timeout=500)
-        assert process.returncode == 0, said
+        output, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, output
         if load_result(folder).mlflow_pending:  # the study ended before the server was asked again
-            place.run(study, storage, "upload", study.name)
+            sandbox.run(study, storage, "upload", study.name)
         found = runs(uri, study.name)
         points = {
             (key, point.step)
@@ -175,7 +161,7 @@ def test_mlflow_may_go_away_for_a_while(place: Place, tmp_path, monkeypatch):
             if key
             for point in MlflowClient(uri).get_metric_history(run.info.run_id, "best_val_miou")
         }
-    assert points == set(_epochs(folder))
-    assert len(_epochs(folder)) == len(points)
+    assert points == set(recorded_epochs(folder))
+    assert len(recorded_epochs(folder)) == len(points)
     assert {run.info.status for run in found.values()} <= {"FINISHED", "FAILED"}
     assert found[""].info.status == "FINISHED"

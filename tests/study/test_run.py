@@ -2,153 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from cryo_hpo import stats
-from cryo_hpo.config import Study, dump_study
-from cryo_hpo.results.study import Result, load_result
+from cryo_hpo.results.study import load_result
 
 from ..support.clusters import workers
-from ..support.fakes import fake_folder
+from ..support.outcomes import check_same_outcome
+from ..support.recorded import has_begun, recorded_epochs
+from ..support.sandbox import EPOCHS, RULES, SEEDS, TRIALS, kill, wait_for
 
 pytestmark = pytest.mark.ray
-EPOCHS, TRIALS, SEEDS = 4, 5, (1, 2)
-LR = {"kind": "float", "low": 1e-3, "high": 1e-1, "log": True}
-RULES = {
-    "promote": {"kind": "asha", "rule": "promote", "grace_epochs": 1, "reduction": 2},
-    "stop": {"kind": "asha", "rule": "stop", "grace_epochs": 1, "reduction": 2},
-    "none": {"kind": "none"},
-}
-
-
-class Place:
-    """A data root with one dataset, and as many storages as there are tests."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.begun: list[subprocess.Popen[str]] = []
-        self.card = fake_folder(root / "data", num=(12, 2, 2), size=(32, 32))
-
-    def study(self, name: str, *, rule: str = "promote", **changes: Any) -> Study:
-        fields = {
-            "name": name,
-            "base": {
-                "data": {"card": self.card.model_dump(mode="json"), "crop": 32},
-                "model": {"encoder": "unet", "decoder": "unet", "width": 4},
-                "optim": {"lr": 3e-3, "schedule": "constant"},
-                "batch_size": 2,
-                "epochs": EPOCHS,
-            },
-            "search": {
-                "space": {"params": {"optim.lr": LR}},
-                "trials": TRIALS,
-                "scheduler": RULES[rule],
-                "parallel": 1,
-            },
-            "seeds": SEEDS,
-        }
-        return Study.model_validate_json(json.dumps({**fields, **changes}))
-
-    def env(self, storage: str) -> dict[str, str]:
-        places = {
-            "CRYO_DATA": self.root / "data",
-            "CRYO_CACHE": self.root / "cache",
-            "CRYO_STORAGE": self.root / storage,
-        }
-        return {**os.environ, **{k: str(v) for k, v in places.items()}, "OMP_NUM_THREADS": "1"}
-
-    def begin(self, study: Study, storage: str, *command: str) -> subprocess.Popen[str]:
-        """Start the command line on a study, in a process group of its own."""
-        spec = self.root / f"{storage}-{study.name}.yaml"
-        spec.write_text(dump_study(study))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cryo_hpo", *(command or ("run", str(spec)))],
-            cwd=self.root,
-            env=self.env(storage),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self.begun.append(process)
-        return process
-
-    def run(self, study: Study, storage: str, *command: str, code: int = 0) -> str:
-        """Run the command line to its end; returns what it said."""
-        process = self.begin(study, storage, *command)
-        said, _ = process.communicate(timeout=500)
-        assert process.returncode == code, said
-        return said
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Iterator[Place]:
-    place = Place(tmp_path_factory.mktemp("place"))
-    yield place
-    for process in place.begun:
-        if process.poll() is None:  # of a test that failed half-way
-            process.kill()
-            process.communicate()
-
-
-@pytest.fixture(scope="module")
-def finished(place) -> Callable[[str], Path]:
-    """Rule -> the folder of a study that ran to its end without trouble; each runs once."""
-    folders: dict[str, Path] = {}
-
-    def of(rule: str) -> Path:
-        if rule not in folders:
-            study = place.study(f"whole-{rule}", rule=rule)
-            place.run(study, "whole")
-            folders[rule] = place.root / "whole" / study.name
-        return folders[rule]
-
-    return of
-
-
-def _epochs(folder: Path) -> list[tuple[str, int]]:
-    file = folder / "epochs.jsonl"
-    lines = file.read_text().splitlines() if file.exists() else []
-    return [(line["key"], line["epoch"]) for line in map(json.loads, lines)]
-
-
-def _began(folder: Path, key: str) -> bool:
-    return key in [k for k, _ in _epochs(folder)]
-
-
-def _wait(process: subprocess.Popen[str], ready: Callable[[], bool]) -> None:
-    """Wait until a running study has come to a point."""
-    until = time.monotonic() + 300
-    while not ready():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, "the study did not get there"
-        time.sleep(0.02)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    """Kill the driver alone; the Ray processes it started notice by themselves."""
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def _trace(result: Result) -> list[tuple[Any, ...]]:
-    return [(t.number, t.params, t.state, t.curve) for t in result.trials]
-
-
-def _scores(result: Result) -> list[tuple[str, list[float]]]:
-    return [(arm.name, [s.test_miou for s in arm.seeds]) for arm in result.arms]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -180,7 +49,7 @@ def test_a_study_runs_to_its_verdict(finished, rule):
         found.verdict,
         found.p_value,
     )
-    epochs = _epochs(folder)
+    epochs = recorded_epochs(folder)
     assert len(epochs) == len(set(epochs))
     assert result.costs.epochs_search == sum(t.epochs for t in result.trials)
     assert result.costs.epochs_search + result.costs.epochs_confirm == len(epochs)
@@ -224,61 +93,52 @@ def test_mlflow_has_one_run_per_training_below_the_study(finished, rule, tmp_pat
     assert names >= {"study.yaml", "environment.json", "data.json", "result.json", "report"}
 
 
-def test_the_test_split_is_opened_once_and_last(place, finished):
+def test_the_test_split_is_opened_once_and_last(sandbox, finished):
     folder = finished("promote")
     scored = (folder / "test-scores.json").stat().st_mtime_ns
     assert scored >= (folder / "epochs.jsonl").stat().st_mtime_ns
-    keys = [key for key, _ in _epochs(folder)]
+    keys = [key for key, _ in recorded_epochs(folder)]
     first = next(i for i, key in enumerate(keys) if "-seed" in key)
     assert all("-seed" in key for key in keys[first:]), "the search is over before the comparison"
-    before, epochs = (folder / "result.json").read_text(), _epochs(folder)
-    said = place.run(place.study("whole-promote"), "whole")
-    assert "has finished" in said
+    before, epochs = (folder / "result.json").read_text(), recorded_epochs(folder)
+    output = sandbox.run(sandbox.study("whole-promote"), "whole")
+    assert "has finished" in output
     assert (folder / "result.json").read_text() == before
     assert (folder / "test-scores.json").stat().st_mtime_ns == scored
-    assert _epochs(folder) == epochs
+    assert recorded_epochs(folder) == epochs
 
 
 @pytest.mark.parametrize(
     ("rule", "points"), [("promote", ["trial-0002", "baseline-seed2"]), ("stop", ["trial-0003"])]
 )
-def test_a_killed_driver_goes_on_to_the_same_result(place, finished, rule, points):
-    study, storage = place.study(f"whole-{rule}", rule=rule), f"killed-{rule}"
-    folder = place.root / storage / study.name
+def test_a_killed_driver_goes_on_to_the_same_result(sandbox, finished, rule, points):
+    study, storage = sandbox.study(f"whole-{rule}", rule=rule), f"killed-{rule}"
+    folder = sandbox.root / storage / study.name
     for point in points:
-        process = place.begin(study, storage)
-        _wait(process, partial(_began, folder, point))
-        _kill(process)
+        process = sandbox.start(study, storage)
+        wait_for(process, partial(has_begun, folder, point))
+        kill(process)
         assert not (folder / "result.json").exists()
-    said = place.run(study, storage, "resume", study.name)
-    epochs = _epochs(folder)
-    assert len(epochs) == len(set(epochs)), "no epoch is recorded twice"
-    result, whole = load_result(folder), load_result(finished(rule))
-    assert _trace(result) == _trace(whole)
-    assert _scores(result) == _scores(whole)
-    assert result.costs.epochs_search == whole.costs.epochs_search
-    assert result.costs.epochs_confirm == whole.costs.epochs_confirm
-    assert "Traceback" not in said
+    output = sandbox.run(study, storage, "resume", study.name)
+    check_same_outcome(folder, finished(rule))
+    assert "Traceback" not in output
 
 
-def test_a_second_driver_is_refused_and_a_lost_worker_is_replaced(place, finished):
-    study, storage = place.study("whole-promote"), "worker"
-    folder = place.root / storage / study.name
-    process = place.begin(study, storage)
-    _wait(process, lambda: len(_epochs(folder)) >= 2)
+def test_a_second_driver_is_refused_and_a_lost_worker_is_replaced(sandbox, finished):
+    study, storage = sandbox.study("whole-promote"), "worker"
+    folder = sandbox.root / storage / study.name
+    process = sandbox.start(study, storage)
+    wait_for(process, lambda: len(recorded_epochs(folder)) >= 2)
     (worker,) = workers(process.pid)
     os.kill(worker, signal.SIGKILL)
-    said = place.run(study, storage, code=1)
-    assert f"process {process.pid} on {os.uname().nodename}" in said
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    epochs = _epochs(folder)
-    assert len(epochs) == len(set(epochs))
-    assert _trace(load_result(folder)) == _trace(load_result(finished("promote")))
-    assert _scores(load_result(folder)) == _scores(load_result(finished("promote")))
+    output = sandbox.run(study, storage, code=1)
+    assert f"process {process.pid} on {os.uname().nodename}" in output
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, output
+    check_same_outcome(folder, finished("promote"))
 
 
-def test_the_baseline_may_win_and_that_is_said(place):
+def test_the_baseline_may_win_and_that_is_said(sandbox):
     bad = {"kind": "float", "low": 1e-9, "high": 1e-8, "log": True}
     search = {
         "space": {"params": {"optim.lr": bad}},
@@ -286,20 +146,20 @@ def test_the_baseline_may_win_and_that_is_said(place):
         "parallel": 1,
         "scheduler": RULES["promote"],
     }
-    study = place.study("base-wins", search=search, seeds=(1,))
-    said = place.run(study, "bad")
-    result = load_result(place.root / "bad" / study.name)
+    study = sandbox.study("base-wins", search=search, seeds=(1,))
+    output = sandbox.run(study, "bad")
+    result = load_result(sandbox.root / "bad" / study.name)
     assert (result.winner, result.winner_is_baseline) == (0, True)
     assert [arm.name for arm in result.arms] == ["baseline"]
     assert result.improvement is not None
     assert (result.improvement.relative_pct, result.improvement.verdict) == (0.0, "not shown")
-    assert "baseline" in said.casefold()
+    assert "baseline" in output.casefold()
 
 
-def test_a_study_without_a_search_trains_its_base_and_a_diverged_arm_scores_0(place):
-    study = place.study("plain", search=None, seeds=(3,), baselines={"huge": {"optim.lr": 1e30}})
-    place.run(study, "plain")
-    result = load_result(place.root / "plain" / study.name)
+def test_a_study_without_a_search_trains_its_base_and_a_diverged_arm_scores_0(sandbox):
+    study = sandbox.study("plain", search=None, seeds=(3,), baselines={"huge": {"optim.lr": 1e30}})
+    sandbox.run(study, "plain")
+    result = load_result(sandbox.root / "plain" / study.name)
     assert (result.winner, result.trials, result.improvement) == (None, (), None)
     assert [arm.name for arm in result.arms] == ["baseline", "huge"]
     (base,), (huge,) = (arm.seeds for arm in result.arms)

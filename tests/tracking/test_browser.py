@@ -14,7 +14,7 @@ from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import ui_command
 
 from ..support.clusters import BIN, answers, environment, free_ports, started, until
-from ..support.told import told_study
+from ..support.tracked import tracked_study
 
 pytestmark = pytest.mark.browser
 FLAGS = (
@@ -63,7 +63,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, A
     uri = f"http://127.0.0.1:{port}"
     with started(*words, env=environment(), log=root / "mlflow.log"):
         until(lambda: answers(f"{uri}/health") == 200, timeout_s=300)
-        study, result = told_study(root / "study", uri)
+        study, result = tracked_study(root / "study", uri)
         yield uri, study, result
 
 

@@ -22,11 +22,11 @@ from cryo_hpo.training.checkpoint_store import (
     workdir_on,
 )
 
-from ..execution.test_job_submit import numbers
-from ..execution.test_nodes import at_work, nodes, told
 from ..support import stores
 from ..support.clusters import environment, free_ports, run, tiny_study, until
 from ..support.nodes import hosts, why_not
+from ..support.outcomes import outcome
+from ..support.recorded import nodes_of_epochs, recorded_events, trains_on
 
 PORT, TRIALS, EPOCHS = 5556, 4, 60
 
@@ -168,8 +168,12 @@ def test_hosts_without_a_common_disk_end_where_one_does(tmp_path: Path) -> None:
                 mine = {**two.env, **env, "CRYO_CACHE": str(two.cache(0))}
                 driver = subprocess.Popen(words, env=mine, stdout=out, stderr=subprocess.STDOUT)
             try:
-                until(lambda: len(nodes(folder)) == 2, timeout_s=240)
-                until(lambda: at_work(folder, two.address(1)), timeout_s=120, every_s=0.05)
+                until(lambda: len(nodes_of_epochs(folder)) == 2, timeout_s=240)
+                until(
+                    lambda: trains_on(folder, two.address(1), before=EPOCHS // 2),
+                    timeout_s=120,
+                    every_s=0.05,
+                )
                 assert not any(folder.rglob("last.pt")), "they lie in the store alone"
                 two.kill(1)
                 assert driver.wait(600) == 0, log.read_text()
@@ -181,12 +185,12 @@ def test_hosts_without_a_common_disk_end_where_one_does(tmp_path: Path) -> None:
     alone = {**places, "CRYO_STORAGE": str(tmp_path / "alone"), "CRYO_CACHE": str(two.cache(0))}
     done = run("cryo-hpo", "run", study, env=environment(**alone), timeout_s=600)
     assert done.code == 0, done.output
-    assert numbers(folder / "result.json") == numbers(tmp_path / "alone/apart/result.json")
+    assert outcome(folder / "result.json") == outcome(tmp_path / "alone/apart/result.json")
 
 
 def _was_taken_up(folder: Path, *, dead: str) -> None:
     """What the dead host was training went on from what it had sent."""
-    epochs = [event for event in told(folder) if event["event"] == "epoch"]
+    epochs = recorded_events(folder, "epoch")
     last = {e["key"]: e["epoch"] for e in epochs if e["node"] == dead}
     moved = {e["key"]: [] for e in epochs if e["key"] in last and e["node"] != dead}  # type: ignore[var-annotated]
     for e in epochs:
@@ -194,4 +198,4 @@ def _was_taken_up(folder: Path, *, dead: str) -> None:
             moved[e["key"]].append(e["epoch"])
     assert moved
     for key, seen in moved.items():
-        assert min(seen) >= last[key], "nothing that was told is trained again"
+        assert min(seen) >= last[key], "no recorded epoch is trained again"

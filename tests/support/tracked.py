@@ -1,4 +1,4 @@
-"""A finished study told to MLflow by the code that tells real ones, without training anything."""
+"""Write a finished study to MLflow with the code that writes real ones; nothing is trained."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from cryo_hpo.tracking import Tracker
 from .results import EPOCHS, SECONDS, a_result
 
 
-def told_study(root: Path, uri: str) -> tuple[Study, Result]:
-    """Tell MLflow of the study of `results`: twelve trials, three arms on three seeds.
+def tracked_study(root: Path, uri: str) -> tuple[Study, Result]:
+    """Write the study of `results` to MLflow: twelve trials, three arms, a run each.
 
     Args:
         root: An empty folder.
@@ -45,14 +45,14 @@ def told_study(root: Path, uri: str) -> tuple[Study, Result]:
         records = Records(study, path, tracker=tracker, progress=progress)
         studies.open_run(study, site, path, records=records, tracker=tracker)
         result = a_result()
-        _tell_trials(result, study, records)
-        _tell_arms(result, study, records)
+        _record_trials(result, study, records)
+        _record_arms(result, study, records)
         studies.publish(result, study, site, path, tracker=tracker)
         assert tracker.close(timeout_s=180) == 0
     return study, result
 
 
-def _tell_trials(result: Result, study: Study, records: Records) -> None:
+def _record_trials(result: Result, study: Study, records: Records) -> None:
     for trial in result.trials:
         name = key(trial.number)
         recipe = study.base.replace({"optim.lr": trial.lr})
@@ -62,7 +62,7 @@ def _tell_trials(result: Result, study: Study, records: Records) -> None:
         records.ended(name, trial.state, trial.message)
 
 
-def _tell_arms(result: Result, study: Study, records: Records) -> None:
+def _record_arms(result: Result, study: Study, records: Records) -> None:
     for arm in result.arms:
         rate = arm.recipe["optim"]["lr"]
         for seed in arm.seeds:

@@ -1,0 +1,43 @@
+"""Read what a study has recorded so far, also while it runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def recorded_epochs(folder: Path) -> list[tuple[str, int]]:
+    """Return (training, epoch) of every epoch in a study's log, in order."""
+    return [(line["key"], line["epoch"]) for line in _lines(folder / "epochs.jsonl")]
+
+
+def has_begun(folder: Path, key: str) -> bool:
+    """Return whether a training has an epoch in a study's log."""
+    return key in [name for name, _ in recorded_epochs(folder)]
+
+
+def recorded_events(folder: Path, *events: str) -> list[dict[str, Any]]:
+    """Return a study's events so far, all or some kinds: each with time, node and process."""
+    return [e for e in _lines(folder / "events.jsonl") if not events or e["event"] in events]
+
+
+def nodes_of_epochs(folder: Path) -> set[str]:
+    """Return the addresses of the hosts that have trained an epoch of a study."""
+    return {event["node"] for event in recorded_events(folder, "epoch")}
+
+
+def trains_on(folder: Path, node: str, *, before: int) -> bool:
+    """Return whether a host is in a training that is not yet at an epoch.
+
+    A training that is cut there has to continue on another host.
+    """
+    epochs = recorded_events(folder, "epoch")
+    last = next((event for event in reversed(epochs) if event["node"] == node), None)
+    return last is not None and last in epochs[-5:] and last["epoch"] < before
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON lines; a line that is being written is left out."""
+    text = file.read_text() if file.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
