@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config import cell_studies, home
 from ..errors import BandMismatch, CryoError, SpecError, together
-from ..report.columns import columns
+from ..report.table import align_columns
 from ..study.plan import Plan, plan
 from ..study.preflight import check
 from .folder import refuse_another
@@ -81,7 +81,7 @@ class CampaignPlan:
             for name, p in self.cells.items()
         ]
         head = ("cell", "parameters", "trials", "epochs of search", "of retraining")
-        yield from columns(head, rows).splitlines()
+        yield from align_columns(head, rows).splitlines()
         grid = sum(p.epochs_most for p in self.cells.values())
         yield f"cells: {len(self.cells)}"
         yield f"epochs in all: about {self.epochs}; a grid of full trainings: {grid} before any retraining"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .guard import lines_of, site_here
+from .guard import line_numbers, read_site
 
 
 def is_campaign(file: Path) -> bool:
@@ -25,9 +25,9 @@ def run(file: Path) -> None:
     from ..report import campaign_note
     from ..tracking import ui_command
 
-    campaign, site = load_campaign(file), site_here()
+    campaign, site = load_campaign(file), read_site()
     require_storage(os.environ)
-    with lines_of(file):
+    with line_numbers(file):
         result = run_campaign(campaign, site)
     click.echo(campaign_note(result))
     click.echo(f"result: {site.storage / campaign.name / 'campaign-result.json'}")
@@ -38,14 +38,16 @@ def run(file: Path) -> None:
 def check(file: Path) -> None:
     """Look at everything that any cell needs."""
     from ..campaign import check_campaign
-    from ..config import load_campaign
+    from ..config import format_source, load_campaign
 
     campaign = load_campaign(file)
-    with lines_of(file):
-        check_campaign(campaign, site=site_here())
+    with line_numbers(file):
+        check_campaign(campaign, site=read_site())
     for cell in campaign.cells():
         click.echo(campaign.study_name(cell))
-    click.echo(f"'{campaign.name}' can run, {len(campaign.cells())} cells: cryo-hpo run {file}")
+    click.echo(
+        f"'{campaign.name}' can run, {len(campaign.cells())} cells: cryo-hpo run {format_source(file)}"
+    )
 
 
 def plan(file: Path) -> None:
@@ -54,8 +56,8 @@ def plan(file: Path) -> None:
     from ..config import load_campaign
 
     campaign = load_campaign(file)
-    with lines_of(file):
-        size = plan_campaign(campaign, site=site_here())
+    with line_numbers(file):
+        size = plan_campaign(campaign, site=read_site())
     for line in size.lines():
         click.echo(line)
 

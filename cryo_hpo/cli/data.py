@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError, FetchError
-from .guard import guarded, site_here
+from .guard import read_site
 
 if TYPE_CHECKING:
     from ..data.audit import SceneInspection, Summary
@@ -55,12 +55,11 @@ def data() -> None:
 @data.command()
 @click.argument("name")
 @click.option("--seed", default=0, show_default=True)
-@guarded
 def generate(name: str, seed: int) -> None:
     """Generate the scenes of NAME (lakes-demo, fronts-demo) below CRYO_DATA."""
     from ..data.synthetic.generate import generate as generate_scenes
 
-    click.echo(f"{name}: {generate_scenes(name, site_here().data, seed=seed)}")
+    click.echo(f"{name}: {generate_scenes(name, read_site().data, seed=seed)}")
 
 
 @data.command()
@@ -68,7 +67,6 @@ def generate(name: str, seed: int) -> None:
 @click.option("--md5", "md5s", multiple=True, metavar="FILE=HEX", help="Checksum that you know.")
 @click.option("--sha256", "sha256s", multiple=True, metavar="FILE=HEX", help="The same, SHA-256.")
 @click.option("--list", "only_list", is_flag=True, help="Say what would be fetched, and stop.")
-@guarded
 def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list: bool) -> None:
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
@@ -82,7 +80,7 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
     dataset = find_dataset(name)
     if not dataset.page:
         raise DataError(f"'{name}' has no public record. {dataset.source}")
-    root = site_here().data / dataset.folder
+    root = read_site().data / dataset.folder
     click.echo(f"{name}: {dataset.source}\nlicence: {dataset.licence}\nrecord: {dataset.page}")
     try:
         found = remotes(dataset, scratch=root / KEPT)
@@ -108,7 +106,6 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
 @data.command()
 @SOURCE
 @_split_options
-@guarded
 def check(source: str, split: str, split_seed: int) -> None:
     """Read every file of a dataset: counts, sizes, values, and what its parts share.
 
@@ -119,13 +116,13 @@ def check(source: str, split: str, split_seed: int) -> None:
     from ..data.audit import describe_overlap
     from ..data.leakage import find_duplicates, find_shared
     from ..data.splits import identify_scenes
-    from ..report.columns import columns
+    from ..report.table import align_columns
 
     dataset, parts = _opened(source, split, split_seed)
-    site = site_here()
+    site = read_site()
     found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
     header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
-    click.echo(columns(header, [_row(part, one) for part, one in found.items()]))
+    click.echo(align_columns(header, [_row(part, one) for part, one in found.items()]))
     problems = [line for one in found.values() for line in one.problems]
     click.echo("comparing regions, bytes and places", err=True)
     kin = {
@@ -155,13 +152,12 @@ def check(source: str, split: str, split_seed: int) -> None:
 @data.command()
 @SOURCE
 @_split_options
-@guarded
 def stats(source: str, split: str, split_seed: int) -> None:
     """Compute mean and standard deviation of each band on the training part, and class shares.
 
     Only labelled pixels count. The last lines are in the form a card takes.
     """
-    from ..report.columns import columns
+    from ..report.table import align_columns
 
     dataset, parts = _opened(source, split, split_seed)
     found = _summary(dataset, parts["train"], label="train")
@@ -179,13 +175,15 @@ def stats(source: str, split: str, split_seed: int) -> None:
         )
         for i, band in enumerate(dataset.bands)
     ]
-    click.echo(columns(("band", "um", "mean", "std", "published mean", "published std"), rows))
+    click.echo(
+        align_columns(("band", "um", "mean", "std", "published mean", "published std"), rows)
+    )
     published = dataset.class_shares or (None,) * len(dataset.classes)
     shares = [
         (name, f"{100 * share:.2f} %", "-" if other is None else f"{100 * other:.2f} %")
         for name, share, other in zip(dataset.classes, found.shares, published, strict=True)
     ]
-    click.echo(columns(("class", "share", "published"), shares))
+    click.echo(align_columns(("class", "share", "published"), shares))
     click.echo(f"mean: [{', '.join(f'{value:.6g}' for value in mean)}]")
     click.echo(f"std: [{', '.join(f'{value:.6g}' for value in std)}]")
 
@@ -195,7 +193,6 @@ def stats(source: str, split: str, split_seed: int) -> None:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
 @click.option("--columns", default=6, show_default=True, help="Scenes of each part.")
 @_split_options
-@guarded
 def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> None:
     """Draw a contact sheet: images, masks and class shares of each part.
 
@@ -248,15 +245,17 @@ def _fetch(states: Iterator[Progress]) -> None:
 
 def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[SceneFiles]]]:
     """Return the dataset of a name or a card's file, and its parts."""
-    from ..config import load_card
-    from ..data import find_dataset
+    from ..config import list_shipped, load_card
+    from ..data import DATASETS, find_dataset
     from ..data.custom import custom_dataset
     from ..data.region_split import PARTS, split_by_region
     from ..data.splits import items_of, official_parts
 
-    is_file = Path(source).suffix in (".yaml", ".yml")
-    dataset = custom_dataset(load_card(source)) if is_file else find_dataset(source)
-    site = site_here()
+    is_card = Path(source).suffix in (".yaml", ".yml") or (
+        source not in DATASETS and source in list_shipped("dataset card")
+    )
+    dataset = custom_dataset(load_card(source)) if is_card else find_dataset(source)
+    site = read_site()
     if split == "official":
         return dataset, official_parts(dataset, site.data)
     dataset = split_by_region(dataset, seed)

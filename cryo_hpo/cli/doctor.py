@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import CryoError
-from .guard import guarded, site_here
+from .guard import read_site
 
 if TYPE_CHECKING:
     from ..execution.node import Node
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--gpus", is_flag=True, help="A node without a GPU is a problem.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
-@guarded
 def doctor(*, gpus: bool, as_json: bool) -> None:
     """Look at every node of the cluster (RAY_ADDRESS), or at this machine alone.
 
@@ -35,7 +34,7 @@ def doctor(*, gpus: bool, as_json: bool) -> None:
     from ..execution.doctor import examined
     from ..execution.node import problems
 
-    site = site_here()
+    site = read_site()
     nodes, silent = examined(site)
     found = problems(nodes, needs_gpus=gpus) if nodes else []
     found += [f"{address}: does not answer; see its raylet's log." for address in silent]
@@ -60,7 +59,7 @@ def _tracking(uri: str) -> list[str]:
 
 
 def _table(nodes: list[Node]) -> str:
-    from ..report.columns import columns
+    from ..report.table import align_columns
 
     head = (
         "node",
@@ -85,4 +84,4 @@ def _table(nodes: list[Node]) -> str:
         )
         for node in nodes
     ]
-    return columns(head, rows)
+    return align_columns(head, rows)

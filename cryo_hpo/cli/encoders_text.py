@@ -13,7 +13,7 @@ from ..errors import BandMismatch
 from ..models import ENCODERS, Encoder, find_encoder, plan_bands
 from ..models.costs import Cost, costs, machine
 from ..models.weights.published import Weights
-from ..report.columns import columns
+from ..report.table import align_columns, markdown_rows
 
 GAPS = {
     "zero": "zero is the dataset's mean, as its bands are normalised",
@@ -46,7 +46,7 @@ def encoders() -> list[str]:
         f"{machine()}"
     )
     return [
-        *columns(HEADER, rows).splitlines(),
+        *align_columns(HEADER, rows).splitlines(),
         "timm/<name>: any model of timm that can show its inner maps, with any bands.",
         "",
         *wrap(legend, WIDTH),
@@ -87,7 +87,7 @@ def costs_table() -> list[str]:
         (*_row(card, costs().get(card.name))[:-1], card.licence, card.weights_licence, card.source)
         for card in ENCODERS.values()
     ]
-    return _markdown(head, rows)
+    return markdown_rows(head, rows)
 
 
 def bands_table() -> list[str]:
@@ -97,7 +97,7 @@ def bands_table() -> list[str]:
         (card.name, *(_coverage(card, dataset.bands) for dataset in datasets))
         for card in ENCODERS.values()
     ]
-    return _markdown(("encoder", *(dataset.name for dataset in datasets)), rows)
+    return markdown_rows(("encoder", *(dataset.name for dataset in datasets)), rows)
 
 
 def _coverage(card: Encoder, have: Sequence[Band]) -> str:
@@ -109,10 +109,6 @@ def _coverage(card: Encoder, have: Sequence[Band]) -> str:
     of = "" if card.bands is None else f" of {len(card.bands)}"
     own = [slot.layer is None or plan.fill(slot) == slot.band.name for slot in plan.slots]
     return f"{filled}{of}" if all(own) else f"{filled}{of}, for others"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def card_of(name: str) -> dict[str, Any]:
@@ -219,7 +215,7 @@ def weights_lines(root: Path) -> list[str]:
             here = (root / published.file).is_file()
             state = "here" if here else "to fetch" if published.address else "by hand"
             rows.append((card.name, state, published.file, published.address or published.url))
-    table = columns(("encoder", "weights", f"file below {root}", "from"), rows)
+    table = align_columns(("encoder", "weights", f"file below {root}", "from"), rows)
     return [*table.splitlines(), "timm/<name> has those that timm names."]
 
 
@@ -234,7 +230,7 @@ def band_lines(encoder: str, plan: BandPlan) -> Iterator[str]:
         )
         for slot in plan.slots
     ]
-    yield columns((f"band of {encoder}", "um", "filled with", "layer of the image"), rows)
+    yield align_columns((f"band of {encoder}", "um", "filled with", "layer of the image"), rows)
     if plan.gaps:
         yield f"{len(plan.gaps)} of {len(plan.slots)} bands are not in the dataset: {GAPS[plan.missing]}."
     for verb, bands in (("Masked", plan.masked), ("Left out", plan.unused)):

@@ -1,12 +1,11 @@
-"""What all commands share: errors as one message, the place of the site, a file's lines."""
+"""Turn errors into one message and an exit code, and read what every command needs."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
-from functools import wraps
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +16,14 @@ from ..errors import CryoError, SpecError
 if TYPE_CHECKING:
     from ..config import Site
 
-STUDY = click.argument("study", type=click.Path(path_type=Path))
 
+class GuardedGroup(click.Group):
+    """Show this package's errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
 
-def guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Show our own errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; no error of this package reaches the user as a traceback."""
         try:
-            command(*args, **kwargs)
+            return super().invoke(ctx)
         except SpecError as error:
             click.echo(str(error), err=True)
             sys.exit(2)
@@ -36,10 +33,18 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             sys.exit(130)
 
-    return run
+
+def _find_study(_context: click.Context, _parameter: click.Parameter, word: str) -> Path:
+    from ..config import find_source
+
+    return Path(find_source(word, "study", beside=Path()))
 
 
-def site_here() -> Site:
+# A study's file, or the name of one that ships with the package.
+STUDY = click.argument("study", callback=_find_study)
+
+
+def read_site() -> Site:
     """Return the machine's facts, from the environment."""
     from ..config import Site
 
@@ -47,8 +52,8 @@ def site_here() -> Site:
 
 
 @contextlib.contextmanager
-def lines_of(study: Path) -> Iterator[None]:
-    """Put the line of the study's file before what is wrong with one of its keys."""
+def line_numbers(study: Path) -> Iterator[None]:
+    """Put the line of the study's file before each message about one of its keys."""
     from ..config import placed
 
     try:

@@ -15,13 +15,16 @@ from ..errors import SpecError
 from . import campaign as campaigns
 from .data import data
 from .doctor import doctor
-from .guard import STUDY, guarded, lines_of, site_here
+from .guard import STUDY, GuardedGroup, line_numbers, read_site
 from .list import list_
 from .model import export, predict
 from .weights import weights
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=GuardedGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="cryo-hpo")
 def main() -> None:
     """Tune geospatial foundation models on cryosphere maps, with proof against a fixed LR.
@@ -29,8 +32,8 @@ def main() -> None:
     \b
     A first study, on generated scenes:
       cryo-hpo data generate lakes-demo
-      cryo-hpo check search_spaces/studies/quickstart.yaml
-      cryo-hpo run search_spaces/studies/quickstart.yaml
+      cryo-hpo check quickstart
+      cryo-hpo run quickstart
       cryo-hpo ui
 
     \b
@@ -47,9 +50,10 @@ def main() -> None:
 
 @main.command()
 @STUDY
-@guarded
 def run(study: Path) -> None:
-    """Run STUDY (a YAML file) to its verdict. The same command after a crash goes on.
+    """Run STUDY to its verdict. The same command after a crash resumes it.
+
+    STUDY is a YAML file, or a name of `cryo-hpo list studies`.
 
     A file with a `matrix` is a campaign: many studies, one queue of trials, one table.
 
@@ -61,24 +65,22 @@ def run(study: Path) -> None:
 
 @main.command()
 @click.argument("name")
-@guarded
 def resume(name: str) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
     from ..study.folder import CAMPAIGN, SPEC
 
-    folder = site_here().storage / name
+    folder = read_site().storage / name
     path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
     if not path.exists():
-        files = [p for spec in (SPEC, CAMPAIGN) for p in site_here().storage.glob(f"*/{spec}")]
+        files = [p for spec in (SPEC, CAMPAIGN) for p in read_site().storage.glob(f"*/{spec}")]
         known = sorted(p.parent.name for p in files)
-        message = f"'{site_here().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
+        message = f"'{read_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
         raise SpecError(message)
     _run(path)
 
 
 @main.command()
 @STUDY
-@guarded
 def check(study: Path) -> None:
     """Look at everything STUDY needs before anything runs: spec, data, weights, groups, GPU.
 
@@ -88,15 +90,15 @@ def check(study: Path) -> None:
     if campaigns.is_campaign(study):
         campaigns.check(study)
         return
-    from ..config import load_study
-    from ..report.columns import columns
+    from ..config import format_source, load_study
+    from ..report.table import align_columns
     from ..study.preflight import SPLITS, band_plans, protocol_lines
     from ..study.preflight import check as check_study
     from ..training.build import scenes_of
     from .encoders_text import band_lines
 
-    found, site = load_study(study), site_here()
-    with lines_of(study):
+    found, site = load_study(study), read_site()
+    with line_numbers(study):
         groups = check_study(found, site=site)
     for split in SPLITS:
         scenes = scenes_of(found.base, split, site)
@@ -107,16 +109,15 @@ def check(study: Path) -> None:
         (g.name, str(len(g.parameters)), f"{g.num_values:,}", f"{g.lr:.3g}", f"{g.weight_decay:g}")
         for g in groups
     ]
-    click.echo(columns(("group", "tensors", "parameters", "lr", "decay"), rows))
+    click.echo(align_columns(("group", "tensors", "parameters", "lr", "decay"), rows))
     click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
     for line in protocol_lines(found.base):
         click.echo(line)
-    click.echo(f"'{found.name}' can run: cryo-hpo run {study}")
+    click.echo(f"'{found.name}' can run: cryo-hpo run {format_source(study)}")
 
 
 @main.command()
 @STUDY
-@guarded
 def plan(study: Path) -> None:
     """Say what STUDY will cost: trials, epochs, disk, and how many each rung promotes."""
     if campaigns.is_campaign(study):
@@ -126,8 +127,8 @@ def plan(study: Path) -> None:
     from ..study import plan as planning
 
     found = load_study(study)
-    with lines_of(study):
-        size = planning.plan(found, site=site_here())
+    with line_numbers(study):
+        size = planning.plan(found, site=read_site())
     for line in planning.lines(size):
         click.echo(line)
 
@@ -140,7 +141,6 @@ def plan(study: Path) -> None:
     type=click.Choice(["cryo-bench"]),
     help="Print the published scores on the study's dataset beside its own.",
 )
-@guarded
 def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
     from ..report import cryo_bench as published
@@ -148,7 +148,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     from ..report.wording import verdict_line
     from ..results.study import load_result
 
-    path = Path(study) if Path(study).exists() else site_here().storage / study
+    path = Path(study) if Path(study).exists() else read_site().storage / study
     if campaigns.report(path, out):
         return
     result = load_result(path)
@@ -162,9 +162,11 @@ def report(study: str, out: Path | None, against: str | None) -> None:
 
 @main.command()
 @click.argument("source")
-@guarded
 def space(source: str) -> None:
-    """Print the search space in SOURCE (file.yaml, or file.py:function) as YAML."""
+    """Print a search space as YAML.
+
+    SOURCE is file.yaml, file.py:function, or a name of `cryo-hpo list spaces`.
+    """
     from ..config import dump_space, load_space
 
     click.echo(dump_space(load_space(source)), nl=False)
@@ -173,7 +175,6 @@ def space(source: str) -> None:
 @main.command()
 @click.option("--space", "what", flag_value="space", help="Of search-space files instead.")
 @click.option("--campaign", "what", flag_value="campaign", help="Of campaign files instead.")
-@guarded
 def schema(what: str | None) -> None:
     """Print the JSON Schema of study files, for editors."""
     from .. import config as specfile
@@ -185,12 +186,11 @@ def schema(what: str | None) -> None:
 @main.command()
 @click.option("--port", default=5000, show_default=True, help="On loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
-@guarded
 def ui(port: int, *, only_print: bool) -> None:
     """Open the MLflow UI of the studies' records, on this machine alone."""
     from ..tracking import ui_command
 
-    command = ui_command(site_here().mlflow, port=port)
+    command = ui_command(read_site().mlflow, port=port)
     click.echo(command)
     if not only_print and not command.startswith("http"):
         sys.exit(subprocess.call(shlex.split(command)))
@@ -198,17 +198,16 @@ def ui(port: int, *, only_print: bool) -> None:
 
 @main.command()
 @click.argument("study")
-@guarded
 def upload(study: str) -> None:
     """Deliver the records that STUDY (its name) could not while MLflow was away."""
     from ..config import load_campaign, load_study
     from ..study.folder import CAMPAIGN, SPEC, SPOOL
     from ..tracking import deliver
 
-    folder = site_here().storage / study
+    folder = read_site().storage / study
     whole = (folder / CAMPAIGN).exists()
     found = load_campaign(folder / CAMPAIGN) if whole else load_study(folder / SPEC)
-    left = deliver(folder / SPOOL, uri=site_here().mlflow, experiment=f"cryo/{found.project}")
+    left = deliver(folder / SPOOL, uri=read_site().mlflow, experiment=f"cryo/{found.project}")
     click.echo("All records are delivered." if not left else f"{left} records still wait.")
     sys.exit(1 if left else 0)
 
@@ -217,7 +216,6 @@ def upload(study: str) -> None:
 @STUDY
 @click.option("--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
-@guarded
 def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     """Send STUDY to a Ray cluster: `ray job submit`, with what a study needs.
 
@@ -228,7 +226,7 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     from ..execution.submit import command
 
     (load_campaign if campaigns.is_campaign(study) else load_study)(study)
-    words = command(study, site_here(), address=address, env=os.environ, options=options)
+    words = command(study, read_site(), address=address, env=os.environ, options=options)
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     sys.exit(subprocess.call(words, env={**os.environ, "PATH": path}))
 
@@ -243,9 +241,9 @@ def _run(file: Path) -> None:
     from ..study import run_study
     from ..tracking import ui_command
 
-    study, site = load_study(file), site_here()
+    study, site = load_study(file), read_site()
     require_storage(os.environ)
-    with lines_of(file):
+    with line_numbers(file):
         result = run_study(study, site)
     click.echo(verdict_table(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")

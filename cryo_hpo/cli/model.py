@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import SpecError
-from .guard import guarded, site_here
+from .guard import read_site
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -27,7 +27,6 @@ SEED = click.option("--seed", type=int, help="Which training; left out: best on 
 @SEED
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what is there.")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
-@guarded
 def predict(  # noqa: PLR0913 (options of a command)
     model: str,
     scene: Path,
@@ -52,7 +51,7 @@ def predict(  # noqa: PLR0913 (options of a command)
     from ..prediction.model import open_model
     from ..prediction.scene import predict_scene
 
-    site = site_here()
+    site = read_site()
     chosen = open_model(_study(model, site), arm=arm, seed=seed, site=site, device=device)
     numbers = None if layers is None else _numbers(layers)
     counts = predict_scene(
@@ -68,7 +67,6 @@ def predict(  # noqa: PLR0913 (options of a command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Such as model.pt.")
 @ARM
 @SEED
-@guarded
 def export(study: str, out: Path, arm: str | None, seed: int | None) -> None:
     """Write a model of a finished STUDY to one file, with its card as JSON beside it.
 
@@ -77,7 +75,7 @@ def export(study: str, out: Path, arm: str | None, seed: int | None) -> None:
     """
     from ..prediction.model import export_model
 
-    site = site_here()
+    site = read_site()
     card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site)
     click.echo(
         f"{out}: {card.arm} of '{card.study}', seed {card.seed}, "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .guard import guarded, site_here
+from .guard import read_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,18 +27,16 @@ def weights() -> None:
 
 
 @weights.command("list")
-@guarded
 def list_() -> None:
     """List the weights that encoders use: which are here, and where the others come from."""
     from .encoders_text import weights_lines
 
-    for line in weights_lines(site_here().weights):
+    for line in weights_lines(read_site().weights):
         click.echo(line)
 
 
 @weights.command()
 @click.argument("encoder")
-@guarded
 def get(encoder: str) -> None:
     """Fetch the weights of ENCODER (see `cryo-hpo list encoders`) to CRYO_WEIGHTS.
 
@@ -47,7 +45,7 @@ def get(encoder: str) -> None:
     """
     from ..models.install_weights import fetch_weights, find_weights, fitting
 
-    root = site_here().weights
+    root = read_site().weights
     published = find_weights(encoder, root=root)
     _show(encoder, fetch_weights(encoder, root=root))
     count = fitting(encoder, root=root)

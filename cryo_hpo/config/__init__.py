@@ -14,6 +14,7 @@ from .files.load_campaign import (
     load_campaign,
 )
 from .files.python_space import load_callable
+from .files.shipped import find_source, format_source, is_shipped, list_shipped
 from .messages import explain
 from .prior import Prior
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
@@ -46,8 +47,12 @@ __all__ = [
     "dump_space",
     "dump_study",
     "explain",
+    "find_source",
+    "format_source",
     "home",
     "is_campaign",
+    "is_shipped",
+    "list_shipped",
     "load_callable",
     "load_campaign",
     "load_card",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from ..config import format_source, is_shipped
 from ..errors import SpecError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def command(
     """Return the `ray job submit` that sends a study from the current folder.
 
     Args:
-        study: The study's file.
+        study: The study's file, or that of one that ships with the package.
         site: Where data, weights and storage are, here and on the cluster.
         address: Of the cluster's dashboard.
         env: The environment here; its CRYO_ variables go along, as absolute paths.
@@ -41,7 +42,8 @@ def command(
             a database's password would lie open in the job's description.
     """
     here, file = Path.cwd().resolve(), study.resolve()
-    if not file.is_relative_to(here):
+    shipped = is_shipped(str(study))  # it is in the package on the cluster too
+    if not shipped and not file.is_relative_to(here):
         message = (
             f"{study}: the current folder is what is sent, so it must hold the study's file; "
             f"'{here}' does not. Submit from a folder that does."
@@ -64,7 +66,8 @@ def command(
     runtime = {"env_vars": variables, "excludes": list(dict.fromkeys([*EXCLUDES, *inside]))}
     words = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
     words += ["--runtime-env-json", json.dumps(runtime), *options]
-    return [*words, "--", "cryo-hpo", "run", file.relative_to(here).as_posix()]
+    word = format_source(study) if shipped else file.relative_to(here).as_posix()
+    return [*words, "--", "cryo-hpo", "run", word]
 
 
 def require_storage(env: Mapping[str, str]) -> None:

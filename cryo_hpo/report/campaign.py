@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from ..results.campaign import CampaignResult, CellResult
 from ..stats.pooled import ranks
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
-from .table import Sheet, markdown
+from .table import Table, csv_text, markdown
 
 NONE = "-"
 GAINS = "gains"
@@ -49,7 +47,7 @@ def note(result: CampaignResult) -> str:
     return f"{headline(result)}\n\nFixed learning rate:\n\n{fixed}\n\nTuned:\n\n{tuned}\n"
 
 
-def table(result: CampaignResult, *, tuned: bool) -> Sheet:
+def table(result: CampaignResult, *, tuned: bool) -> Table:
     """Return Cryo-Bench's table: a row per model, a column per dataset, average and mean rank.
 
     Args:
@@ -67,7 +65,7 @@ def table(result: CampaignResult, *, tuned: bool) -> Sheet:
         )
         for m, row in enumerate(rows)
     ]
-    return Sheet.of(("model", *datasets, "avg. mIoU", "avg. rank"), body, left=1)
+    return Table.of(("model", *datasets, "avg. mIoU", "avg. rank"), body, left=1)
 
 
 def arranged(
@@ -85,15 +83,13 @@ def arranged(
 
 def cells_csv(result: CampaignResult) -> str:
     """Return all cells at full precision, one line per cell and seed."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     head = ["encoder", "dataset", "regime", "label_fraction", "seed", "baseline_lr", "tuned_lr"]
-    writer.writerow([*head, "baseline_test_miou", "tuned_test_miou"])
+    rows = []
     for cell in result.cells:
         place = [cell.encoder, cell.dataset, cell.regime, cell.label_fraction]
         for seed, before, after in zip(cell.seeds, cell.baseline, cell.tuned, strict=True):
-            writer.writerow([*place, seed, cell.baseline_lr, cell.tuned_lr, before, after])
-    return out.getvalue()
+            rows.append([*place, seed, cell.baseline_lr, cell.tuned_lr, before, after])
+    return csv_text([*head, "baseline_test_miou", "tuned_test_miou"], rows)
 
 
 def gains(result: CampaignResult, stem: Path) -> list[Path]:
@@ -155,10 +151,10 @@ def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
     yield "Provenance", [_provenance(result)]
 
 
-def _cells(result: CampaignResult) -> Sheet:
+def _cells(result: CampaignResult) -> Table:
     head = ("dataset", "model", "fixed LR", "tuned LR", "fixed", "tuned", "relative", "interval")
     rows = [_cell(cell) for cell in result.cells]
-    return Sheet.of((*head, "p", "collapsed", "verdict"), rows, left=2, right=8)
+    return Table.of((*head, "p", "collapsed", "verdict"), rows, left=2, right=8)
 
 
 def _cell(cell: CellResult) -> tuple[str, ...]:
@@ -182,7 +178,7 @@ def _transfer(result: CampaignResult) -> Iterator[Part]:
     """Say what each cell was offered and what it found; compare those with and without."""
     head = ("dataset", "model", "offered LRs", "winner's LR", "factor apart", "epochs of search")
     yield "Learning rates that finished cells offered to the search of later ones."
-    yield Sheet.of(head, [_offered(cell) for cell in result.cells], left=2)
+    yield Table.of(head, [_offered(cell) for cell in result.cells], left=2)
     with_, without = (
         [cell for cell in result.cells if bool(cell.offers) is offered] for offered in (True, False)
     )
@@ -223,7 +219,7 @@ def _costs(result: CampaignResult) -> str:
     )
 
 
-def _provenance(result: CampaignResult) -> Sheet:
+def _provenance(result: CampaignResult) -> Table:
     facts = {
         "cells": ", ".join(cell.study for cell in result.cells),
         "mlflow.experiment": result.mlflow_experiment,
@@ -231,7 +227,7 @@ def _provenance(result: CampaignResult) -> Sheet:
         **{key: value for key, value in result.provenance.items() if isinstance(value, str)},
     }
     rows = [(name, str(value)) for name, value in facts.items() if value]
-    return Sheet.of(("what", "value"), rows, left=2)
+    return Table.of(("what", "value"), rows, left=2)
 
 
 def _signed(value: float | None, digits: int = 2) -> str:

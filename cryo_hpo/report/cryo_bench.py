@@ -22,7 +22,7 @@ from ..config import Recipe
 from ..config.protocol import CRYO_BENCH, departures, family_of
 from ..data import DATASETS
 from ..errors import SpecError
-from .columns import columns
+from .table import align_columns
 
 if TYPE_CHECKING:
     from ..results.study import ArmResult, Result
@@ -106,7 +106,7 @@ def table() -> list[str]:
     ]
     return [
         "mIoU in percent, frozen encoders, all labels, UPerNet, one run each.",
-        *columns(("model", *FIVE, "average", "rank"), body).splitlines(),
+        *align_columns(("model", *FIVE, "average", "rank"), body).splitlines(),
         *wrong,
         f"Source: {rows()[0].source}.",
     ]
@@ -130,7 +130,7 @@ def against(result: Result) -> list[str]:
     header = ("arm", "encoder", "ours", "seeds", "published", "difference", "rank among theirs")
     return [
         f"Test mIoU in percent on {name}, beside Cryo-Bench's (frozen, all labels, one run each):",
-        *columns(header, [_line(arm, name, column) for arm in result.arms]).splitlines(),
+        *align_columns(header, [_line(arm, name, column) for arm in result.arms]).splitlines(),
         f"Best published on {name}: {best} {column[best]:.2f}.",
         *_cautions(result, name),
         f"Source: {rows()[0].source}.",

@@ -7,10 +7,10 @@ import re
 from html import escape
 from pathlib import Path
 
-from . import table as sheets
+from . import table as tables
 from .figures.style import THEME
 from .page import Page, Part, Picture
-from .table import Sheet
+from .table import Table
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f6f7f8; --ink: #1a1a1a;
@@ -109,15 +109,15 @@ def inline_svg(svg: str, *, name: str, alt: str) -> str:
 
 
 def _part(part: Part, folder: Path) -> str:
-    if isinstance(part, Sheet):
-        return sheets.html(part)
+    if isinstance(part, Table):
+        return tables.html(part)
     if isinstance(part, Picture):
         return _picture(part, folder)
-    return "\n".join(f"<p>{sheets.rich(text)}</p>" for text in part.split("\n\n"))
+    return "\n".join(f"<p>{tables.rich(text)}</p>" for text in part.split("\n\n"))
 
 
 def _picture(picture: Picture, folder: Path) -> str:
-    caption = f"<figcaption>{sheets.rich(picture.caption)}</figcaption>" if picture.caption else ""
+    caption = f"<figcaption>{tables.rich(picture.caption)}</figcaption>" if picture.caption else ""
     if picture.photo:
         data = base64.b64encode((folder / f"{picture.name}.png").read_bytes()).decode()
         shown = f'<img alt="{escape(picture.alt)}" src="data:image/png;base64,{data}">'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .page import Page
-from .table import Sheet, latex, tex
+from .table import Table, latex, tex
 
 HEAD = r"""% {title}
 % {lead}
@@ -17,12 +17,12 @@ def tables(page: Page) -> str:
     """Write every table of a page as a float, its section's title the caption."""
     parts = [HEAD.format(title=_comment(page.title), lead=_comment(page.lead))]
     for section in page.sections:
-        found = [part for part in section.parts if isinstance(part, Sheet)]
-        for number, sheet in enumerate(found, start=1):
+        found = [part for part in section.parts if isinstance(part, Table)]
+        for number, table in enumerate(found, start=1):
             name = re.sub(r"\W+", "-", section.title.lower())
             label = f"tab:{name}" if len(found) == 1 else f"tab:{name}-{number}"
             caption = f"{page.title}: {section.title.lower()}"
-            parts.append(latex(sheet, caption=caption, label=label))
+            parts.append(latex(table, caption=caption, label=label))
     return "\n".join(parts)
 
 

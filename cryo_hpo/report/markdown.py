@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import table as sheets
+from . import table as tables
 from .page import Page, Part, Picture
-from .table import Sheet
+from .table import Table
 
 
 def markdown(page: Page) -> str:
@@ -16,8 +16,8 @@ def markdown(page: Page) -> str:
 
 
 def _part(part: Part) -> str:
-    if isinstance(part, Sheet):
-        return sheets.markdown(part)
+    if isinstance(part, Table):
+        return tables.markdown(part)
     if isinstance(part, Picture):
         shown = f"![{part.alt}]({part.name}.png)"
         return f"{shown}\n\n{part.caption}" if part.caption else shown

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .table import Sheet
+from .table import Table
 
 Tone = Literal["improved", "not shown", "worse", "none"]
 
@@ -30,7 +30,7 @@ class Picture:
     photo: bool = False
 
 
-Part = str | Sheet | Picture
+Part = str | Table | Picture
 
 
 @dataclass(frozen=True, slots=True)

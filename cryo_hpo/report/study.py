@@ -12,7 +12,7 @@ from .figures import comparison as arms
 from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE
 from .page import Page, Part, Picture, Section, Tone
-from .table import Sheet
+from .table import Table
 from .wording import NONE
 
 RUNGS = (
@@ -112,22 +112,22 @@ def _learning_rate(result: Result) -> list[Part]:
     noise = "not known" if found.noise is None else f"{100 * found.noise:.2f} percentage points"
     return [
         Picture(LR_RESPONSE, "Validation mIoU against learning rate"),
-        Sheet.of(("learning rate", "value"), rows, left=1, strong=[0]),
+        Table.of(("learning rate", "value"), rows, left=1, strong=[0]),
         f"The plateau holds the trials of full length within twice the noise of the best; the "
         f"noise, between seeds of one recipe: {noise}.",
     ]
 
 
-def _changes(result: Result) -> Sheet:
+def _changes(result: Result) -> Table:
     """Return what the winning recipe has other than the baseline; empty if it is the same."""
     before, after = _flat(result.arm(tables.BASELINE).recipe), _flat(result.best_recipe)
     paths = [p for p in {**before, **after} if p != "seed" and before.get(p) != after.get(p)]
     rows = [(f"`{p}`", tables.plain(before.get(p)), tables.plain(after.get(p))) for p in paths]
     head = ("parameter", tables.BASELINE, tables.TUNED)
-    return Sheet.of(head, rows, left=1)
+    return Table.of(head, rows, left=1)
 
 
-def _provenance(result: Result) -> Sheet:
+def _provenance(result: Result) -> Table:
     """Return what the result was made of: data, code, versions, machine."""
     facts = _flat(
         {"dataset": result.dataset, "split": result.data_split, "data": result.data_fingerprints}
@@ -137,7 +137,7 @@ def _provenance(result: Result) -> Sheet:
     facts["mlflow.pending"] = result.mlflow_pending or None
     facts |= _flat(result.provenance)
     rows = [(name, tables.plain(v)) for name, v in facts.items() if v is not None]
-    return Sheet.of(("what", "value"), rows, left=2)
+    return Table.of(("what", "value"), rows, left=2)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Tables of text, and how they are written: markdown, HTML, LaTeX (booktabs) and CSV."""
+"""Format tables of text as Markdown, HTML, LaTeX (booktabs), CSV and aligned plain text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class Table:
     """A table as text.
 
     Attributes:
@@ -49,7 +49,7 @@ class Sheet:
         left: int = 0,
         right: int | None = None,
         strong: Sequence[int] = (),
-    ) -> Sheet:
+    ) -> Table:
         """Make a table of any sequences."""
         body = tuple(tuple(row) for row in rows)
         assert {len(row) for row in body} <= {len(head)}, "one cell per column"
@@ -63,11 +63,11 @@ class Sheet:
         return tuple(self.left <= i < until for i in range(len(self.head)))
 
 
-def markdown(sheet: Sheet) -> str:
+def markdown(table: Table) -> str:
     """Write a table as Markdown with columns that line up."""
-    lines = [[_one_line(cell) for cell in row] for row in (sheet.head, *sheet.rows)]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(sheet.head))]
-    sides = sheet.is_number
+    lines = [[_one_line(cell) for cell in row] for row in (table.head, *table.rows)]
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.head))]
+    sides = table.is_number
     rule = ["-" * (w - 1) + ":" if n else "-" * w for w, n in zip(widths, sides, strict=True)]
     padded = [
         " | ".join(
@@ -78,33 +78,55 @@ def markdown(sheet: Sheet) -> str:
     return "\n".join(f"| {line} |" for line in padded)
 
 
-def html(sheet: Sheet) -> str:
+def markdown_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table whose cells are Markdown already, not padded."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def align_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as plain text, numbers to the right and words to the left."""
+    table = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    right = [
+        bool(rows) and all(_looks_like_number(row[i]) for row in rows) for i in range(len(head))
+    ]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in table
+    )
+    return "\n".join(lines)
+
+
+def html(table: Table) -> str:
     """Write a table as HTML; it scrolls sideways where it is wider than the page."""
     head = "".join(
-        _cell("th", c, number=n) for c, n in zip(sheet.head, sheet.is_number, strict=True)
+        _cell("th", c, number=n) for c, n in zip(table.head, table.is_number, strict=True)
     )
-    body = "\n".join(_html_rows(sheet))
+    body = "\n".join(_html_rows(table))
     return (
         f'<div class="scroll"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
 
 
-def latex(sheet: Sheet, *, caption: str = "", label: str = "") -> str:
+def latex(table: Table, *, caption: str = "", label: str = "") -> str:
     r"""Write a table as LaTeX for `\usepackage{booktabs}`.
 
     Args:
-        sheet: What to write.
+        table: What to write.
         caption: Above the table; with one it is a float of its own.
         label: What `\ref` calls it.
     """
-    columns = "".join("r" if n else "l" for n in sheet.is_number)
+    columns = "".join("r" if n else "l" for n in table.is_number)
     lines = [
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        _latex_row(sheet.head),
+        _latex_row(table.head),
         r"\midrule",
-        *(_latex_row(row, strong=i in sheet.strong) for i, row in enumerate(sheet.rows)),
+        *(_latex_row(row, strong=i in table.strong) for i, row in enumerate(table.rows)),
         r"\bottomrule",
         r"\end{tabular}",
     ]
@@ -140,10 +162,10 @@ def rich(text: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaping.escape(text, quote=False))
 
 
-def _html_rows(sheet: Sheet) -> Iterator[str]:
-    for number, row in enumerate(sheet.rows):
-        cells = "".join(_cell("td", c, number=n) for c, n in zip(row, sheet.is_number, strict=True))
-        strong = ' class="strong"' if number in sheet.strong else ""
+def _html_rows(table: Table) -> Iterator[str]:
+    for number, row in enumerate(table.rows):
+        cells = "".join(_cell("td", c, number=n) for c, n in zip(row, table.is_number, strict=True))
+        strong = ' class="strong"' if number in table.strong else ""
         yield f"<tr{strong}>{cells}</tr>"
 
 
@@ -166,3 +188,7 @@ def _shortened(text: str) -> str:
 def _one_line(text: str) -> str:
     """Return text that fits one cell of a Markdown table."""
     return _shortened(" ".join(text.split()).replace("|", "\\|").replace("<", "&lt;"))
+
+
+def _looks_like_number(cell: str) -> bool:
+    return cell[:1] in "-+0123456789" if cell else True

@@ -14,7 +14,7 @@ from .. import stats
 from ..config.recipe import short_lr as short_lr
 from ..results.study import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
 from ..search.rungs import Ladder
-from .table import Sheet, csv_text, markdown
+from .table import Table, csv_text, markdown
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
 NONE = "-"
@@ -111,12 +111,12 @@ def verdict_rows(result: Result) -> list[VerdictRow]:
     return [*rows, VerdictRow("mean", percent(b), percent(t), _gain(b, t))]
 
 
-def verdict(result: Result) -> Sheet:
+def verdict(result: Result) -> Table:
     """Return the paired comparison, seed by seed and in the mean."""
     rows = verdict_rows(result)
     if _tuned(result) is None:
-        return Sheet.of(("seed", BASELINE), [row[:2] for row in rows], strong=[-1])
-    return Sheet.of(("seed", BASELINE, TUNED, "difference"), rows, strong=[-1])
+        return Table.of(("seed", BASELINE), [row[:2] for row in rows], strong=[-1])
+    return Table.of(("seed", BASELINE, TUNED, "difference"), rows, strong=[-1])
 
 
 def verdict_notes(result: Result) -> list[str]:
@@ -161,7 +161,7 @@ def _seeds_needed(found: ImprovementResult) -> list[str]:
     ]
 
 
-def intervals(result: Result) -> Sheet | None:
+def intervals(result: Result) -> Table | None:
     """Return every interval of the relative improvement; None where there is no comparison."""
     found = result.improvement
     if found is None or _tuned(result) is None:
@@ -176,7 +176,7 @@ def intervals(result: Result) -> Sheet | None:
     ]  # fmt: skip
     head = ("relative improvement in percent", "estimate", "low", "high")
     shown = [(name, *(NONE if v is None else signed(v) for v in row)) for name, *row in rows]
-    return Sheet.of(head, shown, left=1, strong=[0])
+    return Table.of(head, shown, left=1, strong=[0])
 
 
 def verdict_table(result: Result) -> str:
@@ -185,12 +185,12 @@ def verdict_table(result: Result) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def scores(result: Result) -> Sheet:
+def scores(result: Result) -> Table:
     """Return every arm's test mIoU and IoU per class, means over its seeds."""
     fixed = ("arm", "LR", "seeds", "test mIoU", "IQM", "median", "lowest", "highest", "lost")
     head = (*fixed, *result.classes)
     rows = [_arm_row(arm, result.classes) for arm in result.arms]
-    return Sheet.of(head, rows, left=1)
+    return Table.of(head, rows, left=1)
 
 
 def losses(result: Result) -> str:
@@ -203,7 +203,7 @@ def losses(result: Result) -> str:
     return f"Trainings that collapsed or diverged, with exact 95 % intervals: {'; '.join(said)}."
 
 
-def trials(result: Result) -> Sheet:
+def trials(result: Result) -> Table:
     """Return every trial: what it tried, how far it came, and why it ended."""
     more = any(_others(trial) for trial in result.trials)
     head = ("trial", "LR", "epochs", "best val mIoU", "state", "why", "other parameters")
@@ -220,7 +220,7 @@ def trials(result: Result) -> Sheet:
         for trial in result.trials
     ]
     width = len(head) if more else len(head) - 1
-    return Sheet.of(head[:width], [row[:width] for row in rows], left=1, right=3)
+    return Table.of(head[:width], [row[:width] for row in rows], left=1, right=3)
 
 
 def _parts(trial: TrialResult) -> str:
@@ -228,7 +228,7 @@ def _parts(trial: TrialResult) -> str:
     return "" if trial.micro_batch is None else f"in parts of {trial.micro_batch} (memory)"
 
 
-def rungs(result: Result) -> Sheet:
+def rungs(result: Result) -> Table:
     """Return the rung table: every trial's score at each comparison, its fate, and why."""
     epochs = (*rung_epochs(result), full_length(result))
     head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate", "why")
@@ -241,10 +241,10 @@ def rungs(result: Result) -> Sheet:
         )
         for trial in result.trials
     ]
-    return Sheet.of(head, rows, left=1, right=len(epochs))
+    return Table.of(head, rows, left=1, right=len(epochs))
 
 
-def costs(result: Result) -> Sheet:
+def costs(result: Result) -> Table:
     """Return what was spent, beside a grid of full trainings over the same configurations."""
     spent = result.costs
     grid = spent.epochs_full_grid
@@ -260,7 +260,7 @@ def costs(result: Result) -> Sheet:
         ("saved by early stopping", saved, ""),
         ("energy", "", "not measured"),
     ]
-    return Sheet.of(("", "epochs", "training time"), rows, left=1)
+    return Table.of(("", "epochs", "training time"), rows, left=1)
 
 
 def trials_csv(result: Result) -> str:

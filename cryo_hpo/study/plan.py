@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..report.columns import columns
+from ..report.table import align_columns
 from ..search.rungs import Ladder
 from ..stats import FEWEST
 from ..training.build import freeze, segmenter
@@ -110,7 +110,7 @@ def lines(plan: Plan) -> list[str]:
     ]
     total = plan.epochs_expected + plan.epochs_confirm
     return [
-        *columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
+        *align_columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
         f"trials: {plan.trials}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_most}",
         f"epochs of the paired retraining: {plan.epochs_confirm}",

@@ -61,7 +61,7 @@ def test_json_for_machines():
 def test_only_encoders_have_cards():
     done = _list("decoders", "unet")
     assert done.exit_code == 2
-    assert "Only encoders have cards" in done.output
+    assert "only encoders do" in done.output
     assert "Did you mean 'unet'?" in _list("encoders", "unt").output
 
 

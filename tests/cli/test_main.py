@@ -119,9 +119,33 @@ def test_list_shows_what_a_spec_can_name(what, word):
     assert word in done.output
 
 
-def test_list_spaces_shows_the_files(monkeypatch):
+@pytest.mark.parametrize(
+    ("what", "name", "file"),
+    [
+        ("spaces", "lr", "search_spaces/lr.yaml"),
+        ("studies", "quickstart", "search_spaces/studies/quickstart.yaml"),
+        ("cards", "melt-ponds", "search_spaces/studies/cards/melt-ponds.yaml"),
+    ],
+)
+def test_list_shows_what_ships_with_its_files(what, name, file, monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
-    assert "search_spaces/lr.yaml" in _run("list", "spaces").output
+    assert any(
+        line.startswith(name) and line.endswith(file)
+        for line in _run("list", what).output.splitlines()
+    )
+    monkeypatch.chdir(tmp_path)
+    file = _run("list", what).output.split(f"\n{name} ")[1].split("\n")[0].split()[-1]
+    assert Path(file).is_file()
+
+
+def test_a_study_that_ships_is_named_anywhere(site, monkeypatch):
+    monkeypatch.chdir(site)
+    done = _run("plan", "quickstart")
+    assert done.exit_code == 0, done.output
+    assert "trials: 12" in done.output
+    done = _run("plan", "quikstart")
+    assert done.exit_code == 2
+    assert "Did you mean 'quickstart'?" in done.output
 
 
 def test_space_prints_yaml_that_is_the_same_space(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.config import Site
+from cryo_hpo.config import Site, find_source
 from cryo_hpo.errors import SpecError
 from cryo_hpo.execution.submit import ENV, EXCLUDES, command, require_storage
 
@@ -79,6 +79,13 @@ def test_only_what_is_in_the_folder_can_be_sent(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "sub")
     with pytest.raises(SpecError, match=r"must hold the study's file"):
         command(Path("../study.yaml"), Site.from_env({}), address="", env={})
+
+
+def test_a_study_that_ships_is_sent_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = Path(find_source("quickstart", "study", beside=Path()))
+    words = command(study, Site.from_env({}), address="", env={})
+    assert words[words.index("--") :] == ["--", "cryo-hpo", "run", "quickstart"]
 
 
 def test_submit_looks_at_the_study_first(tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.report import table as sheets
-from cryo_hpo.report.table import Sheet
+from cryo_hpo.report import table as tables
+from cryo_hpo.report.table import Table
 
-SHEET = Sheet.of(
+TABLE = Table.of(
     ("arm", "mIoU", "why"), [("a_b", "70.1", "50 % & <b>"), ("mean", "71", "")], left=1, right=1,
     strong=[-1],
 )  # fmt: skip
@@ -37,33 +37,33 @@ class Cells(HTMLParser):
 
 
 def test_numbers_stand_right() -> None:
-    assert SHEET.is_number == (False, True, False)
-    assert sheets.markdown(SHEET).splitlines()[1] == "| ---- | ---: | ------------- |"
-    assert '<td class="n">70.1</td>' in sheets.html(SHEET)
-    assert r"\begin{tabular}{lrl}" in sheets.latex(SHEET)
+    assert TABLE.is_number == (False, True, False)
+    assert tables.markdown(TABLE).splitlines()[1] == "| ---- | ---: | ------------- |"
+    assert '<td class="n">70.1</td>' in tables.html(TABLE)
+    assert r"\begin{tabular}{lrl}" in tables.latex(TABLE)
 
 
 def test_latex_sees_letters_alone() -> None:
-    text = sheets.latex(SHEET, caption="10 % & more", label="tab:x")
+    text = tables.latex(TABLE, caption="10 % & more", label="tab:x")
     assert r"a\_b & 70.1 & 50 \% \& <b> \\" in text
     assert r"\textbf{mean} & \textbf{71} &  \\" in text
     assert r"\caption{10 \% \& more}" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
-    assert sheets.tex("{\\~^}") == r"\{\textbackslash{}\textasciitilde{}\textasciicircum{}\}"
+    assert tables.tex("{\\~^}") == r"\{\textbackslash{}\textasciitilde{}\textasciicircum{}\}"
 
 
 @given(st.lists(st.tuples(words, words), max_size=4))
 def test_html_and_csv_give_back_the_text(rows: list[tuple[str, str]]) -> None:
     rows = [(a.replace("`", ""), b.replace("`", "")) for a, b in rows]
     parser = Cells()
-    parser.feed(sheets.html(Sheet.of(("x", "y"), rows)))
+    parser.feed(tables.html(Table.of(("x", "y"), rows)))
     assert parser.found == ["x", "y", *(cell for row in rows for cell in row)]
-    read = list(csv.reader(io.StringIO(sheets.csv_text(("x", "y"), rows))))
+    read = list(csv.reader(io.StringIO(tables.csv_text(("x", "y"), rows))))
     assert [tuple(row) for row in read] == [("x", "y"), *rows]
 
 
 def test_a_cell_stays_in_its_line() -> None:
-    sheet = Sheet.of(("x",), [("a\nb | c" + "d" * 500,)])
-    assert len(sheets.markdown(sheet).splitlines()) == 3
-    assert len(re.findall(r"\\\\", sheets.latex(sheet))) == 2
+    table = Table.of(("x",), [("a\nb | c" + "d" * 500,)])
+    assert len(tables.markdown(table).splitlines()) == 3
+    assert len(re.findall(r"\\\\", tables.latex(table))) == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cryo_hpo.report import wording as tables
-from cryo_hpo.report.table import Sheet, markdown
+from cryo_hpo.report.table import Table, markdown
 from cryo_hpo.results.study import Result
 
 from ..support.results import EPOCHS, TRIALS, a_result, a_trial, an_arm, an_improvement
@@ -239,8 +239,8 @@ def test_times_have_a_readable_unit(seconds: float, text: str) -> None:
     assert tables.duration(seconds) == text
 
 
-def cells(table: Sheet | str) -> list[list[str]]:
-    table = markdown(table) if isinstance(table, Sheet) else table
+def cells(table: Table | str) -> list[list[str]]:
+    table = markdown(table) if isinstance(table, Table) else table
     return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in table.splitlines()]
 
 

@@ -45,11 +45,14 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     space = found["$defs"]["Search"]["properties"]["space"]
     text = {
         "type": "string",
-        "description": "A YAML file or file.py:function, relative to this file.",
+        "description": "Name of a space that ships (lr), or a YAML file or file.py:function, relative to this file.",
     }
     space["anyOf"] = [text, *space.pop("oneOf")]
     card = found["$defs"]["DataSpec"]["properties"]["card"]
-    text = {"type": "string", "description": "A YAML file, relative to this file."}
+    text = {
+        "type": "string",
+        "description": "Name of a card that ships, or a YAML file, relative to this file.",
+    }
     card["anyOf"] = [text, *card["anyOf"]]
     prior = found["$defs"]["Search"]["properties"]["prior"]
     text = {"type": "string", "description": "Folder of a finished study, or its result.json."}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from ..study import DefineByRun, Study
 from .load_prior import inline_prior
 from .marked_yaml import Fault, Marked, locate, read
 from .python_space import load_python, probe
+from .shipped import Kind, find_source
 
 SPACE: Loc = ("search", "space")
 CARD: Loc = ("base", "data", "card")
@@ -37,14 +37,15 @@ def load_study(path: Path | str) -> Study:
     """Read a study, with the search space and the dataset card that it names.
 
     Args:
-        path: A YAML file. Paths in it are relative to it.
+        path: A YAML file, or the name of a study that ships. Paths in it are relative to it.
 
     Raises:
         SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
     """
-    marked = read(Path(path), what="study")
-    elsewhere = [*inline(marked, SPACE, Path(path)), *inline(marked, CARD, Path(path))]
-    inline_prior(marked, Path(path))
+    file = Path(find_source(str(path), "study", beside=Path()))
+    marked = read(file, what="study")
+    elsewhere = [*inline(marked, SPACE, file), *inline(marked, CARD, file)]
+    inline_prior(marked, file)
     study, problems = study_of(marked.raw)
     if study is not None and study.search and isinstance(study.search.space, DefineByRun):
         problems += [
@@ -56,16 +57,18 @@ def load_study(path: Path | str) -> Study:
 
 
 def load_space(source: Path | str) -> SearchSpace:
-    """Read a search space: `file.yaml`, or `file.py:function` for a function that returns one.
+    """Read a search space.
 
     Args:
-        source: Relative to the working directory.
+        source: `file.yaml`, or `file.py:function` for a function that returns one, relative to
+            the working directory; or the name of a space that ships, such as `lr`.
 
     Raises:
         SpecError: All that is wrong, one line per problem.
     """
-    if _is_python(str(source)):
-        space, where = load_python(str(source), beside=Path())
+    source = find_source(str(source), "search space", beside=Path())
+    if _is_python(source):
+        space, where = load_python(source, beside=Path())
         if isinstance(space, DefineByRun):
             message = (
                 f"{where.file}:{where.line}: A search space as a value comes from a function without "
@@ -87,12 +90,13 @@ def load_card(path: Path | str) -> DatasetCard:
     """Read the card of a dataset of the user's own.
 
     Args:
-        path: A YAML file.
+        path: A YAML file, or the name of a card that ships.
 
     Raises:
         SpecError: All that is wrong, one line per problem.
     """
-    marked = read(Path(path), what="dataset card")
+    file = Path(find_source(str(path), "dataset card", beside=Path()))
+    marked = read(file, what="dataset card")
     try:
         card = DatasetCard.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
@@ -125,19 +129,21 @@ def inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
     parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
     if not isinstance(source, str):
         return []
-    file = Path(os.path.normpath(study.parent / source))
-    what = "search space" if loc == SPACE else "dataset card"
+    kind: Kind = "search space" if loc == SPACE else "dataset card"
+    file = None
     try:
+        source = find_source(source, kind, beside=study.parent)
         if loc == SPACE and _is_python(source):
-            space, where = load_python(source, beside=study.parent)
+            space, where = load_python(source, beside=Path())
             parent[loc[-1]] = space.model_dump(mode="json")
             if isinstance(space, SearchSpace):
                 marked.marks[loc] = where._replace(depth=len(loc))
             return []
-        inner = read(file, what=what)
+        file = Path(source)
+        inner = read(file, what=kind)
     except SpecError as error:
         _cut(marked.raw, loc)
-        if file.is_file() and not _is_python(source):
+        if file is not None and file.is_file():
             return [str(error)]
         marked.faults.append(Fault(marked.marks[loc], loc, str(error)))
         return []

@@ -18,6 +18,7 @@ from .load import SPACE, inline, refuse, study_of
 from .load_prior import inline_prior
 from .marked_yaml import read, write
 from .python_space import probe
+from .shipped import find_source
 
 MATRIX = "matrix"  # the key that only a campaign has
 STAND_IN = {"name": "x"}  # for a dataset whose card cannot be read
@@ -36,13 +37,13 @@ def load_campaign(path: Path | str) -> Campaign:
     """Read a campaign, with the search space and the dataset cards that it names.
 
     Args:
-        path: A YAML file. Paths in it are relative to it.
+        path: A YAML file, or the name of a campaign that ships. Paths in it are relative to it.
 
     Raises:
         SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
             A problem of one cell names the cell.
     """
-    file = Path(path)
+    file = Path(find_source(str(path), "study", beside=Path()))
     marked = read(file, what="campaign")
     elsewhere = inline(marked, SPACE, file)
     inline_prior(marked, file)

@@ -19,6 +19,7 @@ from ..recipe import Recipe
 from ..space import Choice, Float, Int, Scalar, SearchSpace, When
 from ..study import DefineByRun, refusal
 from .marked_yaml import Mark
+from .shipped import is_shipped
 
 MODELS = {model.__name__: model for model in (Float, Int, Choice, When, SearchSpace)}
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -152,9 +153,11 @@ class _Corner:
 
 
 def _inside(path: Path) -> str:
-    """Return a path relative to the working directory, which it must not leave."""
+    """Return a path relative to the working directory, which only the package's own files leave."""
     file, here = path.resolve(), Path.cwd().resolve()
     if not file.is_relative_to(here):
+        if is_shipped(str(path)):
+            return str(path)
         message = (
             f"A Python space is code that runs, so it lies below the working directory '{here}'; "
             f"'{file}' does not. Copy it there, or start from its own project."

@@ -1,0 +1,70 @@
+"""Find the search spaces, studies and dataset cards that ship with the package, by their names.
+
+`search_spaces/` of the repository is their one source; `cryo_hpo/search_spaces` links to it, and a
+wheel holds a copy.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+
+from ...errors import SpecError, UnknownName
+
+FOLDER = Path(__file__).parents[2] / "search_spaces"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # no dot and no slash, which a file's name has
+PATTERNS = {
+    "search space": "*.yaml",
+    "study": "studies/*.yaml",
+    "dataset card": "studies/cards/*.yaml",
+}
+FUNCTION = ".py:space"  # of the spaces that are Python
+Kind = Literal["search space", "study", "dataset card"]
+
+
+def list_shipped(kind: Kind) -> dict[str, str]:
+    """Return name -> file of all that ships of a kind; a Python space as `file.py:function`."""
+    sources = {path.stem: str(path) for path in FOLDER.glob(PATTERNS[kind])}
+    if kind == "search space" and (FOLDER / "wide.py").exists():
+        sources["wide"] = f"{FOLDER / 'wide'}{FUNCTION}"
+    return dict(sorted(sources.items()))
+
+
+def find_source(source: str, kind: Kind, *, beside: Path) -> str:
+    """Return the file that a source means: one that ships, by its name, or one of the user's.
+
+    Args:
+        source: A name such as `lr`, or a path.
+        kind: What it should be.
+        beside: Folder that a path is relative to.
+
+    Raises:
+        SpecError: Nothing has that name, or both a file and something that ships.
+    """
+    file = os.path.normpath(beside / source)
+    if not NAME.fullmatch(source):
+        return file
+    known = list_shipped(kind)
+    if source in known and Path(file).is_file():
+        message = (
+            f"'{source}' names two: the {kind} that ships with cryo_hpo, and the file '{file}'. "
+            f"Write './{source}' for the file, or rename it."
+        )
+        raise SpecError(message)
+    if source in known:
+        return known[source]
+    if Path(file).is_file():
+        return file
+    raise UnknownName(source, known=known, what=f"file or shipped {kind}")
+
+
+def is_shipped(source: str) -> bool:
+    """Return whether a source that `find_source` returned ships with the package."""
+    return Path(source).is_relative_to(FOLDER)
+
+
+def format_source(path: Path) -> str:
+    """Return the shortest word that means a file of a study on a command line."""
+    return path.stem if path.parent == FOLDER / "studies" else str(path)
