@@ -1,8 +1,9 @@
-"""Draw docs/architecture.png: the floors of the package, and which package imports which."""
+"""Draw docs/architecture.png, and write the floors to docs/architecture.md."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,6 +21,7 @@ from tests.test_architecture import FILES, FLOOR, FLOORS, _files_imported, _room
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "architecture.png"
+PAGE = OUT.with_suffix(".md")
 OLD_PATHS = {"spec", "specfile"}  # modules that only warn of a moved name
 ROLES = {
     "__main__": "python -m cryo_hpo",
@@ -70,7 +72,7 @@ def imports_between_packages() -> nx.DiGraph:
         if (room := _room(path)) not in OLD_PATHS:
             graph.add_node(room)
             others = {_room(other) for other in _files_imported(path)}
-            graph.add_edges_from((room, other) for other in others - OLD_PATHS - {room})
+            graph.add_edges_from((room, other) for other in sorted(others - OLD_PATHS - {room}))
     return graph
 
 
@@ -171,6 +173,19 @@ def draw_box(axes: Axes, room: str, x: float) -> None:
     axes.text(x, y - 0.16, ROLES[room], ha="center", va="center", c=SOFT, fontsize=6.8, zorder=4)
 
 
+def write_floors() -> None:
+    """Write the table of floors to the page."""
+    rows = "".join(
+        f"| {number} | {' '.join(f'`{room}`' for room in sorted(FLOORS[number] - OLD_PATHS))} |\n"
+        for number in reversed(range(len(FLOORS)))
+    )
+    table = (
+        f"<!-- floors -->\n| floor | packages and modules |\n| ---: | --- |\n{rows}<!-- /floors -->"
+    )
+    marked = re.compile("<!-- floors -->.*<!-- /floors -->", flags=re.DOTALL)
+    PAGE.write_text(marked.sub(table, PAGE.read_text()))
+
+
 def main() -> None:
     """Draw the picture; its metadata holds the floors, so that a test can compare them.
 
@@ -197,6 +212,7 @@ def main() -> None:
         axes.set_ylim(-FLOOR_HEIGHT / 2, (len(FLOORS) - 0.5) * FLOOR_HEIGHT)
         floors = json.dumps([sorted(rooms - OLD_PATHS) for rooms in FLOORS])
         figure.savefig(OUT, dpi=150, metadata={"Software": None, "Description": floors})
+    write_floors()
     print(f"{OUT.relative_to(ROOT)}: {len(graph)} packages and modules, {len(graph.edges)} imports")
 
 
