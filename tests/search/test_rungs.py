@@ -123,7 +123,7 @@ def test_the_table_of_the_page_is_what_the_rule_says():
     """The events of docs/search.md, one worker: each decision follows from the scores before it."""
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
-        for line in PAGE.read_text().split("what the rule says |")[1].split("\n\n")[0].splitlines()
+        for line in PAGE.read_text().split("| decision |")[1].split("\n\n")[0].splitlines()
         if line.startswith("| ")
     ]
     assert len(rows) == 9
@@ -139,21 +139,21 @@ def test_the_table_of_the_page_is_what_the_rule_says():
         else:
             curve[epoch] = float(score)
             if epoch == NINE.epochs:
-                words = ["full length"]
+                words = ["complete"]
             else:
                 on = goes_on(curves, NINE, trial, epoch, diverged=diverged)
-                words = ["goes on" if on else "waits"]
-        if words == ["waits"]:
+                words = ["continued" if on else "paused"]
+        if words == ["paused"]:
             waiting.add(trial)
-        if not words[0].startswith("goes on"):  # the worker is free
+        if not words[0].startswith("continued"):  # the worker is free
             promotion = promotable(curves, NINE, waiting, diverged=diverged)
             if promotion is not None:
                 waiting.discard(promotion.trial)
-                words.append(f"promote {promotion.trial} from epoch {promotion.rung}")
-            elif len(curves) == len(trials) and words == ["waits"]:  # the budget of trials is spent
+                words.append(f"{promotion.trial} promoted from epoch {promotion.rung}")
+            elif len(curves) == len(trials) and words == ["paused"]:  # the budget of trials is spent
                 leader = last_resort(curves, NINE, waiting)
                 assert leader is not None
-                words.append(f"carry on {leader.trial} from epoch {leader.rung}")
+                words.append(f"{leader.trial} promoted from epoch {leader.rung}")
         assert said == "; ".join(words), (trial, epoch)
     assert sum(max(curve, default=0) for curve in curves.values()) == 15
 
