@@ -150,7 +150,7 @@ def test_the_table_of_the_page_is_what_the_rule_says():
             if promotion is not None:
                 waiting.discard(promotion.trial)
                 words.append(f"{promotion.trial} promoted from epoch {promotion.rung}")
-            elif len(curves) == len(trials) and words == ["paused"]:  # the budget of trials is spent
+            elif len(curves) == len(trials) and words == ["paused"]:  # no trial is left
                 leader = last_resort(curves, NINE, waiting)
                 assert leader is not None
                 words.append(f"{leader.trial} promoted from epoch {leader.rung}")
