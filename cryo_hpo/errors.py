@@ -1,18 +1,18 @@
-"""What can be wrong, as one tree.
+"""Define this package's errors, as one tree.
 
 CryoError
-  SpecError (also ValueError)   the study, space, recipe or site is wrong; nothing has run
+  SpecError (also ValueError)   a study, space, recipe or site is wrong; nothing has run
     UnknownName                 a name is in no table
-    BandMismatch                the encoder needs bands the dataset lacks
-  DataError                     files are missing, or hold what the dataset says they cannot
-  WeightsError                  a checkpoint does not fit, or its hash differs
-  FetchError                    a file of the web cannot be had, or is another one
-  StorageError                  a folder cannot be written, or belongs to someone else
+    BandMismatch                the encoder needs bands that the dataset lacks
+  DataError                     files are missing, or contradict the dataset's card
+  WeightsError                  a checkpoint does not fit its encoder, or its checksum differs
+  FetchError                    a download failed, or its checksum does not match
+  StorageError                  a folder cannot be written, or belongs to another study
   TrackingError                 MLflow does not answer
-  OutOfMemory                   one sample at a time does not fit
+  OutOfMemory                   a single sample does not fit into memory
   Diverged                      loss or gradient is no longer finite, or the loss has exploded
 
-Messages state the law, the value and the remedy, in that order, with the file (and line) first.
+Messages lead with what failed, then the value, then the remedy; file and line stand before them.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class CryoError(Exception):
-    """Anything this package refuses, with a message meant for its user.
+    """Base of this package's errors; the message is written for the user.
 
     Attributes:
-        about: The key of the study it concerns, part by part; its line stands before the message.
-        parts: The errors it was made of, where several things are wrong.
+        key: Key of the study that is wrong, part by part; its line is put before the message.
+        parts: The errors that `combine` made it of.
     """
 
-    about: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
     parts: tuple[CryoError, ...] = ()
 
 
 class SpecError(CryoError, ValueError):
-    """The study, space, recipe or site is wrong; nothing has run."""
+    """A study, space, recipe or site is wrong; nothing has run."""
 
 
 class UnknownName(SpecError):
@@ -48,23 +48,23 @@ class UnknownName(SpecError):
 
 
 class BandMismatch(SpecError):
-    """The encoder needs bands the dataset lacks."""
+    """The encoder needs bands that the dataset lacks."""
 
 
 class DataError(CryoError):
-    """Files are missing, or hold what the dataset says they cannot."""
+    """Files are missing, or contradict the dataset's card."""
 
 
 class WeightsError(CryoError):
-    """A checkpoint does not fit, or its hash differs."""
+    """A checkpoint does not fit its encoder, or its checksum differs."""
 
 
 class FetchError(CryoError):
-    """A file of the web cannot be had, or is another one."""
+    """A download failed, or its checksum does not match."""
 
 
 class StorageError(CryoError):
-    """A folder cannot be written, or belongs to someone else."""
+    """A folder cannot be written, or belongs to another study."""
 
 
 class TrackingError(CryoError):
@@ -72,7 +72,7 @@ class TrackingError(CryoError):
 
 
 class OutOfMemory(CryoError):
-    """One sample at a time does not fit into memory."""
+    """A single sample does not fit into memory."""
 
 
 class Diverged(CryoError):
@@ -80,17 +80,17 @@ class Diverged(CryoError):
 
 
 @contextlib.contextmanager
-def about(*key: str) -> Iterator[None]:
-    """Say of every spec error that is raised inside which key of the study it concerns."""
+def concerning(*key: str) -> Iterator[None]:
+    """Mark every spec error raised inside with the key of the study that is wrong."""
     try:
         yield
     except SpecError as error:
-        error.about = error.about or key
+        error.key = error.key or key
         raise
 
 
-def together(errors: Sequence[CryoError]) -> CryoError:
-    """Return errors as one, a line for each; it is a SpecError if one of them is."""
+def combine(errors: Sequence[CryoError]) -> CryoError:
+    """Return several errors as one, a line for each; a SpecError if one of them is."""
     if len(errors) == 1:
         return errors[0]
     kind = SpecError if any(isinstance(error, SpecError) for error in errors) else CryoError
@@ -100,6 +100,6 @@ def together(errors: Sequence[CryoError]) -> CryoError:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the nearest known name, or nothing if none is near."""
+    """Return " Did you mean 'x'?" for the nearest known name, or "" if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

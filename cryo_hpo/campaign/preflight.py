@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..config import cell_studies, home
-from ..errors import BandMismatch, CryoError, SpecError, together
+from ..config import cell_studies, locate_in_campaign
+from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
 from ..study.plan import Plan, plan
 from ..study.preflight import check
@@ -32,11 +32,11 @@ def check_campaign(campaign: Campaign, *, site: Site) -> None:
             check(transfer.as_begun(study), site=site)
         except CryoError as error:
             for part in error.parts or (error,):
-                place = tuple(map(str, home(campaign, cell, part.about)))
+                place = tuple(map(str, locate_in_campaign(campaign, cell, part.key)))
                 found.setdefault((str(part), place, type(part)), []).append(cell)
     errors = [_error(campaign, *what, cells) for what, cells in found.items()]
     if errors:
-        raise together(errors)
+        raise combine(errors)
 
 
 def _error(
@@ -48,7 +48,7 @@ def _error(
         one = cells[0]
         message += f" Or leave it out: skip: [{{encoder: {one.encoder}, dataset: {one.dataset}}}]."
     error = (SpecError if issubclass(kind, SpecError) else CryoError)(message)
-    error.about = place
+    error.key = place
     return error
 
 

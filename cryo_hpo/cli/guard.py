@@ -54,9 +54,9 @@ def read_site() -> Site:
 @contextlib.contextmanager
 def line_numbers(study: Path) -> Iterator[None]:
     """Put the line of the study's file before each message about one of its keys."""
-    from ..config import placed
+    from ..config import add_line_numbers
 
     try:
         yield
     except CryoError as error:
-        raise placed(error, study) from error
+        raise add_line_numbers(error, study) from error

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from .campaign import Campaign, Cell, Matrix, Skip
 from .files.dump import differences, dump_space, dump_study, schema, space_schema
-from .files.load import load_card, load_space, load_study, placed
+from .files.load import add_line_numbers, load_card, load_space, load_study
 from .files.load_campaign import (
     campaign_schema,
     cell_studies,
     dump_campaign,
-    home,
     is_campaign,
     load_campaign,
+    locate_in_campaign,
 )
 from .files.python_space import load_callable
 from .files.shipped import find_source, format_source, is_shipped, list_shipped
@@ -19,7 +19,7 @@ from .messages import explain
 from .prior import Prior
 from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
-from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, refusal
+from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, explain_refusal
 
 __all__ = [
     "PATHS",
@@ -40,6 +40,7 @@ __all__ = [
     "Site",
     "Skip",
     "Study",
+    "add_line_numbers",
     "campaign_schema",
     "cell_studies",
     "differences",
@@ -47,9 +48,9 @@ __all__ = [
     "dump_space",
     "dump_study",
     "explain",
+    "explain_refusal",
     "find_source",
     "format_source",
-    "home",
     "is_campaign",
     "is_shipped",
     "list_shipped",
@@ -58,8 +59,7 @@ __all__ = [
     "load_card",
     "load_space",
     "load_study",
-    "placed",
-    "refusal",
+    "locate_in_campaign",
     "schema",
     "space_schema",
 ]

@@ -1,6 +1,6 @@
 """How trainings are run and scored: our way, and Cryo-Bench's as published, with its faults.
 
-What a recipe can say by its keys stands in `published`; what no key says stands in `Protocol`.
+What a recipe can say by its keys stands in `published_recipe`; what no key says stands in `Protocol`.
 `docs/protocol.md` tells every fault, its effect and what `corrected` does instead.
 
 Source: Cryo-Bench, arXiv:2603.01576, and its configuration of 2026-03-03 (commit 41b6115).
@@ -124,7 +124,7 @@ def family_of(encoder: str) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-def published(encoder: str, dataset: str | None) -> dict[str, Value]:
+def published_recipe(encoder: str, dataset: str | None) -> dict[str, Value]:
     """Return recipe path -> Cryo-Bench's value, for everything that a recipe can say.
 
     Args:
@@ -147,7 +147,7 @@ def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -
         dataset: Its name; None for one of the user's own.
     """
     found = []
-    for path, theirs in published(encoder, dataset).items():
+    for path, theirs in published_recipe(encoder, dataset).items():
         ours, wanted = recipe[path], ",".join(theirs) if isinstance(theirs, tuple) else theirs
         also = _OTHER_BATCH.get(dataset or "") if path == "batch_size" else None
         if ours != wanted and (also is None or ours != also) and path != "model.tune":

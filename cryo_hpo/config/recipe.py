@@ -14,7 +14,7 @@ from ..errors import SpecError, UnknownName
 from .dataset_card import DatasetCard
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .messages import explain
-from .protocol import CRYO_BENCH, Value, published
+from .protocol import CRYO_BENCH, Value, published_recipe
 from .space import Scalar
 
 
@@ -213,7 +213,7 @@ class Recipe(Frozen):
     def _take_published(self) -> Self:
         """Take Cryo-Bench's values for what was not given, under its protocol."""
         if self.protocol == CRYO_BENCH:
-            for path, value in published(self.model.encoder, self.data.name).items():
+            for path, value in published_recipe(self.model.encoder, self.data.name).items():
                 self._default(path, value)
         return self
 

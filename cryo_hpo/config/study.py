@@ -225,7 +225,7 @@ class Study(Frozen):
             return
         for name, param in self.search.space.params.items():
             loc = ("search", "space", "params", name)
-            messages = (refusal(self.base, name, value) for value in param.edges())
+            messages = (explain_refusal(self.base, name, value) for value in param.edges())
             yield from (Problem(loc, m) for m in dict.fromkeys(filter(None, messages)))
 
     def _baseline_problems(self) -> Iterator[Problem]:
@@ -237,7 +237,7 @@ class Study(Frozen):
                 )
                 yield Problem(("baselines", arm), message)
             for path, value in changes.items():
-                message = refusal(self.base, path, value)
+                message = explain_refusal(self.base, path, value)
                 if message:
                     yield Problem(("baselines", arm, path), message)
 
@@ -260,7 +260,7 @@ class Study(Frozen):
             yield Problem(("search", "scheduler", "grace_epochs"), message)
 
 
-def refusal(base: Recipe, path: str, value: Scalar) -> str:
+def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:
     """Say why a study may not vary its base like this; nothing if it may."""
     if path in NOT_VARIED:
         return f"No study varies '{path}': {NOT_VARIED[path]}."

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from ..errors import SpecError, about
+from ..errors import SpecError, concerning
 
 if TYPE_CHECKING:
     from ..config import Resources
@@ -57,14 +57,14 @@ def slots_for(resources: Resources, parallel: int | None) -> Slots:
             f"resources.gpus asks for {gpus:g} GPU per trial, the cluster's nodes have up to "
             f"{num_gpus:g}. Set resources.gpus to 0 or auto, or add a node with a GPU."
         )
-        with about("resources", "gpus"):
+        with concerning("resources", "gpus"):
             raise SpecError(message)
     if resources.cpus > num_cpus:
         message = (
             f"resources.cpus asks for {resources.cpus} CPUs per trial, the cluster's nodes have up "
             f"to {num_cpus}. Lower it, or add a node."
         )
-        with about("resources", "cpus"):
+        with concerning("resources", "cpus"):
             raise SpecError(message)
     return Slots(resources.cpus, gpus, parallel)
 

@@ -35,7 +35,7 @@ FIGURES: dict[str, Callable[[Result, Path], list[Path]]] = {
 }
 
 ARTIFACT = "get-artifact?path=report%2F{name}.png&run_uuid={{run_id}}"
-LONGEST = 7500  # characters of a description
+MAX_NOTE = 7500  # characters of a description
 
 __all__ = [
     "Page",
@@ -123,6 +123,6 @@ def note(result: Result) -> str:
     figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
     parts = [f"**{tables.verdict_line(result)}**", *([figure] if result.trials else [])]
     rest = tables.verdict_table(result).split("\n\n")[1:]
-    while sum(map(len, (*parts, *rest))) > LONGEST:
+    while sum(map(len, (*parts, *rest))) > MAX_NOTE:
         rest.pop()
     return "\n\n".join([*parts, *rest]) + "\n"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-LONGEST = 120  # characters of one cell; the CSV has all of it
+MAX_CELL = 120  # characters of one cell; the CSV has all of it
 # Source: LaTeX's special characters, L. Lamport, LaTeX, 2nd ed., section 2.1.1.
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -182,7 +182,7 @@ def _latex_row(row: Sequence[str], *, strong: bool = False) -> str:
 
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else line[: LONGEST - 4] + " ..."
+    return line if len(line) <= MAX_CELL else line[: MAX_CELL - 4] + " ..."
 
 
 def _one_line(text: str) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from ..config.protocol import CRYO_BENCH, departures
 from ..config.space import Int, SearchSpace
-from ..errors import CryoError, about, together
+from ..errors import CryoError, combine, concerning
 from ..models import check_size, find_encoder
 from ..training.build import (
     band_plan,
@@ -68,7 +68,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         except CryoError as error:
             found.setdefault(str(error), error)
     if found:
-        raise together(list(found.values()))
+        raise combine(list(found.values()))
     _tell_gaps(study)
     return groups
 
@@ -86,12 +86,12 @@ def protocol_lines(recipe: Recipe) -> list[str]:
 def _require_gpu(resources: Resources) -> None:
     """Look for the GPU that was asked for; what a cluster has is seen once it is joined."""
     if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
-        with about("resources", "gpus"):
+        with concerning("resources", "gpus"):
             device_for(float(resources.gpus))
 
 
 def _decode(recipe: Recipe, split: Split, site: Site) -> None:
-    with about("base", "data", "name"):
+    with concerning("base", "data", "name"):
         scenes_of(recipe, split, site)
 
 
@@ -99,15 +99,15 @@ def _fit(
     study: Study, changes: Mapping[str, Scalar], site: Site, key: tuple[str, ...]
 ) -> list[Group]:
     """Build one recipe's model; returns its optimizer groups."""
-    with about(*key):
+    with concerning(*key):
         recipe = study.recipe(changes)
-    with about(*key, "data", "name"):
+    with concerning(*key, "data", "name"):
         dataset_of(recipe.data)
-    with about(*key, "model", "encoder"):
+    with concerning(*key, "model", "encoder"):
         find_encoder(recipe.model.encoder)
-    with about(*key, "data", "crop"):
+    with concerning(*key, "data", "crop"):
         check_size(recipe.model.encoder, recipe.data.crop)
-    with about(*key, "model", "encoder"):
+    with concerning(*key, "model", "encoder"):
         with torch.device("meta"):  # what does not fit is refused before weights are read
             segmenter(recipe, site=site, weights="scratch")
         model = segmenter(recipe, site=site, weights=recipe.model.weights)

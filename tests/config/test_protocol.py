@@ -12,8 +12,24 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site, Study, explain, load_study, refusal
-from cryo_hpo.config.protocol import FAMILIES, PROTOCOLS, Protocol, departures, family_of, published
+from cryo_hpo.config import (
+    DataSpec,
+    ModelSpec,
+    Recipe,
+    Site,
+    Study,
+    explain,
+    explain_refusal,
+    load_study,
+)
+from cryo_hpo.config.protocol import (
+    FAMILIES,
+    PROTOCOLS,
+    Protocol,
+    departures,
+    family_of,
+    published_recipe,
+)
 from cryo_hpo.data import DATASETS
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.models import ENCODERS, check_size
@@ -126,7 +142,7 @@ def test_values_made_in_python_are_filled_like_those_of_a_file() -> None:
 def test_the_unet_learns_whole_with_its_own_decoder_on_whole_tiles() -> None:
     recipe = _recipe()
     assert (recipe.model.decoder, recipe.model.tune, recipe.data.crop) == ("unet", "full", 512)
-    assert published("unet", None)["model.tune"] == "full"
+    assert published_recipe("unet", None)["model.tune"] == "full"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +346,7 @@ def test_few_labels_are_the_same_for_every_seed(
 @pytest.mark.parametrize("path", ["data.label_fraction", "data.label_seed", "protocol"])
 def test_a_study_does_not_vary_its_regime(path: str) -> None:
     value = "corrected" if path == "protocol" else 1
-    assert f"No study varies '{path}'" in refusal(_recipe(), path, value)
+    assert f"No study varies '{path}'" in explain_refusal(_recipe(), path, value)
 
 
 @pytest.mark.parametrize(("protocol", "fifth"), [("corrected", "SLOPE"), ("cryo-bench", "B5")])

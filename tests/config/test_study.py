@@ -10,7 +10,7 @@ from hypothesis import given
 from pydantic import ValidationError
 
 from cryo_hpo import Recipe, SearchSpace, Site, Study
-from cryo_hpo.config import PATHS, Search, explain, refusal
+from cryo_hpo.config import PATHS, Search, explain, explain_refusal
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.errors import SpecError, UnknownName
 
@@ -259,7 +259,7 @@ def test_a_card_with_every_law_kept_is_taken() -> None:
 
 
 def test_refusal_is_empty_for_what_is_legal() -> None:
-    assert refusal(RECIPE, "optim.lr", 1e-3) == ""
+    assert explain_refusal(RECIPE, "optim.lr", 1e-3) == ""
 
 
 def test_a_space_by_function_keeps_its_type() -> None:

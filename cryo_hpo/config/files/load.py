@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ...errors import CryoError, SpecError, together
+from ...errors import CryoError, SpecError, combine
 from ..dataset_card import DatasetCard
 from ..frozen import Loc, Problem
 from ..messages import explain
@@ -17,7 +17,7 @@ from ..space import SearchSpace
 from ..study import DefineByRun, Study
 from .load_prior import inline_prior
 from .marked_yaml import Fault, Marked, locate, read
-from .python_space import load_python, probe
+from .python_space import check_corners, load_python
 from .shipped import Kind, find_source
 
 SPACE: Loc = ("search", "space")
@@ -44,12 +44,13 @@ def load_study(path: Path | str) -> Study:
     """
     file = Path(find_source(str(path), "study", beside=Path()))
     marked = read(file, what="study")
-    elsewhere = [*inline(marked, SPACE, file), *inline(marked, CARD, file)]
+    elsewhere = [*inline_file(marked, SPACE, file), *inline_file(marked, CARD, file)]
     inline_prior(marked, file)
-    study, problems = study_of(marked.raw)
+    study, problems = validate_study(marked.raw)
     if study is not None and study.search and isinstance(study.search.space, DefineByRun):
         problems += [
-            Problem((*SPACE, *p.loc), p.message) for p in probe(study.search.space, study.base)
+            Problem((*SPACE, *p.loc), p.message)
+            for p in check_corners(study.search.space, study.base)
         ]
     refuse(marked, problems, elsewhere)
     assert study is not None, "a study without problems is one"
@@ -106,7 +107,7 @@ def load_card(path: Path | str) -> DatasetCard:
     return card
 
 
-def placed(error: CryoError, path: Path) -> CryoError:
+def add_line_numbers(error: CryoError, path: Path) -> CryoError:
     """Return an error with `file:line: ` of the key that it, or each of its parts, is about.
 
     Args:
@@ -116,15 +117,15 @@ def placed(error: CryoError, path: Path) -> CryoError:
     marks = read(path, what="study").marks
     found: list[CryoError] = []
     for part in error.parts or (error,):
-        if not part.about:
+        if not part.key:
             found.append(part)
             continue
-        mark = locate(marks, Problem(part.about, "")).mark
+        mark = locate(marks, Problem(part.key, "")).mark
         found.append(SpecError(f"{mark.file}:{mark.line}: {part}"))
-    return together(found)
+    return combine(found)
 
 
-def inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
+def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
     """Put the content of a file in the place of its name; return what is wrong in other files."""
     parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
     if not isinstance(source, str):
@@ -156,7 +157,7 @@ def inline(marked: Marked, loc: Loc, study: Path) -> list[str]:
     return []
 
 
-def study_of(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
+def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
     """Validate; then take out what is wrong and look again, for laws between the other fields."""
     found: list[Problem] = []
     gone: list[Loc] = []

@@ -14,10 +14,10 @@ from ..frozen import Loc, Problem
 from ..messages import explain
 from ..study import DefineByRun, Study
 from .dump import schema_of
-from .load import SPACE, inline, refuse, study_of
+from .load import SPACE, inline_file, refuse, validate_study
 from .load_prior import inline_prior
 from .marked_yaml import read, write
-from .python_space import probe
+from .python_space import check_corners
 from .shipped import find_source
 
 MATRIX = "matrix"  # the key that only a campaign has
@@ -45,12 +45,12 @@ def load_campaign(path: Path | str) -> Campaign:
     """
     file = Path(find_source(str(path), "study", beside=Path()))
     marked = read(file, what="campaign")
-    elsewhere = inline(marked, SPACE, file)
+    elsewhere = inline_file(marked, SPACE, file)
     inline_prior(marked, file)
     for name in _names(marked.raw, "datasets"):
         place: Loc = (MATRIX, "datasets", name)
         faults = len(marked.faults)
-        elsewhere += inline(marked, (*place, "card"), file)
+        elsewhere += inline_file(marked, (*place, "card"), file)
         if len(marked.faults) > faults:
             marked.raw[MATRIX]["datasets"][name] = dict(STAND_IN)
     try:
@@ -79,7 +79,7 @@ def cell_studies(campaign: Campaign) -> dict[Cell, Study]:
     }
 
 
-def home(campaign: Campaign, cell: Cell, key: tuple[str | int, ...]) -> Loc:
+def locate_in_campaign(campaign: Campaign, cell: Cell, key: tuple[str | int, ...]) -> Loc:
     """Return where in a campaign stands what a cell's study has at a key."""
     part, rest = key[:2], key[2:]
     if part == ("base", "data"):
@@ -102,12 +102,12 @@ def _problems(campaign: Campaign) -> Iterator[Problem]:
     """Yield what is wrong with the cells; the same of several cells once."""
     seen: dict[tuple[Loc, str], list[Cell]] = {}
     for cell in campaign.cells():
-        study, problems = study_of(campaign.study(cell))
+        study, problems = validate_study(campaign.study(cell))
         if study is not None and study.search and isinstance(study.search.space, DefineByRun):
-            inner = probe(study.search.space, study.base)
+            inner = check_corners(study.search.space, study.base)
             problems += [Problem((*SPACE, *p.loc), p.message) for p in inner]
         for problem in problems:
-            loc = home(campaign, cell, problem.loc)
+            loc = locate_in_campaign(campaign, cell, problem.loc)
             seen.setdefault((loc, problem.message), []).append(cell)
     for (loc, message), cells in seen.items():
         every = len(cells) == len(campaign.cells())

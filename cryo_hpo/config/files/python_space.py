@@ -17,7 +17,7 @@ from ..frozen import Problem, format_value
 from ..messages import explain
 from ..recipe import Recipe
 from ..space import Choice, Float, Int, Scalar, SearchSpace, When
-from ..study import DefineByRun, refusal
+from ..study import DefineByRun, explain_refusal
 from .marked_yaml import Mark
 from .shipped import is_shipped
 
@@ -88,7 +88,7 @@ def load_callable(space: DefineByRun) -> Callable[[Any], dict[str, Any]]:
     return function
 
 
-def probe(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
+def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
     """Call a define-by-run function at two corners of its space, and yield what is wrong there.
 
     Each corner takes every first or every last value; what lies between them is seen as trials run.
@@ -110,7 +110,7 @@ def probe(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
             yield Problem((), message)
             return
         for path, value in point.items():
-            message = refusal(base, str(path), value)
+            message = explain_refusal(base, str(path), value)
             if message:
                 yield Problem((), f"'{space.function}' gives '{path}': {message}")
 

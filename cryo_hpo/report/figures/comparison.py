@@ -13,7 +13,7 @@ from .. import wording as tables
 from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"
-MOST = 12  # classes; more do not fit, and the table has them
+MAX_CLASSES = 12  # classes; more do not fit, and the table has them
 
 
 def paired_seeds(result: Result, stem: Path) -> list[Path]:
@@ -42,7 +42,7 @@ def class_iou(result: Result, stem: Path) -> list[Path]:
         `stem` with .svg and .png; nothing without a tuned arm.
     """
     arms = [arm for arm in result.arms if arm.name in (tables.BASELINE, tables.TUNED)]
-    names = result.classes[:MOST]
+    names = result.classes[:MAX_CLASSES]
     if len(arms) < 2:
         return []
     with figure(1.1 + 0.42 * len(names)) as fig:

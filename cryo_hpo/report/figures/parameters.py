@@ -19,7 +19,7 @@ from .style import BLUE, GREY, INK, LR_COLORS, PAPER, figure, save
 
 IMPORTANCE, SLICES, PARALLEL = "importance", "slices", "parallel"
 COLUMNS = 2
-MOST = 8  # parameters in a figure
+MAX_PARAMETERS = 8  # parameters in a figure
 WIDE = 30  # values over a larger range than this are shown on a log axis
 
 
@@ -27,14 +27,14 @@ def varied(result: Result) -> list[str]:
     """Return the parameters that took more than one value, the more important first."""
     names = dict.fromkeys(name for trial in result.trials for name in trial.params)
     found = [n for n in names if len({t.params[n] for t in result.trials if n in t.params}) > 1]
-    return sorted(found, key=lambda name: -result.importance.get(name, 0.0))[:MOST]
+    return sorted(found, key=lambda name: -result.importance.get(name, 0.0))[:MAX_PARAMETERS]
 
 
 def importance(result: Result, stem: Path) -> list[Path]:
     """Draw how much each parameter mattered; nothing where that is not known."""
     if not result.importance:
         return []
-    names = list(result.importance)[:MOST]
+    names = list(result.importance)[:MAX_PARAMETERS]
     with figure(0.8 + 0.3 * len(names)) as fig:
         ax = fig.add_subplot()
         shares = [100 * result.importance[name] for name in names]
