@@ -67,16 +67,18 @@ def predict(  # noqa: PLR0913 (options of a command)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Such as model.pt.")
 @ARM
 @SEED
-def export(study: str, out: Path, arm: str | None, seed: int | None) -> None:
+@click.option("--merge", is_flag=True, help="Fold LoRA adapters into the encoder's weights.")
+def export(study: str, out: Path, arm: str | None, seed: int | None, *, merge: bool) -> None:
     """Write a model of a finished STUDY to one file, with its card as JSON beside it.
 
     The file holds plain tensors and the card: recipe, bands, classes, normalisation, scores,
-    provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine.
+    provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine. A model of
+    `tune: lora` needs the encoder's published weights beside it, unless --merge made it whole.
     """
     from ..prediction.model import export_model
 
     site = read_site()
-    card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site)
+    card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site, merge=merge)
     click.echo(
         f"{out}: {card.arm} of '{card.study}', seed {card.seed}, "
         f"test mIoU {100 * card.test_miou:.2f} %; card: {out.with_suffix('.json')}"

@@ -17,7 +17,7 @@ from .files.python_space import load_callable
 from .files.shipped import find_source, format_source, is_shipped, list_shipped
 from .messages import explain
 from .prior import Prior
-from .recipe import PATHS, DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe
+from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
 from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, explain_refusal
 
@@ -28,6 +28,7 @@ __all__ = [
     "Cell",
     "DataSpec",
     "DefineByRun",
+    "LoraSpec",
     "LossSpec",
     "Matrix",
     "ModelSpec",

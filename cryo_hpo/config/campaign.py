@@ -14,7 +14,7 @@ from .recipe import DataSpec, ModelSpec
 from .space import Value
 from .study import SLUG, Resources, Search
 
-Regime = Literal["full", "frozen"]
+Regime = Literal["full", "frozen", "lora"]
 NAME = Annotated[str, Field(pattern=SLUG)]
 
 
@@ -32,7 +32,7 @@ class Matrix(Frozen):
     regimes: tuple[Regime, ...] = Field(
         default=("full",),
         min_length=1,
-        description="Fine-tuning regimes: full trains everything, frozen only the decoder.",
+        description="Fine-tuning regimes: full, frozen, lora; see `tune` of a model.",
     )
     label_fractions: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(1.0,),
@@ -46,7 +46,9 @@ class Skip(Frozen):
 
     encoder: str | None = Field(default=None, description="Name of an encoder of the matrix.")
     dataset: str | None = Field(default=None, description="Name of a dataset of the matrix.")
-    regime: Regime | None = Field(default=None, description="Fine-tuning regime: full, or frozen.")
+    regime: Regime | None = Field(
+        default=None, description="Fine-tuning regime: full, frozen or lora."
+    )
     label_fraction: float | None = Field(
         default=None, description="A label fraction of the matrix."
     )
@@ -152,6 +154,8 @@ class Campaign(Frozen):
             data["label_fraction"] = cell.label_fraction
         model = {**base.get("model", {}), **raw["matrix"]["encoders"][cell.encoder]}
         model["tune"] = cell.regime
+        if cell.regime != "lora":  # adapters of the base are for the cells that have some
+            model.pop("lora", None)
         shared = ("project", "search", "seeds", "baselines", "resources", "log_model")
         return {
             "name": self.study_name(cell),

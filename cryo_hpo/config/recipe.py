@@ -85,6 +85,21 @@ class DataSpec(Frozen):
         return self
 
 
+class LoraSpec(Frozen):
+    """Low-rank adapters on the linear layers of a transformer encoder."""
+
+    rank: int = Field(default=8, ge=1, description="Rank of every adapter.")
+    alpha: float = Field(
+        default=16.0, gt=0, description="Scale of the adapters: their output times alpha / rank."
+    )
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Dropout rate of the adapters' inputs, in training."
+    )
+    targets: Literal["attention", "mlp", "attention+mlp"] = Field(
+        default="attention+mlp", description="Linear layers of each block that get an adapter."
+    )
+
+
 class ModelSpec(Frozen):
     """Encoder and decoder, and which of their weights are trained."""
 
@@ -115,9 +130,15 @@ class ModelSpec(Frozen):
             "normalization, as in Cryo-Bench; mean: mean of the available bands; refuse: an error."
         ),
     )
-    tune: Literal["full", "frozen"] = Field(
+    tune: Literal["full", "frozen", "lora"] = Field(
         default="full",
-        description="Fine-tuning regime: full trains everything, frozen only the decoder.",
+        description=(
+            "Fine-tuning regime: full trains everything, frozen only the decoder, lora the decoder "
+            "and the encoder's norms and low-rank adapters."
+        ),
+    )
+    lora: LoraSpec = Field(
+        default=LoraSpec(), description="Low-rank adapters, for tune: lora; see `tune`."
     )
     drop_path: float = Field(
         default=0.0, ge=0, lt=1, description="Stochastic depth rate of the encoder."
@@ -236,6 +257,7 @@ class Recipe(Frozen):
                 "Lower it."
             )
             problems.append(Problem(("optim", "warmup_epochs"), message))
+        problems += _adapter_problems(self.model)
         data = self.data  # its own law has not seen a published crop
         if data.overlap is not None and data.overlap >= data.crop:
             message = f"Must be below crop, got {data.overlap} with crop {data.crop}. Lower it."
@@ -278,6 +300,18 @@ class Recipe(Frozen):
             return Recipe.model_validate_json(json.dumps(raw))
         except ValidationError as error:
             raise SpecError("\n".join(map(str, explain(error, Recipe)))) from None
+
+
+def _adapter_problems(model: ModelSpec) -> Iterator[Problem]:
+    """Yield what contradicts a model's regime: adapters without tune: lora, or without weights."""
+    if model.tune != "lora" and model.lora != LoraSpec():
+        message = f"Adapters exist only with tune: lora, got tune: {model.tune}. Drop the key."
+        yield Problem(("model", "lora"), message)
+    if model.tune == "lora" and model.weights == "scratch":
+        message = (
+            "Adapters need pretrained weights, got 'scratch'. Drop the key, or set tune: full."
+        )
+        yield Problem(("model", "weights"), message)
 
 
 def _paths(model: type[Frozen], prefix: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from .band_selection import plan_bands
 from .decoders import DECODERS
 from .lookup import ENCODERS, Backbone, Encoder, check_size, find_encoder
+from .lora import add_adapters, is_adapted, merge_adapters
 from .model_builder import build
 from .segmenter import Segmenter, freeze
 
@@ -12,9 +13,12 @@ __all__ = [
     "Backbone",
     "Encoder",
     "Segmenter",
+    "add_adapters",
     "build",
     "check_size",
     "find_encoder",
     "freeze",
+    "is_adapted",
+    "merge_adapters",
     "plan_bands",
 ]

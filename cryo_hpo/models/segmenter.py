@@ -4,14 +4,20 @@
 
 from __future__ import annotations
 
-from typing import cast
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..bands import BandPlan
+from ..errors import WeightsError
 from .band_selection import Pick
 from .encoder_card import Backbone
+
+FINGERPRINT = "omitted_sha256"  # key in a state dict that leaves tensors out
 
 
 class Segmenter(nn.Module):
@@ -35,6 +41,8 @@ class Segmenter(nn.Module):
         self.decoder = decoder
         self.frozen = False
         self.pick = None if plan is None or plan.as_given else Pick(plan)
+        self._omitted: tuple[str, ...] = ()
+        self._sha256 = ""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, H, W)."""
@@ -54,6 +62,60 @@ class Segmenter(nn.Module):
         if self.frozen:
             self.get_submodule("encoder").eval()
         return self
+
+    def omit(self, keys: Sequence[str]) -> None:
+        """Leave tensors that are not trained out of the state dict, which then holds their sha256.
+
+        Args:
+            keys: Names of the tensors; empty for a whole state dict again.
+        """
+        self._omitted, self._sha256 = (), ""
+        state = self.state_dict()
+        self._sha256 = _hash_tensors(keys, [state[key] for key in keys])
+        self._omitted = tuple(keys)
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Return the tensors by name, without those that are omitted."""
+        state: dict[str, Any] = super().state_dict(*args, **options)
+        if self._omitted:
+            prefix = options.get("prefix", "")
+            for key in self._omitted:
+                del state[prefix + key]
+            digest = list(bytes.fromhex(self._sha256))
+            state[prefix + FINGERPRINT] = torch.tensor(digest, dtype=torch.uint8, device="cpu")
+        return state
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
+    ) -> None:
+        """Add the omitted tensors to a state, which must be of a model with the same ones.
+
+        Raises:
+            WeightsError: The state belongs to other omitted tensors, or to none.
+        """
+        if self._omitted:
+            stored = state_dict.pop(prefix + FINGERPRINT, None)
+            if stored is None or bytes(stored.tolist()).hex() != self._sha256:
+                message = (
+                    "The checkpoint's adapters belong to other encoder weights than those loaded. "
+                    "Nothing was loaded. Put the weights that it was trained with below "
+                    "CRYO_WEIGHTS, or set model.weights to them."
+                )
+                raise WeightsError(message)
+            own = super().state_dict()
+            state_dict.update({prefix + key: own[key] for key in self._omitted})
+        super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+
+def _hash_tensors(keys: Sequence[str], tensors: Sequence[Tensor]) -> str:
+    """Return the sha256 of named tensors; on the meta device of their names only."""
+    digest = hashlib.sha256()
+    for key, x in zip(keys, tensors, strict=True):
+        digest.update(key.encode())
+        if not x.is_meta:
+            values = x.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(values.numpy().data)
+    return digest.hexdigest()
 
 
 def freeze(segmenter: Segmenter, *, in_train_mode: bool = False) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ from ..config.frozen import Frozen
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError, SpecError
 from ..evaluation.strips import strips
-from ..models import Segmenter
+from ..models import Segmenter, is_adapted, merge_adapters
 from ..results.files import CONFIRM
 from ..results.study import ArmResult, Result, SeedResult, load_result
 from ..storage.atomic import write_text
@@ -60,6 +61,10 @@ class ModelCard(Frozen):
     improvement: dict[str, Any] | None = Field(description="Of the study, tuned over baseline")
     data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
     provenance: dict[str, Any] = Field(description="Code, versions, machine of the study")
+    merged: bool = Field(
+        default=False,
+        description="Whether low-rank adapters are folded into the weights, which are then whole.",
+    )
     weights_sha256: str = Field(description="Of names, shapes and values of the tensors")
 
 
@@ -82,8 +87,15 @@ class Model:
         return self._normalise.mean_C11.device
 
     def native(self) -> nn.Module:
-        """Return the network with its normalisation: pixels as in the files -> logits."""
-        return _Native(self.segmenter, self._normalise).eval()
+        """Return the network with its normalization: pixels as in the files -> logits.
+
+        Adapters are merged, in a copy, so that the network's state is whole.
+        """
+        segmenter = self.segmenter
+        if is_adapted(segmenter):
+            segmenter = copy.deepcopy(segmenter)
+            merge_adapters(segmenter)
+        return _Native(segmenter, self._normalise).eval()
 
     def predict(self, image_CHW: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the class of every pixel, (H, W).
@@ -185,6 +197,7 @@ def export_model(
     arm: str | None = None,
     seed: int | None = None,
     site: Site | None = None,
+    merge: bool = False,
 ) -> ModelCard:
     """Write one of a study's models to a file of its own, and its card as JSON beside it.
 
@@ -194,11 +207,16 @@ def export_model(
         arm: "tuned", "baseline" or a named baseline; None: the winner.
         seed: Which of its trainings; None: the best on the validation split.
         site: Where the study's data are; None: from the environment.
+        merge: Fold low-rank adapters into the encoder's weights. Otherwise the file of an adapted
+            model holds only what was trained, and needs the published weights to be read.
 
     Raises:
-        CryoError: The study has no such model.
+        CryoError: The study has no such model, or no adapters to merge.
     """
-    card, state = _of_study(Path(source), arm, seed, site or Site.from_env(os.environ))
+    site = site or Site.from_env(os.environ)
+    card, state = _of_study(Path(source), arm, seed, site)
+    if merge:
+        card, state = _merge(card, state, site)
     out = Path(out)
     checkpoints.save(out, {"card": card.model_dump_json(), "model": state})
     write_text(out.with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
@@ -299,8 +317,33 @@ def _training(arm: ArmResult, seed: int | None) -> SeedResult:
     return found[0]
 
 
+def _merge(
+    card: ModelCard, state: Mapping[str, Tensor], site: Site
+) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Return a card and a whole state whose encoder needs no adapters.
+
+    Raises:
+        SpecError: The model has none.
+    """
+    recipe = _recipe(card.recipe)
+    if recipe.model.tune != "lora":
+        message = (
+            f"Only a model with adapters can be merged, '{card.study}' has model.tune: "
+            f"{recipe.model.tune}. Leave out --merge: its file is whole."
+        )
+        raise SpecError(message)
+    model = segmenter(recipe, site=site, weights=recipe.model.weights)
+    model.load_state_dict(state)
+    merge_adapters(model)
+    merged = model.state_dict()
+    return card.model_copy(update={"merged": True, "weights_sha256": _sha256(merged)}), merged
+
+
 def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
     recipe = _recipe(card.recipe)
+    if card.merged:  # then the encoder is a plain one
+        plain = recipe.model.model_copy(update={"tune": "full"})
+        recipe = recipe.model_copy(update={"model": plain})
     where = _device(device)
     model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch").to(where)
     model.load_state_dict(state)

@@ -30,7 +30,7 @@ class CellResult(Frozen):
     row: str = Field(description="Encoder, and regime and share where the campaign has several")
     encoder: str
     dataset: str
-    regime: Literal["full", "frozen"]
+    regime: Literal["full", "frozen", "lora"]
     label_fraction: float
     baseline_lr: float
     tuned_lr: float = Field(description="Of the winner, which may be the baseline")

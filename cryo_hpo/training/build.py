@@ -21,7 +21,7 @@ from ..data.tiles import Normalize
 from ..errors import DataError, SpecError
 from ..evaluation.metrics import Scores
 from ..evaluation.sliding_window import Window, map_each, score_each
-from ..models import Segmenter, build, find_encoder, plan_bands
+from ..models import Segmenter, add_adapters, build, find_encoder, plan_bands
 from ..models import freeze as freeze_encoder
 from . import checkpoints
 from .optimizer import groups, guard
@@ -112,13 +112,16 @@ def thinned(recipe: Recipe) -> tuple[Split, ...]:
 def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
     """Build the recipe's model on the current default device.
 
+    Under `tune: lora` the recipe's own weights are always loaded, since checkpoints leave them out,
+    and the adapters are added.
+
     Args:
         recipe: What to build.
         site: Where weights lie.
         weights: "scratch", or what the recipe says.
     """
     dataset, spec = dataset_of(recipe.data), recipe.model
-    return build(
+    model = build(
         spec.encoder,
         spec.decoder,
         bands=bands_of(recipe),
@@ -128,10 +131,29 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         channels=spec.channels,
         width=spec.width,
         drop_path=spec.drop_path,
-        weights=weights,
+        weights=spec.weights if spec.tune == "lora" else weights,
         weights_root=site.weights,
         protocol=recipe.protocol,
     )
+    if spec.tune == "lora":
+        _adapt(model, recipe)
+    return model
+
+
+def _adapt(model: Segmenter, recipe: Recipe) -> None:
+    """Add the recipe's adapters to a model.
+
+    Raises:
+        SpecError: The encoder has no pretrained weights, or no layers to adapt.
+    """
+    spec = recipe.model
+    if spec.weights is None and find_encoder(spec.encoder).weights is None:
+        message = (
+            f"model.tune: lora adapts pretrained weights, and encoder '{spec.encoder}' has none. "
+            "Set model.tune to full, or model.weights to a file."
+        )
+        raise SpecError(message)
+    add_adapters(model, name=spec.encoder, **spec.lora.model_dump())
 
 
 def freeze(recipe: Recipe, model: Segmenter) -> None:

@@ -30,25 +30,37 @@ class Finished(NamedTuple):
     folder: Path
 
 
-def finished_study(root: Path, *, bands: int = 3, dtype: str = "uint8", **data: Any) -> Finished:
+def finished_study(
+    root: Path,
+    *,
+    bands: int = 3,
+    dtype: str = "uint8",
+    model: dict[str, Any] | None = None,
+    weights: Path | None = None,
+    epochs: int = 10,
+    **data: Any,
+) -> Finished:
     """Train and score the arms of a study without a search.
 
     Args:
         root: An empty folder.
         bands: Of the scenes.
         dtype: Of the scenes.
+        model: Of the recipe; None for a small U-Net.
+        weights: Folder of weights; None for an empty one.
+        epochs: Of every training.
         data: Further fields of the recipe's data.
     """
     card = fake_folder(root / "data", num=(4, 2, 2), size=(32, 32), bands=bands, dtype=dtype)
-    site = Site.from_env(
-        {f"CRYO_{n}": str(root / n.lower()) for n in ("DATA", "STORAGE", "CACHE", "WEIGHTS")}
-    )
+    places = {n: root / n.lower() for n in ("DATA", "STORAGE", "CACHE", "WEIGHTS")}
+    places["WEIGHTS"] = weights or places["WEIGHTS"]
+    site = Site.from_env({f"CRYO_{n}": str(place) for n, place in places.items()})
     base = {
         "data": {"card": json.loads(card.model_dump_json()), "crop": 16, **data},
-        "model": {"encoder": "unet", "decoder": "unet", "width": 4},
+        "model": model or {"encoder": "unet", "decoder": "unet", "width": 4},
         "optim": {"lr": 1e-2, "schedule": "constant"},
         "batch_size": 2,
-        "epochs": 10,
+        "epochs": epochs,
     }
     fields = {
         "name": "done",

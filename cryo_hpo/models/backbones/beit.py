@@ -30,7 +30,7 @@ class Beit(Vit):
     def block(self, drop_path: float) -> nn.Module:
         """Return one block with random weights."""
         norm: Any = partial(nn.LayerNorm, eps=self.eps)
-        made: nn.Module = Block(
+        made: Any = Block(
             self.dim,
             self.heads,
             qkv_bias=True,
@@ -38,7 +38,9 @@ class Beit(Vit):
             drop_path=drop_path,
             norm_layer=norm,
         )
-        return made
+        made.attn.qkv_bias_separate = True  # else the weight is read past adapters of the layer
+        block: nn.Module = made
+        return block
 
 
 class Data2Vec(ViTBlocks):

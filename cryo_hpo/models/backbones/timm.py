@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -137,7 +138,7 @@ class TimmBackbone(nn.Module):
 
     def layer_of(self, parameter_name: str) -> int:
         """Return the layer that timm counts a parameter to, 0 the stem."""
-        return self._layers[parameter_name]
+        return self._layers[re.sub(r"\.lora_(?:down|up)$", ".weight", parameter_name)]
 
 
 def timm_weights(name: str) -> Weights | None:
