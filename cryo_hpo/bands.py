@@ -1,4 +1,4 @@
-"""What a sensor's bands are called and where in the spectrum they lie; which goes where."""
+"""Name the bands of sensors, their wavelengths, and which band feeds which encoder input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Missing = Literal["zero", "mean", "refuse"]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """One layer of an image.
+    """Describe one layer of an image.
 
     Attributes:
         name: Key in `BANDS`.
@@ -42,14 +42,14 @@ _SENTINEL_2 = {
     "B11": 1.6137,
     "B12": 2.2024,
 }
-# Other cameras differ by tens of nanometres; these are the usual middles of the colours.
+# Other cameras differ by tens of nanometres; these are the usual middles of the colors.
 _OPTICAL = {"BLUE": 0.48, "GREEN": 0.56, "RED": 0.66, "NIR": 0.85, "PAN": 0.59, "GREY": None}
 
 BANDS: dict[str, Band] = {
-    **{name: Band(name, centre, "sentinel-2") for name, centre in _SENTINEL_2.items()},
-    # SAR is amplitude whose polarisation is mixed or not told.
+    **{name: Band(name, center, "sentinel-2") for name, center in _SENTINEL_2.items()},
+    # SAR is amplitude whose polarization is mixed or unknown.
     **{name: Band(name, None, "sar") for name in ("VV", "VH", "HH", "HV", "SAR")},
-    **{name: Band(name, centre, "optical") for name, centre in _OPTICAL.items()},
+    **{name: Band(name, center, "optical") for name, center in _OPTICAL.items()},
     "TIR": Band("TIR", 10.9, "thermal"),  # Source: Landsat 8 TIRS band 10, 10.6 to 11.2 um
     "DEM": Band("DEM", None, "terrain"),
     "SLOPE": Band("SLOPE", None, "terrain"),
@@ -74,23 +74,22 @@ def find_band(name: str) -> Band:
 
 
 class Slot(NamedTuple):
-    """One input of an encoder."""
+    """Describe one input of an encoder."""
 
     band: Band
-    """What the encoder takes it for."""
+    """The band that the encoder reads here."""
     layer: int | None
-    """The layer of the dataset's images that goes in; None: the dataset has none for it."""
+    """The layer of the dataset's images that is used; None: the dataset has none for this band."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BandPlan:
-    """Which layer of a dataset's images goes where in an encoder.
+    """Assign the layers of a dataset's images to the inputs of an encoder.
 
     Attributes:
         have: The dataset's bands, in the order of its layers.
         slots: The encoder's inputs, in its order.
-        missing: What goes into a slot without a layer. Images are normalised before they come
-            here, so that "zero" is the dataset's mean; "mean" is the mean, pixel by pixel, of the
+        missing: What goes into a slot without a layer. Images are normalized before, so that "zero" is the dataset's mean; "mean" is the mean, pixel by pixel, of the
             layers that the encoder sees; "refuse" says that there is no such slot.
         masked: Bands that the encoder knows and can do without: it gets no input for them.
     """
@@ -126,7 +125,7 @@ class BandPlan:
         return [slot.layer for slot in self.slots] == list(range(len(self.have)))
 
     def __str__(self) -> str:
-        """Say it in a line: `B1=zero B2 B3 B4=RED`, each slot with what fills it if not its own."""
+        """Format the plan in a line: `B1=zero B2 B3 B4=RED`, each slot with what fills it if not its own."""
         return " ".join(
             slot.band.name if fill == slot.band.name else f"{slot.band.name}={fill}"
             for slot in self.slots

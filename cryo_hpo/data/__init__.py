@@ -1,4 +1,4 @@
-"""Datasets by name, and the only place where rasters are opened."""
+"""Find datasets by name; the only package that opens rasters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A look at every file of a part: what is in it, and what is wrong with it, all of it at once."""
+"""Inspect every file of a split: sizes, types, value ranges, class shares, and all problems at once."""
 
 # K classes
 
@@ -21,7 +21,7 @@ SHOWN = 3  # names in a sentence; the rest is a number
 
 
 class SceneInspection(NamedTuple):
-    """What one scene turned out to be."""
+    """Hold what reading one scene showed."""
 
     item: SceneFiles
     size: tuple[int, int]
@@ -30,21 +30,21 @@ class SceneInspection(NamedTuple):
     ignored: int
     moments: Moments
     problem: str = ""
-    """What is wrong with it; then the rest says nothing."""
+    """Why the scene cannot be read; the other fields are then empty. "": it can."""
 
 
 @dataclass(slots=True)
 class Summary:
-    """What the scenes of a part are together.
+    """Sum the inspections of a part's scenes.
 
     Attributes:
-        scenes: How many could be read.
+        scenes: Number of scenes that could be read.
         sizes: Height and width -> scenes.
         dtypes: Data type -> scenes.
         counts_K: Labelled pixels of each class.
-        ignored: Pixels that count for nothing.
+        ignored: Pixels left out of loss and score.
         moments: Of the labelled pixels, band by band.
-        problems: What is wrong, a line for each file.
+        problems: One line for each file that cannot be read.
     """
 
     counts_K: NDArray[np.int64]
@@ -63,7 +63,7 @@ class Summary:
 
     @property
     def ignored_share(self) -> float:
-        """Return the share of pixels that count for nothing."""
+        """Return the share of pixels left out of loss and score."""
         return self.ignored / max(self.ignored + int(self.counts_K.sum()), 1)
 
     @property
@@ -77,7 +77,7 @@ class Summary:
 
 
 def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[SceneInspection]:
-    """Read every pixel and label of scenes, one scene after another; a broken one is told, not raised."""
+    """Read every pixel and label, scene by scene; an unreadable scene is reported, not raised."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     nothing = Moments(0, *np.zeros((2, num_bands)))
     for item in items:
@@ -95,7 +95,7 @@ def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[Sc
 
 
 def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
-    """Put the looks at a part together."""
+    """Sum the inspections of a part."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     whole = Summary(
         counts_K=np.zeros(num_classes, dtype=np.int64),
@@ -115,7 +115,7 @@ def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
 
 
 def describe_overlap(one: Shared) -> Iterator[str]:
-    """Say what two parts share, a sentence for each kind."""
+    """Describe what two parts share, a sentence for each kind."""
     a, b = one.parts
     if one.regions:
         yield (

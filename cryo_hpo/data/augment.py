@@ -1,4 +1,4 @@
-"""Flips and turns of one sample; image and mask always move together."""
+"""Augment a sample by flips and rotations, image and mask together."""
 
 # C bands, H W pixels (H = W for turns)
 
@@ -23,7 +23,7 @@ def vflip(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
 
 
 def rot90(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
-    """Turn a square anticlockwise by as many quarters as four times the draw of [0, 1) is whole."""
+    """Rotate anticlockwise by 0, 90, 180 or 270 degrees; `draw` in [0, 1) selects which."""
     quarters = int(4 * draw)
     if not quarters:
         return x_CHW, y_HW

@@ -1,4 +1,4 @@
-"""A dataset of the user's own: a folder of images and masks, described by a card."""
+"""Open a folder of images and masks that a dataset card describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The words of this room: a dataset, the items it lists, and the scenes it reads."""
+"""Define a dataset, the files of its scenes, and a decoded scene."""
 
 # C bands, H W pixels
 
@@ -19,7 +19,7 @@ IGNORE = 255  # the mask value of pixels that count neither in the loss nor in t
 
 
 class SceneFiles(NamedTuple):
-    """Where a scene lies, before it is read."""
+    """Locate the files of a scene."""
 
     id: str
     """Unique within a dataset."""
@@ -30,7 +30,7 @@ class SceneFiles(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """One image and its labels, decoded."""
+    """Hold one image and its labels, decoded."""
 
     id: str
     image_CHW: NDArray[Any]
@@ -40,19 +40,19 @@ class Scene(NamedTuple):
 
 
 class Remote(NamedTuple):
-    """A file of a public record."""
+    """Describe a file of a public record."""
 
     url: str
     checksum: str | None
     """"md5:..." or "sha256:..." as the record's publisher states it; None: none is known."""
     name: str
     part_of: str = ""
-    """Name of the archive that files like this one are concatenated to; "": it stands alone."""
+    """Name of the archive that files like this one are parts of; "": none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """The facts of a dataset, and the two functions that open it.
+    """Hold the facts of a dataset, and the two functions that open it.
 
     Attributes:
         name: As in studies and reports.
@@ -63,11 +63,11 @@ class Dataset:
         gsd_m: Side of a pixel on the ground, metres; None where unknown.
         source: DOI or address, and how to cite it.
         licence: Of the pixels and the labels.
-        index: (data root, split) -> items in the order of their ids. It lists, and reads no pixels.
+        index: (data root, split) -> files of its scenes in the order of their ids; reads no pixels.
         read: SceneFiles -> scene; with `window`, two slices of pixels, only that part of it.
-        rules: What else decides the outcome of `read`, as text. Another text is another cache.
+        rules: Everything else that decides the outcome of `read`, as text; part of the cache's key.
         upstream_bands: The layers as Cryo-Bench declares them, in the same order; None: as `bands`.
-            They differ where upstream calls a layer what it is not.
+            They differ where upstream gives a layer a wrong name.
         upstream_ignore: Mask value that Cryo-Bench ignores; None: none.
         size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
         num_scenes: Published number of scenes in all parts; None: none is published.
@@ -78,7 +78,7 @@ class Dataset:
         downloads: The files of the public record.
         folder: Name of the folder below the data root.
         layout: That folder and what lies in it, for messages.
-        notes: What a user must know before trusting a score.
+        notes: Caveats to read before trusting a score.
     """
 
     name: str

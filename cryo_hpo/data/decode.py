@@ -1,4 +1,4 @@
-"""Write a split's scenes as plain arrays, and count what is in them on the way."""
+"""Decode a split's scenes into plain arrays, with statistics of their pixels and labels."""
 
 # C bands, K classes, H W pixels
 
@@ -22,7 +22,7 @@ REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
 
 
 class Moments(NamedTuple):
-    """Mean and spread of pixels that come in parts.
+    """Accumulate mean and variance of pixels that come in parts.
 
     Source:
         Merging of parts: Chan, Golub, LeVeque 1983, doi:10.1080/00031305.1983.10483115.

@@ -1,4 +1,4 @@
-"""Bring a dataset's public files here: nothing unverified is kept, and no checksum is guessed."""
+"""Download a dataset's public files, each verified against its publisher's checksum."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PAUSE_S = 1.0  # before the second try
 
 
 class Progress(NamedTuple):
-    """How far a download is."""
+    """Report the bytes of a download so far."""
 
     file: str
     done: int
@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
     """Return the files of a dataset's public record, with the checksums that it states.
 
-    Zenodo publishes a checksum for every file; it is asked now, not copied here.
+    Zenodo publishes a checksum for every file; the record is read at each call.
 
     Args:
         dataset: Whose files.
@@ -56,7 +56,7 @@ def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
         return tuple(Remote(f["links"]["self"], f["checksum"], name=f["key"]) for f in found)
     except (ValueError, KeyError, TypeError) as error:
         raise FetchError(
-            f"{ZENODO}/{match[1]} must list files with checksums, and does not: {error!r}. "
+            f"Cannot read the list of files and checksums of {ZENODO}/{match[1]}: {error!r}. "
             f"Download by hand from {dataset.page}."
         ) from error
 
@@ -86,18 +86,18 @@ def with_checksums(
     if bare:
         lines = "".join(f"\n  {file.name}: {file.url}" for file in bare)
         raise DataError(
-            f"A download needs a checksum, and the publisher of '{dataset.name}' states none for:{lines}\n"
-            f"Read about them at {dataset.page}. Give one with --sha256 {bare[0].name}=... or --md5 "
+            f"No published checksum for files of '{dataset.name}':{lines}\n"
+            f"See {dataset.page}. Give a checksum that you trust with --sha256 {bare[0].name}=... or --md5 "
             f"{bare[0].name}=..., or put the data into '{folder}' by hand: {dataset.layout}."
         )
     return checked
 
 
 def download(files: Sequence[Remote], folder: Path) -> Iterator[Progress]:
-    """Fetch files into a folder, and join those that are parts of one; a cut one goes on.
+    """Fetch files into a folder and join the parts of archives; an interrupted download resumes.
 
     Raises:
-        FetchError: A file cannot be had, or is another one than stated.
+        FetchError: A download failed, or its checksum does not match.
         StorageError: There is no room.
     """
     whole = {file.part_of for file in files if file.part_of}
@@ -115,13 +115,13 @@ def download(files: Sequence[Remote], folder: Path) -> Iterator[Progress]:
 
 
 def _verify(path: Path, file: Remote) -> None:
-    """Look at a file that is there already, fetched before or put there by hand."""
+    """Check a file that was fetched before or put there by hand."""
     kind, _, wanted = (file.checksum or "").partition(":")
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, kind).hexdigest()
     if found != wanted:
         raise DataError(
-            f"{path}: the {kind} must be {wanted}, this file has {found}. Delete it, and get it again."
+            f"{path}: wrong {kind}, {found} instead of {wanted}. Delete the file and download it again."
         )
 
 
@@ -137,10 +137,10 @@ def _join(parts: Sequence[Path], whole: Path) -> None:
 
 
 def unpack(folder: Path, target: Path) -> Iterator[str]:
-    """Unpack the archives of a folder; yields a line for each, also for those that it cannot open.
+    """Unpack the archives of a folder; yields a line for each file, archive or not.
 
     Raises:
-        DataError: An archive is damaged, or wants to write elsewhere.
+        DataError: An archive is damaged, or holds paths outside the target.
     """
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
@@ -157,6 +157,6 @@ def unpack(folder: Path, target: Path) -> Iterator[str]:
                 continue
         except (zipfile.BadZipFile, tarfile.TarError, EOFError, ValueError) as error:
             raise DataError(
-                f"{path}: an archive must open, and this one does not: {error}. Delete it, and get it again."
+                f"{path}: cannot unpack the archive: {error}. Delete the file and download it again."
             ) from error
         yield f"{path}: unpacked into {target}"

@@ -1,4 +1,4 @@
-"""A share of the labels: which scenes of a split to keep, so that all kinds of scenes are there."""
+"""Sample a share of a split's labeled scenes, stratified by the classes they hold."""
 
 # G strata, K classes, N scenes
 
@@ -35,8 +35,8 @@ def sample(
     """Return which scenes to keep: a share of each stratum, drawn at random, in rising order.
 
     Every scene has the same chance, no stratum is more than one scene off its quota, and all
-    together are the share of the whole. Strata go in order, so that of many small ones that are
-    alike some have a scene. (Largest remainders would never choose from the smallest ones.)
+    together are the share of the whole. Strata are visited in sorted order, so that small,
+    similar strata are represented as a group. (Largest remainders would never choose from the smallest ones.)
 
     Args:
         counts_NK: Labelled pixels of each class in each scene, (N, K).

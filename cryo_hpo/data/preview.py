@@ -1,4 +1,4 @@
-"""What a person sees of a scene."""
+"""Render a scene for viewing: true color or gray, contrast stretched."""
 
 # C bands, H W pixels
 
@@ -20,7 +20,7 @@ CLIP = (2, 98)  # percentiles of a scene that become black and white
 def render_scene(
     bands: Sequence[Band], image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    """Return true colour, (H, W, 3), if there is one, else the first band, (H, W); 0..1.
+    """Return true color, (H, W, 3), if the bands allow it, else the first band, (H, W); 0..1.
 
     Args:
         bands: Of the image, in the order of its layers.

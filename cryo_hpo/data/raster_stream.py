@@ -1,4 +1,4 @@
-"""Rasters in pieces: a scene read row by row, and the maps made of it written row by row."""
+"""Read a scene row by row, and write maps row by row."""
 
 # C bands, K classes, H W pixels
 
@@ -26,7 +26,7 @@ from .raster import GDAL, absent, damaged
 # GDAL keeps decoded blocks; its default of 5 % of the memory is much for a machine with plenty.
 GDAL_CACHE = {"GDAL_CACHEMAX": 64 * 2**20}
 BLOCK = 256  # side of a written tile, pixels
-# Source: Okabe and Ito, "Color Universal Design", 2008; told apart with any colour vision.
+# Source: Okabe and Ito, "Color Universal Design", 2008; distinct in any color vision.
 COLORS = (
     (0, 114, 178),
     (230, 159, 0),
@@ -90,7 +90,7 @@ def open_raster(
         DataError: The file is missing, damaged, or has other bands.
     """
     if not path.is_file():
-        raise DataError(f"{path}: a scene is a raster file, there is none. Check its name.")
+        raise DataError(f"{path}: no such file. Check the name of the scene.")
     with warnings.catch_warnings(), rasterio.Env(**GDAL, **GDAL_CACHE):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
@@ -134,7 +134,7 @@ def _place(file: Any) -> dict[str, Any]:
 
 @contextmanager
 def mask_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator[Any]:
-    """Write a map of class numbers with colours and names; see `_writer`."""
+    """Write a map of class numbers with colors and names; see `_writer`."""
     with _writer(path, like, count=1, dtype="uint8", nodata=IGNORE) as file:
         shades = {k: (*COLORS[k % len(COLORS)], 255) for k in range(len(classes))}
         file.write_colormap(1, {**shades, IGNORE: (0, 0, 0, 0)})

@@ -1,6 +1,6 @@
-"""A split by region: no family of related scenes lies in two parts of it."""
+"""Split scenes by region: groups of related scenes stay in one part."""
 
-# G families, D what is balanced, P parts, K classes
+# G groups, D what is balanced, P parts, K classes
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESTARTS = 16  # orders that are tried; the best one counts
 
 
 def split_by_region(dataset: Dataset, seed: int) -> Dataset:
-    """Return the same dataset, to be split by region instead of officially."""
+    """Return the dataset with a split by region instead of the official one."""
     rules = f"{dataset.rules} split=region seed={seed}"
     return replace(dataset, split_seed=seed, rules=rules, shared="")
 
@@ -30,7 +30,7 @@ def divide(
     kin: Mapping[Split, Sequence[SceneIdentity]],
     counts: Mapping[str, Sequence[int]],
 ) -> dict[Split, list[SceneFiles]]:
-    """Deal the scenes of all parts out again, whole families at a time.
+    """Distribute the scenes of all parts anew, whole groups of related scenes at a time.
 
     The parts keep about their official sizes, and about the same share of each class.
 
@@ -40,15 +40,15 @@ def divide(
         counts: Id -> labelled pixels of each class.
 
     Raises:
-        DataError: A scene tells neither region nor place, or there are fewer than three families.
+        DataError: A scene has neither region nor place, or there are fewer than three groups.
     """
     scenes = sorted((k for part in PARTS for k in kin[part]), key=lambda k: k.item.id)
     _require_places(dataset, scenes)
     groups = connected_groups(scenes)
     if len(groups) < len(PARTS):
         raise DataError(
-            f"A split by region needs at least {len(PARTS)} regions, '{dataset.name}' has "
-            f"{len(groups)} that share no ground. Use `data.split: official`."
+            f"Cannot split '{dataset.name}' by region: it has {len(groups)} regions that share no "
+            f"ground, at least {len(PARTS)} are needed. Use `data.split: official`."
         )
     rows = np.array([[1, *counts[k.item.id]] for k in scenes], dtype=np.float64)
     sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
@@ -63,18 +63,18 @@ def divide(
 def assign(
     sizes_GD: NDArray[np.float64], shares_P: NDArray[np.float64], *, seed: int
 ) -> NDArray[np.intp]:
-    """Give each family a part, so that every part gets its share of everything that is counted.
+    """Assign each group to a part, so that every part gets its share of scenes and classes.
 
-    Families go one after another, large ones first, where they leave the smallest sum of squared
+    Groups are assigned one after another, large ones first, where they leave the smallest sum of squared
     distances from the shares. The best of `RESTARTS` orders counts.
 
     Args:
-        sizes_GD: What each family holds: scenes, and pixels of each class.
+        sizes_GD: What each group holds: scenes, and pixels of each class.
         shares_P: Wanted of each, in sum 1.
         seed: Of the orders.
 
     Returns:
-        Number of a part for each family, (G,); every part has at least one.
+        Number of a part for each group, (G,); every part has at least one.
     """
     totals_D = sizes_GD.sum(axis=0)
     part_of_all_GD = (sizes_GD / np.where(totals_D > 0, totals_D, 1))[:, totals_D > 0]
@@ -86,13 +86,13 @@ def assign(
 def _deal(
     sizes_GD: NDArray[np.float64], shares_P: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[float, NDArray[np.intp]]:
-    """Deal once; returns how far the parts are from their shares, and the part of each family."""
+    """Assign once; returns the distance of the parts from their shares, and the part of each group."""
     weight_G = sizes_GD.sum(axis=1) * rng.uniform(0.5, 1.5, len(sizes_GD))
     held_PD = np.zeros((len(shares_P), sizes_GD.shape[1]))
     empty = set(range(len(shares_P)))
     part_G = np.zeros(len(sizes_GD), dtype=np.intp)
     for turn, g in enumerate(np.argsort(-weight_G, kind="stable").tolist()):
-        must = len(empty) == len(sizes_GD) - turn  # as many families left as parts without one
+        must = len(empty) == len(sizes_GD) - turn  # as many groups left as parts without one
         open_ = sorted(empty) if must else range(len(shares_P))
         after_PD = (held_PD + sizes_GD[g] - shares_P[:, None]) ** 2
         before_PD = (held_PD - shares_P[:, None]) ** 2
@@ -109,7 +109,7 @@ def _require_places(dataset: Dataset, scenes: Sequence[SceneIdentity]) -> None:
     lost = [k.item.id for k in scenes if k.item.region is None and k.box is None]
     if lost:
         raise DataError(
-            f"A split by region needs the region or the place of every scene, {len(lost)} of "
-            f"{len(scenes)} scenes of '{dataset.name}' tell neither (first: '{lost[0]}'). Give a "
-            "card a 'region', or use `data.split: official`."
+            f"Cannot split '{dataset.name}' by region: {len(lost)} of {len(scenes)} scenes have neither "
+            f"a region nor a place (first: '{lost[0]}'). Add 'region' to the card, or use "
+            "`data.split: official`."
         )

@@ -1,4 +1,4 @@
-"""Which scenes are in which part of a split, and the hashes of their files; both are kept."""
+"""List the scenes of a split's parts and hash their files; both are cached."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequ
     A split by region looks at every file of all parts once; the outcome is kept in the cache.
 
     Raises:
-        DataError: The files are not what the dataset says, or do not tell where they lie.
+        DataError: The files do not match the dataset, or have no place.
     """
     if dataset.split_seed is None:
         return dataset.index(root, split)
@@ -60,7 +60,7 @@ def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[SceneFiles]
 def identify_scenes(
     dataset: Dataset, root: Path, items: Sequence[SceneFiles], *, cache: Path
 ) -> list[SceneIdentity]:
-    """Return what tells scenes of a dataset apart, or related: hashes and places."""
+    """Return the identity of scenes, which shows whether they are related: hashes and places."""
     digests = digests_of(dataset, root, items, cache=cache.absolute())
     return [
         SceneIdentity(item, digest, footprint(item.image))

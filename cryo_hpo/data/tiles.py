@@ -1,4 +1,4 @@
-"""Training batches: one random crop of every scene per epoch, normalised where the model is."""
+"""Draw training batches: random crops of the scenes, normalized on the model's device."""
 
 # N scenes, B batch, C bands, H W pixels, S side of a crop
 
@@ -33,7 +33,7 @@ class Normalize:
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float], *, device: torch.device) -> Normalize:
-        """Keep the statistics on a device; a constant band is only centred."""
+        """Keep the statistics on a device; a constant band is only centered."""
         mean_C = torch.tensor(mean, dtype=torch.float32, device=device)
         std_C = torch.tensor([value or 1.0 for value in std], dtype=torch.float32, device=device)
         return cls(mean_C[:, None, None], std_C[:, None, None])
@@ -66,7 +66,7 @@ class _Gathered(NamedTuple):
     """Of [0, 1), one for each sample and augmentation."""
 
     def pinned(self) -> _Gathered:
-        """Move to memory that a GPU can copy from while the CPU goes on."""
+        """Move to memory that a GPU can copy from while the CPU continues."""
         return self._replace(
             image_BCHW=self.image_BCHW.pin_memory(), mask_BHW=self.mask_BHW.pin_memory()
         )
@@ -113,7 +113,7 @@ class Tiles:
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of an epoch; order, crops and flips depend on (seed, epoch) alone.
+        """Yield the batches of an epoch; order, crops and flips depend only on (seed, epoch).
 
         Args:
             batch_size: B. It changes neither a scene's crop nor its flips.
@@ -122,7 +122,7 @@ class Tiles:
             device: Where batches go, that of `normalise`.
 
         Yields:
-            Images (B, C, S, S), float32, normalised; masks (B, S, S), int64, 255 where ignored.
+            Images (B, C, S, S), float32, normalized; masks (B, S, S), int64, 255 where ignored.
         """
         gathered = self._gathered(batch_size, seed=seed, epoch=epoch)
         if device.type == "cuda":
@@ -142,7 +142,7 @@ class Tiles:
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
         shape = (len(chosen), self.crop, self.crop)
-        # Not filled: what no scene covers is set once it is normalised.
+        # Not filled: what no scene covers is set once it is normalized.
         image_BCHW = np.empty((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
         mask_BHW = np.full(shape, IGNORE, dtype=np.uint8)
         sizes = []
@@ -180,7 +180,7 @@ class Tiles:
         for x_CHW, y_HW, (height, width), draws in zip(
             x_BCHW, y_BHW, batch.sizes, batch.draws_BA, strict=True
         ):
-            x_CHW[:, height:] = 0  # normalised, 0 is the band mean
+            x_CHW[:, height:] = 0  # normalized, 0 is the band mean
             x_CHW[:, :, width:] = 0
             sample = (x_CHW, y_HW)
             for name, draw in zip(self.augment, draws, strict=True):

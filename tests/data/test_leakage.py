@@ -207,7 +207,7 @@ def test_no_study_varies_its_split(tmp_path: Path) -> None:
 
 def test_scenes_of_no_known_place_are_refused(tmp_path: Path) -> None:
     fake_glid(tmp_path)
-    with pytest.raises(DataError, match=r"17 of 17 scenes of 'glid' tell neither .*official"):
+    with pytest.raises(DataError, match=r"17 of 17 scenes have neither .*official"):
         _split(find_dataset("glid"), tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""GLID: glacial lakes of the Himalaya in true colour, from four satellites."""
+"""GLID: glacial lakes of the Himalaya in true color, from four satellites."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GLID = benchmark_dataset(
     name="glid",
     classes=("background", "glacial lake"),
     # Red, green and blue of WorldView-2, Gaofen-2, Sentinel-2 and Landsat-8, stretched to 8 bits;
-    # named after the nearest bands of Sentinel-2, whose centres are within some nanometres.
+    # named after the nearest bands of Sentinel-2, whose centers are within some nanometres.
     bands="B4 B3 B2",
     upstream_bands="B4 B3 B2",
     # The published masks write lakes as 255; Cryo-Bench's copy has 1, and ignores -1.

@@ -1,4 +1,4 @@
-"""From the facts of a published dataset to a `Dataset`: one reader and one way to list for all."""
+"""Build the `Dataset` of a published benchmark from its facts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .tree import Tree
 def benchmark_dataset(
     tree: Tree, *, bands: str, upstream_bands: str, codes: tuple[tuple[int, int], ...], **facts: Any
 ) -> Dataset:
-    """Return the dataset that its file describes.
+    """Return a published dataset.
 
     Args:
         tree: Where its files lie.

@@ -1,4 +1,4 @@
-"""The layout of a published dataset on disk: where its images and masks are, and how they pair."""
+"""List the images and masks of a published dataset on disk, and pair them."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
     """Give each image its mask: by name if names agree but for words like 'mask', else by order.
 
     Cryo-Bench pairs sorted lists, and '10_mask' sorts before '1_mask' while '10' comes after '1':
-    where names say what belongs together, they are believed.
+    names decide where they show what belongs together.
 
     Raises:
         DataError: There are more images than masks, or the other way round.

@@ -1,4 +1,4 @@
-"""Made-up calving fronts as a radar satellite sees them: one band, speckle, radar shadow."""
+"""Generate calving fronts as a radar satellite sees them: one band, speckle, radar shadow."""
 
 # H W pixels
 

@@ -1,4 +1,4 @@
-"""Generated datasets, for a first study without a download: made-up scenes, not real data."""
+"""Generate datasets for a first study without a download: made-up scenes, not real data."""
 
 # C bands, H W pixels
 

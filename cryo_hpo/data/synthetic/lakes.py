@@ -1,4 +1,4 @@
-"""Made-up mountain lakes as an optical satellite sees them: four bands, clouds, shadows, haze."""
+"""Generate mountain lakes as an optical satellite sees them: four bands, clouds, shadows, haze."""
 
 # C bands (B2, B3, B4, B8), H W pixels, K lakes counted from 1 (0 is land)
 
@@ -170,7 +170,7 @@ def _snow(place: Valley, *, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _water(place: Valley, surface_HW: Raster, *, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Colour each lake by its flour, mud and depth, and freeze some of them."""
+    """Color each lake by its flour, mud and depth, and freeze some of them."""
     size, count = len(place.dem_HW), len(place.outlets_K)
     flour = np.clip(place.flour_K + rng.normal(0, 0.1, count), 0, 1)[place.lakes_HW]
     mud = np.clip(place.mud_K + rng.normal(0, 0.1, count), 0, 1)[place.lakes_HW]

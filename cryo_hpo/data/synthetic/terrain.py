@@ -1,4 +1,4 @@
-"""Made-up land: fractal surfaces, basins that hold water, and the light that falls on them."""
+"""Generate terrain: fractal surfaces, basins that hold water, and the light that falls on them."""
 
 # H W pixels; row 0 is north, column 0 is west
 
