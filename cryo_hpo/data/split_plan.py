@@ -1,0 +1,265 @@
+"""Divide scenes that come in one heap into train, val and test: no two parts share a pixel."""
+
+# G groups, K classes, H W pixels
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config.split_rule import SplitRule
+from ..errors import DataError
+from .dataset import SceneFiles, Split
+from .leakage import SceneIdentity, connected_groups
+from .region_split import PARTS, assign
+
+MAX_NAMED = 3  # ids in a message
+FEWEST_BLOCKS = 2 * len(PARTS)  # below, a part may be one block, and a score one place
+
+Parts = dict[Split, list[SceneFiles]]
+Count = Callable[[SceneFiles], Sequence[int]]
+"""Labelled pixels of each class in a scene, or in its window."""
+
+
+class Block(NamedTuple):
+    """A square of a scene's grid of blocks."""
+
+    scene: int
+    row: int
+    column: int
+
+
+def plan_split(
+    name: str,
+    rule: SplitRule,
+    scenes: Sequence[SceneIdentity],
+    *,
+    root: Path,
+    count: Count,
+    sizes: Mapping[str, tuple[int, int]],
+) -> Parts:
+    """Divide scenes, or blocks of scenes, into parts.
+
+    The same scenes and rule always give the same parts. Classes are balanced over the parts as far
+    as whole groups allow.
+
+    Args:
+        name: Of the dataset, for messages.
+        rule: How to divide.
+        scenes: All scenes, in the order of their ids.
+        root: Folder of the dataset, where a list lies.
+        count: Counts labelled pixels by class.
+        sizes: Id -> height and width of the scene, pixels.
+
+    Raises:
+        DataError: There are too few scenes, groups or dates, or a list names others.
+    """
+    if rule.by == "list":
+        return _divide_by_list(name, rule, scenes, root)
+    if rule.by == "time":
+        return _divide_by_time(name, rule, scenes)
+    if rule.by == "place":
+        return _divide_by_place(name, rule, scenes, count, sizes)
+    return _divide_by_scene(name, rule, scenes, count)
+
+
+def _divide_by_scene(
+    name: str, rule: SplitRule, scenes: Sequence[SceneIdentity], count: Count
+) -> Parts:
+    """Deal out groups of related scenes: one region, overlapping ground or equal bytes."""
+    groups = connected_groups(scenes)
+    if len(groups) < len(PARTS):
+        raise DataError(
+            f"Cannot divide the {len(scenes)} scenes of '{name}' into {len(PARTS)} parts: related "
+            f"ones stay together, which leaves {len(groups)} groups. Use `by: place` in the card's "
+            "`split`, which cuts scenes into blocks, or add scenes of other places."
+        )
+    rows = np.array([[1, *count(scene.item)] for scene in scenes], dtype=np.float64)
+    sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
+    part_G = assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
+    parts: Parts = {part: [] for part in PARTS}
+    for group, part in zip(groups, part_G.tolist(), strict=True):
+        parts[PARTS[part]] += [scenes[i].item for i in group]
+    return {part: sorted(items) for part, items in parts.items()}
+
+
+def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity]) -> Parts:
+    """Give the earliest dates to train and the latest to test; a date is never divided."""
+    dates = {scene.item.id: _date(name, rule, scene.item) for scene in scenes}
+    ordered = sorted(set(dates.values()))
+    if len(ordered) < len(PARTS):
+        raise DataError(
+            f"Cannot divide '{name}' by time into {len(PARTS)} parts: its scenes have "
+            f"{len(ordered)} dates ({', '.join(ordered)}). Use `by: scene` or `by: place`."
+        )
+    numbers = np.array([sum(d == date for d in dates.values()) for date in ordered])
+    before = (np.cumsum(numbers) - numbers / 2) / numbers.sum()  # the middle of each date's share
+    edges = np.cumsum(rule.shares)[:-1]
+    part_of = np.searchsorted(edges, before)
+    # Every part has a date, whatever the shares: the first, the last, and one between.
+    part_of[0], part_of[-1] = 0, len(PARTS) - 1
+    if not (part_of == 1).any():
+        part_of[-2] = 1
+    chosen = dict(zip(ordered, part_of.tolist(), strict=True))
+    return {
+        part: [s.item for s in scenes if chosen[dates[s.item.id]] == number]
+        for number, part in enumerate(PARTS)
+    }
+
+
+def _date(name: str, rule: SplitRule, item: SceneFiles) -> str:
+    match = re.search(rule.date or "", item.id)
+    if match is None:
+        raise DataError(
+            f"No date in the id '{item.id}' of '{name}': `split.date` is '{rule.date}'. "
+            "Change the expression so that it matches every id."
+        )
+    return match[1]
+
+
+def _divide_by_list(
+    name: str, rule: SplitRule, scenes: Sequence[SceneIdentity], root: Path
+) -> Parts:
+    file = root / str(rule.file)
+    chosen = _read_list(file)
+    ids = {scene.item.id for scene in scenes}
+    for what, names in (
+        ("scenes have no line", ids - set(chosen)),
+        ("ids have no scene", set(chosen) - ids),
+    ):
+        if names:
+            first = ", ".join(sorted(names)[:MAX_NAMED])
+            raise DataError(
+                f"{file}: {len(names)} {what} ({first}). List every scene of '{name}' once."
+            )
+    parts: Parts = {p: [s.item for s in scenes if chosen[s.item.id] == p] for p in PARTS}
+    empty = [part for part, items in parts.items() if not items]
+    if empty:
+        raise DataError(f"{file}: no scene in {' and '.join(empty)}. Every part needs one.")
+    return parts
+
+
+def _read_list(file: Path) -> dict[str, str]:
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as opened:
+            lines = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file}: cannot read the list of parts: {error}.") from error
+    chosen: dict[str, str] = {}
+    for number, line in enumerate(lines, start=2):
+        name, part = line.get("id"), line.get("part")
+        if name is None or part not in PARTS:
+            raise DataError(
+                f"{file}:{number}: expected columns id and part (train, val or test), got {line}."
+            )
+        if name in chosen:
+            raise DataError(f"{file}:{number}: '{name}' stands twice. List every scene once.")
+        chosen[name] = part
+    return chosen
+
+
+def _divide_by_place(
+    name: str,
+    rule: SplitRule,
+    scenes: Sequence[SceneIdentity],
+    count: Count,
+    sizes: Mapping[str, tuple[int, int]],
+) -> Parts:
+    """Cut scenes into blocks, deal the blocks out, and leave a gap where parts meet."""
+    _require_apart(name, scenes)
+    shapes = [_grid_shape(sizes[scene.item.id], rule.block_px) for scene in scenes]
+    blocks = [
+        Block(number, row, column)
+        for number, shape in enumerate(shapes)
+        for row, column in product(range(shape[0]), range(shape[1]))
+    ]
+    if len(blocks) < FEWEST_BLOCKS:
+        raise DataError(
+            f"Cannot divide '{name}' by place: {len(blocks)} blocks of {rule.block_px} pixels, "
+            f"at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
+        )
+    items = [scene.item for scene in scenes]
+    whole = {b: _window(b, shapes, sizes[items[b.scene].id], (0, 0, 0, 0)) for b in blocks}
+    rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
+    labelled = [i for i, row in enumerate(rows) if sum(row[1:])]
+    if len(labelled) < FEWEST_BLOCKS:
+        raise DataError(
+            f"Cannot divide '{name}' by place: {len(labelled)} of {len(blocks)} blocks hold "
+            f"labels, at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
+        )
+    sizes_GD = np.array([rows[i] for i in labelled], dtype=np.float64)
+    part_G = assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
+    part_of = {blocks[i]: part for i, part in zip(labelled, part_G.tolist(), strict=True)}
+    parts: Parts = {part: [] for part in PARTS}
+    for block, part in part_of.items():
+        item = items[block.scene]
+        trims = _trims(block, part_of, rule.gap_px)
+        window = _window(block, shapes, sizes[item.id], trims)
+        named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
+        parts[PARTS[part]].append(named)
+    return {part: sorted(found, key=lambda item: item.id) for part, found in parts.items()}
+
+
+def _require_apart(name: str, scenes: Sequence[SceneIdentity]) -> None:
+    """Refuse scenes of the same ground: a block of one would be in another part of the other."""
+    groups = [group for group in connected_groups(scenes) if len(group) > 1]
+    shared = [[scenes[i].item.id for i in group] for group in groups]
+    if shared:
+        raise DataError(
+            f"Cannot divide '{name}' by place: {len(shared)} groups of scenes show the same ground "
+            f"or region (first: {', '.join(shared[0][:MAX_NAMED])}). Use `by: scene` or `by: time`, "
+            "or keep one scene of each place."
+        )
+
+
+def _grid_shape(size: tuple[int, int], block_px: int) -> tuple[int, int]:
+    """Return rows and columns of blocks: about `block_px` each, none smaller than half of it."""
+    height, width = size
+    return max(1, round(height / block_px)), max(1, round(width / block_px))
+
+
+def _window(
+    block: Block,
+    shapes: Sequence[tuple[int, int]],
+    size: tuple[int, int],
+    trims: tuple[int, int, int, int],
+) -> tuple[slice, slice]:
+    """Return rows and columns of pixels of a block, without what is trimmed from its sides."""
+    (rows, columns), (height, width) = shapes[block.scene], size
+    top, left, bottom, right = trims
+    return (
+        slice(
+            block.row * height // rows + top,
+            (block.row + 1) * height // rows - bottom,
+        ),
+        slice(
+            block.column * width // columns + left,
+            (block.column + 1) * width // columns - right,
+        ),
+    )
+
+
+def _trims(block: Block, part_of: Mapping[Block, int], gap_px: int) -> tuple[int, int, int, int]:
+    """Return what to trim (top, left, bottom, right) where a neighbor is of another part.
+
+    Neighbors over a corner count for both of its sides, so that the gap is as wide there.
+    """
+    own, half = part_of[block], (gap_px + 1) // 2
+
+    def trim(steps: Sequence[tuple[int, int]]) -> int:
+        around = (Block(block.scene, block.row + r, block.column + c) for r, c in steps)
+        return half if any(part_of.get(other, own) != own for other in around) else 0
+
+    return (
+        trim([(-1, -1), (-1, 0), (-1, 1)]),
+        trim([(-1, -1), (0, -1), (1, -1)]),
+        trim([(1, -1), (1, 0), (1, 1)]),
+        trim([(-1, 1), (0, 1), (1, 1)]),
+    )
