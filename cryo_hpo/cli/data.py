@@ -248,20 +248,17 @@ def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, li
     from ..config import list_shipped, load_card
     from ..data import DATASETS, find_dataset
     from ..data.custom import custom_dataset
-    from ..data.region_split import PARTS, split_by_region
-    from ..data.splits import items_of, official_parts
+    from ..data.region_split import split_by_region
+    from ..data.splits import parts_of
 
     is_card = Path(source).suffix in (".yaml", ".yml") or (
         source not in DATASETS and source in list_shipped("dataset card")
     )
     dataset = custom_dataset(load_card(source)) if is_card else find_dataset(source)
     site = read_site()
-    if split == "official":
-        return dataset, official_parts(dataset, site.data)
-    dataset = split_by_region(dataset, seed)
-    return dataset, {
-        part: list(items_of(dataset, site.data, part, cache=site.cache)) for part in PARTS
-    }
+    if split != "official":
+        dataset = split_by_region(dataset, seed)
+    return dataset, dict(parts_of(dataset, site.data, cache=site.cache))
 
 
 def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Summary:

@@ -9,8 +9,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
-
-HOLES = ("{split}", "{id}")  # what every path template must hold
+from .split_rule import SplitRule
 
 
 class DatasetCard(Frozen):
@@ -24,10 +23,10 @@ class DatasetCard(Frozen):
     )
     root: str = Field(min_length=1, description="Folder below the data root, or an absolute one.")
     images: str = Field(
-        description="Path of an image below root; holds {split} and {id}: '{split}/images/{id}.tif'."
+        description="Path of an image below root; holds {id}, and {split} unless `split` is given: '{split}/images/{id}.tif'."
     )
     masks: str = Field(
-        description="Path of a mask below root; holds {split} and {id}: '{split}/masks/{id}.png'."
+        description="Path of a mask below root; holds {id}, and {split} unless `split` is given: '{split}/masks/{id}.png'."
     )
     bands: tuple[str, ...] = Field(
         min_length=1, description="Band names in the order of the file's layers: [B4, B3, B2]."
@@ -50,6 +49,13 @@ class DatasetCard(Frozen):
         description="Standard deviation of each band; left out: computed on the training split.",
     )
     gsd_m: float | None = Field(default=None, gt=0, description="Side of a pixel, metres.")
+    split: SplitRule | None = Field(
+        default=None,
+        description=(
+            "How scenes that come in one heap are divided into parts, where the paths hold no "
+            "{split}: {by: scene}, {by: place}, {by: time, date: ...} or {by: list, file: ...}."
+        ),
+    )
     region: str | None = Field(
         default=None,
         description="Regular expression with one group that finds the region in an id: '^([A-Z]+)_'.",
@@ -60,11 +66,10 @@ class DatasetCard(Frozen):
     @field_validator("images", "masks")
     @classmethod
     def _template_has_its_holes(cls, template: str) -> str:
-        missing = [hole for hole in HOLES if hole not in template]
-        if missing:
+        if "{id}" not in template:
             message = (
-                f"A path template holds {{split}} and {{id}}, '{template}' lacks "
-                f"{' and '.join(missing)}. Write it like '{{split}}/images/{{id}}.tif'."
+                f"A path template holds {{id}}, '{template}' does not. "
+                "Write it like '{split}/images/{id}.tif', or 'images/{id}.tif' with `split`."
             )
             raise ValueError(message)
         rest = template.replace("{split}", "").replace("{id}", "")
@@ -116,10 +121,31 @@ class DatasetCard(Frozen):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
-        problems = [*self._ignore_problems(), *self._statistics_problems()]
+        problems = [
+            *self._split_problems(),
+            *self._ignore_problems(),
+            *self._statistics_problems(),
+        ]
         if problems:
             raise ConstraintErrors(problems)
         return self
+
+    def _split_problems(self) -> Iterator[Problem]:
+        templates = {"images": self.images, "masks": self.masks}
+        holding = [key for key, template in templates.items() if "{split}" in template]
+        if self.split is None and len(holding) < len(templates):
+            lacking = next(key for key in templates if key not in holding)
+            message = (
+                f"The path '{templates[lacking]}' holds no {{split}}, so nothing says which scenes "
+                "are train, val and test. Add {split}, or divide them: `split: {by: scene}`."
+            )
+            yield Problem((lacking,), message)
+        elif self.split is not None and holding:
+            message = (
+                f"The parts are given twice: by {{split}} in '{templates[holding[0]]}' and by "
+                "`split`. Drop one of the two."
+            )
+            yield Problem(("split",), message)
 
     def _ignore_problems(self) -> Iterator[Problem]:
         last = len(self.classes) - 1

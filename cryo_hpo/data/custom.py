@@ -12,6 +12,7 @@ from ..config.dataset_card import DatasetCard
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .raster import RasterSchema, read
+from .windows import read_window
 
 SHOWN = 3  # names in a message; the rest is a number
 
@@ -43,7 +44,8 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
         source=card.source,
         licence=card.licence,
         index=partial(_index, card, remedy),
-        read=partial(read, legend),
+        read=partial(read_window, partial(read, legend)),
+        rule=card.split,
         rules=legend.rules,
         upstream_ignore=card.ignore,
         folder=card.root,
@@ -64,7 +66,8 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
             f"Set CRYO_DATA to the folder that holds '{card.root}', now '{data}'. {remedy}"
         )
         raise DataError(message.rstrip())
-    images, masks = (_files(root, template, split) for template in (card.images, card.masks))
+    part = "" if card.split else split
+    images, masks = (_files(root, template, part) for template in (card.images, card.masks))
     # '{id}.png' also matches the masks '{id}_mask.png': the longer template is the narrower one.
     wide, narrow = (images, masks) if len(card.images) < len(card.masks) else (masks, images)
     for name in {wide_id for wide_id, path in wide.items() if path in set(narrow.values())}:

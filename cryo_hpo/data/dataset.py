@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bands import Band
+from ..config.split_rule import SplitRule
 
 Split = Literal["train", "val", "test"]
 IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
@@ -27,6 +28,8 @@ class SceneFiles(NamedTuple):
     """Scenes of one region belong into one split; None: no regions are known."""
     image: Path
     mask: Path
+    window: tuple[slice, slice] | None = None
+    """Rows and columns that count, where this is a block of a larger scene; None: all."""
 
 
 class Scene(NamedTuple):
@@ -73,6 +76,8 @@ class Dataset:
         num_scenes: Published number of scenes in all parts; None: none is published.
         class_shares: Published share of each class; None where none are published.
         split_seed: Seed of the split by region that replaces the official one; None: it does not.
+        rule: How scenes that come in one heap are divided; then `index` lists all of them,
+            whatever the part. None: `index` knows the parts.
         shared: What the official split is known to share between its parts; "": nothing.
         page: Where to read about the data and to download them by hand.
         downloads: The files of the public record.
@@ -98,6 +103,7 @@ class Dataset:
     num_scenes: int | None = None
     class_shares: tuple[float, ...] | None = None
     split_seed: int | None = None
+    rule: SplitRule | None = None
     shared: str = ""
     page: str = ""
     downloads: tuple[Remote, ...] = ()
@@ -108,4 +114,6 @@ class Dataset:
     @property
     def split_name(self) -> str:
         """Return which split this is, for a report."""
+        if self.rule is not None:
+            return f"by {self.rule.by}, seed {self.rule.seed}"
         return "official" if self.split_seed is None else f"region, seed {self.split_seed}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,22 @@ def read_mask(
     return _labels(legend, item.mask, labels_CHW[0])
 
 
-def footprint(path: Path) -> tuple[float, float, float, float] | None:
+def read_size(path: Path) -> tuple[int, int]:
+    """Return height and width of a raster, pixels.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                return int(file.height), int(file.width)
+    except RasterioError as error:
+        raise damaged(path, error) from error
+
+
+def footprint(path: Path, window: Place | None = None) -> tuple[float, float, float, float] | None:
     """Return west, south, east and north of a raster in degrees; None: it does not say."""
     try:
         with warnings.catch_warnings():
@@ -119,7 +135,11 @@ def footprint(path: Path) -> tuple[float, float, float, float] | None:
             with rasterio.open(path) as file:
                 if file.crs is None or file.transform.is_identity:
                     return None
-                bounds = transform_bounds(file.crs, "EPSG:4326", *file.bounds)
+                rows, columns = window or (slice(0, file.height), slice(0, file.width))
+                corners = product((columns.start, columns.stop), (rows.start, rows.stop))
+                xs, ys = zip(*(file.transform @ corner for corner in corners), strict=True)
+                around = (min(xs), min(ys), max(xs), max(ys))
+                bounds = transform_bounds(file.crs, "EPSG:4326", *around)
     except RasterioError:
         return None
     west, south, east, north = bounds

@@ -21,6 +21,11 @@ RESTARTS = 16  # orders that are tried; the best one counts
 
 def split_by_region(dataset: Dataset, seed: int) -> Dataset:
     """Return the dataset with a split by region instead of the official one."""
+    if dataset.rule is not None:
+        raise DataError(
+            f"The card of '{dataset.name}' divides its scenes itself (`split: {{by: "
+            f"{dataset.rule.by}}}`). Leave out `data.split: region`; `by: scene` keeps regions whole."
+        )
     rules = f"{dataset.rules} split=region seed={seed}"
     return replace(dataset, split_seed=seed, rules=rules, shared="")
 

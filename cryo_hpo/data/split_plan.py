@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..config.split_rule import SplitRule
 from ..errors import DataError
@@ -26,6 +25,7 @@ FEWEST_BLOCKS = 2 * len(PARTS)  # below, a part may be one block, and a score on
 Parts = dict[Split, list[SceneFiles]]
 Count = Callable[[SceneFiles], Sequence[int]]
 """Labelled pixels of each class in a scene, or in its window."""
+Measure = Callable[[SceneFiles], tuple[int, int]]
 
 
 class Block(NamedTuple):
@@ -43,7 +43,7 @@ def plan_split(
     *,
     root: Path,
     count: Count,
-    sizes: Mapping[str, tuple[int, int]],
+    measure: Measure,
 ) -> Parts:
     """Divide scenes, or blocks of scenes, into parts.
 
@@ -56,7 +56,7 @@ def plan_split(
         scenes: All scenes, in the order of their ids.
         root: Folder of the dataset, where a list lies.
         count: Counts labelled pixels by class.
-        sizes: Id -> height and width of the scene, pixels.
+        measure: Returns height and width of a scene, pixels; asked for blocks only.
 
     Raises:
         DataError: There are too few scenes, groups or dates, or a list names others.
@@ -66,7 +66,7 @@ def plan_split(
     if rule.by == "time":
         return _divide_by_time(name, rule, scenes)
     if rule.by == "place":
-        return _divide_by_place(name, rule, scenes, count, sizes)
+        return _divide_by_place(name, rule, scenes, count, measure)
     return _divide_by_scene(name, rule, scenes, count)
 
 
@@ -106,7 +106,7 @@ def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity])
     # Every part has a date, whatever the shares: the first, the last, and one between.
     part_of[0], part_of[-1] = 0, len(PARTS) - 1
     if not (part_of == 1).any():
-        part_of[-2] = 1
+        part_of[min(int(np.argmax(part_of == len(PARTS) - 1)), len(ordered) - 2)] = 1
     chosen = dict(zip(ordered, part_of.tolist(), strict=True))
     return {
         part: [s.item for s in scenes if chosen[dates[s.item.id]] == number]
@@ -170,11 +170,13 @@ def _divide_by_place(
     rule: SplitRule,
     scenes: Sequence[SceneIdentity],
     count: Count,
-    sizes: Mapping[str, tuple[int, int]],
+    measure: Measure,
 ) -> Parts:
     """Cut scenes into blocks, deal the blocks out, and leave a gap where parts meet."""
     _require_apart(name, scenes)
-    shapes = [_grid_shape(sizes[scene.item.id], rule.block_px) for scene in scenes]
+    items = [scene.item for scene in scenes]
+    sizes = [measure(item) for item in items]
+    shapes = [_grid_shape(size, rule.block_px) for size in sizes]
     blocks = [
         Block(number, row, column)
         for number, shape in enumerate(shapes)
@@ -185,8 +187,7 @@ def _divide_by_place(
             f"Cannot divide '{name}' by place: {len(blocks)} blocks of {rule.block_px} pixels, "
             f"at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
         )
-    items = [scene.item for scene in scenes]
-    whole = {b: _window(b, shapes, sizes[items[b.scene].id], (0, 0, 0, 0)) for b in blocks}
+    whole = {b: _window(b, shapes, sizes[b.scene], (0, 0, 0, 0)) for b in blocks}
     rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
     labelled = [i for i, row in enumerate(rows) if sum(row[1:])]
     if len(labelled) < FEWEST_BLOCKS:
@@ -201,7 +202,7 @@ def _divide_by_place(
     for block, part in part_of.items():
         item = items[block.scene]
         trims = _trims(block, part_of, rule.gap_px)
-        window = _window(block, shapes, sizes[item.id], trims)
+        window = _window(block, shapes, sizes[block.scene], trims)
         named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
         parts[PARTS[part]].append(named)
     return {part: sorted(found, key=lambda item: item.id) for part, found in parts.items()}

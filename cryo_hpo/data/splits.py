@@ -6,17 +6,21 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..config.split_rule import SplitRule
 from ..errors import DataError
 from ..storage.atomic import write_text
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .leakage import SceneIdentity
-from .raster import footprint
+from .raster import footprint, read_size
 from .region_split import PARTS, divide
+from .split_plan import plan_split
+from .windows import describe_window, parse_window
 
 
 def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[SceneFiles]:
@@ -27,6 +31,8 @@ def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequ
     Raises:
         DataError: The files do not match the dataset, or have no place.
     """
+    if dataset.rule is not None:
+        return parts_of(dataset, root, cache=cache)[split]
     if dataset.split_seed is None:
         return dataset.index(root, split)
     official = official_parts(dataset, root)
@@ -39,6 +45,75 @@ def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequ
         kept = {part: [item.id for item in items] for part, items in parts.items()}
         _remember(memo, {"state": state, "parts": kept})
     return [known[name] for name in kept[split]]
+
+
+def parts_of(dataset: Dataset, root: Path, *, cache: Path) -> Mapping[Split, list[SceneFiles]]:
+    """List all parts of a dataset: as published, by region, or as its rule divides it.
+
+    Raises:
+        DataError: The files are not what the dataset says, or cannot be divided so.
+    """
+    if dataset.rule is not None:
+        return _ruled_parts(dataset, dataset.rule, root, cache=cache.absolute())
+    if dataset.split_seed is None:
+        return official_parts(dataset, root)
+    return {part: list(items_of(dataset, root, part, cache=cache)) for part in PARTS}
+
+
+def _ruled_parts(
+    dataset: Dataset, rule: SplitRule, root: Path, *, cache: Path
+) -> dict[Split, list[SceneFiles]]:
+    """Divide all scenes once; the outcome is kept in the cache."""
+    scenes = {item.id: item for item in dataset.index(root, "train")}
+    folder = root / Path(dataset.folder).expanduser()
+    state = sha256(
+        rule.model_dump(mode="json"),
+        dataset.rules,
+        _list_digest(folder, rule),
+        *(facts for item in scenes.values() for facts in _facts(item)),
+    )
+    memo = cache / f"{_where(dataset, root)}.{state[:16]}.split.json"
+    kept = _parts(memo, state)
+    if kept is None:
+        identities = identify_scenes(dataset, root, list(scenes.values()), cache=cache)
+        parts = plan_split(
+            dataset.name,
+            rule,
+            identities,
+            root=folder,
+            count=partial(_count_classes, dataset),
+            measure=lambda item: read_size(item.image),
+        )
+        rows = {part: [_row(item) for item in items] for part, items in parts.items()}
+        _remember(memo, {"state": state, "parts": rows})
+        return parts
+    return {
+        part: [
+            scenes[of]._replace(id=name, window=parse_window(window))
+            for name, of, window in kept[part]
+        ]
+        for part in PARTS
+    }
+
+
+def _row(item: SceneFiles) -> tuple[str, str, list[int] | None]:
+    """Return an item as its id, the id of its scene, and its window."""
+    scene = item.id if item.window is None else item.id.rpartition("@")[0]
+    return item.id, scene, describe_window(item.window)
+
+
+def _list_digest(folder: Path, rule: SplitRule) -> str:
+    file = folder / rule.file if rule.file else None
+    return _file_sha256(file) if file is not None and file.is_file() else ""
+
+
+def _count_classes(dataset: Dataset, item: SceneFiles) -> list[int]:
+    """Return the labelled pixels of each class in a scene."""
+    mask_HW = dataset.read(item).mask_HW
+    counts: list[int] = np.bincount(
+        mask_HW[mask_HW != IGNORE], minlength=len(dataset.classes)
+    ).tolist()
+    return counts
 
 
 def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[SceneFiles]]:
@@ -63,9 +138,14 @@ def identify_scenes(
     """Return the identity of scenes, which shows whether they are related: hashes and places."""
     digests = digests_of(dataset, root, items, cache=cache.absolute())
     return [
-        SceneIdentity(item, digest, footprint(item.image))
+        SceneIdentity(item, _digest_window(digest, item), footprint(item.image, item.window))
         for item, (digest, _) in zip(items, digests, strict=True)
     ]
+
+
+def _digest_window(digest: str, item: SceneFiles) -> str:
+    """Return the hash of an image, or of a block of it: blocks of one file are not the same."""
+    return digest if item.window is None else sha256(digest, describe_window(item.window))
 
 
 def _surveyed(
@@ -77,13 +157,11 @@ def _surveyed(
     }
     counts = {}
     for item in (item for items in official.values() for item in items):
-        mask_HW = dataset.read(item).mask_HW
-        labelled = mask_HW[mask_HW != IGNORE]
-        counts[item.id] = np.bincount(labelled, minlength=len(dataset.classes)).tolist()
+        counts[item.id] = _count_classes(dataset, item)
     return kin, counts
 
 
-def _parts(memo: Path, state: str) -> dict[str, list[str]] | None:
+def _parts(memo: Path, state: str) -> dict[str, list[Any]] | None:
     try:
         known = json.loads(memo.read_text())
         return dict(known["parts"]) if known["state"] == state else None

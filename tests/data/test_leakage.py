@@ -218,5 +218,5 @@ def test_fewer_than_three_families_are_refused() -> None:
         "val": [_kin("b", region="x")],
         "test": [_kin("c", region="y")],
     }
-    with pytest.raises(DataError, match=r"at least 3 regions, 'gld' has 2 .*official"):
+    with pytest.raises(DataError, match=r"'gld' by region: it has 2 .*official"):
         divide(data, kin, dict.fromkeys("abc", (1, 1)))
