@@ -409,7 +409,7 @@ def test_laws_of_a_study_about_a_file_are_at_its_line(here: Path) -> None:
 def test_a_card_file_has_its_own_lines(here: Path) -> None:
     Path("card.yaml").write_text(CARD.replace("{id}.png", "x.png"))
     (line,) = _refused("name: x\nbase: {data: {card: card.yaml}}\n")
-    assert line.startswith("card.yaml:4: masks: A path template holds {split} and {id}")
+    assert line.startswith("card.yaml:4: masks: A path template holds {id}, ")
 
 
 @pytest.mark.parametrize(

@@ -218,11 +218,11 @@ def test_both_edges_of_a_range_are_reported() -> None:
     [
         (
             {"images": "images/{id}.tif"},
-            "images: A path template holds {split} and {id}, 'images/{id}.tif' lacks {split}.",
+            "images: The path 'images/{id}.tif' holds no {split}",
         ),
         (
             {"masks": "{split}.png"},
-            "masks: A path template holds {split} and {id}, '{split}.png' lacks {id}.",
+            "masks: A path template holds {id}, '{split}.png' does not.",
         ),
         (
             {"images": "{split}/{id}{x}"},
