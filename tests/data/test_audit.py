@@ -262,7 +262,9 @@ def test_get_refuses_a_record_it_does_not_understand(
 def test_get_does_not_guess_a_checksum(root: Path) -> None:
     done = _data("get", "caffe")
     assert done.exit_code == 1
-    assert "checksum for files of 'caffe':\n  data_raw.zip: https://download.pangaea.de" in done.output
+    assert (
+        "checksum for files of 'caffe':\n  data_raw.zip: https://download.pangaea.de" in done.output
+    )
     assert "--sha256 data_raw.zip=..." in done.output
 
 
