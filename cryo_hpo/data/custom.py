@@ -78,7 +78,7 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
     ]
 
 
-def _files(root: Path, template: str, split: Split) -> dict[str, Path]:
+def _files(root: Path, template: str, split: str) -> dict[str, Path]:
     """Return the files that match a template, by id; hidden files are not data."""
     filled = template.replace("{split}", split)
     if Path(filled).is_absolute():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_blocks_without_labels_are_left_out():
     assert max(w[1].stop for w in windows) == 512
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[list[SceneIdentity], dict[str, Any], str]] = {
     "two regions": (
         [_identity(f"{r}{i}", region=r) for r in "AB" for i in range(5)],
         {"by": "scene"},
