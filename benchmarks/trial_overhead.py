@@ -21,7 +21,7 @@ from unittest import mock
 
 from cryo_hpo.config import Site
 from cryo_hpo.execution import ray_driver as driver
-from cryo_hpo.execution.slots import Slots
+from cryo_hpo.execution.executor import Slots
 from cryo_hpo.search.jobs import Job, Outcome
 
 TARGET = 0.3  # CPU seconds

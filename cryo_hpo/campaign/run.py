@@ -13,7 +13,7 @@ from rich.console import Console
 from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
 from ..errors import CryoError
-from ..execution import ray_driver as driver
+from ..execution import executor_for
 from ..execution.signals import raise_if_asked, stoppable
 from ..monitoring.terminal import Progress
 from ..results.campaign import NAME, CampaignResult, load_campaign_result, write
@@ -30,12 +30,16 @@ from .verdict import metrics, outcome
 
 if TYPE_CHECKING:
     from ..config import Cell, Study
-    from ..execution.slots import Slots
+    from ..execution.executor import Executor, Slots
     from ..monitoring.recorder import Records
 
 
 def run_campaign(
-    campaign: Campaign | Path | str, site: Site | None = None, *, console: Console | None = None
+    campaign: Campaign | Path | str,
+    site: Site | None = None,
+    *,
+    console: Console | None = None,
+    inline: bool = False,
 ) -> CampaignResult:
     """Run a campaign to its table, resume it, or return the result it already has.
 
@@ -45,6 +49,8 @@ def run_campaign(
         campaign: The campaign, or the path of its YAML file.
         site: Where data, weights, storage, cache and MLflow are; None: from the environment.
         console: Where progress goes; None: standard output.
+        inline: Whether to train in this process, one training after another, without Ray: a
+            breakpoint in the training loop works, and RAY_ADDRESS is not used.
 
     Raises:
         CryoError: What is wrong, and the remedy. What was computed is kept; cells that could be
@@ -53,7 +59,7 @@ def run_campaign(
     """
     campaign = campaign if isinstance(campaign, Campaign) else load_campaign(campaign)
     site = site or Site.from_env(os.environ)
-    console = console or Console()
+    console, executor = console or Console(), executor_for(inline=inline)
     path = claim(campaign, site)
     with folders.driving(path):
         if (path / NAME).exists():
@@ -72,16 +78,16 @@ def run_campaign(
         with (
             contextlib.closing(tracker),
             cells.held(),
-            driver.cluster(),
+            executor.cluster(),
             stoppable(),
         ):
             try:
                 _open(campaign, path, tracker)
-                slots = driver.slots_for(campaign.resources, campaign.search.parallel)
+                slots = executor.slots(campaign.resources, campaign.search.parallel)
                 with progress:
-                    driver.run(cells.queue(), site=site, slots=slots)
+                    executor.run(cells.queue(), site=site, slots=slots)
                 raise_if_asked()
-                results = cells.conclude(slots)
+                results = cells.conclude(slots, executor)
                 return _finish(campaign, site, path, results, cells=cells, console=console)
             except BaseException as error:  # told before Ray ends, which takes seconds
                 if not tracker.closed:
@@ -126,7 +132,7 @@ class _Cells:
             told=lambda name: self.transfer.searched(self._runs[name]),
         )
 
-    def conclude(self, slots: Slots) -> dict[Cell, tuple[Study, Result]]:
+    def conclude(self, slots: Slots, executor: Executor) -> dict[Cell, tuple[Study, Result]]:
         """Open the test splits of the cells whose trainings are over, and publish their results.
 
         Raises:
@@ -135,7 +141,12 @@ class _Cells:
         for run in self._runs.values():
             if run.source.error is None:
                 found = studies.conclude(
-                    run.study, self._site, run.path, trials=run.trials, slots=slots
+                    run.study,
+                    self._site,
+                    run.path,
+                    trials=run.trials,
+                    slots=slots,
+                    executor=executor,
                 )
                 studies.publish(found, run.study, self._site, run.path, tracker=self.tracker)
                 self.results[run.cell] = (run.study, found)

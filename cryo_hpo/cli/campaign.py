@@ -17,7 +17,7 @@ def is_campaign(file: Path) -> bool:
     return is_campaign(file)
 
 
-def run(file: Path) -> None:
+def run(file: Path, *, inline: bool) -> None:
     """Run a campaign to its table."""
     from ..campaign import run_campaign
     from ..config import load_campaign
@@ -28,7 +28,7 @@ def run(file: Path) -> None:
     campaign, site = load_campaign(file), read_site()
     require_storage(os.environ)
     with line_numbers(file):
-        result = run_campaign(campaign, site)
+        result = run_campaign(campaign, site, inline=inline)
     click.echo(campaign_note(result))
     click.echo(f"result: {site.storage / campaign.name / 'campaign-result.json'}")
     click.echo(f"report: {site.storage / campaign.name / 'report' / 'report.html'}")

@@ -20,6 +20,12 @@ from .list import list_
 from .model import export, predict
 from .weights import weights
 
+INLINE = click.option(
+    "--inline",
+    is_flag=True,
+    help="Train in this process, one training after another, without Ray (RAY_ADDRESS is not used).",
+)
+
 
 @click.group(
     cls=GuardedGroup,
@@ -50,7 +56,8 @@ def main() -> None:
 
 @main.command()
 @STUDY
-def run(study: Path) -> None:
+@INLINE
+def run(study: Path, *, inline: bool) -> None:
     """Run STUDY to its verdict. The same command after a crash resumes it.
 
     STUDY is a YAML file, or a name of `cryo-hpo list studies`.
@@ -60,12 +67,13 @@ def run(study: Path) -> None:
     Ends with exit code 0 when there is a verdict, 1 when the study failed, 2 when the spec or
     what it names is wrong, 130 when it was stopped.
     """
-    _run(study)
+    _run(study, inline=inline)
 
 
 @main.command()
 @click.argument("name")
-def resume(name: str) -> None:
+@INLINE
+def resume(name: str, *, inline: bool) -> None:
     """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
     from ..study.folder import CAMPAIGN, SPEC
 
@@ -76,7 +84,7 @@ def resume(name: str) -> None:
         known = sorted(p.parent.name for p in files)
         message = f"'{read_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
         raise SpecError(message)
-    _run(path)
+    _run(path, inline=inline)
 
 
 @main.command()
@@ -231,9 +239,9 @@ def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     sys.exit(subprocess.call(words, env={**os.environ, "PATH": path}))
 
 
-def _run(file: Path) -> None:
+def _run(file: Path, *, inline: bool) -> None:
     if campaigns.is_campaign(file):
-        campaigns.run(file)
+        campaigns.run(file, inline=inline)
         return
     from ..config import load_study
     from ..execution.submit import require_storage
@@ -244,7 +252,7 @@ def _run(file: Path) -> None:
     study, site = load_study(file), read_site()
     require_storage(os.environ)
     with line_numbers(file):
-        result = run_study(study, site)
+        result = run_study(study, site, inline=inline)
     click.echo(verdict_table(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
     click.echo(f"report: {site.storage / study.name / 'report' / 'report.html'}")

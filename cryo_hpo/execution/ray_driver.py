@@ -35,23 +35,24 @@ if not os.environ.get("RAY_ADDRESS"):
 
 import ray
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..monitoring.events import emit
 from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from .executor import RETRIES as RETRIES
+from .ray_worker import work
 from .signals import raise_if_asked
-from .slots import Room, Slots, asked, present
+from .slots import Room, asked, present
 from .slots import slots_for as slots_for  # Ray must find the environment set above
-from .worker import work
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
-    from ..config import Asha, Site
+    from ..config import Site
+    from .executor import Slots
 
-RETRIES = 3  # a lost worker or node; what a retry cannot mend is not retried (see worker.py)
 POLL_S = 0.2  # between two looks at whether the study is asked to stop
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
@@ -91,7 +92,6 @@ def run(
     *,
     site: Site,
     slots: Slots,
-    scheduler: Callable[[Source], TrialScheduler] | None = None,
     train: Callable[..., None] = work,
 ) -> None:
     """Run the jobs of a source until it has no more.
@@ -100,7 +100,6 @@ def run(
         source: Hands out jobs, hears every epoch, and decides (see `jobs.Source`).
         site: Where workers find data, weights and the cache.
         slots: What each job gets, and how many run at a time.
-        scheduler: Makes who decides besides the source; None: the source alone.
         train: What a worker runs; a simulation replays curves instead.
 
     Raises:
@@ -121,7 +120,7 @@ def run(
                 num_samples=-1,
                 reuse_actors=True,
                 search_alg=_Feed(heard, room=Room(slots)),
-                scheduler=(scheduler or _Ask)(heard),
+                scheduler=_Ask(heard),
                 trial_name_creator=_key,
                 trial_dirname_creator=_dirname,
             ),
@@ -281,64 +280,6 @@ class _Ask(_Stateless, FIFOScheduler):
             return str(TrialScheduler.CONTINUE)
         go_on = self._source.epoch(_job(trial), _numbers(result))
         return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
-
-
-class StopRule(_Stateless, ASHAScheduler):
-    """Ray's own asynchronous successive halving, which stops and never pauses.
-
-    The baseline takes part in every rung and is never stopped. Rungs are filled from the
-    recorded curves at the start, since Ray forgets them when a study goes on.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        *,
-        rule: Asha,
-        epochs: int,
-        curves: Mapping[str, Mapping[int, float]],
-        exempt: str,
-    ) -> None:
-        super().__init__(
-            time_attr=EPOCH,
-            metric=SCORE,
-            mode="max",
-            max_t=epochs,
-            grace_period=min(rule.grace_epochs, epochs),
-            reduction_factor=rule.reduction,
-        )
-        self._source, self._exempt = source, exempt
-        for rung, recorded in self._rungs():
-            recorded.update({key: c[rung] for key, c in curves.items() if rung in c})
-
-    def _take_over(self, trial: Trial, epoch: int) -> None:
-        """Let a trial that goes on stand for what is recorded of it: one trial counts once.
-
-        It reports its last epoch again. If that is a rung's, it is judged there again.
-        """
-        for rung, recorded in self._rungs():
-            score = recorded.pop(trial.config["key"], None)
-            if score is not None and rung < epoch:
-                recorded[trial.trial_id] = score
-
-    def _rungs(self) -> list[tuple[int, dict[str, float]]]:
-        brackets: list[Any] = self._brackets
-        return list(brackets[0]._rungs)
-
-    def set_search_properties(self, *_: Any, **__: Any) -> bool:
-        """Accept Tune's call: metric and mode were given above."""
-        return True
-
-    def on_trial_result(self, controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Ask the source, then Ray's rule; the baseline always goes on."""
-        if OUTCOME in result:
-            return str(TrialScheduler.CONTINUE)
-        go_on = self._source.epoch(_job(trial), _numbers(result))
-        self._take_over(trial, result[EPOCH])
-        rule = super().on_trial_result(controller, trial, result)
-        if not go_on:
-            return str(TrialScheduler.STOP)
-        return str(TrialScheduler.CONTINUE if trial.config["key"] == self._exempt else rule)
 
 
 class _Ends(_Stateless, tune.Callback):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Site
-    from .slots import Slots
+    from .executor import Slots
 
 
 def score_tests(

@@ -12,13 +12,12 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from ..errors import SpecError, concerning
+from .executor import Slots, fit_resources
 
 if TYPE_CHECKING:
     from ..config import Resources
@@ -27,46 +26,13 @@ NAMESPACE = "cryo_hpo"
 LOOK_S = 1.0  # between two looks at the cluster; each is a call to the head
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """What each trial gets, and how many may run at a time.
-
-    Attributes:
-        cpus: Cores of one trial.
-        gpus: GPUs of one trial, or the share of one.
-        parallel: The most trials at a time; None: as many as there is room for.
-    """
-
-    cpus: int
-    gpus: float
-    parallel: int | None
-
-
 def slots_for(resources: Resources, parallel: int | None) -> Slots:
     """Fit the study's wishes to the cluster that is there.
 
     Raises:
         SpecError: One trial asks for more than any node has.
     """
-    nodes = _nodes()
-    num_cpus = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-    num_gpus = max((float(node.get("GPU", 0)) for node in nodes), default=0.0)
-    gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
-    if gpus > num_gpus:
-        message = (
-            f"resources.gpus asks for {gpus:g} GPU per trial, the cluster's nodes have up to "
-            f"{num_gpus:g}. Set resources.gpus to 0 or auto, or add a node with a GPU."
-        )
-        with concerning("resources", "gpus"):
-            raise SpecError(message)
-    if resources.cpus > num_cpus:
-        message = (
-            f"resources.cpus asks for {resources.cpus} CPUs per trial, the cluster's nodes have up "
-            f"to {num_cpus}. Lower it, or add a node."
-        )
-        with concerning("resources", "cpus"):
-            raise SpecError(message)
-    return Slots(resources.cpus, gpus, parallel)
+    return fit_resources(resources, parallel, _nodes(), where="the cluster's nodes have")
 
 
 class Room:

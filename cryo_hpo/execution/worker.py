@@ -1,18 +1,17 @@
-"""What runs on a worker: one job, epoch by epoch, reported to Tune."""
+"""Train, score or map one job wherever it runs: a Ray worker, or the study's own process."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from ray import tune
 
 from ..config import Recipe, Site
 from ..errors import CryoError, Diverged, StorageError
@@ -22,12 +21,22 @@ from ..training.checkpoint_store import workdir_on
 from ..training.checkpoints import BEFORE, BEST, LAST
 from ..training.loop import fit, history
 
+Report = Mapping[str, Any]  # an epoch's metrics; the last one may be an outcome and its message
 
-def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
-    """Train one job and report each epoch; a Ray Tune function trainable.
 
-    Problems that a retry cannot mend (divergence, data, weights) are reported as the job's
-    outcome; anything else is raised, and Ray starts the job again from its last checkpoint.
+def train_job(
+    config: Mapping[str, Any], *, site: Site, cpus: int, gpus: float
+) -> Generator[Report, None, None]:
+    """Train one job; yield what there is to report after each epoch.
+
+    Problems that a retry cannot fix (divergence, data, weights) are reported as the job's
+    outcome; anything else is raised, and the job starts again from its last checkpoint.
+
+    Args:
+        config: The fields of a `Job`.
+        site: Where data, weights, storage and cache lie.
+        cpus: Cores it may use.
+        gpus: GPUs it may use, or the share of one.
     """
     _claim(cpus)
     site = site.on_node(os.environ)
@@ -37,40 +46,39 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
         device = device_for(gpus)
         place.pull(LAST, BEFORE, BEST)
         # An attempt may have died between writing a checkpoint and reporting it.
-        for metrics in history(place.folder)[-1:]:
-            tune.report(metrics)
+        yield from history(place.folder)[-1:]
         for epoch in fit(
             recipe, site=site, workdir=place.folder, device=device, keep_best=config["keep_best"]
         ):
-            place.push(BEST, LAST)  # what is told is safe
-            tune.report(epoch.metrics())
+            place.push(BEST, LAST)  # what is reported is safe
+            yield epoch.metrics()
     except Diverged as error:
         place.push(BEST)  # there may be one from before the first epoch
-        tune.report({OUTCOME: "diverged", MESSAGE: str(error)})
+        yield {OUTCOME: "diverged", MESSAGE: str(error)}
     except StorageError as error:
-        tune.report({OUTCOME: "unwritable", MESSAGE: str(error)})
+        yield {OUTCOME: "unwritable", MESSAGE: str(error)}
     except CryoError as error:
-        tune.report({OUTCOME: "refused", MESSAGE: str(error)})
+        yield {OUTCOME: "refused", MESSAGE: str(error)}
     finally:
         place.leave()
 
 
 def score_test(
-    config: dict[str, Any], *, site: Site, cpus: int, gpus: float
+    config: Mapping[str, Any], *, site: Site, cpus: int, gpus: float
 ) -> dict[str, NDArray[np.int64]]:
-    """Score one finished training on the test split, scene by scene; a Ray task."""
+    """Score one finished training on the test split, scene by scene."""
     _claim(cpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     with _best(site, config) as workdir:
-        found = score_scenes(recipe, "test", site=site, workdir=workdir, device=device_for(gpus))
-    return {scene: scores.confusion_TP for scene, scores in found.items()}
+        scores = score_scenes(recipe, "test", site=site, workdir=workdir, device=device_for(gpus))
+    return {scene: each.confusion_TP for scene, each in scores.items()}
 
 
 def map_test(
-    config: dict[str, Any], *, ids: Sequence[str], site: Site, cpus: int, gpus: float
+    config: Mapping[str, Any], *, ids: Sequence[str], site: Site, cpus: int, gpus: float
 ) -> dict[str, NDArray[np.uint8]]:
-    """Map some test scenes with one finished training; a Ray task."""
+    """Map some test scenes with one finished training."""
     _claim(cpus)
     site = site.on_node(os.environ)
     recipe, device = Recipe.model_validate_json(config["recipe"]), device_for(gpus)
@@ -90,9 +98,9 @@ def _best(site: Site, config: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _claim(cpus: int) -> None:
-    """Use the CPUs the trial was given and no more, and start from a known state of chance.
+    """Use the CPUs the trial was given and no more, and seed the global random states.
 
-    Actors are reused: what an earlier trial left in the process must not reach the next one.
+    Processes are reused: what an earlier trial left in this one must not reach the next.
     """
     torch.set_num_threads(cpus)
     os.environ["OMP_NUM_THREADS"] = str(cpus)

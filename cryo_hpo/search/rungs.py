@@ -139,7 +139,7 @@ def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:
         earlier: Scores of those that reached it before, in any order.
         reduction: About one in this many survives.
 
-    Source: `ray.tune.schedulers.async_hyperband._Bracket` of Ray 2.60.
+    Source: `ray.tune.schedulers.ASHAScheduler` of Ray 2.60.
     """
     if math.isnan(score):
         return True

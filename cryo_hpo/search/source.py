@@ -11,7 +11,7 @@ from ..results.epochs import EPOCH, SCORE
 from ..results.study import Decision
 from .jobs import Job, Outcome
 from .replay import Suggest, replayed
-from .rungs import Ladder, Promotion, goes_on, last_resort, promotable, step
+from .rungs import Ladder, Promotion, goes_on, last_resort, promotable, step, stops
 from .sampler import Memory, propose
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class SearchSource:
         self._study, self._search, self._suggest = study, study.search, suggest
         self._journal, self._folder, self._listener = journal, folder, listener
         self._records = {record.number: record for record in journal.records()}
+        self._rule = getattr(self._search.scheduler, "rule", "none")
+        self._rungs = _rungs(self._search, study.base.epochs)
         self._at_work: set[int] = set()
         # Whoever was running when the driver died goes on from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
@@ -82,16 +84,10 @@ class SearchSource:
         record = self._records[number]
         self._listener.epoch(job.key, metrics)
         if epoch in record.curve:
-            return True  # told again by a retry: it was to go on, or nobody would have retried
+            return self._passed(number, epoch)
         self._journal.report(number, epoch, metrics[SCORE])
         record.curve[epoch] = metrics[SCORE]
-        rungs = () if self.ladder is None else self.ladder.rungs
-        if epoch not in rungs or epoch <= job.cleared:
-            return True
-        assert self.ladder is not None, "there are rungs only on a ladder"
-        on = goes_on(self._curves(), self.ladder, number, epoch, diverged=self._diverged())
-        self._note(number, epoch, "went on" if on else "waited")
-        return on
+        return epoch not in self._rungs or epoch <= job.cleared or self._decide(number, epoch)
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
         """Record how a job ended."""
@@ -108,8 +104,8 @@ class SearchSource:
             self._close(number, "failed", message)
         elif record.epochs >= self._study.base.epochs:
             self._close(number, "complete", "")
-        elif self._rule() == "stop":
-            self._close(number, "pruned", self._note(number, record.epochs, "stopped"))
+        elif self._rule == "stop":
+            self._close(number, "pruned", str(record.steps[-1]))
         else:
             self._listener.paused(job.key, record.epochs)
 
@@ -137,8 +133,35 @@ class SearchSource:
         )
         raise CryoError(message)
 
-    def _rule(self) -> str:
-        return getattr(self._search.scheduler, "rule", "none")
+    def _passed(self, number: int, epoch: int) -> bool:
+        """Whether a trial that reports an epoch again continues: what was decided stands.
+
+        Under the stop rule a driver may have died between recording the epoch and deciding.
+        """
+        if self._rule != "stop" or epoch not in self._rungs:
+            return True  # it was to continue, or it would not have been started again
+        past = [s.decision for s in self._records[number].steps if s.rung == epoch]
+        return past[-1] != "stopped" if past else self._decide(number, epoch)
+
+    def _decide(self, number: int, rung: int) -> bool:
+        """Decide whether a trial passes the rung that it has just reached, and write it down."""
+        if self._rule == "stop":
+            passes = self._survives(number, rung)
+        else:
+            assert self.ladder is not None, "there are rungs only on a ladder"
+            lost = self._diverged()
+            passes = goes_on(self._curves(), self.ladder, number, rung, diverged=lost)
+        no: Decision = "stopped" if self._rule == "stop" else "waited"
+        self._note(number, rung, "went on" if passes else no)
+        return passes
+
+    def _survives(self, number: int, rung: int) -> bool:
+        """Whether the stop rule lets a trial continue; the baseline always does."""
+        rule, curves = self._search.scheduler, self._curves()
+        assert rule.kind == "asha", "without rungs nothing is compared"
+        earlier = [c[rung] for n, c in curves.items() if n != number and rung in c]
+        score = curves[number][rung]
+        return number == BASELINE or not stops(score, earlier, reduction=rule.reduction)
 
     def _was_cut(self, record: Record) -> bool:
         """Whether a trial was at work, not waiting at a rung, when the driver ended."""
@@ -173,6 +196,7 @@ class SearchSource:
         lost = self._diverged()
         found = step(decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost)
         self._journal.note(number, found)
+        self._records[number] = self._journal.record(number)
         return str(found)
 
     def _finish(self) -> Job | None:
@@ -238,6 +262,13 @@ def ladder(search: Search, epochs: int) -> Ladder | None:
     if rule.kind != "asha" or rule.rule != "promote":
         return None
     return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
+
+
+def _rungs(search: Search, epochs: int) -> tuple[int, ...]:
+    rule = search.scheduler
+    if rule.kind != "asha":
+        return ()
+    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs).rungs
 
 
 def winner(records: list[Record]) -> Record:

@@ -10,8 +10,9 @@ differ most.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 
 from ..data.preview import render_scene, thumbnail
 from ..evaluation.metrics import Scores
-from ..execution import scoring_tasks as tasks
 from ..search.confirm import Arm, job
 from ..stats import miou
 from ..storage.atomic import replacing, write_text
@@ -31,7 +31,7 @@ from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
-    from ..execution.slots import Slots
+    from ..execution.executor import Executor, Slots
     from ..search.jobs import Job
 
 SHOWN = 2  # scenes of each end
@@ -40,7 +40,9 @@ PAIR = ("baseline", "tuned")
 Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
 
 
-def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> dict[str, Any]:
+def open_test(
+    arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots, executor: Executor
+) -> dict[str, Any]:
     """Score every training of the comparison on the test split, once.
 
     The scores are written down; a study that goes on reads them and does not look again.
@@ -50,6 +52,7 @@ def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> d
         site: Where data are.
         path: The study's folder, with the finished trainings.
         slots: What a training gets.
+        executor: Where trainings are scored.
 
     Returns:
         Training's name -> its scores as JSON; a training that diverged before it had a
@@ -61,11 +64,12 @@ def open_test(arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots) -> d
         return scores
     jobs = _finished(arms, site, path)
     found = dict(
-        zip(jobs, tasks.score_tests(list(jobs.values()), site=site, slots=slots), strict=True)
+        zip(jobs, executor.score(list(jobs.values()), site=site, slots=slots), strict=True)
     )
     recipe = arms[0].recipe
     _keep_scenes(found, path)
-    _keep_maps(jobs, found, recipe, site=site, path=path, slots=slots)
+    mapped = partial(executor.map, site=site, slots=slots)
+    _keep_maps(jobs, found, recipe, site=site, path=path, mapped=mapped)
     scores = {name: _total(each, recipe).to_json() for name, each in found.items()}
     write_text(file, json.dumps(scores))
     return scores
@@ -125,14 +129,14 @@ def _keep_maps(
     *,
     site: Site,
     path: Path,
-    slots: Slots,
+    mapped: Callable[[list[Job], list[str]], list[dict[str, NDArray[np.uint8]]]],
 ) -> None:
     """Map the scenes at both ends with one pair of trainings, and keep what a report shows."""
     seed, shown = choose(found)
     names = [name for name in (f"{arm}-seed{seed}" for arm in PAIR) if name in jobs]
     if not shown or not names:
         return
-    maps = tasks.map_tests([jobs[name] for name in names], list(shown), site=site, slots=slots)
+    maps = mapped([jobs[name] for name in names], list(shown))
     scenes = scenes_of(recipe, "test", site)
     bands = dataset_of(recipe.data).bands
     arrays: dict[str, Any] = {

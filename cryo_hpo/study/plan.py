@@ -86,7 +86,7 @@ def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
     for rung in ladder.rungs:
         steps.append((rung, here))
         best = max(here // rule.reduction, 1)  # one candidate at least
-        # Ray's rule never stops the baseline, which is seldom among the best
+        # the stop rule never ends the baseline, which is seldom among the best
         here = min(here, best + (rule.rule == "stop"))
     return (*steps, (epochs, here))
 

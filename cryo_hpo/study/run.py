@@ -7,7 +7,6 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,7 @@ from rich.console import Console
 
 from .. import report
 from ..config import Site, Study, load_study
-from ..execution import prometheus as meters
-from ..execution import ray_driver as driver
+from ..execution import executor_for
 from ..execution.signals import raise_if_asked, stoppable
 from ..monitoring import events
 from ..monitoring.recorder import Records
@@ -42,7 +40,7 @@ from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
     from ..config import Search
-    from ..execution.slots import Slots
+    from ..execution.executor import Executor, Slots
     from ..search.listener import Listener
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
@@ -52,7 +50,11 @@ log = logging.getLogger(__name__)
 
 
 def run_study(
-    study: Study | Path | str, site: Site | None = None, *, console: Console | None = None
+    study: Study | Path | str,
+    site: Site | None = None,
+    *,
+    console: Console | None = None,
+    inline: bool = False,
 ) -> Result:
     """Run a study to its verdict, resume it, or return the result it already has.
 
@@ -62,6 +64,8 @@ def run_study(
         study: The study, or the path of its YAML file.
         site: Where data, weights, storage, cache and MLflow are; None: from the environment.
         console: Where progress goes; None: standard output.
+        inline: Whether to train in this process, one training after another, without Ray: a
+            breakpoint in the training loop works, and RAY_ADDRESS is not used.
 
     Raises:
         CryoError: What is wrong, and the remedy. What was computed is kept.
@@ -69,7 +73,7 @@ def run_study(
     """
     study = study if isinstance(study, Study) else load_study(study)
     site = site or Site.from_env(os.environ)
-    console = console or Console()
+    console, executor = console or Console(), executor_for(inline=inline)
     path = folders.claim(study, site)
     with folders.driving(path):
         if (path / "result.json").exists():
@@ -91,15 +95,15 @@ def run_study(
         with (
             contextlib.closing(tracker),
             events.written(path / events.NAME),
-            driver.cluster(),
-            meters.exported(study.name),
+            executor.cluster(),
+            executor.metered(study.name),
             stoppable(),
         ):
             try:
                 events.emit("study started", study=study.name)
                 open_run(study, site, path, records=records, tracker=tracker)
                 with progress:
-                    result = _run(study, site, path, records=records)
+                    result = _run(study, site, path, records=records, executor=executor)
                 raise_if_asked()
                 found = _finish(result, study, site, path, tracker=tracker, console=console)
                 events.emit("study ended", study=study.name, state="complete")
@@ -110,45 +114,35 @@ def run_study(
                 raise
 
 
-def _run(study: Study, site: Site, path: Path, *, records: Records) -> Result:
+def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Executor) -> Result:
     """Search, confirm, open the test split, compare."""
-    slots = driver.slots_for(study.resources, study.search.parallel if study.search else None)
-    trials = (
-        _search(study, study.search, site, path, records=records, slots=slots)
-        if study.search
-        else []
-    )
-    source = confirm_source(study, trials, path, listener=records)
-    driver.run(source, site=site, slots=slots)
-    source.raise_if_lost()
-    return conclude(study, site, path, trials=trials, slots=slots)
+    slots = executor.slots(study.resources, study.search.parallel if study.search else None)
+    trials: list[Record] = []
+    if study.search is not None:
+        search = search_source(study, study.search, path, site=site, listener=records)
+        executor.run(search, site=site, slots=slots)
+        search.raise_if_hopeless()
+        trials = search.records
+    confirm = confirm_source(study, trials, path, listener=records)
+    executor.run(confirm, site=site, slots=slots)
+    confirm.raise_if_lost()
+    return conclude(study, site, path, trials=trials, slots=slots, executor=executor)
 
 
-def conclude(study: Study, site: Site, path: Path, *, trials: list[Record], slots: Slots) -> Result:
+def conclude(
+    study: Study,
+    site: Site,
+    path: Path,
+    *,
+    trials: list[Record],
+    slots: Slots,
+    executor: Executor,
+) -> Result:
     """Open the test split of a study whose trainings are over, and compare."""
     best = winner(trials) if trials else None
     arms = arms_of(study, best)
-    scores = testsplit.open_test(arms, site=site, path=path, slots=slots)
+    scores = testsplit.open_test(arms, site=site, path=path, slots=slots, executor=executor)
     return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
-
-
-def _search(
-    study: Study, search: Search, site: Site, path: Path, *, records: Records, slots: Slots
-) -> list[Record]:
-    source = search_source(study, search, path, site=site, listener=records)
-    rule = search.scheduler
-    stop = None
-    if rule.kind == "asha" and rule.rule == "stop":
-        stop = partial(
-            driver.StopRule,
-            rule=rule,
-            epochs=study.base.epochs,
-            curves={key(r.number): dict(r.curve) for r in source.records},
-            exempt=key(BASELINE),
-        )
-    driver.run(source, site=site, slots=slots, scheduler=stop)
-    source.raise_if_hopeless()
-    return source.records
 
 
 def search_source(

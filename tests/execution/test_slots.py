@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.execution.slots import Slots, fit, share
+from cryo_hpo.execution.executor import Slots
+from cryo_hpo.execution.slots import fit, share
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@ from __future__ import annotations
 import math
 import random
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ray.tune.schedulers.async_hyperband import _Bracket
+from ray.tune.schedulers import ASHAScheduler
 
 from cryo_hpo.search.rungs import Ladder, best, goes_on, last_resort, promotable, reached, stops
 
@@ -227,15 +229,19 @@ def test_late_results_give_the_table_they_would_have_given_early(curves, away, c
 
 @given(st.lists(st.floats(0, 1), max_size=20), st.integers(2, 5))
 def test_the_stop_rule_is_that_of_ray(values, reduction):
-    bracket = _Bracket(1, 1, reduction, 0)
+    ray_rule = ASHAScheduler(
+        time_attr="epoch",
+        metric="score",
+        mode="max",
+        max_t=100,
+        grace_period=1,
+        reduction_factor=reduction,
+    )
     for number, value in enumerate(values):
-        said = bracket.on_result(_Trial(str(number)), 1, value)  # type: ignore[arg-type]
-        assert stops(value, values[:number], reduction=reduction) == (said == "STOP")
-
-
-class _Trial:
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
+        trial: Any = SimpleNamespace(trial_id=str(number))
+        ray_rule.on_trial_add(None, trial)  # type: ignore[arg-type]
+        decision = ray_rule.on_trial_result(None, trial, {"epoch": 1, "score": value})  # type: ignore[arg-type]
+        assert stops(value, values[:number], reduction=reduction) == (decision == "STOP")
 
 
 def test_the_stop_rule_ends_what_has_diverged_and_does_not_count_it():

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import optuna
@@ -15,9 +13,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from cryo_hpo.config import Asha, Recipe, Study
+from cryo_hpo.config import Recipe, Study
 from cryo_hpo.errors import CryoError, SpecError, StorageError
-from cryo_hpo.execution.ray_driver import StopRule
 from cryo_hpo.search.jobs import Job
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.search.rungs import best, reached
@@ -66,29 +63,6 @@ class Watched(SearchSource):
         assert better < len(scores) / ladder.reduction
 
 
-class ByStopRule:
-    """The source under Ray's stopping rule, asked as Tune asks it."""
-
-    def __init__(self, source: SearchSource, rule: StopRule) -> None:
-        self._source, self.rule = source, rule
-        self._trials: dict[str, Any] = {}
-
-    def next(self) -> Job | Literal["wait"] | None:
-        job = self._source.next()
-        if isinstance(job, Job):
-            trial = SimpleNamespace(trial_id=f"tune-{job.key}", config=dataclasses.asdict(job))
-            self._trials[job.key] = trial
-            self.rule.on_trial_add(None, trial)  # type: ignore[arg-type]
-        return job
-
-    def epoch(self, job: Job, metrics: Any) -> bool:
-        told = self.rule.on_trial_result(None, self._trials[job.key], dict(metrics))
-        return told == "CONTINUE"
-
-    def ended(self, job: Job, outcome: Any, message: str) -> None:
-        self._source.ended(job, outcome, message)
-
-
 def _open(study: Study, folder: Path, heard: Heard) -> Watched:
     assert study.search is not None
     return Watched(
@@ -104,14 +78,7 @@ def _drive(
     study: Study, folder: Path, curves: Curves, *, heard: Heard | None = None, **pool: Any
 ) -> Watched:
     source = _open(study, folder, heard or Heard())
-    assert study.search is not None
-    rule = study.search.scheduler
-    if rule.kind != "asha" or rule.rule != "stop":
-        simulate(source, curves, **pool)
-        return source
-    past = {key(r.number): dict(r.curve) for r in source.records}
-    stop = StopRule(source, rule=rule, epochs=study.base.epochs, curves=past, exempt=key(BASELINE))
-    simulate(ByStopRule(source, stop), curves, **pool)
+    simulate(source, curves, **pool)
     return source
 
 
@@ -387,27 +354,36 @@ def test_a_repeated_epoch_of_a_retry_does_not_call_a_trial_back(tmp_path):
     assert list(heard.epochs).count((key(6), 1)) == 1
 
 
-def test_the_stop_rule_counts_a_trial_that_goes_on_once(tmp_path):
-    study = a_study("stop", trials=4)
-    past = {
-        key(0): {1: 0.1, 2: 0.3, 3: 0.5, 4: 0.6},
-        key(1): {1: 0.2, 2: 0.3, 3: 0.4},
-        key(2): {1: 0.0},
-    }
+def test_the_stop_rule_counts_a_trial_once_and_what_it_decided_stands(tmp_path):
+    source = _open(a_study("stop", trials=4), tmp_path, Heard())
+    jobs = [job for _ in range(4) if isinstance(job := source.next(), Job)]
+    at_rung = [{"epoch": 1, "best_val_miou": score} for score in (0.1, 0.5, 0.2, 0.4)]
+    assert source.epoch(jobs[0], at_rung[0])
+    assert source.epoch(jobs[1], at_rung[1]), "the only one before it is the baseline's"
+    assert not source.epoch(jobs[2], at_rung[2])
+    assert source.epoch(jobs[1], at_rung[1]), "a lost worker's epoch counts once"
+    steps = {r.number: [(s.rung, s.decision) for s in r.steps] for r in source.records}
+    assert steps == {0: [(1, "went on")], 1: [(1, "went on")], 2: [(1, "stopped")], 3: []}
+    again = _open(a_study("stop", trials=4), tmp_path, Heard())  # the driver died in between
+    resumed = [job for _ in range(4) if isinstance(job := again.next(), Job)]
+    assert [job.key for job in resumed] == [job.key for job in jobs]
+    assert again.epoch(resumed[1], at_rung[1])
+    assert not again.epoch(resumed[2], at_rung[2]), "it had been stopped, nothing else was heard"
+    again.ended(resumed[2], "done", "")
+    assert again.records[2].state == "pruned"
+    assert again.records[2].message == "stopped at epoch 1 (2 of 3)"
+
+
+def test_the_stop_rule_judges_an_epoch_that_a_crash_left_undecided(tmp_path):
+    study = a_study("stop", trials=3)
     source = _open(study, tmp_path, Heard())
-    asha = Asha(rule="stop", grace_epochs=1, reduction=3)
-    stop = StopRule(source, rule=asha, epochs=9, curves=past, exempt=key(0))
-    rule = ByStopRule(source, stop)
-    job, other = rule.next(), rule.next()
-    assert isinstance(job, Job)
-    assert isinstance(other, Job)
-    rungs = dict(stop._rungs())
-    assert sorted(rungs[1].values()) == [0.0, 0.1, 0.2]
-    rule.epoch(job, {"epoch": 4, "best_val_miou": 0.6})
-    assert rungs[3] == {f"tune-{key(0)}": 0.5, key(1): 0.4}, "its score at 4 is not its score at 3"
-    assert not rule.epoch(other, {"epoch": 3, "best_val_miou": 0.4}), "it is judged there again"
-    assert sorted(rungs[3].values()) == [0.4, 0.5]
-    assert sorted(rungs[1].values()) == [0.0, 0.1, 0.2]
+    jobs = [job for _ in range(3) if isinstance(job := source.next(), Job)]
+    source.epoch(jobs[0], {"epoch": 1, "best_val_miou": 0.1})
+    source.epoch(jobs[1], {"epoch": 1, "best_val_miou": 0.5})
+    Journal(tmp_path / "journal.log", study="s").report(2, 1, 0.2)  # and the driver dies
+    again = _open(study, tmp_path, Heard())
+    resumed = [job for _ in range(3) if isinstance(job := again.next(), Job)]
+    assert not again.epoch(resumed[2], {"epoch": 1, "best_val_miou": 0.2})
 
 
 def _events(study: Study, folder: Path, workers: int) -> int:

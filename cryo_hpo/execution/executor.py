@@ -1,0 +1,117 @@
+"""The contract of what runs a study's jobs (`Executor`), and the resources of one trial."""
+
+# K classes, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import SpecError, concerning
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..config import Resources, Site
+    from ..search.jobs import Job, Source
+
+RETRIES = 3  # new attempts after a crash; what a retry cannot fix is not retried (see worker.py)
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What each trial gets, and how many may run at a time.
+
+    Attributes:
+        cpus: Cores of one trial.
+        gpus: GPUs of one trial, or the share of one.
+        parallel: The most trials at a time; None: as many as there is room for.
+    """
+
+    cpus: int
+    gpus: float
+    parallel: int | None
+
+
+class Executor(Protocol):
+    """Run a study's jobs and score its finished trainings: in this process, or on Ray."""
+
+    def cluster(self) -> AbstractContextManager[None]:
+        """Hold what the jobs run on, from before the first to after the last."""
+
+    def metered(self, study: str) -> AbstractContextManager[None]:
+        """Export the numbers of a study to Prometheus while it runs, where that is possible."""
+
+    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+        """Return what each trial gets.
+
+        Raises:
+            SpecError: One trial requests more than there is.
+        """
+
+    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+        """Run the jobs of a source until it has no more.
+
+        Raises:
+            Stopped: A signal asked the study to stop.
+            CryoError: Whatever the source raises.
+        """
+
+    def score(
+        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.int64]]]:
+        """Score finished trainings on the test split.
+
+        Returns:
+            For each training: scene -> its confusion matrix, (K, K).
+
+        Raises:
+            Stopped: A signal asked the study to stop.
+        """
+
+    def map(
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.uint8]]]:
+        """Map some test scenes with finished trainings: for each of them scene -> map, (H, W).
+
+        Raises:
+            Stopped: A signal asked the study to stop.
+        """
+
+
+def fit_resources(
+    resources: Resources, parallel: int | None, nodes: Iterable[Mapping[str, float]], *, where: str
+) -> Slots:
+    """Fit what a study requests for one trial to the nodes there are.
+
+    Args:
+        resources: What the study requests.
+        parallel: The most trials at a time; None: as many as there is room for.
+        nodes: "CPU" and "GPU" of each node.
+        where: What has the nodes, for the message: "the cluster's nodes have".
+
+    Raises:
+        SpecError: One trial requests more than any node has.
+    """
+    known = list(nodes)
+    num_cpus = max((int(node.get("CPU", 0)) for node in known), default=0)
+    num_gpus = max((float(node.get("GPU", 0)) for node in known), default=0.0)
+    gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
+    if gpus > num_gpus:
+        message = (
+            f"resources.gpus asks for {gpus:g} GPU per trial, {where} up to "
+            f"{num_gpus:g}. Set resources.gpus to 0 or auto, or add a node with a GPU."
+        )
+        with concerning("resources", "gpus"):
+            raise SpecError(message)
+    if resources.cpus > num_cpus:
+        message = (
+            f"resources.cpus asks for {resources.cpus} CPUs per trial, {where} up "
+            f"to {num_cpus}. Lower it, or add a node."
+        )
+        with concerning("resources", "cpus"):
+            raise SpecError(message)
+    return Slots(resources.cpus, gpus, parallel)

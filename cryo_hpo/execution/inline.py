@@ -1,0 +1,138 @@
+"""Run a study's jobs in this process, one after another: no Ray, and a debugger works.
+
+A job behaves as on Ray: it starts again from its last checkpoint after a crash, and a request to
+stop takes effect after the epoch in which it comes.
+"""
+
+from __future__ import annotations
+
+import bdb
+import contextlib
+import logging
+import os
+import random
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..monitoring.events import emit
+from ..results.epochs import EPOCH, SCORE
+from ..search.jobs import MESSAGE, OUTCOME
+from .executor import RETRIES, Slots, fit_resources
+from .signals import Stopped, raise_if_asked
+from .worker import Report, map_test, score_test, train_job
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from numpy.typing import NDArray
+
+    from ..config import Resources, Site
+    from ..search.jobs import Job, Outcome, Source
+
+log = logging.getLogger(__name__)
+
+
+class InlineExecutor:
+    """Run jobs in this process; see `Executor`."""
+
+    def __init__(self, train: Callable[..., Generator[Report, None, None]] = train_job) -> None:
+        """Choose what trains.
+
+        Args:
+            train: Yields a job's reports; a simulation replays curves instead.
+        """
+        self._train = train
+
+    @contextlib.contextmanager
+    def cluster(self) -> Iterator[None]:
+        """Give this process its threads and random states back afterwards."""
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        threads, omp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
+            torch.set_num_threads(threads)
+            os.environ.pop("OMP_NUM_THREADS", None)
+            os.environ |= {} if omp is None else {"OMP_NUM_THREADS": omp}
+
+    def metered(self, study: str) -> contextlib.nullcontext[None]:  # noqa: ARG002
+        """Export nothing: Prometheus reads the numbers from Ray's exporter."""
+        return contextlib.nullcontext()
+
+    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+        """Return what each trial gets of this machine; see `Executor`."""
+        machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
+        return fit_resources(resources, parallel, [machine], where="this machine has")
+
+    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+        """Run the jobs of a source until it has no more; see `Executor`."""
+        site = site.model_copy(update={"optuna": None})
+        while True:
+            raise_if_asked()
+            job = source.next()
+            if job is None:
+                return
+            assert job != "wait", "no job is running, so there is none to wait for"
+            outcome, message = self._run_job(source, job, site, slots)
+            source.ended(job, outcome, message)
+
+    def score(
+        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.int64]]]:
+        """Score finished trainings on the test split; see `Executor`."""
+        return list(_each(score_test, jobs, site=site, cpus=slots.cpus, gpus=slots.gpus))
+
+    def map(
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.uint8]]]:
+        """Map some test scenes with finished trainings; see `Executor`."""
+        given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus, "ids": list(ids)}
+        return list(_each(map_test, jobs, **given))
+
+    def _run_job(self, source: Source, job: Job, site: Site, slots: Slots) -> tuple[Outcome, str]:
+        with contextlib.closing(self._reports(job, site, slots)) as reports:
+            for report in reports:
+                if OUTCOME in report:
+                    return report[OUTCOME], report[MESSAGE]
+                _emit(job, report)
+                continues = source.epoch(job, report)
+                raise_if_asked()
+                if not continues:
+                    break
+        return "done", ""
+
+    def _reports(self, job: Job, site: Site, slots: Slots) -> Generator[Report, None, None]:
+        """Yield a job's reports; after a crash it starts again from its last checkpoint."""
+        for attempt in range(RETRIES + 1):
+            try:
+                yield from self._train(asdict(job), site=site, cpus=slots.cpus, gpus=slots.gpus)
+            except bdb.BdbQuit as error:
+                message = "stopped in the debugger"
+                raise Stopped(message) from error
+            except Exception as error:
+                why = traceback.format_exception_only(error)[-1].strip()
+                log.warning(
+                    "%s crashed, attempt %d of %d: %s", job.key, attempt + 1, RETRIES + 1, why
+                )
+            else:
+                return
+        yield {OUTCOME: "crashed", MESSAGE: why}
+
+
+def _each(task: Callable[..., Any], jobs: Sequence[Job], **given: Any) -> Iterator[Any]:
+    for job in jobs:
+        raise_if_asked()
+        yield task(asdict(job), **given)
+
+
+def _emit(job: Job, report: Report) -> None:
+    facts = {k: report.get(k) for k in (EPOCH, SCORE, "seconds", "train_loss", "lr")}
+    emit("epoch", key=job.key, node="127.0.0.1", pid=os.getpid(), **facts)

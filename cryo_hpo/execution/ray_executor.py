@@ -1,0 +1,51 @@
+"""Run a study's jobs on Ray: a local cluster, or the one of RAY_ADDRESS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from . import ray_driver as driver  # first: it sets what Ray reads when it is imported
+from .prometheus import exported
+from .scoring_tasks import map_tests, score_tests
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..config import Resources, Site
+    from ..search.jobs import Job, Source
+    from .executor import Slots
+
+
+class RayExecutor:
+    """Run jobs on Ray; see `Executor`."""
+
+    def cluster(self) -> AbstractContextManager[None]:
+        """Join the cluster of RAY_ADDRESS, or start a local one; see `Executor`."""
+        return driver.cluster()
+
+    def metered(self, study: str) -> AbstractContextManager[None]:
+        """Export a study's numbers through Ray's Prometheus exporter; see `Executor`."""
+        return exported(study)
+
+    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+        """Return what each trial gets of the cluster; see `Executor`."""
+        return driver.slots_for(resources, parallel)
+
+    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+        """Run the jobs of a source until it has no more; see `Executor`."""
+        driver.run(source, site=site, slots=slots)
+
+    def score(
+        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.int64]]]:
+        """Score finished trainings on the test split; see `Executor`."""
+        return score_tests(jobs, site=site, slots=slots)
+
+    def map(
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+    ) -> list[dict[str, NDArray[np.uint8]]]:
+        """Map some test scenes with finished trainings; see `Executor`."""
+        return map_tests(jobs, ids, site=site, slots=slots)
