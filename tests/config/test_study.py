@@ -196,7 +196,7 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
         ),
         (
             {"search": {"space": {"file": "x.py"}, "trials": 1}},
-            "search.space.function: This key is required",
+            "search.space.function: Required key is missing",
         ),
     ],
 )
