@@ -64,15 +64,17 @@ def generate(name: str, seed: int) -> None:
 
 @data.command()
 @click.argument("name")
-@click.option("--md5", "md5s", multiple=True, metavar="FILE=HEX", help="Checksum that you know.")
-@click.option("--sha256", "sha256s", multiple=True, metavar="FILE=HEX", help="The same, SHA-256.")
-@click.option("--list", "only_list", is_flag=True, help="Say what would be fetched, and stop.")
+@click.option("--md5", "md5s", multiple=True, metavar="FILE=HEX", help="Expected MD5 checksum.")
+@click.option(
+    "--sha256", "sha256s", multiple=True, metavar="FILE=HEX", help="Expected SHA-256 checksum."
+)
+@click.option("--list", "only_list", is_flag=True, help="Show what would be fetched, and stop.")
 def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list: bool) -> None:
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
-    A download that was cut goes on at the same command. Every file must have the checksum that
+    The same command resumes a download that was cut. Every file must have the checksum that
     its publisher states (Zenodo is asked for it); where none is stated, give one you trust.
-    What cannot be laid out by itself is said at the end.
+    The end of the output names what you must place by hand.
     """
     from ..data import find_dataset
     from ..data.download import KEPT, download, remotes, unpack, with_checksums
@@ -93,8 +95,8 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
         _fetch(download(files, root / KEPT))
     except FetchError as error:
         message = (
-            f"{error}\nWithout a way to it, download by hand from {dataset.page} and put the data "
-            f"into '{root}': {dataset.layout}."
+            f"{error}\nIf the download is blocked, download by hand from {dataset.page} and put "
+            f"the data into '{root}': {dataset.layout}."
         )
         raise FetchError(message) from error
     for line in unpack(root / KEPT, root):
@@ -135,11 +137,13 @@ def check(source: str, split: str, split_seed: int) -> None:
         click.echo(line)
     if doubles:
         click.echo(
-            f"{len(doubles)} images stand twice in one part (first: {' = '.join(doubles[0])})."
+            f"{len(doubles)} images are repeated within one part (first: {' = '.join(doubles[0])})."
         )
     unplaced = sum(k.item.region is None and k.box is None for ks in kin.values() for k in ks)
     if unplaced:
-        click.echo(f"{unplaced} scenes tell neither region nor place: what they share is not seen.")
+        click.echo(
+            f"{unplaced} scenes have neither region nor place: what they share cannot be detected."
+        )
     number = sum(map(len, parts.values()))
     if dataset.num_scenes not in (None, number):
         click.echo(f"{dataset.num_scenes:,} scenes are published, {number:,} are here.")
@@ -220,8 +224,8 @@ def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
         wanted = {"md5": 32, "sha256": 64}[kind]
         if len(digits) != wanted or set(digits.lower()) - set("0123456789abcdef"):
             raise DataError(
-                f"--{kind} takes FILE=HEX with {wanted} hexadecimal digits, got '{pair}'. "
-                "Copy it from where the file is published."
+                f"--{kind} '{pair}' is not a checksum. Give FILE=HEX with {wanted} hexadecimal "
+                "digits, as published beside the file."
             )
         found[name] = f"{kind}:{digits.lower()}"
     return found

@@ -74,7 +74,7 @@ def run(study: Path, *, inline: bool) -> None:
 @click.argument("name")
 @INLINE
 def resume(name: str, *, inline: bool) -> None:
-    """Go on with the study NAME, from the spec in its folder. Same as giving `run` again."""
+    """Resume the study NAME from the spec in its folder, as giving `run` again does."""
     from ..study.folder import CAMPAIGN, SPEC
 
     folder = read_site().storage / name
@@ -82,7 +82,7 @@ def resume(name: str, *, inline: bool) -> None:
     if not path.exists():
         files = [p for spec in (SPEC, CAMPAIGN) for p in read_site().storage.glob(f"*/{spec}")]
         known = sorted(p.parent.name for p in files)
-        message = f"'{read_site().storage}' holds no study '{name}'. It has: {', '.join(known) or 'none'}."
+        message = f"There is no study '{name}' in '{read_site().storage}'. Known: {', '.join(known) or 'none'}."
         raise SpecError(message)
     _run(path, inline=inline)
 
@@ -90,10 +90,10 @@ def resume(name: str, *, inline: bool) -> None:
 @main.command()
 @STUDY
 def check(study: Path) -> None:
-    """Look at everything STUDY needs before anything runs: spec, data, weights, groups, GPU.
+    """Check everything that STUDY needs before anything runs: spec, data, weights, groups, GPU.
 
     Every file of the dataset is decoded once, into the cache that the trials will read. All that
-    is wrong is said at once.
+    is wrong is reported at once.
     """
     if campaigns.is_campaign(study):
         campaigns.check(study)
@@ -127,7 +127,7 @@ def check(study: Path) -> None:
 @main.command()
 @STUDY
 def plan(study: Path) -> None:
-    """Say what STUDY will cost: trials, epochs, disk, and how many each rung promotes."""
+    """Estimate what STUDY will cost: trials, epochs, disk, and promotions at each rung."""
     if campaigns.is_campaign(study):
         campaigns.plan(study)
         return
@@ -195,7 +195,7 @@ def schema(what: str | None) -> None:
 @click.option("--port", default=5000, show_default=True, help="On loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
 def ui(port: int, *, only_print: bool) -> None:
-    """Open the MLflow UI of the studies' records, on this machine alone."""
+    """Open the MLflow UI of the studies' records, for this machine only."""
     from ..tracking import ui_command
 
     command = ui_command(read_site().mlflow, port=port)
@@ -207,7 +207,7 @@ def ui(port: int, *, only_print: bool) -> None:
 @main.command()
 @click.argument("study")
 def upload(study: str) -> None:
-    """Deliver the records that STUDY (its name) could not while MLflow was away."""
+    """Deliver the records of STUDY (its name) that were kept while MLflow was away."""
     from ..config import load_campaign, load_study
     from ..study.folder import CAMPAIGN, SPEC, SPOOL
     from ..tracking import deliver
@@ -216,7 +216,9 @@ def upload(study: str) -> None:
     whole = (folder / CAMPAIGN).exists()
     found = load_campaign(folder / CAMPAIGN) if whole else load_study(folder / SPEC)
     left = deliver(folder / SPOOL, uri=read_site().mlflow, experiment=f"cryo/{found.project}")
-    click.echo("All records are delivered." if not left else f"{left} records still wait.")
+    click.echo(
+        "All records are delivered." if not left else f"{left} records are still to be delivered."
+    )
     sys.exit(1 if left else 0)
 
 

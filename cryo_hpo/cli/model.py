@@ -97,8 +97,8 @@ def _study(name: str, site: Site) -> Path:
     study = study_of(site.mlflow, name) if _is_run(name) else None
     if study is None:
         message = (
-            f"A model is a study in '{site.storage}', a folder, a file or an MLflow run; "
-            f"'{name}' is none of them. Check the name, or set CRYO_STORAGE."
+            f"There is no model '{name}': neither a study in '{site.storage}', nor a folder, a file "
+            "or an MLflow run. Check the name, or set CRYO_STORAGE."
         )
         raise SpecError(message)
     return site.storage / study
@@ -112,5 +112,5 @@ def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        message = f"--layers takes numbers such as 3,2,1; got '{text}'."
+        message = f"--layers '{text}' is not a list of numbers. Write it like 3,2,1."
         raise SpecError(message) from None

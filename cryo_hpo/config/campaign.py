@@ -108,17 +108,13 @@ class Campaign(Frozen):
         if problems:
             raise ConstraintErrors(problems)
         if not self.cells():
-            problems.append(
-                Problem(
-                    ("skip",), "A campaign has at least one cell, all are skipped. Drop a line."
-                )
-            )
+            problems.append(Problem(("skip",), "All cells are skipped. Drop a line of skip."))
         names = [self.study_name(cell) for cell in self.cells()]
         twins = sorted({name for name in names if names.count(name) > 1})
         if twins:
             message = (
-                f"Each cell has a name of its own, {', '.join(twins)} would be two. Names of "
-                "encoders and datasets are joined with '.': rename one."
+                f"Two cells would have the same name: {', '.join(twins)}. Names of datasets and "
+                "encoders are joined with '.': rename one."
             )
             problems.append(Problem(("matrix",), message))
         if problems:
@@ -167,7 +163,9 @@ class Campaign(Frozen):
         for axis in ("regimes", "label_fractions"):
             values = getattr(self.matrix, axis)
             if len(set(values)) < len(values):
-                message = f"Each value stands once, got {', '.join(map(str, values))}. Drop the repeated ones."
+                message = (
+                    f"Values are repeated: {', '.join(map(str, values))}. Drop the repetitions."
+                )
                 yield Problem(("matrix", axis), message)
 
     def _skip_problems(self) -> Iterator[Problem]:
@@ -182,7 +180,8 @@ class Campaign(Frozen):
             wanted = {key: value for key, value in skip if value is not None}
             if not wanted:
                 yield Problem(
-                    ("skip", i), "A skip names at least one axis, this one none. Drop it."
+                    ("skip", i),
+                    "This skip names no axis, so it would match every cell. Drop it, or name one.",
                 )
             for key, value in wanted.items():
                 if value not in known[key]:
@@ -194,8 +193,8 @@ class Campaign(Frozen):
         rule = self.search.scheduler
         if rule.kind == "asha" and rule.rule == "stop":
             message = (
-                "Cells of a campaign share one queue, in which trials wait and are promoted; got "
-                "'stop'. Use rule: promote, or scheduler: {kind: none}."
+                "Rule 'stop' does not work in a campaign, whose cells share one queue of paused "
+                "trials. Use rule: promote, or scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "rule"), message)
 

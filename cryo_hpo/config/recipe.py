@@ -68,17 +68,19 @@ class DataSpec(Frozen):
     def _laws(self) -> Self:
         problems = []
         if (self.name is None) == (self.card is None):
-            got = "neither" if self.name is None else "both"
             message = (
-                f"A recipe has either `name` (a built-in dataset) or `card` (one of your own), "
-                f"got {got}. Give one of them."
+                "No dataset is given. Set `name` (a built-in dataset) or `card` (one of your own)."
+                if self.name is None
+                else "Two datasets are given, `name` and `card`. Keep one of them."
             )
             problems.append(Problem((), message))
         if self.overlap is not None and self.overlap >= self.crop:
             message = f"Must be below crop, got {self.overlap} with crop {self.crop}. Lower it."
             problems.append(Problem(("overlap",), message))
         if len(set(self.augment)) < len(self.augment):
-            message = f"Each change stands once, got {format_value(self.augment)}. Drop the repeated ones."
+            message = (
+                f"Augmentations are repeated: {format_value(self.augment)}. Drop the repetitions."
+            )
             problems.append(Problem(("augment",), message))
         if problems:
             raise ConstraintErrors(problems)
@@ -330,7 +332,7 @@ PATHS = tuple(_paths(Recipe))
 
 def _plain(path: str, value: object) -> Scalar:
     if not isinstance(value, str | bool | int | float):
-        message = f"{path}: A value is a number, text, true or false, got {format_value(value)}."
+        message = f"{path}: Must be a number, text, true or false, got {format_value(value)}."
         raise SpecError(message)
     return value
 

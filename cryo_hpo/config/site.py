@@ -42,9 +42,9 @@ class Site(Frozen):
         database = env.get("CRYO_OPTUNA_STORAGE") or ""
         if database and not re.match(r"postgres(ql)?(\+psycopg)?://", database):
             message = (
-                "CRYO_OPTUNA_STORAGE must be the URL of a PostgreSQL database, "
-                f"postgresql://user@host/name, it begins with '{database.partition(':')[0]}:'. "
-                "Unset it to keep trials in the study's folder."
+                "CRYO_OPTUNA_STORAGE is not the URL of a PostgreSQL database: it begins with "
+                f"'{database.partition(':')[0]}:'. Set it to postgresql://user@host/name, or unset "
+                "it to keep trials in the study's folder."
             )
             raise SpecError(message)
         checkpoints = env.get("CRYO_CHECKPOINTS") or ""
@@ -76,14 +76,15 @@ def _store(url: str) -> str:
     """
     if not re.match(r"[a-z][a-z0-9+.-]*://", url):
         message = (
-            f"CRYO_CHECKPOINTS must be a URL such as s3://bucket/folder, it is '{url}'. "
-            "Unset it to keep checkpoints in CRYO_STORAGE, on a disk that all nodes share."
+            f"CRYO_CHECKPOINTS is not a URL: '{url}'. Set it to one such as s3://bucket/folder, or "
+            "unset it to keep checkpoints in CRYO_STORAGE, on a disk that all nodes share."
         )
         raise SpecError(message)
     if "@" in urlsplit(url).netloc or "secret" in urlsplit(url).query.lower():
         message = (
-            "CRYO_CHECKPOINTS must hold no key: a job's variables are shown to all who see the "
-            "cluster. Give every node AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role."
+            "CRYO_CHECKPOINTS holds a key, and everybody who sees the cluster sees a job's "
+            "variables. Remove it, and give every node AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY, or a role."
         )
         raise SpecError(message)
     return url.rstrip("/")

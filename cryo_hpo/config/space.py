@@ -20,10 +20,10 @@ NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
 def _refuse_others(value: object) -> object:
     if not isinstance(value, str | bool | int | float):
-        message = f"A value is a number, text, true or false, got {format_value(value)}."
+        message = f"Must be a number, text, true or false, got {format_value(value)}."
         raise ValueError(message)
     if isinstance(value, float) and not math.isfinite(value):
-        message = f"A value is a finite number, got {value}."
+        message = f"Must be a finite number, got {value}."
         raise ValueError(message)
     return value
 
@@ -69,12 +69,14 @@ class Int(Frozen):
     def _laws(self) -> Self:
         _refuse_bounds(self.low, self.high, log=self.log)
         if self.log and self.step != 1:
-            message = f"A log scale has no steps, got step={self.step}. Drop step, or log."
+            message = (
+                f"step does not apply to a log scale, got step={self.step}. Drop step, or log."
+            )
             raise ValueError(message)
         rest = (self.high - self.low) % self.step
         if rest:
             message = (
-                f"high is low plus a multiple of step, got low={self.low}, high={self.high}, "
+                f"high must be low plus a multiple of step, got low={self.low}, high={self.high}, "
                 f"step={self.step}. Nearest: {self.high - rest}, {self.high - rest + self.step}."
             )
             raise ValueError(message)
@@ -101,7 +103,7 @@ class Choice(Frozen):
     def _laws(self) -> Self:
         twins = [v for i, v in enumerate(self.values) if v in self.values[:i]]
         if twins:  # 1, 1.0 and true are one value to Optuna
-            message = f"Each value stands once, {format_value(twins[0])} more than once. Drop one."
+            message = f"Value {format_value(twins[0])} is repeated. Drop one."
             raise ConstraintErrors([Problem(("values",), message)])
         return self
 
@@ -187,14 +189,10 @@ class SearchSpace(Frozen):
 
     def _name_problems(self) -> Iterator[Problem]:
         if not self.params:
-            yield Problem(
-                ("params",), "A space has at least one parameter, this has none. Add one."
-            )
+            yield Problem(("params",), "The search space is empty. Add a parameter.")
         for name in self.params:
             if not NAME.fullmatch(name):
-                message = (
-                    f"A parameter is a recipe path such as 'optim.lr', got '{name}'. Rename it."
-                )
+                message = f"'{name}' is not a recipe path. Name the parameter like 'optim.lr'."
                 yield Problem(("params", name), message)
 
     def _when_problems(self) -> Iterator[Problem]:
@@ -202,12 +200,12 @@ class SearchSpace(Frozen):
         for name, condition in self.when.items():
             above = order[: order.index(name)] if name in self.params else order
             if name not in self.params:
-                message = f"A condition belongs to a parameter of `params`, '{name}' is none. Known: {', '.join(order)}."
+                message = f"Condition of '{name}', which is not in `params`. Known: {', '.join(order)}. Rename it, or add the parameter."
                 yield Problem(("when", name), message)
             elif condition.param not in above:
                 message = (
-                    f"A parameter hangs on one that stands before it in `params`, '{condition.param}' "
-                    f"does not stand before '{name}'. {_names(above)}"
+                    f"'{condition.param}' does not come before '{name}' in `params`, and a condition "
+                    f"needs an earlier parameter. {_names(above)}"
                 )
                 yield Problem(("when", name, "param"), message)
             else:
@@ -215,8 +213,8 @@ class SearchSpace(Frozen):
                 for i, value in enumerate(condition.is_in):
                     if not parent.holds(value):
                         message = (
-                            f"'{condition.param}' never takes {format_value(value)}, so the condition is never "
-                            f"met. It takes {_range(parent)}."
+                            f"'{condition.param}' never has the value {format_value(value)}, so the condition is "
+                            f"never met. Its values: {_range(parent)}."
                         )
                         yield Problem(("when", name, "is_in", i), message)
 
@@ -246,7 +244,7 @@ def _refuse_bounds(low: float, high: float, *, log: bool) -> None:
 
 
 def _names(names: list[str]) -> str:
-    return f"Before it: {', '.join(names)}." if names else "Nothing stands before it."
+    return f"Earlier ones: {', '.join(names)}." if names else "There is no earlier one."
 
 
 def _range(param: Float | Int | Choice) -> str:

@@ -18,7 +18,7 @@ from .space import Scalar, SearchSpace, Value
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
 RESERVED = ("baseline", "tuned")  # the two arms that every comparison has
 NOT_VARIED = {
-    "seed": "the seed is no hyperparameter; `seeds` of the study says how often to repeat",
+    "seed": "the seed is not a hyperparameter; list repetitions in `seeds` of the study",
     "epochs": "all recipes of a study train for `base.epochs`, or scores would not compare",
     "protocol": "scores under two protocols do not compare; write a second study",
     "data.split": "scores on different splits do not compare; write a second study",
@@ -116,7 +116,7 @@ def _refuse_other_than_auto(value: object) -> object:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
     if value != "auto" and not number:
         message = (
-            f"Must be 'auto', 0, 1 or a share between, got {format_value(value)}. "
+            f"Must be 'auto' or a number from 0 to 1, got {format_value(value)}. "
             "A trial trains on one GPU at most."
         )
         raise ValueError(message)
@@ -200,7 +200,7 @@ class Study(Frozen):
     def _model_problems(self) -> Iterator[Problem]:
         if self.registered_as is not None and not self.log_model:
             message = (
-                "What is registered is the model attached to the run, got log_model: false. "
+                "Cannot register a model that is not logged: log_model is false. "
                 "Drop one of the two."
             )
             yield Problem(("registered_as",), message)
@@ -209,14 +209,14 @@ class Study(Frozen):
         twins = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if twins:
             message = (
-                f"Each seed stands once, {', '.join(map(str, twins))} more than once in "
-                f"{format_value(self.seeds)}. A repeated seed is no new evidence: drop it."
+                f"Seeds are repeated: {', '.join(map(str, twins))} in {format_value(self.seeds)}. "
+                "A repeated seed is no new evidence. Drop it."
             )
             yield Problem(("seeds",), message)
         if self.search is not None and self.base.seed in self.seeds:
             message = (
-                f"The winner is compared on seeds that the search has not seen, {self.base.seed} is "
-                "base.seed. Drop it here, or change base.seed."
+                f"Seed {self.base.seed} is base.seed, which the search uses; the final comparison "
+                "needs seeds that the search has not seen. Drop it here, or change base.seed."
             )
             yield Problem(("seeds", self.seeds.index(self.base.seed)), message)
 
@@ -232,8 +232,8 @@ class Study(Frozen):
         for arm, changes in self.baselines.items():
             if arm in RESERVED or not re.fullmatch(SLUG, arm):
                 message = (
-                    f"A baseline's name is a folder's: lower case, digits, '.', '_', '-', and not "
-                    f"{' or '.join(map(repr, RESERVED))}; got '{arm}'. Rename it."
+                    f"'{arm}' cannot name a baseline. Use lower-case letters, digits, '.', '_' and "
+                    f"'-', and not {' or '.join(map(repr, RESERVED))}."
                 )
                 yield Problem(("baselines", arm), message)
             for path, value in changes.items():
@@ -246,15 +246,15 @@ class Study(Frozen):
         # a training shorter than the default first rung has none, and no trial waits
         if isinstance(rule, Asha) and rule.grace_epochs > max(self.base.epochs, FIRST_RUNG):
             message = (
-                f"The first rung lies within base.epochs, got {rule.grace_epochs} of "
+                f"The first rung is beyond the end of a training: epoch {rule.grace_epochs} of "
                 f"{self.base.epochs}. Lower it, or use scheduler: {{kind: none}}."
             )
             yield Problem(("search", "scheduler", "grace_epochs"), message)
         every = PROTOCOLS[self.base.protocol].score_every
         if isinstance(rule, Asha) and rule.grace_epochs % every:
             message = (
-                f"Rungs stand where the validation split is scored: every {every} epochs under "
-                f"protocol '{self.base.protocol}', got {rule.grace_epochs}. Use {every} or a multiple, or "
+                f"There is no validation score at epoch {rule.grace_epochs}: protocol "
+                f"'{self.base.protocol}' scores every {every} epochs. Use {every} or a multiple, or "
                 "scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "grace_epochs"), message)
@@ -263,7 +263,7 @@ class Study(Frozen):
 def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:
     """Say why a study may not vary its base like this; nothing if it may."""
     if path in NOT_VARIED:
-        return f"No study varies '{path}': {NOT_VARIED[path]}."
+        return f"'{path}' cannot be varied: {NOT_VARIED[path]}."
     try:
         base.replace({path: value})
     except SpecError as error:

@@ -180,7 +180,7 @@ def test_report_of_nothing_says_what_to_do(site):
 def test_resume_names_the_studies_there_are(site):
     done = _run("resume", "nothing")
     assert done.exit_code == 2
-    assert "holds no study 'nothing'" in done.output
+    assert "There is no study 'nothing' in" in done.output
 
 
 def test_ui_prints_one_command(site):

@@ -283,48 +283,48 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "study.yaml: A study holds keys and values, this file is empty."),
-        ("# nothing\n", "study.yaml: A study holds keys and values, this file is empty."),
-        ("- a\n", "study.yaml:1: A study is a mapping of keys to values, this is a list."),
-        ("name: x\nbase: {a: 1\n", "study.yaml:3: This is not YAML: expected ',' or '}'"),
-        ("name: x\nbase:\n\tdata: 1\n", "study.yaml:3: This is not YAML: found character '\\t'"),
-        ("name: x\n---\nname: y\n", "study.yaml:2: This is not YAML: expected a single document"),
-        ("name: x\nbase: \x07\n", "study.yaml:2: YAML holds printable text alone, got U+0007."),
-        (b"name: \xff\n", "study.yaml: YAML is text in UTF-8, this is not: invalid start byte."),
+        ("", "study.yaml: The file is empty."),
+        ("# nothing\n", "study.yaml: The file is empty."),
+        ("- a\n", "study.yaml:1: A list is not a study."),
+        ("name: x\nbase: {a: 1\n", "study.yaml:3: Not valid YAML: expected ',' or '}'"),
+        ("name: x\nbase:\n\tdata: 1\n", "study.yaml:3: Not valid YAML: found character '\\t'"),
+        ("name: x\n---\nname: y\n", "study.yaml:2: Not valid YAML: expected a single document"),
+        ("name: x\nbase: \x07\n", "study.yaml:2: Unprintable character U+0007."),
+        (b"name: \xff\n", "study.yaml: Not text in UTF-8: invalid start byte."),
         (
             "name: x\nbase: {data: {name: a}}\n\nname: y\n",
-            "study.yaml:4: name: A key stands once, 'name' is also on line 1. Remove one of them.",
+            "study.yaml:4: name: Key 'name' is repeated; it is also on line 1. Remove one of them.",
         ),
-        ("name: !!python/name:os.x y\n", "study.yaml:1: name: A value has no tag, got"),
-        ("name: x\nbase: &a [*a]\n", "study.yaml:2: base[0]: An alias must not hold itself."),
-        ("name: x\n? [a]\n: 1\n", "study.yaml:2: A key is a single word, this is a collection."),
+        ("name: !!python/name:os.x y\n", "study.yaml:1: name: Tag '"),
+        ("name: x\nbase: &a [*a]\n", "study.yaml:2: base[0]: Alias refers to itself."),
+        ("name: x\n? [a]\n: 1\n", "study.yaml:2: Key is a collection."),
         (
             "name: x\nbse: {data: {name: a}}\n",
             "study.yaml:2: bse: No key named 'bse' here. Did you mean 'base'?",
         ),
         ("name: x\n", "study.yaml:1: base: Required key is missing. Add it."),
-        ("name: x\nbase: {data: {}}\n", "study.yaml:2: base.data: A recipe has either `name`"),
+        ("name: x\nbase: {data: {}}\n", "study.yaml:2: base.data: No dataset is given. Set `name`"),
         (
             STUDY.replace("SPACE", "lrr.yaml"),
-            "study.yaml:4: search.space: A search space is read from a file, 'lrr.yaml' does not exist. "
+            "study.yaml:4: search.space: There is no search space file 'lrr.yaml'. "
             "Did you mean 'lr.yaml'?",
         ),
         (
             STUDY.replace("SPACE", "lr.yaml").replace("{name: lakes-demo}", "{card: crd.yaml}"),
-            "study.yaml:2: base.data.card: A dataset card is read from a file, 'crd.yaml' does not exist. "
+            "study.yaml:2: base.data.card: There is no dataset card file 'crd.yaml'. "
             "Did you mean 'card.yaml'?",
         ),
         (
             STUDY.replace("SPACE", "../lr.py:space"),
-            "study.yaml:4: search.space: A Python space is code that runs",
+            "and a Python space is code that runs. Copy it there",
         ),
         (
             STUDY.replace("SPACE", "spaces.py"),
-            "A Python space is named 'file.py:function', got 'spaces.py'.",
+            "No function is named in 'spaces.py'. Write 'file.py:function'.",
         ),
         (
             STUDY.replace("SPACE", "sp.py:space"),
-            "search.space: A search space is read from a file, 'sp.py' does",
+            "search.space: There is no search space file 'sp.py'.",
         ),
         (
             STUDY.replace("SPACE", "spaces.py:spce"),
@@ -332,11 +332,11 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
         ),
         (
             STUDY.replace("SPACE", "spaces.py:nothing"),
-            "spaces.py:16: A function without parameters returns",
+            "spaces.py:16: 'nothing' returned ",
         ),
         (
             STUDY.replace("SPACE", "spaces.py:two"),
-            "spaces.py:20: A space is a function without parameters, or",
+            "spaces.py:20: 'two' takes 2 parameters.",
         ),
         (
             STUDY.replace("SPACE", "spaces.py:reversed_bounds"),
@@ -356,15 +356,15 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
         ),
         (
             STUDY.replace("SPACE", "spaces.py:asks_other"),
-            "spaces.py:37: A space's code must run, it raised",
+            "spaces.py:37: The code of the space raised",
         ),
         (
             STUDY.replace("SPACE", "spaces.py:gives_nothing"),
-            "returns recipe path -> value for a trial, got an empty",
+            "'gives_nothing' returned an empty mapping, not recipe paths",
         ),
         (
             STUDY.replace("SPACE", "{file: spaces.py, function: space}"),
-            "spaces.py:4: A define-by-run function takes one parameter, the trial; 'space' takes 0.",
+            "spaces.py:4: 'space' takes 0 parameters, and a define-by-run function takes one",
         ),
     ],
 )
@@ -415,18 +415,18 @@ def test_a_card_file_has_its_own_lines(here: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("def space(:\n", "bad.py:1: This is not Python: "),
+        ("def space(:\n", "bad.py:1: Not valid Python: "),
         (
             "import nothing_of_that_name\n",
-            "bad.py:1: A space's code must run, it raised ModuleNotFoundError",
+            "bad.py:1: The code of the space raised ModuleNotFoundError",
         ),
         (
             "x = 1\nraise ValueError('why')\n",
-            "bad.py:2: A space's code must run, it raised ValueError: why.",
+            "bad.py:2: The code of the space raised ValueError: why.",
         ),
         (
             "from cryo_hpo import load_space\ndef space():\n    return load_space('no.yaml')\n",
-            "bad.py:3: A search space",
+            "bad.py:3: There is no search space file",
         ),
     ],
 )
@@ -466,7 +466,7 @@ def test_a_python_space_may_not_be_linked_in_from_outside(
     outside = tmp_path_factory.mktemp("outside") / "space.py"
     outside.write_text(PYTHON)
     Path("link.py").symlink_to(outside)
-    with pytest.raises(SpecError, match="lies below the working directory"):
+    with pytest.raises(SpecError, match="is outside the working directory"):
         load_space("link.py:space")
 
 
@@ -479,8 +479,8 @@ def test_a_python_file_runs_only_when_it_is_named(here: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no.yaml", "does not exist"),
-        ("a/no.yaml", "Nor does the folder 'a'"),
+        ("no.yaml", "There is no study file"),
+        ("a/no.yaml", "There is no folder 'a' either"),
         (".", "Is a directory"),
     ],
 )

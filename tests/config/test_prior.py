@@ -71,8 +71,8 @@ CASES = {
     "{optim.lr: {center: 1e-3, weight: 1}}": "Must be below 1",
     "{optim.lr: {middle: 1e-3}}": "Known: center, spread, weight",
     "{optim.lr: 1e-3}": "Must be a mapping",
-    "{from: nowhere.json}": "study.yaml:11: search.prior.from: A finished study leaves 'result.json'",
-    "{from: .}": "search.prior.from: A finished study leaves 'result.json'",
+    "{from: nowhere.json}": "study.yaml:11: search.prior.from: Cannot read a prior from '",
+    "{from: .}": "search.prior.from: Cannot read a prior from '",
 }
 
 
@@ -85,5 +85,7 @@ def test_a_belief_that_cannot_be_used_is_refused(tmp_path, prior, message):
 
 def test_a_study_that_found_nothing_of_use_is_refused(tmp_path):
     write(a_result(winner=None), tmp_path)
-    with pytest.raises(SpecError, match=r"found nothing about a number .* Drop the prior"):
+    with pytest.raises(
+        SpecError, match=r"has no prior for this study: it searched over .* Drop the prior"
+    ):
         _load(tmp_path, "{from: result.json}")

@@ -188,8 +188,8 @@ def test_rungs_stand_where_the_protocol_scores() -> None:
         _study({"grace_epochs": 3})
     (problem,) = explain(caught.value, Study)
     assert str(problem) == (
-        "search.scheduler.grace_epochs: Rungs stand where the validation split is scored: every 5 "
-        "epochs under protocol 'cryo-bench', got 3. Use 5 or a multiple, or scheduler: {kind: none}."
+        "search.scheduler.grace_epochs: There is no validation score at epoch 3: "
+        "protocol 'cryo-bench' scores every 5 epochs. Use 5 or a multiple, or scheduler: {kind: none}."
     )
     assert _study({"grace_epochs": 3}, protocol="corrected").base.protocol == "corrected"
 
@@ -346,7 +346,7 @@ def test_few_labels_are_the_same_for_every_seed(
 @pytest.mark.parametrize("path", ["data.label_fraction", "data.label_seed", "protocol"])
 def test_a_study_does_not_vary_its_regime(path: str) -> None:
     value = "corrected" if path == "protocol" else 1
-    assert f"No study varies '{path}'" in explain_refusal(_recipe(), path, value)
+    assert f"'{path}' cannot be varied" in explain_refusal(_recipe(), path, value)
 
 
 @pytest.mark.parametrize(("protocol", "fifth"), [("corrected", "SLOPE"), ("cryo-bench", "B5")])

@@ -86,7 +86,7 @@ def test_whole_numbers_are_legal_for_floats_and_equal_to_them() -> None:
         ({"optim.lr": "fast"}, "optim.lr: Must be a number, got 'fast'."),
         ({"optim.lr": True}, "optim.lr: Must be a number, got true."),
         ({"optim.lr": float("nan")}, "optim.lr: Must be a finite number, got nan."),
-        ({"optim.lr": [1]}, "optim.lr: A value is a number, text, true or false, got [1]."),
+        ({"optim.lr": [1]}, "optim.lr: Must be a number, text, true or false, got [1]."),
         ({"batch_size": 8.0}, "batch_size: Must be a whole number, got 8.0."),
         (
             {"model.decoder": "uper"},
@@ -134,35 +134,38 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
     [
         (
             {"base": {"data": {}}},
-            "base.data: A recipe has either `name` (a built-in dataset) or `card`",
+            "base.data: No dataset is given. Set `name` (a built-in dataset) or `card`",
         ),
-        ({"base": {"data": {"name": "a", "card": CARD}}}, "got both. Give one of them."),
+        (
+            {"base": {"data": {"name": "a", "card": CARD}}},
+            "Two datasets are given, `name` and `card`.",
+        ),
         ({"name": "My Study"}, "name: Must match the pattern"),
         ({"name": "../x"}, "name: Must match the pattern"),
         ({"seeds": []}, "seeds: Must have at least 1 entries"),
-        ({"seeds": [1, 2, 1]}, "seeds: Each seed stands once, 1 more than once in [1, 2, 1]."),
+        ({"seeds": [1, 2, 1]}, "seeds: Seeds are repeated: 1 in [1, 2, 1]."),
         (
             {"seeds": [3, 0], "search": SEARCH},
-            "seeds[1]: The winner is compared on seeds that the search",
+            "seeds[1]: Seed 0 is base.seed, which the search uses",
         ),
         (
             {"resources": {"gpus": 2}},
-            "resources.gpus: Must be 'auto', 0, 1 or a share between, got 2.",
+            "resources.gpus: Must be 'auto' or a number from 0 to 1, got 2.",
         ),
-        ({"resources": {"gpus": "all"}}, "resources.gpus: Must be 'auto', 0, 1 or a share between"),
-        ({"baselines": {"tuned": {}}}, "baselines.tuned: A baseline's name is a folder's"),
-        ({"baselines": {"a/b": {}}}, "baselines.a/b: A baseline's name is a folder's"),
+        ({"resources": {"gpus": "all"}}, "resources.gpus: Must be 'auto' or a number from 0 to 1"),
+        ({"baselines": {"tuned": {}}}, "baselines.tuned: 'tuned' cannot name a baseline."),
+        ({"baselines": {"a/b": {}}}, "baselines.a/b: 'a/b' cannot name a baseline."),
         (
             {"baselines": {"paper": {"optim.lr": -1}}},
             "baselines.paper.optim.lr: Must be above 0, got -1.",
         ),
         (
             {"baselines": {"paper": {"epochs": 1}}},
-            "baselines.paper.epochs: No study varies 'epochs'",
+            "baselines.paper.epochs: 'epochs' cannot be varied",
         ),
         (
             {"search": {**SEARCH, "scheduler": {"kind": "asha", "grace_epochs": 81}}},
-            "search.scheduler.grace_epochs: The first rung lies within base.epochs, got 81 of 80.",
+            "search.scheduler.grace_epochs: The first rung is beyond the end of a training: epoch 81 of 80.",
         ),
         (
             {"search": {**SEARCH, "scheduler": {"kind": "ahsa"}}},
@@ -185,10 +188,10 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
             "params.batch_size: Must be a whole number, got 2.0.",
         ),
         (_space("model.tune", kind="choice", values=["full", "frozn"]), "Did you mean 'frozen'?"),
-        (_space("seed", kind="int", low=1, high=2), "params.seed: No study varies 'seed'"),
+        (_space("seed", kind="int", low=1, high=2), "params.seed: 'seed' cannot be varied"),
         (
             _space("data.name", kind="choice", values=["a"]),
-            "params.data.name: No study varies 'data.name'",
+            "params.data.name: 'data.name' cannot be varied",
         ),
         (
             {"search": {"space": {"file": "x.txt", "function": "f"}, "trials": 1}},

@@ -68,9 +68,9 @@ def test_check_finds_copies_in_two_parts_and_in_one(root: Path) -> None:
     assert done.exit_code == 1
     assert "train and test hold 1 identical image (train-" in done.output
     assert " = test-1)" in done.output
-    assert "1 images stand twice in one part (first: train-3 = train-4)" in done.output
+    assert "1 images are repeated within one part (first: train-3 = train-4)" in done.output
     assert "18,367 scenes are published, 17 are here." in done.output
-    assert "17 scenes tell neither region nor place" in done.output
+    assert "17 scenes have neither region nor place" in done.output
 
 
 def test_check_finds_ground_that_two_parts_show(root: Path) -> None:
@@ -280,7 +280,7 @@ def test_get_takes_a_checksum_from_the_user(root: Path, monkeypatch: pytest.Monk
         wrong = _data("get", "caffe", "--md5", "data.zip=" + "0" * 32)
         assert "has no file 'data.zip'. It has: data_raw.zip" in wrong.output
         short = _data("get", "caffe", "--md5", "data_raw.zip=123")
-        assert "takes FILE=HEX with 32 hexadecimal digits" in short.output
+        assert "Give FILE=HEX with 32 hexadecimal digits" in short.output
 
 
 def test_get_joins_the_parts_of_an_archive(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,5 +139,7 @@ def test_what_is_not_logged_is_not_registered(logged):
 
     file = logged.folder / "bad.yaml"
     file.write_text(dump_study(logged.study).replace("log_model: true", "log_model: false"))
-    with pytest.raises(CryoError, match="registered_as: What is registered is the model attached"):
+    with pytest.raises(
+        CryoError, match="registered_as: Cannot register a model that is not logged"
+    ):
         load_study(file)

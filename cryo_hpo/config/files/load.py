@@ -72,8 +72,8 @@ def load_space(source: Path | str) -> SearchSpace:
         space, where = load_python(source, beside=Path())
         if isinstance(space, DefineByRun):
             message = (
-                f"{where.file}:{where.line}: A search space as a value comes from a function without "
-                f"parameters, '{space.function}' takes a trial. Name it in a study: it runs there."
+                f"{where.file}:{where.line}: '{space.function}' takes a trial, so it has no search "
+                "space to show. Name it in a study, where it runs for each trial."
             )
             raise SpecError(message)
         return space

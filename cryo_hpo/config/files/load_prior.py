@@ -41,8 +41,9 @@ def inline_prior(marked: Marked, study: Path) -> None:
     beliefs = {n: v for n, v in found.items() if n in _own(search, found)}
     if not beliefs:
         message = (
-            f"'{source}' found nothing about a number of this study's space "
-            f"(it searched over {', '.join(found) or 'nothing'}). Drop the prior."
+            f"'{source}' has no prior for this study: it searched over "
+            f"{', '.join(found) or 'nothing'}, and no number of this study's space is among them. "
+            "Drop the prior."
         )
         marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), message))
     search["prior"] = {name: {"center": value, **rest} for name, value in beliefs.items()}
@@ -79,11 +80,11 @@ def _read(path: Path) -> dict[str, Any]:
     """Read the result of a finished study, as far as a prior needs it."""
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
-        message = f"A finished study leaves 'result.json', '{path}' has none. Run the study first."
+        message = f"Cannot read a prior from '{path}': no result.json there. Run that study first."
         raise CryoError(message)
     try:
         raw = json.loads(file.read_text())
         return {key: raw[key] for key in ("winner", "trials", "best_recipe")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        message = f"'{path}' must be the result of a finished study: {error}. Run the study first."
+        message = f"Cannot read a prior from '{path}': not the result of a finished study ({error}). Run that study first."
         raise CryoError(message) from error

@@ -106,16 +106,18 @@ def read(path: Path, *, what: str) -> Marked:
     except yaml.reader.ReaderError as error:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         line = text[: error.position].count("\n") + 1
-        message = f"{path}:{line}: YAML holds printable text alone, got U+{code:04X}. Remove it."
+        message = f"{path}:{line}: Unprintable character U+{code:04X}. Remove it."
         raise SpecError(message) from None
     if root is None or root.tag == TAG + "null":
-        message = f"{path}: A {what} holds keys and values, this file is empty. Write some, or copy one from search_spaces/."
+        message = (
+            f"{path}: The file is empty. Write a {what}, or copy one that `cryo-hpo list` shows."
+        )
         raise SpecError(message)
     if not isinstance(root, yaml.MappingNode):
         message = (
-            f"{path}:{root.start_mark.line + 1}: A {what} is a mapping of keys to values, this is "
-            f"{'a list' if isinstance(root, yaml.SequenceNode) else 'a single value'}. "
-            "Write it as `key: value`, one per line."
+            f"{path}:{root.start_mark.line + 1}: "
+            f"{'A list' if isinstance(root, yaml.SequenceNode) else 'A single value'} is not a {what}. "
+            "Write keys and values, as `key: value`, one per line."
         )
         raise SpecError(message)
     walk = _Walk(str(path))
@@ -152,19 +154,21 @@ def _text(path: Path, *, what: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        message = f"A {what} is read from a file, '{path}' does not exist.{_neighbours(path)}"
+        message = f"There is no {what} file '{path}'.{_describe_neighbors(path)}"
         raise SpecError(message) from None
     except UnicodeDecodeError as error:
-        message = f"{path}: YAML is text in UTF-8, this is not: {error.reason}. Save it as UTF-8."
+        message = f"{path}: Not text in UTF-8: {error.reason}. Save the file as UTF-8."
         raise SpecError(message) from None
     except OSError as error:
-        message = f"{path}: A {what} is a file that can be read, this is not: {error.strerror}."
+        message = (
+            f"{path}: Cannot read the {what}: {error.strerror}. Check the path and its permissions."
+        )
         raise SpecError(message) from None
 
 
-def _neighbours(path: Path) -> str:
+def _describe_neighbors(path: Path) -> str:
     if not path.parent.is_dir():
-        return f" Nor does the folder '{path.parent}'. Paths in a study are relative to its file."
+        return f" There is no folder '{path.parent}' either. Paths in a study are relative to its file."
     names = sorted(p.name for p in path.parent.iterdir())
     return did_you_mean(path.name, names) or f" Look into '{path.parent}' for its name."
 
@@ -181,7 +185,7 @@ def _syntax(path: Path, error: yaml.MarkedYAMLError) -> str:
         if "\\t" in what
         else "Look at indentation, colons, quotes and brackets here and on the line above."
     )
-    return f"{path}{line}: This is not YAML: {what}{column}. {remedy}"
+    return f"{path}{line}: Not valid YAML: {what}{column}. {remedy}"
 
 
 class _Walk:
@@ -196,7 +200,7 @@ class _Walk:
         """Return the value of a node; `above` are the nodes that hold it."""
         self.marks.setdefault(loc, Mark(self.file, node.start_mark.line + 1))
         if id(node) in above:
-            self._refuse(loc, node, "An alias must not hold itself. Write the value out.")
+            self._refuse(loc, node, "Alias refers to itself. Write the value out.")
             return None
         above = (*above, id(node))
         if isinstance(node, yaml.MappingNode):
@@ -211,12 +215,12 @@ class _Walk:
         lines: dict[str, int] = {}
         for key, inner in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                message = "A key is a single word, this is a collection. Write it as text."
+                message = "Key is a collection. Write it as text."
                 self._refuse(loc, key, message)
                 continue
             name = str(key.value)
             if name in lines:
-                message = f"A key stands once, '{name}' is also on line {lines[name]}. Remove one of them."
+                message = f"Key '{name}' is repeated; it is also on line {lines[name]}. Remove one of them."
                 self._refuse((*loc, name), key, message)
                 continue
             lines[name] = key.start_mark.line + 1
@@ -235,7 +239,7 @@ class _Walk:
             return _whole(text)
         if tag == "float" and FLOAT.fullmatch(text):
             return float(re.sub(r"\.(?=[inIN])", "", text))
-        self._refuse(loc, node, f"A value has no tag, got '{node.tag}'. Write the value alone.")
+        self._refuse(loc, node, f"Tag '{node.tag}' is not supported. Write the value without it.")
         return None
 
     def _refuse(self, loc: Loc, node: yaml.Node, message: str) -> None:

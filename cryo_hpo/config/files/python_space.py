@@ -44,9 +44,7 @@ def load_python(source: str, *, beside: Path) -> tuple[SearchSpace | DefineByRun
     """
     name, _, function_name = source.partition(".py:")
     if not function_name:
-        message = (
-            f"A Python space is named 'file.py:function', got '{source}'. Add the function's name."
-        )
+        message = f"No function is named in '{source}'. Write 'file.py:function'."
         raise SpecError(message)
     file = _inside(beside / f"{name}.py")
     function = _function(file, function_name)
@@ -55,15 +53,15 @@ def load_python(source: str, *, beside: Path) -> tuple[SearchSpace | DefineByRun
         return DefineByRun(file=file, function=function_name), mark
     if _num_parameters(function) > 1:
         message = (
-            f"{mark.file}:{mark.line}: A space is a function without parameters, or with one for "
-            f"the trial; '{function_name}' has {_num_parameters(function)}. Remove the others."
+            f"{mark.file}:{mark.line}: '{function_name}' takes {_num_parameters(function)} "
+            "parameters. Take none and return a SearchSpace, or take one, the trial."
         )
         raise SpecError(message)
     space = _run(file, function)
     if not isinstance(space, SearchSpace):
         message = (
-            f"{mark.file}:{mark.line}: A function without parameters returns a SearchSpace, "
-            f"'{function_name}' returned {_type(space)}. Return one, or take a trial as parameter."
+            f"{mark.file}:{mark.line}: '{function_name}' returned {_type(space)}, not a "
+            "SearchSpace. Return one, or take a trial as parameter."
         )
         raise SpecError(message)
     return space, mark
@@ -80,8 +78,8 @@ def load_callable(space: DefineByRun) -> Callable[[Any], dict[str, Any]]:
     function = _function(file, space.function)
     if _num_parameters(function) != 1:
         message = (
-            f"{file}:{_line_of(function)}: A define-by-run function takes one parameter, the trial; "
-            f"'{space.function}' takes {_num_parameters(function)}. "
+            f"{file}:{_line_of(function)}: '{space.function}' takes {_num_parameters(function)} "
+            "parameters, and a define-by-run function takes one, the trial. "
             "For a function that returns a space, write 'file.py:function'."
         )
         raise SpecError(message)
@@ -104,7 +102,7 @@ def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
     for point in corners:
         if not isinstance(point, Mapping) or not point:
             message = (
-                f"'{space.function}' returns recipe path -> value for a trial, got {_type(point)}. "
+                f"'{space.function}' returned {_type(point)}, not recipe paths with values. "
                 "Return a dict such as {'optim.lr': trial.suggest_float('optim.lr', 1e-6, 1e-2)}."
             )
             yield Problem((), message)
@@ -159,12 +157,12 @@ def _inside(path: Path) -> str:
         if is_shipped(str(path)):
             return str(path)
         message = (
-            f"A Python space is code that runs, so it lies below the working directory '{here}'; "
-            f"'{file}' does not. Copy it there, or start from its own project."
+            f"'{file}' is outside the working directory '{here}', and a Python space is code that "
+            "runs. Copy it there, or start from its own project."
         )
         raise SpecError(message)
     if not file.is_file():
-        message = f"A search space is read from a file, '{os.path.normpath(path)}' does not exist."
+        message = f"There is no search space file '{os.path.normpath(path)}'. Check the path, which is relative to the file that names it."
         raise SpecError(message)
     return file.relative_to(here).as_posix()
 
@@ -177,7 +175,7 @@ def _function(file: str, name: str) -> Callable[..., Any]:
         code = compile(Path(file).read_bytes(), file, "exec")
     except (SyntaxError, ValueError) as error:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        message = f"{file}{line}: This is not Python: {getattr(error, 'msg', error)}."
+        message = f"{file}{line}: Not valid Python: {getattr(error, 'msg', error)}."
         raise SpecError(message) from error
     _run(file, exec, code, module.__dict__)
     own = [
@@ -204,9 +202,7 @@ def _run(file: str, function: Callable[..., Any], *args: Any) -> Any:
         elif isinstance(error, CryoError):
             message = f"{place}: {error}"
         else:
-            message = (
-                f"{place}: A space's code must run, it raised {type(error).__name__}: {error}."
-            )
+            message = f"{place}: The code of the space raised {type(error).__name__}: {error}. Fix it there."
         raise SpecError(message) from error
 
 
