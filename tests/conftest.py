@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from .support.clusters import Head, head
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None)
@@ -36,6 +39,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("real data, weights and reference values are not on this machine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """Start a Ray head of five cores that requires a token, and an MLflow server beside it.
+
+    The tests of what Ray must do share it; each process of tests starts its own.
+    """
+    with head(tmp_path_factory.mktemp("head"), num_cpus=5) as running:
+        yield running
 
 
 # What makes an encoder of the table tiny; those that are small anyway need nothing.

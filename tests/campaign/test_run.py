@@ -1,4 +1,4 @@
-"""A whole campaign on a real local Ray: one command, one queue, one table; and after a kill."""
+"""A whole campaign, inline, and on Ray after a kill: one command, one queue, one table."""
 
 from __future__ import annotations
 
@@ -9,39 +9,46 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
+from cryo_hpo.cli.main import main
 from cryo_hpo.config import cell_studies, load_campaign
 from cryo_hpo.results import study as results
 from cryo_hpo.results.campaign import load_campaign_result
 
 from ..support.campaigns import small_campaign
+from ..support.clusters import Head
 from ..support.recorded import recorded_epochs
-from ..support.sandbox import kill, wait_for
+from ..support.sandbox import finish, kill, wait_for
 
-pytestmark = pytest.mark.ray
 CELLS = ("camp.one.narrow", "camp.two.narrow", "camp.two.wide")
 
 
-def _start(root: Path, storage: str, *command: str) -> subprocess.Popen[str]:
-    places = {"DATA": "data", "CACHE": "cache", "STORAGE": storage}
-    env = {f"CRYO_{name}": str(root / path) for name, path in places.items()}
+def _places(root: Path, storage: str) -> dict[str, str]:
+    names = {"CRYO_DATA": "data", "CRYO_CACHE": "cache", "CRYO_STORAGE": storage}
+    return {name: str(root / path) for name, path in names.items()}
+
+
+def _run(root: Path, storage: str) -> str:
+    """Run the campaign in this process, and return what it printed."""
+    words = ["run", "--inline", str(root / "camp.yaml")]
+    done = CliRunner().invoke(main, words, env=_places(root, storage), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def _start(root: Path, storage: str, head: Head, *command: str) -> subprocess.Popen[str]:
+    """Start the command line in a process of its own, on a Ray cluster."""
     return subprocess.Popen(
         [sys.executable, "-m", "cryo_hpo", *command],
         cwd=root,
-        env={**os.environ, **env, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **_places(root, storage), **head.joined, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
-
-
-def _run(root: Path, storage: str, *command: str) -> str:
-    process = _start(root, storage, *command)
-    output, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, output
-    return output
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +60,12 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(root) -> tuple[Path, str]:
-    """The storage of a campaign that ran without trouble, and what it output."""
-    output = _run(root, "whole", "run", "camp.yaml")
+    """The storage of a campaign that ran through inline, and what it printed."""
+    output = _run(root, "whole")
     return root / "whole", output
 
 
+@pytest.mark.slow
 def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
     storage, output = whole
     found = load_campaign_result(storage / "camp")
@@ -72,10 +80,11 @@ def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
         assert result.mlflow_pending == 0
     assert "avg. rank" in output
     assert (storage / "camp" / "report" / "report.html").exists()
-    again = _run(root, "whole", "run", "camp.yaml")
+    again = _run(root, "whole")
     assert "has finished" in again
 
 
+@pytest.mark.slow
 def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
     storage, _ = whole
     first, second, third = load_campaign_result(storage / "camp").cells
@@ -89,6 +98,7 @@ def test_later_cells_begin_with_what_earlier_ones_found(whole, root):
     assert all(study.search and not study.search.prior for study in plain.values())
 
 
+@pytest.mark.slow
 def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
     storage, _ = whole
     client = MlflowClient(f"sqlite:///{storage / 'mlflow.db'}")
@@ -116,14 +126,15 @@ def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
     assert {"campaign.yaml", "campaign-result.json", "report"} <= artifacts
 
 
-def test_a_killed_campaign_goes_on_to_the_same_result(whole, root):
+@pytest.mark.ray
+def test_a_killed_campaign_on_ray_is_resumed_to_the_result_of_one_inline(whole, root, ray_head):
     storage = root / "killed"
-    process = _start(root, "killed", "run", "camp.yaml")
+    process = _start(root, "killed", ray_head, "run", "camp.yaml")
     second = storage / CELLS[1]
     wait_for(process, lambda: bool(recorded_epochs(second)))  # the first cell is through
     kill(process)
     offers = (storage / "camp" / "offers.json").read_text()
-    _run(root, "killed", "resume", "camp")
+    finish(_start(root, "killed", ray_head, "resume", "camp"))
     for name, offered in json.loads(offers).items():
         assert json.loads((storage / "camp" / "offers.json").read_text())[name] == offered
     for name in CELLS:

@@ -86,6 +86,6 @@ def test_hosts_come_and_go_and_the_result_is_that_of_one(three: Hosts, tmp_path:
 
     alone = tmp_path / "alone"
     here = {**places, "CRYO_STORAGE": str(alone), "CRYO_CACHE": str(tmp_path / "cache")}
-    done = run("cryo-hpo", "run", study, env=environment(**here), timeout_s=900)
+    done = run("cryo-hpo", "run", "--inline", study, env=environment(**here), timeout_s=900)
     assert done.code == 0, done.output
     assert outcome(folder / "result.json") == outcome(alone / "three/result.json")

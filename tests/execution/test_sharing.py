@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ import pytest
 from cryo_hpo.execution.slots import LOOK_S
 from cryo_hpo.monitoring import events
 
-from ..support.clusters import BIN, check_nothing_left, environment, free_ports, run, started, until
+from ..support.clusters import Head, until
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).parents[2]
@@ -29,27 +26,10 @@ EPOCH_S = 6.0  # Tune fills a cluster only with trainings that outlast the start
 SOON = timedelta(seconds=LOOK_S + 1)  # a driver has looked at the cluster again by then
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """A head with five slots; what a driver needs in its environment to join it."""
-    folder = tmp_path_factory.mktemp("sharing")
-    (port,) = free_ports(1)
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
-    env = environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
-    address = f"127.0.0.1:{port}"
-    scratch = Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))  # sockets take short paths only
-    words = ("--head", "--block", "--node-ip-address", "127.0.0.1", "--port", str(port))
-    sizes = ("--num-cpus", str(SLOTS), "--num-gpus", "0", "--object-store-memory", str(100 * 2**20))
-    quiet = ("--include-dashboard", "false", "--disable-usage-stats", "--temp-dir", str(scratch))
-    try:
-        with started(BIN / "ray", "start", *words, *sizes, *quiet, env=env, log=folder / "log"):
-            until(lambda: run("ray", "health-check", "--address", address, env=env).code == 0)
-            yield {**env, "RAY_ADDRESS": address}
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        check_nothing_left(str(token))
+@pytest.fixture
+def cluster(ray_head: Head) -> Mapping[str, str]:
+    """Return what a driver needs in its environment to join the head of five slots."""
+    return {**ray_head.env, **ray_head.joined}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Faults injected for real into whole studies. A killed driver and a killed worker: test_run.py.
+"""Faults injected for real into whole studies. Killed on Ray: execution/test_ray_studies.py.
 
 After each fault nothing is lost and nothing counted twice; where one trial runs at a time, the
 study is the one that would have been without it.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -24,9 +22,9 @@ from ..support.clusters import BIN, answers, environment, free_ports, runs, star
 from ..support.outcomes import check_same_outcome
 from ..support.postgres import server
 from ..support.recorded import has_begun, recorded_epochs
-from ..support.sandbox import EPOCHS, kill, wait_for
+from ..support.sandbox import EPOCHS, finish, kill, wait_for
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("damaged", ["last.pt", "both"])
@@ -81,8 +79,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(sandbox, finished):
         process = sandbox.start(study, storage)
         wait_for(process, partial(has_begun, folder, "trial-0001"))
         _fill(sandbox.root / storage / "filler")
-        output, _ = process.communicate(timeout=500)
-        assert process.returncode == 1, output
+        output = finish(process, code=1)
         assert "Traceback" not in output, output
         assert "ree space" in output, output
         (sandbox.root / storage / "filler").unlink()
@@ -90,7 +87,7 @@ def test_a_full_disk_stops_the_study_and_loses_nothing(sandbox, finished):
         check_same_outcome(folder, finished("promote"))
 
 
-def test_a_killed_driver_goes_on_from_a_database(sandbox, finished, monkeypatch):
+def test_a_killed_study_continues_from_a_database(sandbox, finished, monkeypatch):
     """The same study, and the same trace, as from the journal file."""
     study, storage = sandbox.study("whole-promote"), "database"
     folder = sandbox.root / storage / study.name
@@ -108,52 +105,36 @@ def test_a_killed_driver_goes_on_from_a_database(sandbox, finished, monkeypatch)
     check_same_outcome(folder, finished("promote"))
 
 
-def test_somebody_elses_cluster_on_this_machine_is_left_alone(sandbox, monkeypatch):
-    """Ray notes the address of a cluster that was started here, and would join it."""
-    scratch = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # sockets take short paths only
-    (scratch / "ray").mkdir()
-    (scratch / "ray" / "ray_current_cluster").write_text("127.0.0.1:9")
-    monkeypatch.setenv("RAY_TMPDIR", str(scratch))
-    base = sandbox.study("x").base.model_dump(mode="json")
-    study = sandbox.study("alone", search=None, seeds=(1,), base={**base, "epochs": 1})
-    try:
-        sandbox.run(study, "beside")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    assert load_result(sandbox.root / "beside" / "alone").arms
-
-
 @contextlib.contextmanager
-def _mlflow(folder: Path, port: int) -> Iterator[None]:
+def _mlflow(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     words = (
         *(BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"),
         *("--artifacts-destination", folder / "mlartifacts"),
     )
-    with started(*words, env=environment(), log=folder / "mlflow.log"):
+    with started(*words, env=environment(), log=folder / "mlflow.log") as server:
         until(lambda: answers(f"http://127.0.0.1:{port}/health") == 200, timeout_s=300)
-        yield
+        yield server
 
 
 def test_mlflow_may_go_away_for_a_while(sandbox, tmp_path, monkeypatch):
     (port,) = free_ports(1)
     uri = f"http://127.0.0.1:{port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    study, storage = sandbox.study("away", project="jobs"), "away"
+    base = sandbox.study("x").base.replace({"epochs": 5 * EPOCHS}).model_dump(mode="json")
+    study, storage = sandbox.study("away", project="jobs", base=base), "away"
     folder = sandbox.root / storage / study.name
-    with _mlflow(tmp_path, port):
+    with _mlflow(tmp_path, port) as server:
         process = sandbox.start(study, storage)
         wait_for(process, partial(has_begun, folder, "trial-0001"))
-    told = len(recorded_epochs(folder))
+        server.kill()
+        recorded = len(recorded_epochs(folder))
+        wait_for(process, lambda: len(recorded_epochs(folder)) >= recorded + 4)  # none waits for it
     assert answers(f"{uri}/health") == 0
-    wait_for(
-        process, lambda: len(recorded_epochs(folder)) >= told + 4
-    )  # nobody waits for the server
     with _mlflow(tmp_path, port):
-        output, _ = process.communicate(timeout=500)
-        assert process.returncode == 0, output
+        finish(process)
         if load_result(folder).mlflow_pending:  # the study ended before the server was asked again
-            sandbox.run(study, storage, "upload", study.name)
+            sandbox.run(study, storage, "upload")
         found = runs(uri, study.name)
         points = {
             (key, point.step)

@@ -47,7 +47,6 @@ def test_pretrained_weights_learn_on_real_scenes(name, shared, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.ray
 def test_cryo_hpo_run_brings_a_real_study_to_its_verdict(shared, tmp_path):
     study = load_study(STUDIES / "calving-fronts.yaml")
     assert study.search is not None
@@ -61,7 +60,7 @@ def test_cryo_hpo_run_brings_a_real_study_to_its_verdict(shared, tmp_path):
     file = tmp_path / "short.yaml"
     file.write_text(dump_study(short))
     done = subprocess.run(
-        [sys.executable, "-m", "cryo_hpo", "run", str(file)],
+        [sys.executable, "-m", "cryo_hpo", "run", "--inline", str(file)],
         env={**os.environ, **_environment(shared, tmp_path)},
         capture_output=True,
         text=True,

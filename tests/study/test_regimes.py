@@ -1,10 +1,8 @@
-"""A study on a fake of each of the five datasets, in each regime, through the command line."""
+"""A study on a fake of each of the five datasets, in each regime, through the command line, inline."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,12 @@ from mlflow.tracking import MlflowClient
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.data import DATASETS
-from cryo_hpo.execution import ray_driver as driver
 from cryo_hpo.report.cryo_bench import FIVE
 from cryo_hpo.results.study import Result, load_result
 
 from ..support.fakes import FAKES
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 UNET = {"encoder": "unet", "decoder": "unet", "width": 4}
 FROZEN = {"encoder": "timm/resnet10t", "weights": "scratch", "tune": "frozen", "channels": 8}
 REGIMES: dict[str, dict[str, Any]] = {
@@ -33,24 +30,17 @@ EPOCHS = 2
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A data root with all five, and one Ray for all studies: joining it is not what is tested."""
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with all five datasets."""
     root = tmp_path_factory.mktemp("regimes")
     for write in FAKES.values():
         write(root / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("DATA", "STORAGE", "CACHE", "WEIGHTS"):
-            patch.setenv(f"CRYO_{name}", str(root / name.lower()))
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        with driver.cluster():
-            patch.setattr(driver, "cluster", contextlib.nullcontext)
-            yield root
+    return root
 
 
 @pytest.fixture(autouse=True)
 def _here(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name the places again: every test begins with an environment without settings."""
+    """Name the places: every test begins with an environment without settings."""
     for name in ("DATA", "STORAGE", "CACHE", "WEIGHTS"):
         monkeypatch.setenv(f"CRYO_{name}", str(place / name.lower()))
 
@@ -74,7 +64,7 @@ def _spec(name: str, regime: str) -> dict[str, Any]:
     }
 
 
-def _say(*words: str | Path) -> str:
+def _cryo_hpo(*words: str | Path) -> str:
     done = CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
@@ -83,7 +73,7 @@ def _say(*words: str | Path) -> str:
 def _run(place: Path, name: str, regime: str) -> Result:
     spec = place / f"{name}-{regime}.yaml"
     spec.write_text(json.dumps(_spec(name, regime)))
-    assert f"result: {place / 'storage' / spec.stem}" in _say("run", spec)
+    assert f"result: {place / 'storage' / spec.stem}" in _cryo_hpo("run", "--inline", spec)
     return load_result(place / "storage" / f"{name}-{regime}")
 
 
@@ -110,5 +100,5 @@ def test_a_study_runs_to_its_verdict(place: Path, name: str, regime: str) -> Non
         file = client.download_artifacts(result.mlflow_run_id, "sampled-scenes.json", str(place))
         assert json.loads(Path(file).read_text()) == {"train": list(kept["train"])}
     if regime == "frozen":
-        said = _say("report", result.study, "--against", "cryo-bench")
-        assert f"on {name}, beside Cryo-Bench's" in said
+        output = _cryo_hpo("report", result.study, "--against", "cryo-bench")
+        assert f"on {name}, beside Cryo-Bench's" in output

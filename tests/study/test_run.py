@@ -1,10 +1,6 @@
-"""Whole studies on a real local Ray, on a dataset of sixteen small scenes."""
+"""Whole studies in one process, on a dataset of sixteen small scenes. On Ray: test_ray_studies.py."""
 
 from __future__ import annotations
-
-import os
-import signal
-from functools import partial
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -12,12 +8,10 @@ from mlflow.tracking import MlflowClient
 from cryo_hpo import stats
 from cryo_hpo.results.study import load_result
 
-from ..support.clusters import workers
-from ..support.outcomes import check_same_outcome
-from ..support.recorded import has_begun, recorded_epochs
-from ..support.sandbox import EPOCHS, RULES, SEEDS, TRIALS, kill, wait_for
+from ..support.recorded import recorded_epochs
+from ..support.sandbox import EPOCHS, RULES, SEEDS, TRIALS
 
-pytestmark = pytest.mark.ray
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -27,7 +21,9 @@ def test_a_study_runs_to_its_verdict(finished, rule):
     assert [t.number for t in result.trials] == list(range(TRIALS))
     baseline = result.trials[0]
     assert (baseline.state == "complete") == (baseline.epochs == EPOCHS)
-    assert baseline.state == "complete" or rule == "promote"  # there it waits like any other
+    assert (
+        baseline.state == "complete" or rule == "promote"
+    )  # there it pauses at a rung like any other
     if rule == "none":
         assert {t.epochs for t in result.trials if t.state != "diverged"} == {EPOCHS}
     winner = result.trials[result.winner or 0]
@@ -106,36 +102,6 @@ def test_the_test_split_is_opened_once_and_last(sandbox, finished):
     assert (folder / "result.json").read_text() == before
     assert (folder / "test-scores.json").stat().st_mtime_ns == scored
     assert recorded_epochs(folder) == epochs
-
-
-@pytest.mark.parametrize(
-    ("rule", "points"), [("promote", ["trial-0002", "baseline-seed2"]), ("stop", ["trial-0003"])]
-)
-def test_a_killed_driver_goes_on_to_the_same_result(sandbox, finished, rule, points):
-    study, storage = sandbox.study(f"whole-{rule}", rule=rule), f"killed-{rule}"
-    folder = sandbox.root / storage / study.name
-    for point in points:
-        process = sandbox.start(study, storage)
-        wait_for(process, partial(has_begun, folder, point))
-        kill(process)
-        assert not (folder / "result.json").exists()
-    output = sandbox.run(study, storage, "resume", study.name)
-    check_same_outcome(folder, finished(rule))
-    assert "Traceback" not in output
-
-
-def test_a_second_driver_is_refused_and_a_lost_worker_is_replaced(sandbox, finished):
-    study, storage = sandbox.study("whole-promote"), "worker"
-    folder = sandbox.root / storage / study.name
-    process = sandbox.start(study, storage)
-    wait_for(process, lambda: len(recorded_epochs(folder)) >= 2)
-    (worker,) = workers(process.pid)
-    os.kill(worker, signal.SIGKILL)
-    output = sandbox.run(study, storage, code=1)
-    assert f"process {process.pid} on {os.uname().nodename}" in output
-    output, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, output
-    check_same_outcome(folder, finished("promote"))
 
 
 def test_the_baseline_may_win_and_that_is_said(sandbox):

@@ -55,11 +55,13 @@ def test_python_outside_the_submitter_s_own_tree_is_refused(tmp_path, monkeypatc
     assert not (folder / "owned").exists()
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_no_secret_of_the_environment_is_written_anywhere(tmp_path: Path) -> None:
     file = tiny_study(tmp_path / "sent", tmp_path / "data", name="secrets", seeds=[1])
     places = {f"CRYO_{n.upper()}": str(tmp_path / n) for n in ("data", "storage", "cache")}
-    done = run("cryo-hpo", "run", file, env=environment(**places, **SECRETS), timeout_s=400)
+    done = run(
+        "cryo-hpo", "run", "--inline", file, env=environment(**places, **SECRETS), timeout_s=400
+    )
     assert done.code == 0, done.output
     assert "planted" not in done.output
     # study folder, result, journal, events, report, MLflow's database and artifacts

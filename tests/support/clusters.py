@@ -40,10 +40,17 @@ SCRUBBED = ("CRYO_", "MLFLOW_", "RAY_")
 class Head:
     """A running head, and what a client needs to reach it."""
 
-    address: str
+    address: str  # of its dashboard, which takes jobs
+    gcs: str
     mlflow: str
     env: Mapping[str, str]
     logs: Path
+
+    @property
+    def joined(self) -> dict[str, str]:
+        """Return the variables with which a driver joins the cluster."""
+        names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
+        return {"RAY_ADDRESS": self.gcs, **{name: self.env[name] for name in names}}
 
     def ray(self, *words: str, cwd: Path | None = None, timeout_s: float = 180) -> Done:
         """Run `ray job ...` as a user would."""
@@ -228,7 +235,8 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
         ):
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)
             until(lambda: answers(f"{mlflow}/health") == 200)
-            yield Head(address, mlflow, environment(**auth), scratch / "session_latest" / "logs")
+            logs = scratch / "session_latest" / "logs"
+            yield Head(address, f"127.0.0.1:{gcs}", mlflow, environment(**auth), logs)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         check_nothing_left(str(token))

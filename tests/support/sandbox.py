@@ -1,4 +1,4 @@
-"""Run small whole studies in processes of their own, and interrupt them."""
+"""Run small whole studies, in this process or in one that can be interrupted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from cryo_hpo.cli.main import main
 from cryo_hpo.config import Study, dump_study
 
 from .fakes import fake_folder
@@ -51,6 +54,7 @@ class Sandbox:
                 "parallel": 1,
             },
             "seeds": SEEDS,
+            "log_model": False,  # a third of a tiny study's time; where it is the subject, asked for
         }
         return Study.model_validate_json(json.dumps({**fields, **changes}))
 
@@ -59,14 +63,40 @@ class Sandbox:
         names = {"CRYO_DATA": "data", "CRYO_CACHE": "cache", "CRYO_STORAGE": storage}
         return {name: str(self.root / folder) for name, folder in names.items()}
 
-    def start(self, study: Study, storage: str, *command: str) -> subprocess.Popen[str]:
-        """Start the command line on a study, in a process group of its own."""
-        spec = self.root / f"{storage}-{study.name}.yaml"
-        spec.write_text(dump_study(study))
+    def run(self, study: Study, storage: str, command: str = "run") -> str:
+        """Run the command line on a study to its end, inline, and return what it printed."""
+        words = self._words(study, storage, command, inline=True)
+        done = CliRunner().invoke(main, words, env=self.places(storage), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def start(
+        self,
+        study: Study,
+        storage: str,
+        command: str = "run",
+        *,
+        inline: bool = True,
+        env: Mapping[str, str] = {},
+    ) -> subprocess.Popen[str]:
+        """Start the command line on a study in a process of its own, which can be killed.
+
+        Args:
+            study: The study.
+            storage: Which of the storages it is kept in.
+            command: run, or what takes a study's name.
+            inline: Whether it trains in that process; otherwise on Ray.
+            env: Further variables, such as the address of a cluster.
+        """
         process = subprocess.Popen(
-            [sys.executable, "-m", "cryo_hpo", *(command or ("run", str(spec)))],
+            [
+                sys.executable,
+                "-m",
+                "cryo_hpo",
+                *self._words(study, storage, command, inline=inline),
+            ],
             cwd=self.root,
-            env={**os.environ, **self.places(storage), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **self.places(storage), "OMP_NUM_THREADS": "1", **env},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -75,18 +105,25 @@ class Sandbox:
         self.started.append(process)
         return process
 
-    def run(self, study: Study, storage: str, *command: str, code: int = 0) -> str:
-        """Run the command line to its end, and return what it printed."""
-        process = self.start(study, storage, *command)
-        output, _ = process.communicate(timeout=500)
-        assert process.returncode == code, output
-        return output
+    def _words(self, study: Study, storage: str, command: str, *, inline: bool) -> list[str]:
+        """Write the study's file, and return the words after `cryo-hpo`."""
+        spec = self.root / f"{storage}-{study.name}.yaml"
+        spec.write_text(dump_study(study))
+        options = ["--inline"] if inline and command in ("run", "resume") else []
+        return [command, *options, str(spec) if command == "run" else study.name]
 
     def close(self) -> None:
         """Kill what a failed test left running."""
         for process in self.started:
             if process.poll() is None:
                 kill(process)
+
+
+def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
+    """Wait until a driver has ended with an exit code, and return what it printed."""
+    output, _ = process.communicate(timeout=500)
+    assert process.returncode == code, output
+    return output
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:

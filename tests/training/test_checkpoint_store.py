@@ -183,7 +183,7 @@ def test_hosts_without_a_common_disk_end_where_one_does(tmp_path: Path) -> None:
     assert stores.KEYS["AWS_SECRET_ACCESS_KEY"] not in text + (folder / "result.json").read_text()
     _was_taken_up(folder, dead=two.address(1))
     alone = {**places, "CRYO_STORAGE": str(tmp_path / "alone"), "CRYO_CACHE": str(two.cache(0))}
-    done = run("cryo-hpo", "run", study, env=environment(**alone), timeout_s=600)
+    done = run("cryo-hpo", "run", "--inline", study, env=environment(**alone), timeout_s=600)
     assert done.code == 0, done.output
     assert outcome(folder / "result.json") == outcome(tmp_path / "alone/apart/result.json")
 
