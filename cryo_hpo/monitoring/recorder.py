@@ -68,6 +68,7 @@ class Records:
             tags={
                 "cryo.study": self._study.name,
                 "cryo.kind": kind,
+                "cryo.state": "running",
                 "cryo.recipe": recipe.id,
                 "cryo.encoder": recipe.model.encoder,
                 "cryo.bands": str(self._bands(recipe)),
@@ -98,8 +99,8 @@ class Records:
         self._progress.epoch(key, metrics)
 
     def paused(self, key: str, epoch: int) -> None:
-        """Note that a trial waits at a rung."""
-        self._tracker.tag(self.run_key(key), {"cryo.state": f"waits at epoch {epoch}"})
+        """Note that a trial is paused at a rung."""
+        self._tracker.tag(self.run_key(key), {"cryo.state": "paused"})
         self._progress.paused(key, epoch)
         emit("paused", key=key, epoch=epoch)
 

@@ -63,14 +63,14 @@ class Progress:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:  # noqa: ARG002
-        """Show that a training begins, or goes on from where it waited."""
+        """Show that a training begins, or resumes where it was paused."""
         row = self._rows.get(key)
         if row is None:
             self._rows[key] = _Row(lr=recipe.optim.lr, epochs=recipe.epochs)
             self._tell(f"{key}  lr {recipe.optim.lr:.3g}  started")
         else:
             row.state = "running"
-            self._tell(f"{key}  lr {row.lr:.3g}  goes on from epoch {row.epoch}")
+            self._tell(f"{key}  lr {row.lr:.3g}  resumed after epoch {row.epoch}")
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
         """Show an epoch."""
@@ -86,8 +86,8 @@ class Progress:
         )
 
     def paused(self, key: str, epoch: int) -> None:
-        """Show that a trial waits at a rung."""
-        self._end(key, "waits", f"waits at epoch {epoch}")
+        """Show that a trial is paused at a rung."""
+        self._end(key, "paused", f"paused at epoch {epoch}")
 
     def ended(self, key: str, state: str, message: str) -> None:
         """Show how a training ended."""

@@ -236,7 +236,7 @@ def rungs(result: Result) -> Table:
         (
             _name(trial, result),
             *(percent(trial.curve.get(epoch)) for epoch in epochs),
-            _fate(trial, result),
+            _fate(trial),
             _why(trial),
         )
         for trial in result.trials
@@ -374,11 +374,11 @@ def _why(trial: TrialResult) -> str:
     return "; ".join(f"{s.decision} at epoch {s.rung} ({s.place} of {s.of})" for s in last.values())
 
 
-def _fate(trial: TrialResult, result: Result) -> str:
+def _fate(trial: TrialResult) -> str:
     if trial.state == "complete":
-        return "winner" if trial.number == result.winner else "full length"
+        return "complete"
     if trial.state == "pruned":
-        return f"out after epoch {trial.epochs}"
+        return f"pruned after epoch {trial.epochs}"
     return f"{trial.state} in epoch {trial.epochs + 1}"
 
 

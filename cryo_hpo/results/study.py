@@ -19,8 +19,16 @@ from ..storage import atomic
 if TYPE_CHECKING:
     import pandas as pd
 
-Decision = Literal["went on", "waited", "promoted", "carried on", "paused", "stopped"]
-VERSION: Literal[1] = 1
+Decision = Literal["continued", "paused", "promoted", "pruned"]
+VERSION: Literal[2] = 2
+DECISIONS_1: dict[str, Decision] = {  # the words of version 1
+    "went on": "continued",
+    "waited": "paused",
+    "promoted": "promoted",
+    "carried on": "promoted",
+    "paused": "pruned",
+    "stopped": "pruned",
+}
 NAME = "result.json"
 
 
@@ -136,7 +144,7 @@ class Costs(Frozen):
 class Result(Frozen):
     """A finished study."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     study: str
     project: str
     spec: dict[str, Any] = Field(description="The study as it was resolved")
@@ -245,7 +253,7 @@ def load_result(path: Path | str) -> Result:
         raise CryoError(message)
     text = file.read_text()
     try:
-        return Result.model_validate_json(text)
+        return Result.model_validate_json(_upgraded(text))
     except ValidationError as error:
         version = _version(text)
         message = (
@@ -253,6 +261,20 @@ def load_result(path: Path | str) -> Result:
             f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
         )
         raise CryoError(message) from error
+
+
+def _upgraded(text: str) -> str:
+    """Return a result of version 1 as one of this version; any other text as it is."""
+    if _version(text) != 1:
+        return text
+    raw = json.loads(text)
+    try:
+        for trial in raw["trials"]:
+            for step in trial.get("steps", ()):
+                step["decision"] = DECISIONS_1[step["decision"]]
+    except (AttributeError, KeyError, TypeError):  # not a result: its own problems are reported
+        return text
+    return json.dumps({**raw, "version": VERSION})
 
 
 def _version(text: str) -> object:

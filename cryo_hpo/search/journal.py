@@ -7,14 +7,15 @@ The rung table and the sampler are rebuilt from it, so the same command after a 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
+from ..results.study import DECISIONS_1
 from .postgres import ERRORS, open_study, shown, unreachable
 from .replay import replayed
 from .rungs import Step
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .replay import Suggest
 
 PARAMS, OUTCOME, MESSAGE, STEPS = "params", "outcome", "message", "steps"
+OLD_ONLY = set(DECISIONS_1) - set(DECISIONS_1.values())
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -145,5 +147,14 @@ def _record(trial: FrozenTrial) -> Record:
         state=outcome if trial.state.is_finished() and outcome else states[trial.state],
         curve=dict(trial.intermediate_values),
         message=trial.user_attrs.get(MESSAGE, ""),
-        steps=tuple(Step(*one) for one in trial.user_attrs.get(STEPS, ())),
+        steps=_steps(trial.user_attrs.get(STEPS, ())),
+    )
+
+
+def _steps(noted: Sequence[Sequence[Any]]) -> tuple[Step, ...]:
+    """Read decisions; a journal of version 0.1 has other words for them."""
+    old = any(decision in OLD_ONLY for _, decision, *_ in noted)
+    return tuple(
+        Step(rung, DECISIONS_1[decision] if old else decision, *place)
+        for rung, decision, *place in noted
     )

@@ -141,7 +141,7 @@ class SearchSource:
         if self._rule != "stop" or epoch not in self._rungs:
             return True  # it was to continue, or it would not have been started again
         past = [s.decision for s in self._records[number].steps if s.rung == epoch]
-        return past[-1] != "stopped" if past else self._decide(number, epoch)
+        return past[-1] != "pruned" if past else self._decide(number, epoch)
 
     def _decide(self, number: int, rung: int) -> bool:
         """Decide whether a trial passes the rung that it has just reached, and write it down."""
@@ -151,8 +151,8 @@ class SearchSource:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
             passes = goes_on(self._curves(), self.ladder, number, rung, diverged=lost)
-        no: Decision = "stopped" if self._rule == "stop" else "waited"
-        self._note(number, rung, "went on" if passes else no)
+        no: Decision = "pruned" if self._rule == "stop" else "paused"
+        self._note(number, rung, "continued" if passes else no)
         return passes
 
     def _survives(self, number: int, rung: int) -> bool:
@@ -164,7 +164,7 @@ class SearchSource:
         return number == BASELINE or not stops(score, earlier, reduction=rule.reduction)
 
     def _was_cut(self, record: Record) -> bool:
-        """Whether a trial was at work, not waiting at a rung, when the driver ended."""
+        """Whether a trial was running, not paused at a rung, when the driver ended."""
         rungs = () if self.ladder is None else self.ladder.rungs
         return record.state == "running" and record.epochs not in rungs
 
@@ -200,16 +200,16 @@ class SearchSource:
         return str(found)
 
     def _finish(self) -> Job | None:
-        """Carry one candidate to full length if none got there, then close who still waits."""
+        """Promote one candidate to full length if none is complete, then prune the paused."""
         if self.ladder is None:
             return None
         winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
         leader = last_resort(self._curves(), self.ladder, self._waiting())
         if leader is not None and not winners:
-            self._note(leader.trial, leader.rung, "carried on")
+            self._note(leader.trial, leader.rung, "promoted")
             return self._job(leader.trial, cleared=self.ladder.epochs)
         for number in sorted(self._waiting()):
-            why = self._note(number, self._records[number].epochs, "paused")
+            why = self._note(number, self._records[number].epochs, "pruned")
             self._close(number, "pruned", why)
         return None
 

@@ -39,8 +39,8 @@ def test_plain_lines_where_there_is_no_terminal():
             for e in (1, 2)
         ),
         "trial-0001  lr 0.01  started",
-        "trial-0001  lr 0.01  waits at epoch 1",
-        "trial-0001  lr 0.01  goes on from epoch 0",
+        "trial-0001  lr 0.01  paused at epoch 1",
+        "trial-0001  lr 0.01  resumed after epoch 0",
         "trial-0001  lr 0.01  diverged  Loss became nan",
     ]
 

@@ -174,14 +174,14 @@ def test_the_rung_table_holds_each_score_and_fate() -> None:
     lines = cells(tables.rungs(a_result()))
     assert lines[0] == ["trial", "epoch 1", "epoch 3", "epoch 9", "epoch 27", "fate", "why"]
     fates = {line[0]: line[-2] for line in lines[2:]}
-    assert fates["0 (baseline)"] == "full length"
-    assert fates["7 (winner)"] == "winner"
-    assert fates["8"] == "out after epoch 9"
+    assert fates["0 (baseline)"] == "complete"
+    assert fates["7 (winner)"] == "complete"
+    assert fates["8"] == "pruned after epoch 9"
     assert fates["3"] == "diverged in epoch 4"
     scores = [f"{100 * a_trial(8).curve[epoch]:.2f}" for epoch in (1, 3, 9)]
     assert lines[2 + 8][1:5] == [*scores, "-"]
     assert lines[2 + 8][-1] == (
-        "went on at epoch 1 (1 of 3); promoted at epoch 3 (2 of 6); paused at epoch 9 (3 of 4)"
+        "continued at epoch 1 (1 of 3); promoted at epoch 3 (2 of 6); pruned at epoch 9 (3 of 4)"
     )
 
 

@@ -38,6 +38,9 @@ def test_a_folder_without_a_result_is_refused(tmp_path):
     ("text", "says"),
     [
         (json.dumps({"version": 2}), "it says 2"),
+        (json.dumps({"version": 3}), "it says 3"),
+        (json.dumps({"version": 1}), "it says 1"),
+        (json.dumps({"version": 1, "trials": [3]}), "it says 1"),
         ("{}", "it says None"),
         ("", "it says None"),
         ("[1, 2]", "it says None"),
@@ -48,6 +51,19 @@ def test_another_version_is_refused(tmp_path, text, says):
     (tmp_path / NAME).write_text(text)
     with pytest.raises(CryoError, match=f"must be a result of version {VERSION}, {says}"):
         load_result(tmp_path)
+
+
+def test_a_result_of_version_1_is_read_with_the_words_of_today(tmp_path):
+    words = {"went on": "continued", "waited": "paused", "carried on": "promoted"}
+    words |= {"paused": "pruned", "stopped": "pruned", "promoted": "promoted"}
+    raw = json.loads(a_result().model_dump_json())
+    raw["version"] = 1
+    raw["trials"][8]["steps"] = [{"rung": 1, "decision": old, "place": 1, "of": 3} for old in words]
+    (tmp_path / NAME).write_text(json.dumps(raw))
+    result = load_result(tmp_path)
+    assert [step.decision for step in result.trials[8].steps] == list(words.values())
+    assert result.version == VERSION
+    assert load_result(write(result, tmp_path)) == result, "it is written as version 2"
 
 
 def test_a_field_of_a_later_version_is_not_passed_over(tmp_path):

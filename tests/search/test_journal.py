@@ -6,6 +6,7 @@ import pytest
 
 from cryo_hpo.errors import StorageError
 from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.rungs import Step
 
 
 def _lr(trial):
@@ -27,8 +28,19 @@ def test_a_reopened_journal_knows_everything(tmp_path):
     assert (baseline.state, baseline.curve, baseline.score) == ("complete", {1: 0.5, 2: 0.6}, 0.6)
     assert (trial.state, trial.params, trial.epochs) == ("running", {"optim.lr": 1e-3}, 1)
     again.report(1, 2, 0.7)
-    again.end(1, "pruned", "paused at epoch 2")
-    assert Journal(path, study="s").record(1).message == "paused at epoch 2"
+    again.end(1, "pruned", "pruned at epoch 2")
+    assert Journal(path, study="s").record(1).message == "pruned at epoch 2"
+
+
+def test_a_journal_of_an_older_version_is_read_with_the_words_of_today(tmp_path):
+    journal = Journal(tmp_path / "journal.log", study="s")
+    for words in (("went on", "waited", "paused"), ("continued", "paused")):
+        number = journal.begin({"optim.lr": 1e-3}, _lr)
+        steps = [Step(1, word, 1, 2) for word in words]  # type: ignore[arg-type]
+        journal._storage.set_trial_user_attr(journal._ids[number], "steps", steps)
+    old, new = Journal(tmp_path / "journal.log", study="s").records()
+    assert [step.decision for step in old.steps] == ["continued", "paused", "pruned"]
+    assert [step.decision for step in new.steps] == ["continued", "paused"]
 
 
 def test_an_epoch_reported_twice_is_kept_once(tmp_path):

@@ -209,16 +209,16 @@ def test_every_decision_at_a_rung_is_written_down_with_its_reason(tmp_path, work
         last = {step.rung: step for step in record.steps}
         for rung, said in last.items():
             left = record.epochs > rung or record.state == "diverged"
-            assert (said.decision in ("went on", "promoted", "carried on")) == left
-            if said.decision in ("went on", "promoted"):
+            assert (said.decision in ("continued", "promoted")) == left
+            if said.decision == "continued":
                 assert said.place <= said.of // 3
         if record.state == "pruned":
             assert record.message == str(record.steps[-1])
-            assert record.message.startswith(f"paused at epoch {record.epochs} (")
+            assert record.message.startswith(f"pruned at epoch {record.epochs} (")
     stopped = _drive(a_study("stop"), tmp_path / "stop", peak(), workers=workers)
     messages = [r.message for r in stopped.records if r.state == "pruned"]
     assert messages
-    assert all(re.fullmatch(r"stopped at epoch [13] \(\d+ of \d+\)", m) for m in messages)
+    assert all(re.fullmatch(r"pruned at epoch [13] \(\d+ of \d+\)", m) for m in messages)
 
 
 @each_rule
@@ -363,7 +363,7 @@ def test_the_stop_rule_counts_a_trial_once_and_what_it_decided_stands(tmp_path):
     assert not source.epoch(jobs[2], at_rung[2])
     assert source.epoch(jobs[1], at_rung[1]), "a lost worker's epoch counts once"
     steps = {r.number: [(s.rung, s.decision) for s in r.steps] for r in source.records}
-    assert steps == {0: [(1, "went on")], 1: [(1, "went on")], 2: [(1, "stopped")], 3: []}
+    assert steps == {0: [(1, "continued")], 1: [(1, "continued")], 2: [(1, "pruned")], 3: []}
     again = _open(a_study("stop", trials=4), tmp_path, Heard())  # the driver died in between
     resumed = [job for _ in range(4) if isinstance(job := again.next(), Job)]
     assert [job.key for job in resumed] == [job.key for job in jobs]
@@ -371,7 +371,7 @@ def test_the_stop_rule_counts_a_trial_once_and_what_it_decided_stands(tmp_path):
     assert not again.epoch(resumed[2], at_rung[2]), "it had been stopped, nothing else was heard"
     again.ended(resumed[2], "done", "")
     assert again.records[2].state == "pruned"
-    assert again.records[2].message == "stopped at epoch 1 (2 of 3)"
+    assert again.records[2].message == "pruned at epoch 1 (2 of 3)"
 
 
 def test_the_stop_rule_judges_an_epoch_that_a_crash_left_undecided(tmp_path):

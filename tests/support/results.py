@@ -35,16 +35,16 @@ TRIALS: dict[int, tuple[float, int, float, float, str]] = {
 }
 MESSAGES = {
     "complete": "",
-    "pruned": "paused at epoch {}",
+    "pruned": "pruned at epoch {}",
     "diverged": "Loss became nan at epoch {}, step 12 (lr {:.3g}, bf16, recipe 3fa9c1d07b22).",
 }
 STEPS: dict[int, tuple[tuple[int, Decision, int, int], ...]] = {
     8: (
-        (1, "went on", 1, 3),
-        (3, "waited", 2, 5),
+        (1, "continued", 1, 3),
+        (3, "paused", 2, 5),
         (3, "promoted", 2, 6),
-        (9, "waited", 2, 2),
-        (9, "paused", 3, 4),
+        (9, "paused", 2, 2),
+        (9, "pruned", 3, 4),
     )
 }
 FLOOR = 0.33  # one class everywhere, of three
