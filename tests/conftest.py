@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
-from .support.clusters import Head, head
+if TYPE_CHECKING:
+    from .support.clusters import Head
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None)
@@ -47,6 +48,8 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 
     The tests of what Ray must do share it; each process of tests starts its own.
     """
+    from .support.clusters import head
+
     with head(tmp_path_factory.mktemp("head"), num_cpus=5) as running:
         yield running
 
