@@ -1,6 +1,7 @@
-"""Hyperparameter optimization of geospatial foundation models on cryosphere maps.
+"""Optimize hyperparameters of geospatial foundation models on cryosphere maps.
 
-Names that need torch, Ray or MLflow are imported when first used: importing the package is light.
+Hands out the public names. Those that need torch, Ray or MLflow are imported when first used, so
+that `import cryo_hpo` stays light.
 """
 
 from __future__ import annotations
@@ -11,22 +12,27 @@ from typing import TYPE_CHECKING, Any
 from .config import (
     Asha,
     Campaign,
+    DatasetCard,
     DataSpec,
     DefineByRun,
     LoraSpec,
     LossSpec,
+    Matrix,
     ModelSpec,
     NoStopping,
     OptimSpec,
+    Prior,
     Recipe,
     Resources,
     Search,
     Site,
+    Skip,
     Study,
     dump_campaign,
     dump_space,
     dump_study,
     load_campaign,
+    load_card,
     load_space,
     load_study,
 )
@@ -49,23 +55,27 @@ __all__ = [
     "Choice",
     "CryoError",
     "DataSpec",
+    "DatasetCard",
     "DefineByRun",
     "Float",
     "Improvement",
     "Int",
     "LoraSpec",
     "LossSpec",
+    "Matrix",
     "Model",
     "ModelCard",
     "ModelSpec",
     "NoStopping",
     "OptimSpec",
+    "Prior",
     "Recipe",
     "Resources",
     "Result",
     "Search",
     "SearchSpace",
     "Site",
+    "Skip",
     "Study",
     "When",
     "dump_campaign",
@@ -74,6 +84,7 @@ __all__ = [
     "export_model",
     "load_campaign",
     "load_campaign_result",
+    "load_card",
     "load_model",
     "load_result",
     "load_space",

@@ -75,7 +75,33 @@ def test_the_scores_give_the_verdict_again():
     ]
 
 
-@pytest.mark.ray
+def test_a_study_by_constructors_is_the_one_of_its_file(tmp_path):
+    block = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+    names: dict[str, object] = {}
+    exec(block[: block.index("result =")], names)
+    study = names["study"]
+    assert isinstance(study, cryo_hpo.Study)
+    (tmp_path / "study.yaml").write_text(cryo_hpo.dump_study(study))
+    assert cryo_hpo.load_study(tmp_path / "study.yaml") == study
+
+
+def test_the_table_of_the_page_names_fields_that_exist_with_their_defaults():
+    lines = PAGE.split("| class | field |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) > 20
+    kind = ""
+    for line in lines:
+        first, fields, _, default = (cell.strip() for cell in line.strip("|").split("|"))
+        kind = first.strip("`") or kind
+        model = getattr(cryo_hpo, kind).model_fields
+        for name in re.findall(r"`(\w+)", fields):
+            assert name in model, (kind, name)
+            if default == "required":
+                assert model[name].is_required(), (kind, name)
+            elif re.fullmatch(r"[\d.e-]+", default):
+                assert model[name].default == float(default), (kind, name)
+
+
+@pytest.mark.slow
 def test_the_example_of_the_page_runs(tmp_path):
     from cryo_hpo.data.synthetic.generate import generate
 

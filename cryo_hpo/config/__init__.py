@@ -1,8 +1,9 @@
-"""Studies, recipes, search spaces and sites: frozen values, and the files that hold them."""
+"""Configure studies: recipes, search spaces, campaigns and sites as frozen values, and their files."""
 
 from __future__ import annotations
 
 from .campaign import Campaign, Cell, Matrix, Skip
+from .dataset_card import DatasetCard
 from .files.dump import differences, dump_space, dump_study, schema, space_schema
 from .files.load import add_line_numbers, load_card, load_space, load_study
 from .files.load_campaign import (
@@ -27,6 +28,7 @@ __all__ = [
     "Campaign",
     "Cell",
     "DataSpec",
+    "DatasetCard",
     "DefineByRun",
     "LoraSpec",
     "LossSpec",
