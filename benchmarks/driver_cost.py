@@ -16,7 +16,7 @@ from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.search import source as search
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.search.source import SearchSource
-from cryo_hpo.tracking import Tracker
+from cryo_hpo.storage.event_log import EventLog
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
@@ -24,7 +24,7 @@ PARTS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "sampler": (search, ("propose",)),
     "journal": (Journal, ("begin", "report", "note", "end", "record")),
     "records": (Records, ("started", "epoch", "paused", "ended")),
-    "spool": (Tracker, ("start", "log", "tag", "end")),
+    "event log": (EventLog, ("append",)),
 }
 TUNE, MLFLOW, OTHER = "Tune", "MLflow thread", "other threads"
 COLUMNS = (*PARTS, TUNE, MLFLOW, OTHER)

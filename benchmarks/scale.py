@@ -1,7 +1,7 @@
 """Many trials through the real scheduler: throughput, the driver's time and memory, MLflow's writes.
 
 The trials replay recorded learning curves, so what is measured is everything but training: Ray
-Tune, the rungs, Optuna's journal, the study's records and the MLflow spool, which a real `mlflow
+Tune, the rungs, Optuna's journal, the study's event log, which a real `mlflow
 server` empties. Three Ray nodes run on this machine (`ray.cluster_utils`), each with its own workers.
 
     python -m benchmarks.scale --trials 1000 --curves ../shared/data/lr_curves/deberta-base.npz
@@ -167,12 +167,13 @@ def measure(one: Study, site: Site, traffic: Traffic, *, train: Train, every: in
     assert one.search is not None, "made with one"
     path = site.storage / one.name
     path.mkdir(parents=True)
-    tracker = Tracker.connect(site.mlflow, experiment="scale", spool=path / "mlflow.jsonl")
+    tracker = Tracker.connect(site.mlflow, experiment="scale", log=path / "events.jsonl")
     progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
     clocks = Clocks()
     with closing(tracker), clocks.running():
         tracker.start(one.name, name=one.name)
-        records = Records(one, path, tracker=tracker, progress=progress)
+        progress.follow(tracker.events)
+        records = Records(one, tracker.events)
         watched = Watched(records, tracker, clocks, every=every)
         source = search_source(one, one.search, path, site=site, listener=watched)
         slots = driver.slots_for(one.resources, None)

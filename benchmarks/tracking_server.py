@@ -18,7 +18,8 @@ from unittest import mock
 
 from mlflow.utils import rest_utils
 
-from cryo_hpo.tracking.delivery import Event, Runs
+from cryo_hpo.tracking.calls import Call
+from cryo_hpo.tracking.delivery import Runs
 
 from .driver_cost import tree_seconds
 
@@ -56,7 +57,7 @@ class Traffic:
         send: Callable[..., Any] = rest_utils.http_request
         self.server_cpu_s = tree_seconds(self.pid)  # of its start
 
-        def counted_apply(runs: Runs, events: Sequence[Event]) -> None:
+        def counted_apply(runs: Runs, events: Sequence[Call]) -> None:
             self.calls, self.events = self.calls + 1, self.events + len(events)
             self.largest = max(self.largest, len(events))
             apply(runs, events)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from ..monitoring.recorder import Records
 from ..search.queue import Phases
@@ -12,7 +12,7 @@ from ..study import run as studies
 from ..training.build import band_plan
 
 if TYPE_CHECKING:
-    from ..config import Cell, Recipe, Site, Study
+    from ..config import Cell, Site, Study
     from ..monitoring.terminal import Progress
     from ..search.jobs import Source
     from ..search.trials import Record
@@ -28,7 +28,8 @@ class CellRun:
         path: The study's folder.
         trials: Of its search, once that is over.
         source: Its jobs.
-        records: Who hears its trainings; None: it has not begun.
+        records: Of its trainings; None: it has not begun.
+        tracker: Of its own log, once it has begun.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class CellRun:
         self.path = folders.of(study, site)
         self.trials: list[Record] = []
         self.records: Records | None = None
+        self.tracker = tell[0]
         self._tell, self._informed = tell, informed
         self.source = Phases(self._phases())
 
@@ -61,18 +63,11 @@ class CellRun:
         folders.claim(self.study, self._site)
         folders.keep_spec(self.study, self.path)
         tracker, progress, parent = self._tell
-        shown: Any = _Shown(progress, self.study.name.removeprefix(f"{parent}."))
-        self.records = Records(
-            self.study, self.path, tracker=tracker, progress=shown, bands=band_plan
-        )
-        studies.open_run(
-            self.study,
-            self._site,
-            self.path,
-            records=self.records,
-            tracker=tracker,
-            parent=parent,
-        )
+        self.tracker = tracker.beside(self.path / folders.EVENTS)
+        self.records = Records(self.study, self.tracker.events, bands=band_plan)
+        shown = self.study.name.removeprefix(f"{parent}.")
+        progress.follow(self.tracker.events, done=self.records.epochs, name=shown)
+        studies.open_run(self.study, self._site, self.path, tracker=self.tracker, parent=parent)
         assert self.study.search is not None, "a campaign has a search"
         search = studies.search_source(
             self.study,
@@ -87,34 +82,3 @@ class CellRun:
         confirm = studies.confirm_source(self.study, self.trials, self.path, listener=self.records)
         yield confirm
         confirm.raise_if_lost()
-
-
-class _Shown:
-    """A cell's lines in the progress of the whole campaign."""
-
-    def __init__(self, progress: Progress, name: str) -> None:
-        self._progress, self._name = progress, name
-
-    def leave_out(self, epochs: int) -> None:
-        """Take epochs of an earlier run off what is to come."""
-        self._progress.leave_out(epochs)
-
-    def say(self, text: str) -> None:
-        """Write one line."""
-        self._progress.say(f"{self._name}  {text}")
-
-    def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
-        """Show that a training begins, or goes on."""
-        self._progress.started(f"{self._name} {key}", recipe, kind=kind)
-
-    def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Show an epoch."""
-        self._progress.epoch(f"{self._name} {key}", metrics)
-
-    def paused(self, key: str, epoch: int) -> None:
-        """Show that a trial waits at a rung."""
-        self._progress.paused(f"{self._name} {key}", epoch)
-
-    def ended(self, key: str, state: str, message: str) -> None:
-        """Show how a training ended."""
-        self._progress.ended(f"{self._name} {key}", state, message)

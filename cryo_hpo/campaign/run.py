@@ -70,7 +70,7 @@ def run_campaign(
         gib = 0.0 if site.checkpoints else size.disk_gib
         folders.require_room(path, gib=gib, begun=path / CAMPAIGN)
         tracker = Tracker.connect(
-            site.mlflow, experiment=_experiment(campaign), spool=path / folders.SPOOL
+            site.mlflow, experiment=_experiment(campaign), log=path / folders.EVENTS
         )
         keep_spec(campaign, path)
         progress = Progress(console=console, epochs_expected=size.epochs)
@@ -148,7 +148,7 @@ class _Cells:
                     slots=slots,
                     executor=executor,
                 )
-                studies.publish(found, run.study, self._site, run.path, tracker=self.tracker)
+                studies.publish(found, run.study, self._site, run.path, tracker=run.tracker)
                 self.results[run.cell] = (run.study, found)
         failed = {name: run.source.error for name, run in self._runs.items() if run.source.error}
         if failed:

@@ -208,14 +208,20 @@ def ui(port: int, *, only_print: bool) -> None:
 @click.argument("study")
 def upload(study: str) -> None:
     """Deliver the records of STUDY (its name) that were kept while MLflow was away."""
-    from ..config import load_campaign, load_study
-    from ..study.folder import CAMPAIGN, SPEC, SPOOL
+    from ..config import cell_studies, load_campaign, load_study
+    from ..study.folder import CAMPAIGN, EVENTS, SPEC
     from ..tracking import deliver
 
-    folder = read_site().storage / study
-    whole = (folder / CAMPAIGN).exists()
-    found = load_campaign(folder / CAMPAIGN) if whole else load_study(folder / SPEC)
-    left = deliver(folder / SPOOL, uri=read_site().mlflow, experiment=f"cryo/{found.project}")
+    site, spec = read_site(), read_site().storage / study / SPEC
+    if (campaign := spec.with_name(CAMPAIGN)).exists():
+        matrix = load_campaign(campaign)
+        project, names = matrix.project, [study, *(s.name for s in cell_studies(matrix).values())]
+    else:
+        project, names = load_study(spec).project, [study]
+    # A cell that has not begun has no log.
+    logs = [log for name in names if (log := site.storage / name / EVENTS).exists()]
+    logs = logs or [spec.with_name(EVENTS)]
+    left = sum(deliver(log, uri=site.mlflow, experiment=f"cryo/{project}") for log in logs)
     click.echo(
         "All records are delivered." if not left else f"{left} records are still to be delivered."
     )

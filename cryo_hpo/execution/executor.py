@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..config import Resources, Site
     from ..search.jobs import Job, Source
+    from ..storage.event_log import EventLog
 
 RETRIES = 3  # new attempts after a crash; what a retry cannot fix is not retried (see worker.py)
 
@@ -42,7 +43,7 @@ class Executor(Protocol):
     def cluster(self) -> AbstractContextManager[None]:
         """Hold what the jobs run on, from before the first to after the last."""
 
-    def metered(self, study: str) -> AbstractContextManager[None]:
+    def metered(self, study: str, log: EventLog) -> AbstractContextManager[None]:
         """Export the numbers of a study to Prometheus while it runs, where that is possible."""
 
     def slots(self, resources: Resources, parallel: int | None) -> Slots:

@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..monitoring.events import emit
-from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME
 from .executor import RETRIES, Slots, fit_resources
 from .signals import Stopped, raise_if_asked
@@ -33,6 +31,9 @@ if TYPE_CHECKING:
 
     from ..config import Resources, Site
     from ..search.jobs import Job, Outcome, Source
+    from ..storage.event_log import EventLog
+
+LOOPBACK = "127.0.0.1"
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class InlineExecutor:
             os.environ.pop("OMP_NUM_THREADS", None)
             os.environ |= {} if omp is None else {"OMP_NUM_THREADS": omp}
 
-    def metered(self, study: str) -> contextlib.nullcontext[None]:  # noqa: ARG002
+    def metered(self, study: str, log: EventLog) -> contextlib.nullcontext[None]:  # noqa: ARG002
         """Export nothing: Prometheus reads the numbers from Ray's exporter."""
         return contextlib.nullcontext()
 
@@ -102,8 +103,8 @@ class InlineExecutor:
             for report in reports:
                 if OUTCOME in report:
                     return report[OUTCOME], report[MESSAGE]
-                _emit(job, report)
-                continues = source.epoch(job, report)
+                place: Report = {"node": LOOPBACK, "pid": os.getpid()}
+                continues = source.epoch(job, {**report, **place})
                 raise_if_asked()
                 if not continues:
                     break
@@ -131,8 +132,3 @@ def _each(task: Callable[..., Any], jobs: Sequence[Job], **given: Any) -> Iterat
     for job in jobs:
         raise_if_asked()
         yield task(asdict(job), **given)
-
-
-def _emit(job: Job, report: Report) -> None:
-    facts = {k: report.get(k) for k in (EPOCH, SCORE, "seconds", "train_loss", "lr")}
-    emit("epoch", key=job.key, node="127.0.0.1", pid=os.getpid(), **facts)

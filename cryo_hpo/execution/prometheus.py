@@ -1,37 +1,35 @@
-"""A study's numbers on Ray's own Prometheus exporter, beside those of the cluster.
+"""Export a study's numbers through Ray's own Prometheus exporter, beside those of the cluster.
 
 Each node of a cluster with a dashboard serves them under `/metrics` (Ray's documentation, "Collecting
-and monitoring metrics"); this only turns events into counters and gauges.
+and monitoring metrics"); this only turns the events of a log into counters and
+gauges.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
-from typing import Any
 
 from ray.util.metrics import Counter, Gauge
 
-from ..monitoring import events
+from ..storage.event_log import Event, EventLog
 
 STUDY = ("study",)
 
 
 @contextlib.contextmanager
-def exported(study: str) -> Iterator[None]:
-    """Count the events of a study while this lasts; call it when Ray is initialised."""
-    handler = _Meters(study)
-    events.LOG.addHandler(handler)
+def exported(study: str, log: EventLog) -> Iterator[None]:
+    """Count the events of a study's log while this lasts; call it when Ray is initialized."""
+    meters = _Meters(study).take
+    log.subscribe(meters)
     try:
         yield
     finally:
-        events.LOG.removeHandler(handler)
+        log.unsubscribe(meters)
 
 
-class _Meters(logging.Handler):
+class _Meters:
     def __init__(self, study: str) -> None:
-        super().__init__()
         self._tags = {"study": study}
         self._best = 0.0
         self.epochs = Counter("cryo_hpo_epochs", "Epochs trained", tag_keys=STUDY)
@@ -41,13 +39,12 @@ class _Meters(logging.Handler):
         self.best = Gauge("cryo_hpo_best_val_miou", "A fraction, so far", tag_keys=STUDY)
         self._running: set[str] = set()
 
-    def emit(self, record: logging.LogRecord) -> None:
+    def take(self, event: Event) -> None:
         """Count one event; what cannot be counted must not end a study."""
-        facts: dict[str, Any] = getattr(record, "facts", {})
         with contextlib.suppress(Exception):
-            self._count(record.getMessage(), facts)
+            self._count(event["event"], event)
 
-    def _count(self, event: str, facts: dict[str, Any]) -> None:
+    def _count(self, event: str, facts: Event) -> None:
         key = facts.get("key", "")
         if event == "epoch":
             self.epochs.inc(1, tags=self._tags)
@@ -56,7 +53,7 @@ class _Meters(logging.Handler):
             self.best.set(self._best, tags=self._tags)
         elif event == "started":
             self._running.add(key)
-        elif event in ("paused", "ended"):
+        elif event in ("paused", "ended", "interrupted"):
             self._running.discard(key)
             if event == "ended":
                 self.ended.inc(1, tags={**self._tags, "state": facts["state"]})

@@ -38,7 +38,6 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ..monitoring.events import emit
 from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .executor import RETRIES as RETRIES
@@ -292,14 +291,6 @@ class _Ends(_Stateless, tune.Callback):
         """Ten times a second, between Tune's events: a good place to stop."""
         raise_if_asked()
 
-    def on_trial_result(self, *_: Any, trial: Trial, result: dict[str, Any], **__: Any) -> None:  # type: ignore[override]
-        """A trial has finished an epoch, on some node."""
-        if EPOCH in result:
-            told = {k: result.get(k) for k in (EPOCH, SCORE, "seconds", "train_loss", "lr")}
-            emit(
-                "epoch", key=_key(trial), node=result.get("node_ip"), pid=result.get("pid"), **told
-            )
-
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """A trial ended by itself, or was told to."""
         last = trial.last_result or {}
@@ -312,7 +303,8 @@ class _Ends(_Stateless, tune.Callback):
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """Our metrics among those that Tune adds."""
+    """Return our metrics among those that Tune adds, and where the epoch was trained."""
     ours = {EPOCH, SCORE, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
     ours |= {"micro_batch"}
-    return {k: v for k, v in result.items() if k in ours or k.startswith("val_")}
+    kept = {k: v for k, v in result.items() if k in ours or k.startswith("val_")}
+    return {**kept, "node": result.get("node_ip"), "pid": result.get("pid")}

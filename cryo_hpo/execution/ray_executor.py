@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from ..config import Resources, Site
     from ..search.jobs import Job, Source
+    from ..storage.event_log import EventLog
     from .executor import Slots
 
 
@@ -26,9 +27,9 @@ class RayExecutor:
         """Join the cluster of RAY_ADDRESS, or start a local one; see `Executor`."""
         return driver.cluster()
 
-    def metered(self, study: str) -> AbstractContextManager[None]:
+    def metered(self, study: str, log: EventLog) -> AbstractContextManager[None]:
         """Export a study's numbers through Ray's Prometheus exporter; see `Executor`."""
-        return exported(study)
+        return exported(study, log)
 
     def slots(self, resources: Resources, parallel: int | None) -> Slots:
         """Return what each trial gets of the cluster; see `Executor`."""

@@ -1,1 +1,1 @@
-"""Report the progress of a study: event log, terminal, recorder."""
+"""Record a study's trainings, and show them on the terminal."""

@@ -1,137 +1,115 @@
-"""The study's own record of every epoch, and the one listener that tells everybody."""
+"""Record every training of a study in its event log, each epoch once."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.recipe import short_lr
-from ..errors import StorageError
-from ..results.epochs import EPOCHS, read
-from .events import emit
 
 if TYPE_CHECKING:
     from ..config import Recipe, Study
-    from ..tracking import Tracker
-    from .terminal import Progress
-
-STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
-    "complete": "FINISHED",
-    "pruned": "FINISHED",
-    "diverged": "FAILED",
-    "failed": "FAILED",
-}
+    from ..storage.event_log import EventLog
 
 
 class Records:
-    """Hears every training: writes its epochs down, tells the tracker and the terminal.
+    """Write a study's trainings to its log: the only writer of their events.
 
-    An epoch is told once, however often a study is begun again.
+    Terminal, MLflow and Prometheus are consumers of the log, and the result is built from it. An
+    epoch is recorded once, however often a study is resumed.
+
+    Attributes:
+        open: Trainings that have started and not ended; a paused one is among them.
     """
 
     def __init__(
-        self,
-        study: Study,
-        folder: Path,
-        *,
-        tracker: Tracker,
-        progress: Progress,
-        bands: Callable[[Recipe], object] = lambda _: "",
+        self, study: Study, log: EventLog, *, bands: Callable[[Recipe], object] = lambda _: ""
     ) -> None:
-        self._bands = bands
-        self._study, self._path = study, folder / EPOCHS
-        self._tracker, self._progress = tracker, progress
-        self.running: set[str] = set()
-        self._batches: dict[str, int] = {}  # training -> its recipe's batch size
-        # training -> epoch -> seconds: to look for them in the file at every end would read it all
-        self._seen: dict[str, dict[int, float]] = {}
-        for line in read(folder):
-            self._seen.setdefault(line["key"], {})[line["epoch"]] = line.get("seconds", 0.0)
-        progress.leave_out(sum(map(len, self._seen.values())))
-        if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
-            self._append("\n")  # what a full disk left of the last line must not swallow the next
+        """Prepare to record.
 
-    def run_key(self, key: str = "") -> str:
-        """Return the name by which the tracker knows a training, or the study itself."""
-        return f"{self._study.name}/{key}" if key else self._study.name
+        Args:
+            study: Whose trainings.
+            log: Its log; what it holds is read.
+            bands: Returns how a recipe's encoder gets its bands.
+        """
+        self._study, self._log, self._bands = study, log, bands
+        self.open: set[str] = set()
+        self._batches: dict[str, int] = {}  # training -> its recipe's batch size
+        # training -> epoch -> seconds: reading the log at every end would read all of it
+        self._seen: dict[str, dict[int, float]] = {}
+        for _, event in log.read():
+            if event["event"] == "epoch":
+                self._see(event["key"], event)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are recorded."""
+        return sum(map(len, self._seen.values()))
+
+    def has(self, key: str, epoch: int) -> bool:
+        """Return whether an epoch of a training is recorded."""
+        return epoch in self._seen.get(key, {})
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
-        """Open the training's MLflow run."""
-        self.running.add(key)
+        """Record that a training starts, or resumes."""
+        self.open.add(key)
         self._batches[key] = recipe.batch_size
-        self._tracker.start(
-            self.run_key(key),
+        bands = str(self._bands(recipe))
+        self._append(
+            "started",
+            key,
+            kind=kind,
+            recipe=recipe.id,
+            lr=recipe.optim.lr,
+            epochs=recipe.epochs,
             name=f"{key} lr {short_lr(recipe.optim.lr)}",
-            parent=self.run_key(),
+            parent=self._study.name,
             tags={
                 "cryo.study": self._study.name,
                 "cryo.kind": kind,
                 "cryo.state": "running",
                 "cryo.recipe": recipe.id,
                 "cryo.encoder": recipe.model.encoder,
-                "cryo.bands": str(self._bands(recipe)),
+                "cryo.bands": bands,
                 "cryo.dataset": _dataset(recipe),
             },
             params={
-                "lr": recipe.optim.lr,  # a name of its own: the first column one looks for
-                **{k: v for k, v in recipe.flat().items() if v is not None},
+                "lr": str(recipe.optim.lr),  # a name of its own: the first column one looks for
+                **{k: str(v) for k, v in recipe.flat().items() if v is not None},
             },
         )
-        self._progress.started(key, recipe, kind=kind)
-        emit("started", key=key, kind=kind, recipe=recipe.id, lr=recipe.optim.lr)
 
-    def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Write an epoch down, once."""
-        epoch = int(metrics["epoch"])
-        seen = self._seen.setdefault(key, {})
-        if epoch in seen:
+    def epoch(self, key: str, metrics: Mapping[str, Any]) -> None:
+        """Record an epoch, once."""
+        facts = {**metrics, "epoch": int(metrics["epoch"])}
+        if self.has(key, facts["epoch"]):
             return
-        # Told last where it counts as told: MLflow takes a point twice, but not one left out.
-        self._tracker.log(self.run_key(key), metrics, step=epoch)
-        batch = self._batches.get(key, 0)
-        if metrics.get("micro_batch", batch) < batch:
-            told = {"cryo.micro_batch": f"{metrics['micro_batch']:.0f} of {batch}"}
-            self._tracker.tag(self.run_key(key), told)
-        self._append(json.dumps({"key": key, **metrics, "epoch": epoch}) + "\n")
-        seen[epoch] = metrics.get("seconds", 0.0)
-        self._progress.epoch(key, metrics)
+        self._append("epoch", key, **facts, batch=self._batches.get(key))
+        self._see(key, facts)
 
     def paused(self, key: str, epoch: int) -> None:
-        """Note that a trial is paused at a rung."""
-        self._tracker.tag(self.run_key(key), {"cryo.state": "paused"})
-        self._progress.paused(key, epoch)
-        emit("paused", key=key, epoch=epoch)
+        """Record that a trial is paused at a rung."""
+        self._append("paused", key, epoch=epoch)
 
     def ended(self, key: str, state: str, message: str) -> None:
-        """Close the training's MLflow run."""
-        self.running.discard(key)
-        tags = {"cryo.state": state, "cryo.message": message[:500]}
-        self._tracker.tag(self.run_key(key), {k: v for k, v in tags.items() if v})
+        """Record the final state of a training, and what it cost."""
+        self.open.discard(key)
         seconds = self._seen.get(key, {}).values()
-        spent = {"epochs": float(len(seconds)), "seconds_total": sum(seconds)}
-        self._tracker.log(self.run_key(key), spent, step=len(seconds))
-        self._tracker.end(self.run_key(key), STATUS[state])
-        self._progress.ended(key, state, message)
-        emit("ended", key=key, state=state, message=message)
-
-    def _append(self, text: str) -> None:
-        try:
-            with self._path.open("a") as file:
-                file.write(text)
-        except OSError as error:
-            message = (
-                f"The study's record must be writable, '{self._path}' is not: {error}. "
-                "Free space, then give the same command again."
-            )
-            raise StorageError(message) from error
+        self._append(
+            "ended", key, state=state, message=message, epochs=len(seconds), seconds=sum(seconds)
+        )
 
     def stopped(self, status: Literal["KILLED", "FAILED"]) -> None:
-        """Close every open run, and the study's own."""
-        for key in sorted(self.running):
-            self._tracker.end(self.run_key(key), "KILLED")
-        self._tracker.end(self.run_key(), status)
+        """Record that the study stops before its end, and with it every training that is open."""
+        for key in sorted(self.open):
+            self._append("interrupted", key)
+        self._append("study ended", "", status=status)
+
+    def _append(self, event: str, key: str, **facts: Any) -> None:
+        self._log.append(event, study=self._study.name, key=key, **facts)
+
+    def _see(self, key: str, facts: Mapping[str, Any]) -> None:
+        self._seen.setdefault(key, {})[facts["epoch"]] = facts.get("seconds") or 0.0
 
 
 def _dataset(recipe: Recipe) -> str:

@@ -1,11 +1,12 @@
-"""What a person sees while a study runs: a live table on a terminal, plain lines elsewhere."""
+"""Show a study on the terminal while it runs: a live table, or plain lines where there is none."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
@@ -13,15 +14,15 @@ from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..config import Recipe
+    from ..storage.event_log import Event, EventLog
 
-SETTLED = 8  # epochs before the time left is told: the first ones hold the start of the workers
+SETTLED = 8  # epochs before the time left is shown: the first ones hold the start of the workers
 ROWS = 24  # a terminal's height: older trials scroll out of the live table
 
 
 @dataclass(slots=True)
 class _Row:
-    """One training as the table shows it."""
+    """Hold one training as the table shows it."""
 
     lr: float
     epochs: int
@@ -31,7 +32,7 @@ class _Row:
 
 
 class Progress:
-    """Shows trainings as they run.
+    """Show the trainings of one log or several as they run.
 
     Attributes:
         console: Where to write; a live table if it is a terminal.
@@ -53,55 +54,64 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def leave_out(self, epochs: int) -> None:
-        """Take epochs that an earlier run of the study has done off what is to come."""
-        self._expected -= epochs
+    def follow(self, log: EventLog, *, done: int = 0, name: str = "") -> None:
+        """Show the events of a log from now on.
+
+        Args:
+            log: A study's.
+            done: Epochs that an earlier run of the study has recorded: they are not expected again.
+            name: Put before the trainings' own names; of a study among several.
+        """
+        self._expected -= done
+        log.subscribe(partial(self._show, f"{name} " if name else ""))
 
     def say(self, text: str) -> None:
         """Write one line above the table."""
-        with _nobody_need_read():
+        with _ignoring_closed_output():
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def started(self, key: str, recipe: Recipe, *, kind: str) -> None:  # noqa: ARG002
-        """Show that a training begins, or resumes where it was paused."""
+    def _show(self, name: str, event: Event) -> None:
+        key = f"{name}{event.get('key', '')}"
+        match event["event"]:
+            case "started":
+                self._started(key, lr=event["lr"], epochs=event["epochs"])
+            case "epoch":
+                self._epoch(key, event)
+            case "paused":
+                self._end(key, "paused", f"paused at epoch {event['epoch']}")
+            case "ended":
+                self._end(key, event["state"], f"{event['state']}  {event['message']}".rstrip())
+
+    def _started(self, key: str, *, lr: float, epochs: int) -> None:
         row = self._rows.get(key)
         if row is None:
-            self._rows[key] = _Row(lr=recipe.optim.lr, epochs=recipe.epochs)
-            self._tell(f"{key}  lr {recipe.optim.lr:.3g}  started")
+            self._rows[key] = _Row(lr=lr, epochs=epochs)
+            self._print(f"{key}  lr {lr:.3g}  started")
         else:
             row.state = "running"
-            self._tell(f"{key}  lr {row.lr:.3g}  resumed after epoch {row.epoch}")
+            self._print(f"{key}  lr {row.lr:.3g}  resumed after epoch {row.epoch}")
 
-    def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Show an epoch."""
+    def _epoch(self, key: str, event: Event) -> None:
         row = self._rows[key]
-        row.epoch, row.miou = int(metrics["epoch"]), metrics["best_val_miou"]
+        row.epoch, row.miou = event["epoch"], event["best_val_miou"]
         self._done += 1
-        val = metrics.get("val_miou")  # not every protocol scores every epoch
-        self._tell(
+        val, loss = event.get("val_miou"), event.get("train_loss")  # not every epoch is scored
+        self._print(
             f"{key}  lr {row.lr:.3g}  epoch {row.epoch}/{row.epochs}"
             f"  val mIoU {'not scored' if val is None else f'{100 * val:.2f}'}"
             f"  best {100 * row.miou:.2f}"
-            f"  loss {metrics['train_loss']:.4f}  {self._eta()}"
+            f"  loss {'not finite' if loss is None else f'{loss:.4f}'}  {self._eta()}"
         )
-
-    def paused(self, key: str, epoch: int) -> None:
-        """Show that a trial is paused at a rung."""
-        self._end(key, "paused", f"paused at epoch {epoch}")
-
-    def ended(self, key: str, state: str, message: str) -> None:
-        """Show how a training ended."""
-        self._end(key, state, f"{state}  {message}".rstrip())
 
     def _end(self, key: str, state: str, text: str) -> None:
         row = self._rows.get(key)
         if row is None:
             return
         row.state = state
-        self._tell(f"{key}  lr {row.lr:.3g}  {text}")
+        self._print(f"{key}  lr {row.lr:.3g}  {text}")
 
     def _eta(self) -> str:
-        """Time left if the rest of the expected epochs run as the ones so far."""
+        """Return the time left if the remaining epochs take as long as those so far."""
         if self._done < SETTLED:
             return "time left not known yet"
         left = max(self._expected - self._done, 0)
@@ -110,11 +120,11 @@ class Progress:
             f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
         )
 
-    def _tell(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._live is None:
             self.say(line)
         else:
-            with _nobody_need_read():
+            with _ignoring_closed_output():
                 self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
@@ -128,8 +138,8 @@ class Progress:
 
 
 @contextlib.contextmanager
-def _nobody_need_read() -> Iterator[None]:
-    """Go on when the terminal or the pipe is gone: a study outlives whoever watches it."""
+def _ignoring_closed_output() -> Iterator[None]:
+    """Ignore that the terminal or the pipe is gone: a study outlives whoever watches it."""
     try:
         yield
     except (OSError, SystemExit):  # rich exits on a broken pipe

@@ -1,13 +1,13 @@
-"""What lies in the folder of a study, by name."""
+"""Name the files in the folder of a study."""
 
 from __future__ import annotations
 
 CAMPAIGN = "campaign.yaml"
-SPEC, LOCK, JOURNAL, SPOOL, TRIALS, CONFIRM = (
+SPEC, LOCK, JOURNAL, EVENTS, TRIALS, CONFIRM = (
     "study.yaml",
     ".driver",
     "journal.log",
-    "mlflow.jsonl",
+    "events.jsonl",
     "trials",
     "confirm",
 )

@@ -15,10 +15,10 @@ from ..config import differences, dump_study, load_study
 from ..errors import SpecError, StorageError
 from ..results.files import CAMPAIGN as CAMPAIGN
 from ..results.files import CONFIRM as CONFIRM
+from ..results.files import EVENTS as EVENTS
 from ..results.files import JOURNAL as JOURNAL
 from ..results.files import LOCK as LOCK
 from ..results.files import SPEC as SPEC
-from ..results.files import SPOOL as SPOOL
 from ..results.files import TEST_MAPS as TEST_MAPS
 from ..results.files import TEST_SCENES as TEST_SCENES
 from ..results.files import TEST_SCORES as TEST_SCORES

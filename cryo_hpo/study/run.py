@@ -16,7 +16,6 @@ from .. import report
 from ..config import Site, Study, load_study
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked, stoppable
-from ..monitoring import events
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
@@ -85,32 +84,28 @@ def run_study(
         size = plan(study, site=site)
         folders.require_room(path, gib=0.0 if site.checkpoints else size.disk_gib)
         tracker = Tracker.connect(
-            site.mlflow, experiment=experiment(study), spool=path / folders.SPOOL
+            site.mlflow, experiment=experiment(study), log=path / folders.EVENTS
         )
         folders.keep_spec(study, path)
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
-        records = Records(study, path, tracker=tracker, progress=progress, bands=band_plan)
+        records = Records(study, tracker.events, bands=band_plan)
+        progress.follow(tracker.events, done=records.epochs)
         with (
             contextlib.closing(tracker),
-            events.written(path / events.NAME),
             executor.cluster(),
-            executor.metered(study.name),
+            executor.metered(study.name, tracker.events),
             stoppable(),
         ):
             try:
-                events.emit("study started", study=study.name)
-                open_run(study, site, path, records=records, tracker=tracker)
+                open_run(study, site, path, tracker=tracker)
                 with progress:
                     result = _run(study, site, path, records=records, executor=executor)
                 raise_if_asked()
-                found = _finish(result, study, site, path, tracker=tracker, console=console)
-                events.emit("study ended", study=study.name, state="complete")
-                return found
-            except BaseException as error:  # told before Ray ends, which takes seconds
+                return _finish(result, study, site, path, tracker=tracker, console=console)
+            except BaseException as error:  # recorded before Ray ends, which takes seconds
                 close_runs([records], tracker, error, console)
-                events.emit("study ended", study=study.name, state=type(error).__name__)
                 raise
 
 
@@ -182,7 +177,6 @@ def open_run(
     site: Site,
     path: Path,
     *,
-    records: Records,
     tracker: Tracker,
     parent: str | None = None,
 ) -> None:
@@ -192,12 +186,11 @@ def open_run(
         study: What runs.
         site: Where its data are.
         path: Its folder.
-        records: Knows the key of its run.
-        tracker: Where it is told.
+        tracker: Of the study's log.
         parent: Key of the run that the study is shown below.
     """
     tracker.start(
-        records.run_key(),
+        study.name,
         name=study.name,
         parent=parent,
         tags={"cryo.kind": "study", "cryo.study": study.name},
@@ -209,8 +202,8 @@ def open_run(
         facts["sampled-scenes.json"] = sampled
     for name, content in facts.items():
         write_text(path / name, json.dumps(content, indent=2) + "\n", durable=False)
-        tracker.artifact(records.run_key(), path / name)
-    tracker.artifact(records.run_key(), path / folders.SPEC)
+        tracker.artifact(study.name, path / name)
+    tracker.artifact(study.name, path / folders.SPEC)
 
 
 def close_runs(

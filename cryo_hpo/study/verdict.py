@@ -48,9 +48,9 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
         path: The study's folder.
         scores: Training's name -> its test scores as JSON; one that is missing scored 0.
     """
-    found = []
+    found, epochs = [], recording.by_key(path)
     for arm in arms:
-        seeds = tuple(_seed(arm, seed, path, scores) for seed in arm.seeds)
+        seeds = tuple(_seed(arm, seed, epochs, scores) for seed in arm.seeds)
         mean = sum(s.test_miou for s in seeds) / len(seeds)
         found.append(
             ArmResult(
@@ -64,10 +64,12 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
     return found
 
 
-def _seed(arm: Arm, seed: int, path: Path, scores: Mapping[str, Any]) -> SeedResult:
+def _seed(
+    arm: Arm, seed: int, recorded: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any]
+) -> SeedResult:
     """One training's scores; one that diverged before its first checkpoint maps nothing: 0."""
-    name = job(arm, seed, path).key
-    epochs = recording.of(path, name)
+    name = job(arm, seed, Path()).key
+    epochs = recorded.get(name, [])
     reached = max((e["epoch"] for e in epochs), default=0)
     test = Scores.from_json(scores[name]) if name in scores else None
     iou = {} if test is None else dict(zip(test.classes, test.iou.tolist(), strict=True))

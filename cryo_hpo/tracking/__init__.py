@@ -1,12 +1,13 @@
-"""The only door to MLflow. Events go to a spool on disk at once; one thread delivers them.
+"""Deliver a study's event log to MLflow; the only door to it. One thread delivers.
 
-Runs are found by two tags: `cryo.key`, the caller's name for the run, and `cryo.spool`, the spool
-it came from. Every event keeps the time at which it happened. So delivering a spool again, from
-any point, adds nothing; and two studies of one name, on two machines, stay apart.
+Runs are found by two tags: `cryo.key`, the caller's name for the run, and `cryo.log`, the log it
+came from. Every event keeps the time at which it happened. So delivering a log again, from any
+point, adds nothing; and two studies of one name, on two machines, stay apart.
 """
 
+from .courier import deliver
 from .model_export import save_model
 from .server import masked, ping, run_id, study_of, ui_command
-from .tracker import Tracker, deliver
+from .tracker import Tracker
 
 __all__ = ["Tracker", "deliver", "masked", "ping", "run_id", "save_model", "study_of", "ui_command"]

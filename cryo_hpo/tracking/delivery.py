@@ -1,4 +1,4 @@
-"""From the spool to MLflow: in order, in few calls, and no event holds up the others for ever."""
+"""Deliver the backlog of a log to MLflow: in order, in few calls, no call blocks the others."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import contextlib
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from .backlog import Backlog
+from .calls import Call
 from .server import KEY, reason, search
-from .spool import Spool
 
-SPOOL, PARENT = "cryo.spool", "mlflow.parentRunId"
+ORIGIN, PARENT = "cryo.log", "mlflow.parentRunId"
 NOTE, RUN_ID = "mlflow.note.content", "{run_id}"
-Event = dict[str, Any]
-
-BATCH = 1000  # events read from the spool at a time
-TRIES = 5  # of one event at a server that answers everything else
+BATCH = 1000  # events read from the log at a time
+TRIES = 5  # of one call at a server that answers everything else
 WINNER = "winner"  # alias of a registered model's newest version
-TURNS = ("start", "end")  # events that open and close a run
+TURNS = ("start", "end")  # calls that open and close a run
 REFUSALS = {  # MLflow's codes for "this request is wrong", whoever sends it and whenever
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
@@ -37,53 +35,54 @@ log = logging.getLogger(__name__)
 
 
 class Delivery:
-    """Carries events from a spool to MLflow in their order, each at least once."""
+    """Send the calls of a backlog to MLflow in their order, each at least once."""
 
-    def __init__(self, spool: Spool, runs: Runs) -> None:
-        self._spool, self._runs = spool, runs
-        self._calls: list[list[Event]] = []
-        self._size = self._tries = 0
+    def __init__(self, backlog: Backlog, runs: Runs) -> None:
+        self._backlog, self._runs = backlog, runs
+        self._calls: list[list[Call]] = []
+        self._tries = 0
 
     def step(self) -> bool:
-        """Deliver what fits in one call; return False when nothing waits.
+        """Deliver one group of calls; return False when nothing is left.
 
-        Raises whatever the call raised, unless the events are to blame: those are set aside.
+        Raises whatever MLflow raised, unless the calls are to blame: those are set aside.
         """
         if not self._calls:
-            batch = self._spool.waiting(limit=BATCH)
-            self._calls, self._size = list(_calls(batch)), len(batch)
-            if not batch:
+            self._calls = list(_group(self._backlog.waiting(limit=BATCH)))
+            if not self._calls:
                 return False
-        events = self._calls[0]
+        calls = self._calls[0]
         try:
-            self._runs.apply(events)
+            self._runs.apply(calls)
         except Exception as error:
             if not self._refused(error):
                 raise
-            if len(events) > 1:  # one of them is to blame: ask for each
-                self._calls[:1] = [[event] for event in events]
+            if len(calls) > 1:  # one of them is to blame: send each on its own
+                self._calls[:1] = [[call] for call in calls]
                 self._tries = 0
                 return True
-            self._set_aside(events[0], error)
+            self._set_aside(calls[0], error)
         self._tries = 0
         if len(self._calls) == 1:
-            self._spool.delivered(self._size)
+            self._backlog.delivered()
         del self._calls[0]
         return True
 
     def ends(self) -> None:
-        """Close at once the runs whose end waits; it is told again in its turn, and adds nothing.
+        """Close at once the runs whose end waits; it is sent again in its turn, and adds nothing.
 
-        Raises whatever a call raised.
+        Raises whatever MLflow raised.
         """
-        last = {e["key"]: e for e in self._spool.waiting(limit=sys.maxsize) if e["do"] in TURNS}
+        calls = self._backlog.waiting(limit=sys.maxsize)
+        self._calls = []  # of a batch that is read again
+        last = {call["key"]: call for call in calls if call["do"] in TURNS}
         self._runs.reopen = False  # what waits before an end must not open its run again
-        for event in last.values():
-            if event["do"] == "end" and self._runs.exists(event["key"]):
-                self._runs.apply([event])
+        for call in last.values():
+            if call["do"] == "end" and self._runs.exists(call["key"]):
+                self._runs.apply([call])
 
     def _refused(self, error: Exception) -> bool:
-        """Tell an event that will never be taken from a server that is away."""
+        """Distinguish a call that will never be taken from a server that is away."""
         if isinstance(error, FileNotFoundError):
             return True
         if isinstance(error, MlflowException) and error.error_code in REFUSALS:
@@ -91,49 +90,63 @@ class Delivery:
         self._tries = self._tries + 1 if self._runs.answer() else 0
         return self._tries >= TRIES
 
-    def _set_aside(self, event: Event, error: Exception) -> None:
+    def _set_aside(self, call: Call, error: Exception) -> None:
         why = reason(error)
-        log.warning("MLflow refuses a record of run '%s': %s", event["key"], why)
-        self._spool.refuse(event, why)
+        log.warning("MLflow refuses a record of run '%s': %s", call["key"], why)
+        self._backlog.refuse(call, why)
 
 
 class Runs:
-    """The runs that one spool has in an experiment, found or made by their keys."""
+    """Find or make the runs that one log has in an experiment, by their keys."""
 
-    def __init__(self, client: MlflowClient, experiment_id: str, spool: Spool) -> None:
+    def __init__(self, client: MlflowClient, experiment_id: str, backlog: Backlog) -> None:
         self._client, self._experiment = client, experiment_id
-        self._origin, self._home = spool.origin, spool.path.parent
-        self._ids: dict[str, str] = {}
+        self._origin, self._home = backlog.opened.origin, backlog.opened.path.parent
+        self._refilled = backlog.refilled
+        self._ids: dict[tuple[str, str], str] = {}  # (key, log) -> MLflow's id
         self.reopen = True  # whether the start of a run that is there opens it again
 
-    def apply(self, events: Sequence[Event]) -> None:
-        """Send events of one kind, of one run, in as few calls as MLflow allows."""
-        event, client = events[0], self._client
-        run = self._start(event) if event["do"] == "start" else self._id(event["key"])
-        match event["do"]:
+    def apply(self, calls: Sequence[Call]) -> None:
+        """Send calls of one kind, of one run, in as few requests as MLflow allows."""
+        call, client = calls[0], self._client
+        run = self._start(call) if call["do"] == "start" else self._id(call["key"])
+        match call["do"]:
             case "start":
-                params = [Param(key, value) for key, value in event["params"].items()]
-                client.log_batch(run, params=params, tags=_tags(event["tags"]))
+                params = [Param(key, value) for key, value in call["params"].items()]
+                client.log_batch(run, params=params, tags=_tags(call["tags"]))
             case "log":
-                client.log_batch(run, metrics=[m for e in events for m in _metrics(e)])
+                client.log_batch(run, metrics=self._new(run, calls))
             case "tag":
-                client.log_batch(run, tags=_tags(_named(event["tags"], run)))
+                client.log_batch(run, tags=_tags(_named(call["tags"], run)))
             case "artifact":
-                client.log_artifact(run, str(self._home / event["path"]), event["folder"])
+                client.log_artifact(run, str(self._home / call["path"]), call["folder"])
             case "model":
-                self._model(run, event)
+                self._model(run, call)
             case "end":
-                client.set_terminated(run, event["status"], end_time=event["at"])
+                client.set_terminated(run, call["status"], end_time=call["at"])
 
-    def _model(self, run: str, event: Event) -> None:
+    def _new(self, run: str, calls: Sequence[Call]) -> list[Metric]:
+        """Return the points to send; of a log that lost lines, only those that MLflow lacks."""
+        metrics = [metric for call in calls for metric in _metrics(call)]
+        if not self._refilled:
+            return metrics
+        names = {metric.key for metric in metrics}
+        known = {
+            (name, point.step)
+            for name in names
+            for point in self._client.get_metric_history(run, name)
+        }
+        return [metric for metric in metrics if (metric.key, metric.step) not in known]
+
+    def _model(self, run: str, call: Call) -> None:
         """Log a model, and register it; what an earlier try has done is not done again."""
         client = self._client
-        model = self._logged(run, event)
+        model = self._logged(run, call)
         if model.status != LoggedModelStatus.READY:
-            client.log_model_artifacts(model.model_id, str(self._home / event["path"]))
+            client.log_model_artifacts(model.model_id, str(self._home / call["path"]))
             client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
             client.log_outputs(run, models=[LoggedModelOutput(model.model_id, 0)])
-        name = event["register"]
+        name = call["register"]
         if name is None:
             return
         with contextlib.suppress(MlflowException):  # it is there; if not, the next call says so
@@ -146,77 +159,80 @@ class Runs:
             mine = [made.version]
         client.set_registered_model_alias(name, WINNER, mine[0])
 
-    def _logged(self, run: str, event: Event) -> LoggedModel:
+    def _logged(self, run: str, call: Call) -> LoggedModel:
         """Return the model's record in MLflow, made where there is none."""
-        tags = {KEY: event["key"], SPOOL: self._origin}
-        there = self._client.search_logged_models([self._experiment], f"name = '{event['name']}'")
-        mine = [model for model in there if tags.items() <= model.tags.items()]
+        tags = {KEY: call["key"], ORIGIN: self._origin}
+        models = self._client.search_logged_models([self._experiment], f"name = '{call['name']}'")
+        mine = [model for model in models if tags.items() <= model.tags.items()]
         if mine:
             return mine[0]
         return self._client.create_logged_model(
-            self._experiment, name=event["name"], source_run_id=run, tags=tags
+            self._experiment, name=call["name"], source_run_id=run, tags=tags
         )
 
     def exists(self, key: str) -> bool:
-        """Tell whether MLflow has a run of this key."""
+        """Return whether MLflow has a run of this key."""
         return self._find(key) is not None
 
     def answer(self) -> bool:
-        """Tell whether the server answers at all."""
+        """Return whether the server answers at all."""
         try:
             self._client.get_experiment(self._experiment)
         except Exception:
             return False
         return True
 
-    def _start(self, event: Event) -> str:
-        key, parent = event["key"], event["parent"]
+    def _start(self, call: Call) -> str:
+        key, parent = call["key"], call["parent"]
         run = self._find(key)
         if run is not None:
             status = "RUNNING" if self.reopen else None
-            self._client.update_run(run, status=status, name=event["name"])
+            self._client.update_run(run, status=status, name=call["name"])
             return run
-        tags = {KEY: key, SPOOL: self._origin}
-        above = self._find(parent) if parent is not None else None
+        tags = {KEY: key, ORIGIN: self._origin}
+        log_of_parent = call.get("parent_log") or self._origin
+        above = self._find(parent, log_of_parent) if parent is not None else None
         if above is not None:
             tags[PARENT] = above
         made = self._client.create_run(
-            self._experiment, start_time=event["at"], tags=tags, run_name=event["name"]
+            self._experiment, start_time=call["at"], tags=tags, run_name=call["name"]
         )
-        self._ids[key] = made.info.run_id
-        return self._ids[key]
+        self._ids[key, self._origin] = made.info.run_id
+        return str(made.info.run_id)
 
     def _id(self, key: str) -> str:
         run = self._find(key)
         if run is None:
-            message = f"no run of this spool has the key '{key}'"
+            message = f"no run of this log has the key '{key}'"
             raise MlflowException.invalid_parameter_value(message)
         return run
 
-    def _find(self, key: str) -> str | None:
-        if key not in self._ids:
-            found = search(self._client, self._experiment, {KEY: key, SPOOL: self._origin})
-            if not found:
+    def _find(self, key: str, origin: str | None = None) -> str | None:
+        """Return the id of a run of this log, or of another."""
+        place = key, origin or self._origin
+        if place not in self._ids:
+            runs = search(self._client, self._experiment, {KEY: key, ORIGIN: place[1]})
+            if not runs:
                 return None
-            self._ids[key] = found[0].info.run_id
-        return self._ids[key]
+            self._ids[place] = runs[0].info.run_id
+        return self._ids[place]
 
 
-def _calls(batch: Sequence[Event]) -> Iterator[list[Event]]:
-    """Make one group of all points of a run, where its last one stood; others stay alone."""
-    points: dict[str, list[Event]] = {}
-    for event in batch:
-        if event["do"] == "log":
-            points.setdefault(event["key"], []).append(event)
-    for event in batch:
-        if event["do"] != "log":
-            yield [event]
-        elif event is points[event["key"]][-1]:
-            yield points[event["key"]]
+def _group(batch: Sequence[Call]) -> Iterator[list[Call]]:
+    """Make one group of all points of a run, where its last one stood; others stay single."""
+    points: dict[str, list[Call]] = {}
+    for call in batch:
+        if call["do"] == "log":
+            points.setdefault(call["key"], []).append(call)
+    for call in batch:
+        if call["do"] != "log":
+            yield [call]
+        elif call is points[call["key"]][-1]:
+            yield points[call["key"]]
 
 
-def _metrics(event: Event) -> list[Metric]:
-    return [Metric(m, v, event["at"], event["step"]) for m, v in event["metrics"].items()]
+def _metrics(call: Call) -> list[Metric]:
+    return [Metric(m, v, call["at"], call["step"]) for m, v in call["metrics"].items()]
 
 
 def _named(tags: Mapping[str, str], run: str) -> Mapping[str, str]:

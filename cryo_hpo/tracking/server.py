@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 
-# A database that takes no more (a full disk) is told by us, and the spool keeps what it refused:
+# A database that takes no more (a full disk) is reported by us, and the log keeps what it refused:
 # MLflow would print its traceback between the lines of the study. A filter, since MLflow sets the
 # levels again when it makes a database.
 logging.getLogger("mlflow.store.db.utils").addFilter(lambda record: record.exc_info is None)
@@ -172,7 +172,7 @@ def _artifact_root(uri: str) -> str | None:
 def _make_quiet() -> None:
     """Have MLflow neither talk nor wait, unless the user's environment says otherwise."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the spool tries again
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the courier tries again
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
     for name in ("mlflow.store.db.utils", "alembic"):  # each table made is an INFO line
         logging.getLogger(name).setLevel(logging.WARNING)

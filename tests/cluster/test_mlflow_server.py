@@ -56,14 +56,14 @@ def basic(name: str, password: str) -> dict[str, str]:
 def tell_a_study(mlflow: Shipped, folder: Path) -> Run:
     """Tell the server of a study through our own tracker, and return the run as it has it."""
     (folder / "study.yaml").write_text("name: the study\n")
-    to = Tracker.connect(mlflow.url, experiment=EXPERIMENT, spool=folder / "mlflow.jsonl")
+    to = Tracker.connect(mlflow.url, experiment=EXPERIMENT, log=folder / "events.jsonl")
     to.start(KEY, name="the study", tags={"cryo.kind": "study"}, params={"optim.lr": 1e-4})
     for step, value in enumerate(CURVE, 1):
         to.log(KEY, {"val_miou": value}, step=step)
     to.artifact(KEY, folder / "study.yaml", "spec")
     to.end(KEY, "FINISHED")
     assert to.close() == 0, "something was not delivered"
-    assert not (folder / "mlflow.jsonl.refused").exists()
+    assert not (folder / "events.jsonl.refused").exists()
     client = MlflowClient(tracking_uri=mlflow.url)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     assert experiment is not None
@@ -76,7 +76,7 @@ def test_nobody_gets_in_without_the_password(mlflow: Shipped, tmp_path, monkeypa
     assert answers(mlflow.url + SEARCH, basic("admin", "password1234")) == 401
     assert answers(mlflow.url + SEARCH, basic("admin", mlflow.password)) == 200
     with pytest.raises(TrackingError, match=r"401|authenticat"):
-        Tracker.connect(mlflow.url, experiment=EXPERIMENT, spool=tmp_path / "mlflow.jsonl")
+        Tracker.connect(mlflow.url, experiment=EXPERIMENT, log=tmp_path / "events.jsonl")
 
 
 def test_a_foreign_host_header_is_refused(mlflow: Shipped):

@@ -137,7 +137,7 @@ def test_the_lines_run_as_they_stand(tmp_path: Path) -> None:
     changes = {":8265": f":{dashboard}", ":5000": f":{mlflow}", "/shared": str(shared)}
     changes |= {"PATH=FILE": f"PATH={here}/runs/.ray-token", "SUBMISSION_ID": "stop-me"}
     long = f"cryo-hpo submit LONG.yaml --address http://127.0.0.1:{dashboard} --no-wait --submission-id stop-me"
-    begun = f"{long}\nuntil [ -e runs/long/epochs.jsonl ]; do sleep 1; done"
+    begun = f"{long}\nuntil grep -sq best_val_miou runs/long/events.jsonl; do sleep 1; done"
     try:
         done = run("bash", "-c", script(changes, between=begun), env=env, cwd=here, timeout_s=500)
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cryo_hpo.execution.slots import LOOK_S
-from cryo_hpo.monitoring import events
+from cryo_hpo.study.folder import EVENTS
 
 from ..support.clusters import Head, until
 
@@ -41,7 +41,7 @@ class Driver:
 
     def told(self) -> list[dict[str, Any]]:
         """Return its events so far; a line that is being written is left out."""
-        file = self.folder / events.NAME
+        file = self.folder / EVENTS
         text = file.read_text() if file.exists() else ""
         lines = text[: text.rfind("\n") + 1].splitlines()
         return [{**e, "time": datetime.fromisoformat(e["time"])} for e in map(json.loads, lines)]

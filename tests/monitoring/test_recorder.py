@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,131 +11,134 @@ import pytest
 from cryo_hpo.errors import StorageError
 from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.results import epochs as records
+from cryo_hpo.storage.event_log import EventLog, read_events
+from cryo_hpo.tracking.calls import calls_of
 
 from ..support.pool import a_study
 
 STUDY = a_study()
-
-
-class Calls:
-    """Stands for tracker and progress: keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.made: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *args, **kwargs: self.made.append((name, *args, kwargs))
-
-    def named(self, name: str) -> list[tuple[Any, ...]]:
-        return [call[1:] for call in self.made if call[0] == name]
+LOG = "events.jsonl"
 
 
 def _metrics(epoch: int) -> dict[str, float]:
     return {"epoch": epoch, "best_val_miou": 0.1 * epoch, "seconds": 1.5}
 
 
-def _records(folder: Path) -> tuple[Records, Calls, Calls]:
-    tracker, progress = Calls(), Calls()
-    found = Records(STUDY, folder, tracker=tracker, progress=progress)  # type: ignore[arg-type]
-    return found, tracker, progress
+@contextlib.contextmanager
+def _begun(folder: Path) -> Iterator[tuple[Records, list[dict[str, Any]]]]:
+    """Open a study's records; what they append meanwhile."""
+    with contextlib.closing(EventLog(folder / LOG)) as log:
+        appended: list[dict[str, Any]] = []
+        log.subscribe(appended.append)
+        yield Records(STUDY, log), appended
 
 
-def test_an_epoch_is_told_once_however_often_the_study_is_begun_again(tmp_path):
-    for _ in range(2):
-        found, tracker, progress = _records(tmp_path)
-        for epoch in (1, 2, 2):
-            found.epoch("trial-0001", _metrics(epoch))
-    assert tracker.named("log") == progress.named("epoch") == []
-    assert progress.named("leave_out") == [(2, {})]
-    found.epoch("trial-0000", _metrics(1))
-    assert tracker.named("log") == [("s/trial-0000", _metrics(1), {"step": 1})]
+def _epochs(folder: Path, key: str) -> list[int]:
+    return [line["epoch"] for line in records.by_key(folder).get(key, [])]
+
+
+def test_an_epoch_is_recorded_once_however_often_the_study_is_resumed(tmp_path):
+    for done in (0, 2):
+        with _begun(tmp_path) as (found, appended):
+            assert found.epochs == done
+            for epoch in (1, 2, 2):
+                found.epoch("trial-0001", _metrics(epoch))
+    assert appended == []
+    with _begun(tmp_path) as (found, appended):
+        found.epoch("trial-0000", _metrics(1))
+        assert [(e["event"], e["key"], e["epoch"]) for e in appended] == [
+            ("epoch", "trial-0000", 1)
+        ]
+        assert found.has("trial-0000", 1)
+        assert not found.has("trial-0000", 2)
     assert [(r["key"], r["epoch"]) for r in records.read(tmp_path)] == [
         ("trial-0001", 1),
         ("trial-0001", 2),
         ("trial-0000", 1),
     ]
-    assert [r["best_val_miou"] for r in records.of(tmp_path, "trial-0001")] == [0.1, 0.2]
+    assert [r["best_val_miou"] for r in records.by_key(tmp_path)["trial-0001"]] == [0.1, 0.2]
 
 
-@pytest.mark.parametrize("torn", ['{"key": "trial-00', '{"key": "trial-0001", "epoch": 2}', "{"])
+@pytest.mark.parametrize("torn", ['{"n": 2, "key": "trial-00', "{"])
 def test_a_torn_line_is_left_out_and_swallows_nothing(tmp_path, torn, caplog):
-    found, _, _ = _records(tmp_path)
-    found.epoch("trial-0001", _metrics(1))
-    with (tmp_path / records.EPOCHS).open("a") as file:
+    with _begun(tmp_path) as (found, _):
+        found.epoch("trial-0001", _metrics(1))
+    with (tmp_path / LOG).open("a") as file:
         file.write(torn)
-    found, _, _ = _records(tmp_path)
-    found.epoch("trial-0001", _metrics(2))
-    found.epoch("trial-0001", _metrics(3))
-    with caplog.at_level(logging.WARNING):
-        assert [r["epoch"] for r in records.of(tmp_path, "trial-0001")] == [1, 2, 3]
-    assert ("torn line" in caplog.text) == (torn[-1] != "}")
+    with caplog.at_level(logging.WARNING), _begun(tmp_path) as (found, _):
+        found.epoch("trial-0001", _metrics(2))
+        found.epoch("trial-0001", _metrics(3))
+    assert _epochs(tmp_path, "trial-0001") == [1, 2, 3]
+    assert "torn" in caplog.text
+
+
+def test_an_epoch_on_a_damaged_line_is_recorded_again(tmp_path):
+    with _begun(tmp_path) as (found, _):
+        for epoch in (1, 2, 3):
+            found.epoch("trial-0001", _metrics(epoch))
+    content = (tmp_path / LOG).read_bytes()
+    (tmp_path / LOG).write_bytes(content.replace(b'"epoch": 2', b'"epoch": \xff'))
+    with _begun(tmp_path) as (found, appended):
+        for epoch in (1, 2, 3):
+            found.epoch("trial-0001", _metrics(epoch))
+    assert [e["epoch"] for e in appended] == [2]
+    assert _epochs(tmp_path, "trial-0001") == [1, 2, 3]
 
 
 def test_a_study_without_epochs_has_none(tmp_path):
     assert list(records.read(tmp_path)) == []
 
 
-def test_a_disk_that_takes_nothing_is_said_plainly(tmp_path):
-    found, _, _ = _records(tmp_path / "gone")
-    with pytest.raises(StorageError, match=r"record must be writable.*epochs\.jsonl.*Free space"):
-        found.epoch("trial-0001", _metrics(1))
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_disk_that_takes_nothing_is_reported_plainly(tmp_path):
+    with _begun(tmp_path) as (found, appended), Path("/dev/full").open("ab", buffering=0) as full:
+        found._log._file.close()
+        found._log._file = full
+        with pytest.raises(StorageError, match=r"Cannot write .*events\.jsonl.*Free space"):
+            found.epoch("trial-0001", _metrics(1))
+        assert not found.has("trial-0001", 1)
+    assert appended == []
 
 
 def test_a_training_has_a_run_of_its_own_below_the_study(tmp_path):
-    found, tracker, _ = _records(tmp_path)
-    found.started("trial-0000", STUDY.base, kind="baseline")
-    key, facts = tracker.named("start")[0]
-    assert (key, facts["parent"]) == ("s/trial-0000", "s")
-    assert facts["params"]["optim.lr"] == facts["params"]["lr"] == 1e-4
-    assert facts["name"] == "trial-0000 lr 1e-4"
-    assert facts["tags"]["cryo.kind"] == "baseline"
-    assert None not in facts["params"].values()
-    json.dumps(facts)
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
-        ("complete", "FINISHED"),
-        ("pruned", "FINISHED"),
-        ("diverged", "FAILED"),
-        ("failed", "FAILED"),
-    ],
-)
-def test_the_end_of_a_training_is_the_end_of_its_run(tmp_path, state, status):
-    found, tracker, _ = _records(tmp_path)
-    found.started("trial-0000", STUDY.base, kind="search")
-    found.ended("trial-0000", state, "why")
-    assert tracker.named("end") == [("s/trial-0000", status, {})]
-    assert tracker.named("tag")[-1][1] == {"cryo.state": state, "cryo.message": "why"}
+    with _begun(tmp_path) as (found, appended):
+        found.started("trial-0000", STUDY.base, kind="baseline")
+    (start,) = calls_of(appended[0])
+    assert (start["do"], start["key"], start["parent"]) == ("start", "s/trial-0000", "s")
+    assert start["params"]["optim.lr"] == start["params"]["lr"] == "0.0001"
+    assert start["name"] == "trial-0000 lr 1e-4"
+    assert start["tags"]["cryo.kind"] == "baseline"
+    assert "None" not in start["params"].values()
 
 
 def test_an_end_sums_up_without_reading_every_epoch_again(tmp_path, monkeypatch):
     """A thousand trials end in a search: each reading of the file would cost all their epochs."""
-    found, _, _ = _records(tmp_path)
-    found.epoch("trial-0000", _metrics(1))
-    found, tracker, _ = _records(tmp_path)
-    found.epoch("trial-0000", _metrics(1))
-    found.epoch("trial-0000", _metrics(2))
-    found.epoch("trial-0001", _metrics(1))
-    monkeypatch.setattr(records, "read", None)
-    found.ended("trial-0000", "complete", "")
-    spent = {"epochs": 2.0, "seconds_total": 3.0}
-    assert tracker.named("log")[-1] == ("s/trial-0000", spent, {"step": 2})
+    with _begun(tmp_path) as (found, _):
+        found.epoch("trial-0000", _metrics(1))
+    with _begun(tmp_path) as (found, appended):
+        found.epoch("trial-0000", _metrics(1))
+        found.epoch("trial-0000", _metrics(2))
+        found.epoch("trial-0001", _metrics(1))
+        monkeypatch.setattr(EventLog, "read", None)
+        found.ended("trial-0000", "complete", "why")
+    expected = {"state": "complete", "message": "why", "epochs": 2, "seconds": 3.0}
+    assert expected.items() <= appended[-1].items()
 
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_whoever_still_runs_when_a_study_stops_is_closed(tmp_path, status):
-    found, tracker, _ = _records(tmp_path)
-    for number in range(3):
-        found.started(f"trial-{number:04d}", STUDY.base, kind="search")
-    found.ended("trial-0001", "complete", "")
-    found.paused("trial-0002", 1)
-    found.stopped(status)
-    ends = {key: status for key, status, _ in tracker.named("end")}
-    assert ends == {
+    with _begun(tmp_path) as (found, appended):
+        for number in range(3):
+            found.started(f"trial-{number:04d}", STUDY.base, kind="search")
+        found.ended("trial-0001", "complete", "")
+        found.paused("trial-0002", 1)
+        found.stopped(status)
+    calls = [call for event in appended for call in calls_of(event)]
+    assert {call["key"]: call["status"] for call in calls if call["do"] == "end"} == {
         "s/trial-0001": "FINISHED",
         "s/trial-0000": "KILLED",
         "s/trial-0002": "KILLED",
         "s": status,
     }
+    on_disk = [{k: v for k, v in e.items() if k != "crc"} for e in read_events(tmp_path / LOG)]
+    assert on_disk == appended

@@ -1,31 +1,48 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from cryo_hpo.monitoring.terminal import SETTLED, Progress
-
-from ..support.pool import a_study
-
-BASE = a_study().base
+from cryo_hpo.storage.event_log import Event
 
 
 def _metrics(epoch: int) -> dict[str, float]:
     return {"epoch": epoch, "val_miou": 0.5, "best_val_miou": 0.625, "train_loss": 0.25}
 
 
-def _play(progress: Progress, epochs: int = 2) -> None:
+class Log:
+    """Stands for a study's log: passes on what it is given."""
+
+    def __init__(self) -> None:
+        self._consumers: list[Callable[[Event], None]] = []
+
+    def subscribe(self, consumer: Callable[[Event], None]) -> None:
+        self._consumers.append(consumer)
+
+    def append(self, event: str, **facts: Any) -> None:
+        for consumer in self._consumers:
+            consumer({"event": event, **facts})
+
+
+def _play(progress: Progress, epochs: int = 2, *, done: int = 0, name: str = "") -> None:
+    log = Log()
+    progress.follow(log, done=done, name=name)  # type: ignore[arg-type]
+    first, second = "trial-0000", "trial-0001"
     with progress:
-        progress.started("trial-0000", BASE, kind="baseline")
+        log.append("study started", name="s")
+        log.append("started", key=first, lr=1e-4, epochs=9)
         for epoch in range(1, epochs + 1):
-            progress.epoch("trial-0000", _metrics(epoch))
-        progress.started("trial-0001", BASE.replace({"optim.lr": 0.01}), kind="search")
-        progress.paused("trial-0001", 1)
-        progress.started("trial-0001", BASE, kind="search")
-        progress.ended("trial-0001", "diverged", "Loss became nan")
-        progress.ended("trial-0007", "pruned", "closed by a run that never showed it")
+            log.append("epoch", key=first, **_metrics(epoch))
+        log.append("started", key=second, lr=0.01, epochs=9)
+        log.append("paused", key=second, epoch=1)
+        log.append("started", key=second, lr=1e-4, epochs=9)
+        log.append("ended", key=second, state="diverged", message="Loss became nan")
+        log.append("ended", key="trial-0007", state="pruned", message="of an earlier run")
 
 
 def test_plain_lines_where_there_is_no_terminal():
@@ -60,15 +77,29 @@ def test_a_live_table_on_a_terminal():
 def test_the_time_left_is_of_what_is_left(before, expected):
     out = io.StringIO()
     progress = Progress(console=Console(file=out, width=200), epochs_expected=expected)
-    progress.leave_out(before)
     progress._began -= 1000
-    _play(progress, epochs=SETTLED)
+    _play(progress, epochs=SETTLED, done=before)
     left = max(expected - before - SETTLED, 0)
     lines = [line for line in out.getvalue().splitlines() if "epoch" in line and "loss" in line]
     assert "not known" in lines[SETTLED - 2]
     seconds = 1000 / SETTLED * left
     shown = f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
     assert lines[SETTLED - 1].endswith(shown)
+
+
+def test_studies_side_by_side_go_by_their_names():
+    out = io.StringIO()
+    _play(Progress(console=Console(file=out, width=200), epochs_expected=20), name="dofa-lakes")
+    assert all(line.startswith("dofa-lakes trial-000") for line in out.getvalue().splitlines())
+
+
+def test_an_epoch_without_score_or_finite_loss_is_shown():
+    out, log = io.StringIO(), Log()
+    progress = Progress(console=Console(file=out, width=200), epochs_expected=20)
+    progress.follow(log)  # type: ignore[arg-type]
+    log.append("started", key="a", lr=1e-4, epochs=9)
+    log.append("epoch", key="a", epoch=1, best_val_miou=0.5, train_loss=None)
+    assert "val mIoU not scored  best 50.00  loss not finite" in out.getvalue()
 
 
 class Gone(io.StringIO):

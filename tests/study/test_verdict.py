@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-import json
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cryo_hpo import report, stats
 from cryo_hpo.config import Site
 from cryo_hpo.evaluation.metrics import Scores
-from cryo_hpo.results import epochs as records
+from cryo_hpo.results.files import EVENTS
 from cryo_hpo.results.study import Result, load_result, write
 from cryo_hpo.search.confirm import Arm
 from cryo_hpo.search.trials import Record
+from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study.verdict import result, score_arms
 
 from ..support.fakes import fake_folder
@@ -27,7 +29,7 @@ def _scores(right: int, wrong: int) -> Scores:
 
 
 def _write(folder: Path, epochs: dict[str, int]) -> None:
-    lines = [
+    lines: list[dict[str, Any]] = [
         {
             "key": key,
             "epoch": e,
@@ -40,7 +42,9 @@ def _write(folder: Path, epochs: dict[str, int]) -> None:
         for e in range(1, last + 1)
     ]
     folder.mkdir(exist_ok=True)
-    (folder / records.EPOCHS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with contextlib.closing(EventLog(folder / EVENTS)) as log:
+        for line in lines:
+            log.append("epoch", study="s", **line)
 
 
 def test_a_training_that_diverged_scores_what_its_best_checkpoint_scores_or_0(tmp_path):
@@ -72,9 +76,9 @@ def test_one_class_everywhere_is_a_collapse(tmp_path):
 
 def test_an_epoch_that_the_record_lost_is_no_divergence(tmp_path):
     _write(tmp_path, {"baseline-seed1": 4})
-    file = tmp_path / records.EPOCHS
+    file = tmp_path / EVENTS
     lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join([lines[0], lines[1][:20] + "\n", *lines[2:]]))
+    file.write_text("".join([*lines[:2], lines[2][:20] + "\n", *lines[3:]]))
     (arm,) = score_arms([Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, {})
     assert (arm.seeds[0].diverged, arm.seeds[0].epochs) == (False, 4)
 

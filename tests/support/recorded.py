@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 
 def recorded_epochs(folder: Path) -> list[tuple[str, int]]:
     """Return (training, epoch) of every epoch in a study's log, in order."""
-    return [(line["key"], line["epoch"]) for line in _lines(folder / "epochs.jsonl")]
+    return [(event["key"], event["epoch"]) for event in recorded_events(folder, "epoch")]
 
 
 def has_begun(folder: Path, key: str) -> bool:
@@ -35,6 +36,12 @@ def trains_on(folder: Path, node: str, *, before: int) -> bool:
     epochs = recorded_events(folder, "epoch")
     last = next((event for event in reversed(epochs) if event["node"] == node), None)
     return last is not None and last in epochs[-5:] and last["epoch"] < before
+
+
+def last_epoch_s(folder: Path) -> float:
+    """Return when the last epoch of a study was recorded, seconds since 1970."""
+    epochs = recorded_events(folder, "epoch")
+    return max(datetime.fromisoformat(event["time"]).timestamp() for event in epochs)
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

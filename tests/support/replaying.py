@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 from rich.console import Console
 
@@ -15,9 +15,10 @@ from benchmarks.replay import replay
 from cryo_hpo.config import DataSpec, NoStopping, Recipe, Resources, Search, Site, Study
 from cryo_hpo.config.space import Float, SearchSpace
 from cryo_hpo.execution import ray_driver as driver
-from cryo_hpo.monitoring import events
 from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.monitoring.terminal import Progress
+from cryo_hpo.storage.event_log import EventLog
+from cryo_hpo.study.folder import EVENTS
 from cryo_hpo.study.run import search_source
 
 EPOCHS = 3
@@ -43,14 +44,15 @@ def run(one: Study, storage: Path, *, epoch_s: float) -> None:
     path.mkdir(parents=True)
     assert one.search is not None, "made with one"
     progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
-    records = Records(one, path, tracker=mock.Mock(), progress=progress)
     site = Site.from_env({"CRYO_STORAGE": str(storage)})
-    with events.written(path / events.NAME), driver.cluster():
-        events.emit("study started", study=one.name)
+    with closing(EventLog(path / EVENTS)) as log, driver.cluster():
+        log.append("study started", study=one.name, name=one.name)
+        progress.follow(log)
+        records = Records(one, log)
         source = search_source(one, one.search, path, site=site, listener=records)
         slots = driver.slots_for(one.resources, one.search.parallel)
         driver.run(source, site=site, slots=slots, train=partial(replay, epoch_s=epoch_s))
-        events.emit("study ended", study=one.name)
+        log.append("study ended", study=one.name, status="FINISHED")
 
 
 if __name__ == "__main__":

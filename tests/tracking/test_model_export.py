@@ -29,8 +29,8 @@ def logged(tmp_path_factory):
     """A finished study whose winner was logged and registered while MLflow was there."""
     done = finished_study(tmp_path_factory.mktemp("logged"))
     study = done.study.model_copy(update={"registered_as": "lakes winner"})
-    spool = done.folder / "mlflow.jsonl"
-    tracker = Tracker.connect(done.site.mlflow, experiment=experiment(study), spool=spool)
+    log = done.folder / "events.jsonl"
+    tracker = Tracker.connect(done.site.mlflow, experiment=experiment(study), log=log)
     with closing(tracker):
         tracker.start(study.name, name=study.name)
         studies.log_winner(load_result(done.folder), study, done.site, done.folder, tracker=tracker)
@@ -94,10 +94,10 @@ def test_it_is_registered_with_an_alias_and_only_once(logged):
     client = _client(logged)
     (version,) = client.search_model_versions("name = 'lakes winner'")
     assert client.get_model_version_by_alias("lakes winner", "winner").version == version.version
-    spool = logged.folder / "mlflow.jsonl"
-    for name in logged.folder.glob("mlflow.jsonl.*"):  # what says that all is delivered
+    log = logged.folder / "events.jsonl"
+    for name in logged.folder.glob("events.jsonl.*"):  # what says that all is delivered
         name.unlink()
-    assert deliver(spool, uri=logged.site.mlflow, experiment=experiment(logged.study)) == 0
+    assert deliver(log, uri=logged.site.mlflow, experiment=experiment(logged.study)) == 0
     assert len(_models(logged)) == 1
     assert len(client.search_model_versions("name = 'lakes winner'")) == 1
 

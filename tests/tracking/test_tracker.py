@@ -44,8 +44,8 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Path:
-    return tmp_path / "mlflow.jsonl"
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
 
 
 def free_port() -> int:
@@ -122,8 +122,8 @@ def check_study(uri: str, name: str) -> None:
     assert [f.path for f in client.list_artifacts(top.info.run_id, "spec")] == ["spec/study.yaml"]
 
 
-def test_a_study_arrives_in_a_database(database: str, spool: Path, tmp_path: Path) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+def test_a_study_arrives_in_a_database(database: str, log: Path, tmp_path: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     a_study(to, "whole", tmp_path / "study.yaml")
     assert to.close() == 0
     check_study(database, "whole")
@@ -132,25 +132,25 @@ def test_a_study_arrives_in_a_database(database: str, spool: Path, tmp_path: Pat
     assert list(folder.glob("mlartifacts/*/artifacts/spec/study.yaml"))
 
 
-def test_delivering_again_adds_nothing(database: str, spool: Path, tmp_path: Path) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+def test_delivering_again_adds_nothing(database: str, log: Path, tmp_path: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     a_study(to, "again", tmp_path / "study.yaml")
     to.close()
     before = everything(database, "again")
-    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
-    spool.with_name("mlflow.jsonl.delivered").unlink()
-    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
+    assert deliver(log, uri=database, experiment=EXPERIMENT) == 0
+    log.with_name("events.jsonl.mlflow").unlink()
+    assert deliver(log, uri=database, experiment=EXPERIMENT) == 0
     assert everything(database, "again") == before
 
 
-def test_a_study_that_goes_on_opens_its_runs_again(database: str, spool: Path) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+def test_a_study_that_goes_on_opens_its_runs_again(database: str, log: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("resumed", name="first", params={"a": 1})
     to.log("resumed", {"m": 1.0}, step=1)
     to.end("resumed", "KILLED")
     assert to.close() == 0
     assert runs(database, "resumed")["resumed"].info.status == "KILLED"
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("resumed", name="second", params={"a": 1})
     to.log("resumed", {"m": 1.0}, step=2)
     to.end("resumed", "FINISHED")
@@ -163,17 +163,17 @@ def test_a_study_that_goes_on_opens_its_runs_again(database: str, spool: Path) -
 
 def test_two_studies_of_one_name_stay_apart(database: str, tmp_path: Path) -> None:
     for machine, rate in {"one": 0.1, "two": 0.2}.items():
-        spool = tmp_path / machine / "mlflow.jsonl"
-        to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+        log = tmp_path / machine / "events.jsonl"
+        to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
         to.start("twins", name=machine, params={"lr": rate})
         assert to.close() == 0
-        assert not spool.with_name("mlflow.jsonl.refused").exists()
+        assert not log.with_name("events.jsonl.refused").exists()
     with pytest.raises(AssertionError, match="made twice"):
         runs(database, "twins")
 
 
 def test_points_of_a_run_travel_together(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
     log_batch = MlflowClient.log_batch
@@ -185,7 +185,7 @@ def test_points_of_a_run_travel_together(
         return log_batch(self, run_id, metrics=metrics, **rest)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("many", name="many")
     for step in range(50):
         to.log("many", {"x": float(step), "y": 1.0}, step=step)
@@ -195,23 +195,23 @@ def test_points_of_a_run_travel_together(
     assert len(calls) <= 4  # the start, and the points as they had gathered
 
 
-def test_what_mlflow_cannot_hold_is_left_out_or_renamed(database: str, spool: Path) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+def test_what_mlflow_cannot_hold_is_left_out_or_renamed(database: str, log: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("odd", name="odd", params={"optim.lr(max)": None})
     to.log("odd", {"nan": math.nan, "inf": -math.inf, "iou/[ice] 100%": 0.5, "../x//y": 1}, step=1)
     to.log("odd", {"nothing": math.nan}, step=2)
     to.tag("odd", {"mlflow.note.content": "long " * 4000})
     assert to.close() == 0
-    assert not spool.with_name("mlflow.jsonl.refused").exists()
+    assert not log.with_name("events.jsonl.refused").exists()
     data = runs(database, "odd")["odd"].data
     assert data.metrics == {"iou/_ice_ 100_": 0.5, "x/y": 1.0}
     assert data.params == {"optim.lr_max_": "None"}
 
 
 def test_a_refused_record_does_not_hold_up_the_others(
-    database: str, spool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database: str, log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("poison", name="poison", params={"lr": 1})
     to.start("poison", name="poison", params={"lr": 2})  # MLflow's parameters never change
     to.artifact("poison", tmp_path / "was never written")
@@ -225,14 +225,14 @@ def test_a_refused_record_does_not_hold_up_the_others(
     assert (run.data.params, run.info.status) == ({"lr": "1"}, "FAILED")
     history = MlflowClient(tracking_uri=database).get_metric_history(run.info.run_id, "m")
     assert [p.step for p in history] == [1, 3]
-    refused = spool.with_name("mlflow.jsonl.refused").read_text().splitlines()
+    refused = log.with_name("events.jsonl.refused").read_text().splitlines()
     assert [json.loads(line)["do"] for line in refused] == ["start", "artifact", "log", "log"]
     assert all(json.loads(line)["refused"] for line in refused)
     assert "refuses a record of run 'poison'" in caplog.text
 
 
 def test_a_record_that_breaks_the_server_is_given_up(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_terminated = MlflowClient.set_terminated
 
@@ -242,24 +242,24 @@ def test_a_record_that_breaks_the_server_is_given_up(
         set_terminated(self, run_id, status, **rest)
 
     monkeypatch.setattr(MlflowClient, "set_terminated", breaks)
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
-    monkeypatch.setattr(to, "_pause", lambda _: None)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
+    monkeypatch.setattr(to._courier, "_pause", lambda _: None)
     to.start("broken", name="broken")
     to.end("broken", "KILLED")
     to.end("broken", "FINISHED")
     assert to.close() == 0
     assert runs(database, "broken")["broken"].info.status == "FINISHED"
-    refused = spool.with_name("mlflow.jsonl.refused").read_text()
+    refused = log.with_name("events.jsonl.refused").read_text()
     assert refused.count("500 internal error") == 1
     assert "secret" not in refused
-    monkeypatch.setattr("cryo_hpo.tracking.tracker.RETRY_S", 0.01)
-    spool.with_name("mlflow.jsonl.delivered").unlink()
-    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
-    assert spool.with_name("mlflow.jsonl.refused").read_text().count("500 internal") == 2
+    monkeypatch.setattr("cryo_hpo.tracking.courier.RETRY_S", 0.01)
+    log.with_name("events.jsonl.mlflow").unlink()
+    assert deliver(log, uri=database, experiment=EXPERIMENT) == 0
+    assert log.with_name("events.jsonl.refused").read_text().count("500 internal") == 2
 
 
 def test_a_server_that_goes_away_is_said_once(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = threading.Event()
     tried = threading.Semaphore(0)
@@ -274,10 +274,10 @@ def test_a_server_that_goes_away_is_said_once(
 
         return call
 
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     monkeypatch.setattr(MlflowClient, "create_run", fails(create_run))
     monkeypatch.setattr(MlflowClient, "get_experiment", fails(get_experiment))
-    monkeypatch.setattr(to, "_pause", lambda _: time.sleep(0.01))
+    monkeypatch.setattr(to._courier, "_pause", lambda _: time.sleep(0.01))
     away.set()
     to.start("patient", name="patient")
     for _ in range(20):  # ten tries: more than a record gets that is itself to blame
@@ -288,12 +288,12 @@ def test_a_server_that_goes_away_is_said_once(
     assert "patient" in runs(database, "patient")
     said = [r.message for r in caplog.records if r.name.startswith("cryo_hpo")]
     assert len(said) == 2, said
-    assert "does not take records: refused. The study goes on" in said[0]
+    assert "does not take records: refused. The study continues" in said[0]
     assert "is back" in said[1]
 
 
 def test_telling_never_waits_for_the_server(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
     create_run = MlflowClient.create_run
@@ -303,7 +303,7 @@ def test_telling_never_waits_for_the_server(
         return create_run(*args, **rest)
 
     monkeypatch.setattr(MlflowClient, "create_run", hangs)
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     begun = time.perf_counter()
     to.start("hung", name="hung")
     for step in range(100):
@@ -313,34 +313,34 @@ def test_telling_never_waits_for_the_server(
     assert to.close(timeout_s=0.2) == 101
     assert time.perf_counter() - begun < 1
     gate.set()
-    to._thread.join(20)
+    to._courier._thread.join(20)
 
 
-def test_a_spool_moved_with_its_study_still_finds_its_files(database: str, tmp_path: Path) -> None:
+def test_a_log_moved_with_its_study_still_finds_its_files(database: str, tmp_path: Path) -> None:
     study = tmp_path / "study"
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=study / "mlflow.jsonl")
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=study / "events.jsonl")
     (study / "result.json").write_text("{}")
     to.start("moved", name="moved")
     to.artifact("moved", study / "result.json")
     assert to.close() == 0
     moved = study.rename(tmp_path / "elsewhere")
-    (moved / "mlflow.jsonl.delivered").unlink()
-    assert deliver(moved / "mlflow.jsonl", uri=database, experiment=EXPERIMENT) == 0
-    assert not (moved / "mlflow.jsonl.refused").exists()
+    (moved / "events.jsonl.mlflow").unlink()
+    assert deliver(moved / "events.jsonl", uri=database, experiment=EXPERIMENT) == 0
+    assert not (moved / "events.jsonl.refused").exists()
 
 
-def test_no_server_is_refused_at_once(spool: Path) -> None:
+def test_no_server_is_refused_at_once(log: Path) -> None:
     uri = f"http://ann:secret@127.0.0.1:{free_port()}"
     begun = time.perf_counter()
     with pytest.raises(TrackingError, match=r"MLflow must answer before .* unset") as refusal:
-        Tracker.connect(uri, experiment=EXPERIMENT, spool=spool)
+        Tracker.connect(uri, experiment=EXPERIMENT, log=log)
     assert time.perf_counter() - begun < 5
     assert "http://ann:***@127.0.0.1" in str(refusal.value)
     assert "secret" not in str(refusal.value)
-    assert not spool.exists()
+    assert not log.exists()
 
 
-def test_a_server_that_hangs_is_refused_soon(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_is_refused_soon(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cryo_hpo.tracking.server.CONNECT_S", 1)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
@@ -348,57 +348,57 @@ def test_a_server_that_hangs_is_refused_soon(spool: Path, monkeypatch: pytest.Mo
         begun = time.perf_counter()
         with pytest.raises(TrackingError, match="timed out"):
             Tracker.connect(
-                f"http://127.0.0.1:{deaf.getsockname()[1]}", experiment=EXPERIMENT, spool=spool
+                f"http://127.0.0.1:{deaf.getsockname()[1]}", experiment=EXPERIMENT, log=log
             )
         assert time.perf_counter() - begun < 4
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "30"
 
 
-def test_a_database_that_is_none_is_refused_at_once(spool: Path, tmp_path: Path) -> None:
+def test_a_database_that_is_none_is_refused_at_once(log: Path, tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
     file.mkdir()
     begun = time.perf_counter()
     with pytest.raises(TrackingError, match="unable to open database file"):
-        Tracker.connect(f"sqlite:///{file}", experiment=EXPERIMENT, spool=spool)
+        Tracker.connect(f"sqlite:///{file}", experiment=EXPERIMENT, log=log)
     assert time.perf_counter() - begun < 5
 
 
-def test_a_deleted_experiment_is_refused_with_its_cure(database: str, spool: Path) -> None:
+def test_a_deleted_experiment_is_refused_with_its_cure(database: str, log: Path) -> None:
     client = MlflowClient(tracking_uri=database)
     number = client.create_experiment("cryo/deleted")
     client.delete_experiment(number)
     with pytest.raises(TrackingError, match=f"experiments restore --experiment-id {number}"):
-        Tracker.connect(database, experiment="cryo/deleted", spool=spool)
+        Tracker.connect(database, experiment="cryo/deleted", log=log)
 
 
 def test_a_server_that_goes_away_during_an_upload_leaves_the_rest(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("halfway", name="halfway")
     to.end("halfway", "FINISHED")
     to.close()
-    spool.with_name("mlflow.jsonl.delivered").unlink()
+    log.with_name("events.jsonl.mlflow").unlink()
 
     def away(*_: Any, **__: Any) -> Any:
         raise ConnectionError("refused")
 
-    monkeypatch.setattr("cryo_hpo.tracking.tracker.RETRY_S", 0.01)
+    monkeypatch.setattr("cryo_hpo.tracking.courier.RETRY_S", 0.01)
     with monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "set_terminated", away)
         patch.setattr(MlflowClient, "get_experiment", away)
-        assert deliver(spool, uri=database, experiment=EXPERIMENT) == 2
-    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
+        assert deliver(log, uri=database, experiment=EXPERIMENT) == 2
+    assert deliver(log, uri=database, experiment=EXPERIMENT) == 0
 
 
-def test_there_must_be_a_spool_to_deliver(database: str, spool: Path) -> None:
-    with pytest.raises(StorageError, match="no such spool"):
-        deliver(spool, uri=database, experiment=EXPERIMENT)
-    assert not spool.exists()
+def test_there_must_be_a_log_to_deliver(database: str, log: Path) -> None:
+    with pytest.raises(StorageError, match="no log"):
+        deliver(log, uri=database, experiment=EXPERIMENT)
+    assert not log.exists()
 
 
-def test_keys_may_hold_quotes(database: str, spool: Path) -> None:
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+def test_keys_may_hold_quotes(database: str, log: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("it's", name="quoted")
     assert to.close() == 0
     assert run_id(database, EXPERIMENT, "it's") is not None
@@ -483,10 +483,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.mark.slow
 def test_a_server_killed_on_the_way_gets_everything_once(
-    server: Server, spool: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    to = Tracker.connect(server.uri, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(server.uri, experiment=EXPERIMENT, log=log)
     to.start("early", name="before the fall")
     for step in range(40):
         to.log("early", {"m": float(step)}, step=step)
@@ -512,22 +512,22 @@ def test_a_server_killed_on_the_way_gets_everything_once(
 
 @pytest.mark.slow
 def test_records_wait_on_disk_until_they_are_uploaded(
-    server: Server, spool: Path, tmp_path: Path
+    server: Server, log: Path, tmp_path: Path
 ) -> None:
-    to = Tracker.connect(server.uri, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(server.uri, experiment=EXPERIMENT, log=log)
     server.kill()
     a_study(to, "later", tmp_path / "study.yaml")
     assert to.close(timeout_s=1) == NUM_EVENTS
-    to._thread.join(40)  # its last request may still be on the way
+    to._courier._thread.join(40)  # its last request may still be on the way
     with pytest.raises(TrackingError, match="MLflow must answer"):
-        deliver(spool, uri=server.uri, experiment=EXPERIMENT)
+        deliver(log, uri=server.uri, experiment=EXPERIMENT)
     server.start()
-    assert deliver(spool, uri=server.uri, experiment=EXPERIMENT) == 0
+    assert deliver(log, uri=server.uri, experiment=EXPERIMENT) == 0
     check_study(server.uri, "later")
 
 
 def test_a_run_is_closed_ahead_of_all_that_waits(
-    database: str, spool: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply = Runs.apply
 
@@ -535,12 +535,12 @@ def test_a_run_is_closed_ahead_of_all_that_waits(
         time.sleep(0.2 if events[0]["do"] == "tag" else 0)
         apply(self, events)
 
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("late", name="late")
     to.start("late/a", name="a", parent="late")
     assert to.close() == 0
     monkeypatch.setattr(Runs, "apply", slowly)
-    to = Tracker.connect(database, experiment=EXPERIMENT, spool=spool)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     for number in range(30):
         to.tag("late", {"note": str(number)})
     for key in ("late", "late/a"):
@@ -549,18 +549,62 @@ def test_a_run_is_closed_ahead_of_all_that_waits(
     assert to.close(1.5, ends_first=True) > 0, "all was delivered: nothing had to wait"
     assert {run.info.status for run in runs(database, "late").values()} == {"KILLED"}
     monkeypatch.undo()
-    time.sleep(1)  # the call that was under way ends, and lets the spool go
-    assert deliver(spool, uri=database, experiment=EXPERIMENT) == 0
+    time.sleep(1)  # the call that was under way ends, and releases the log
+    assert deliver(log, uri=database, experiment=EXPERIMENT) == 0
     found = runs(database, "late")
     assert {run.info.status for run in found.values()} == {"KILLED"}
     assert found["late"].data.tags["note"] == "29"
 
 
 def test_a_database_that_takes_no_more_prints_no_traceback(database, capfd):
-    """MLflow logs one for a statement that its database refuses; the spool keeps the record."""
+    """MLflow logs one for a statement that its database refuses; the log keeps the record."""
     engine = sqlalchemy.create_engine(database)
     sessions = _get_managed_session_maker(sqlalchemy.orm.sessionmaker(engine), "sqlite")
     with pytest.raises(MlflowException, match="no such table"), sessions() as session:
         session.execute(sqlalchemy.text("SELECT * FROM nowhere"))
     engine.dispose()
     assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_logs_side_by_side_are_delivered_together(database: str, tmp_path: Path) -> None:
+    top = Tracker.connect(database, experiment=EXPERIMENT, log=tmp_path / "c" / "events.jsonl")
+    top.start("many-cells", name="a campaign")
+    cell = top.beside(tmp_path / "c.cell" / "events.jsonl")
+    cell.start("many-cells.one", name="a cell", parent="many-cells")
+    cell.start("many-cells.one/a", name="a training", parent="many-cells.one")
+    for key in ("many-cells.one/a", "many-cells.one"):
+        cell.end(key, "FINISHED")
+    top.end("many-cells", "FINISHED")
+    assert (top.close(), cell.closed, cell.pending()) == (0, True, 0)
+    found = {
+        key: run
+        for name in ("many-cells", "many-cells.one")
+        for key, run in runs(database, name).items()
+    }
+    above = {key: run.data.tags.get("mlflow.parentRunId") for key, run in found.items()}
+    ids = {key: run.info.run_id for key, run in found.items()}
+    assert above == {
+        "many-cells": None,
+        "many-cells.one": ids["many-cells"],
+        "many-cells.one/a": ids["many-cells.one"],
+    }
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+
+
+def test_a_log_that_lost_its_end_brings_no_point_twice(database: str, log: Path) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
+    to.start("cut", name="cut")
+    for step in range(4):
+        to.log("cut", {"m": float(step)}, step=step)
+    assert to.close() == 0
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:4]))
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
+    for step in range(2, 6):  # what was lost is recorded again, later
+        to.log("cut", {"m": float(step)}, step=step)
+    to.end("cut", "FINISHED")
+    assert to.close() == 0
+    run = runs(database, "cut")["cut"]
+    history = MlflowClient(tracking_uri=database).get_metric_history(run.info.run_id, "m")
+    assert sorted((p.step, p.value) for p in history) == [(s, float(s)) for s in range(6)]
+    assert run.info.status == "FINISHED"

@@ -1,0 +1,82 @@
+"""Read the calls to MLflow that a log of events asks for and that are not delivered yet.
+
+    events.jsonl           the log, see `storage.event_log`
+    events.jsonl.mlflow    how far it is delivered
+    events.jsonl.refused   calls that MLflow will never take, and why
+
+Delivery is at least once: what was sent just before a crash is sent again, and MLflow recognizes
+a record that it has.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..storage.event_log import Event, EventLog, Mark
+from .calls import Call, calls_of
+
+CONSUMER, REFUSED = "mlflow", "refused"
+
+log = logging.getLogger(__name__)
+
+
+class Backlog:
+    """Hold what a log has for MLflow that has not arrived.
+
+    Attributes:
+        opened: The log.
+        refilled: Whether the log lost lines that MLflow has: they may be recorded again.
+    """
+
+    def __init__(self, opened: EventLog) -> None:
+        self.opened = opened
+        self._mark = Mark(opened, CONSUMER)
+        self.refilled = self._mark.lost
+        self._lock = threading.Lock()
+        self._pending = sum(1 for _ in self._waiting_events())
+        self._taken = self._mark.start, 0
+        opened.subscribe(self._count)
+
+    @property
+    def pending(self) -> int:
+        """Events not yet delivered."""
+        return self._pending
+
+    def waiting(self, *, limit: int) -> list[Call]:
+        """Return the calls of the oldest events that are not delivered, at most `limit` events."""
+        calls: list[Call] = []
+        end, number = self._mark.start, 0
+        for end, event in self._waiting_events():  # noqa: B007  used behind the loop
+            calls += calls_of(event)
+            number += 1
+            if number == limit:
+                break
+        self._taken = end, number
+        return calls
+
+    def delivered(self) -> None:
+        """Note that all calls of the last `waiting` have arrived, or are refused."""
+        end, number = self._taken
+        if number:
+            self._mark.write(end)
+            with self._lock:
+                self._pending -= number
+        self._taken = end, 0
+
+    def refuse(self, call: Mapping[str, Any], reason: str) -> None:
+        """Set aside a call that MLflow will never take."""
+        path = self.opened.path
+        with path.with_name(f"{path.name}.{REFUSED}").open("a") as file:
+            file.write(json.dumps({**call, "refused": reason}) + "\n")
+
+    def _waiting_events(self) -> Iterator[tuple[int, Event]]:
+        return ((end, e) for end, e in self.opened.read(self._mark.start) if any(calls_of(e)))
+
+    def _count(self, event: Event) -> None:
+        if any(calls_of(event)):
+            with self._lock:
+                self._pending += 1

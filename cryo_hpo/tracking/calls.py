@@ -1,0 +1,108 @@
+"""Translate a study's events into calls to MLflow. Pure.
+
+Runs are named by `run_key`: the study's name, and behind a slash the training's.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, Literal
+
+from ..storage.event_log import Event
+
+Call = dict[str, Any]  # `do`, the `key` of the run, `at` in ms since 1970, and what it needs
+
+NO_METRICS = {"n", "time", "event", "study", "key", "epoch", "batch", "node", "pid", "crc"}
+STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
+    "complete": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+}
+
+
+def run_key(study: str, key: str = "") -> str:
+    """Return the name by which MLflow's runs are found: of a training, or of the study itself."""
+    return f"{study}/{key}" if key else study
+
+
+def calls_of(event: Event) -> Iterator[Call]:
+    """Yield the calls that bring an event to MLflow, in their order; none for one it does not show.
+
+    Args:
+        event: A line of the log.
+    """
+    if "study" not in event:
+        return
+    at = round(datetime.fromisoformat(event["time"]).timestamp() * 1000)
+    base = {"key": run_key(event["study"], event.get("key", "")), "at": at}
+    calls = CALLS.get(event["event"])
+    yield from () if calls is None else ({**call, **base} for call in calls(event))
+
+
+def metrics_of(event: Event) -> dict[str, float]:
+    """Return the numbers of an epoch; those that are not finite are null in the log, and left out."""
+    return {
+        legal_name(name): float(value)
+        for name, value in event.items()
+        if name not in NO_METRICS and isinstance(value, int | float)
+    }
+
+
+def _start(event: Event) -> Iterator[Call]:
+    optional: Call = {"parent": None, "parent_log": None, "tags": {}, "params": {}}
+    facts = {name: event.get(name, default) for name, default in optional.items()}
+    yield {"do": "start", "name": event["name"], **facts}
+
+
+def _epoch(event: Event) -> Iterator[Call]:
+    yield {"do": "log", "step": event["epoch"], "metrics": metrics_of(event)}
+    if event.get("micro_batch", math.inf) < (event.get("batch") or 0):
+        share = f"{event['micro_batch']:.0f} of {event['batch']}"
+        yield {"do": "tag", "tags": {"cryo.micro_batch": share}}
+
+
+def _paused(_: Event) -> Iterator[Call]:
+    yield {"do": "tag", "tags": {"cryo.state": "paused"}}
+
+
+def _ended(event: Event) -> Iterator[Call]:
+    tags = {"cryo.state": event["state"], "cryo.message": event["message"][:500]}
+    yield {"do": "tag", "tags": {name: text for name, text in tags.items() if text}}
+    spent = {"epochs": float(event["epochs"]), "seconds_total": float(event["seconds"])}
+    yield {"do": "log", "step": event["epochs"], "metrics": spent}
+    yield {"do": "end", "status": STATUS[event["state"]]}
+
+
+def _interrupted(_: Event) -> Iterator[Call]:
+    yield {"do": "end", "status": "KILLED"}
+
+
+def _same(do: str, *names: str) -> Callable[[Event], Iterator[Call]]:
+    """Return a translation that takes the facts of these names as they are."""
+    return lambda event: iter([{"do": do, **{name: event[name] for name in names}}])
+
+
+CALLS: dict[str, Callable[[Event], Iterator[Call]]] = {
+    "study started": _start,
+    "study ended": _same("end", "status"),
+    "started": _start,
+    "epoch": _epoch,
+    "paused": _paused,
+    "ended": _ended,
+    "interrupted": _interrupted,
+    "metrics": _same("log", "step", "metrics"),
+    "tag": _same("tag", "tags"),
+    "artifact": _same("artifact", "path", "folder"),
+    "model": _same("model", "path", "name", "register"),
+    "end": _same("end", "status"),
+}
+
+
+def legal_name(name: str) -> str:
+    """Return a name that MLflow takes for a metric or parameter: other characters become `_`."""
+    parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
+    return "/".join(part for part in parts if part.strip(".")).lstrip(".") or "_"

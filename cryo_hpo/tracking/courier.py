@@ -1,0 +1,162 @@
+"""Deliver logs to MLflow from one thread, now or when the server is back."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import threading
+import time
+from pathlib import Path
+
+from mlflow.tracking import MlflowClient
+
+from ..errors import StorageError
+from ..storage.event_log import EventLog, refuse_older
+from .backlog import Backlog
+from .delivery import TRIES, Delivery, Runs
+from .server import connect, masked, reason
+
+LONGEST_WAIT_S = 30.0  # between two tries at a server that is away
+RETRY_S = 0.5  # the same, while somebody waits for the end
+
+log = logging.getLogger(__name__)
+
+
+class Courier:
+    """Carry the events of one log or several to MLflow until it is closed; then close the logs."""
+
+    def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
+        self._place, self._client, self._experiment = masked(uri), client, experiment_id
+        self._backlogs: dict[Path, tuple[Backlog, Delivery]] = {}
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._deadline, self._ends_first = math.inf, False
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+
+    def follow(self, path: Path) -> EventLog:
+        """Open a log, made where there is none, and deliver what it holds and will hold.
+
+        Raises:
+            StorageError: The log cannot be written, or another process holds it.
+        """
+        if path not in self._backlogs:
+            backlog = Backlog(EventLog(path))
+            runs = Runs(self._client, self._experiment, backlog)
+            self._backlogs = {**self._backlogs, path: (backlog, Delivery(backlog, runs))}
+            backlog.opened.subscribe(lambda _: self._wake.set())
+            self._wake.set()
+        if not self._thread.is_alive() and not self._closing.is_set():
+            self._thread.start()
+        return self._backlogs[path][0].opened
+
+    def pending(self) -> int:
+        """Return how many events are not yet delivered."""
+        return sum(backlog.pending for backlog, _ in self._backlogs.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more events."""
+        return self._closing.is_set()
+
+    def close(self, timeout_s: float, *, ends_first: bool) -> int:
+        """Wait until everything is delivered; see `Tracker.close`."""
+        self._ends_first = ends_first
+        self._deadline = min(self._deadline, time.monotonic() + timeout_s)
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        return self.pending()
+
+    def _run(self) -> None:
+        """Deliver until closed; the thread's whole life."""
+        wait_s = 0.0
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._close_logs)
+            while time.monotonic() < self._deadline:
+                try:
+                    delivered = self._step()
+                except Exception as error:
+                    if not wait_s:
+                        self._log_away(error)
+                    wait_s = min(max(2 * wait_s, 1.0), LONGEST_WAIT_S)
+                    self._pause(wait_s)
+                    continue
+                if wait_s:
+                    log.warning("MLflow at %s is back; the records follow.", self._place)
+                    wait_s = 0.0
+                if not delivered and self._closing.is_set():
+                    return
+                if not delivered:
+                    self._wake.wait()
+                    self._wake.clear()
+
+    def _step(self) -> bool:
+        """Deliver one group of calls of the first log that has any; return whether one had."""
+        deliveries = [delivery for _, delivery in self._backlogs.values()]
+        if self._ends_first and self._closing.is_set():
+            for delivery in deliveries:
+                delivery.ends()
+            self._ends_first = False
+        return any(delivery.step() for delivery in deliveries)
+
+    def _close_logs(self) -> None:
+        for backlog, _ in self._backlogs.values():
+            backlog.opened.close()
+
+    def _pause(self, wait_s: float) -> None:
+        if not self._closing.wait(wait_s):
+            return
+        # Somebody waits for the end: try often, but not all the time.
+        time.sleep(max(0.0, min(RETRY_S, self._deadline - time.monotonic())))
+
+    def _log_away(self, error: Exception) -> None:
+        log.warning(
+            "MLflow at %s does not take records: %s. The study continues; they stay in '%s'.",
+            self._place,
+            reason(error),
+            next(iter(self._backlogs)),
+        )
+
+
+def deliver(path: Path, *, uri: str, experiment: str) -> int:
+    """Deliver what a study could not; safe to repeat.
+
+    Args:
+        path: The study's log.
+        uri: A tracking server or a database, as in MLFLOW_TRACKING_URI.
+        experiment: Name.
+
+    Returns:
+        How many events are not delivered: more than 0 when the server went away on the way.
+
+    Raises:
+        TrackingError: The server does not answer.
+        StorageError: There is no such log, or the study that writes it still runs.
+    """
+    if not path.exists():
+        refuse_older(path.parent)
+        message = f"There is no log '{path}' to deliver. Run the study first."
+        raise StorageError(message)
+    client, experiment_id = connect(uri, experiment)
+    with contextlib.closing(EventLog(path)) as opened:
+        backlog = Backlog(opened)
+        try:
+            _drain(Delivery(backlog, Runs(client, experiment_id, backlog)))
+        except Exception as error:
+            log.warning("MLflow at %s does not take records: %s.", masked(uri), reason(error))
+        return backlog.pending
+
+
+def _drain(delivery: Delivery) -> None:
+    """Deliver until nothing is left; raise when the server stays away."""
+    failures = 0
+    while True:
+        try:
+            if not delivery.step():
+                return
+            failures = 0
+        except Exception:
+            failures += 1
+            if failures > TRIES:
+                raise
+            time.sleep(RETRY_S)
