@@ -8,6 +8,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr
 from scipy.stats import qmc
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from ..config.space import Scalar
 
 NO_BELIEFS: Mapping[str, Prior] = MappingProxyType({})
-HALVINGS = 52  # of an interval of length one, to the last bit of a float
+FINEST = 2e-16  # of a place in [0, 1]: the last bit of a float
 NARROWEST = 1e-3  # standard deviation of a belief, as a share of the range
 
 
@@ -40,7 +42,7 @@ def stratum(
     return trial.drawn
 
 
-def bent(share: float, belief: Prior, low: float, high: float, *, log: bool) -> float:
+def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log: bool) -> float:
     """Return where in its range the quantile `share` of a belief's mixture lies, in [0, 1].
 
     The mixture is `weight` of a normal distribution, cut off at the range's ends, and the rest
@@ -49,28 +51,19 @@ def bent(share: float, belief: Prior, low: float, high: float, *, log: bool) -> 
     Source: a mixture of prior and uniform, as in Mallik et al., "PriorBand", NeurIPS 2023,
     arXiv:2306.12370, section 5.
     """
-    if high <= low:
+    if high <= low or not 0 < share < 1:
         return share
     scale = math.log if log else float
     width = scale(high) - scale(low)
     centre = (scale(min(max(belief.center, low), high)) - scale(low)) / width
     sigma = max((math.log(belief.spread) if log else belief.spread) / width, NARROWEST)
-    start, end = _normal(-centre / sigma), _normal((1 - centre) / sigma)
+    start, end = ndtr(-centre / sigma), ndtr((1 - centre) / sigma)
 
-    def mixture(place: float) -> float:
-        inside = (_normal((place - centre) / sigma) - start) / (end - start)
-        return (1 - belief.weight) * place + belief.weight * inside
+    def excess(place: float) -> float:
+        inside = (ndtr((place - centre) / sigma) - start) / (end - start)
+        return float((1 - belief.weight) * place + belief.weight * inside) - share
 
-    left, right = 0.0, 1.0
-    for _ in range(HALVINGS):
-        middle = (left + right) / 2
-        left, right = (middle, right) if mixture(middle) <= share else (left, middle)
-    return left
-
-
-def _normal(z: float) -> float:
-    """Return the standard normal distribution function."""
-    return 0.5 * math.erfc(-z / math.sqrt(2))
+    return float(brentq(excess, 0.0, 1.0, xtol=FINEST))
 
 
 class _Stratum:
@@ -88,11 +81,11 @@ class _Stratum:
         points = qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
         return float(points[-1, column])
 
-    def _bent(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
+    def _place(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
         """Where in its range this point lies for a number of which something may be believed."""
         share = self._share(name)
         belief = self._prior.get(name)
-        return share if belief is None else bent(share, belief, *bounds, log=log)
+        return share if belief is None else prior_quantile(share, belief, *bounds, log=log)
 
     def _keep(self, name: str, value: Any) -> Any:
         return self.drawn.setdefault(name, value)
@@ -100,7 +93,7 @@ class _Stratum:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        share = self._bent(name, (low, high), log=log)
+        share = self._place(name, (low, high), log=log)
         if log:
             return float(self._keep(name, min(high, low * (high / low) ** share)))
         value = low + (high - low) * share
@@ -111,7 +104,7 @@ class _Stratum:
     def suggest_int(
         self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
     ) -> int:
-        share = self._bent(name, (low, high + 1), log=log)
+        share = self._place(name, (low, high + 1), log=log)
         if log:
             return int(self._keep(name, min(high, int(low * ((high + 1) / low) ** share))))
         return int(self._keep(name, low + step * int(share * ((high - low) // step + 1))))

@@ -22,8 +22,8 @@ from .intervals import Interval
 
 Verdict = Literal["improved", "not shown", "worse"]
 FEWEST = 4  # pairs below which no interval of 95 % keeps its level; docs/statistics.md
-EXACT_TO = 16  # pairs: up to here all patterns of signs are counted
-RESAMPLES = 20_000  # patterns drawn where there are more
+EXACT_TO = 16  # pairs up to which all patterns of signs are counted
+RESAMPLES = 20_000  # patterns drawn for more pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +182,16 @@ def _sign_flip(differences: NDArray[np.float64]) -> float:
     Source: Fisher, The Design of Experiments, 1935, section 21.
     """
     num = len(differences)
-    if num <= EXACT_TO:
-        codes = np.arange(2 ** max(num - 1, 0))[:, None] >> np.arange(num)
-        sums = (1 - 2 * (codes & 1)) @ differences  # the first half of all: the rest mirrors it
-    else:
-        signs = np.random.default_rng(0).choice((-1.0, 1.0), (RESAMPLES, num))
-        sums = np.append(signs @ differences, differences.sum())
-    least = abs(float(differences.sum()))
-    slack = 1e-12 * float(np.abs(differences).sum())  # rounding makes no pattern less extreme
-    return float(np.mean(np.abs(sums) >= least - slack))
+    if num < 2 or not differences.any():
+        return 1.0
+    test = stats.permutation_test(
+        (differences,),
+        np.sum,
+        permutation_type="samples",
+        n_resamples=2**num if num <= EXACT_TO else RESAMPLES,
+        rng=0,
+    )
+    return float(test.pvalue)
 
 
 def _verdict(gain: Interval) -> Verdict:

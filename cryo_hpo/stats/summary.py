@@ -40,23 +40,19 @@ def summary(scores: Sequence[float]) -> Summary:
     Source of the interquartile mean: Agarwal et al., "Deep Reinforcement Learning at the Edge of
     the Statistical Precipice", NeurIPS 2021: the quarter of the scores at each end is left out.
     """
-    ordered = np.sort(np.asarray(scores, dtype=np.float64))
-    cut = len(ordered) // 4
-    middle = ordered[cut : len(ordered) - cut]
-    return Summary(float(ordered.mean()), float(middle.mean()), float(np.median(ordered)))
+    values = np.asarray(scores, dtype=np.float64)
+    iqm = float(stats.trim_mean(values, 0.25))
+    return Summary(float(values.mean()), iqm, float(np.median(values)))
 
 
-def share(count: int, of: int, *, level: float = 0.95) -> Share:
-    """Return a share with its exact interval.
+def share(count: int, of: int) -> Share:
+    """Return a share with its exact interval at a confidence of 95 %.
 
     Args:
         count: How many, such as trainings that collapsed.
         of: Of how many.
-        level: Confidence of the interval.
 
     Source: Clopper and Pearson, Biometrika 26, 1934.
     """
-    tail = (1 - level) / 2
-    low = float(stats.beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
-    return Share(count, of, low, high)
+    low, high = stats.binomtest(count, of).proportion_ci(method="exact")
+    return Share(count, of, float(low), float(high))

@@ -6,9 +6,10 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from cryo_hpo.config import Prior, Search
-from cryo_hpo.search.halton import bent, stratum
+from cryo_hpo.search.halton import prior_quantile, stratum
 from cryo_hpo.search.replay import replayed
 from cryo_hpo.search.sampler import SAMPLERS, Memory, num_strata, propose
 from cryo_hpo.search.trials import Record
@@ -200,7 +201,7 @@ beliefs = st.builds(
 @slow_machine
 def test_a_belief_bends_the_range_without_leaving_it(belief, log):
     shares = [i / 64 for i in range(65)]
-    places = [bent(share, belief, 1e-6, 1e-2, log=log) for share in shares]
+    places = [prior_quantile(share, belief, 1e-6, 1e-2, log=log) for share in shares]
     assert places == sorted(places)
     assert 0 <= places[0] <= places[-1] <= 1
     # a part of the range is hit with at least its share of what the belief leaves
@@ -209,12 +210,24 @@ def test_a_belief_bends_the_range_without_leaving_it(belief, log):
         assert inside >= (1 - belief.weight) / 8 - 2 / 65
 
 
+@given(beliefs, st.floats(0.001, 0.999))
+@slow_machine
+def test_a_quantile_is_where_the_mixture_of_prior_and_uniform_has_it(belief, share):
+    low, high = math.log(1e-6), math.log(1e-2)
+    centre = math.log(min(max(belief.center, 1e-6), 1e-2))
+    sigma = max(math.log(belief.spread), 1e-3 * (high - low))
+    normal = stats.truncnorm((low - centre) / sigma, (high - centre) / sigma, centre, sigma)
+    place = prior_quantile(share, belief, 1e-6, 1e-2, log=True)
+    mixture = (1 - belief.weight) * place + belief.weight * normal.cdf(low + place * (high - low))
+    assert mixture == pytest.approx(share, abs=1e-9)
+
+
 @given(beliefs)
 @slow_machine
 def test_a_belief_of_no_weight_changes_nothing(belief):
     none = belief.model_copy(update={"weight": 0.0})
     for share in (0.0, 0.2, 0.7):
-        assert bent(share, none, 1e-6, 1e-2, log=True) == pytest.approx(share, abs=1e-12)
+        assert prior_quantile(share, none, 1e-6, 1e-2, log=True) == pytest.approx(share, abs=1e-12)
 
 
 @given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))

@@ -57,6 +57,24 @@ def test_p_value_counts_sign_flips() -> None:
     assert (found.tuned, found.baseline) == pytest.approx((np.mean(TUNED), np.mean(BASELINE)))
 
 
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=10))
+def test_p_value_is_the_share_of_sign_patterns_as_extreme(tenths: list[int]) -> None:
+    differences = np.array(tenths) / 10
+    flips = np.array(list(itertools.product([1, -1], repeat=len(tenths)))) @ np.array(tenths)
+    expected = np.mean(np.abs(flips) >= abs(sum(tenths)))
+    found = relative_improvement(2 + differences, np.full(len(tenths), 2.0))
+    assert found.p_value == pytest.approx(expected)
+
+
+def test_p_value_of_many_pairs_is_near_that_of_all_sign_patterns() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.3, 1, 24)
+    signs = rng.choice((-1.0, 1.0), (200_000, 24))
+    expected = np.mean(np.abs(signs @ differences) >= abs(differences.sum()))
+    found = relative_improvement(5 + differences, np.full(24, 5.0))
+    assert found.p_value == pytest.approx(expected, abs=0.01)
+
+
 def test_the_arms_exchanged_are_worse() -> None:
     assert relative_improvement(BASELINE, TUNED).verdict == "worse"
 
