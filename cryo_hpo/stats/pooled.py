@@ -19,8 +19,8 @@ Scores = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
-class Overall:
-    """Tuned against fixed over all cells.
+class PooledImprovement:
+    """Hold the mean relative improvement of tuned over fixed rates, over all cells.
 
     Attributes:
         mean_pct: Mean over cells of 100 * (tuned / baseline - 1); nan without a cell to take.
@@ -40,8 +40,8 @@ class Overall:
 
 
 def mean_relative_improvement(
-    cells: Sequence[tuple[Scores, Scores]], *, level: float = LEVEL, resamples: int = RESAMPLES
-) -> Overall:
+    cells: Sequence[tuple[Scores, Scores]], *, resamples: int = RESAMPLES
+) -> PooledImprovement:
     """Average the relative improvement of mean scores over cells, as the paper does.
 
     The interval is that of a bootstrap in two stages: cells are drawn with replacement, then the
@@ -49,7 +49,6 @@ def mean_relative_improvement(
 
     Args:
         cells: (tuned, baseline) of each cell; scores of the same seeds in the same order.
-        level: Confidence of the interval, a fraction.
         resamples: R.
 
     Source:
@@ -59,19 +58,19 @@ def mean_relative_improvement(
     pairs = [(np.asarray(t, float), np.asarray(b, float)) for t, b in cells]
     counted = [(t, b) for t, b in pairs if b.mean() > 0]
     if not counted:
-        return Overall(math.nan, math.nan, math.nan, level, 0, len(pairs))
+        return PooledImprovement(math.nan, math.nan, math.nan, LEVEL, 0, len(pairs))
     points = [float(_relative(t.mean(), b.mean())) for t, b in counted]
     rng = np.random.default_rng(0)
     drawn_RN = _drawn(counted, rng, resamples)
     picks_RN = rng.integers(len(counted), size=(resamples, len(counted)))
     # A cell drawn twice brings one draw of its seeds twice; its spread is that of the cell's mean.
     means_R = np.nanmean(np.take_along_axis(drawn_RN, picks_RN, axis=1), axis=1)
-    low, high = np.quantile(means_R, [(1 - level) / 2, (1 + level) / 2])
-    return Overall(
+    low, high = np.quantile(means_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return PooledImprovement(
         mean_pct=float(np.mean(points)),
         low_pct=float(low),
         high_pct=float(high),
-        level=level,
+        level=LEVEL,
         num_cells=len(counted),
         undefined=len(pairs) - len(counted),
     )

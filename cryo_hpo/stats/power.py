@@ -8,6 +8,7 @@ from scipy import stats
 
 from .paired import FEWEST, rank_of
 
+POWER = 0.8  # Cohen 1988
 MOST = 200  # seeds; nobody trains more, and the answer is "more than that"
 
 
@@ -40,16 +41,13 @@ def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> flo
     return min(float(stats.nct.sf(quantile, df=seeds - 1, nc=shift)), chance**seeds)
 
 
-def seeds_needed(
-    gain: float, spread: float, *, chance: float = 0.8, level: float = 0.95
-) -> int | None:
-    """Return the fewest seeds that show a gain with this chance; None: more than `MOST`.
+def seeds_needed(gain: float, spread: float, *, level: float = 0.95) -> int | None:
+    """Return the fewest seeds that show a gain with a power of `POWER`; None: more than `MOST`.
 
     Args:
         gain: True relative improvement, percent.
         spread: Standard deviation of the seeds' paired gains, percentage points.
-        chance: Wanted power.
         level: Of the interval that decides.
     """
-    enough = (n for n in range(2, MOST + 1) if power(gain, spread, n, level=level) >= chance)
+    enough = (n for n in range(2, MOST + 1) if power(gain, spread, n, level=level) >= POWER)
     return next(enough, None)

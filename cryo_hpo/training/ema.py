@@ -1,56 +1,60 @@
-"""An average of the weights over the last steps of a training: what they circle around."""
+"""Average the weights over the last steps of a training (exponential moving average, EMA)."""
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 
-class Average:
-    """The exponential moving average of a model's weights, free of where it started.
+class WeightAverage:
+    """Keep the exponential moving average of a model's weights, free of where it started.
 
     After step t the average of weights w is the sum of (1 - decay) * decay^(t-i) * w_i over all
     steps i, divided by 1 - decay^t, the sum of these shares. So the first step's average is the
     first step's weights: neither zeros nor the initial weights are in it, and a warm-up of the
-    decay is not needed. What normalisation layers count (running means) is averaged with it.
-
-    The averaged model's tensors are looked at in place: it may load a state, not change them for
-    others.
-
-    Attributes:
-        model: Holds the average. In eval mode, without gradients.
+    decay is not needed. Running statistics of normalization layers are averaged too; counters are
+    copied.
 
     Source: Kingma and Ba 2015, arXiv:1412.6980, section 7.2.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self._decay, self._steps = decay, 0
-        pairs = list(zip(_tensors(self.model), _tensors(model), strict=True))
-        self._means = [mine for mine, _ in pairs if mine.is_floating_point()]
-        self._weights = [new.detach() for mine, new in pairs if mine.is_floating_point()]
-        self._counts = [(mine, new) for mine, new in pairs if not mine.is_floating_point()]
+        averaged = AveragedModel(model, multi_avg_fn=self._blend, use_buffers=True)
+        self._averaged = averaged.eval().requires_grad_(requires_grad=False)
 
-    def update(self) -> None:
-        """Take in the model's weights after one more step."""
+    @property
+    def model(self) -> nn.Module:
+        """The averaged model, in evaluation mode and without gradients."""
+        module: nn.Module = self._averaged.module
+        return module
+
+    def update(self, model: nn.Module) -> None:
+        """Include the weights of the model after one more step."""
         self._steps += 1
-        share = (1 - self._decay) / (1 - self._decay**self._steps)
-        torch._foreach_lerp_(self._means, self._weights, share)
-        for mine, new in self._counts:
-            mine.copy_(new)
+        self._averaged.update_parameters(model)
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         return {"model": self.model.state_dict(), "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what a checkpoint kept."""
+        """Continue from what a checkpoint kept."""
         self.model.load_state_dict(state["model"])
         self._steps = state["steps"]
+        self._averaged.n_averaged.fill_(self._steps)
 
+    def _blend(self, means: list[Tensor], weights: list[Tensor], _steps: Tensor | int) -> None:
+        """Move averages of one data type towards new weights.
 
-def _tensors(model: nn.Module) -> list[Tensor]:
-    return [*model.parameters(), *model.buffers()]
+        The steps are counted here: torch's own count is a tensor, and reading it would wait for
+        the GPU at every step.
+        """
+        if means[0].is_floating_point():
+            share = (1 - self._decay) / (1 - self._decay**self._steps)
+            torch._foreach_lerp_(means, weights, share)
+        else:
+            torch._foreach_copy_(means, weights)

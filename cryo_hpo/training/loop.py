@@ -31,7 +31,7 @@ from .build import (
     window_of,
 )
 from .divergence import Watch
-from .ema import Average
+from .ema import WeightAverage
 from .losses import even_guess, inverse_frequency, make_loss, make_weight
 from .micro_batch import Gradients
 from .optimizer import adamw, schedule
@@ -100,7 +100,7 @@ class _Run:
     recipe: Recipe
     protocol: Protocol
     model: Segmenter
-    average: Average | None
+    average: WeightAverage | None
     optimizer: torch.optim.AdamW
     tiles: Tiles
     val_scenes: Scenes
@@ -191,7 +191,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         recipe=recipe,
         protocol=protocol,
         model=model,
-        average=None if recipe.optim.ema is None else Average(model, decay=recipe.optim.ema),
+        average=None if recipe.optim.ema is None else WeightAverage(model, decay=recipe.optim.ema),
         optimizer=optimizer,
         tiles=tiles,
         val_scenes=val,
@@ -366,7 +366,7 @@ def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
     run.watch.gradient(float(norm), position)
     run.optimizer.step()
     if run.average is not None:
-        run.average.update()
+        run.average.update(run.model)
     return value
 
 

@@ -1,6 +1,6 @@
-"""Losses over logits and a mask, by name; pixels that hold `ignore` never count."""
+"""Compute losses over logits and a mask, by name; pixels that hold `ignore` never count."""
 
-# B batch, K classes, H W pixels, N valid pixels
+# B batch, K classes, H W pixels
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.dataset import IGNORE
 from ..errors import SpecError, UnknownName
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -32,7 +33,7 @@ def weighted_cross_entropy(
     total = F.cross_entropy(
         logits_BKHW, target_BHW, weight=weights, ignore_index=ignore, reduction="sum"
     )
-    return total / weights[target_BHW[target_BHW != ignore]].sum().clamp(min=TINY)
+    return total / _weighed(target_BHW, weights, ignore=ignore).clamp(min=TINY)
 
 
 def dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
@@ -43,12 +44,14 @@ def dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
     Source:
         Milletari et al. 2016, arXiv:1606.04797, with p instead of p squared in the denominator.
     """
-    scores_NK, target_N = _valid(logits_BKHW, target_BHW, ignore=ignore)
-    probability_NK = scores_NK.softmax(dim=1)
-    truth_NK = F.one_hot(target_N, scores_NK.shape[1]).to(probability_NK)
-    truth_K = truth_NK.sum(dim=0)
-    overlap_K = 2 * (probability_NK * truth_NK).sum(dim=0)
-    score_K = overlap_K / (probability_NK.sum(dim=0) + truth_K).clamp(min=TINY)
+    keep_BHW, class_B1HW = _valid(target_BHW, ignore=ignore)
+    keep_B1HW = keep_BHW[:, None].to(logits_BKHW)
+    probability_BKHW = logits_BKHW.softmax(dim=1) * keep_B1HW
+    truth_BKHW = torch.zeros_like(probability_BKHW).scatter(1, class_B1HW, keep_B1HW)
+    over = (0, 2, 3)
+    truth_K = truth_BKHW.sum(dim=over)
+    overlap_K = 2 * (probability_BKHW * truth_BKHW).sum(dim=over)
+    score_K = overlap_K / (probability_BKHW.sum(dim=over) + truth_K).clamp(min=TINY)
     present_K = (truth_K > 0).to(score_K)
     return ((1 - score_K) * present_K).sum() / present_K.sum().clamp(min=1)
 
@@ -59,10 +62,11 @@ def focal(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int, gamma: float)
     Source:
         Lin et al. 2017, arXiv:1708.02002, equation 4.
     """
-    scores_NK, target_N = _valid(logits_BKHW, target_BHW, ignore=ignore)
-    log_p_N = scores_NK.log_softmax(dim=1).gather(1, target_N[:, None])[:, 0]
-    miss_N = (1 - log_p_N.exp()).clamp(min=TINY)
-    return -(miss_N**gamma * log_p_N).sum() / max(target_N.numel(), 1)
+    keep_BHW, class_B1HW = _valid(target_BHW, ignore=ignore)
+    log_p_BHW = logits_BKHW.log_softmax(dim=1).gather(1, class_B1HW)[:, 0]
+    miss_BHW = (1 - log_p_BHW.exp()).clamp(min=TINY)
+    total = torch.where(keep_BHW, miss_BHW**gamma * log_p_BHW, 0).sum()
+    return -total / keep_BHW.sum().clamp(min=1)
 
 
 def cross_entropy_and_dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
@@ -85,7 +89,6 @@ def make_loss(
     name: str,
     *,
     num_classes: int,
-    ignore: int = 255,
     focal_gamma: float = 2.0,
     class_weights: Tensor | None = None,
 ) -> Loss:
@@ -96,8 +99,7 @@ def make_loss(
 
     Args:
         name: Key of `LOSSES`.
-        num_classes: K; the target holds 0..K-1 and `ignore`.
-        ignore: Mask value that never counts.
+        num_classes: K; the target holds 0..K-1, and `IGNORE` where no class is known.
         focal_gamma: Exponent of "focal"; 0 makes it the cross-entropy.
         class_weights: (K,), for "weighted_ce" only; see `inverse_frequency`.
 
@@ -107,7 +109,7 @@ def make_loss(
     """
     if name not in LOSSES:
         raise UnknownName(name, LOSSES, what="loss")
-    loss = partial(LOSSES[name], ignore=ignore)
+    loss = partial(LOSSES[name], ignore=IGNORE)
     if name == "focal":
         loss = partial(loss, gamma=focal_gamma)
     if name == "weighted_ce":
@@ -122,9 +124,7 @@ def make_loss(
     return lambda logits_BKHW, target_BHW: loss(logits_BKHW.float(), target_BHW.long())
 
 
-def make_weight(
-    name: str, *, ignore: int = 255, class_weights: Tensor | None = None
-) -> Callable[[Tensor], Tensor]:
+def make_weight(name: str, *, class_weights: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """Return what a loss of the table is a mean over, as a function of the target (B, H, W).
 
     The loss of a batch is the mean of its parts' losses weighted by this: exactly so for the
@@ -133,8 +133,8 @@ def make_weight(
     if name == "weighted_ce":
         assert class_weights is not None, "make_loss asks for them"
         weights_K = class_weights.float()
-        return lambda target_BHW: weights_K[target_BHW[target_BHW != ignore].long()].sum()
-    return lambda target_BHW: (target_BHW != ignore).sum().float()
+        return lambda target_BHW: _weighed(target_BHW.long(), weights_K, ignore=IGNORE)
+    return lambda target_BHW: (target_BHW != IGNORE).sum().float()
 
 
 def even_guess(name: str, *, num_classes: int, focal_gamma: float = 2.0) -> float:
@@ -170,7 +170,17 @@ def inverse_frequency(counts: Sequence[int] | Tensor) -> Tensor:
     return (weights_K / weights_K[present_K].mean()).float()
 
 
-def _valid(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> tuple[Tensor, Tensor]:
-    """Return the scores (N, K) and classes (N,) of the pixels that count."""
+def _valid(target_BHW: Tensor, *, ignore: int) -> tuple[Tensor, Tensor]:
+    """Return which pixels count, (B, H, W), and each one's class, (B, 1, H, W), 0 where none does.
+
+    A mask is multiplied with, never an index: the number of pixels that it holds would have to come
+    from the GPU, which the host would wait for.
+    """
     keep_BHW = target_BHW != ignore
-    return logits_BKHW.movedim(1, -1)[keep_BHW], target_BHW[keep_BHW]
+    return keep_BHW, torch.where(keep_BHW, target_BHW, 0)[:, None]
+
+
+def _weighed(target_BHW: Tensor, weights_K: Tensor, *, ignore: int) -> Tensor:
+    """Return the sum of what the pixels that count weigh."""
+    keep_BHW, class_B1HW = _valid(target_BHW, ignore=ignore)
+    return (weights_K[class_B1HW[:, 0]] * keep_BHW).sum()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cryo_hpo.training.ema import Average
+from cryo_hpo.training.ema import WeightAverage
 
 
 def _models(steps: int) -> list[nn.Module]:
@@ -21,16 +21,16 @@ def _models(steps: int) -> list[nn.Module]:
     return found
 
 
-def _averaged(models: list[nn.Module], *, decay: float) -> tuple[nn.Module, Average]:
+def _averaged(models: list[nn.Module], *, decay: float) -> tuple[nn.Module, WeightAverage]:
     """A model that goes through given weights, and its average."""
     model = copy.deepcopy(models[0])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(7.0)  # the initial weights
-    average = Average(model, decay=decay)
+    average = WeightAverage(model, decay=decay)
     for one in models:
         model.load_state_dict(one.state_dict())
-        average.update()
+        average.update(model)
     return model, average
 
 
@@ -67,3 +67,31 @@ def test_it_shares_no_memory_with_the_model():
     with torch.no_grad():
         model.get_parameter("0.weight").zero_()
     assert average.model.get_parameter("0.weight").abs().sum() > 0
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.999])
+def test_every_step_equals_the_written_out_formula_bit_for_bit(decay):
+    models = _models(6)
+    model = copy.deepcopy(models[0])
+    average, wanted = WeightAverage(model, decay=decay), copy.deepcopy(model).state_dict()
+    for step, one in enumerate(models, start=1):
+        model.load_state_dict(one.state_dict())
+        average.update(model)
+        share = (1 - decay) / (1 - decay**step)
+        for name, value in one.state_dict().items():
+            if not value.is_floating_point() or step == 1:
+                wanted[name] = value.clone()
+            else:
+                wanted[name] = wanted[name].lerp(value, share)
+            assert torch.equal(average.model.state_dict()[name], wanted[name]), (step, name)
+
+
+def test_a_restored_average_continues_as_if_it_had_never_stopped():
+    models = _models(5)
+    whole, first = (_averaged(models[:k], decay=0.9)[1] for k in (5, 2))
+    again = WeightAverage(copy.deepcopy(models[0]), decay=0.9)
+    again.restore(first.state())
+    for one in models[2:]:
+        again.update(one)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value), name
