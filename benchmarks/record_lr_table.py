@@ -40,8 +40,9 @@ from cryo_hpo.data.synthetic.generate import CARDS, generate
 from cryo_hpo.errors import Diverged
 from cryo_hpo.evaluation.sliding_window import score
 from cryo_hpo.training import checkpoints
-from cryo_hpo.training.build import WINDOWS_PER_PASS, normaliser, scenes_of, segmenter, window_of
+from cryo_hpo.training.build import normalizer, scenes_of, segmenter, window_of
 from cryo_hpo.training.loop import fit
+from cryo_hpo.training.scoring import WINDOWS_PER_PASS
 
 CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
 SIDE = 32  # of a scene of the table, pixels
@@ -196,51 +197,57 @@ def train(cell: Cell, card: DatasetCard, site: Site) -> dict[str, Any]:
 
 def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
     """Append every epoch to the curves; test scores are those of the best checkpoint so far."""
-    tester = _Tester(recipe, site)
+    tester, validator = (_Tester(recipe, site, split) for split in ("test", "val"))
     kept = {"val": "model", "val_ema": "average"}
     with _in_memory() as states:
-        for epoch in fit(
-            recipe, site=site, workdir=site.storage, device=CPU, keep_best=False, score_raw=True
-        ):
-            assert epoch.raw is not None, "asked for"
-            now = {"val": epoch.raw.miou, "val_ema": epoch.val.miou}
+        for epoch in fit(recipe, site=site, workdir=site.storage, device=CPU, keep_best=False):
+            raw = validator(states[str(site.storage / checkpoints.LAST)], "model")
+            now = {"val": raw, "val_ema": epoch.val.miou}
             curves["loss"].append(epoch.train_loss)
             for name, part in kept.items():
                 better = now[name] > max(curves[name], default=-1.0)
                 curves[name].append(now[name])
                 tests = curves[name.replace("val", "test")]
-                tests.append(tester(states[checkpoints.LAST], part) if better else tests[-1])
+                tests.append(
+                    tester(states[str(site.storage / checkpoints.LAST)], part)
+                    if better
+                    else tests[-1]
+                )
 
 
 @contextmanager
 def _in_memory() -> Iterator[dict[str, dict[str, Any]]]:
     """Keep checkpoints in a dict: on disk they would cost more than such small trainings."""
     states: dict[str, dict[str, Any]] = {}
-    save = checkpoints.save
-    checkpoints.save = lambda path, state: states.update({path.name: state})
+    save_last = checkpoints.save_last
+
+    def keep(workdir: Path, state: dict[str, Any]) -> None:
+        states[str(workdir / checkpoints.LAST)] = state
+
+    checkpoints.save_last = keep
     try:
         yield states
     finally:
-        checkpoints.save = save
+        checkpoints.save_last = save_last
 
 
 class _Tester:
-    """Scores a checkpoint on the test split."""
+    """Scores a checkpoint on a split."""
 
-    def __init__(self, recipe: Recipe, site: Site) -> None:
+    def __init__(self, recipe: Recipe, site: Site, split: Split) -> None:
         self._model = segmenter(recipe, site=site, weights="scratch")
-        self._scenes = scenes_of(recipe, "test", site)
+        self._scenes = scenes_of(recipe, split, site)
         train = scenes_of(recipe, "train", site)
-        self._normalise = normaliser(recipe, train, CPU)
+        self._normalize = normalizer(recipe, train, CPU)
         self._classes = tuple(recipe.data.card.classes) if recipe.data.card else ()
-        self._window = window_of(recipe)
+        self._window = window_of(recipe, CPU)
 
     def __call__(self, state: dict[str, Any], part: str) -> float:
         self._model.load_state_dict(state["model"] if part == "model" else state[part]["model"])
         return score(
             self._model,
             self._scenes,
-            normalise=self._normalise,
+            normalize=self._normalize,
             classes=self._classes,
             window=self._window,
             batch=WINDOWS_PER_PASS,

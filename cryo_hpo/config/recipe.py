@@ -219,8 +219,8 @@ class Recipe(Frozen):
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
         description=(
-            "Floating-point precision of training. auto: bf16 on a GPU, fp32 on a CPU. Scores are "
-            "always computed in bf16 on a GPU and in fp32 on a CPU."
+            "Floating-point precision of training, validation and prediction. auto: bf16 on a GPU, "
+            "fp32 on a CPU."
         ),
     )
     seed: int = Field(default=0, ge=0, description="Seeds every random number of the training.")

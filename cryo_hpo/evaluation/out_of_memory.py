@@ -1,10 +1,11 @@
-"""Batches that do not fit: found out by trying, halved until they do."""
+"""Recover from out-of-memory errors: recognize them, halve batches, report what did not fit."""
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
@@ -13,24 +14,38 @@ from ..errors import OutOfMemory
 
 T = TypeVar("T")
 
-# What torch says on CPU, where it has no error of its own for this.
-CPU_SAYS = ("DefaultCPUAllocator", "can't allocate memory", "not enough memory")
+# How allocators report that memory is too small, where torch has no error class for it: on a CPU;
+# and on a GPU that another process fills, where the driver or a library is the first to notice.
+MESSAGES = (
+    "DefaultCPUAllocator",
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "CUDA out of memory",
+    "HIP error: out of memory",
+    "HIP out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+)
+REMEDY = "Lower data.crop, choose a smaller model, or give each trial more memory."
 
 log = logging.getLogger(__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory, the GPU's or the machine's, is too small."""
+    """Return whether an error means that memory, the GPU's or the machine's, is too small."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in CPU_SAYS)
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
 
 
-def fitting(work: Callable[[int], T], batch: int, *, what: str) -> tuple[T, int]:
+def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tuple[T, int]:
     """Do work in batches that memory holds: halve them until it does.
 
     Args:
-        work: Takes the size of a batch; begun again with half of it when memory is too small.
+        work: Takes the size of a batch; started again with half of it when memory is too small.
         batch: Size to begin with.
         what: A batch of what, for messages.
 
@@ -46,16 +61,40 @@ def fitting(work: Callable[[int], T], batch: int, *, what: str) -> tuple[T, int]
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            said = str(error).splitlines()[0][:200]
+            reason = _first_line(error)
         # Out here the error is gone, and with it the frames that held the tensors.
         if batch == 1:
-            message = (
-                f"One {what} at a time must fit into memory, it does not ({said}). Lower "
-                "data.crop, take a smaller model, or give a trial more memory."
-            )
-            raise OutOfMemory(message)
-        log.warning("%d %ss at a time do not fit into memory, trying %d", batch, what, batch // 2)
+            raise OutOfMemory(f"Out of memory even with a single {what} ({reason}). {REMEDY}")
+        log.warning("out of memory with %d %ss at a time, trying %d", batch, what, batch // 2)
         batch //= 2
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _release()
+
+
+@contextlib.contextmanager
+def reporting_out_of_memory(doing: str) -> Iterator[None]:
+    """Report what did not fit into memory where no smaller batch would help.
+
+    Args:
+        doing: What the block does, such as "building the model".
+
+    Raises:
+        OutOfMemory: It did not fit.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        _release()
+        message = f"Out of memory while {doing} ({_first_line(error)}). {REMEDY}"
+        raise OutOfMemory(message) from error
+
+
+def _first_line(error: RuntimeError) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _release() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,11 +1,12 @@
-"""Whole scenes to scores: overlapping windows, blended, pooled into one confusion matrix."""
+"""Predict and score whole scenes with overlapping, blended windows."""
 
-# S scenes of one size, C bands, K classes, H W pixels
+# S scenes of one size, N windows, C bands, K classes, H W pixels
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -14,65 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .metrics import Scores
-from .out_of_memory import fitting
-from .strips import strips
+from .out_of_memory import reporting_out_of_memory, with_halving_batch
 from .tiling import blend, grid, windows
 
 if TYPE_CHECKING:
     from ..data.cache import Scenes
     from ..data.tiles import Normalize
 
-LARGE = 2048 * 2048  # pixels of a scene; one of ten bands then takes 160 MiB as float32
 Place = tuple[slice, slice]  # rows and columns of a scene
 Piece = tuple[int, Place]  # number of a scene, and where in it
 
 
-def predict(
-    model: nn.Module, images_SCHW: Tensor, *, size: int, overlap: int, batch: int
-) -> Tensor:
-    """Segment images of any size with overlapping windows.
-
-    Windows are blended with a cosine taper, so a pixel's logits are the weighted mean over
-    every window that sees it. Images smaller than a window are padded with zeros, the band
-    means after normalisation, and the padding is cut off again.
-
-    Args:
-        model: Segmenter, (B, C, size, size) -> (B, K, size, size). Put in eval mode by the caller.
-        images_SCHW: Normalised images, (S, C, H, W), float32.
-        size: Side of a window, pixels.
-        overlap: Pixels shared by neighbouring windows, 0 <= overlap < size.
-        batch: Windows per forward pass. Changes memory, never the result.
-
-    Returns:
-        Logits, (S, K, H, W), float32, on the device of `images_SCHW`.
-    """
-    height, width = images_SCHW.shape[-2:]
-    right, below = max(size - width, 0), max(size - height, 0)
-    padded = F.pad(images_SCHW, (0, right, 0, below))
-    weights = torch.from_numpy(blend(size, overlap=overlap)).to(padded.device)
-    places = [
-        (scene, top, left)
-        for scene in range(len(padded))
-        for top, left in windows((padded.shape[-2], padded.shape[-1]), size=size, overlap=overlap)
-    ]
-    total: Tensor | None = None
-    norm = padded.new_zeros(padded.shape[-2:])
-    for start in range(0, len(places), batch):
-        chunk = places[start : start + batch]
-        crops = torch.stack([padded[s, :, t : t + size, u : u + size] for s, t, u in chunk])
-        logits = model(crops).float()
-        if total is None:
-            total = logits.new_zeros((len(padded), logits.shape[1], *padded.shape[-2:]))
-        for (s, t, u), one in zip(chunk, logits, strict=True):
-            total[s, :, t : t + size, u : u + size] += one * weights
-            if s == 0:
-                norm[t : t + size, u : u + size] += weights
-    assert total is not None, "a scene holds at least one window"
-    return (total / norm)[..., :height, :width]
-
-
 class Window(NamedTuple):
-    """How scenes are looked at."""
+    """Describe how scenes are cut."""
 
     size: int
     """Side of a window, pixels."""
@@ -80,37 +35,154 @@ class Window(NamedTuple):
     """Pixels shared by neighbouring windows, 0 <= overlap < size."""
     tile: int | None = None
     """Larger scenes are cut into tiles of this side, and each is an image of its own."""
+    bf16: bool = False
+    """Whether the model runs in bf16; blending is always in float32."""
+
+
+class WindowPredictor:
+    """Predict images of any size window by window, with memory that depends on their width only.
+
+    Windows are blended with a cosine taper, so that a pixel's logits are the weighted mean over
+    every window that sees it. Images smaller than a window are padded with zeros, the band means
+    after normalization, and the padding is cut off again.
+
+    Attributes:
+        batch: Windows per forward pass. Changes memory, never the result; halved when memory is
+            too small.
+    """
+
+    def __init__(self, model: nn.Module, *, size: int, overlap: int, batch: int) -> None:
+        """Predict with a model.
+
+        Args:
+            model: Segmenter, (B, C, size, size) -> (B, K, size, size), in evaluation mode.
+            size: Side of a window, pixels.
+            overlap: Pixels shared by neighbouring windows, 0 <= overlap < size.
+            batch: Windows per forward pass, at first.
+        """
+        self._model, self._size, self._overlap = model, size, overlap
+        self.batch = batch
+
+    def predict_rows(
+        self, read: Callable[[int, int], Tensor], *, length_hw: tuple[int, int]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield (first row, logits (S, K, rows, W)) of images of one size, from top to bottom.
+
+        As many rows of windows as fill a forward pass are in memory at a time; rows are yielded
+        once no further window sees them.
+
+        Args:
+            read: (top, bottom) -> those rows of the images, normalized, (S, C, bottom - top, W).
+            length_hw: Height and width of the images, pixels.
+
+        Raises:
+            OutOfMemory: One window at a time does not fit.
+        """
+        size, (height, width) = self._size, length_hw
+        full = (max(height, size), max(width, size))
+        places = windows(full, size=size, overlap=self._overlap)
+        tops, lefts = sorted({top for top, _ in places}), sorted({left for _, left in places})
+        at_once = math.ceil(self.batch / len(lefts))
+        total_SKHW, norm_HW, done = torch.empty(0), torch.empty(0), 0
+        for number in range(0, len(tops), at_once):
+            group = tops[number : number + at_once]
+            top, bottom = group[0], group[-1] + size
+            part_SCHW = read(top, min(bottom, height))
+            missing = (0, full[1] - width, 0, bottom - top - part_SCHW.shape[2])
+            part_SCHW = F.pad(part_SCHW, missing)
+            corners = [(one - top, left) for one in group for left in lefts]
+            if not number:
+                norm_HW = part_SCHW.new_zeros(part_SCHW.shape[-2:])
+            norm_HW = _shift(norm_HW, done, bottom - top)
+            total_SKHW = _shift(total_SKHW, done, bottom - top) if number else total_SKHW
+            total_SKHW = self._add(part_SCHW, corners, total_SKHW, norm_HW)
+            below = tops[number + at_once] if number + at_once < len(tops) else height
+            done = below - top
+            yield top, (total_SKHW[:, :, :done] / norm_HW[:done])[..., :width]
+
+    def _add(
+        self,
+        part_SCHW: Tensor,
+        corners: list[tuple[int, int]],
+        total_SKHW: Tensor,
+        norm_HW: Tensor,
+    ) -> Tensor:
+        """Add the weighted logits of all windows, and their weights; return the sum of logits."""
+        size = self._size
+        weights_HW = torch.from_numpy(blend(size, overlap=self._overlap)).to(part_SCHW.device)
+        for top, left in corners:
+            norm_HW[top : top + size, left : left + size] += weights_HW
+        places = [(scene, *corner) for scene in range(len(part_SCHW)) for corner in corners]
+        while places:
+            chunk, places = places[: self.batch], places[self.batch :]
+            crops = [part_SCHW[s, :, t : t + size, u : u + size] for s, t, u in chunk]
+            logits_NKHW = self._forward(torch.stack(crops))
+            if not total_SKHW.numel():
+                shape = (len(part_SCHW), logits_NKHW.shape[1], *norm_HW.shape)
+                total_SKHW = logits_NKHW.new_zeros(shape)
+            for (s, t, u), logits_KHW in zip(chunk, logits_NKHW, strict=True):
+                total_SKHW[s, :, t : t + size, u : u + size] += logits_KHW * weights_HW
+        return total_SKHW
+
+    def _forward(self, crops_NCHW: Tensor) -> Tensor:
+        """Return the logits of windows, float32, in as many passes as memory needs."""
+
+        def attempt(batch: int) -> Tensor:
+            parts = crops_NCHW.split(batch)  # type: ignore[no-untyped-call]
+            return torch.cat([self._model(part).float() for part in parts])
+
+        number = len(crops_NCHW)
+        logits_NKHW, fits = with_halving_batch(attempt, number, what="window")
+        self.batch = fits if fits < number else self.batch
+        return logits_NKHW
 
 
 def map_each(
-    model: nn.Module, scenes: Scenes, *, normalise: Normalize, window: Window, batch: int
+    model: nn.Module,
+    scenes: Scenes,
+    *,
+    normalize: Normalize,
+    window: Window,
+    batch: int,
 ) -> Iterator[tuple[int, Place, NDArray[np.uint8]]]:
     """Yield (scene, where in it, the map of that part) for every scene; for every tile, if cut.
 
-    Scenes of more than `LARGE` pixels go row of windows by row: memory hangs on their width alone.
-
     Args:
-        model: Segmenter, on the device of `normalise`.
+        model: Segmenter, on the device of `normalize`. Set to evaluation mode.
         scenes: Decoded.
-        normalise: Turns native pixels (C, H, W) into the model's input.
-        window: How scenes are looked at.
+        normalize: Turns native pixels (C, H, W) into the model's input.
+        window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
+
+    Raises:
+        OutOfMemory: One window at a time does not fit.
     """
     model.eval()
-    device = normalise.mean_C11.device
+    device = normalize.mean_C11.device
+    predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
     for pieces in _chunks(scenes, window, batch=batch):
         images = [scenes.image(i)[:, *place] for i, place in pieces]
-        with torch.inference_mode(), _autocast(device):
-            maps, batch = fitting(_maps(model, images, normalise, window), batch, what="window")
-        for (i, place), one in zip(pieces, maps, strict=True):
-            yield i, place, one
+
+        def read(top: int, bottom: int, images: list[NDArray[np.generic]] = images) -> Tensor:
+            return torch.stack([normalize(image[:, top:bottom]) for image in images])
+
+        with (
+            torch.inference_mode(),
+            torch.autocast(device.type, dtype=torch.bfloat16, enabled=window.bf16),
+            reporting_out_of_memory("blending the windows of a scene"),
+        ):
+            length_hw = (images[0].shape[1], images[0].shape[2])
+            parts = predictor.predict_rows(read, length_hw=length_hw)
+            maps = np.concatenate([_classes(logits) for _, logits in parts], axis=1)
+        for (i, place), classes_HW in zip(pieces, maps, strict=True):
+            yield i, place, classes_HW
 
 
 def score_each(
     model: nn.Module,
     scenes: Scenes,
     *,
-    normalise: Normalize,
+    normalize: Normalize,
     classes: tuple[str, ...],
     window: Window,
     batch: int,
@@ -118,77 +190,65 @@ def score_each(
     """Yield (scene id, its scores) for every scene of a split; for every tile, if it is cut.
 
     Args:
-        model: Segmenter, on the device of `normalise`.
+        model: Segmenter, on the device of `normalize`. Set to evaluation mode.
         scenes: One split, decoded.
-        normalise: Turns native pixels (C, H, W) into the model's input.
+        normalize: Turns native pixels (C, H, W) into the model's input.
         classes: Names; the index is the mask value.
-        window: How scenes are looked at.
+        window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
+
+    Raises:
+        OutOfMemory: One window at a time does not fit.
     """
-    found = map_each(model, scenes, normalise=normalise, window=window, batch=batch)
-    for i, place, one in found:
-        yield scenes.ids[i], Scores.of(scenes.mask(i)[place], one, classes=classes)
+    maps = map_each(model, scenes, normalize=normalize, window=window, batch=batch)
+    for i, place, classes_HW in maps:
+        yield scenes.ids[i], Scores.of(scenes.mask(i)[place], classes_HW, classes=classes)
 
 
 def score(
     model: nn.Module,
     scenes: Scenes,
     *,
-    normalise: Normalize,
+    normalize: Normalize,
     classes: tuple[str, ...],
     window: Window,
     batch: int,
 ) -> Scores:
     """Score a split: the confusion matrices of all its scenes, added up (see `score_each`)."""
-    total = Scores.zero(classes)
-    for _, one in score_each(
-        model, scenes, normalise=normalise, classes=classes, window=window, batch=batch
-    ):
-        total = total + one
-    return total
+    each = score_each(
+        model,
+        scenes,
+        normalize=normalize,
+        classes=classes,
+        window=window,
+        batch=batch,
+    )
+    return sum((scores for _, scores in each), start=Scores.zero(classes))
 
 
-def _maps(
-    model: nn.Module, images: list[NDArray[Any]], normalise: Normalize, window: Window
-) -> Callable[[int], NDArray[np.uint8]]:
-    """Return a function of the batch that maps images of one size, (S, H, W)."""
-    height, width = images[0].shape[1:]
-
-    def whole(batch: int) -> NDArray[np.uint8]:
-        images_SCHW = torch.stack([normalise(image) for image in images])
-        logits = predict(model, images_SCHW, size=window.size, overlap=window.overlap, batch=batch)
-        return _classes(logits, dim=1)
-
-    def by_rows(batch: int) -> NDArray[np.uint8]:
-        parts = strips(
-            model,
-            lambda top, bottom: normalise(images[0][:, top:bottom]),
-            length_hw=(height, width),
-            size=window.size,
-            overlap=window.overlap,
-            batch=batch,
-        )
-        return np.concatenate([_classes(part, dim=0) for _, part in parts])[None]
-
-    return by_rows if len(images) == 1 and height * width > LARGE else whole
+def _classes(logits_SKHW: Tensor) -> NDArray[np.uint8]:
+    classes_SHW: NDArray[np.uint8] = logits_SKHW.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    return classes_SHW
 
 
-def _classes(logits: Tensor, *, dim: int) -> NDArray[np.uint8]:
-    found: NDArray[np.uint8] = logits.argmax(dim=dim).to(torch.uint8).cpu().numpy()
-    return found
+def _shift(rows: Tensor, done: int, height: int) -> Tensor:
+    """Drop the finished rows at the top, and begin new ones at the bottom, up to a height."""
+    left = rows[..., done:, :]
+    return F.pad(left, (0, 0, 0, height - left.shape[-2]))
 
 
 def _chunks(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
-    """Neighbouring pieces of one size together, so that small ones fill a forward pass."""
+    """Yield neighbouring pieces of one size, as many as fill a forward pass together."""
     pieces = [(i, place) for i in range(len(scenes)) for place in _places(scenes.sizes[i], window)]
-    for (rows, columns), run in groupby(pieces, key=lambda piece: _shape(*piece[1])):
-        alike = list(run)
-        step = batch if rows <= window.size and columns <= window.size else 1
+    for shape, run in groupby(pieces, key=lambda piece: _shape(*piece[1])):
+        full = (max(shape[0], window.size), max(shape[1], window.size))
+        count = len(windows(full, size=window.size, overlap=window.overlap))
+        alike, step = list(run), max(1, batch // count)
         for start in range(0, len(alike), step):
             yield alike[start : start + step]
 
 
-def _places(size_hw: tuple[int, int], window: Window) -> list[tuple[slice, slice]]:
+def _places(size_hw: tuple[int, int], window: Window) -> list[Place]:
     if window.tile is None:
         return [(slice(0, size_hw[0]), slice(0, size_hw[1]))]
     sides = [min(window.tile, side) for side in size_hw]
@@ -198,8 +258,3 @@ def _places(size_hw: tuple[int, int], window: Window) -> list[tuple[slice, slice
 
 def _shape(rows: slice, columns: slice) -> tuple[int, int]:
     return rows.stop - rows.start, columns.stop - columns.start
-
-
-def _autocast(device: torch.device) -> torch.autocast:
-    """Half precision where training may use it; float32 on CPU, where parity counts."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")

@@ -1,12 +1,10 @@
-"""Windows that cover an image, the weights that blend them, and the sum that stitches them."""
+"""Place windows over an image, and weigh their pixels where they overlap."""
 
-# K channels, H W pixels of the image, S side of a window
+# H W pixels of the image, S side of a window
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,34 +66,6 @@ def blend(size: int, *, overlap: int) -> NDArray[np.float32]:
     ramp = np.sin(np.pi / 2 * np.minimum(distance, 1)) ** 2
     line = ramp * ramp[::-1]
     return np.outer(line, line).astype(np.float32)
-
-
-def stitch(
-    parts: Iterable[tuple[tuple[int, int], NDArray[Any]]],
-    *,
-    length_hw: tuple[int, int],
-    weights_SS: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """Return the weighted mean of overlapping windows, (K, H, W).
-
-    Args:
-        parts: Top left corner and values (K, S, S) of each window; they cover the image.
-        length_hw: Height and width of the image; what windows hold beyond it is cut off.
-        weights_SS: Weight of each pixel of a window, (S, S); see `blend`.
-    """
-    height, width = length_hw
-    size = len(weights_SS)
-    norm = np.zeros((max(height, size), max(width, size)))
-    total = np.zeros((1, *norm.shape))
-    for (top, left), values in parts:
-        if len(total) != len(values):
-            total = np.zeros((len(values), *norm.shape))
-        inside = np.s_[..., top : top + size, left : left + size]
-        total[inside] += values * weights_SS
-        norm[inside] += weights_SS
-    assert norm[:height, :width].all(), "windows cover the image"
-    mean: NDArray[np.float64] = total[:, :height, :width] / norm[:height, :width]
-    return mean
 
 
 def _starts(length: int, *, size: int, stride: int) -> list[int]:

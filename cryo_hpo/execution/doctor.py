@@ -18,7 +18,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ..training.checkpoint_store import why_unusable
+from ..training.checkpoint_store import probe_store
 from .node import Node, examine
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _look(address: str, site: Site, mark: str) -> Node:
         mark=mark,
         gpus=gpus,
     )
-    return replace(node, store_problem=why_unusable(site))
+    return replace(node, store_problem=probe_store(site))
 
 
 def _corrected(node: Node, *, asked: float, gpus: float) -> Node:

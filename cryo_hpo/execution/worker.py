@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from ..config import Recipe, Site
 from ..errors import CryoError, Diverged, StorageError
 from ..search.jobs import MESSAGE, OUTCOME
-from ..training.build import device_for, map_scenes, score_scenes
+from ..training.build import device_for
 from ..training.checkpoint_store import workdir_on
-from ..training.checkpoints import BEFORE, BEST, LAST
-from ..training.loop import fit, history
+from ..training.checkpoints import BEST, LAST, PREVIOUS
+from ..training.loop import fit
+from ..training.scoring import map_scenes, score_scenes
 
 Report = Mapping[str, Any]  # an epoch's metrics; the last one may be an outcome and its message
 
@@ -44,12 +45,13 @@ def train_job(
     place = workdir_on(site, Path(config["workdir"]))
     try:
         device = device_for(gpus)
-        place.pull(LAST, BEFORE, BEST)
-        # An attempt may have died between writing a checkpoint and reporting it.
-        yield from history(place.folder)[-1:]
-        for epoch in fit(
+        place.pull(LAST, PREVIOUS, BEST)
+        training = fit(
             recipe, site=site, workdir=place.folder, device=device, keep_best=config["keep_best"]
-        ):
+        )
+        # An attempt may have died between writing a checkpoint and reporting it.
+        yield from training.history[-1:]
+        for epoch in training:
             place.push(BEST, LAST)  # what is reported is safe
             yield epoch.metrics()
     except Diverged as error:

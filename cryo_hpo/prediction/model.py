@@ -8,7 +8,7 @@ import copy
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,22 +23,25 @@ from ..config import Recipe, Site
 from ..config.frozen import Frozen
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError, SpecError
-from ..evaluation.strips import strips
+from ..evaluation.out_of_memory import reporting_out_of_memory
+from ..evaluation.sliding_window import WindowPredictor
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..results.files import CONFIRM
 from ..results.study import ArmResult, Result, SeedResult, load_result
 from ..storage.atomic import write_text
 from ..training import checkpoints
 from ..training.build import (
-    WINDOWS_PER_PASS,
     dataset_of,
-    normaliser,
+    normalizer,
     overlap_of,
+    runs_in_bf16,
     scenes_of,
     segmenter,
 )
+from ..training.scoring import WINDOWS_PER_PASS
 
 VERSION: Literal[1] = 1
+Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a scene, (C, h, W)
 
 
 class ModelCard(Frozen):
@@ -79,12 +82,12 @@ class Model:
 
     card: ModelCard
     segmenter: Segmenter
-    _normalise: Normalize
+    _normalize: Normalize
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
-        return self._normalise.mean_C11.device
+        return self._normalize.mean_C11.device
 
     def native(self) -> nn.Module:
         """Return the network with its normalization: pixels as in the files -> logits.
@@ -95,7 +98,7 @@ class Model:
         if is_adapted(segmenter):
             segmenter = copy.deepcopy(segmenter)
             merge_adapters(segmenter)
-        return _Native(segmenter, self._normalise).eval()
+        return _Native(segmenter, self._normalize).eval()
 
     def predict(self, image_CHW: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the class of every pixel, (H, W).
@@ -113,31 +116,36 @@ class Model:
         """Return the probability of each class at every pixel, (K, H, W); see `predict`."""
         return self._whole(image_CHW)
 
-    def strips(
-        self, rows: Any, *, length_hw: tuple[int, int], batch: int = WINDOWS_PER_PASS
+    def predict_rows(
+        self, rows: Rows, *, length_hw: tuple[int, int], batch: int = WINDOWS_PER_PASS
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (first row, probabilities (K, rows, W)) of a scene, from top to bottom.
 
         Args:
             rows: (top, bottom) -> those rows of the scene, (C, bottom - top, W).
             length_hw: Height and width of the scene, pixels.
-            batch: Windows per forward pass.
+            batch: Windows per forward pass; fewer where memory is too small.
+
+        Raises:
+            OutOfMemory: One window at a time does not fit.
         """
-        data = _recipe(self.card.recipe).data
-        device = self.device
+        recipe = _recipe(self.card.recipe)
+        predictor = WindowPredictor(
+            self.segmenter,
+            size=recipe.data.crop,
+            overlap=overlap_of(recipe.data),
+            batch=batch,
+        )
+        bf16 = runs_in_bf16(recipe, self.device)
         with (
             torch.inference_mode(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16),
+            reporting_out_of_memory("mapping a scene"),
         ):
-            for top, logits_KHW in strips(
-                self.segmenter,
-                lambda first, last: self._normalise(rows(first, last)),
-                length_hw=length_hw,
-                size=data.crop,
-                overlap=overlap_of(data),
-                batch=batch,
+            for top, logits_SKHW in predictor.predict_rows(
+                lambda first, last: self._normalize(rows(first, last))[None], length_hw=length_hw
             ):
-                yield top, logits_KHW.float().softmax(dim=0).cpu().numpy()
+                yield top, logits_SKHW[0].softmax(dim=0).cpu().numpy()
 
     def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
         if image_CHW.ndim != 3 or len(image_CHW) != len(self.card.bands):
@@ -146,7 +154,8 @@ class Model:
                 f"({' '.join(self.card.bands)}), got {image_CHW.shape}. Give the bands in this order."
             )
             raise DataError(message)
-        parts = self.strips(lambda a, b: image_CHW[:, a:b], length_hw=image_CHW.shape[1:])
+        height, width = image_CHW.shape[1:]
+        parts = self.predict_rows(lambda a, b: image_CHW[:, a:b], length_hw=(height, width))
         return np.concatenate([part_KHW for _, part_KHW in parts], axis=1)
 
 
@@ -289,7 +298,7 @@ def _scale(recipe: Recipe, site: Site) -> Normalize:
     dataset = dataset_of(recipe.data)
     if dataset.mean is not None and dataset.std is not None:
         return Normalize.of(dataset.mean, dataset.std, device=torch.device("cpu"))
-    return normaliser(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
+    return normalizer(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
 
 
 def _arm(result: Result, name: str | None) -> ArmResult:
@@ -345,9 +354,10 @@ def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
         plain = recipe.model.model_copy(update={"tune": "full"})
         recipe = recipe.model_copy(update={"model": plain})
     where = _device(device)
-    model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch").to(where)
+    model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch")
     model.load_state_dict(state)
-    model.eval()
+    with reporting_out_of_memory("moving the model to the device"):
+        model.to(where).eval()
     return Model(card, model, Normalize.of(card.mean, card.std, device=where))
 
 

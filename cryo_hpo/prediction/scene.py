@@ -14,7 +14,7 @@ import numpy as np
 from ..data.dataset import IGNORE
 from ..data.raster_stream import Raster, mask_writer, open_raster, probability_writer, write_rows
 from ..errors import SpecError
-from ..training.build import WINDOWS_PER_PASS
+from ..training.scoring import WINDOWS_PER_PASS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ def predict_scene(
     """Map a scene of any size.
 
     The map is a GeoTIFF with the scene's coordinates, the classes' numbers, names and colours, and
-    255 where the scene has no data. Memory hangs on the width of the scene, not on its height.
+    255 where the scene has no data. Memory depends on the width of the scene, not on its height.
 
     Args:
         model: See `load_model`.
@@ -42,7 +42,7 @@ def predict_scene(
         out: The map.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
         layers: Which layers of the scene are the model's bands, from 1; None: all.
-        batch: Windows per forward pass.
+        batch: Windows per forward pass; fewer where memory is too small.
 
     Returns:
         Class -> its pixels.
@@ -62,7 +62,7 @@ def predict_scene(
         maps = stack.enter_context(mask_writer(out, source, classes=classes))
         shares = extra and stack.enter_context(probability_writer(extra, source, classes=classes))
         rows = _Rows(source)
-        for top, part_KHW in model.strips(rows.pixels, length_hw=source.size, batch=batch):
+        for top, part_KHW in model.predict_rows(rows.pixels, length_hw=source.size, batch=batch):
             absent_HW = rows.absent(top, part_KHW.shape[1])
             mask_HW = part_KHW.argmax(axis=0).astype(np.uint8)
             mask_HW[absent_HW] = IGNORE

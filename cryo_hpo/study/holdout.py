@@ -25,7 +25,7 @@ from ..search.confirm import Arm, job
 from ..stats import miou
 from ..storage.atomic import replacing, write_text
 from ..training.build import dataset_of, protocol_of, scenes_of
-from ..training.checkpoint_store import bring
+from ..training.checkpoint_store import pull_checkpoints
 from ..training.checkpoints import BEST
 from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 
@@ -104,7 +104,7 @@ def _finished(arms: Sequence[Arm], site: Site, path: Path) -> dict[str, Job]:
     """Return the trainings that have something to score; a store's checkpoints come home first."""
     jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
     for one in jobs:
-        bring(site, Path(one.workdir), BEST)
+        pull_checkpoints(site, Path(one.workdir), BEST)
     return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
 
 

@@ -23,7 +23,7 @@ from ..training.build import (
     scenes_of,
     segmenter,
 )
-from ..training.checkpoint_store import require
+from ..training.checkpoint_store import ensure_store_usable
 from .folder import SPEC, of, refuse_another
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
     looks: list[Callable[[], object]] = [
         partial(refuse_another, study, site),
         partial(_require_gpu, study.resources),
-        partial(require, site, study.name, begun=(of(study, site) / SPEC).exists()),
+        partial(ensure_store_usable, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),

@@ -1,15 +1,11 @@
-"""A recipe's parts: its dataset, model, optimizer groups and device."""
+"""Build a recipe's parts: its dataset, model, optimizer groups and device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ..config.protocol import PROTOCOLS, Protocol
 from ..data import find_dataset
@@ -18,21 +14,17 @@ from ..data.custom import custom_dataset
 from ..data.label_fraction import sample
 from ..data.region_split import split_by_region
 from ..data.tiles import Normalize
-from ..errors import DataError, SpecError
-from ..evaluation.metrics import Scores
-from ..evaluation.sliding_window import Window, map_each, score_each
+from ..errors import SpecError
+from ..evaluation.sliding_window import Window
 from ..models import Segmenter, add_adapters, build, find_encoder, plan_bands
 from ..models import freeze as freeze_encoder
-from . import checkpoints
-from .optimizer import groups, guard
+from .optimizer import check_groups_cover_model, groups
 
 if TYPE_CHECKING:
     from ..bands import Band, BandPlan
     from ..config import DataSpec, Recipe, Site
     from ..data.dataset import Dataset, Split
     from .optimizer import Group
-
-WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's training batch fits
 
 
 def dataset_of(data: DataSpec) -> Dataset:
@@ -73,10 +65,12 @@ def band_plan(recipe: Recipe) -> BandPlan:
     return plan_bands(card, bands_of(recipe), missing=spec.missing_bands)
 
 
-def window_of(recipe: Recipe) -> Window:
-    """Return how a recipe's model looks at whole scenes."""
+def window_of(recipe: Recipe, device: torch.device) -> Window:
+    """Return how whole scenes are cut for a recipe's model, and its precision on a device."""
     tile = dataset_of(recipe.data).size_px if protocol_of(recipe).scores_tiles else None
-    return Window(recipe.data.crop, overlap_of(recipe.data), tile)
+    return Window(
+        recipe.data.crop, overlap_of(recipe.data), tile, bf16=runs_in_bf16(recipe, device)
+    )
 
 
 def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
@@ -177,8 +171,13 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
         layer_decay=optim.layer_decay,
         decays_all=protocol_of(recipe).decays_all,
     )
-    guard(model, found)
+    check_groups_cover_model(model, found)
     return found
+
+
+def runs_in_bf16(recipe: Recipe, device: torch.device) -> bool:
+    """Return whether a recipe trains and is scored in bf16; "auto" means bf16 on GPUs only."""
+    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
 
 
 def device_for(gpus: float) -> torch.device:
@@ -201,93 +200,7 @@ def device_for(gpus: float) -> torch.device:
     return torch.device("cuda")
 
 
-def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.device) -> Segmenter:
-    """Return the model with the best validation score of a finished training.
-
-    Raises:
-        DataError: There is no such checkpoint.
-    """
-    state = checkpoints.load(workdir / checkpoints.BEST, device=device)
-    if state is None:
-        message = (
-            f"A finished training leaves '{checkpoints.BEST}', '{workdir}' has none. Run it first."
-        )
-        raise DataError(message)
-    model = segmenter(recipe, site=site, weights="scratch").to(device)
-    model.load_state_dict(state["model"])
-    return model
-
-
-def score_best(
-    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
-) -> Scores:
-    """Score the best checkpoint of a finished training on a split.
-
-    Raises:
-        DataError: There is no such checkpoint.
-    """
-    each = score_scenes(recipe, split, site=site, workdir=workdir, device=device)
-    zero = Scores.zero(dataset_of(recipe.data).classes)
-    total = sum(each.values(), start=zero)
-    return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
-
-
-def score_scenes(
-    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
-) -> dict[str, Scores]:
-    """Score the best checkpoint of a finished training on every scene of a split.
-
-    Raises:
-        DataError: There is no such checkpoint.
-    """
-    found: dict[str, Scores] = {}
-    for scene, scores in score_each(
-        best_model(recipe, site=site, workdir=workdir, device=device),
-        scenes_of(recipe, split, site),
-        normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
-        classes=dataset_of(recipe.data).classes,
-        window=window_of(recipe),
-        batch=WINDOWS_PER_PASS,
-    ):
-        found[scene] = found[scene] + scores if scene in found else scores
-    return found
-
-
-def map_scenes(
-    recipe: Recipe,
-    split: Split,
-    ids: Sequence[str],
-    *,
-    site: Site,
-    workdir: Path,
-    device: torch.device,
-) -> dict[str, NDArray[np.uint8]]:
-    """Map some scenes of a split with the best checkpoint of a finished training.
-
-    Returns:
-        Scene -> its map, (H, W).
-
-    Raises:
-        DataError: There is no such checkpoint.
-    """
-    whole = scenes_of(recipe, split, site)
-    scenes = whole.only([whole.ids.index(one) for one in ids])
-    maps = {
-        one: np.zeros(size, dtype=np.uint8)
-        for one, size in zip(scenes.ids, scenes.sizes, strict=True)
-    }
-    for i, place, part in map_each(
-        best_model(recipe, site=site, workdir=workdir, device=device),
-        scenes,
-        normalise=normaliser(recipe, scenes_of(recipe, "train", site), device),
-        window=window_of(recipe),
-        batch=WINDOWS_PER_PASS,
-    ):
-        maps[scenes.ids[i]][place] = part
-    return maps
-
-
-def normaliser(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
+def normalizer(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
     """The card's statistics where it gives them, the training split's otherwise."""
     dataset = dataset_of(recipe.data)
     mean = train.mean if dataset.mean is None else dataset.mean

@@ -1,7 +1,7 @@
-"""Checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
+"""Keep checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
 
 With CRYO_CHECKPOINTS a training works in a folder of its node and sends what it must not lose to
-the store after every epoch; wherever it goes on, it takes that up first. An object is written
+the store after every epoch; wherever it resumes, it fetches that first. An object is written
 whole or not at all, so a training that dies while it sends leaves the one before.
 """
 
@@ -28,7 +28,7 @@ CHUNK = 8 * 2**20  # bytes copied at a time; S3 takes parts of 5 MiB and more
 
 @dataclass(frozen=True)
 class Store:
-    """The part of an object store that a URL names."""
+    """Access the part of an object store that a URL names."""
 
     url: str
 
@@ -88,7 +88,7 @@ class Store:
 
 @dataclass
 class Workdir:
-    """A training's folder on this node, and its twin in the store where there is one.
+    """Keep a training's folder on this node equal to its twin in the store, if there is one.
 
     Attributes:
         folder: Where the training reads and writes.
@@ -102,14 +102,14 @@ class Workdir:
     _sent: dict[str, int] = field(default_factory=dict)  # file -> time of its last change, ns
 
     def pull(self, *names: str) -> None:
-        """Take up what the store holds; what it does not hold goes, since it is older.
+        """Fetch what the store holds; a file that it does not hold is removed, since it is older.
 
         Raises:
             StorageError: The store does not answer.
         """
         if self.store is None:
             return
-        with _told(self.store.url):
+        with _store_errors(self.store.url):
             for name in names:
                 if self.store.fetch(f"{self.key}/{name}", self.folder / name):
                     self._sent[name] = _changed(self.folder / name)
@@ -122,7 +122,7 @@ class Workdir:
         """
         if self.store is None:
             return
-        with _told(self.store.url):
+        with _store_errors(self.store.url):
             for name in names:
                 changed = _changed(self.folder / name)
                 if changed and changed != self._sent.get(name):
@@ -149,7 +149,7 @@ def workdir_on(site: Site, path: Path) -> Workdir:
     return Workdir(site.cache / "checkpoints" / whose / key, Store(site.checkpoints), key)
 
 
-def bring(site: Site, path: Path, *names: str) -> None:
+def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
     """Copy a training's files from the store, if there is one, into the driver's own folder.
 
     Raises:
@@ -160,20 +160,20 @@ def bring(site: Site, path: Path, *names: str) -> None:
         Workdir(path, Store(site.checkpoints), key).pull(*names)
 
 
-def why_unusable(site: Site) -> str | None:
-    """Write to the store, read and remove it; say why that failed. None: no store is used."""
+def probe_store(site: Site) -> str | None:
+    """Write, read and remove an object; return why that failed. None: no store is used."""
     if site.checkpoints is None:
         return None
     try:
-        with _told(site.checkpoints):
+        with _store_errors(site.checkpoints):
             Store(site.checkpoints).probe()
     except StorageError as error:
         return str(error)
     return ""
 
 
-def require(site: Site, study: str, *, begun: bool) -> None:
-    """Refuse a store that cannot be used, and a new study whose name it knows from another one.
+def ensure_store_usable(site: Site, study: str, *, begun: bool) -> None:
+    """Refuse a store that cannot be used, or that holds another study of a new study's name.
 
     Raises:
         SpecError: It holds checkpoints, which a new study would take for its own.
@@ -182,28 +182,27 @@ def require(site: Site, study: str, *, begun: bool) -> None:
     if site.checkpoints is None:
         return
     store = Store(site.checkpoints)
-    with _told(site.checkpoints):
+    with _store_errors(site.checkpoints):
         store.probe()
         left = not begun and store.holds(study)
     if left:
         message = (
-            f"A new study needs a name that CRYO_CHECKPOINTS does not know, '{site.checkpoints}' "
-            f"holds '{study}', and '{site.storage}' does not. Set CRYO_STORAGE to where it began, "
-            "remove what is in the store, or give this study another name."
+            f"CRYO_CHECKPOINTS ({site.checkpoints}) already holds checkpoints of a study named "
+            f"'{study}', but CRYO_STORAGE ({site.storage}) has no such study. Point CRYO_STORAGE at "
+            "the original folder, delete those checkpoints, or rename this study."
         )
         raise SpecError(message)
 
 
 @contextlib.contextmanager
-def _told(url: str) -> Iterator[None]:
-    """Say what the store refused, and what to do."""
+def _store_errors(url: str) -> Iterator[None]:
+    """Report what the store refused, and what to do."""
     try:
         yield
     except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own are among these
         message = (
-            f"CRYO_CHECKPOINTS must be a store that can be read and written, '{url}' is not "
-            f"({error}). Look at its address, keys and room, then give the same command again: it "
-            "goes on from the last checkpoint."
+            f"Cannot read and write CRYO_CHECKPOINTS ({url}): {error}. Check its address, keys and "
+            "free space, then run the same command again: it resumes from the last checkpoint."
         )
         raise StorageError(message) from error
 

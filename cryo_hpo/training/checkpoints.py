@@ -1,4 +1,4 @@
-"""What a training leaves on disk: written whole or not at all, read without running code."""
+"""Write and read checkpoints: whole or not at all, and without running code from the file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from ..errors import StorageError
+from ..evaluation.out_of_memory import is_out_of_memory
 from ..storage.atomic import replacing
 
 LAST = "last.pt"
-BEFORE = "before.pt"  # the `LAST` of one save earlier
+PREVIOUS = "before.pt"  # the `LAST` of one save earlier
 BEST = "best.pt"
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,15 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
+    except (torch.AcceleratorError, torch.OutOfMemoryError):
+        raise  # the copy from the GPU failed, or a kernel before it: not the disk
     except (OSError, RuntimeError) as error:
         # torch wraps a full disk into a RuntimeError of its archive writer
+        if is_out_of_memory(error):
+            raise
         message = (
-            f"A checkpoint must be writable, '{path}' is not ({error}). "
-            "Free space or set CRYO_STORAGE, then give the same command again: it goes on "
-            "from the last checkpoint."
+            f"Cannot write checkpoint '{path}': {error}. Free space or set CRYO_STORAGE, then run "
+            "the same command again: it resumes from the last checkpoint."
         )
         raise StorageError(message) from error
 
@@ -57,16 +61,16 @@ def save_last(workdir: Path, state: dict[str, Any]) -> None:
     with _writing(last), replacing(last) as draft:
         torch.save(state, draft)
         with contextlib.suppress(FileNotFoundError):
-            last.replace(workdir / BEFORE)
+            last.replace(workdir / PREVIOUS)
 
 
 def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """Read a training's newest state that is whole; None where there is none."""
-    for name in (LAST, BEFORE):
+    for name in (LAST, PREVIOUS):
         try:
             state = load(workdir / name, device=device)
         except StorageError as error:
-            log.warning("going back to what was before: %s", error)
+            log.warning("falling back to the previous checkpoint: %s", error)
             continue
         if state is not None:
             return state
@@ -84,8 +88,8 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | 
     damage = _damage(path)
     if damage:
         message = (
-            f"A checkpoint must be whole, '{path}' is damaged ({damage}). Remove the folder "
-            f"'{path.parent}' and give the same command again: that training starts afresh."
+            f"Checkpoint '{path}' is damaged ({damage}). Remove the folder '{path.parent}' and run "
+            "the same command again: that training starts from the beginning."
         )
         raise StorageError(message)
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
@@ -93,9 +97,9 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | 
 
 
 def _damage(path: Path) -> str:
-    """Say what is wrong with a file; nothing if it is whole.
+    """Return what is wrong with a file; nothing if it is whole.
 
-    Every byte is held against the archive's checksums, which torch does not look at.
+    Every byte is compared with the archive's checksums, which torch does not check.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""When a training has diverged: its numbers are no longer finite, or its loss has exploded."""
+"""Detect a diverged training: its numbers are no longer finite, or its loss has exploded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ FACTOR = 10.0
 STEPS = 10
 
 
-class Watch:
-    """Looks at every step's loss and gradient.
+class DivergenceMonitor:
+    """Check every step's loss and gradient norm.
 
     A loss explodes when it is above `FACTOR` times that of an even guess (the same probability for
     every class, which is what a model that knows nothing costs: log K for the cross-entropy) at
@@ -23,19 +23,19 @@ class Watch:
     """
 
     def __init__(self, even_guess: float, *, steps: int, what: str) -> None:
-        """Watch a training.
+        """Monitor a training.
 
         Args:
             even_guess: Loss of a model that gives every class the same probability.
-            steps: Of one epoch, to say where something happened.
+            steps: Of one epoch, to report where something happened.
             what: The training, for messages.
         """
         self._limit, self._guess = FACTOR * even_guess, even_guess
         self._steps, self._what = steps, what
         self.streak = 0
 
-    def loss(self, value: float, position: int) -> None:
-        """Look at the loss of a step.
+    def check_loss(self, value: float, position: int) -> None:
+        """Check the loss of a step.
 
         Raises:
             Diverged: It is not finite, or has exploded.
@@ -44,14 +44,14 @@ class Watch:
             raise Diverged(self._message(f"Loss became {value}", position))
         self.streak = self.streak + 1 if value > self._limit else 0
         if self.streak >= STEPS:
-            story = (
+            event = (
                 f"Loss exploded: {STEPS} steps in a row above {FACTOR:g} times that of an even "
                 f"guess ({self._guess:.3g}), now {value:.3g},"
             )
-            raise Diverged(self._message(story, position))
+            raise Diverged(self._message(event, position))
 
-    def gradient(self, norm: float, position: int) -> None:
-        """Look at the gradient's norm of a step.
+    def check_gradient(self, norm: float, position: int) -> None:
+        """Check the norm of a step's gradient.
 
         Raises:
             Diverged: It is not finite.
@@ -59,9 +59,9 @@ class Watch:
         if not math.isfinite(norm):
             raise Diverged(self._message(f"Gradient norm became {norm}", position))
 
-    def _message(self, story: str, position: int) -> str:
+    def _message(self, event: str, position: int) -> str:
         epoch, step = divmod(position, self._steps)
         return (
-            f"{story} at epoch {epoch + 1}, step {step + 1} ({self._what}). "
+            f"{event} at epoch {epoch + 1}, step {step + 1} ({self._what}). "
             f"The trial ends here; its last good epoch is {epoch}."
         )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
+
 
 class WeightAverage:
     """Keep the exponential moving average of a model's weights, free of where it started.
@@ -47,7 +49,7 @@ class WeightAverage:
         self._steps = state["steps"]
         self._averaged.n_averaged.fill_(self._steps)
 
-    def _blend(self, means: list[Tensor], weights: list[Tensor], _steps: Tensor | int) -> None:
+    def _blend(self, means: Tensors, weights: Tensors, _steps: Tensor | int) -> None:
         """Move averages of one data type towards new weights.
 
         The steps are counted here: torch's own count is a tensor, and reading it would wait for

@@ -1,11 +1,11 @@
-"""A recipe to epochs: the whole training loop, yielded one epoch at a time."""
+"""Train a recipe: the training loop, yielded one epoch at a time."""
 
 # B batch, C bands, K classes, H W pixels
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,25 +16,28 @@ from torch import Tensor, nn
 from ..data.tiles import Normalize, Tiles
 from ..errors import SpecError
 from ..evaluation.metrics import Scores
+from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import score
 from ..results.epochs import EPOCH, SCORE
 from . import checkpoints
 from .build import (
-    WINDOWS_PER_PASS,
     dataset_of,
     freeze,
-    normaliser,
+    normalizer,
     parameter_groups,
     protocol_of,
+    runs_in_bf16,
     scenes_of,
     segmenter,
     window_of,
 )
-from .divergence import Watch
+from .divergence import DivergenceMonitor
 from .ema import WeightAverage
 from .losses import even_guess, inverse_frequency, make_loss, make_weight
-from .micro_batch import Gradients
+from .micro_batch import AccumulatingStep
 from .optimizer import adamw, schedule
+from .readout import StepReadout, StepValues
+from .scoring import WINDOWS_PER_PASS
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What one epoch of training gave.
+    """Hold the results of one epoch of training.
 
     Attributes:
         number: 1-based.
@@ -56,11 +59,9 @@ class Epoch:
         best_val_miou: Best validation mIoU so far, a fraction: the checkpoint kept is that one.
         seconds: Training and validation, wall clock.
         data_seconds: The part of `seconds` spent waiting for batches.
-        peak_gib: Largest memory on the GPU so far; 0 on CPU.
+        peak_gib: Largest memory on the GPU since the training began or resumed; 0 on CPU.
         micro_batch: Samples that went through the model at a time; less than the recipe's batch
             size where memory was too small.
-        raw: Validation scores of the raw weights; None unless they were asked for beside the
-            averaged ones.
         scored: Whether the validation split was scored after this epoch.
     """
 
@@ -73,7 +74,6 @@ class Epoch:
     data_seconds: float
     peak_gib: float
     micro_batch: int
-    raw: Scores | None = None
     scored: bool = True
 
     def metrics(self) -> dict[str, float]:
@@ -89,13 +89,12 @@ class Epoch:
             "micro_batch": self.micro_batch,
             "collapsed": float(self.val.predicts_one_class),
             **(self.val.metrics("val") if self.scored else {}),
-            **({} if self.raw is None else {"raw_val_miou": self.raw.miou}),
         }
 
 
 @dataclass(slots=True)
 class _Run:
-    """Everything one training holds open."""
+    """Hold everything that one training keeps open."""
 
     recipe: Recipe
     protocol: Protocol
@@ -104,9 +103,10 @@ class _Run:
     optimizer: torch.optim.AdamW
     tiles: Tiles
     val_scenes: Scenes
-    normalise: Normalize
-    gradients: Gradients
-    watch: Watch
+    normalize: Normalize
+    step: AccumulatingStep
+    monitor: DivergenceMonitor
+    readout: StepReadout
     factor: Callable[[int], float]
     steps: int
     classes: tuple[str, ...]
@@ -123,11 +123,10 @@ def fit(
     workdir: Path,
     device: torch.device,
     keep_best: bool = True,
-    score_raw: bool = False,
-) -> Iterator[Epoch]:
+) -> Training:
     """Train a recipe, one epoch per step of the iterator.
 
-    The same `workdir` goes on after the last whole epoch; a finished one yields nothing more.
+    The same `workdir` resumes after the last whole epoch; a finished one yields nothing more.
     On CPU the epochs of an interrupted and resumed training equal those of one that was not,
     bit for bit, for the same number of threads.
 
@@ -137,49 +136,110 @@ def fit(
         workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best validation mIoU).
         device: Where to train.
         keep_best: Whether the best model is wanted afterwards; a search wants only its score.
-        score_raw: Whether to score the raw weights too where the recipe averages them.
 
     Raises:
         Diverged: Loss or gradient is no longer finite, or the loss has exploded.
         CryoError: Data, weights or storage are not as they must be.
     """
-    run = _open(recipe, site, device)
-    _resume(run, workdir)
-    if not run.history and run.protocol.scores_untrained and _look(run) and keep_best:
+    state = _checkpoint(recipe, workdir)
+    history = [] if state is None else list(state["history"])
+    epochs = _epochs(recipe, state, site=site, workdir=workdir, device=device, keep_best=keep_best)
+    return Training(history, epochs)
+
+
+class Training:
+    """Iterate over the epochs of a training that are still to come.
+
+    Attributes:
+        history: Metrics of the epochs that an earlier process finished, oldest first.
+    """
+
+    def __init__(self, history: list[dict[str, float]], epochs: Iterator[Epoch]) -> None:
+        self.history, self._epochs = history, epochs
+
+    def __iter__(self) -> Iterator[Epoch]:
+        return self
+
+    def __next__(self) -> Epoch:
+        return next(self._epochs)
+
+
+def _epochs(
+    recipe: Recipe,
+    state: dict[str, Any] | None,
+    *,
+    site: Site,
+    workdir: Path,
+    device: torch.device,
+    keep_best: bool,
+) -> Iterator[Epoch]:
+    """Yield the epochs after a checkpoint; see `fit`."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)  # a worker trains one recipe after another
+    with reporting_out_of_memory("building the model and its optimizer"):
+        run = _open(recipe, site, device, resumes=state is not None)
+        if state is not None:
+            _resume(run, state)
+    del state  # as large as the model and its optimizer together
+    untrained = run.protocol.scores_untrained and not run.history
+    if untrained and _validate_and_compare(run) and keep_best:
         checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
     for number in range(len(run.history) + 1, recipe.epochs + 1):
-        epoch, improved = _epoch(run, number, score_raw=score_raw)
+        epoch, improved = _epoch(run, number)
         run.history.append(epoch.metrics())
-        if improved and keep_best:
-            checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
-        checkpoints.save_last(workdir, _state(run))
+        with reporting_out_of_memory("copying a checkpoint from the device"):
+            if improved and keep_best:
+                checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
+            checkpoints.save_last(workdir, _state(run))
         yield epoch
 
 
-def history(workdir: Path) -> list[dict[str, float]]:
-    """Return the metrics of every epoch that a training in `workdir` has finished."""
+def _checkpoint(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:
+    """Return the last whole epoch of a recipe's training, with its tensors on the CPU.
+
+    AdamW's counts of steps must stay there: those of an unfused optimizer, once on a GPU, would be
+    read back one by one at every step. The weights move when they are loaded.
+
+    Raises:
+        SpecError: The checkpoint belongs to another recipe.
+    """
     state = checkpoints.load_last(workdir)
-    return [] if state is None else list(state["history"])
+    if state is not None and state["recipe"] != recipe.id:
+        message = (
+            f"'{workdir}' holds a training of recipe {state['recipe']}, this is {recipe.id}. "
+            "A work directory belongs to one recipe: name another one."
+        )
+        raise SpecError(message)
+    return state
 
 
-def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
-    """Open data and build model, optimizer and loss; every random draw hangs on the seed."""
+def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = False) -> _Run:
+    """Open data and build model, optimizer and loss; every random draw depends on the seed.
+
+    Args:
+        recipe: What to train.
+        site: Where data, weights and the cache lie.
+        device: Where to train.
+        resumes: Whether a checkpoint will replace the weights, so that pretrained ones need not be
+            read.
+    """
     dataset = dataset_of(recipe.data)
     train, val = (scenes_of(recipe, split, site) for split in ("train", "val"))
     with torch.random.fork_rng(devices=_cuda(device)):
         torch.manual_seed(recipe.seed)
-        model = segmenter(recipe, site=site, weights=recipe.model.weights).to(device)
+        weights = "scratch" if resumes else recipe.model.weights
+        model = segmenter(recipe, site=site, weights=weights).to(device)
     if device.type == "cuda":
-        model = model.to(memory_format=torch.channels_last)
+        _to_channels_last(model)
     freeze(recipe, model)
     protocol = protocol_of(recipe)
-    normalise = normaliser(recipe, train, device)
+    normalize = normalizer(recipe, train, device)
     tiles = Tiles(
         train,
         crop=recipe.data.crop,
-        normalise=normalise,
+        normalise=normalize,
         augment=recipe.data.augment,
-        tile=window_of(recipe).tile,
+        tile=window_of(recipe, device).tile,
         replicate=recipe.data.replicate,
         redraws=protocol.redraws_crops,
     )
@@ -195,9 +255,10 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
         optimizer=optimizer,
         tiles=tiles,
         val_scenes=val,
-        normalise=normalise,
-        gradients=_gradients(recipe, model, train, device),
-        watch=Watch(
+        normalize=normalize,
+        step=_accumulating_step(recipe, model, train, device),
+        readout=StepReadout(device),
+        monitor=DivergenceMonitor(
             even_guess(
                 recipe.loss.name,
                 num_classes=len(dataset.classes),
@@ -219,21 +280,35 @@ def _open(recipe: Recipe, site: Site, device: torch.device) -> _Run:
     )
 
 
-def _gradients(recipe: Recipe, model: Segmenter, train: Scenes, device: torch.device) -> Gradients:
+def _to_channels_last(model: nn.Module) -> None:
+    """Lay out the weights of 2-D convolutions as tensor cores read them; others have no such layout.
+
+    `model.to(memory_format=...)` would also convert the weights of 3-D convolutions, and fail.
+    """
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
+def _accumulating_step(
+    recipe: Recipe, model: Segmenter, train: Scenes, device: torch.device
+) -> AccumulatingStep:
     """Put together what a step differentiates: the model in its precision, and the loss."""
     name, num_classes, weights = recipe.loss.name, len(train.class_counts), None
     if name == "weighted_ce":
         weights = inverse_frequency(train.class_counts).to(device)
 
+    bf16 = runs_in_bf16(recipe, device)
+
     def forward(x_BCHW: Tensor) -> Tensor:
         if device.type == "cuda":
             x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_half(recipe, device)):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits: Tensor = model(x_BCHW)
         return logits.float()
 
     gamma = recipe.loss.focal_gamma
-    return Gradients(
+    return AccumulatingStep(
         model,
         forward=forward,
         loss=make_loss(name, num_classes=num_classes, focal_gamma=gamma, class_weights=weights),
@@ -242,28 +317,19 @@ def _gradients(recipe: Recipe, model: Segmenter, train: Scenes, device: torch.de
     )
 
 
-def _resume(run: _Run, workdir: Path) -> None:
-    """Take up the last whole epoch, if there is one and it is of this recipe."""
-    state = checkpoints.load_last(workdir, device=run.device)
-    if state is None:
-        return
-    if state["recipe"] != run.recipe.id:
-        message = (
-            f"'{workdir}' holds a training of recipe {state['recipe']}, this is {run.recipe.id}. "
-            "A work directory belongs to one recipe: name another one."
-        )
-        raise SpecError(message)
+def _resume(run: _Run, state: dict[str, Any]) -> None:
+    """Continue from a checkpoint of this recipe."""
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     if run.average is not None:
         run.average.restore(state["average"])
     run.history.extend(state["history"])
     run.val, run.best = Scores.from_json(state["val"]), state["best"]
-    run.gradients.micro_batch, run.watch.streak = state["micro_batch"], state["streak"]
+    run.step.micro_batch, run.monitor.streak = state["micro_batch"], state["streak"]
 
 
 def _scored(run: _Run) -> nn.Module:
-    """The model that validation scores and that is kept: the average where there is one."""
+    """Return the model that is validated and kept: the average where there is one."""
     return run.model if run.average is None else run.average.model
 
 
@@ -280,40 +346,39 @@ def _state(run: _Run) -> dict[str, Any]:
         "history": run.history,
         "val": run.val.to_json(),
         "best": run.best,
-        "micro_batch": run.gradients.micro_batch,
-        "streak": run.watch.streak,
+        "micro_batch": run.step.micro_batch,
+        "streak": run.monitor.streak,
     }
 
 
 def _validate(run: _Run, model: nn.Module) -> Scores:
-    found = score(
+    scores = score(
         model,
         run.val_scenes,
-        normalise=run.normalise,
+        normalize=run.normalize,
         classes=run.classes,
-        window=window_of(run.recipe),
+        window=window_of(run.recipe, run.device),
         batch=WINDOWS_PER_PASS,
     )
-    return replace(found, absent_is_zero=run.protocol.absent_is_zero)
+    return replace(scores, absent_is_zero=run.protocol.absent_is_zero)
 
 
-def _look(run: _Run) -> bool:
-    """Score the validation split; say whether this is the best model so far."""
+def _validate_and_compare(run: _Run) -> bool:
+    """Score the validation split; return whether this is the best model so far."""
     run.val, before = _validate(run, _scored(run)), run.best
     run.best = max(before, run.val.miou)
     return run.val.miou > before
 
 
-def _epoch(run: _Run, number: int, *, score_raw: bool) -> tuple[Epoch, bool]:
-    """Train once, and validate if it is time; also say whether this is the best model so far."""
+def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
+    """Train one epoch, and validate if it is time; also return whether the model is the best."""
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_cuda(run.device)):
         # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
         torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
         loss, data_seconds = _train(run, number)
     scored = run.protocol.scores(number, of=run.recipe.epochs)
-    improved = scored and _look(run)
-    both = scored and score_raw and run.average is not None
+    improved = scored and _validate_and_compare(run)
     peak = torch.cuda.max_memory_allocated(run.device) / 2**30 if _cuda(run.device) else 0.0
     return Epoch(
         number=number,
@@ -324,14 +389,13 @@ def _epoch(run: _Run, number: int, *, score_raw: bool) -> tuple[Epoch, bool]:
         seconds=time.perf_counter() - started,
         data_seconds=data_seconds,
         peak_gib=peak,
-        micro_batch=run.gradients.micro_batch,
-        raw=_validate(run, run.model) if both else None,
+        micro_batch=run.step.micro_batch,
         scored=scored,
     ), improved
 
 
 def _train(run: _Run, number: int) -> tuple[float, float]:
-    """One pass over the training tiles: the mean loss, and the seconds spent on batches."""
+    """Pass once over the training tiles; return the mean loss, and seconds spent on batches."""
     run.model.train()
     total, waited = 0.0, 0.0
     batches = run.tiles.batches(
@@ -340,12 +404,26 @@ def _train(run: _Run, number: int) -> tuple[float, float]:
     for step, (x_BCHW, y_BHW, seconds) in enumerate(_timed(batches)):
         waited += seconds
         position = (number - 1) * run.steps + step
-        total += _step(run, x_BCHW, y_BHW, position=position)
+        loss, norm = _step(run, x_BCHW, y_BHW, position=position)
+        total += _check(run, run.readout.push(position, loss, norm))
+    total += _check(run, run.readout.flush())  # before anything of this epoch is kept
     return total / run.steps, waited
 
 
+def _check(run: _Run, steps: Sequence[StepValues]) -> float:
+    """Check the numbers of steps, and return the sum of their losses.
+
+    Raises:
+        Diverged: One is not finite, or the loss has exploded.
+    """
+    for position, loss, norm in steps:
+        run.monitor.check_loss(loss, position)
+        run.monitor.check_gradient(norm, position)
+    return sum((values.loss for values in steps), start=0.0)
+
+
 def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Add to each batch the seconds it was waited for."""
+    """Add to each batch the seconds spent waiting for it."""
     iterator = iter(batches)
     while True:
         started = time.perf_counter()
@@ -355,24 +433,24 @@ def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, T
         yield *batch, time.perf_counter() - started
 
 
-def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> float:
-    """One optimizer step; returns the loss."""
+def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[Tensor, Tensor]:
+    """Make one optimizer step; return the loss and the norm of the gradient, on the device."""
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * run.factor(position)
-    value = run.gradients(x_BCHW, y_BHW)
-    run.watch.loss(value, position)
-    limit = run.recipe.optim.clip_grad_norm
-    norm = nn.utils.clip_grad_norm_(run.model.parameters(), math.inf if limit is None else limit)
-    run.watch.gradient(float(norm), position)
-    run.optimizer.step()
-    if run.average is not None:
-        run.average.update(run.model)
-    return value
+    loss = run.step(x_BCHW, y_BHW)
+    norm = _clip(run.model, run.recipe.optim.clip_grad_norm)
+    with reporting_out_of_memory("updating the weights"):
+        run.optimizer.step()
+        if run.average is not None:
+            run.average.update(run.model)
+    return loss, norm
 
 
-def _half(recipe: Recipe, device: torch.device) -> bool:
-    """Half precision if the recipe says so; left to us, on GPUs alone."""
-    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
+def _clip(model: nn.Module, limit: float | None) -> Tensor:
+    """Clip the gradient to a norm, if there is a limit; return its norm before that, (), float."""
+    if limit is not None:
+        return nn.utils.clip_grad_norm_(model.parameters(), limit)
+    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
 
 
 def _cuda(device: torch.device) -> list[torch.device]:

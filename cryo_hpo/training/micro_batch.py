@@ -1,6 +1,6 @@
-"""The gradient of a batch, whole or in parts that memory holds."""
+"""Compute the gradient of a batch, whole or accumulated over micro-batches that memory holds."""
 
-# B batch, C bands, K classes, H W pixels
+# B batch, C bands, K classes, H W pixels, M micro-batch
 from __future__ import annotations
 
 import math
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..evaluation.out_of_memory import fitting
+from ..evaluation.out_of_memory import with_halving_batch
 
 Forward = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 Weight = Callable[[Tensor], Tensor]
 
 
-class Gradients:
-    """Leaves the gradient of a loss in a model's parameters, in as many parts as memory asks for.
+class AccumulatingStep:
+    """Leave the gradient of a loss in a model's parameters, in as many parts as memory needs.
 
     Each part counts by what its loss is a mean over (see `losses.make_weight`), so that the sum is
     the mean over the whole batch: the same gradient but for rounding, for every loss that is a
@@ -36,10 +36,10 @@ class Gradients:
         self._model, self._forward, self._loss, self._weight = model, forward, loss, weight
         self.micro_batch = micro_batch
 
-    def __call__(self, x_BCHW: Tensor, y_BHW: Tensor) -> float:
-        """Replace the gradients by those of a batch; return its loss.
+    def __call__(self, x_BCHW: Tensor, y_BHW: Tensor) -> Tensor:
+        """Replace the gradients by those of a batch; return its loss, (), on the device.
 
-        A step that did not fit is begun again as it began: same draws, same running statistics.
+        A step that did not fit is started again as it began: same draws, same running statistics.
 
         Raises:
             OutOfMemory: One sample does not fit.
@@ -47,42 +47,43 @@ class Gradients:
         start = _Start(self._model, x_BCHW.device)
         tries = 0
 
-        def attempt(micro_batch: int) -> float:
+        def attempt(micro_batch: int) -> Tensor:
             nonlocal tries
             tries += 1
             if tries > 1:
-                start.again()
+                start.restore()
             self._model.zero_grad(set_to_none=True)
             return self._accumulate(x_BCHW, y_BHW, micro_batch)
 
         size = min(self.micro_batch, len(x_BCHW))
-        value, fits = fitting(attempt, size, what="training sample")
+        loss, fits = with_halving_batch(attempt, size, what="training sample")
         if tries > 1:
             self.micro_batch = fits
-        return value
+        return loss
 
-    def _accumulate(self, x_BCHW: Tensor, y_BHW: Tensor, micro_batch: int) -> float:
+    def _accumulate(self, x_BCHW: Tensor, y_BHW: Tensor, micro_batch: int) -> Tensor:
         parts = math.ceil(len(x_BCHW) / micro_batch)
         if parts == 1:
             loss = self._loss(self._forward(x_BCHW), y_BHW)
             loss.backward()  # type: ignore[no-untyped-call]
-            return float(loss.detach())
-        total, whole = 0.0, self._weight(y_BHW)
+            return loss.detach()
+        whole = self._weight(y_BHW)
+        total = torch.zeros((), dtype=torch.float64, device=x_BCHW.device)
         pairs = zip(x_BCHW.split(micro_batch), y_BHW.split(micro_batch), strict=True)  # type: ignore[no-untyped-call]
         for x_MCHW, y_MHW in pairs:
             share = self._weight(y_MHW) / whole.clamp(min=torch.finfo(whole.dtype).tiny)
             loss = self._loss(self._forward(x_MCHW), y_MHW) * share
             loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total += loss.detach()
         return total
 
 
 class _Start:
-    """What a forward pass changes besides gradients: the state of chance, running statistics."""
+    """What a forward pass changes besides gradients: random states and running statistics."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._device = device
-        self._chance = torch.get_rng_state()
+        self._random = torch.get_rng_state()
         self._cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
         norms = [m for m in model.modules() if isinstance(m, _BatchNorm)]
         self._buffers: list[tuple[Any, Tensor]] = [
@@ -90,8 +91,8 @@ class _Start:
         ]
 
     @torch.no_grad()
-    def again(self) -> None:
-        torch.set_rng_state(self._chance)
+    def restore(self) -> None:
+        torch.set_rng_state(self._random)
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda, self._device)
         for buffer, before in self._buffers:

@@ -1,4 +1,4 @@
-"""Parameter groups, AdamW and learning-rate schedules."""
+"""Build parameter groups, AdamW and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def groups(
     return found
 
 
-def guard(model: torch.nn.Module, groups: Sequence[Group]) -> None:
+def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) -> None:
     """Make sure that every trainable parameter is in exactly one group, and nothing else is.
 
     Raises:
@@ -115,13 +115,17 @@ def guard(model: torch.nn.Module, groups: Sequence[Group]) -> None:
 
 
 def adamw(model: torch.nn.Module, groups: Sequence[Group]) -> torch.optim.AdamW:
-    """Return AdamW over the groups of a model.
+    """Return AdamW over the groups of a model; on a GPU as one fused kernel per group.
+
+    The fused kernel reads and writes each value once, and keeps its count of steps on the GPU, so
+    that a resumed step never waits to read it.
 
     Source:
         Loshchilov and Hutter 2019, arXiv:1711.05101; betas of Kingma and Ba 2015,
         arXiv:1412.6980.
     """
     parameters = dict(model.named_parameters())
+    on_gpu = all(parameter.is_cuda for parameter in parameters.values())
     return torch.optim.AdamW(
         [
             {
@@ -133,6 +137,7 @@ def adamw(model: torch.nn.Module, groups: Sequence[Group]) -> torch.optim.AdamW:
             for group in groups
         ],
         betas=(0.9, 0.999),
+        fused=True if on_gpu else None,
     )
 
 

@@ -40,12 +40,12 @@ from cryo_hpo.training.build import (
     parameter_groups,
     sampled_ids,
     scenes_of,
-    score_best,
     segmenter,
 )
 from cryo_hpo.training.loop import Epoch, fit
 
 from ..support.fakes import fake_folder
+from ..support.scoring import score_split
 
 CPU = torch.device("cpu")
 NOISY = "timm/resnet10t"  # batch norms: moving statistics show which mode it is in
@@ -303,7 +303,7 @@ def test_an_absent_class_lowers_the_score_under_cryo_bench_alone(tiny, site) -> 
     for protocol in PROTOCOLS:
         recipe = _recipe(**{**tiny, "data": data, "protocol": protocol, "epochs": 3})
         _fit(recipe, site, protocol)
-        found[protocol] = score_best(
+        found[protocol] = score_split(
             recipe, "test", site=site, workdir=site.storage / protocol, device=CPU
         )
     ours, theirs = found["corrected"], found["cryo-bench"]

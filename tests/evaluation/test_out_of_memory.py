@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.errors import OutOfMemory
-from cryo_hpo.evaluation.out_of_memory import fitting, is_out_of_memory
+from cryo_hpo.evaluation.out_of_memory import is_out_of_memory, with_halving_batch
 from cryo_hpo.training import build as assemble
 from cryo_hpo.training import loop as train
 from cryo_hpo.training.loop import Epoch, fit
 from cryo_hpo.training.losses import LOSSES, inverse_frequency, make_loss, make_weight
-from cryo_hpo.training.micro_batch import Gradients
+from cryo_hpo.training.micro_batch import AccumulatingStep
 
 from ..support.fakes import fake_folder
 
@@ -55,7 +55,7 @@ def test_a_batch_is_halved_until_it_fits(limit, sizes):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return "done"
 
-    assert fitting(work, 16, what="sample") == ("done", sizes[-1])
+    assert with_halving_batch(work, 16, what="sample") == ("done", sizes[-1])
     assert tried == sizes
 
 
@@ -63,8 +63,8 @@ def test_one_sample_that_does_not_fit_is_an_error_with_a_remedy():
     def work(_: int) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
 
-    with pytest.raises(OutOfMemory, match=r"One training sample at a time.*Lower\s+data\.crop"):
-        fitting(work, 4, what="training sample")
+    with pytest.raises(OutOfMemory, match=r"single training sample.*Lower data\.crop"):
+        with_halving_batch(work, 4, what="training sample")
 
 
 def test_another_error_is_not_taken_for_it():
@@ -72,17 +72,17 @@ def test_another_error_is_not_taken_for_it():
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        fitting(work, 4, what="sample")
+        with_halving_batch(work, 4, what="sample")
 
 
-def _gradients(loss: str, y_BHW: Tensor, micro_batch: int, limit: int) -> Gradients:
+def _gradients(loss: str, y_BHW: Tensor, micro_batch: int, limit: int) -> AccumulatingStep:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GELU(), nn.Conv2d(8, 3, 1)).double()
     model.register_forward_pre_hook(_too_big(limit))
     counts = torch.bincount(y_BHW[y_BHW != 255], minlength=3)
     weights = inverse_frequency(counts).double() if loss == "weighted_ce" else None
     of_loss = make_loss(loss, num_classes=3, class_weights=None if weights is None else weights)
-    found = Gradients(
+    found = AccumulatingStep(
         model,
         forward=model,
         loss=of_loss,
@@ -104,7 +104,7 @@ def test_the_gradient_of_parts_is_that_of_the_whole_batch(loss, limit):
     whole, parts = (_gradients(loss, y_BHW, 6, one) for one in (6, limit))
     values = [one(x_BCHW, y_BHW) for one in (whole, parts)]
     assert (whole.micro_batch, parts.micro_batch) == (6, {1: 1, 2: 1, 3: 3}[limit])
-    assert values[0] == pytest.approx(values[1], rel=1e-5)
+    assert float(values[0]) == pytest.approx(float(values[1]), rel=1e-5)
     for p, q in zip(whole._model.parameters(), parts._model.parameters(), strict=True):
         assert p.grad is not None
         assert q.grad is not None
@@ -201,7 +201,7 @@ def test_validation_shrinks_too_and_scores_the_same(recipe, site, small_memory):
 
 def test_a_sample_that_does_not_fit_ends_the_training(recipe, site, small_memory):
     small_memory(0)
-    with pytest.raises(OutOfMemory, match="One training sample"):
+    with pytest.raises(OutOfMemory, match="single training sample"):
         _fit(recipe, site, "none")
     assert not (site.storage / "none" / "last.pt").exists()
 

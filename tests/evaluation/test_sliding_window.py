@@ -17,13 +17,12 @@ from torch import Tensor, nn
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.tiles import Normalize
-from cryo_hpo.evaluation import sliding_window as evaluate
 from cryo_hpo.evaluation.metrics import Scores
-from cryo_hpo.evaluation.sliding_window import Window, predict, score
-from cryo_hpo.evaluation.strips import strips
+from cryo_hpo.evaluation.sliding_window import Window, WindowPredictor, score
 from cryo_hpo.evaluation.tiling import grid, windows
 
 from ..support.fakes import fake_folder
+from ..support.windows import predict
 
 CPU = torch.device("cpu")
 SIZE = 8
@@ -71,6 +70,28 @@ def test_the_batch_of_windows_changes_nothing(height: int, width: int, batch: in
     with torch.inference_mode():
         one, many = (predict(model, images, size=SIZE, overlap=2, batch=b) for b in (1, batch))
     torch.testing.assert_close(one, many, atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 40), width=sides, overlap=st.integers(0, SIZE - 1), data=st.data())
+def test_rows_come_from_top_to_bottom_whatever_fits_into_a_pass(
+    height: int, width: int, overlap: int, data: st.DataObject
+) -> None:
+    images = _images(2, height, width)
+    batch = data.draw(st.integers(1, 20))
+    predictor = WindowPredictor(nn.Identity(), size=SIZE, overlap=overlap, batch=batch)
+    read: list[tuple[int, int]] = []
+
+    def rows(top: int, bottom: int) -> Tensor:
+        read.append((top, bottom))
+        return images[:, :, top:bottom]
+
+    parts = list(predictor.predict_rows(rows, length_hw=(height, width)))
+    tops = [top for top, _ in parts]
+    assert tops == [sum(part.shape[2] for _, part in parts[:i]) for i in range(len(parts))]
+    assert torch.cat([part for _, part in parts], dim=2).shape == images.shape
+    assert all(0 <= top < bottom <= height for top, bottom in read)
+    assert read == sorted(read)
 
 
 def _published_starts(length: int) -> list[int]:
@@ -133,7 +154,7 @@ SIZES = [(5, 6), (SIZE, SIZE), (30, 11), (7, 40), (33, 21)]
 
 
 def _score(scenes: Scenes, window: Window) -> Scores:
-    return score(Bright(), scenes, normalise=PLAIN, classes=CLASSES, window=window, batch=4)
+    return score(Bright(), scenes, normalize=PLAIN, classes=CLASSES, window=window, batch=4)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -149,31 +170,44 @@ def test_scores_are_those_of_every_pixel_once(
     assert _score(scenes, Window(SIZE, 0, tile=64)) == expected, "no scene is larger than the tile"
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_a_large_scene_is_scored_row_by_row_to_the_same_end(
-    open_scenes: Callable[[int, int], Scenes],
-    size: tuple[int, int],
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_no_more_rows_are_read_than_fill_a_forward_pass(
+    open_scenes: Callable[[int, int], Scenes], batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scenes, asked = open_scenes(*size), []
+    scenes, read = open_scenes(40, 11), []
+    predict_rows = WindowPredictor.predict_rows
 
-    def predict_no_more(*_: object, **__: object) -> Tensor:
-        raise AssertionError("the whole scene was asked for")
-
-    def watched(model: nn.Module, rows: Callable[[int, int], Tensor], **rest: Any) -> Any:
-        def rows_asked(top: int, bottom: int) -> Tensor:
-            asked.append(bottom - top)
+    def watched(self: WindowPredictor, rows: Callable[[int, int], Tensor], **rest: Any) -> Any:
+        def rows_read(top: int, bottom: int) -> Tensor:
+            read.append(bottom - top)
             return rows(top, bottom)
 
-        return strips(model, rows_asked, **rest)
+        return predict_rows(self, rows_read, **rest)
 
     expected = _score(scenes, Window(SIZE, 2))
-    monkeypatch.setattr(evaluate, "LARGE", 0)
-    monkeypatch.setattr(evaluate, "predict", predict_no_more)
-    monkeypatch.setattr(evaluate, "strips", watched)
-    found = [_score(scenes.only([i]), Window(SIZE, 2)) for i in range(len(scenes))]
-    assert sum(found, Scores.zero(CLASSES)) == expected
-    assert max(asked) <= SIZE, "never more than a row of windows"
+    monkeypatch.setattr(WindowPredictor, "predict_rows", watched)
+    window, model = Window(SIZE, 2), Bright()
+    found = score(model, scenes, normalize=PLAIN, classes=CLASSES, window=window, batch=batch)
+    assert found == expected
+    assert max(read) <= (40 if batch == 100 else SIZE + (batch // 2) * (SIZE - 2))
+
+
+@pytest.mark.parametrize("fits", [1, 2, 5])
+def test_a_prediction_that_memory_does_not_hold_goes_on_with_fewer_windows(fits: int) -> None:
+    images, asked = _images(2, 20, 25), []
+
+    def model(x_BCHW: Tensor) -> Tensor:
+        asked.append(len(x_BCHW))
+        if len(x_BCHW) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x_BCHW
+
+    predictor = WindowPredictor(model, size=SIZE, overlap=3, batch=16)  # type: ignore[arg-type]
+    parts = predictor.predict_rows(lambda top, end: images[:, :, top:end], length_hw=(20, 25))
+    whole = torch.cat([logits for _, logits in parts], dim=2)
+    torch.testing.assert_close(whole, images, atol=1e-5, rtol=1e-5)
+    assert predictor.batch <= fits
+    assert max(asked[5:]) <= fits, "what did not fit is not tried again"
 
 
 def test_tiles_of_a_larger_scene_are_images_of_their_own(
@@ -194,5 +228,5 @@ def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:
     card = fake_folder(tmp_path, num=(0, 1, 0), size=(SIZE, SIZE))
     scenes = open_split(custom_dataset(card), tmp_path, "val", cache=tmp_path / "cache")
     model = nn.Sequential(Bright(), nn.Dropout(0.9)).train()
-    score(model, scenes, normalise=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)
+    score(model, scenes, normalize=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)
     assert not any(module.training for module in model.modules())

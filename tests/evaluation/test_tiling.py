@@ -1,4 +1,4 @@
-"""Windows cover the image and stay inside; blended windows of an image are the image."""
+"""Windows cover the image and stay inside; tapers of neighbours add up."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.errors import SpecError
-from cryo_hpo.evaluation.tiling import blend, stitch, windows
+from cryo_hpo.evaluation.tiling import blend, windows
 
 Frame = tuple[int, int]  # size and overlap of a window
 lengths = st.tuples(st.integers(1, 60), st.integers(1, 60))
@@ -59,31 +58,6 @@ def test_weights_are_positive_symmetric_and_one_inside(frame: Frame) -> None:
 def test_opposite_tapers_of_neighbours_add_up_to_one(overlap: int, inside: int) -> None:
     line = np.sqrt(np.diag(blend(2 * overlap + inside, overlap=overlap)))
     np.testing.assert_allclose(line[:overlap] + line[-overlap:], 1, atol=1e-6)
-
-
-@given(length_hw=lengths, frame=frames, data=st.data())
-def test_stitching_what_was_cut_gives_the_image(
-    length_hw: tuple[int, int], frame: Frame, data: st.DataObject
-) -> None:
-    size, overlap = frame
-    image_KHW = data.draw(
-        hnp.arrays(np.float32, (2, *length_hw), elements=st.floats(-100, 100, width=32))
-    )
-    right, below = (max(size - length, 0) for length in length_hw[::-1])
-    padded = np.pad(image_KHW, ((0, 0), (0, below), (0, right)))
-    parts = (
-        ((top, left), padded[:, top : top + size, left : left + size])
-        for top, left in windows(length_hw, size=size, overlap=overlap)
-    )
-    again = stitch(parts, length_hw=length_hw, weights_SS=blend(size, overlap=overlap))
-    np.testing.assert_allclose(again, image_KHW, rtol=1e-5, atol=1e-4)
-
-
-def test_stitch_is_the_weighted_mean() -> None:
-    weights = np.array([[1, 3], [1, 3]], dtype=np.float32)
-    parts = [((0, left), np.full((1, 2, 2), value)) for left, value in ((0, 1.0), (1, 5.0))]
-    stitched = stitch(parts, length_hw=(2, 3), weights_SS=weights)
-    np.testing.assert_allclose(stitched[0, 0], [1, (3 * 1 + 1 * 5) / 4, 5])
 
 
 @pytest.mark.parametrize(

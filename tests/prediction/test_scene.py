@@ -18,14 +18,14 @@ from click.testing import CliRunner
 from rasterio.errors import NotGeoreferencedWarning
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.evaluation.sliding_window import predict
 from cryo_hpo.prediction.model import export_model, load_model, open_model
 from cryo_hpo.prediction.scene import predict_scene
 from cryo_hpo.results.study import load_result
-from cryo_hpo.training.build import normaliser, overlap_of, scenes_of
+from cryo_hpo.training.build import normalizer, overlap_of, scenes_of
 
 from ..support.fakes import PLACE, fake_scene, write
 from ..support.finished import finished_study
+from ..support.windows import predict
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_the_map_is_what_evaluation_predicts_at_the_scenes_own_place(done, site,
     mask_1HW, profile, colors = _layers(tmp_path / "mask.tif")
     model = open_model(done.folder)
     recipe = done.study.base.replace({"seed": model.card.seed})
-    normalise = normaliser(recipe, scenes_of(recipe, "train", done.site), torch.device("cpu"))
+    normalise = normalizer(recipe, scenes_of(recipe, "train", done.site), torch.device("cpu"))
     image_CHW, *_ = _layers(scene)
     with torch.inference_mode():
         (logits_KHW,) = predict(

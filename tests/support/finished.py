@@ -14,10 +14,10 @@ from cryo_hpo.search.confirm import job
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.run import arms_of
 from cryo_hpo.study.verdict import result, score_arms
-from cryo_hpo.training.build import score_best
 from cryo_hpo.training.loop import fit
 
 from .fakes import fake_folder
+from .scoring import score_split
 
 SEEDS = (1, 2)
 
@@ -78,7 +78,7 @@ def finished_study(
             recipe, workdir = arm.recipe.replace({"seed": seed}), Path(one.workdir)
             for _ in fit(recipe, site=site, workdir=workdir, device=torch.device("cpu")):
                 pass
-            scores[one.key] = score_best(
+            scores[one.key] = score_split(
                 recipe, "test", site=site, workdir=workdir, device=torch.device("cpu")
             ).to_json()
     found = score_arms(arms, path, scores)

@@ -1,4 +1,4 @@
-"""Checkpoints in an object store: nodes that share no disk bring a study to the same end."""
+"""Checkpoints in an object store: nodes that share no disk pull_checkpoints a study to the same end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cryo_hpo.execution.submit import command
 from cryo_hpo.training.checkpoint_store import (
     Store,
     Workdir,
-    bring,
-    require,
-    why_unusable,
+    ensure_store_usable,
+    probe_store,
+    pull_checkpoints,
     workdir_on,
 )
 
@@ -55,7 +55,7 @@ def test_what_one_node_sends_another_takes_up(site: Site) -> None:
     one.leave()
     assert not one.folder.exists()
     home = site.storage / "study" / "trials" / "trial-0001"
-    bring(site, home, "last.pt")
+    pull_checkpoints(site, home, "last.pt")
     assert (home / "last.pt").read_bytes() == b"epoch 1"
 
 
@@ -90,8 +90,8 @@ def test_without_a_store_a_training_works_where_the_driver_says(tmp_path: Path) 
     place.push("last.pt")
     place.leave()
     assert place.folder.exists()
-    assert why_unusable(site) is None
-    require(site, "study", begun=False)
+    assert probe_store(site) is None
+    ensure_store_usable(site, "study", begun=False)
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_an_address_that_is_none_or_holds_a_secret_is_refused(url: str, law: str
 
 
 def test_a_new_study_does_not_take_up_what_another_left(site: Site) -> None:
-    require(site, "study", begun=False)
+    ensure_store_usable(site, "study", begun=False)
     place = of(site)
     place.folder.mkdir(parents=True)
     (place.folder / "last.pt").write_bytes(b"x")
     place.push("last.pt")
-    require(site, "study", begun=True)
-    require(site, "other", begun=False)
-    with pytest.raises(SpecError, match="name that CRYO_CHECKPOINTS does not know"):
-        require(site, "study", begun=False)
+    ensure_store_usable(site, "study", begun=True)
+    ensure_store_usable(site, "other", begun=False)
+    with pytest.raises(SpecError, match="already holds checkpoints of a study named"):
+        ensure_store_usable(site, "study", begun=False)
 
 
 @pytest.mark.slow
@@ -125,10 +125,10 @@ def test_a_store_that_does_not_answer_is_named_with_a_remedy(site: Site) -> None
     away = site.model_copy(update={"checkpoints": stores.url("127.0.0.1", port)})
     os.environ.update(stores.KEYS)  # scrubbed after the test, like all of AWS_
     os.environ["AWS_MAX_ATTEMPTS"] = "1"
-    with pytest.raises(StorageError, match="Look at its address, keys and room"):
-        require(away, "study", begun=False)
-    assert "127.0.0.1" in (why_unusable(away) or "")
-    assert why_unusable(site) == ""
+    with pytest.raises(StorageError, match="Check its address, keys and free space"):
+        ensure_store_usable(away, "study", begun=False)
+    assert "127.0.0.1" in (probe_store(away) or "")
+    assert probe_store(site) == ""
 
 
 def test_submit_sends_the_address_along_and_no_keys(

@@ -10,7 +10,7 @@ import torch
 from cryo_hpo.errors import Diverged
 from cryo_hpo.results.study import TrialResult
 from cryo_hpo.study.verdict import divergence_edge
-from cryo_hpo.training.divergence import FACTOR, STEPS, Watch
+from cryo_hpo.training.divergence import FACTOR, STEPS, DivergenceMonitor
 from cryo_hpo.training.losses import LOSSES, even_guess, make_loss
 
 from ..support.results import a_trial
@@ -19,36 +19,36 @@ GUESS = math.log(2)
 HIGH = 1.01 * FACTOR * GUESS
 
 
-def _watch() -> Watch:
-    return Watch(GUESS, steps=5, what="lr 1")
+def _monitor() -> DivergenceMonitor:
+    return DivergenceMonitor(GUESS, steps=5, what="lr 1")
 
 
-def _see(watch: Watch, losses: list[float], start: int = 0) -> None:
+def _see(monitor: DivergenceMonitor, losses: list[float], start: int = 0) -> None:
     for position, loss in enumerate(losses, start=start):
-        watch.loss(loss, position)
+        monitor.check_loss(loss, position)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_ends_a_training_at_that_step(loss):
     with pytest.raises(Diverged, match=r"Loss became .* at epoch 2, step 3 \(lr 1\)"):
-        _see(_watch(), [*[0.5] * 7, loss])
+        _see(_monitor(), [*[0.5] * 7, loss])
     with pytest.raises(Diverged, match=r"Gradient norm became .* at epoch 1, step 1 \(lr 1\)"):
-        _watch().gradient(loss, 0)
+        _monitor().check_gradient(loss, 0)
 
 
 def test_a_loss_that_stays_high_ends_a_training_at_that_step():
     losses = [0.5] * 3 + [HIGH] * STEPS
     with pytest.raises(Diverged, match=r"exploded: 10 steps in a row.*at epoch 3, step 3 \(lr 1\)"):
-        _see(_watch(), losses)
-    _see(_watch(), losses[:-1])
+        _see(_monitor(), losses)
+    _see(_monitor(), losses[:-1])
 
 
 def test_a_loss_that_comes_down_again_ends_nothing():
-    _see(_watch(), ([HIGH] * (STEPS - 1) + [0.99 * FACTOR * GUESS]) * 5)
+    _see(_monitor(), ([HIGH] * (STEPS - 1) + [0.99 * FACTOR * GUESS]) * 5)
 
 
 def test_the_row_goes_on_after_a_checkpoint():
-    first, second = _watch(), _watch()
+    first, second = _monitor(), _monitor()
     _see(first, [HIGH] * 6)
     second.streak = first.streak
     with pytest.raises(Diverged):

@@ -12,10 +12,11 @@ from cryo_hpo.data.cache import open_split
 from cryo_hpo.errors import Diverged, SpecError, StorageError
 from cryo_hpo.study.preflight import check
 from cryo_hpo.training import checkpoints
-from cryo_hpo.training.build import device_for, parameter_groups, score_best, segmenter
-from cryo_hpo.training.loop import Epoch, fit, history
+from cryo_hpo.training.build import device_for, parameter_groups, segmenter
+from cryo_hpo.training.loop import Epoch, fit
 
 from ..support.fakes import fake_folder
+from ..support.scoring import score_split
 
 CPU = torch.device("cpu")
 
@@ -102,7 +103,8 @@ def test_another_seed_gives_another_run(recipe, site):
 def test_a_finished_run_yields_nothing_and_keeps_its_history(recipe, site):
     epochs = _fit(recipe, site, "done")
     assert _fit(recipe, site, "done") == []
-    assert [h["train_loss"] for h in history(site.storage / "done")] == _losses(epochs)
+    again = fit(recipe, site=site, workdir=site.storage / "done", device=CPU)
+    assert [epoch["train_loss"] for epoch in again.history] == _losses(epochs)
 
 
 def test_a_work_directory_belongs_to_one_recipe(recipe, site):
@@ -128,7 +130,7 @@ def test_a_frozen_encoder_stays_as_it_was(recipe, site):
 
 def test_the_best_checkpoint_is_the_one_that_is_scored(recipe, site):
     epochs = _fit(recipe, site, "best")
-    again = score_best(recipe, "val", site=site, workdir=site.storage / "best", device=CPU)
+    again = score_split(recipe, "val", site=site, workdir=site.storage / "best", device=CPU)
     assert math.isclose(again.miou, max(e.val.miou for e in epochs), rel_tol=1e-12)
 
 
@@ -219,18 +221,18 @@ def test_the_losses_are_those_of_the_golden_file(recipe, site):
 
 def test_averaging_leaves_the_training_itself_alone(recipe, site):
     raw = _fit(recipe, site, "raw")
-    both = _fit(recipe.replace({"optim.ema": 0.8}), site, "ema", score_raw=True)
-    assert _losses(both) == _losses(raw)
-    assert [e.raw for e in both] == [e.val for e in raw]
-    assert [e.val for e in both] != [e.val for e in raw]
-    assert [e.metrics()["raw_val_miou"] for e in both] == [e.val.miou for e in raw]
+    averaged = _fit(recipe.replace({"optim.ema": 0.8}), site, "ema")
+    assert _losses(averaged) == _losses(raw)
+    assert [e.val for e in averaged] != [e.val for e in raw]
+    states = [torch.load(site.storage / n / "last.pt", weights_only=True) for n in ("raw", "ema")]
+    one, two = (state["model"] for state in states)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_the_average_is_what_is_scored_and_kept(recipe, site):
     averaged = recipe.replace({"optim.ema": 0.8})
     epochs = _fit(averaged, site, "kept")
-    assert all(e.raw is None for e in epochs)
-    again = score_best(averaged, "val", site=site, workdir=site.storage / "kept", device=CPU)
+    again = score_split(averaged, "val", site=site, workdir=site.storage / "kept", device=CPU)
     assert math.isclose(again.miou, epochs[-1].best_val_miou, rel_tol=1e-12)
     assert epochs[-1].best_val_miou == max(e.val.miou for e in epochs)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cryo_hpo.bands import BANDS
 from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.models import ENCODERS, Segmenter, build, freeze
-from cryo_hpo.training.optimizer import SCHEDULES, adamw, groups, guard, schedule
+from cryo_hpo.training.optimizer import SCHEDULES, adamw, check_groups_cover_model, groups, schedule
 
 Make = Callable[[str], Segmenter]
 NAMES = (
@@ -62,7 +62,7 @@ def test_every_trainable_parameter_is_in_exactly_one_group(make: Make, name: str
     with torch.device("meta"):
         model = make(name)
     found = groups(model, **RATES)
-    guard(model, found)
+    check_groups_cover_model(model, found)
     assert sum(group.num_values for group in found) == sum(p.numel() for p in model.parameters())
     assert len({group.name for group in found}) == len(found)
 
@@ -98,7 +98,7 @@ def test_norms_biases_and_embeddings_do_not_decay(make: Make, name: str) -> None
 def test_under_cryo_bench_everything_decays(make: Make) -> None:
     model = make("timm/vit_tiny_patch16_224")
     found = groups(model, **RATES, decays_all=True)
-    guard(model, found)
+    check_groups_cover_model(model, found)
     assert {group.weight_decay for group in found} == {0.05}
     assert sum(group.num_values for group in found) == sum(p.numel() for p in model.parameters())
 
@@ -123,7 +123,7 @@ def test_frozen_parameters_are_in_no_group(make: Make) -> None:
     model = make("timm/resnet10t")
     freeze(model)
     found = groups(model, **RATES)
-    guard(model, found)
+    check_groups_cover_model(model, found)
     assert {group.part for group in found} == {"decoder"}
 
 
@@ -132,12 +132,14 @@ def test_the_guard_names_a_parameter_in_no_or_two_groups(make: Make) -> None:
     found = groups(model, **RATES)
     first = found[0].parameters[0]
     with pytest.raises(SpecError, match=f"'{first}' is trainable and in 0"):
-        guard(model, [replace(found[0], parameters=found[0].parameters[1:]), *found[1:]])
+        check_groups_cover_model(
+            model, [replace(found[0], parameters=found[0].parameters[1:]), *found[1:]]
+        )
     with pytest.raises(SpecError, match="is trainable and in 2"):
-        guard(model, [found[0], *found])
+        check_groups_cover_model(model, [found[0], *found])
     freeze(model)
     with pytest.raises(SpecError, match="is frozen or absent and in 1"):
-        guard(model, found)
+        check_groups_cover_model(model, found)
 
 
 def test_adamw_steps_each_group_at_its_own_rate(make: Make) -> None:
