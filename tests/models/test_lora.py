@@ -26,7 +26,7 @@ from cryo_hpo.models import (
 )
 from cryo_hpo.models.lora import LoraLinear
 from cryo_hpo.models.segmenter import FINGERPRINT
-from cryo_hpo.training.optimizer import adamw, groups, guard
+from cryo_hpo.training.optimizer import adamw, check_groups_cover_model, groups
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
@@ -73,7 +73,7 @@ def make(tmp_path: Path) -> Make:
 def _train(model: Segmenter, encoder: str, steps: int = 2) -> None:
     """Take steps; the second also changes the matrix that a product of zero hides at first."""
     found = groups(model, lr=0.01, weight_decay=0.0, encoder_lr_scale=1.0, layer_decay=0.5)
-    guard(model, found)
+    check_groups_cover_model(model, found)
     optimizer = adamw(model, found)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -192,7 +192,7 @@ def test_dropout_acts_in_training_only(make: Make) -> None:
 def test_adapters_of_deeper_blocks_learn_faster_under_layer_decay(make: Make) -> None:
     model = make("timm/vit_tiny_patch16_224", **LORA)
     found = groups(model, lr=1.0, weight_decay=0.1, encoder_lr_scale=1.0, layer_decay=0.5)
-    guard(model, found)
+    check_groups_cover_model(model, found)
     rates = {name: group.lr for group in found for name in group.parameters}
     stem = "encoder.model.blocks.{}.attn.qkv.lora_down"
     assert rates[stem.format(3)] == 2 * rates[stem.format(2)]

@@ -18,8 +18,9 @@ from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.errors import SpecError, WeightsError
 from cryo_hpo.models import is_adapted
 from cryo_hpo.models.segmenter import FINGERPRINT
-from cryo_hpo.training.build import best_model, freeze, parameter_groups, segmenter
+from cryo_hpo.training.build import freeze, parameter_groups, segmenter
 from cryo_hpo.training.loop import fit
+from cryo_hpo.training.scoring import best_model
 
 from ..support.fakes import fake_folder
 
