@@ -125,7 +125,7 @@ def adamw(model: torch.nn.Module, groups: Sequence[Group]) -> torch.optim.AdamW:
         arXiv:1412.6980.
     """
     parameters = dict(model.named_parameters())
-    on_gpu = all(parameter.is_cuda for parameter in parameters.values())
+    on_gpu = all(parameter.device.type == "cuda" for parameter in parameters.values())
     return torch.optim.AdamW(
         [
             {

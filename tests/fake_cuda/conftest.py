@@ -1,0 +1,190 @@
+"""A CUDA device made of fake tensors: they know shape, type and device, and hold no values.
+
+Production code runs as on a GPU, but for autograd's engine, which asks the driver for a context:
+`backward` leaves gradients of the right shape. A tensor on the wrong device, in a layout that it
+cannot have or of a type that does not fit raises, and what would wait for the GPU is counted. What
+this cannot show: values, memory, speed, kernels that do not exist, races between streams.
+
+Several private names of torch are patched: the lock pins the version they belong to.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.optim.optimizer as optimizers
+from torch._subclasses import FakeTensor, FakeTensorMode
+from torch.utils import _foreach_utils
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cryo_hpo.config import Site
+from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.models import lookup
+
+from ..support.fakes import write
+
+S2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
+BANDS = {"optical": S2, "radar": ("VV", "VH")}
+IN_PACKAGE, IN_TEST = "/cryo_hpo/", "test_"
+aten = torch.ops.aten
+
+
+class SyncCounter(TorchDispatchMode):
+    """Answer what a fake tensor cannot, and count what would wait for the GPU, by line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.syncs: collections.Counter[str] = collections.Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is aten._local_scalar_dense.default:
+            return self._item(args[0])
+        if func.overloadpacket is aten.index:
+            return self._index(func, args, kwargs)
+        if _copies_to_host(func, args, kwargs):
+            self.syncs[_line()] += 1
+        return func(*args, **kwargs)
+
+    def _item(self, value: torch.Tensor) -> float | int | bool:
+        if value.device.type == "cuda":
+            self.syncs[_line()] += 1
+        elif value.dtype == torch.bool:
+            return _line().startswith("losses.py")  # is there a class with pixels? There is.
+        elif "models/" in _frame().filename:
+            return 0.0 if value.is_floating_point() else 1
+        return 1.0 if value.is_floating_point() else 1
+
+    def _index(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        masks = [m for m in args[1] if m is not None and m.dtype == torch.bool]
+        if not masks:
+            return func(*args, **kwargs)
+        if args[0].device.type == "cuda":
+            self.syncs[_line()] += 1
+        return args[0].reshape(masks[0].numel(), *args[0].shape[masks[0].ndim :]).clone()
+
+
+def _copies_to_host(func: Any, args: tuple[Any, ...], kwargs: Any) -> bool:
+    if func is aten._to_copy.default:
+        device, waits = kwargs.get("device"), not kwargs.get("non_blocking")
+        to_host = device is not None and torch.device(device).type == "cpu"
+        return args[0].device.type == "cuda" and to_host and waits
+    if func is aten.copy_.default:
+        waits = not (len(args) > 2 and args[2]) and not kwargs.get("non_blocking")
+        return args[0].device.type == "cpu" and args[1].device.type == "cuda" and waits
+    return False
+
+
+def _frame() -> traceback.FrameSummary:
+    """Return the innermost line of the package, or of the test where there is none."""
+    return [f for f in traceback.extract_stack() if IN_PACKAGE in f.filename or IN_TEST in f.name][
+        -1
+    ]
+
+
+def _line() -> str:
+    frame = _frame()
+    return f"{Path(frame.filename).name}:{frame.lineno}"
+
+
+class _Event:
+    """An event of a stream that is always over."""
+
+    def record(self) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+def _apply(self: torch.nn.Module, fn: Any, recurse: bool = True) -> torch.nn.Module:
+    """Do `Module._apply` without exchanging tensors in place, which fake ones do not allow."""
+    for child in self.children():
+        child._apply(fn)
+    for name, p in self._parameters.items():
+        if p is not None:
+            with torch.no_grad():
+                self._parameters[name] = torch.nn.Parameter(fn(p), p.requires_grad)
+    for name, b in self._buffers.items():
+        if b is not None:
+            self._buffers[name] = fn(b)
+    return self
+
+
+@pytest.fixture
+def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncCounter]:
+    """Run a test on fake tensors, with a fake GPU; gives the counter of what waits for it."""
+
+    @contextlib.contextmanager
+    def kept(*_: Any, **__: Any) -> Iterator[None]:
+        yield
+
+    def numpy(self: torch.Tensor, *_: Any, **__: Any) -> Any:
+        assert self.device.type == "cpu", "numpy() of a tensor on the GPU"
+        return np.zeros(tuple(self.shape), str(self.dtype).removeprefix("torch."))
+
+    empty = torch.empty
+
+    def unpinned(*args: Any, **kwargs: Any) -> torch.Tensor:
+        made: torch.Tensor = empty(*args, **{k: v for k, v in kwargs.items() if k != "pin_memory"})
+        return made
+
+    put = monkeypatch.setattr
+    put(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    put(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+    put(torch.cuda, "get_rng_state", lambda *_: torch.zeros(16, dtype=torch.uint8))
+    put(torch.cuda, "max_memory_allocated", lambda *_: 0)
+    put(torch.cuda, "reset_peak_memory_stats", lambda *_: None)
+    put(torch.cuda, "Event", _Event)
+    put(torch, "empty", unpinned)
+    put(lookup, "_keeps_promise", lambda *_: True)  # it builds a model without values by itself
+    put(torch.random, "fork_rng", kept)
+    put(torch.Tensor, "pin_memory", lambda self: self)
+    put(FakeTensor, "numpy", numpy, raising=False)
+    put(torch.nn.Module, "_apply", _apply)
+    put(_foreach_utils, "_foreach_supported_types", [torch.Tensor, FakeTensor])
+    put(optimizers, "_foreach_supported_types", [torch.Tensor, torch.nn.Parameter, FakeTensor])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with FakeTensorMode(allow_non_fake_inputs=True), SyncCounter() as counter:
+            yield counter
+
+
+Places = dict[str, tuple[Site, DatasetCard]]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    """Datasets of all optical bands and of radar, with scenes larger than a window."""
+    places, rng = {}, np.random.default_rng(0)
+    for kind, bands in BANDS.items():
+        root = tmp_path_factory.mktemp(kind)
+        card = DatasetCard(
+            name="fake",
+            root="fake",
+            images="{split}/i/{id}.tif",
+            masks="{split}/m/{id}.png",
+            bands=bands,
+            classes=("a", "b", "c"),
+            ignore=255,
+            licence="x",
+        )
+        for split, count in (("train", 4), ("val", 2), ("test", 1)):
+            for number in range(count):
+                image = rng.integers(0, 255, (len(bands), 96, 96)).astype(np.uint16)
+                mask = rng.integers(0, 3, (1, 96, 96)).astype(np.uint8)
+                write(root / f"data/fake/{split}/i/{number}.tif", image)
+                write(root / f"data/fake/{split}/m/{number}.png", mask)
+        names = ("DATA", "STORAGE", "CACHE", "WEIGHTS")
+        site = Site.from_env({f"CRYO_{name}": str(root / name.lower()) for name in names})
+        places[kind] = (site, card)
+    return places

@@ -1,0 +1,148 @@
+"""Every encoder, decoder and loss trains, resumes, is validated and maps on a fake GPU."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils import _pytree
+
+from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.data.tiles import Normalize
+from cryo_hpo.evaluation.sliding_window import WindowPredictor
+from cryo_hpo.models import DECODERS, ENCODERS
+from cryo_hpo.training import loop
+from cryo_hpo.training.build import runs_in_bf16
+from cryo_hpo.training.losses import LOSSES
+
+from .conftest import Places, SyncCounter
+
+pytestmark = pytest.mark.slow
+
+CUDA = torch.device("cuda")
+SIZE = 64
+SYNCS_PER_STEP = 0
+SYNCS_PER_PASS = 1  # the map of a row of windows comes to the host
+
+
+def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
+    spec = {"encoder": encoder, "decoder": "upernet", "channels": 8, "weights": "scratch"}
+    return Recipe(
+        data=DataSpec(card=card, crop=SIZE),
+        model=ModelSpec(**spec | changes.pop("model", {})),
+        **{"batch_size": 2, "epochs": 3, **changes},
+    )
+
+
+def _open(recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch) -> loop._Run:
+    run = loop._open(recipe, site, CUDA)
+
+    def backward(loss: torch.Tensor) -> None:
+        assert loss.device.type == "cuda"
+        assert loss.dtype == torch.float32
+        for p in run.model.parameters():
+            p.grad = torch.zeros_like(p) if p.requires_grad else None
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    return run
+
+
+def _train(run: loop._Run, cuda: SyncCounter, epoch: int = 1) -> float:
+    """Train an epoch; return how often a step waits for the GPU."""
+    cuda.syncs.clear()
+    loop._train(run, epoch)
+    return sum(cuda.syncs.values()) / run.steps
+
+
+def _place(places: Places, encoder: str) -> tuple[Site, DatasetCard]:
+    return places["radar" if "sar" in encoder else "optical"]
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+@pytest.mark.parametrize("encoder", [*ENCODERS, "timm/resnet18", "timm/lambda_resnet26t"])
+def test_every_encoder_trains_and_is_validated(encoder, places, cuda, monkeypatch):
+    site, card = _place(places, encoder)
+    run = _open(_recipe(card, encoder), site, monkeypatch)
+    assert {p.device.type for p in run.model.parameters()} == {"cuda"}
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+    cuda.syncs.clear()
+    loop._validate(run, run.model)
+    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * len(run.val_scenes), cuda.syncs
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("encoder", ["vit-scratch", "timm/resnet18"])
+def test_every_decoder_trains_and_is_validated(encoder, decoder, places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, encoder, model={"decoder": decoder}), site, monkeypatch)
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+    loop._validate(run, run.model)
+
+
+@pytest.mark.parametrize("micro_batch", [2, 1])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_loss_waits_for_the_gpu(loss, micro_batch, places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, loss=LossSpec(name=loss)), site, monkeypatch)
+    run.step.micro_batch = micro_batch
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.parametrize("optim", [{"clip_grad_norm": 1.0}, {"ema": 0.9}])
+def test_clipping_and_averaging_do_not_wait_for_the_gpu(optim, places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, optim=OptimSpec(**optim)), site, monkeypatch)
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_a_resumed_training_waits_for_the_gpu_no_more_often(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    recipe = _recipe(card, "vit-scratch", optim=OptimSpec(ema=0.9))
+    run = _open(recipe, site, monkeypatch)
+    fresh = _train(run, cuda)
+    state = copy.copy(loop._state(run))
+    saved = _pytree.tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, state)
+    again = _open(recipe, site, monkeypatch)
+    loop._resume(again, saved)
+    where = {v.device.type for s in again.optimizer.state.values() for v in s.values()}
+    assert where == {"cuda"}, "also the count of steps, which the fused kernel reads there"
+    assert _train(again, cuda, epoch=2) == fresh <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("auto", True), ("bf16", True), ("fp32", False)])
+def test_training_and_validation_run_in_the_precision_of_the_recipe(
+    precision, bf16, places, cuda, monkeypatch
+):
+    site, card = places["optical"]
+    run = _open(_recipe(card, precision=precision), site, monkeypatch)
+    dtypes: set[tuple[bool, torch.dtype]] = set()
+    for module in run.model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda m, _, y: dtypes.add((m.training, y.dtype)))
+    loop._train(run, 1)
+    loop._validate(run, run.model)
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    assert dtypes == {(True, dtype), (False, dtype)}
+
+
+def test_a_scene_is_mapped_on_the_gpu(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    recipe = _recipe(card)
+    run = _open(recipe, site, monkeypatch)
+    normalize = Normalize.of([0.0] * 13, [1.0] * 13, device=CUDA)
+    scene = np.zeros((13, 150, 130), dtype=np.uint16)
+    predictor = WindowPredictor(run.model.eval(), size=SIZE, overlap=16, batch=4)
+    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, runs_in_bf16(recipe, CUDA)):
+        parts = list(
+            predictor.predict_rows(
+                lambda top, bottom: normalize(scene[:, top:bottom])[None], length_hw=(150, 130)
+            )
+        )
+    assert sum(part.shape[2] for _, part in parts) == 150
+    assert {(part.device.type, part.dtype) for _, part in parts} == {("cuda", torch.float32)}
