@@ -216,6 +216,50 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
     click.echo(contact_sheet(dataset, parts, shares, out, columns=columns))
 
 
+@data.command()
+@click.argument("outlines", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option("--layer", help="Layer of the file, where it has several.")
+@click.option("--where", help="Features to use: \"BgnDate < '20100101'\".")
+@click.option("--attribute", help="Column that decides the class; with --class VALUE=NUMBER.")
+@click.option(
+    "--class", "pairs", multiple=True, metavar="VALUE=NUMBER", help="Value of the column."
+)
+@click.option("--buffer-m", default=0.0, show_default=True, help="Grow features, meters.")
+@click.option("--all-touched", is_flag=True, help="Label every pixel that a feature touches.")
+def rasterize(outlines: Path, images: tuple[Path, ...], out: Path, **how: Any) -> None:
+    """Draw OUTLINES (GeoPackage, Shapefile, GeoJSON, KML) as a mask for each of IMAGES.
+
+    Masks are GeoTIFFs on the grid of their image: 0 where no feature is, 1 in every feature, or the
+    number that --class gives to a value of --attribute (255: no label). Outlines on another
+    reference system are reprojected; lines and points need --buffer-m.
+    """
+    from ..config.vector_layer import VectorLayer
+    from ..data.vector import write_mask
+
+    try:
+        layer = VectorLayer(file=outlines.name, **_layer_of(how))
+    except ValueError as error:
+        raise DataError(f"{outlines}: {error}") from error
+    for image in images:
+        mask, share = write_mask(outlines, layer, image, out / f"{image.stem}.tif")
+        click.echo(f"{mask}: {100 * share:.2f} % of the pixels in outlines")
+
+
+def _layer_of(how: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `rasterize` as fields of a layer; classes are their numbers."""
+    pairs = dict(pair.partition("=")[::2] for pair in how.pop("pairs"))
+    wrong = [f"{k}={v}" for k, v in pairs.items() if not (v.isdigit() and int(v) <= 255)]
+    if wrong:
+        raise DataError(
+            f"--class takes VALUE=NUMBER with a number from 0 to 255, got '{wrong[0]}'."
+        )
+    if how["attribute"] is None:
+        return {**how, "label": "1"}
+    return {**how, "labels": pairs}
+
+
 def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
     """Read 'file=hex' pairs."""
     found = {}

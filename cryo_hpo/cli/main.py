@@ -16,6 +16,7 @@ from . import campaign as campaigns
 from .data import data
 from .doctor import doctor
 from .guard import STUDY, GuardedGroup, line_numbers, read_site
+from .init import init
 from .list import list_
 from .model import export, predict
 from .weights import weights
@@ -267,7 +268,7 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, doctor, export, list_, predict, weights):
+for command in (data, doctor, export, list_, predict, weights, init):
     main.add_command(command)
 
 if __name__ == "__main__":

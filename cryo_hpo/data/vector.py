@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -291,9 +291,32 @@ def _project(shapes: Any, source: CRS, target: CRS) -> Any:
     return shapely.transform(shapes, move)
 
 
-def sidecars(path: Path) -> Iterator[Path]:
-    """Yield all files that decide what a vector file says: itself, and a Shapefile's companions."""
-    yield path
-    if path.suffix.lower() == ".shp":
-        companions = (path.with_suffix(s) for s in (".dbf", ".shx", ".prj", ".cpg"))
-        yield from (file for file in companions if file.exists())
+def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> tuple[Path, float]:
+    """Draw outlines on an image's grid, and keep them as a GeoTIFF; classes are named by numbers.
+
+    Args:
+        outlines: Vector file.
+        layer: How to read it; its labels are the numbers "0" to "255".
+        image: Georeferenced image.
+        mask: File to write.
+
+    Returns:
+        The file, and the share of pixels that are not 0.
+
+    Raises:
+        DataError: See `rasterize_layers`; or the mask would replace the image, or cannot be written.
+    """
+    if mask.absolute() == image.absolute():
+        raise DataError(f"{mask}: the mask would replace the image. Give another folder to --out.")
+    grid = Grid.of(image)
+    mask_HW = rasterize_layers([(outlines, layer)], [str(n) for n in range(256)], grid)
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "deflate"}
+    place = {"crs": grid.crs, "transform": grid.transform}
+    try:
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        size = {"height": grid.height, "width": grid.width}
+        with rasterio.open(mask, "w", **profile, **place, **size) as file:
+            file.write(mask_HW, 1)
+    except (OSError, RasterioError) as error:
+        raise DataError(f"{mask}: cannot write this mask: {error}. Free space.") from error
+    return mask, float((mask_HW > 0).mean())

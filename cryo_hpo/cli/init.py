@@ -1,0 +1,168 @@
+"""`cryo-hpo init`: from a folder of images and masks to a study that can run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import CryoError, SpecError
+from .guard import read_site
+
+if TYPE_CHECKING:
+    from ..config import Study
+    from ..data.fingerprint import Fingerprint
+    from ..data.layout import Layout
+    from ..study.draft import Choices
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", help="Name of dataset and study.  [default: the folder's]")
+@click.option("--classes", help="Class names in the order of the mask values: background,lake.")
+@click.option("--bands", help="Band names in the order of the layers: B4,B3,B2.")
+@click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), help="Where card and study go."
+)
+@click.option("--force", is_flag=True, help="Write over a card and a study of that name.")
+def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
+    """Look at FOLDER, images and masks, and write a card and a study for it.
+
+    Images and masks may lie in two folders (images/a.tif, masks/a.png) or side by side (a.tif,
+    a_mask.tif), below folders train, val and test or all in one heap: a heap is divided so that no
+    two parts share a pixel. Every line of the two files says why it says what it says. What only
+    you can know (bands, classes) is asked on a terminal, or given as an option.
+    """
+    from ..data.fingerprint import take_fingerprint
+    from ..data.layout import recognize_layout
+    from ..study.draft import Choices, describe_open_points
+
+    folder = folder.expanduser().absolute()
+    chosen = Choices(
+        name=given["name"] or _slug(folder.name),
+        classes=_words(given["classes"]),
+        bands=_words(given["bands"]),
+        encoder=given["encoder"],
+    )
+    files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
+    _refuse_existing(files, force=force)
+    layout = recognize_layout(folder)
+    click.echo(f"{folder}: {len(layout.pairs)} pairs of {layout.images} and {layout.masks}")
+    look = take_fingerprint(layout)
+    chosen = _ask(look, chosen)
+    _write(layout, look, chosen, folder, files)
+    for line in describe_open_points(layout, look):
+        click.echo(f"note: {line}")
+    _try_out(files[1])
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(word.strip() for word in text.split(","))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "mine"
+
+
+def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
+    there = [str(file) for file in files if file.exists()]
+    if there and not force:
+        message = (
+            f"{' and '.join(there)} exist already. Give another --name or --out, or --force to "
+            "write over them."
+        )
+        raise SpecError(message)
+
+
+def _ask(look: Fingerprint, chosen: Choices) -> Choices:
+    """Ask on a terminal for what the files do not tell; elsewhere the draft's error says it."""
+    from dataclasses import replace
+
+    from ..study.draft import choose_bands, choose_classes
+
+    if not sys.stdin.isatty():
+        return chosen
+    for key, choose, flag in (
+        ("bands", choose_bands, "Band names, in the order of the layers"),
+        ("classes", choose_classes, "Class names, in the order of the mask values"),
+    ):
+        try:
+            choose(look, getattr(chosen, key))
+        except CryoError as error:
+            click.echo(str(error))
+            chosen = replace(chosen, **{key: _words(click.prompt(flag))})
+    return chosen
+
+
+def _write(
+    layout: Layout, look: Fingerprint, chosen: Choices, folder: Path, files: tuple[Path, Path]
+) -> None:
+    from ..storage.atomic import write_text
+    from ..study.draft import draft_card, draft_study, format_lines
+
+    card, study = files
+    card_lines = draft_card(layout, look, chosen, root=folder)
+    weights = read_site().weights
+    study_lines = draft_study(layout, look, chosen, card=card.name, weights=weights)
+    card.parent.mkdir(parents=True, exist_ok=True)
+    for file, lines in ((card, card_lines), (study, study_lines)):
+        write_text(file, format_lines(lines))
+        click.echo(f"\n{file}:")
+        click.echo(format_lines(lines))
+
+
+def _try_out(file: Path) -> None:
+    """Check data and study, draw a contact sheet, time a step, and name the next command."""
+    from ..config import add_line_numbers, load_study
+    from ..study.plan import plan
+    from ..study.preflight import check
+    from ..study.timing import estimate_minutes, time_step
+    from ..training.build import scenes_of
+
+    study, site = load_study(file), read_site()
+    try:
+        check(study, site=site)
+    except CryoError as error:
+        raise add_line_numbers(error, file) from error
+    train = scenes_of(study.base, "train", site)
+    for part in ("train", "val", "test"):
+        scenes = scenes_of(study.base, part, site)  # type: ignore[arg-type]
+        click.echo(f"{part}: {len(scenes)} scenes, {_shares(scenes.class_counts)} of the classes")
+    sheet = _draw(study, file.with_suffix(".png"))
+    click.echo(f"contact sheet: {sheet}")
+    steps = -(-len(train) * study.base.data.replicate // study.base.batch_size)
+    minutes = estimate_minutes(
+        plan(study, site=site), step_s=time_step(study.base, site), steps=steps
+    )
+    click.echo(
+        f"{minutes / 60:,.1f} core hours of training steps on processors like this machine's, by a "
+        "step timed now; validation and start-up come on top, and a GPU is many times faster"
+    )
+    click.echo(f"\nNext: cryo-hpo run {file}")
+
+
+def _shares(counts: tuple[int, ...]) -> str:
+    total = max(sum(counts), 1)
+    return ", ".join(f"{100 * count / total:.1f} %" for count in counts)
+
+
+def _draw(study: Study, file: Path) -> Path:
+    import numpy as np
+
+    from ..data.audit import inspect_scenes, summarize
+    from ..data.splits import parts_of
+    from ..report.figures.contact_sheet import contact_sheet
+    from ..training.build import dataset_of
+
+    dataset, site = dataset_of(study.base.data), read_site()
+    parts = dict(parts_of(dataset, site.data, cache=site.cache))
+    shares = {}
+    for part, items in parts.items():
+        summary = summarize(dataset, inspect_scenes(dataset, items))
+        labelled = summary.shares * (1 - summary.ignored_share)
+        shares[part] = [*np.asarray(labelled).tolist(), summary.ignored_share]
+    return contact_sheet(dataset, parts, shares, file, columns=4)

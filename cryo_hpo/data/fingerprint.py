@@ -1,0 +1,235 @@
+"""Look at the scenes of a folder: sizes, bands, values, classes, objects and places."""
+
+# C bands, H W pixels
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from numpy.typing import NDArray
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from scipy import ndimage
+
+from ..errors import DataError
+from .layout import Layout
+
+MAX_SCENES = 200  # opened; evenly spaced where there are more, and the report says so
+MAX_SIDE = 2048  # pixels of a scene that are looked at in each direction, in full resolution
+MAX_VALUES = 64  # different values beyond which a file is no mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What the scenes of a folder have in common.
+
+    Attributes:
+        scenes: How many there are.
+        looked_at: How many were opened.
+        sizes: (height, width) of the smallest and the largest scene, by area, pixels.
+        pixels: Pixels of all scenes, estimated from those that were opened.
+        bands: Layers of every image.
+        names: Descriptions of the layers, where every image has the same; else empty.
+        dtypes: Data types of the images.
+        low, high: 1st and 99th percentile over all bands and scenes.
+        nodata: Declared values of pixels without data.
+        crs: Names of coordinate reference systems; "" for an image that has none.
+        gsd_m: Median side of a pixel, meters; None where unknown.
+        values: Mask value -> share of the pixels.
+        object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
+        regions: Common beginnings of ids, where ids look like REGION_NUMBER; else empty.
+    """
+
+    scenes: int
+    looked_at: int
+    sizes: tuple[tuple[int, int], tuple[int, int]]
+    pixels: int
+    bands: int
+    names: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    low: float
+    high: float
+    nodata: tuple[float, ...]
+    crs: tuple[str, ...]
+    gsd_m: float | None
+    values: dict[float, float]
+    object_px: float | None
+    regions: tuple[str, ...]
+
+    @property
+    def smallest_side(self) -> int:
+        """Return the shorter side of the smallest scene, pixels."""
+        return min(self.sizes[0])
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One image and its mask."""
+
+    size: tuple[int, int]
+    bands: int
+    names: tuple[str, ...]
+    dtype: str
+    percentiles: tuple[float, float]
+    nodata: float | None
+    crs: str
+    gsd_m: float | None
+    values: Counter[float]
+    diameters: list[float]
+
+
+def take_fingerprint(layout: Layout) -> Fingerprint:
+    """Open the scenes of a layout, or an even choice of many, and sum up what is in them.
+
+    Raises:
+        DataError: A file cannot be read, images have different numbers of layers, or a mask holds
+            more values than classes can be.
+    """
+    looks = list(_look_at_all(layout))
+    bands = {look.bands for look in looks}
+    if len(bands) > 1:
+        raise DataError(
+            f"The images have different numbers of layers ({', '.join(map(str, sorted(bands)))}), "
+            f"looked for as '{layout.images}'. Keep images of one sensor in the folder."
+        )
+    values: Counter[float] = sum((look.values for look in looks), Counter())
+    total = sum(values.values())
+    sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
+    area = float(np.mean([h * w for h, w in sizes]))
+    names = {look.names for look in looks}
+    diameters = [d for look in looks for d in look.diameters]
+    resolutions = [look.gsd_m for look in looks if look.gsd_m]
+    return Fingerprint(
+        scenes=len(layout.pairs),
+        looked_at=len(looks),
+        sizes=(sizes[0], sizes[-1]),
+        pixels=int(area * len(layout.pairs)),
+        bands=bands.pop(),
+        names=names.pop() if len(names) == 1 else (),
+        dtypes=tuple(sorted({look.dtype for look in looks})),
+        low=float(np.min([look.percentiles[0] for look in looks])),
+        high=float(np.max([look.percentiles[1] for look in looks])),
+        nodata=tuple(sorted({look.nodata for look in looks if look.nodata is not None})),
+        crs=tuple(sorted({look.crs for look in looks})),
+        gsd_m=float(np.median(resolutions)) if resolutions else None,
+        values={value: count / total for value, count in sorted(values.items())},
+        object_px=float(np.median(diameters)) if diameters else None,
+        regions=find_regions([name for _, name, _, _ in layout.pairs]),
+    )
+
+
+def find_regions(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the words that ids begin with, if they look like regions: few words, many scenes."""
+    starts = [match[1] for name in ids if (match := re.match(r"([A-Za-z]+)[-_ ]", name))]
+    counted = Counter(starts)
+    usual = len(starts) == len(ids) and 3 <= len(counted) <= len(ids) / 2
+    return tuple(sorted(counted)) if usual else ()
+
+
+def _look_at_all(layout: Layout) -> Iterator[_Look]:
+    number = min(len(layout.pairs), MAX_SCENES)
+    chosen = np.linspace(0, len(layout.pairs) - 1, number).round().astype(int)
+    for i in dict.fromkeys(chosen.tolist()):
+        _, _, image, mask = layout.pairs[i]
+        yield _look(image, mask)
+
+
+def _look(image: Path, mask: Path) -> _Look:
+    with _Opened(image) as file:
+        window = _center(file.height, file.width)
+        pixels_CHW = file.read(window=window)
+        facts: dict[str, Any] = {
+            "size": (file.height, file.width),
+            "bands": file.count,
+            "names": tuple(name or "" for name in file.descriptions),
+            "dtype": file.dtypes[0],
+            "nodata": file.nodata,
+            "crs": file.crs.to_string() if file.crs else "",
+            "gsd_m": _resolution_m(file),
+        }
+    finite = pixels_CHW[np.isfinite(pixels_CHW) & (pixels_CHW != facts["nodata"])]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
+    labels_HW = _read_labels(mask)
+    return _Look(
+        **facts,
+        percentiles=(float(low), float(high)),
+        values=_count_values(mask, labels_HW),
+        diameters=_measure_objects(labels_HW),
+    )
+
+
+def _read_labels(mask: Path) -> NDArray[Any]:
+    with _Opened(mask) as file:
+        if file.count != 1:
+            raise DataError(
+                f"{mask}: this mask has {file.count} layers, a mask has one of class numbers. "
+                "If its classes are colors, say which in a card: values: {'#0000ff': lake}."
+            )
+        labels_HW: NDArray[Any] = file.read(1, window=_center(file.height, file.width))
+    return labels_HW
+
+
+def _count_values(mask: Path, labels_HW: NDArray[Any]) -> Counter[float]:
+    values, counts = np.unique(labels_HW, return_counts=True)
+    if len(values) > MAX_VALUES:
+        raise DataError(
+            f"{mask}: {len(values)} different values are too many for classes. Is this an image, or "
+            "a mask that was resampled with interpolation?"
+        )
+    return Counter(dict(zip(values.astype(float).tolist(), counts.tolist(), strict=True)))
+
+
+def _measure_objects(labels_HW: NDArray[Any]) -> list[float]:
+    """Return the diameters of connected patches that are not the most frequent value.
+
+    The diameter of a patch is that of a circle of its area: 2 sqrt(area / pi).
+    """
+    values, counts = np.unique(labels_HW, return_counts=True)
+    patches_HW, number = ndimage.label(labels_HW != values[counts.argmax()])
+    areas = np.bincount(patches_HW.ravel())[1 : number + 1]
+    return [float(2 * np.sqrt(area / np.pi)) for area in areas if area >= 4]
+
+
+def _center(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the middle of a scene, at most `MAX_SIDE` pixels wide and high."""
+    top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
+    return (top, min(height, top + MAX_SIDE)), (left, min(width, left + MAX_SIDE))
+
+
+def _resolution_m(file: Any) -> float | None:
+    if file.crs is None or file.transform.is_identity:
+        return None
+    side = float(np.sqrt(abs(file.transform.determinant)))
+    if not file.crs.is_geographic:
+        return side * float(file.crs.linear_units_factor[1])
+    middle = file.transform @ (file.width / 2, file.height / 2)
+    # Source: a degree of a meridian is 111.2 km on a sphere of the earth's mean radius.
+    return side * 111_195.0 * float(np.sqrt(np.cos(np.radians(middle[1]))))
+
+
+class _Opened:
+    """Open a raster, with this package's errors."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> Any:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                self._file = rasterio.open(self._path)
+        except RasterioError as error:
+            raise DataError(f"{self._path}: cannot read this raster: {error}.") from error
+        return self._file
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._file.close()
+        if isinstance(error, RasterioError):
+            raise DataError(f"{self._path}: cannot read this raster: {error}.") from error

@@ -1,0 +1,230 @@
+"""Recognize how images and masks lie in a folder, and write it as path templates of a card."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError
+from .region_split import PARTS
+
+RASTERS = (".tif", ".tiff", ".png", ".jp2", ".jpg", ".jpeg", ".vrt", ".img", ".bmp")
+MASK_WORDS = [
+    "mask",
+    "masks",
+    "label",
+    "labels",
+    "gt",
+    "groundtruth",
+    "ground_truth",
+    "annotation",
+    "annotations",
+    "target",
+    "targets",
+    "seg",
+    "segmentation",
+    "zone",
+    "zones",
+    "truth",
+    "y",
+]
+IMAGE_WORDS = [
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "scene",
+    "scenes",
+    "sat",
+    "input",
+    "inputs",
+    "x",
+    "rgb",
+    "tile",
+    "tiles",
+]
+OTHER_PARTS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "testing": "test",
+}
+MAX_FILES = 200_000
+MAX_NAMED = 3  # names in a message
+MAX_DEPTH = 6
+
+
+class Shape(NamedTuple):
+    """What the paths of one kind of file have in common: where the id stands, and what is around it."""
+
+    folder: str  # with {split} for the name of a part
+    prefix: str
+    suffix: str  # with the file's ending
+
+    @property
+    def template(self) -> str:
+        """Return the path as a card writes it."""
+        name = f"{self.prefix}{{id}}{self.suffix}"
+        return f"{self.folder}/{name}" if self.folder else name
+
+
+class Layout(NamedTuple):
+    """Where the scenes of a folder lie.
+
+    Attributes:
+        images: Path template of an image below the folder.
+        masks: Path template of a mask.
+        parts: Whether the templates hold {split}.
+        pairs: (part or "", id, image, mask) of every scene.
+        unused: Rasters that belong to no scene.
+    """
+
+    images: str
+    masks: str
+    parts: bool
+    pairs: tuple[tuple[str, str, Path, Path], ...]
+    unused: tuple[Path, ...]
+
+
+class Candidate(NamedTuple):
+    """A file, read as one of a shape."""
+
+    shape: Shape
+    part: str
+    id: str
+    path: Path
+
+
+def recognize_layout(folder: Path) -> Layout:
+    """Find the images and masks of a folder, and how their paths are made.
+
+    Known layouts: two folders (`images/a.tif`, `masks/a.png`), endings (`a.tif`, `a_mask.tif`),
+    either of them below folders `train`, `val` and `test`, or with those below it.
+
+    Raises:
+        DataError: There are no rasters, no masks, or more than one way to pair them.
+    """
+    files = sorted(_list_files(folder))
+    rasters = [path for path in files if path.suffix.lower() in RASTERS]
+    if not rasters:
+        raise DataError(
+            f"{folder}: no images here. Images and masks are files ending in {', '.join(RASTERS)}."
+        )
+    _refuse_other_part_names(folder, rasters)
+    readings = {path: list(_read_path(path.relative_to(folder), path)) for path in rasters}
+    masks = _group(one for path in rasters for one in readings[path] if _is_mask(one.shape))
+    images = _group(one for path in rasters for one in readings[path] if not _is_mask(one.shape))
+    matches = list(_match(images, masks))
+    if not matches:
+        raise DataError(_explain_no_pairs(folder, rasters, masks))
+    best = max(len(pairs) for _, _, pairs in matches)
+    chosen = [match for match in matches if len(match[2]) == best]
+    image, mask, pairs = min(chosen, key=lambda match: _length(match[0]) + _length(match[1]))
+    used = {path for row in pairs for path in row[2:]}
+    return Layout(
+        images=image.template,
+        masks=mask.template,
+        parts="{split}" in image.folder,
+        pairs=tuple(sorted(pairs)),
+        unused=tuple(path for path in rasters if path not in used),
+    )
+
+
+def _list_files(folder: Path) -> Iterator[Path]:
+    """Yield files that are not hidden, a few folders deep."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. Give the folder that holds your images.")
+    for number, path in enumerate(folder.rglob("*")):
+        if number > MAX_FILES:
+            raise DataError(
+                f"{folder}: more than {MAX_FILES:,} files. Give the folder of the dataset itself."
+            )
+        inner = path.relative_to(folder).parts
+        hidden = len(inner) > MAX_DEPTH or any(part.startswith((".", "_")) for part in inner)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _refuse_other_part_names(folder: Path, rasters: Sequence[Path]) -> None:
+    named = {part for path in rasters for part in path.relative_to(folder).parts[:-1]}
+    known = named & set(PARTS)
+    others = {name: OTHER_PARTS[name.lower()] for name in named if name.lower() in OTHER_PARTS}
+    if others and known:
+        renames = ", ".join(f"'{old}' to '{new}'" for old, new in sorted(others.items()))
+        raise DataError(
+            f"{folder}: parts of a split lie in folders named {', '.join(PARTS)}. Rename {renames}."
+        )
+    missing = [part for part in PARTS if part not in known]
+    if known and missing:
+        raise DataError(
+            f"{folder}: found the parts {', '.join(sorted(known))} and no "
+            f"{' and no '.join(missing)}. A study needs all three: one to learn from, one to choose "
+            "by, one to prove on. Move scenes of places of their own there, or put all scenes "
+            "together for an automatic division."
+        )
+
+
+def _read_path(inner: Path, path: Path) -> Iterator[Candidate]:
+    """Yield the ways to read a path: all of its stem as the id, and without a word before or after."""
+    folders = list(inner.parent.parts)
+    parts = [name for name in folders if name in PARTS]
+    place = "/".join("{split}" if name in PARTS else name for name in folders)
+    part = parts[0] if len(parts) == 1 else ""
+    yield Candidate(Shape(place, "", path.suffix), part, path.stem, path)
+    words = "|".join(map(re.escape, [*MASK_WORDS, *IMAGE_WORDS]))
+    if after := re.fullmatch(rf"(.+?)([-_. ]({words}))", path.stem, re.IGNORECASE):
+        yield Candidate(Shape(place, "", after[2] + path.suffix), part, after[1], path)
+    if before := re.fullmatch(rf"(({words})[-_. ])(.+)", path.stem, re.IGNORECASE):
+        yield Candidate(Shape(place, before[1], path.suffix), part, before[3], path)
+
+
+def _is_mask(shape: Shape) -> bool:
+    names = [name.lower() for name in shape.folder.split("/")]
+    around = re.split(r"[-_. ]", f"{shape.prefix}{shape.suffix}".lower())
+    return any(word in MASK_WORDS for word in (*names, *around))
+
+
+def _group(candidates: Iterable[Candidate]) -> dict[Shape, dict[tuple[str, str], Path]]:
+    groups: dict[Shape, dict[tuple[str, str], Path]] = defaultdict(dict)
+    for one in candidates:
+        groups[one.shape][one.part, one.id] = one.path
+    return groups
+
+
+def _match(
+    images: Mapping[Shape, Mapping[tuple[str, str], Path]],
+    masks: Mapping[Shape, Mapping[tuple[str, str], Path]],
+) -> Iterator[tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]]:
+    """Yield pairs of shapes whose files have ids in common."""
+    for image, image_files in images.items():
+        for mask, mask_files in masks.items():
+            both = image_files.keys() & mask_files.keys()
+            if both and ("{split}" in image.folder) == ("{split}" in mask.folder):
+                rows = [(*key, image_files[key], mask_files[key]) for key in both]
+                yield image, mask, rows
+
+
+def _length(shape: Shape) -> int:
+    return len(shape.template)
+
+
+def _explain_no_pairs(
+    folder: Path, rasters: Sequence[Path], masks: Mapping[Shape, Mapping[tuple[str, str], Path]]
+) -> str:
+    kinds = Counter(str(path.parent.relative_to(folder)) for path in rasters)
+    seen = ", ".join(f"{count} in '{place}'" for place, count in kinds.most_common(MAX_NAMED))
+    if not masks:
+        return (
+            f"{folder}: {len(rasters)} images ({seen}) and no masks. Masks lie in a folder named "
+            "'masks' or 'labels', or are named like their image with '_mask' behind. For outlines "
+            "in a vector file, write masks first: cryo-hpo data rasterize OUTLINES IMAGE --out FOLDER."
+        )
+    first = next(iter(next(iter(masks.values())).values()))
+    return (
+        f"{folder}: no mask has the name of an image ({seen}; first mask: "
+        f"'{first.relative_to(folder)}'). Give a mask its image's name, besides '_mask'."
+    )

@@ -1,0 +1,162 @@
+"""`cryo-hpo init`: a folder becomes a card and a study that pass their checks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import load_card, load_study
+
+from ..support.fakes import write
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATA", "CACHE", "STORAGE", "WEIGHTS"):
+        monkeypatch.setenv(f"CRYO_{name}", str(tmp_path / name.lower()))
+    return tmp_path
+
+
+def _fill(folder, *, num=9, size=64, bands=3, images="images/s{}.png", masks="masks/s{}.png"):
+    """Write scenes with a bright square, which the mask marks."""
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        image = rng.integers(20, 90, (bands, size, size), dtype=np.uint8)
+        mask = np.zeros((1, size, size), dtype=np.uint8)
+        top, left = rng.integers(0, size // 2, 2)
+        mask[:, top : top + size // 3, left : left + size // 3] = 1
+        image[:, mask[0] == 1] += 100
+        place = {"georeferenced": True, "place": (100 * i, 0)} if images.endswith(".tif") else {}
+        write(folder / images.format(i), image, **place)
+        write(folder / masks.format(i), mask, **place)
+
+
+def _init(*words):
+    return CliRunner().invoke(main, ["init", *map(str, words)])
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images/s{}.png", "masks/s{}.png"),
+        ("s{}.png", "s{}_mask.png"),
+        ("tiles/s{}.tif", "labels/s{}.tif"),
+    ],
+)
+def test_a_heap_needs_no_further_word(here, images, masks):
+    _fill(here / "lakes", images=images, masks=masks)
+    done = _init("lakes")
+    assert done.exit_code == 0, done.output
+    assert "Next: cryo-hpo run lakes.yaml" in done.output
+    card = load_card("lakes.card.yaml")
+    assert card.bands == ("RED", "GREEN", "BLUE")
+    assert card.split is not None
+    assert card.split.by == "scene"
+    study = load_study("lakes.yaml")
+    assert study.base.data.crop == 64
+    assert (here / "lakes.png").stat().st_size > 1000
+    assert all(
+        "#" in line for line in Path("lakes.yaml").read_text().splitlines() if "crop" in line
+    )
+    again = _init("lakes")
+    assert again.exit_code == 2
+    assert "exist already" in again.output
+    assert CliRunner().invoke(main, ["check", "lakes.yaml"]).exit_code == 0
+
+
+def test_one_large_scene_becomes_blocks_and_says_so(here):
+    _fill(here / "one", num=1, size=600, images="{}.tif", masks="{}_mask.tif")
+    done = _init("one", "--classes", "rock,glacier")
+    assert done.exit_code == 0, done.output
+    card, study = load_card("one.card.yaml"), load_study("one.yaml")
+    assert card.classes == ("rock", "glacier")
+    assert card.split is not None
+    assert card.split.by == "place"
+    assert study.base.data.crop <= card.split.block_px - card.split.gap_px
+
+
+def test_folders_of_parts_are_used_as_they_are(here):
+    for part in ("train", "val", "test"):
+        _fill(here / "lakes" / part, num=3)
+    done = _init("lakes", "--encoder", "galileo-nano", "--bands", "B4,B3,B2")
+    assert "galileo-nano" in done.output
+    assert load_card("lakes.card.yaml").split is None
+    assert done.exit_code == 1, "weights are not there, and a check says so"
+    assert "galileo" in done.output
+
+
+REFUSED = {
+    "unknown layers": (
+        {"bands": 5, "images": "images/{}.tif", "masks": "masks/{}.tif"},
+        (),
+        "--bands",
+    ),
+    "too many bands": ({}, ("--bands", "B4,B3,B2,B8"), "3 layers, --bands names 4"),
+    "no such band": ({}, ("--bands", "B4,B3,B99"), "B99"),
+    "too many classes": ({}, ("--classes", "a,b,c"), "2 values (0, 1), --classes names 3"),
+    "no such encoder": ({}, ("--encoder", "galilei"), "galilei"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_only_the_user_knows_is_asked_for_by_its_flag(here, case):
+    how, words, message = REFUSED[case]
+    _fill(here / "lakes", **how)
+    done = _init("lakes", *words)
+    assert done.exit_code in (1, 2)
+    assert message in done.output
+    assert not isinstance(done.exception, Exception) or isinstance(done.exception, SystemExit)
+    assert not Path("lakes.yaml").exists()
+
+
+def test_a_mask_of_one_value_and_an_image_as_mask_are_refused(here):
+    _fill(here / "a")
+    for path in (here / "a/masks").iterdir():
+        write(path, np.zeros((1, 64, 64), dtype=np.uint8))
+    assert "Every mask pixel has the value 0" in _init("a").output
+    noise = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
+    write(here / "a/masks/s0.png", noise)
+    assert "too many for classes" in _init("a").output
+
+
+def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
+    import rasterio
+
+    folder = shared / "data" / "oetztal"
+    words = [folder / "rgi_oetztal.shp", folder / "srtm_oetztal.tif", "--out", "masks"]
+    done = CliRunner().invoke(main, ["data", "rasterize", *map(str, words)])
+    assert done.exit_code == 0, done.output
+    with rasterio.open("masks/srtm_oetztal.tif") as mask, rasterio.open(words[1]) as image:
+        assert (mask.shape, mask.crs, mask.transform) == (image.shape, image.crs, image.transform)
+        assert set(np.unique(mask.read(1))) == {0, 1}
+    by_column = [*words, "--attribute", "GlacType", "--class", "0099=1"]
+    done = CliRunner().invoke(main, ["data", "rasterize", *map(str, by_column)])
+    assert done.exit_code in (0, 1)
+    assert "Traceback" not in done.output
+    wrong = [*words, "--attribute", "GlacType", "--class", "0099=x"]
+    assert "0 to 255" in CliRunner().invoke(main, ["data", "rasterize", *map(str, wrong)]).output
+
+
+@pytest.mark.slow
+def test_from_a_folder_to_a_verdict_in_two_commands(here):
+    """The path a newcomer takes: init, then the command that init names, in one process."""
+    _fill(here / "lakes", num=12, size=48)
+    done = _init("lakes")
+    assert done.exit_code == 0, done.output
+    text = Path("lakes.yaml").read_text()
+    short = [line.replace("trials: 12", "trials: 2") for line in text.splitlines()]
+    short = ["  epochs: 2" if line.startswith("  epochs") else line for line in short]
+    short = [line for line in short if "scheduler" not in line and "seeds" not in line]
+    Path("lakes.yaml").write_text("\n".join([*short, "seeds: [1, 2]", ""]))
+    command = [sys.executable, "-m", "cryo_hpo", "run", "--inline", "lakes.yaml"]
+    run = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=600)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "result:" in run.stdout
