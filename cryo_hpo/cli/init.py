@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,16 +88,31 @@ def _ask(look: Fingerprint, chosen: Choices) -> Choices:
 
     if not sys.stdin.isatty():
         return chosen
-    for key, choose, flag in (
-        ("bands", choose_bands, "Band names, in the order of the layers"),
-        ("classes", choose_classes, "Class names, in the order of the mask values"),
-    ):
+    bands = _ask_until_known(
+        partial(choose_bands, look), chosen.bands, "Band names, in the order of the layers"
+    )
+    classes = _ask_until_known(
+        partial(choose_classes, look),
+        chosen.classes,
+        "Class names, in the order of the mask values",
+    )
+    return replace(chosen, bands=bands, classes=classes)
+
+
+def _ask_until_known(
+    choose: Callable[[tuple[str, ...] | None], object],
+    given: tuple[str, ...] | None,
+    question: str,
+) -> tuple[str, ...] | None:
+    """Ask for names until they fit the files."""
+    while True:
         try:
-            choose(look, getattr(chosen, key))
+            choose(given)
         except CryoError as error:
             click.echo(str(error))
-            chosen = replace(chosen, **{key: _words(click.prompt(flag))})
-    return chosen
+            given = _words(click.prompt(question))
+        else:
+            return given
 
 
 def _write(
@@ -118,6 +135,7 @@ def _write(
 def _try_out(file: Path) -> None:
     """Check data and study, draw a contact sheet, time a step, and name the next command."""
     from ..config import add_line_numbers, load_study
+    from ..data.region_split import PARTS
     from ..study.plan import plan
     from ..study.preflight import check
     from ..study.timing import estimate_minutes, time_step
@@ -129,8 +147,8 @@ def _try_out(file: Path) -> None:
     except CryoError as error:
         raise add_line_numbers(error, file) from error
     train = scenes_of(study.base, "train", site)
-    for part in ("train", "val", "test"):
-        scenes = scenes_of(study.base, part, site)  # type: ignore[arg-type]
+    for part in PARTS:
+        scenes = scenes_of(study.base, part, site)
         click.echo(f"{part}: {len(scenes)} scenes, {_shares(scenes.class_counts)} of the classes")
     sheet = _draw(study, file.with_suffix(".png"))
     click.echo(f"contact sheet: {sheet}")

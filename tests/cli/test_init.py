@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,9 @@ def _fill(folder, *, num=9, size=64, bands=3, images="images/s{}.png", masks="ma
         top, left = rng.integers(0, size // 2, 2)
         mask[:, top : top + size // 3, left : left + size // 3] = 1
         image[:, mask[0] == 1] += 100
-        place = {"georeferenced": True, "place": (100 * i, 0)} if images.endswith(".tif") else {}
+        place: dict[str, Any] = (
+            {"georeferenced": True, "place": (100 * i, 0)} if images.endswith(".tif") else {}
+        )
         write(folder / images.format(i), image, **place)
         write(folder / masks.format(i), mask, **place)
 
