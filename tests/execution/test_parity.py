@@ -1,0 +1,73 @@
+"""The same study inline and on Ray, one trial at a time: the same trace to the last decision."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryo_hpo.results.study import load_result
+
+from ..support.clusters import tiny_study
+
+RULES: dict[str, dict[str, Any]] = {
+    "promote": {"kind": "asha", "rule": "promote", "grace_epochs": 1, "reduction": 2},
+    "stop": {"kind": "asha", "rule": "stop", "grace_epochs": 1, "reduction": 2},
+    "none": {"kind": "none"},
+}
+
+
+def _run(place: Path, storage: str, *options: str) -> Path:
+    folders = {"DATA": place / "data", "CACHE": place / "cache", "STORAGE": place / storage}
+    env = {f"CRYO_{name}": str(folder) for name, folder in folders.items()}
+    done = subprocess.run(
+        [sys.executable, "-m", "cryo_hpo", "run", *options, "study.yaml"],
+        env={**os.environ, **env, "OMP_NUM_THREADS": "1"},
+        cwd=place,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout
+    return place / storage / "parity"
+
+
+def _events(folder: Path) -> list[tuple[Any, ...]]:
+    """Return what happened in which order, without the repeated epochs of resumed trials."""
+    lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    facts = [(e["event"], e.get("key"), e.get("epoch"), e.get("state")) for e in lines]
+    return list(dict.fromkeys(facts))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("rule", RULES)
+def test_a_study_leaves_the_same_trace_inline_and_on_ray(rule: str, tmp_path: Path) -> None:
+    search = {"search__scheduler": RULES[rule], "search__trials": 6, "search__sampler": "tpe"}
+    rates = {"optim.lr": {"kind": "float", "low": 1e-4, "high": 3e-1, "log": True}}
+    tiny_study(
+        tmp_path, tmp_path / "data", name="parity", search__space={"params": rates}, **search
+    )
+    inline, ray = _run(tmp_path, "inline", "--inline"), _run(tmp_path, "ray")
+    one, other = load_result(inline), load_result(ray)
+    for mine, theirs in zip(one.trials, other.trials, strict=True):
+        assert mine.params == theirs.params, "the proposal"
+        assert mine.steps == theirs.steps, "the decisions at rungs"
+        assert mine.curve == theirs.curve, "the scores, bit for bit"
+        assert (mine.state, mine.message) == (theirs.state, theirs.message)
+    assert one.winner == other.winner
+    assert one.best_recipe == other.best_recipe
+    for arm, same in zip(one.arms, other.arms, strict=True):
+        assert [s.test_iou for s in arm.seeds] == [s.test_iou for s in same.seeds]
+    assert one.improvement == other.improvement
+    assert [e for e in _events(inline) if e[0] != "epoch"] == [
+        e for e in _events(ray) if e[0] != "epoch"
+    ]
+    if rule != "none":
+        decisions = {step.decision for trial in one.trials for step in trial.steps}
+        assert len(decisions) > 1, "some trial was held back, and some was not"
