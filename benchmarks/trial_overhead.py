@@ -21,7 +21,7 @@ from unittest import mock
 
 from cryo_hpo.config import Site
 from cryo_hpo.execution import ray_driver as driver
-from cryo_hpo.execution.executor import Slots
+from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.search.jobs import Job, Outcome
 
 TARGET = 0.3  # CPU seconds
@@ -121,7 +121,7 @@ def measure(*, trials: int, workers: int, reuse: bool) -> Cost:
     ):
         site = Site.from_env({"CRYO_STORAGE": folder})
         source = Pausing(trials, site.storage)
-        driver.run(source, site=site, slots=Slots(1, 0, workers), train=idle)
+        driver.run(source, site=site, slots=TrialResources(1, 0, workers), train=idle)
         processes = (site.storage / "processes").read_text().split()
     seconds = source.seconds[WARM * workers - 1 :]
     return Cost(

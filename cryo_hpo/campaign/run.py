@@ -30,7 +30,7 @@ from .verdict import metrics, outcome
 
 if TYPE_CHECKING:
     from ..config import Cell, Study
-    from ..execution.executor import Executor, Slots
+    from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
 
 
@@ -132,7 +132,9 @@ class _Cells:
             told=lambda name: self.transfer.searched(self._runs[name]),
         )
 
-    def conclude(self, slots: Slots, executor: Executor) -> dict[Cell, tuple[Study, Result]]:
+    def conclude(
+        self, slots: TrialResources, executor: Executor
+    ) -> dict[Cell, tuple[Study, Result]]:
         """Open the test splits of the cells whose trainings are over, and publish their results.
 
         Raises:

@@ -23,7 +23,7 @@ RETRIES = 3  # new attempts after a crash; what a retry cannot fix is not retrie
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
+class TrialResources:
     """What each trial gets, and how many may run at a time.
 
     Attributes:
@@ -46,14 +46,14 @@ class Executor(Protocol):
     def metered(self, study: str, log: EventLog) -> AbstractContextManager[None]:
         """Export the numbers of a study to Prometheus while it runs, where that is possible."""
 
-    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+    def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
         """Return what each trial gets.
 
         Raises:
             SpecError: One trial requests more than there is.
         """
 
-    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+    def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:
         """Run the jobs of a source until it has no more.
 
         Raises:
@@ -62,7 +62,7 @@ class Executor(Protocol):
         """
 
     def score(
-        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.int64]]]:
         """Score finished trainings on the test split.
 
@@ -74,7 +74,7 @@ class Executor(Protocol):
         """
 
     def map(
-        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
         """Map some test scenes with finished trainings: for each of them scene -> map, (H, W).
 
@@ -85,7 +85,7 @@ class Executor(Protocol):
 
 def fit_resources(
     resources: Resources, parallel: int | None, nodes: Iterable[Mapping[str, float]], *, where: str
-) -> Slots:
+) -> TrialResources:
     """Fit what a study requests for one trial to the nodes there are.
 
     Args:
@@ -115,4 +115,4 @@ def fit_resources(
         )
         with concerning("resources", "cpus"):
             raise SpecError(message)
-    return Slots(resources.cpus, gpus, parallel)
+    return TrialResources(resources.cpus, gpus, parallel)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ..search.jobs import MESSAGE, OUTCOME
-from .executor import RETRIES, Slots, fit_resources
+from .executor import RETRIES, TrialResources, fit_resources
 from .signals import Stopped, raise_if_asked
 from .worker import Report, map_test, score_test, train_job
 
@@ -68,12 +68,12 @@ class InlineExecutor:
         """Export nothing: Prometheus reads the numbers from Ray's exporter."""
         return contextlib.nullcontext()
 
-    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+    def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
         """Return what each trial gets of this machine; see `Executor`."""
         machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
         return fit_resources(resources, parallel, [machine], where="this machine has")
 
-    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+    def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:
         """Run the jobs of a source until it has no more; see `Executor`."""
         site = site.model_copy(update={"optuna": None})
         while True:
@@ -86,19 +86,21 @@ class InlineExecutor:
             source.ended(job, outcome, message)
 
     def score(
-        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.int64]]]:
         """Score finished trainings on the test split; see `Executor`."""
         return list(_each(score_test, jobs, site=site, cpus=slots.cpus, gpus=slots.gpus))
 
     def map(
-        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
         """Map some test scenes with finished trainings; see `Executor`."""
         given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus, "ids": list(ids)}
         return list(_each(map_test, jobs, **given))
 
-    def _run_job(self, source: Source, job: Job, site: Site, slots: Slots) -> tuple[Outcome, str]:
+    def _run_job(
+        self, source: Source, job: Job, site: Site, slots: TrialResources
+    ) -> tuple[Outcome, str]:
         with contextlib.closing(self._reports(job, site, slots)) as reports:
             for report in reports:
                 if OUTCOME in report:
@@ -110,7 +112,9 @@ class InlineExecutor:
                     break
         return "done", ""
 
-    def _reports(self, job: Job, site: Site, slots: Slots) -> Generator[Report, None, None]:
+    def _reports(
+        self, job: Job, site: Site, slots: TrialResources
+    ) -> Generator[Report, None, None]:
         """Yield a job's reports; after a crash it starts again from its last checkpoint."""
         for attempt in range(RETRIES + 1):
             try:

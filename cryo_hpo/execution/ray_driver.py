@@ -1,4 +1,4 @@
-"""The door to Ray: start or join a cluster, and run jobs on it through Tune."""
+"""Start or join a Ray cluster, and run jobs on it through Tune."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from ..errors import StorageError
 
 # Ray and Tune read these when they are imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # we keep our own records
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the study keeps its own records
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a diverged trial has none
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study ends itself, see study.py
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # the search's memory is Optuna's
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1024")  # `_Feed` asks for no more than fit
+os.environ.setdefault(
+    "TUNE_MAX_PENDING_TRIALS_PG", "1024"
+)  # `_JobSearcher` submits no more than fit
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # a job may set what WORKER_ENV sets
 
 if not os.environ.get("RAY_ADDRESS"):
-    # The local cluster asks for a token made here and now: no other user of the machine can run
+    # The local cluster requires a token made for this process: no other user of the machine can run
     # code through it, and nothing is written to the home directory.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -43,16 +45,16 @@ from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .executor import RETRIES as RETRIES
 from .ray_worker import work
 from .signals import raise_if_asked
-from .slots import Room, asked, present
+from .slots import SlotBudget, registered_study, requested_capacity
 from .slots import slots_for as slots_for  # Ray must find the environment set above
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
     from ..config import Site
-    from .executor import Slots
+    from .executor import TrialResources
 
-POLL_S = 0.2  # between two looks at whether the study is asked to stop
+POLL_S = 0.2  # between two checks for a request to stop
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
 WORKER_ENV = {
@@ -77,10 +79,10 @@ def cluster() -> Iterator[None]:
         runtime_env={"env_vars": WORKER_ENV},
         **({} if os.environ.get("RAY_ADDRESS") else local),
     )
-    # Tune prints the traceback of every failed attempt; what became of a trial is told by us.
+    # Tune prints the traceback of every failed attempt; the study reports how a trial ended.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        with present():
+        with registered_study():
             yield
     finally:
         ray.shutdown()
@@ -90,13 +92,13 @@ def run(
     source: Source,
     *,
     site: Site,
-    slots: Slots,
+    slots: TrialResources,
     train: Callable[..., None] = work,
 ) -> None:
     """Run the jobs of a source until it has no more.
 
     Args:
-        source: Hands out jobs, hears every epoch, and decides (see `jobs.Source`).
+        source: Hands out jobs, records every epoch, and decides (see `jobs.Source`).
         site: Where workers find data, weights and the cache.
         slots: What each job gets, and how many run at a time.
         train: What a worker runs; a simulation replays curves instead.
@@ -105,21 +107,21 @@ def run(
         StorageError: The scratch folder of Tune cannot be written.
         CryoError: Whatever the source raises.
     """
-    heard = _Heard(source)
+    kept = _FirstErrorKept(source)
     trainable = tune.with_resources(
         tune.with_parameters(
             train, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
         ),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
-    with _scratch(site.storage) as scratch, heard.raising(), asked(slots):
+    with _scratch(site.storage) as scratch, kept.raising(), requested_capacity(slots):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 num_samples=-1,
                 reuse_actors=True,
-                search_alg=_Feed(heard, room=Room(slots)),
-                scheduler=_Ask(heard),
+                search_alg=_JobSearcher(kept, budget=SlotBudget(slots)),
+                scheduler=_RungScheduler(kept),
                 trial_name_creator=_key,
                 trial_dirname_creator=_dirname,
             ),
@@ -127,7 +129,7 @@ def run(
                 name="tune",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_Ends(heard)],
+                callbacks=[_OutcomeCallback(kept)],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
             ),
         ).fit()
@@ -135,14 +137,14 @@ def run(
 
 @contextlib.contextmanager
 def _scratch(storage: Path) -> Iterator[Path]:
-    """A folder for Tune's own files, which nobody reads afterwards."""
+    """Make a folder for Tune's own files, which is removed afterwards."""
     try:
         storage.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(
             prefix=".tune-", dir=storage, ignore_cleanup_errors=True
         )
     except OSError as error:
-        message = f"CRYO_STORAGE must be a folder that can be written, '{storage}' is not: {error}."
+        message = f"CRYO_STORAGE: cannot write to '{storage}': {error}. Set it to a folder that can be written."
         raise StorageError(message) from error
     with folder as name:
         yield Path(name)
@@ -170,8 +172,8 @@ def _dirname(trial: Trial) -> str:
     return f"{_key(trial)}-{trial.trial_id}"
 
 
-class _Heard:
-    """A source whose first error is kept: what Tune would raise instead is its traceback."""
+class _FirstErrorKept:
+    """Keep the first error of a source: Tune would raise its own in place of it."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -206,8 +208,8 @@ class _Heard:
                 raise self._error from None
             if getattr(error, "errno", None) in NO_ROOM:
                 message = (
-                    f"CRYO_STORAGE must have room, it has none ({error}). Free space, then give "
-                    "the same command again: it goes on from the last checkpoint."
+                    f"CRYO_STORAGE has no room left ({error}). Free space, then run the same "
+                    "command again: it resumes from the last checkpoint."
                 )
                 raise StorageError(message) from error
             raise
@@ -222,51 +224,51 @@ class _Heard:
 
 
 class _Stateless:
-    """Tune pickles its parts into a snapshot that we never read: nothing of ours goes into it."""
+    """Keep the study out of Tune's snapshots, which are never read."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-class _Feed(_Stateless, Searcher):
+class _JobSearcher(_Stateless, Searcher):
     """Hands the source's jobs to Tune."""
 
-    def __init__(self, source: Source, *, room: Callable[[], int]) -> None:
+    def __init__(self, source: Source, *, budget: Callable[[], int]) -> None:
         super().__init__(metric=SCORE, mode="max")
-        self._source, self._room = source, room
-        self._at_work: set[str] = set()
+        self._source, self._budget = source, budget
+        self._running: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
         """Return a config, None or "FINISHED".
 
-        Nothing is asked of the source before there is room: what it would answer now is better
-        founded later. Tune's own limit is fixed when it starts, and nodes come and go.
+        No job is taken from the source before a trial fits: a later proposal has seen more
+        results. Tune's own limit is fixed when it starts, and nodes come and go.
         """
-        if len(self._at_work) >= self._room():
+        if len(self._running) >= self._budget():
             return None
         job = self._source.next()
         if job == "wait":
             return None
         if job is None:
             return str(Searcher.FINISHED)
-        self._at_work.add(trial_id)
+        self._running.add(trial_id)
         return _config(job)
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
-        """Give the room back; the rest is heard through `_Ends`, which also knows the job."""
-        self._at_work.discard(trial_id)
+        """Free the slot; `_OutcomeCallback` reports the outcome, since it has the job."""
+        self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the search's memory is Optuna's storage."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Never called: a study goes on in a fresh Tuner."""
+        """Do nothing: a study resumes in a fresh Tuner."""
 
 
-class _Ask(_Stateless, FIFOScheduler):
-    """Asks the source after every epoch whether the trial goes on.
+class _RungScheduler(_Stateless, FIFOScheduler):
+    """Let the source decide after every epoch whether the trial continues.
 
-    A trial that must wait at a rung ends for Tune and starts again from its own checkpoint when
+    A trial that is paused at a rung ends for Tune and starts again from its own checkpoint when
     it is promoted. Tune's PAUSE would hold it in Tune's memory, which a crash loses.
     """
 
@@ -277,33 +279,33 @@ class _Ask(_Stateless, FIFOScheduler):
     def on_trial_result(self, _: Any, trial: Trial, result: Mapping[str, Any]) -> str:
         if OUTCOME in result:
             return str(TrialScheduler.CONTINUE)
-        go_on = self._source.epoch(_job(trial), _numbers(result))
-        return str(TrialScheduler.CONTINUE if go_on else TrialScheduler.STOP)
+        continues = self._source.epoch(_job(trial), _numbers(result))
+        return str(TrialScheduler.CONTINUE if continues else TrialScheduler.STOP)
 
 
-class _Ends(_Stateless, tune.Callback):
-    """Tells the source what became of a job."""
+class _OutcomeCallback(_Stateless, tune.Callback):
+    """Report a job's outcome to the source."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Ten times a second, between Tune's events: a good place to stop."""
+        """Act on a request to stop; Tune calls this ten times a second, between its events."""
         raise_if_asked()
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
-        """A trial ended by itself, or was told to."""
+        """Report a trial that ended by itself, or was stopped by the scheduler."""
         last = trial.last_result or {}
         self._source.ended(_job(trial), last.get(OUTCOME, "done"), last.get(MESSAGE, ""))
 
     def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
-        """A trial's last attempt was lost."""
+        """Report a trial whose last attempt crashed."""
         lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
         self._source.ended(_job(trial), "crashed", lines[-1] if lines else "no message")
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
-    """Return our metrics among those that Tune adds, and where the epoch was trained."""
+    """Return the training's own metrics among those that Tune adds, with its node and process."""
     ours = {EPOCH, SCORE, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
     ours |= {"micro_batch"}
     kept = {k: v for k, v in result.items() if k in ours or k.startswith("val_")}

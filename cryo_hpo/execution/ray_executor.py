@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..config import Resources, Site
     from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
-    from .executor import Slots
+    from .executor import TrialResources
 
 
 class RayExecutor:
@@ -31,22 +31,22 @@ class RayExecutor:
         """Export a study's numbers through Ray's Prometheus exporter; see `Executor`."""
         return exported(study, log)
 
-    def slots(self, resources: Resources, parallel: int | None) -> Slots:
+    def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
         """Return what each trial gets of the cluster; see `Executor`."""
         return driver.slots_for(resources, parallel)
 
-    def run(self, source: Source, *, site: Site, slots: Slots) -> None:
+    def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:
         """Run the jobs of a source until it has no more; see `Executor`."""
         driver.run(source, site=site, slots=slots)
 
     def score(
-        self, jobs: Sequence[Job], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.int64]]]:
         """Score finished trainings on the test split; see `Executor`."""
         return score_tests(jobs, site=site, slots=slots)
 
     def map(
-        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+        self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
         """Map some test scenes with finished trainings; see `Executor`."""
         return map_tests(jobs, ids, site=site, slots=slots)

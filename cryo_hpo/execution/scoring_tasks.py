@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Site
-    from .executor import Slots
+    from .executor import TrialResources
 
 
 def score_tests(
-    jobs: Sequence[Job], *, site: Site, slots: Slots
+    jobs: Sequence[Job], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.int64]]]:
     """Score finished trainings on the test split, each where its resources are.
 
@@ -38,7 +38,7 @@ def score_tests(
 
 
 def map_tests(
-    jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: Slots
+    jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.uint8]]]:
     """Map some test scenes with finished trainings: for each of them scene -> its map, (H, W).
 
@@ -49,7 +49,7 @@ def map_tests(
 
 
 def _ask(
-    task: Callable[..., Any], jobs: Sequence[Job], *, site: Site, slots: Slots, **more: Any
+    task: Callable[..., Any], jobs: Sequence[Job], *, site: Site, slots: TrialResources, **more: Any
 ) -> list[Any]:
     """Run a task for every job on the cluster."""
     remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)

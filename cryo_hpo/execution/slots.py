@@ -1,8 +1,8 @@
-"""How many trials of a study may run now: what the cluster has, shared among its studies.
+"""Budget how many trials of a study may run now: a share of what the cluster has.
 
-Nodes join and leave while a study runs, and other studies come and go, so the answer is asked for
+Nodes join and leave while a study runs, and other studies come and go, so the budget is computed
 again and again. Every driver on a shared cluster keeps a named actor of no resources; their number
-is the number of studies, and each takes its part of the room. An actor dies with its driver.
+is the number of studies, and each takes its share. An actor dies with its driver.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.autoscaler.sdk import request_resources
 
-from .executor import Slots, fit_resources
+from .executor import TrialResources, fit_resources
 
 if TYPE_CHECKING:
     from ..config import Resources
@@ -26,32 +26,34 @@ NAMESPACE = "cryo_hpo"
 LOOK_S = 1.0  # between two looks at the cluster; each is a call to the head
 
 
-def slots_for(resources: Resources, parallel: int | None) -> Slots:
-    """Fit the study's wishes to the cluster that is there.
+def slots_for(resources: Resources, parallel: int | None) -> TrialResources:
+    """Return what each trial gets of the cluster.
 
     Raises:
-        SpecError: One trial asks for more than any node has.
+        SpecError: One trial requests more than any node has.
     """
     return fit_resources(resources, parallel, _nodes(), where="the cluster's nodes have")
 
 
-class Room:
-    """How many trials may run now."""
+class SlotBudget:
+    """Count the trials that may run now."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: TrialResources) -> None:
         self._slots = slots
         self._known, self._until = 1, 0.0
 
     def __call__(self) -> int:
         """Return the number, at least 1, as it was at most `LOOK_S` ago."""
         if time.monotonic() >= self._until:
-            fits = sum(fit(node, self._slots) for node in _nodes())
-            self._known = share(fits, studies=max(1, _num_studies()), parallel=self._slots.parallel)
+            fits = sum(trials_fitting(node, self._slots) for node in _nodes())
+            self._known = fair_share(
+                fits, studies=max(1, _num_studies()), parallel=self._slots.parallel
+            )
             self._until = time.monotonic() + LOOK_S
         return self._known
 
 
-def fit(node: dict[str, float], slots: Slots) -> int:
+def trials_fitting(node: dict[str, float], slots: TrialResources) -> int:
     """Return how many trials fit on a node; a trial lies on one node."""
     by_cpu = int(node.get("CPU", 0)) // slots.cpus
     # a hair more, since shares like 0.1 are not exact
@@ -59,22 +61,22 @@ def fit(node: dict[str, float], slots: Slots) -> int:
     return min(by_cpu, by_gpu)
 
 
-def share(fits: int, *, studies: int, parallel: int | None) -> int:
+def fair_share(fits: int, *, studies: int, parallel: int | None) -> int:
     """Return a study's part of the trials that fit: equal parts, rounded up, at least one."""
     part = max(1, -(-fits // studies))
     return part if parallel is None else min(part, parallel)
 
 
 @contextlib.contextmanager
-def present() -> Iterator[None]:
-    """Be counted among the studies of a shared cluster; a local one is ours alone."""
+def registered_study() -> Iterator[None]:
+    """Count this study among those of a shared cluster; a local cluster has only one."""
     if not os.environ.get("RAY_ADDRESS"):
         yield
         return
     remote: Any = ray.remote
     name = f"study-{secrets.token_hex(8)}"
-    sign = remote(_Sign).options(num_cpus=0, namespace=NAMESPACE, name=name).remote()
-    ray.get(sign.here.remote())
+    sign = remote(_StudyPresence).options(num_cpus=0, namespace=NAMESPACE, name=name).remote()
+    ray.get(sign.ping.remote())
     try:
         yield
     finally:
@@ -83,11 +85,11 @@ def present() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asked(slots: Slots) -> Iterator[None]:
-    """Ask a cluster that grows for as many trials as the study wants at a time.
+def requested_capacity(slots: TrialResources) -> Iterator[None]:
+    """Request capacity for all parallel trials from a cluster that can grow.
 
-    Nothing waits in Ray's queue that there is no room for (see `Room`), so its autoscaler would
-    never see that more is wanted. On a cluster of a fixed size nobody hears this.
+    Nothing is queued in Ray that does not fit (see `SlotBudget`), so its autoscaler would never
+    see the demand. A cluster of a fixed size ignores the request.
     """
     if slots.parallel is None or not os.environ.get("RAY_ADDRESS"):
         yield
@@ -101,10 +103,10 @@ def asked(slots: Slots) -> Iterator[None]:
             request_resources(bundles=[])
 
 
-class _Sign:
-    """Says that a study is at work, by being there."""
+class _StudyPresence:
+    """Mark a running study by existing."""
 
-    def here(self) -> bool:
+    def ping(self) -> bool:
         return True
 
 

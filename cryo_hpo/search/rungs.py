@@ -1,22 +1,21 @@
-"""The rung table: which trial goes on, which waits, and whom to promote. Pure: no Ray, no torch.
+"""Decide at rungs: which trial continues, pauses, is promoted or is pruned. Pure: no Ray, no torch.
 
-A ladder of rungs stands at fixed epochs, each `reduction` times as high as the one before. A trial
-that reaches a rung waits there unless it is among the best 1/`reduction` of all that reached it;
-whenever a worker is free, the best waiting trial of the highest rung that deserves it is promoted
+Rungs are at fixed epochs, each `reduction` times as high as the one before. A trial that reaches a
+rung pauses there unless it is among the best 1/`reduction` of all that reached the rung. When a
+worker is free, the best paused trial of the highest rung that is now among those is promoted
 (asynchronous successive halving, with pausing).
 
 Example, grace 1, reduction 3, 9 epochs, rungs at 1, 3, 9; scores in the order of arrival::
 
     trial   epoch 1    epoch 3    epoch 9
-    0       0.50                             waits: the best third of one is nobody
-    1       0.40                             waits: not in the best third of {0, 1}
+    0       0.50                             paused: the best third of one is none
+    1       0.40                             paused: not in the best third of {0, 1}
     2       0.62       0.70       0.74       best of three at epoch 1, best of three at epoch 3
-    3       0.58       0.52                  second of six at epoch 1: promoted, then waits
-    4       0.10                             waits
+    3       0.58       0.52                  second of six at epoch 1: promoted, then paused
+    4       0.10                             paused
     5       nan                              diverged: counts as reached, ranks last, never promoted
 
-Everything is computed from the recorded curves, so a table rebuilt from storage after a crash
-answers as the one that was lost.
+Everything is computed from the recorded curves, so decisions after a crash equal those without one.
 
 Source: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020,
 arXiv:1810.05934, algorithm 2 (ASHA).
@@ -37,14 +36,14 @@ Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, la
 
 
 class Promotion(NamedTuple):
-    """A trial that may go on, and the rung it leaves."""
+    """Name a trial that may continue, and the rung it leaves."""
 
     trial: int
     rung: int
 
 
 class Step(NamedTuple):
-    """What was decided about a trial at a rung, and why."""
+    """Hold one decision about a trial at a rung, and its place there."""
 
     rung: int
     decision: Decision
@@ -57,12 +56,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The epochs at which trials are compared.
+    """Hold the epochs at which trials are compared.
 
     Attributes:
         rungs: Absolute epochs, rising, all below `epochs`.
         epochs: Full length.
-        reduction: One in this many goes on from each rung.
+        reduction: One in this many continues from each rung.
     """
 
     rungs: tuple[int, ...]
@@ -86,7 +85,7 @@ def reached(
     """Return the score of every trial that reached a rung.
 
     A diverged trial counts as having reached the rung that would have been its next one, with
-    the worst score there is: that it diverged is an answer about it. Rungs above hear nothing.
+    the worst score there is, since divergence is a result. Rungs above do not count it.
     """
     below = max((r for r in ladder.rungs if r < rung), default=0)
     found = {trial: _rank_value(curve[rung]) for trial, curve in curves.items() if rung in curve}
@@ -101,19 +100,19 @@ def ranked(scores: Mapping[int, float]) -> list[int]:
     return sorted(scores, key=lambda trial: (-scores[trial], trial))
 
 
-def best(scores: Mapping[int, float], reduction: int) -> list[int]:
+def top_fraction(scores: Mapping[int, float], reduction: int) -> list[int]:
     """Return the best 1/`reduction` of a rung, best first; ties go to the lower number."""
     return [t for t in ranked(scores)[: len(scores) // reduction] if scores[t] > -math.inf]
 
 
-def goes_on(
+def passes_rung(
     curves: Curves, ladder: Ladder, trial: int, rung: int, *, diverged: Collection[int] = ()
 ) -> bool:
-    """Say whether a trial that has just reached a rung may go on without waiting."""
-    return trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction)
+    """Return whether a trial that has just reached a rung continues without a pause."""
+    return trial in top_fraction(reached(curves, ladder, rung, diverged=diverged), ladder.reduction)
 
 
-def step(
+def decision_at(
     decision: Decision,
     trial: int,
     rung: int,
@@ -128,11 +127,11 @@ def step(
 
 
 def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:
-    """Say whether the stop rule ends a trial at a rung for good.
+    """Return whether the stop rule prunes a trial at a rung.
 
-    It ends one that falls below the (1 - 1/reduction) quantile of those that came before, so the
+    It prunes one that falls below the (1 - 1/reduction) quantile of those that came before, so the
     order of arrival matters and the first always survives. Diverged trials among the earlier ones
-    are left out; one that has diverged itself never survives, which Ray's own rule forgets.
+    are left out; one that has diverged itself never survives, which Ray's own rule leaves out.
 
     Args:
         score: Of the trial that has just reached the rung.
@@ -148,31 +147,33 @@ def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:
 
 
 def promotable(
-    curves: Curves, ladder: Ladder, waiting: Collection[int], *, diverged: Collection[int] = ()
+    curves: Curves, ladder: Ladder, paused: Collection[int], *, diverged: Collection[int] = ()
 ) -> Promotion | None:
-    """Return the waiting trial to promote next: the best one of the highest rung that has any.
+    """Return the paused trial to promote next: the best one of the highest rung that has any.
 
     Args:
         curves: What every trial has scored so far.
-        ladder: Where the rungs stand.
-        waiting: Trials that are paused, each at the last epoch of its curve.
+        ladder: The rungs.
+        paused: Trials that are paused, each at the last epoch of its curve.
         diverged: Trials whose loss was no longer finite.
     """
     for rung in reversed(ladder.rungs):
-        for trial in best(reached(curves, ladder, rung, diverged=diverged), ladder.reduction):
-            if trial in waiting and max(curves[trial]) == rung:
+        for trial in top_fraction(
+            reached(curves, ladder, rung, diverged=diverged), ladder.reduction
+        ):
+            if trial in paused and max(curves[trial]) == rung:
                 return Promotion(trial, rung)
     return None
 
 
-def last_resort(curves: Curves, ladder: Ladder, waiting: Collection[int]) -> Promotion | None:
-    """Return the waiting trial to carry on when no rung is full enough to promote from.
+def finalist(curves: Curves, ladder: Ladder, paused: Collection[int]) -> Promotion | None:
+    """Return the paused trial to promote at the end when no rung is full enough for that.
 
-    Only a configuration trained to full length may win, and the best third of two is nobody:
-    at the end of a search the leader of the highest rung goes on, whatever the rung's size.
+    Only a configuration trained to full length may win, and the best third of two is none: at
+    the end of a search the leader of the highest rung is promoted, whatever the rung's size.
     """
     for rung in reversed(ladder.rungs):
-        scores = {t: v for t, v in reached(curves, ladder, rung).items() if t in waiting}
+        scores = {t: v for t, v in reached(curves, ladder, rung).items() if t in paused}
         here = {t: v for t, v in scores.items() if max(curves[t]) == rung and v > -math.inf}
         if here:
             return Promotion(min(here, key=lambda t: (-here[t], t)), rung)

@@ -11,7 +11,7 @@ from ..results.epochs import EPOCH, SCORE
 from ..results.study import Decision
 from .jobs import Job, Outcome
 from .replay import Suggest, replayed
-from .rungs import Ladder, Promotion, goes_on, last_resort, promotable, step, stops
+from .rungs import Ladder, Promotion, decision_at, finalist, passes_rung, promotable, stops
 from .sampler import Memory, propose
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class SearchSource:
         else:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
-            passes = goes_on(self._curves(), self.ladder, number, rung, diverged=lost)
+            passes = passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
         no: Decision = "pruned" if self._rule == "stop" else "paused"
         self._note(number, rung, "continued" if passes else no)
         return passes
@@ -194,7 +194,9 @@ class SearchSource:
             grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=self._study.base.epochs
         )
         lost = self._diverged()
-        found = step(decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost)
+        found = decision_at(
+            decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost
+        )
         self._journal.note(number, found)
         self._records[number] = self._journal.record(number)
         return str(found)
@@ -204,7 +206,7 @@ class SearchSource:
         if self.ladder is None:
             return None
         winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
-        leader = last_resort(self._curves(), self.ladder, self._waiting())
+        leader = finalist(self._curves(), self.ladder, self._waiting())
         if leader is not None and not winners:
             self._note(leader.trial, leader.rung, "promoted")
             return self._job(leader.trial, cleared=self.ladder.epochs)

@@ -31,7 +31,7 @@ from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
-    from ..execution.executor import Executor, Slots
+    from ..execution.executor import Executor, TrialResources
     from ..search.jobs import Job
 
 SHOWN = 2  # scenes of each end
@@ -41,7 +41,7 @@ Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
 
 
 def open_test(
-    arms: Sequence[Arm], *, site: Site, path: Path, slots: Slots, executor: Executor
+    arms: Sequence[Arm], *, site: Site, path: Path, slots: TrialResources, executor: Executor
 ) -> dict[str, Any]:
     """Score every training of the comparison on the test split, once.
 

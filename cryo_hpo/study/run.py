@@ -39,7 +39,7 @@ from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
     from ..config import Search
-    from ..execution.executor import Executor, Slots
+    from ..execution.executor import Executor, TrialResources
     from ..search.listener import Listener
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
@@ -130,7 +130,7 @@ def conclude(
     path: Path,
     *,
     trials: list[Record],
-    slots: Slots,
+    slots: TrialResources,
     executor: Executor,
 ) -> Result:
     """Open the test split of a study whose trainings are over, and compare."""

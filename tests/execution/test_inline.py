@@ -21,7 +21,7 @@ from rich.console import Console
 
 from cryo_hpo.config import Resources, Site, load_study
 from cryo_hpo.errors import SpecError, StorageError
-from cryo_hpo.execution.executor import RETRIES, Slots
+from cryo_hpo.execution.executor import RETRIES, TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.execution.signals import Stopped, stoppable
 from cryo_hpo.results.study import load_result
@@ -31,7 +31,7 @@ from cryo_hpo.study.run import run_study
 from ..support.clusters import tiny_study
 from ..support.recorded import recorded_epochs
 
-ONE = Slots(cpus=1, gpus=0, parallel=1)
+ONE = TrialResources(cpus=1, gpus=0, parallel=1)
 SITE = Site.from_env({})
 
 

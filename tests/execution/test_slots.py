@@ -6,31 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.execution.executor import Slots
-from cryo_hpo.execution.slots import fit, share
+from cryo_hpo.execution.executor import TrialResources
+from cryo_hpo.execution.slots import fair_share, trials_fitting
 
 
 @pytest.mark.parametrize(
     ("node", "slots", "expected"),
     [
-        ({"CPU": 8.0}, Slots(2, 0, None), 4),
-        ({"CPU": 7.0}, Slots(2, 0, None), 3),
-        ({"CPU": 8.0, "GPU": 2.0}, Slots(1, 1.0, None), 2),
-        ({"CPU": 64.0, "GPU": 1.0}, Slots(1, 0.1, None), 10),
-        ({"CPU": 2.0, "GPU": 4.0}, Slots(1, 1.0, None), 2),
-        ({"CPU": 8.0}, Slots(1, 1.0, None), 0),
-        ({"memory": 1.0}, Slots(1, 0, None), 0),
+        ({"CPU": 8.0}, TrialResources(2, 0, None), 4),
+        ({"CPU": 7.0}, TrialResources(2, 0, None), 3),
+        ({"CPU": 8.0, "GPU": 2.0}, TrialResources(1, 1.0, None), 2),
+        ({"CPU": 64.0, "GPU": 1.0}, TrialResources(1, 0.1, None), 10),
+        ({"CPU": 2.0, "GPU": 4.0}, TrialResources(1, 1.0, None), 2),
+        ({"CPU": 8.0}, TrialResources(1, 1.0, None), 0),
+        ({"memory": 1.0}, TrialResources(1, 0, None), 0),
     ],
 )
 def test_a_trial_lies_on_one_node(node, slots, expected):
-    assert fit(node, slots) == expected
+    assert trials_fitting(node, slots) == expected
 
 
 @given(
     fits=st.integers(0, 200), studies=st.integers(1, 20), parallel=st.none() | st.integers(1, 50)
 )
 def test_every_study_gets_its_part(fits, studies, parallel):
-    part = share(fits, studies=studies, parallel=parallel)
+    part = fair_share(fits, studies=studies, parallel=parallel)
     assert part >= 1  # one study too many does not stand still for ever: Ray queues its trial
     assert parallel is None or part <= parallel
     if parallel is None and fits:

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ray.tune.schedulers import ASHAScheduler
 
-from cryo_hpo.search.rungs import Ladder, best, goes_on, last_resort, promotable, reached, stops
+from cryo_hpo.search.rungs import (
+    Ladder,
+    finalist,
+    passes_rung,
+    promotable,
+    reached,
+    stops,
+    top_fraction,
+)
 
 NINE = Ladder.of(grace_epochs=1, reduction=3, epochs=9)
 PAGE = Path(__file__).parents[2] / "docs" / "search.md"
@@ -40,19 +48,19 @@ def test_rungs_stand_below_full_length(grace, reduction, epochs, rungs):
 
 def test_the_written_example_is_what_the_rule_says():
     curves = {0: {1: 0.50}, 1: {1: 0.40}}
-    assert not goes_on(curves, NINE, 1, 1)
+    assert not passes_rung(curves, NINE, 1, 1)
     curves[2] = {1: 0.62}
-    assert goes_on(curves, NINE, 2, 1)
+    assert passes_rung(curves, NINE, 2, 1)
     curves[2][3] = 0.70
     curves[3] = {1: 0.58}
-    assert not goes_on(curves, NINE, 3, 1)  # a third of four is one, and that is trial 2
+    assert not passes_rung(curves, NINE, 3, 1)  # a third of four is one, and that is trial 2
     curves[4] = {1: 0.10}
     curves[5] = {}
     promotion = promotable(curves, NINE, {1, 3, 4}, diverged={5})
     assert promotion == (3, 1)  # six reached epoch 1 with the diverged one: two may go on
     curves[0][3], curves[3][3] = 0.55, 0.52
-    assert goes_on(curves, NINE, 2, 3)
-    assert not goes_on(curves, NINE, 3, 3)
+    assert passes_rung(curves, NINE, 2, 3)
+    assert not passes_rung(curves, NINE, 3, 3)
     assert promotable(curves, NINE, {1, 3, 4}, diverged={5}) is None
 
 
@@ -95,7 +103,7 @@ def test_diverged_trials_count_as_reached_and_never_go_on(values):
     curves[99] = {}
     rung = reached(curves, NINE, 1, diverged={99})
     assert rung[99] == -math.inf
-    assert 99 not in best(rung, 2)
+    assert 99 not in top_fraction(rung, 2)
 
 
 def test_a_diverged_trial_counts_at_its_next_rung_alone():
@@ -105,7 +113,7 @@ def test_a_diverged_trial_counts_at_its_next_rung_alone():
 
 
 def test_ties_go_to_the_lower_number():
-    assert best({4: 0.5, 2: 0.5, 9: 0.5}, 3) == [2]
+    assert top_fraction({4: 0.5, 2: 0.5, 9: 0.5}, 3) == [2]
 
 
 def test_a_trial_that_vanished_is_not_promoted():
@@ -116,9 +124,9 @@ def test_a_trial_that_vanished_is_not_promoted():
 def test_the_leader_goes_on_when_no_rung_is_full_enough():
     curves = {0: {1: 0.5, 3: 0.6}, 1: {1: 0.4}, 2: {1: 0.7, 3: 0.65}}
     assert promotable(curves, NINE, {1, 2}) is None
-    assert last_resort(curves, NINE, {1, 2}) == (2, 3)
-    assert last_resort(curves, NINE, {1}) == (1, 1)
-    assert last_resort({1: {1: math.nan}}, NINE, {1}) is None
+    assert finalist(curves, NINE, {1, 2}) == (2, 3)
+    assert finalist(curves, NINE, {1}) == (1, 1)
+    assert finalist({1: {1: math.nan}}, NINE, {1}) is None
 
 
 def test_the_table_of_the_page_is_what_the_rule_says():
@@ -143,7 +151,7 @@ def test_the_table_of_the_page_is_what_the_rule_says():
             if epoch == NINE.epochs:
                 words = ["complete"]
             else:
-                on = goes_on(curves, NINE, trial, epoch, diverged=diverged)
+                on = passes_rung(curves, NINE, trial, epoch, diverged=diverged)
                 words = ["continued" if on else "paused"]
         if words == ["paused"]:
             waiting.add(trial)
@@ -153,7 +161,7 @@ def test_the_table_of_the_page_is_what_the_rule_says():
                 waiting.discard(promotion.trial)
                 words.append(f"{promotion.trial} promoted from epoch {promotion.rung}")
             elif len(curves) == len(trials) and words == ["paused"]:  # no trial is left
-                leader = last_resort(curves, NINE, waiting)
+                leader = finalist(curves, NINE, waiting)
                 assert leader is not None
                 words.append(f"{leader.trial} promoted from epoch {leader.rung}")
         assert said == "; ".join(words), (trial, epoch)
@@ -201,7 +209,7 @@ def test_a_search_never_runs_a_trial_twice_at_once(
         curves[trial][mark] = score
         if mark == ladder.epochs:
             continue
-        if goes_on(curves, ladder, trial, mark, diverged=diverged):
+        if passes_rung(curves, ladder, trial, mark, diverged=diverged):
             running[trial] = marks[marks.index(mark) + 1]
         else:
             waiting.add(trial)
@@ -222,9 +230,11 @@ def test_late_results_give_the_table_they_would_have_given_early(curves, away, c
         late.setdefault(trial, {})[rung] = value
     waiting = set(curves) - away
     assert promotable(late, NINE, waiting) == promotable(early, NINE, waiting)
-    assert last_resort(late, NINE, waiting) == last_resort(early, NINE, waiting)
+    assert finalist(late, NINE, waiting) == finalist(early, NINE, waiting)
     for rung in NINE.rungs:
-        assert best(reached(late, NINE, rung), 3) == best(reached(early, NINE, rung), 3)
+        assert top_fraction(reached(late, NINE, rung), 3) == top_fraction(
+            reached(early, NINE, rung), 3
+        )
 
 
 @given(st.lists(st.floats(0, 1), max_size=20), st.integers(2, 5))

@@ -17,7 +17,7 @@ from cryo_hpo.config import Recipe, Study
 from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.search.jobs import Job
 from cryo_hpo.search.journal import Journal
-from cryo_hpo.search.rungs import best, reached
+from cryo_hpo.search.rungs import reached, top_fraction
 from cryo_hpo.search.source import BASELINE, SearchSource, key, winner
 from cryo_hpo.search.trials import Record
 
@@ -58,7 +58,7 @@ class Watched(SearchSource):
             return
         lost = {n for n, r in records.items() if r.state == "diverged"}
         scores = reached(curves, ladder, job.cleared, diverged=lost)
-        assert number in best(scores, ladder.reduction)
+        assert number in top_fraction(scores, ladder.reduction)
         better = sum(score > scores[number] for score in scores.values())
         assert better < len(scores) / ladder.reduction
 
