@@ -46,7 +46,7 @@ def data() -> None:
       masks: "{split}/masks/{id}.png"
       bands: [B4, B3, B2]
       classes: [background, lake]
-      ignore: 255
+      values: {0: background, 255: lake}   # where masks do not hold 0, 1, ...
       region: "^([A-Z]+)_"                 # what of an id names the region
       licence: CC-BY-4.0
     """  # noqa: D301  click takes the backspace itself
@@ -117,6 +117,7 @@ def check(source: str, split: str, split_seed: int) -> None:
     """
     from ..data.audit import describe_overlap
     from ..data.leakage import find_duplicates, find_shared
+    from ..data.review import review
     from ..data.splits import identify_scenes
     from ..report.table import align_columns
 
@@ -126,6 +127,8 @@ def check(source: str, split: str, split_seed: int) -> None:
     header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
     click.echo(align_columns(header, [_row(part, one) for part, one in found.items()]))
     problems = [line for one in found.values() for line in one.problems]
+    reviewed = review(dataset, {part: one.facts for part, one in found.items()})
+    doubts = [*reviewed.warnings, *dataset.unused(site.data)]
     click.echo("comparing regions, bytes and places", err=True)
     kin = {
         p: identify_scenes(dataset, site.data, items, cache=site.cache)
@@ -133,13 +136,15 @@ def check(source: str, split: str, split_seed: int) -> None:
     }
     leaks = [line for one in find_shared(kin) for line in describe_overlap(one)]
     doubles = [pair for scenes in kin.values() for pair in find_duplicates(scenes)]
-    for line in (*problems, *leaks):
+    for line in (*problems, *reviewed.refusals, *leaks):
         click.echo(line)
+    for line in doubts:
+        click.echo(f"Warning: {line}")
     if doubles:
         click.echo(
             f"{len(doubles)} images are repeated within one part (first: {' = '.join(doubles[0])})."
         )
-    unplaced = sum(k.item.region is None and k.box is None for ks in kin.values() for k in ks)
+    unplaced = sum(k.item.region is None and not k.has_place for ks in kin.values() for k in ks)
     if unplaced:
         click.echo(
             f"{unplaced} scenes have neither region nor place: what they share cannot be detected."
@@ -149,8 +154,8 @@ def check(source: str, split: str, split_seed: int) -> None:
         click.echo(f"{dataset.num_scenes:,} scenes are published, {number:,} are here.")
     if dataset.shared:
         click.echo(f"Known of the official split: it shares {dataset.shared}.")
-    click.echo(_verdict(dataset, len(problems), len(leaks)))
-    sys.exit(1 if problems or leaks else 0)
+    click.echo(_verdict(dataset, len(problems), len(reviewed.refusals), len(leaks), len(doubts)))
+    sys.exit(1 if problems or reviewed.refusals or leaks else 0)
 
 
 @data.command()
@@ -335,10 +340,13 @@ def _row(part: str, one: Summary) -> tuple[str, ...]:
     return part, str(one.scenes), one.size_words, types, f"{100 * one.ignored_share:.2f} %", *shares
 
 
-def _verdict(dataset: Dataset, problems: int, leaks: int) -> str:
+def _verdict(dataset: Dataset, problems: int, refusals: int, leaks: int, doubts: int) -> str:
     head = f"{dataset.name}, split {dataset.split_name}:"
-    if not problems and not leaks:
-        return f"{head} every file is as it must be, and the parts share nothing that shows."
+    if not problems and not refusals and not leaks:
+        if not doubts:
+            return f"{head} every file is as it must be, and the parts share nothing that shows."
+        return f"{head} every file can be read, with {doubts} warnings (see above)."
     wrong = f" {problems} files are wrong." if problems else ""
+    wrong += f" {refusals} faults of the whole must be corrected (see above)." if refusals else ""
     remedy = " A split by region has no such leak: `data.split: region`." if leaks else ""
     return f"{head}{wrong}{remedy}"

@@ -20,12 +20,13 @@ SEED = click.option("--seed", type=int, help="Which training; left out: best on 
 @click.command()
 @click.argument("model")
 @click.argument("scene", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Map, a GeoTIFF.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Map, a .tif or .png.")
 @click.option("--probabilities", type=click.Path(path_type=Path), help="Likewise, of floats.")
 @click.option("--layers", help="Layers of SCENE that are the model's bands: 3,2,1.")
 @ARM
 @SEED
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what is there.")
+@click.option("--force", is_flag=True, help="Map a scene unlike the training data all the same.")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
 def predict(  # noqa: PLR0913 (options of a command)
     model: str,
@@ -37,6 +38,8 @@ def predict(  # noqa: PLR0913 (options of a command)
     seed: int | None,
     device: str,
     batch: int,
+    *,
+    force: bool,
 ) -> None:
     """Map SCENE, a raster of any size, with MODEL.
 
@@ -55,7 +58,7 @@ def predict(  # noqa: PLR0913 (options of a command)
     chosen = open_model(_study(model, site), arm=arm, seed=seed, site=site, device=device)
     numbers = None if layers is None else _numbers(layers)
     counts = predict_scene(
-        chosen, scene, out, probabilities=probabilities, layers=numbers, batch=batch
+        chosen, scene, out, probabilities=probabilities, layers=numbers, batch=batch, force=force
     )
     total = max(sum(counts.values()), 1)
     shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())

@@ -1,19 +1,24 @@
-"""A dataset of the user's own, as ten lines of YAML."""
+"""Describe a dataset of your own in ten lines of YAML: the dataset card."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 from .split_rule import SplitRule
 
+IGNORED = "ignore"  # instead of a class in `values`: left out of loss and score
+COLOR = re.compile(r"#[0-9a-fA-F]{6}|\(?\d{1,3}\s*,\s*\d{1,3}\s*,\s*\d{1,3}\)?")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+
 
 class DatasetCard(Frozen):
-    """Where the scenes of a dataset lie, and what their layers and mask values mean."""
+    """Describe where the scenes of a dataset lie, and what layers and mask values mean."""
 
     model_config = ConfigDict(allow_inf_nan=False)
 
@@ -32,10 +37,29 @@ class DatasetCard(Frozen):
         min_length=1, description="Band names in the order of the file's layers: [B4, B3, B2]."
     )
     classes: tuple[str, ...] = Field(
-        description="Class names; the position of a name is its mask value."
+        default=(),
+        description="Class names; the position of a name is its mask value, unless `values` says "
+        "otherwise. With `ignore: 0` the first class has mask value 1. Left out: those of `values`.",
     )
-    ignore: int | None = Field(
-        default=None, ge=0, le=255, description="Mask value left out of loss and score."
+    values: dict[str, str] | None = Field(
+        default=None,
+        description="Mask value -> class, or 'ignore': {0: background, 255: fracture}. Masks in "
+        "colors: {'#000000': background, '#0000ff': lake}. Values left out are refused.",
+    )
+    ignore: int | float | tuple[int | float, ...] | None = Field(
+        default=None,
+        description="Mask value, or several, left out of loss and score: 255, or [-1, 0, 65535]. "
+        "NaN, -9999, transparency and a mask's own nodata value are left out anyway.",
+    )
+    nodata: float | tuple[float, ...] | None = Field(
+        default=None,
+        description="Value of image pixels without data, where files do not declare it: one for "
+        "all bands, or one for each.",
+    )
+    scale: Literal["apply", "ignore"] | None = Field(
+        default=None,
+        description="Scale and offset tags of the images: apply them (float32 values), or read "
+        "the stored numbers. Left out: stored numbers, refused if the tags of files differ.",
     )
     nan: Literal["refuse", "ignore"] = Field(
         default="refuse",
@@ -48,7 +72,9 @@ class DatasetCard(Frozen):
         default=None,
         description="Standard deviation of each band; left out: computed on the training split.",
     )
-    gsd_m: float | None = Field(default=None, gt=0, description="Side of a pixel, metres.")
+    gsd_m: float | None = Field(
+        default=None, gt=0, description="Side of a pixel on the ground, meters."
+    )
     split: SplitRule | None = Field(
         default=None,
         description=(
@@ -80,6 +106,20 @@ class DatasetCard(Frozen):
             )
             raise ValueError(message)
         return template
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _keys_are_texts(cls, values: Any) -> Any:
+        return {str(key): to for key, to in values.items()} if isinstance(values, dict) else values
+
+    @field_validator("nodata", mode="before")
+    @classmethod
+    def _texts_are_numbers(cls, nodata: Any) -> Any:
+        if isinstance(nodata, list | tuple):
+            return tuple(cls._texts_are_numbers(value) for value in nodata)
+        if isinstance(nodata, str) and NUMBER.fullmatch(nodata.strip()):
+            return float(nodata)
+        return nodata
 
     @field_validator("classes")
     @classmethod
@@ -121,9 +161,14 @@ class DatasetCard(Frozen):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
+        if self.values and not self.classes:
+            named = dict.fromkeys(to for to in self.values.values() if to != IGNORED)
+            object.__setattr__(self, "classes", self._two_classes_or_more(tuple(named)))
         problems = [
             *self._split_problems(),
+            *self._classes_problems(),
             *self._ignore_problems(),
+            *self._values_problems(),
             *self._statistics_problems(),
         ]
         if problems:
@@ -147,17 +192,70 @@ class DatasetCard(Frozen):
             )
             yield Problem(("split",), message)
 
-    def _ignore_problems(self) -> Iterator[Problem]:
-        last = len(self.classes) - 1
-        if self.ignore is not None and self.ignore <= last:
+    def _classes_problems(self) -> Iterator[Problem]:
+        if not self.classes:
             message = (
-                f"A mask value is a class or ignored, not both: {self.ignore} is class "
-                f"'{self.classes[self.ignore]}'. Use one above {last}, such as 255, or leave it out."
+                "A dataset has at least 2 classes, got 0. Name them, the background too, in "
+                "`classes`, or in `values` with their mask values."
             )
-            yield Problem(("ignore",), message)
+            yield Problem(("classes",), message)
+
+    @property
+    def ignored(self) -> tuple[float, ...]:
+        """Return the mask values that `ignore` names."""
+        if self.ignore is None:
+            return ()
+        return self.ignore if isinstance(self.ignore, tuple) else (self.ignore,)
+
+    @property
+    def first_value(self) -> int:
+        """Return the mask value of the first class, where `values` does not say."""
+        return 1 if 0 in self.ignored else 0
+
+    def _ignore_problems(self) -> Iterator[Problem]:
+        first = self.first_value
+        last = first + len(self.classes) - 1
+        for value in self.ignored if self.values is None else ():
+            if first <= value <= last and value == int(value):
+                message = (
+                    f"A mask value is a class or ignored, not both: {value:g} is class "
+                    f"'{self.classes[int(value) - first]}'. Use one above {last}, such as 255, "
+                    "leave it out, or name the class of every value in `values`."
+                )
+                yield Problem(("ignore",), message)
+
+    def _values_problems(self) -> Iterator[Problem]:
+        values = self.values or {}
+        for key, meant in values.items():
+            if not (NUMBER.fullmatch(key) or COLOR.fullmatch(key)):
+                message = f"A mask value is a number or a color such as '#0000ff', got '{key}'."
+                yield Problem(("values",), message)
+            if meant != IGNORED and meant not in self.classes:
+                message = (
+                    f"Mask value {key} means '{meant}', which is no class. Classes are "
+                    f"{', '.join(self.classes)}; or write '{IGNORED}'."
+                )
+                yield Problem(("values",), message)
+        colors = [key for key in values if COLOR.fullmatch(key)]
+        if colors and len(colors) < len(values):
+            message = "Mask values are numbers or colors, not both. Name all of one kind."
+            yield Problem(("values",), message)
+        for name in self.classes if values else ():
+            if name not in values.values():
+                message = f"Class '{name}' has no mask value. Add one, or remove it from `classes`."
+                yield Problem(("values",), message)
+        for value in self.ignored:
+            meant = next((m for k, m in values.items() if _is_value(k, value)), IGNORED)
+            if meant != IGNORED:
+                message = (
+                    f"A mask value is a class or ignored, not both: {value:g} is class '{meant}' "
+                    "in `values`. Remove `ignore`."
+                )
+                yield Problem(("ignore",), message)
 
     def _statistics_problems(self) -> Iterator[Problem]:
-        for name, values in (("mean", self.mean), ("std", self.std)):
+        nodata = self.nodata if isinstance(self.nodata, tuple) and len(self.nodata) != 1 else None
+        for name, values in (("mean", self.mean), ("std", self.std), ("nodata", nodata)):
             if values is not None and len(values) != len(self.bands):
                 message = (
                     f"There is one number per band, got {len(values)} for {len(self.bands)} bands. "
@@ -170,6 +268,10 @@ class DatasetCard(Frozen):
                 "Leave std out to have it computed, and drop bands that are constant."
             )
             yield Problem(("std",), message)
+
+
+def _is_value(key: str, value: float) -> bool:
+    return bool(NUMBER.fullmatch(key)) and math.isclose(float(key), value)
 
 
 def _refuse_twins(names: tuple[str, ...], *, what: str) -> None:

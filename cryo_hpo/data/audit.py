@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles
 from .decode import Moments
+from .facts import SceneFacts, facts_of
 from .leakage import Shared
 
 SHOWN = 3  # names in a sentence; the rest is a number
@@ -29,6 +30,8 @@ class SceneInspection(NamedTuple):
     counts_K: NDArray[np.int64]
     ignored: int
     moments: Moments
+    facts: SceneFacts | None
+    """What the review of all scenes compares; None: the scene cannot be read."""
     problem: str = ""
     """Why the scene cannot be read; the other fields are then empty. "": it can."""
 
@@ -44,6 +47,7 @@ class Summary:
         counts_K: Labelled pixels of each class.
         ignored: Pixels left out of loss and score.
         moments: Of the labelled pixels, band by band.
+        facts: Of each scene, for the review of all.
         problems: One line for each file that cannot be read.
     """
 
@@ -54,6 +58,7 @@ class Summary:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     dtypes: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    facts: list[SceneFacts] = field(default_factory=list)
 
     @property
     def shares(self) -> NDArray[np.float64]:
@@ -82,16 +87,19 @@ def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[Sc
     nothing = Moments(0, *np.zeros((2, num_bands)))
     for item in items:
         try:
-            _, image_CHW, mask_HW = dataset.read(item)
+            scene = dataset.read(item)
         except DataError as error:
             none_K = np.zeros(num_classes, dtype=np.int64)
-            yield SceneInspection(item, (0, 0), "", none_K, 0, nothing, str(error))
+            yield SceneInspection(item, (0, 0), "", none_K, 0, nothing, None, str(error))
             continue
+        image_CHW, mask_HW = scene.image_CHW, scene.mask_HW
         labelled_HW = mask_HW != IGNORE
         counts_K = np.bincount(mask_HW[labelled_HW], minlength=num_classes)
         ignored = mask_HW.size - int(labelled_HW.sum())
         moments = Moments.of(image_CHW, labelled_HW)
-        yield SceneInspection(item, mask_HW.shape, image_CHW.dtype.name, counts_K, ignored, moments)
+        facts = facts_of(scene, num_classes=num_classes)
+        dtype = scene.header.dtype
+        yield SceneInspection(item, mask_HW.shape, dtype, counts_K, ignored, moments, facts)
 
 
 def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
@@ -106,6 +114,7 @@ def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
             whole.problems.append(look.problem)
             continue
         whole.scenes += 1
+        whole.facts += [look.facts] if look.facts else []
         whole.sizes[look.size] += 1
         whole.dtypes[look.dtype] += 1
         whole.counts_K += look.counts_K

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import glob
 import re
+import unicodedata
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from ..bands import find_band
-from ..config.dataset_card import DatasetCard
+from ..config.dataset_card import COLOR, IGNORED, DatasetCard
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
-from .raster import RasterSchema, read
+from .mask_labels import Color, RasterSchema
+from .raster import read_scene
 from .windows import read_window
 
 SHOWN = 3  # names in a message; the rest is a number
+ALIKE = {".tif": (".tif", ".tiff"), ".tiff": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg")}
+RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp"}
+PARTS: tuple[Split, ...] = get_args(Split)
 
 
 def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
@@ -27,13 +33,7 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
     Raises:
         UnknownName: The card names a band that is not in `bands.BANDS`.
     """
-    legend = RasterSchema(
-        name=card.name,
-        bands=card.bands,
-        classes=card.classes,
-        codes=() if card.ignore is None else ((card.ignore, IGNORE),),
-        nan=card.nan,
-    )
+    schema = schema_of(card)
     return Dataset(
         name=card.name,
         classes=card.classes,
@@ -44,13 +44,46 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
         source=card.source,
         licence=card.licence,
         index=partial(_index, card, remedy),
-        read=partial(read_window, partial(read, legend)),
+        scale=card.scale,
+        unused=partial(find_unused, card),
+        read=partial(read_window, partial(read_scene, schema)),
+        rules=schema.rules,
+        upstream_ignore=int(card.ignored[0]) if card.ignored else None,
         rule=card.split,
-        rules=legend.rules,
-        upstream_ignore=card.ignore,
         folder=card.root,
         layout=f"{card.root}/ with {card.images} and {card.masks}",
     )
+
+
+def schema_of(card: DatasetCard) -> RasterSchema:
+    """Return what the files of a card's dataset may hold."""
+    index = {name: number for number, name in enumerate(card.classes)} | {IGNORED: IGNORE}
+    values = card.values or {}
+    colors = tuple((_color(k), index[v]) for k, v in values.items() if COLOR.fullmatch(k))
+    codes = [(float(k), index[v]) for k, v in values.items() if not COLOR.fullmatch(k)]
+    numbered = not values and not card.first_value
+    if not values and card.first_value:
+        codes = [(float(number + 1), number) for number in range(len(card.classes))]
+    codes += [(value, IGNORE) for value in card.ignored if value not in dict(codes)]
+    nodata = card.nodata if isinstance(card.nodata, tuple) else (card.nodata,)
+    return RasterSchema(
+        name=card.name,
+        bands=card.bands,
+        classes=card.classes,
+        codes=tuple(codes),
+        numbered=numbered,
+        colors=colors,
+        nan=card.nan,
+        nodata=tuple(value for value in nodata if value is not None),
+        scale=card.scale,
+    )
+
+
+def _color(text: str) -> Color:
+    if text.startswith("#"):
+        return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+    red, green, blue = (int(part) for part in text.strip("()").split(","))
+    return red, green, blue
 
 
 def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[SceneFiles]:
@@ -67,32 +100,81 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         )
         raise DataError(message.rstrip())
     part = "" if card.split else split
-    images, masks = (_files(root, template, part) for template in (card.images, card.masks))
+    images, masks = (find_files(root, template, part) for template in (card.images, card.masks))
     # '{id}.png' also matches the masks '{id}_mask.png': the longer template is the narrower one.
     wide, narrow = (images, masks) if len(card.images) < len(card.masks) else (masks, images)
     for name in {wide_id for wide_id, path in wide.items() if path in set(narrow.values())}:
         del wide[name]
     _require_pairs(root, card, split, images=set(images), masks=set(masks))
+    inside = data if root.absolute().is_relative_to(data.absolute()) else root
     return [
-        SceneFiles(name, _region(card, name), images[name], masks[name]) for name in sorted(images)
+        SceneFiles(name, _region(card, name), images[name], masks[name], root=inside)
+        for name in sorted(images)
     ]
 
 
-def _files(root: Path, template: str, split: str) -> dict[str, Path]:
-    """Return the files that match a template, by id; hidden files are not data."""
-    filled = template.replace("{split}", split)
+def find_files(root: Path, template: str, split: str) -> dict[str, Path]:
+    """Return the files that match a template, by id; hidden files are not data.
+
+    Suffixes match in any case, and `.tif` is also `.tiff`. Ids are composed Unicode (NFC), so that
+    a name written on a Mac is the same name written on Linux.
+
+    Raises:
+        DataError: The template is absolute, or two files have one id.
+    """
+    filled = unicodedata.normalize("NFC", template.replace("{split}", split))
     if Path(filled).is_absolute():
         raise DataError(
             f"{root}: 'images' and 'masks' of a card are paths below its 'root', got '{template}'. "
             "Move what all files share into 'root'."
         )
-    name = re.escape(filled).replace(r"\{id\}", "(?P<id>[^/]+)", 1).replace(r"\{id\}", "(?P=id)")
-    found = {}
-    for path in root.glob(glob.escape(filled).replace("{id}", "*")):
-        match = re.fullmatch(name, path.relative_to(root).as_posix())
-        if match and not path.name.startswith("."):
-            found[match["id"]] = path
-    return found
+    suffix = Path(filled).suffix
+    stem = filled[: len(filled) - len(suffix)]
+    name = re.escape(stem).replace(r"\{id\}", "(?P<id>[^/]+)", 1).replace(r"\{id\}", "(?P=id)")
+    ends = "|".join(map(re.escape, ALIKE.get(suffix.lower(), (suffix,))))
+    pattern = re.compile(f"{name}(?i:{ends})")
+    paths: dict[str, Path] = {}
+    for path in sorted(root.glob(_wildcard(stem, suffix))):
+        match = pattern.fullmatch(unicodedata.normalize("NFC", path.relative_to(root).as_posix()))
+        if match is None or path.name.startswith("."):
+            continue
+        twin = paths.setdefault(match["id"], path)
+        if twin != path:
+            raise DataError(
+                f"{path}: its id '{match['id']}' is also that of '{twin.name}'. Remove or rename one."
+            )
+    return paths
+
+
+def _wildcard(stem: str, suffix: str) -> str:
+    """Return the pattern of a template's files with any suffix; accents may be decomposed."""
+    bare = "".join(c if c.isascii() else "*" for c in glob.escape(stem))
+    return bare.replace("{id}", "*") + (".*" if suffix else "")
+
+
+def find_unused(card: DatasetCard, data: Path) -> list[str]:
+    """Return a sentence for each folder with rasters beside the data that no scene uses."""
+    root = data / Path(card.root).expanduser()
+    sentences: list[str] = []
+    for template in dict.fromkeys((card.images, card.masks)):
+        for split in ("",) if card.split else PARTS:
+            used = {
+                p for t in (card.images, card.masks) for p in find_files(root, t, split).values()
+            }
+            folders = {path.parent for path in find_files(root, template, split).values()}
+            for folder in sorted(folders):
+                left = [p.name for p in sorted(folder.iterdir()) if _is_left(p, used)]
+                if left:
+                    names = ", ".join(left[:SHOWN]) + (", ..." if len(left) > SHOWN else "")
+                    sentences.append(
+                        f"{folder}: {len(left)} rasters are not used, their names do not match "
+                        f"'{template}' ({names})."
+                    )
+    return list(dict.fromkeys(sentences))
+
+
+def _is_left(path: Path, used: set[Path]) -> bool:
+    return path not in used and path.suffix.lower() in RASTERS and not path.name.startswith(".")
 
 
 def _require_pairs(
@@ -113,7 +195,17 @@ def _require_pairs(
             raise DataError(
                 f"{root}: every {what} of split '{split}' must have its {other}, {len(names)} have "
                 f"none (first: {first}). They are looked for as '{template}'."
+                f"{_near_miss(names, images | masks)}"
             )
+
+
+def _near_miss(names: set[str], known: set[str]) -> str:
+    """Return a hint where names differ only in upper and lower case."""
+    for name in sorted(names):
+        for other in sorted(known - {name}):
+            if other.casefold() == name.casefold():
+                return f" '{name}' and '{other}' differ only in upper and lower case: rename one."
+    return ""
 
 
 def _region(card: DatasetCard, name: str) -> str | None:

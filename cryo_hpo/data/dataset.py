@@ -19,6 +19,10 @@ Split = Literal["train", "val", "test"]
 IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
 
 
+def _none_unused(_: Path) -> list[str]:
+    return []
+
+
 class SceneFiles(NamedTuple):
     """Locate the files of a scene."""
 
@@ -30,6 +34,23 @@ class SceneFiles(NamedTuple):
     mask: Path
     window: tuple[slice, slice] | None = None
     """Rows and columns that count, where this is a block of a larger scene; None: all."""
+    root: Path | None = None
+    """Folder that VRTs must not leave; None: they stay in theirs."""
+
+
+class SceneHeader(NamedTuple):
+    """Hold what the files of a scene say about themselves."""
+
+    dtype: str
+    scales: tuple[float, ...] = ()
+    """Physical value of a stored number is number * scale + offset, band by band."""
+    offsets: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
+    """Descriptions of the layers; empty where there are none."""
+    gsd_m: float | None = None
+    """Side of a pixel on the ground, meters; None where it is unknown."""
+    notes: tuple[str, ...] = ()
+    """What is worth a warning, a sentence each."""
 
 
 class Scene(NamedTuple):
@@ -40,6 +61,9 @@ class Scene(NamedTuple):
     """In the file's own data type; finite everywhere."""
     mask_HW: NDArray[np.uint8]
     """0..K-1, or 255 where the pixel counts neither in loss nor in score."""
+    header: SceneHeader
+    absent_HW: NDArray[np.bool_]
+    """Where the image has no data; labels are 255 there."""
 
 
 class Remote(NamedTuple):
@@ -63,7 +87,7 @@ class Dataset:
         bands: In the order of an image's layers.
         mean: Per band, in the file's units; None: computed on the training split.
         std: Likewise.
-        gsd_m: Side of a pixel on the ground, metres; None where unknown.
+        gsd_m: Side of a pixel on the ground, meters; None where unknown.
         source: DOI or address, and how to cite it.
         licence: Of the pixels and the labels.
         index: (data root, split) -> files of its scenes in the order of their ids; reads no pixels.
@@ -83,6 +107,8 @@ class Dataset:
         downloads: The files of the public record.
         folder: Name of the folder below the data root.
         layout: That folder and what lies in it, for messages.
+        scale: What the reader does with scale and offset tags; None: nothing, they must agree.
+        unused: Data root -> sentences on files beside the data that no scene uses.
         notes: Caveats to read before trusting a score.
     """
 
@@ -110,6 +136,8 @@ class Dataset:
     folder: str = ""
     layout: str = ""
     notes: str = ""
+    scale: str | None = None
+    unused: Callable[[Path], list[str]] = _none_unused
 
     @property
     def split_name(self) -> str:

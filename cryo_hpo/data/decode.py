@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, StorageError
 from .dataset import IGNORE, Dataset, SceneFiles
+from .facts import SceneFacts, facts_of, write_facts
 
 IMAGES, MASKS, INDEX = "images.bin", "masks.bin", "index.json"
 REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
@@ -92,8 +93,10 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
     counts: list[list[int]] = []
     sizes: list[tuple[int, ...]] = []
     dtypes: list[np.dtype[Any]] = []
+    facts: list[SceneFacts] = []
     with (draft / IMAGES).open("wb") as images, (draft / MASKS).open("wb") as masks:
-        for _, image_CHW, mask_HW in map(dataset.read, items):
+        for scene in map(dataset.read, items):
+            image_CHW, mask_HW = scene.image_CHW, scene.mask_HW
             size = images.tell() + masks.tell() + image_CHW.nbytes + mask_HW.nbytes
             _require_room(draft, size=size / (len(sizes) + 1), left=len(items) - len(sizes))
             images.write(np.ascontiguousarray(image_CHW).data)
@@ -102,15 +105,18 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
             dtypes.append(image_CHW.dtype)
             labelled_HW = mask_HW != IGNORE
             moments |= Moments.of(image_CHW, labelled_HW)
-            counts.append(np.bincount(mask_HW[labelled_HW], minlength=num_classes).tolist())
+            facts.append(facts_of(scene, num_classes=num_classes))
+            counts.append(list(facts[-1].counts_K))
         for file in (images, masks):  # the move must not reach the disk before the pixels do
             file.flush()
             os.fsync(file.fileno())
     if not moments.pixels:
         raise DataError(
-            f"{items[0].mask.parent}: a split must hold labelled pixels; all {len(items)} scenes "
-            f"of '{dataset.name}' here are ignored everywhere. Check 'ignore' and 'nan' in the card."
+            f"{items[0].mask.parent}: no labeled pixels: all {len(items)} scenes of "
+            f"'{dataset.name}' here are ignored everywhere. Check 'values', 'ignore', 'nodata' and "
+            "'nan' in the card."
         )
+    write_facts(draft, facts)
     return {
         "ids": [item.id for item in items],
         "regions": [item.region for item in items],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -23,6 +24,15 @@ class SceneIdentity(NamedTuple):
     """Hash of the image's bytes."""
     box: Box | None
     """Where it lies; None: the file does not say."""
+    crs: str = ""
+    """Its coordinate system; "": none."""
+    native: Box | None = None
+    """Where it lies in the units of `crs`."""
+
+    @property
+    def has_place(self) -> bool:
+        """Return whether the file says where the scene lies."""
+        return self.box is not None or self.native is not None
 
 
 class Shared(NamedTuple):
@@ -72,16 +82,41 @@ def find_duplicates(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
 def find_overlaps(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
     """Return the ids of every two scenes that show the same ground.
 
-    Boxes that only touch do not count, nor do those that overlap by less than `SLACK` of a side.
+    Scenes of one coordinate system are compared in it, others in degrees: the box in degrees of a
+    tile near a pole is far larger than the tile. Boxes that only touch do not count, nor do those
+    that overlap by less than `SLACK` of a side.
     """
-    placed = sorted((k.box, k.item.id) for k in scenes if k.box is not None)
-    found: list[tuple[str, str]] = []
-    open_: list[tuple[Box, str]] = []
-    for box, name in placed:  # from west to east: only those not yet passed can overlap
-        open_ = [(other, one) for other, one in open_ if other[2] > box[0]]
-        found += [(one, name) for other, one in open_ if _overlap(other, box)]
-        open_.append((box, name))
-    return found
+    by_crs: dict[str, list[tuple[Box, str, str]]] = defaultdict(list)
+    in_degrees: list[tuple[Box, str, str]] = []
+    for scene in scenes:
+        if scene.native is not None:
+            by_crs[scene.crs].append((scene.native, scene.item.id, scene.crs))
+        if scene.box is not None:
+            boxes = _across_the_date_line(scene.box)
+            in_degrees += [(box, scene.item.id, scene.crs) for box in boxes]
+    pairs = [(a, b) for group in by_crs.values() for a, b, _, _ in _sweep(group)]
+    if len(by_crs) != 1 or any(not crs for _, _, crs in in_degrees):
+        pairs += [(a, b) for a, b, x, y in _sweep(in_degrees) if x != y or not x]
+    return list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
+
+
+def _sweep(placed: list[tuple[Box, str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield ids and coordinate systems of overlapping boxes, from west to east."""
+    open_: list[tuple[Box, str, str]] = []
+    for box, name, crs in sorted(placed):  # only those not yet passed can overlap
+        open_ = [other for other in open_ if other[0][2] > box[0]]
+        for other_box, other, other_crs in open_:
+            if _overlap(other_box, box):
+                yield other, name, other_crs, crs
+        open_.append((box, name, crs))
+
+
+def _across_the_date_line(box: Box) -> list[Box]:
+    """Return a box in degrees as one, or as its two sides of 180 degrees."""
+    west, south, east, north = box
+    if west <= east:
+        return [box]
+    return [(west, south, 180.0, north), (-180.0, south, east, north)]
 
 
 def _overlap(a: Box, b: Box) -> bool:

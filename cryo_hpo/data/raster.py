@@ -1,236 +1,168 @@
-"""The one reader of all datasets: windows of rasters to pixels and labels, every value checked."""
+"""Decode scenes: windows of rasters to pixels and labels, every value checked."""
 
 # C bands, H W pixels
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.warp import transform_bounds
+from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from ..errors import DataError
-from .dataset import IGNORE, Scene, SceneFiles
+from .alignment import GDAL_ERRORS, Grid, compare, grid_of, warp_labels, window_grid
+from .dataset import IGNORE, Scene, SceneFiles, SceneHeader
+from .mask_labels import RasterSchema, read_labels
+from .nodata import find_absent
+from .safe_open import open_file
 
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 Place = tuple[slice, slice]
 """Rows and columns of a scene."""
 
-# Read in one piece, a PNG that is cut off gives whatever is in memory, and no error.
-GDAL = {"GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO"}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RasterSchema:
-    """What the files of a dataset may hold.
-
-    Attributes:
-        name: Of the dataset.
-        bands: Names of an image's layers.
-        classes: Names; the index is the mask value.
-        codes: (mask value, class or `IGNORE`) of every other legal mask value.
-        nan: Pixels without a number: refuse the file, or ignore those pixels.
-        spare: Whether layers after those of `bands` are left out instead of refused.
-    """
-
-    name: str
-    bands: tuple[str, ...]
-    classes: tuple[str, ...]
-    codes: tuple[tuple[int, int], ...] = ()
-    nan: Literal["refuse", "ignore"] = "refuse"
-    spare: bool = False
-
-    @property
-    def rules(self) -> str:
-        """Return all that decides what a file is read as, besides names, as text."""
-        return f"codes={self.codes} nan={self.nan} spare={self.spare}"
-
-    @property
-    def allowed(self) -> str:
-        """Return the legal mask values and what they mean, for a message."""
-        named = [f"{value} ({name})" for value, name in enumerate(self.classes)]
-        meant = [
-            f"{value} ({'ignore' if to == IGNORE else self.classes[to]})"
-            for value, to in self.codes
-        ]
-        return ", ".join(named) + "".join(f" and {one}" for one in meant)
-
-
-def read(legend: RasterSchema, item: SceneFiles, *, window: Place | None = None) -> Scene:
+def read_scene(schema: RasterSchema, item: SceneFiles, *, window: Place | None = None) -> Scene:
     """Decode one scene, or a window of it; pixels without data are 0 and ignored.
 
+    A mask that lies elsewhere than its image, by the coordinates of both, is warped to the image's
+    grid with nearest neighbors.
+
     Raises:
-        DataError: A file is damaged, or holds what the legend says it cannot.
+        DataError: A file is damaged, or holds what the schema says it cannot.
     """
-    number = len(legend.bands)
-    image_CHW, absent_HW = _layers(
-        item.image,
-        number=number,
-        spare=legend.spare,
-        window=window,
-        law=f"an image of '{legend.name}' holds {number} bands ({' '.join(legend.bands)})",
-        remedy="List every layer in 'bands', in the file's order.",
-    )
-    mask_HW = read_mask(legend, item, window=window)
-    if image_CHW.shape[1:] != mask_HW.shape:
-        (height, width), (mask_height, mask_width) = image_CHW.shape[1:], mask_HW.shape
-        raise DataError(
-            f"{item.mask}: a mask must be as large as its image of {height} x {width} pixels, "
-            f"this one has {mask_height} x {mask_width}. Resample it to nearest neighbours."
-        )
-    absent_HW |= _not_finite(legend, item.image, image_CHW, absent_HW)
+    image_CHW, absent_HW, header, grid = _read_image(schema, item, window)
+    mask_HW, notes = _read_mask(schema, item, grid, window)
+    absent_HW |= _not_finite(schema, item.image, image_CHW, absent_HW)
     image_CHW[:, absent_HW] = 0
     mask_HW[absent_HW] = IGNORE
-    return Scene(item.id, image_CHW, mask_HW)
+    header = header._replace(notes=(*header.notes, *notes))
+    return Scene(item.id, image_CHW, mask_HW, header, absent_HW)
 
 
-def read_mask(
-    legend: RasterSchema, item: SceneFiles, *, window: Place | None = None
-) -> NDArray[np.uint8]:
-    """Decode the labels of a scene alone, (H, W); 255 is ignored.
-
-    Raises:
-        DataError: The file is damaged, or holds a value that the legend does not know.
-    """
-    labels_CHW, _ = _layers(
-        item.mask,
-        number=1,
-        spare=False,
-        window=window,
-        law="a mask holds one layer of class numbers",
-        remedy="Write class numbers, not colours.",
-    )
-    return _labels(legend, item.mask, labels_CHW[0])
-
-
-def read_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path, *, root: Path | None = None) -> tuple[int, int]:
     """Return height and width of a raster, pixels.
 
     Raises:
         DataError: The file cannot be read.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                return int(file.height), int(file.width)
-    except RasterioError as error:
-        raise damaged(path, error) from error
+    with open_file(path, root=root) as file:
+        return int(file.height), int(file.width)
 
 
-def footprint(path: Path, window: Place | None = None) -> tuple[float, float, float, float] | None:
-    """Return west, south, east and north of a raster in degrees; None: it does not say."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                if file.crs is None or file.transform.is_identity:
-                    return None
-                rows, columns = window or (slice(0, file.height), slice(0, file.width))
-                corners = product((columns.start, columns.stop), (rows.start, rows.stop))
-                xs, ys = zip(*(file.transform @ corner for corner in corners), strict=True)
-                around = (min(xs), min(ys), max(xs), max(ys))
-                bounds = transform_bounds(file.crs, "EPSG:4326", *around)
-    except RasterioError:
-        return None
-    west, south, east, north = bounds
-    return west, south, east, north
+def _read_image(
+    schema: RasterSchema, item: SceneFiles, window: Place | None
+) -> tuple[NDArray[Any], NDArray[np.bool_], SceneHeader, Grid]:
+    """Return pixels (C, H, W), where there are none (H, W), what the file says, and its grid."""
+    path, number = item.image, len(schema.bands)
+    with open_file(path, root=item.root) as file:
+        alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
+        enough = file.count >= number if schema.spare else file.count == number + alpha
+        if not enough or np.dtype(file.dtypes[0]).kind not in "iuf":
+            raise DataError(
+                f"{path}: an image of '{schema.name}' holds {number} bands "
+                f"({' '.join(schema.bands)}), this file has {file.count} layers of "
+                f"{file.dtypes[0]}. List every layer in 'bands', in the file's order."
+            )
+        place = None if window is None else Window.from_slices(*window, *file.shape)
+        layers = range(1, number + 1)
+        image_CHW = file.read(list(layers), window=place)
+        absent_HW = find_absent(
+            file, image_CHW, layers, alpha=alpha, window=place, nodata=schema.nodata
+        )
+        header, grid = header_of(file, layers), grid_of(file)
+    if schema.scale == "apply":
+        image_CHW = apply_scale(image_CHW, header.scales, header.offsets)
+    return image_CHW, absent_HW, header, grid
 
 
-def _layers(
-    path: Path, *, number: int, spare: bool, window: Place | None, law: str, remedy: str
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the pixels (C, H, W), and where the file says that there are none (H, W)."""
-    try:
-        with warnings.catch_warnings(), rasterio.Env(**GDAL):
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
-                enough = file.count >= number if spare else file.count == number + alpha
-                if not enough or np.dtype(file.dtypes[0]).kind not in "iuf":
-                    raise DataError(
-                        f"{path}: {law}, this file has {file.count} layers of "
-                        f"{file.dtypes[0]}. {remedy}"
-                    )
-                place = None if window is None else Window.from_slices(*window, *file.shape)
-                pixels_CHW = file.read(list(range(1, number + 1)), window=place)
-                layers = range(1, number + 1)
-                return pixels_CHW, absent(file, layers, alpha=alpha, place=place)
-    except RasterioError as error:
-        raise damaged(path, error) from error
-
-
-def damaged(path: Path, error: Exception) -> DataError:
-    """Return what to say of a raster that cannot be read."""
-    return DataError(
-        f"{path}: a raster must be readable to its last pixel: "
-        f"{str(error.__cause__ or error).rstrip('.')}. "
-        "Was it copied completely?"
+def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
+    """Return what an open raster says about some of its layers, counted from 1."""
+    names = tuple(file.descriptions[layer - 1] or "" for layer in layers)
+    if not any(names):
+        names = _color_names(file, layers)
+    return SceneHeader(
+        dtype=file.dtypes[0],
+        scales=tuple(float(file.scales[layer - 1]) for layer in layers),
+        offsets=tuple(float(file.offsets[layer - 1]) for layer in layers),
+        names=names if any(names) else (),
+        gsd_m=grid_of(file).gsd_m,
     )
 
 
-def absent(
-    file: Any, layers: Sequence[int], *, alpha: bool, place: Window | None
-) -> NDArray[np.bool_]:
-    """Return the pixels without data by the file's own account: nodata, mask or transparency.
+def _color_names(file: Any, layers: Sequence[int]) -> tuple[str, ...]:
+    """Return colors that a file says its layers are; nothing for GDAL's own red, green and blue.
 
-    Args:
-        file: An open raster.
-        layers: Which of its layers count, from 1.
-        alpha: Whether its last layer is transparency.
-        place: Part of the file; None: all of it.
+    GDAL calls any three layers of 8 bits red, green and blue, so that only another order is the
+    word of who wrote the file.
     """
-    shape = file.shape if place is None else (int(place.height), int(place.width))
-    absent_HW: NDArray[np.bool_] = np.zeros(shape, dtype=np.bool_)
-    if alpha:
-        absent_HW |= file.read(file.count, window=place) == 0
-    # Four layers of 8 bits are written as RGBA by default: then the last band is no transparency.
-    if {MaskFlags.nodata, MaskFlags.per_dataset} & set(file.mask_flag_enums[0]) and (
-        MaskFlags.alpha not in file.mask_flag_enums[0]
-    ):
-        absent_CHW = file.read_masks(list(layers), window=place) == 0
-        # 0 in one band is a dark pixel, even where the file calls 0 nodata; -9999 is none.
-        absent_HW |= absent_CHW.all(axis=0) if file.nodata == 0 else absent_CHW.any(axis=0)
-    return absent_HW
+    kinds = tuple(file.colorinterp[layer - 1] for layer in layers)
+    if not set(kinds) <= set(RGB) or kinds[:3] == RGB:
+        return ()
+    return tuple(kind.name for kind in kinds)
+
+
+def apply_scale(
+    image_CHW: NDArray[Any], scales: Sequence[float], offsets: Sequence[float]
+) -> NDArray[np.float32]:
+    """Return stored numbers as physical values: number * scale + offset, band by band."""
+    scaled_CHW = image_CHW.astype(np.float32)
+    for band_HW, scale, offset in zip(scaled_CHW, scales, offsets, strict=True):
+        band_HW *= np.float32(scale)
+        band_HW += np.float32(offset)
+    return scaled_CHW
+
+
+def _read_mask(
+    schema: RasterSchema, item: SceneFiles, image: Grid, window: Place | None
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return labels on the image's grid, (H, W), and what is worth a warning."""
+    with open_file(item.mask, root=item.root) as file:
+        mask = grid_of(file)
+        try:
+            warps, note = compare(image, mask)
+        except DataError as error:
+            raise DataError(f"{item.mask}: {error}") from error
+        place = None if window is None or warps else Window.from_slices(*window, *file.shape)
+        labels_HW, notes = read_labels(schema, item.mask, file, place)
+    notes = [note, *notes] if note else notes
+    if not warps:
+        return labels_HW, notes
+    target = image if window is None else window_grid(image, *window)
+    try:
+        warped_HW = warp_labels(labels_HW, mask, target)
+    except GDAL_ERRORS as error:
+        raise DataError(
+            f"{item.mask}: cannot warp the mask to its image's grid: {error}. Write both in one "
+            "coordinate system."
+        ) from error
+    if window is None and (warped_HW == IGNORE).all() and (labels_HW != IGNORE).any():
+        raise DataError(
+            f"{item.mask}: by their coordinates, this mask and its image {item.image.name} show "
+            f"different ground (image: {_named(image)}; mask: {_named(mask)}). Correct the "
+            "coordinate system (CRS) or transform of one, or remove both from the mask."
+        )
+    return warped_HW, notes
+
+
+def _named(grid: Grid) -> str:
+    west, north = grid.transform @ (0, 0) if grid.transform else (0, 0)
+    system = grid.crs.to_string()[:40] if grid.crs else "no CRS"
+    return f"{system}, upper left {west:.10g} {north:.10g}"
 
 
 def _not_finite(
-    legend: RasterSchema, path: Path, image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]
+    schema: RasterSchema, path: Path, image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
+    if image_CHW.dtype.kind != "f":
+        return np.zeros_like(absent_HW)
     bad_HW: NDArray[np.bool_] = ~np.isfinite(image_CHW).all(axis=0) & ~absent_HW
-    if legend.nan == "refuse" and bad_HW.any():
+    if schema.nan == "refuse" and bad_HW.any():
         raise DataError(
             f"{path}: pixels must be finite, {int(bad_HW.sum())} of {bad_HW.size} are NaN or "
             "infinite. Write `nan: ignore` in the card to leave them out of loss and score."
         )
     return bad_HW
-
-
-def _labels(legend: RasterSchema, path: Path, labels_HW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the labels as classes, and 255 where they are ignored."""
-    legal_HW = (
-        (labels_HW >= 0) & (labels_HW < len(legend.classes)) & (labels_HW == np.floor(labels_HW))
-    )
-    mask_HW = np.where(legal_HW, labels_HW, IGNORE).astype(np.uint8)
-    for value, meant in legend.codes:
-        coded_HW = labels_HW == value
-        mask_HW[coded_HW] = meant
-        legal_HW |= coded_HW
-    if legend.nan == "ignore":
-        legal_HW |= ~np.isfinite(labels_HW)  # they are IGNORE already
-    wrong = labels_HW[~legal_HW]
-    if wrong.size:
-        raise DataError(
-            f"{path}: the mask holds the value {wrong[0]:g} ({wrong.size} pixels are wrong); "
-            f"'{legend.name}' allows {legend.allowed}. Was it resampled with interpolation?"
-        )
-    return mask_HW

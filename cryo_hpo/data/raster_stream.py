@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,15 +12,18 @@ from typing import Any
 
 import numpy as np
 import rasterio
+import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ..errors import DataError, StorageError
+from ..errors import DataError, SpecError, StorageError
 from ..storage.atomic import replacing
-from .dataset import IGNORE
-from .raster import GDAL, absent, damaged
+from .dataset import IGNORE, SceneHeader
+from .nodata import find_absent
+from .raster import apply_scale, header_of
+from .safe_open import damaged, open_file
 
 # GDAL keeps decoded blocks; its default of 5 % of the memory is much for a machine with plenty.
 GDAL_CACHE = {"GDAL_CACHEMAX": 64 * 2**20}
@@ -41,20 +43,24 @@ COLORS = (
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """An open scene: what a map needs to lie at the same place, and its pixels by rows.
+    """Read an open scene row by row; knows what a map needs to lie at the same place.
 
     Attributes:
         path: The file.
         size: Height and width, pixels.
-        place: `crs` and `transform`; empty if the file has none.
+        place: `crs` and `transform`, or `crs` and `gcps`; empty if the file has none.
+        header: What the file says about the layers that are read.
     """
 
     path: Path
     size: tuple[int, int]
     place: Mapping[str, Any]
+    header: SceneHeader
     _file: Any
     _layers: tuple[int, ...]
     _alpha: bool
+    _nodata: tuple[float, ...] = ()
+    _scales: bool = False
 
     def rows(self, top: int, bottom: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return rows of the scene: pixels (C, H, W), and where there are none (H, W).
@@ -67,9 +73,18 @@ class Raster:
         window = Window(0, top, self.size[1], bottom - top)
         try:
             image_CHW = self._file.read(list(self._layers), window=window)
-            absent_HW = absent(self._file, self._layers, alpha=self._alpha, place=window)
+            absent_HW = find_absent(
+                self._file,
+                image_CHW,
+                self._layers,
+                alpha=self._alpha,
+                window=window,
+                nodata=self._nodata,
+            )
         except RasterioError as error:
             raise damaged(self.path, error) from error
+        if self._scales:
+            image_CHW = apply_scale(image_CHW, self.header.scales, self.header.offsets)
         absent_HW |= ~np.isfinite(image_CHW).all(axis=0)
         image_CHW[:, absent_HW] = 0
         return image_CHW, absent_HW
@@ -77,7 +92,12 @@ class Raster:
 
 @contextmanager
 def open_raster(
-    path: Path, *, bands: Sequence[str], layers: Sequence[int] | None = None
+    path: Path,
+    *,
+    bands: Sequence[str],
+    layers: Sequence[int] | None = None,
+    nodata: Sequence[float] = (),
+    scales: bool = False,
 ) -> Iterator[Raster]:
     """Open a scene that holds these bands.
 
@@ -85,21 +105,20 @@ def open_raster(
         path: Any raster that GDAL reads; a further alpha layer says where there is data.
         bands: Names, for messages; C of them.
         layers: Which layers of the file they are, from 1; None: all, in this order.
+        nodata: Values of pixels without data, beside those that the file declares.
+        scales: Whether scale and offset tags are applied.
 
     Raises:
         DataError: The file is missing, damaged, or has other bands.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file. Check the name of the scene.")
-    with warnings.catch_warnings(), rasterio.Env(**GDAL, **GDAL_CACHE):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            file = rasterio.open(path)
-        except RasterioError as error:
-            raise damaged(path, error) from error
-        with file:
-            chosen, alpha = _layers(file, path, bands, layers)
-            yield Raster(path, file.shape, _place(file), file, chosen, alpha)
+    with rasterio.Env(**GDAL_CACHE), open_file(path) as file:
+        chosen, alpha = _layers(file, path, bands, layers)
+        header = header_of(file, chosen)
+        yield Raster(
+            path, file.shape, _place(file), header, file, chosen, alpha, tuple(nodata), scales
+        )
 
 
 def _layers(
@@ -127,7 +146,10 @@ def _layers(
 
 
 def _place(file: Any) -> dict[str, Any]:
-    """Where the pixels lie on the ground, as far as the file says."""
+    """Return where the pixels lie on the ground, as far as the file says."""
+    points, crs = file.gcps
+    if points and file.transform.is_identity:
+        return {"gcps": points, "crs": crs}
     place: dict[str, Any] = {} if file.crs is None else {"crs": file.crs}
     return place if file.transform.is_identity else {**place, "transform": file.transform}
 
@@ -154,11 +176,13 @@ def probability_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> I
 
 @contextmanager
 def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) -> Iterator[Any]:
-    """Open a GeoTIFF at the place of a scene; it has its name once it is whole.
+    """Open a map at the place of a scene; it has its name once it is whole.
 
     Raises:
+        SpecError: No map is written with this suffix.
         StorageError: It cannot be written.
     """
+    driver = map_driver(path, dtype)
     height, width = like.size
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -176,11 +200,41 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as draft, rasterio.open(draft, "w", **profile) as file:
-            yield file
+        with replacing(path) as draft:
+            tiff = draft if driver == "GTiff" else draft.with_name(f"{draft.name}.tif")
+            with rasterio.open(tiff, "w", **profile) as file:
+                yield file
+            if tiff != draft:
+                _convert(tiff, draft, path, driver)
     except (OSError, RasterioError) as error:
         message = f"{path}: a map must be writable: {error}. Free space, or choose another --out."
         raise StorageError(message) from error
+
+
+def map_driver(path: Path, dtype: str = "uint8") -> str:
+    """Return the GDAL driver of a map by the suffix of its name.
+
+    Raises:
+        SpecError: No map is written with this suffix.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".tif", ".tiff"):
+        return "GTiff"
+    if suffix == ".png" and dtype == "uint8":
+        return "PNG"
+    kinds = ".tif (GeoTIFF) or .png" if dtype == "uint8" else ".tif (GeoTIFF)"
+    raise SpecError(f"{path}: the map's name must end in {kinds}, not in '{path.suffix}'.")
+
+
+def _convert(tiff: Path, draft: Path, path: Path, driver: str) -> None:
+    """Write a GeoTIFF again in another format; its place goes to a file beside it."""
+    try:
+        rasterio.shutil.copy(tiff, draft, driver=driver)
+        place = draft.with_name(f"{draft.name}.aux.xml")
+        if place.exists():
+            place.replace(path.with_name(f"{path.name}.aux.xml"))
+    finally:
+        tiff.unlink(missing_ok=True)
 
 
 def write_rows(file: Any, top: int, values_CHW: NDArray[Any]) -> None:

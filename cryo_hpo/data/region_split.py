@@ -111,7 +111,7 @@ def _deal(
 
 
 def _require_places(dataset: Dataset, scenes: Sequence[SceneIdentity]) -> None:
-    lost = [k.item.id for k in scenes if k.item.region is None and k.box is None]
+    lost = [k.item.id for k in scenes if k.item.region is None and not k.has_place]
     if lost:
         raise DataError(
             f"Cannot split '{dataset.name}' by region: {len(lost)} of {len(scenes)} scenes have neither "

@@ -15,9 +15,11 @@ import numpy as np
 from ..config.split_rule import SplitRule
 from ..errors import DataError
 from ..storage.atomic import write_text
+from .alignment import place_of
+from .companions import companions
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .leakage import SceneIdentity
-from .raster import footprint, read_size
+from .raster import read_size
 from .region_split import PARTS, divide
 from .split_plan import plan_split
 from .windows import describe_window, parse_window
@@ -82,7 +84,7 @@ def _ruled_parts(
             identities,
             root=folder,
             count=partial(_count_classes, dataset),
-            measure=lambda item: read_size(item.image),
+            measure=lambda item: read_size(item.image, root=item.root),
         )
         rows = {part: [_row(item) for item in items] for part, items in parts.items()}
         _remember(memo, {"state": state, "parts": rows})
@@ -104,7 +106,7 @@ def _row(item: SceneFiles) -> tuple[str, str, list[int] | None]:
 
 def _list_digest(folder: Path, rule: SplitRule) -> str:
     file = folder / rule.file if rule.file else None
-    return _file_sha256(file) if file is not None and file.is_file() else ""
+    return _content_sha256((file,)) if file is not None and file.is_file() else ""
 
 
 def _count_classes(dataset: Dataset, item: SceneFiles) -> list[int]:
@@ -137,10 +139,15 @@ def identify_scenes(
 ) -> list[SceneIdentity]:
     """Return the identity of scenes, which shows whether they are related: hashes and places."""
     digests = digests_of(dataset, root, items, cache=cache.absolute())
-    return [
-        SceneIdentity(item, _digest_window(digest, item), footprint(item.image, item.window))
-        for item, (digest, _) in zip(items, digests, strict=True)
-    ]
+    return [_identity(item, digest) for item, (digest, _) in zip(items, digests, strict=True)]
+
+
+def _identity(item: SceneFiles, digest: str) -> SceneIdentity:
+    digest = _digest_window(digest, item)
+    place = place_of(item.image, root=item.root, window=item.window)
+    if place is None:
+        return SceneIdentity(item, digest, None)
+    return SceneIdentity(item, digest, place.degrees, place.crs, place.native)
 
 
 def _digest_window(digest: str, item: SceneFiles) -> str:
@@ -188,24 +195,34 @@ def digests_of(
 
 
 def _facts(item: SceneFiles) -> Iterator[str]:
-    """Yield what vouches for the files of a scene: size and date."""
+    """Yield the file states of a scene, sidecars and VRT sources included."""
     for path in (item.image, item.mask):
-        stat = path.stat()
-        yield f"{item.id} {stat.st_size} {stat.st_mtime_ns}"
+        for file in (path, *companions(path)):
+            yield f"{item.id} {_state(file)}"
 
 
 def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str, str]]:
-    """Return the sha256 of each item's image and mask; files known by size and date are not read."""
+    """Return the sha256 of each item's image and mask; files of a known state are not read."""
     known = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
     for path in (path for item in items for path in (item.image, item.mask)):
-        stat = path.stat()
-        facts = f"{stat.st_size} {stat.st_mtime_ns}"
+        files = (path, *companions(path))
+        state = " ".join(map(_state, files))
         old, digest = known.get(str(path), ("", ""))
-        digests[str(path)] = (facts, digest if old == facts else _file_sha256(path))
+        digests[str(path)] = (state, digest if old == state else _content_sha256(files))
     if any(known.get(path) != facts for path, facts in digests.items()):
         _remember(memo, known | digests)
     return [(digests[str(item.image)][1], digests[str(item.mask)][1]) for item in items]
+
+
+def _state(path: Path) -> str:
+    """Return size, dates and inode of a file: a change of content changes one of them.
+
+    Size and modification time can be those of the file before (`rsync`, `cp -p`, `touch -r`); the
+    time of the last change of the inode cannot be set.
+    """
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 def _remember(memo: Path, facts: Mapping[str, Any]) -> None:
@@ -224,9 +241,13 @@ def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _content_sha256(files: Sequence[Path]) -> str:
+    """Return the hash of a file's content; with sidecars or sources, of all their contents."""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else sha256(*digests)
 
 
 def sha256(*facts: object) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..data.dataset import IGNORE
-from ..data.raster_stream import Raster, mask_writer, open_raster, probability_writer, write_rows
-from ..errors import SpecError
+from ..data.raster_stream import (
+    Raster,
+    map_driver,
+    mask_writer,
+    open_raster,
+    probability_writer,
+    write_rows,
+)
+from ..data.scene_match import match_scene
+from ..errors import DataError, SpecError
 from ..training.scoring import WINDOWS_PER_PASS
 
 if TYPE_CHECKING:
@@ -22,7 +31,10 @@ if TYPE_CHECKING:
     from .model import Model
 
 
-def predict_scene(
+log = logging.getLogger(__name__)
+
+
+def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by name)
     model: Model,
     scene: Path | str,
     out: Path | str,
@@ -30,35 +42,42 @@ def predict_scene(
     probabilities: Path | str | None = None,
     layers: Sequence[int] | None = None,
     batch: int = WINDOWS_PER_PASS,
+    force: bool = False,
 ) -> dict[str, int]:
     """Map a scene of any size.
 
-    The map is a GeoTIFF with the scene's coordinates, the classes' numbers, names and colours, and
-    255 where the scene has no data. Memory depends on the width of the scene, not on its height.
+    The map has the scene's coordinates, the classes' numbers, names and colors, and 255 where the
+    scene has no data. Memory depends on the width of the scene, not on its height. A scene whose
+    layers have other names, or values of other units, than the model was trained on is refused.
 
     Args:
         model: See `load_model`.
         scene: Any raster that GDAL reads, with the model's bands in its order.
-        out: The map.
+        out: The map: a GeoTIFF (.tif), or a .png.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
         layers: Which layers of the scene are the model's bands, from 1; None: all.
         batch: Windows per forward pass; fewer where memory is too small.
+        force: Map a scene that does not look like training; the reasons are logged.
 
     Returns:
         Class -> its pixels.
 
     Raises:
-        DataError: The scene has other bands, or is damaged.
-        SpecError: A map would overwrite the scene.
+        DataError: The scene has other bands or units, or is damaged.
+        SpecError: A map would overwrite the scene, or has an unknown suffix.
         StorageError: A map cannot be written.
     """
     scene, out = Path(scene), Path(out)
     extra = None if probabilities is None else Path(probabilities)
     _refuse_same(scene, out, extra)
+    map_driver(out)
+    if extra is not None:
+        map_driver(extra, "float32")
     classes = model.card.classes
     counts_K = np.zeros(len(classes), dtype=np.int64)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(open_raster(scene, bands=model.card.bands, layers=layers))
+        source = stack.enter_context(_open_scene(model, scene, layers))
+        _refuse_other_kind(model, source, chosen=layers is not None, force=force)
         maps = stack.enter_context(mask_writer(out, source, classes=classes))
         shares = extra and stack.enter_context(probability_writer(extra, source, classes=classes))
         rows = _Rows(source)
@@ -72,6 +91,33 @@ def predict_scene(
                 part_KHW[:, absent_HW] = np.nan
                 write_rows(shares, top, part_KHW)
     return dict(zip(classes, counts_K.tolist(), strict=True))
+
+
+def _open_scene(
+    model: Model, scene: Path, layers: Sequence[int] | None
+) -> contextlib.AbstractContextManager[Raster]:
+    """Open a scene the way the model's training data were read."""
+    trained = model.card.recipe.get("data", {}).get("card") or {}
+    nodata = trained.get("nodata")
+    values = () if nodata is None else nodata if isinstance(nodata, list | tuple) else (nodata,)
+    scales = trained.get("scale") == "apply"
+    return open_raster(scene, bands=model.card.bands, layers=layers, nodata=values, scales=scales)
+
+
+def _refuse_other_kind(model: Model, source: Raster, *, chosen: bool, force: bool) -> None:
+    """Refuse, or log, what sets a scene apart from the model's training data.
+
+    Raises:
+        DataError: Layers or units are others, and nothing forces the map.
+    """
+    card = model.card
+    match = match_scene(
+        source, bands=card.bands, mean=card.mean, std=card.std, gsd_m=card.gsd_m, chosen=chosen
+    )
+    if match.refusals and not force:
+        raise DataError("\n".join(match.refusals))
+    for sentence in (*match.refusals, *match.warnings):
+        log.warning("%s", sentence)
 
 
 def _refuse_same(*paths: Path | None) -> None:

@@ -12,7 +12,9 @@ import torch
 
 from ..config.protocol import CRYO_BENCH, departures
 from ..config.space import Int, SearchSpace
-from ..errors import CryoError, combine, concerning
+from ..data.facts import read_facts
+from ..data.review import review
+from ..errors import CryoError, DataError, combine, concerning
 from ..models import check_size, find_encoder
 from ..training.build import (
     band_plan,
@@ -58,6 +60,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         partial(_require_gpu, study.resources),
         partial(ensure_store_usable, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
+        partial(_review_data, study.base, site),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
@@ -93,6 +96,20 @@ def _require_gpu(resources: Resources) -> None:
 def _decode(recipe: Recipe, split: Split, site: Site) -> None:
     with concerning("base", "data", "name"):
         scenes_of(recipe, split, site)
+
+
+def _review_data(recipe: Recipe, site: Site) -> None:
+    """Compare the decoded scenes of all splits; warns, or refuses what cannot be learned from."""
+    dataset = dataset_of(recipe.data)
+    try:
+        parts = {split: read_facts(scenes_of(recipe, split, site).folder) for split in SPLITS}
+    except CryoError:
+        return  # reported where the split was decoded
+    reviewed = review(dataset, parts)
+    for sentence in (*reviewed.warnings, *dataset.unused(site.data)):
+        log.warning("%s", sentence)
+    if reviewed.refusals:
+        raise DataError("\n".join(reviewed.refusals))
 
 
 def _fit(

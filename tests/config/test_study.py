@@ -236,7 +236,28 @@ def test_both_edges_of_a_range_are_reported() -> None:
         ({"bands": []}, "bands: Must have at least 1 entries"),
         ({"bands": ["B4", "B4"]}, "bands: Each band is named once, 'B4' is not."),
         ({"ignore": 1}, "ignore: A mask value is a class or ignored, not both: 1 is class 'lake'."),
-        ({"ignore": 256}, "ignore: Must be at most 255, got 256."),
+        (
+            {"ignore": [9, 1]},
+            "ignore: A mask value is a class or ignored, not both: 1 is class 'lake'",
+        ),
+        (
+            {"ignore": 0, "values": {"0": "other", "1": "lake"}},
+            "ignore: A mask value is a class or",
+        ),
+        ({"values": {"0": "other"}}, "values: Class 'lake' has no mask value."),
+        (
+            {"values": {"0": "other", "1": "lak"}},
+            "values: Mask value 1 means 'lak', which is no class.",
+        ),
+        (
+            {"values": {"x": "other", "1": "lake"}},
+            "values: A mask value is a number or a color such as",
+        ),
+        (
+            {"values": {"#000000": "other", "1": "lake"}},
+            "values: Mask values are numbers or colors",
+        ),
+        ({"nodata": [0, 1, 2]}, "nodata: There is one number per band, got 3 for 2 bands."),
         ({"mean": [1]}, "mean: There is one number per band, got 1 for 2 bands."),
         ({"std": [1, 2, 3]}, "std: There is one number per band, got 3 for 2 bands."),
         ({"std": [1, 0]}, "std: A standard deviation is above 0, got 0."),

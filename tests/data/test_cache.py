@@ -26,6 +26,7 @@ from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Dataset, Scene, SceneFiles
 from cryo_hpo.data.decode import INDEX, MASKS, Moments
+from cryo_hpo.data.facts import FACTS
 from cryo_hpo.errors import DataError, StorageError
 
 from ..support.fakes import fake_folder, fake_scene, write
@@ -52,10 +53,10 @@ def test_known_files_are_not_hashed_again(
 ) -> None:
     first = _open(data, tmp_path)
 
-    def refuse(path: Path) -> str:
-        raise AssertionError(f"{path} was hashed again")
+    def refuse(files: object) -> str:
+        raise AssertionError(f"{files} was hashed again")
 
-    monkeypatch.setattr(parts_module, "_file_sha256", refuse)
+    monkeypatch.setattr(parts_module, "_content_sha256", refuse)
     assert _open(data, tmp_path).fingerprint == first.fingerprint
 
 
@@ -113,7 +114,7 @@ def test_scenes_of_several_sizes_and_types_share_one_type(tmp_path: Path) -> Non
     for number, item in enumerate(items):
         np.testing.assert_array_equal(scenes.image(number), data.read(item).image_CHW)
         np.testing.assert_array_equal(scenes.mask(number), data.read(item).mask_HW)
-    assert {path.name for path in scenes.folder.iterdir()} == {"images.bin", MASKS, INDEX}
+    assert {path.name for path in scenes.folder.iterdir()} == {"images.bin", MASKS, INDEX, FACTS}
 
 
 parts = st.lists(

@@ -217,13 +217,18 @@ def test_other_number_of_layers_is_refused(tmp_path: Path) -> None:
 def test_mask_of_colours_is_refused(tmp_path: Path) -> None:
     data = custom_dataset(fake_folder(tmp_path))
     item = data.index(tmp_path, "train")[0]
-    write(item.mask, np.zeros((3, 48, 64), dtype=np.uint8))
-    with pytest.raises(DataError, match="one layer of class numbers, this file has 3 layers"):
+    colors = np.zeros((3, 48, 64), dtype=np.uint8)
+    colors[2, :10] = 255
+    write(item.mask, colors)
+    line = (
+        r"3 layers of uint8 in 2 colors.*`values: \{\"#000000\": background, \"#0000ff\": lake\}`"
+    )
+    with pytest.raises(DataError, match=line):
         data.read(item)
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype"), [(7, "uint8"), (-1, "int16"), (0.5, "float32"), (np.nan, "float32")]
+    ("value", "dtype"), [(7, "uint8"), (-1, "int16"), (0.5, "float32"), (np.inf, "float32")]
 )
 def test_mask_values_outside_the_classes_are_refused(
     tmp_path: Path, value: float, dtype: str

@@ -180,7 +180,7 @@ BAD = {
     "layers too many": (["scene.tif", "--layers", "1,2"], "numbered 1 to 3; got 1,2"),
     "layers beyond": (["scene.tif", "--layers", "1,2,9"], "got 1,2,9"),
     "layers as words": (["scene.tif", "--layers", "red"], "--layers takes numbers"),
-    "no scene": (["absent.tif"], "there is none"),
+    "no scene": (["absent.tif"], "no such file"),
     "no raster": (["text.tif"], "readable to its last pixel"),
     "no such arm": (["scene.tif", "--arm", "tuned"], "has the arms baseline, slow, not 'tuned'"),
     "no such seed": (["scene.tif", "--seed", "7"], "seeds 1, 2, not 7"),

@@ -328,7 +328,7 @@ CASES = {
         1,
         (
             "masks/train0_0.png: a mask must be as large as its image of 32 x 32",
-            "this one has 16 x 32. Resample it",
+            "this one has 16 x 32. Resample the mask",
         ),
     ),
     "truncated GeoTIFF": Case(
@@ -350,7 +350,7 @@ CASES = {
     "an all-ignored split": Case(
         _mask(255, split="test"),
         1,
-        ("test/masks: a split must hold labelled pixels; all 1 scenes", "Check 'ignore'"),
+        ("test/masks: no labeled pixels: all 1 scenes", "Check 'values'"),
     ),
     "NaN pixels": Case(
         _nan,
@@ -519,7 +519,13 @@ def test_check_says_all_that_is_wrong_at_once(good: Good) -> None:
     result = good.say("check")
     assert result.exit_code == 2
     assert len(result.stderr.strip().splitlines()) == len(wrong)
-    for law in ("data.crop must", "no GPU is visible", "belongs to one spec", "finite", "labelled"):
+    for law in (
+        "data.crop must",
+        "no GPU is visible",
+        "belongs to one spec",
+        "finite",
+        "no labeled pixels",
+    ):
         assert law in result.stderr
 
 

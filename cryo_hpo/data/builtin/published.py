@@ -7,7 +7,8 @@ from typing import Any
 
 from ...bands import find_band
 from ..dataset import Dataset
-from ..raster import RasterSchema, read
+from ..mask_labels import RasterSchema
+from ..raster import read_scene
 from . import tree as trees
 from .tree import Tree
 
@@ -24,7 +25,7 @@ def benchmark_dataset(
         codes: (mask value, class or `IGNORE`) of mask values beyond the classes' own numbers.
         **facts: Every other attribute of `Dataset`.
     """
-    legend = RasterSchema(
+    schema = RasterSchema(
         name=facts["name"],
         bands=tuple(bands.split()),
         classes=facts["classes"],
@@ -36,8 +37,8 @@ def benchmark_dataset(
         bands=tuple(map(find_band, bands.split())),
         upstream_bands=tuple(map(find_band, upstream_bands.split())),
         index=partial(trees.index, tree, facts["name"]),
-        read=partial(read, legend),
-        rules=legend.rules,
+        read=partial(read_scene, schema),
+        rules=schema.rules,
         folder=tree.roots[0],
         layout=tree.words,
         **facts,

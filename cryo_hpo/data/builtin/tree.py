@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def index(tree: Tree, name: str, data: Path, split: Split) -> list[SceneFiles]:
             f"'{tree.images.format(split=split)}'. The layout is {tree.words}."
         )
     items = [
-        SceneFiles(f"{split}-{image.stem}", _region(tree, image), image, mask)
+        SceneFiles(f"{split}-{image.stem}", _region(tree, image), image, mask, root=data)
         for image, mask in pairs(images, masks)
     ]
     return sorted(items)
@@ -88,7 +89,8 @@ def pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
 
 def key(path: Path) -> str:
     """Return what an image and its mask share: the stem without words like 'mask'."""
-    words = re.split(r"[\s_.-]+", path.stem.lower())
+    # A Mac writes names decomposed (NFD), others composed: one name in both.
+    words = re.split(r"[\s_.-]+", unicodedata.normalize("NFC", path.stem).lower())
     return "_".join(word for word in words if word not in WORDS)
 
 

@@ -1,0 +1,222 @@
+"""Compare where an image and its mask lie, and warp a mask to its image's grid."""
+
+# H W pixels
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.errors import CRSError, RasterioError
+from rasterio.transform import Affine
+from rasterio.warp import reproject, transform, transform_bounds
+
+from ..errors import DataError
+from .dataset import IGNORE
+from .safe_open import open_file
+
+Box = tuple[float, float, float, float]
+"""West, south, east and north."""
+SAME_PX = 0.01  # coordinates written as text lose digits
+HALF_PX = 0.5 + SAME_PX  # pixel-is-point against pixel-is-area
+GDAL_ERRORS = (RasterioError, CRSError, CPLE_BaseError, ValueError)
+METERS_PER_DEGREE = 111_320.0
+
+
+class Grid(NamedTuple):
+    """The place of a raster's pixels."""
+
+    crs: CRS | None
+    transform: Affine | None
+    """None: the raster has no place."""
+    shape: tuple[int, int]
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Side of a pixel in meters; None where it is unknown."""
+        if self.transform is None or self.crs is None:
+            return None
+        side = math.sqrt(abs(self.transform.determinant))
+        if self.crs.is_geographic:
+            return side * METERS_PER_DEGREE
+        try:
+            return float(side * self.crs.linear_units_factor[1])
+        except (CRSError, ValueError, IndexError):
+            return None
+
+    @property
+    def corners(self) -> tuple[list[float], list[float]]:
+        """Coordinates of the outer corners."""
+        assert self.transform is not None
+        height, width = self.shape
+        corners = [(0, 0), (width, 0), (0, height), (width, height)]
+        xs, ys = zip(*(self.transform @ corner for corner in corners), strict=True)
+        return list(xs), list(ys)
+
+
+class Place(NamedTuple):
+    """Where a raster lies on the ground."""
+
+    degrees: Box | None
+    """None: its coordinate system is not tied to the globe."""
+    crs: str
+    native: Box
+    """In the units of `crs`."""
+
+
+def grid_of(file: Any) -> Grid:
+    """Return the grid of an open raster; a coordinate system that PROJ cannot read is none."""
+    try:
+        crs = file.crs
+    except CRSError:
+        crs = None
+    return Grid(crs or None, None if file.transform.is_identity else file.transform, file.shape)
+
+
+def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
+    """Return whether a mask must be warped to its image's grid, and what is worth a warning.
+
+    Raises:
+        DataError: The two cannot be laid over each other; the message lacks the file.
+    """
+    if image.transform is None or mask.transform is None:
+        if image.shape != mask.shape:
+            raise _other_size(image, mask)
+        return False, ""
+    equal = image.shape == mask.shape
+    if image.crs is None or mask.crs is None or image.crs == mask.crs:
+        apart = _distance_px(image, mask.corners) if equal else math.inf
+        return _judge(image, mask, apart, "")
+    as_numbers = _distance_px(image, mask.corners) if equal else math.inf
+    try:
+        corners = transform(mask.crs, image.crs, *mask.corners)
+        apart = _distance_px(image, corners) if equal else math.inf
+    except GDAL_ERRORS as error:
+        require_proj()
+        if as_numbers > SAME_PX:
+            raise DataError(
+                f"the coordinate systems of image and mask cannot be compared ({error}). Write both "
+                "in one, or remove the mask's."
+            ) from error
+        return False, "the mask has another coordinate system (CRS) at the same coordinates"
+    if apart <= SAME_PX:
+        return False, ""
+    return _judge(image, mask, apart, " in another coordinate system (CRS)")
+
+
+def warp_labels(labels_HW: NDArray[np.uint8], mask: Grid, image: Grid) -> NDArray[np.uint8]:
+    """Return labels on the image's grid, nearest neighbor; 255 where the mask does not reach.
+
+    Raises:
+        DataError: No labeled pixel of the mask lies on the image; the message lacks the file.
+    """
+    crs = image.crs or mask.crs or CRS.from_epsg(3857)
+    warped_HW = np.full(image.shape, IGNORE, dtype=np.uint8)
+    reproject(
+        labels_HW,
+        warped_HW,
+        src_transform=mask.transform,
+        src_crs=mask.crs or crs,
+        dst_transform=image.transform,
+        dst_crs=crs,
+        src_nodata=IGNORE,
+        dst_nodata=IGNORE,
+        resampling=Resampling.nearest,
+    )
+    return warped_HW
+
+
+def window_grid(grid: Grid, rows: slice, columns: slice) -> Grid:
+    """Return the grid of a part of a raster."""
+    top, bottom, _ = rows.indices(grid.shape[0])
+    left, right, _ = columns.indices(grid.shape[1])
+    moved = grid.transform and grid.transform @ Affine.translation(left, top)
+    return Grid(grid.crs, moved, (bottom - top, right - left))
+
+
+def place_of(
+    path: Path, *, root: Path | None = None, window: tuple[slice, slice] | None = None
+) -> Place | None:
+    """Return where a raster, or a window of it, lies; None: the file does not say, or is damaged.
+
+    Raises:
+        DataError: PROJ, which converts coordinates, is broken.
+    """
+    try:
+        with open_file(path, root=root) as file:
+            grid = grid_of(file) if window is None else window_grid(grid_of(file), *window)
+    except DataError:
+        return None
+    if grid.crs is None or grid.transform is None:
+        require_proj()
+        return None
+    xs, ys = grid.corners
+    native = (min(xs), min(ys), max(xs), max(ys))
+    try:
+        degrees = transform_bounds(grid.crs, CRS.from_epsg(4326), *native)
+    except GDAL_ERRORS:
+        require_proj()
+        return Place(None, grid.crs.to_wkt(), native)
+    west, south, east, north = degrees
+    return Place((west, south, east, north), grid.crs.to_wkt(), native)
+
+
+def require_proj() -> None:
+    """Check that PROJ finds its database.
+
+    Raises:
+        DataError: It does not.
+    """
+    try:
+        CRS.from_epsg(4326)
+    except CRSError as error:
+        set_to = {
+            name: os.environ[name] for name in ("PROJ_LIB", "PROJ_DATA") if name in os.environ
+        }
+        raise DataError(
+            f"PROJ cannot read its database of coordinate systems ({error}). "
+            f"PROJ_LIB and PROJ_DATA are set to {set_to or 'nothing'}; unset both."
+        ) from error
+
+
+def _distance_px(image: Grid, corners: tuple[list[float], list[float]]) -> float:
+    """Return the largest distance of corners from the image's own, in its pixels."""
+    assert image.transform is not None
+    inverse = ~image.transform
+    height, width = image.shape
+    own = [(0, 0), (width, 0), (0, height), (width, height)]
+    apart = 0.0
+    for x, y, (column, row) in zip(*corners, own, strict=True):
+        there = inverse @ (x, y)
+        apart = max(apart, abs(there[0] - column), abs(there[1] - row))
+    return apart if math.isfinite(apart) else math.inf
+
+
+def _judge(image: Grid, mask: Grid, apart: float, system: str) -> tuple[bool, str]:
+    if apart <= SAME_PX:
+        return False, ""
+    if apart <= HALF_PX:
+        return False, (
+            "image and mask are not aligned: by their coordinates they lie up to half a pixel "
+            f"apart{system}; labels are used as they lie"
+        )
+    what = "of another size or pixel size"
+    if image.shape == mask.shape:
+        what = "shifted against its image, turned, or of another pixel size"
+    return True, f"the mask is {what}{system}: it was warped to its image's grid (nearest neighbor)"
+
+
+def _other_size(image: Grid, mask: Grid) -> DataError:
+    (height, width), (mask_height, mask_width) = image.shape, mask.shape
+    return DataError(
+        f"a mask must be as large as its image of {height} x {width} pixels, this one has "
+        f"{mask_height} x {mask_width}. Resample the mask to the image's grid with "
+        "nearest-neighbor interpolation."
+    )

@@ -1,0 +1,55 @@
+"""List the files that GDAL reads beside a raster: sidecars, headers, world files, VRT sources."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from .safe_open import MAX_DEPTH, vrt_sources
+
+ADDED = (".aux.xml", ".ovr", ".msk")
+"""Suffixes after the whole name of the file: scene.tif.aux.xml."""
+REPLACING = (
+    ".aux",
+    ".hdr",
+    ".prj",
+    ".rrd",
+    ".tfw",
+    ".tifw",
+    ".pgw",
+    ".pngw",
+    ".jgw",
+    ".j2w",
+    ".wld",
+)
+"""Suffixes in the place of the file's own: scene.tfw."""
+
+
+def companions(path: Path) -> tuple[Path, ...]:
+    """Return the files that decide, besides a raster's own, what is read from it, in order.
+
+    Args:
+        path: Of the raster.
+    """
+    names = _names(path.parent, path.parent.stat().st_mtime_ns)
+    sidecars = [path.name + end for end in ADDED]
+    if path.suffix.lower() not in REPLACING:
+        sidecars += [path.stem + end for end in REPLACING]
+    beside = [path.with_name(names[name.lower()]) for name in sidecars if name.lower() in names]
+    return (*beside, *(_sources(path, 0) if path.suffix.lower() == ".vrt" else ()))
+
+
+def _sources(path: Path, depth: int) -> Iterator[Path]:
+    for source in vrt_sources(path) or () if depth < MAX_DEPTH else ():
+        file = Path(os.path.normpath(path.absolute().parent / source))
+        if file.is_file():
+            yield file
+            yield from _sources(file, depth + 1)
+
+
+@lru_cache(maxsize=64)
+def _names(folder: Path, _changed_ns: int) -> dict[str, str]:
+    """Return the names in a folder by their lower case; listed again when the folder changes."""
+    return {path.name.lower(): path.name for path in folder.iterdir()}

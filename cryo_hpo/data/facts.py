@@ -1,0 +1,104 @@
+"""Collect facts about a scene while it is read: what the review of a dataset compares."""
+
+# C bands, K classes, H W pixels
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StorageError
+from .dataset import IGNORE, Scene
+from .nodata import Fill, suspect_fill
+
+FACTS = "facts.json"
+
+
+class SceneFacts(NamedTuple):
+    """Hold what reading one scene showed."""
+
+    id: str
+    counts_K: tuple[int, ...]
+    """Labeled pixels of each class."""
+    ignored: int
+    """Pixels with data whose label is ignored."""
+    low: float
+    high: float
+    """Lowest and highest pixel value of all bands; 0 where there is no data."""
+    mean_C: tuple[float, ...]
+    """Mean of each band over pixels with data."""
+    dtype: str
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+    names: tuple[str, ...]
+    gsd_m: float | None
+    fill: Fill | None
+    notes: tuple[str, ...]
+
+    @property
+    def magnitude(self) -> float:
+        """Return the largest absolute pixel value."""
+        return max(abs(self.low), abs(self.high))
+
+
+def facts_of(scene: Scene, *, num_classes: int) -> SceneFacts:
+    """Return the facts of a decoded scene."""
+    labeled_HW = scene.mask_HW != IGNORE
+    seen_HW = ~scene.absent_HW
+    counts_K = np.bincount(scene.mask_HW[labeled_HW], minlength=num_classes)
+    bands = [_range(band_HW, seen_HW) for band_HW in scene.image_CHW]
+    header = scene.header
+    return SceneFacts(
+        id=scene.id,
+        counts_K=tuple(counts_K.tolist()),
+        ignored=int(seen_HW.sum()) - int((labeled_HW & seen_HW).sum()),
+        low=min(low for low, _, _ in bands),
+        high=max(high for _, high, _ in bands),
+        mean_C=tuple(mean for _, _, mean in bands),
+        dtype=header.dtype,
+        scales=header.scales,
+        offsets=header.offsets,
+        names=header.names,
+        gsd_m=header.gsd_m,
+        fill=suspect_fill(scene.image_CHW, scene.absent_HW),
+        notes=header.notes,
+    )
+
+
+def write_facts(folder: Path, facts: Sequence[SceneFacts]) -> None:
+    """Write the facts of a split's scenes into its decoded copy."""
+    (folder / FACTS).write_text(json.dumps([tuple(scene) for scene in facts]))
+
+
+def read_facts(folder: Path) -> list[SceneFacts]:
+    """Read the facts of a decoded split.
+
+    Raises:
+        StorageError: The file is missing or damaged.
+    """
+    try:
+        rows = json.loads((folder / FACTS).read_text())
+        return [_fact(row) for row in rows]
+    except (OSError, ValueError, TypeError) as error:
+        raise StorageError(
+            f"{folder / FACTS}: cannot read the facts of decoded scenes: {error}. Delete this "
+            "folder; it is built again from the dataset's files."
+        ) from error
+
+
+def _fact(row: Sequence[Any]) -> SceneFacts:
+    scene = SceneFacts._make(tuple(value) if isinstance(value, list) else value for value in row)
+    return scene._replace(fill=Fill(*scene.fill) if scene.fill else None)
+
+
+def _range(band_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Return lowest, highest and mean value of pixels with data; zeros where there are none."""
+    values = band_HW if seen_HW.all() else band_HW[seen_HW]
+    if not values.size:
+        return 0.0, 0.0, 0.0
+    return float(values.min()), float(values.max()), float(values.mean(dtype=np.float64))

@@ -1,0 +1,291 @@
+"""Decode masks as they come: class numbers, 0/255, palettes, 1 bit, colors, floats, "no label"."""
+
+# C layers, H W pixels
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.windows import Window
+
+from ..errors import DataError
+from .dataset import IGNORE
+from .nodata import declared_nodata, equals
+
+Color = tuple[int, int, int]
+NO_LABEL = (-9999.0,)  # no class has this number: "no label" also where no file declares it
+MAX_LISTED = 12  # distinct values in a message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RasterSchema:
+    """Describe what the files of a dataset may hold.
+
+    Attributes:
+        name: Of the dataset.
+        bands: Names of an image's layers.
+        classes: Names; the index is the mask value.
+        codes: (mask value, class or `IGNORE`) of every other legal mask value.
+        numbered: Whether 0 to K-1 are legal mask values beside those of `codes`.
+        colors: (red, green and blue, class or `IGNORE`) of masks in colors.
+        nan: Pixels without a number: refuse the file, or ignore those pixels.
+        spare: Whether layers after those of `bands` are left out instead of refused.
+        nodata: Values of pixels without data, beside those that files declare: one for each
+            band, or one for all.
+        scale: What to do with scale and offset tags: apply them, or read the stored numbers.
+    """
+
+    name: str
+    bands: tuple[str, ...]
+    classes: tuple[str, ...]
+    codes: tuple[tuple[float, int], ...] = ()
+    numbered: bool = True
+    colors: tuple[tuple[Color, int], ...] = ()
+    nan: Literal["refuse", "ignore"] = "refuse"
+    spare: bool = False
+    nodata: tuple[float, ...] = ()
+    scale: Literal["apply", "ignore"] | None = None
+
+    @property
+    def rules(self) -> str:
+        """Return everything but names that decides what a file is read as, as text."""
+        return (
+            f"codes={self.codes} numbered={self.numbered} colors={self.colors} nan={self.nan} "
+            f"spare={self.spare} nodata={self.nodata} scale={self.scale}"
+        )
+
+    @property
+    def allowed(self) -> str:
+        """Return the legal mask values and what they mean, for a message."""
+        named = [f"{value} ({name})" for value, name in enumerate(self.classes)]
+        meant = [f"{value:g} ({self.meaning(to)})" for value, to in self.codes]
+        if self.colors:
+            return ", ".join(f"{hex_color(c)} ({self.meaning(to)})" for c, to in self.colors)
+        if not self.numbered:
+            return ", ".join(meant)
+        return ", ".join(named) + "".join(f" and {code}" for code in meant)
+
+    def meaning(self, code: int) -> str:
+        """Return the name of a class, or "ignore"."""
+        return "ignore" if code == IGNORE else self.classes[code]
+
+    def code_of(self, value: float) -> int | None:
+        """Return the class, or `IGNORE`, that a mask value means; None: it is not legal."""
+        for coded, meant in self.codes:
+            if coded == value:
+                return meant
+        whole = self.numbered and not self.colors and value == math.floor(value)
+        return int(value) if whole and 0 <= value < len(self.classes) else None
+
+
+def read_labels(
+    schema: RasterSchema, path: Path, file: Any, window: Window | None
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Decode a mask's labels on its own grid; 255 is ignored.
+
+    Args:
+        schema: What its values mean.
+        path: For messages.
+        file: The open mask.
+        window: Part of it; None: all of it.
+
+    Returns:
+        Labels (H, W), and what is worth a warning, a sentence each.
+
+    Raises:
+        DataError: The mask holds a value or color that the schema does not know.
+    """
+    kinds = {np.dtype(name).kind for name in file.dtypes}
+    if not kinds <= set("iuf"):
+        raise _wrong_layers(path, file)
+    alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
+    count = file.count - alpha
+    if count not in (1, 3):
+        raise _wrong_layers(path, file)
+    layers_CHW = file.read(list(range(1, count + 1)), window=window)
+    unseen_HW = _unseen(file, window, alpha=alpha)
+    if schema.colors:
+        labels_HW = _by_color(schema, path, _in_colors(file, layers_CHW), unseen_HW)
+        return labels_HW, []
+    if count == 3:
+        layers_CHW = _as_gray(schema, path, layers_CHW)
+    values_HW, notes = _as_stored(path, file, layers_CHW[0]), []
+    nodata = declared_nodata(file, 1)
+    if nodata is not None and not math.isnan(nodata):
+        meant = schema.code_of(nodata)
+        if meant is None:
+            unseen_HW |= equals(values_HW, nodata)
+        elif meant != IGNORE and equals(values_HW, nodata).any():
+            notes.append(
+                f"the mask declares nodata {nodata:g}, which is class '{schema.meaning(meant)}': "
+                f"read as the class; `values: {{{nodata:g}: ignore, ...}}` leaves it out"
+            )
+    return decode(schema, path, values_HW, unseen_HW), notes
+
+
+def decode(
+    schema: RasterSchema, path: Path, values_HW: NDArray[Any], unseen_HW: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return mask values as classes, (H, W); 255 where they are ignored or unseen.
+
+    Raises:
+        DataError: There is a value that the schema does not know.
+    """
+    legal_HW = unseen_HW | (values_HW != values_HW)  # NaN is no label
+    mask_HW = np.full(values_HW.shape, IGNORE, dtype=np.uint8)
+    if schema.numbered:
+        whole_HW = (values_HW >= 0) & (values_HW < len(schema.classes))
+        if values_HW.dtype.kind == "f":
+            whole_HW &= values_HW == np.floor(values_HW)
+        mask_HW = np.where(whole_HW & ~legal_HW, values_HW, IGNORE).astype(np.uint8)
+        legal_HW |= whole_HW
+    for value, meant in schema.codes:
+        coded_HW = equals(values_HW, value) & ~unseen_HW
+        mask_HW[coded_HW] = meant
+        legal_HW |= coded_HW
+    if not legal_HW.all():
+        for value in NO_LABEL:
+            legal_HW |= equals(values_HW, value)
+        if not legal_HW.all():
+            raise _wrong_values(schema, path, values_HW, legal_HW, unseen_HW)
+    return mask_HW
+
+
+def hex_color(color: Sequence[int]) -> str:
+    """Return a color as #rrggbb."""
+    return "#" + "".join(f"{int(part):02x}" for part in color)
+
+
+def _unseen(file: Any, window: Window | None, *, alpha: bool) -> NDArray[np.bool_]:
+    """Return where a mask is transparent or masked out."""
+    if alpha:
+        unseen_HW: NDArray[np.bool_] = file.read(file.count, window=window) == 0
+        return unseen_HW
+    flags = file.mask_flag_enums[0]
+    if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
+        return np.asarray(file.read_masks(1, window=window) == 0)
+    shape = file.shape if window is None else (int(window.height), int(window.width))
+    return np.zeros(shape, dtype=np.bool_)
+
+
+def _as_stored(path: Path, file: Any, values_HW: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of a gray mask; those of one bit whose 0 is white are turned around."""
+    structure = file.tags(ns="IMAGE_STRUCTURE")
+    if structure.get("MINISWHITE") != "YES":
+        return values_HW
+    if file.tags(1, ns="IMAGE_STRUCTURE").get("NBITS") == "1":
+        turned_HW: NDArray[Any] = 1 - (values_HW > 0).astype(np.uint8)
+        return turned_HW
+    raise DataError(
+        f"{path}: this mask stores white as 0 (MINISWHITE) in more than 1 bit, so that its values "
+        "can be read two ways. Save it with black as 0 (MINISBLACK)."
+    )
+
+
+def _as_gray(schema: RasterSchema, path: Path, layers_CHW: NDArray[Any]) -> NDArray[Any]:
+    """Return three layers that hold the same values as one.
+
+    Raises:
+        DataError: They are colors.
+    """
+    if all((layer_HW == layers_CHW[0]).all() for layer_HW in layers_CHW[1:]):
+        return layers_CHW[:1]
+    colors = np.unique(layers_CHW.reshape(3, -1), axis=1).T[: MAX_LISTED + 1].tolist()
+    pairs = dict(zip(map(hex_color, colors), schema.classes, strict=False))
+    line = ", ".join(f'"{color}": {name}' for color, name in pairs.items())
+    raise DataError(
+        f"{path}: a mask holds one layer of class numbers, this file has 3 layers of "
+        f"{layers_CHW.dtype} in {_count(colors)} colors. Name the class of each color in the card, "
+        f"such as `values: {{{line}}}`, or write class numbers."
+    )
+
+
+def _count(values: Sequence[Any]) -> str:
+    return f"more than {MAX_LISTED}" if len(values) > MAX_LISTED else str(len(values))
+
+
+def _in_colors(file: Any, layers_CHW: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return a mask's colors, (3, H, W); a palette is looked up."""
+    if len(layers_CHW) == 3:
+        return layers_CHW.astype(np.uint8)
+    try:
+        palette = file.colormap(1)
+    except ValueError:
+        gray_CHW: NDArray[np.uint8] = np.repeat(layers_CHW, 3, axis=0).astype(np.uint8)
+        return gray_CHW
+    table = np.zeros((256, 3), dtype=np.uint8)
+    for index, color in palette.items():
+        table[index] = color[:3]
+    return np.moveaxis(table[layers_CHW[0]], -1, 0)
+
+
+def _by_color(
+    schema: RasterSchema, path: Path, colors_CHW: NDArray[np.uint8], unseen_HW: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    mask_HW = np.full(unseen_HW.shape, IGNORE, dtype=np.uint8)
+    legal_HW = unseen_HW.copy()
+    for color, meant in schema.colors:
+        hit_HW = (colors_CHW == np.array(color, dtype=np.uint8)[:, None, None]).all(axis=0)
+        mask_HW[hit_HW & ~unseen_HW] = meant
+        legal_HW |= hit_HW
+    if not legal_HW.all():
+        wrong = colors_CHW[:, ~legal_HW][:, 0]
+        raise DataError(
+            f"{path}: the mask holds the color {hex_color(wrong.tolist())} ({int((~legal_HW).sum())} pixels "
+            f"are wrong); '{schema.name}' allows {schema.allowed}. Add it to `values`, or write "
+            "the mask without smoothing and lossy compression."
+        )
+    return mask_HW
+
+
+def _wrong_layers(path: Path, file: Any) -> DataError:
+    return DataError(
+        f"{path}: a mask holds one layer of class numbers, this file has {file.count} layers of "
+        f"{file.dtypes[0]}. Write class numbers, not colors."
+    )
+
+
+def _wrong_values(
+    schema: RasterSchema,
+    path: Path,
+    values_HW: NDArray[Any],
+    legal_HW: NDArray[np.bool_],
+    unseen_HW: NDArray[np.bool_],
+) -> DataError:
+    wrong = values_HW[~legal_HW]
+    seen = np.unique(values_HW[~unseen_HW & np.isfinite(values_HW)])
+    labels = [value for value in seen.tolist() if schema.code_of(value) != IGNORE]
+    return DataError(
+        f"{path}: the mask holds the value {wrong[0]:g} ({wrong.size} pixels are wrong); "
+        f"'{schema.name}' allows {schema.allowed}. {_remedy(schema, labels)}"
+    )
+
+
+def _remedy(schema: RasterSchema, labels: list[float]) -> str:
+    """Return what to write for a mask with these values."""
+    classes = schema.classes
+    if len(classes) == 2 and set(labels) <= {0, 255}:
+        line = f"{{0: {classes[0]}, 255: {classes[1]}}}"
+        return f"This is a binary mask with 0 and 255: write `values: {line}` in the card."
+    if len(labels) == len(classes):
+        line = ", ".join(f"{value:g}: {name}" for value, name in zip(labels, classes, strict=True))
+        return f"If these are the classes in order, write `values: {{{line}}}` in the card."
+    if len(labels) == len(classes) + 1 and labels[0] <= 0:
+        line = ", ".join(
+            f"{value:g}: {name}" for value, name in zip(labels, ("ignore", *classes), strict=True)
+        )
+        return (
+            f"If {labels[0]:g} means 'no label', write `ignore: {labels[0]:g}`, or "
+            f"`values: {{{line}}}`, in the card."
+        )
+    return (
+        "Was it resampled with interpolation? If not, name the class of each value in `values:` of "
+        "the card, or leave values out with `ignore:`."
+    )

@@ -1,0 +1,337 @@
+"""Review a dataset's scenes together: what reads well file by file and is still wrong."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+import numpy as np
+
+from .dataset import Dataset, Split
+from .facts import SceneFacts
+
+SHOWN = 3  # ids in a sentence
+MIN_RATIO = 20.0  # of the largest values: other units, and no brighter ground
+MAX_STDS = 2.0  # of a part's mean from training's
+MAX_GSD_RATIO = 1.2
+FAMILIES = (
+    ("BLUE", "GREEN", "RED", "NIR", "SWIR"),
+    ("VV", "VH", "HH", "HV"),
+    ("DEM", "SLOPE"),
+)
+COLORS = {"B2": "BLUE", "B3": "GREEN", "B4": "RED", "B8": "NIR"}
+NUMBERED = re.compile(r"B0*(\d+A?)\b")
+
+
+class Review(NamedTuple):
+    """Collect what is wrong with a dataset as a whole."""
+
+    refusals: tuple[str, ...]
+    """Reasons not to train."""
+    warnings: tuple[str, ...]
+    """Reasons to look."""
+
+
+def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Review:
+    """Return what the scenes of all parts show together.
+
+    Args:
+        dataset: What they should be.
+        parts: The facts of each part's scenes.
+    """
+    refusals = list(_one_class(dataset, parts))
+    warnings: list[str] = []
+    for severe, sentence in (
+        *_units(parts),
+        *_tags(dataset, parts),
+        *_fills(parts),
+        *_names(dataset, parts),
+        *_absent_classes(dataset, parts),
+    ):
+        (refusals if severe else warnings).append(sentence)
+    warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
+    return Review(tuple(refusals), tuple(warnings))
+
+
+def _one_class(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Refuse a part whose labels are all of one class: whatever it measures is 100 %."""
+    for part, scenes in parts.items():
+        counts = _counts(dataset, scenes)
+        held = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
+        if len(held) != 1 or sum(map(sum, (s.counts_K for s in scenes))) == 0:
+            continue
+        ignored = sum(scene.ignored for scene in scenes)
+        hint = ""
+        if ignored and dataset.upstream_ignore is not None:
+            other = next(name for name in dataset.classes if name not in held)
+            value = dataset.upstream_ignore
+            pairs = ", ".join(
+                f"{value if name == other else number}: {name}"
+                for number, name in enumerate(dataset.classes)
+            )
+            hint = (
+                f" {ignored:,} pixels have the mask value that is ignored ({value}): if that is "
+                f"'{other}', write `values: {{{pairs}}}` instead of `ignore: {value}`."
+            )
+        yield (
+            f"{part}: every labeled pixel is '{held[0]}', no pixel of any other class: nothing can "
+            f"be learned or measured there.{hint or ' Check the masks, or deal the scenes out anew.'}"
+        )
+
+
+def _absent_classes(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[tuple[bool, str]]:
+    """Report classes without a pixel: in a part, and in all of them."""
+    counts = {part: _counts(dataset, scenes) for part, scenes in parts.items()}
+    everywhere = {
+        name
+        for k, name in enumerate(dataset.classes)
+        if not any(of_part[k] for of_part in counts.values())
+    }
+    seen = len(dataset.classes) - len(everywhere)
+    if everywhere and seen > 1:  # one class is another message
+        names = ", ".join(f"'{name}'" for name in dataset.classes if name in everywhere)
+        yield (
+            True,
+            (
+                f"No pixel of class {names} in any part. Remove it from `classes`, or correct `values`; "
+                "with `ignore: 0`, the first class has mask value 1."
+            ),
+        )
+    for part, of_part in counts.items():
+        absent = [name for name, count in zip(dataset.classes, of_part, strict=True) if not count]
+        names = ", ".join(f"'{name}'" for name in absent if name not in everywhere)
+        if names and len(absent) < len(dataset.classes) - 1:
+            yield (
+                False,
+                f"{part}: no pixel of class {names}. It cannot be learned or measured there.",
+            )
+
+
+def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, str]]:
+    """Compare data types and ranges of values, within and between parts."""
+    groups: dict[str, list[tuple[Split, SceneFacts]]] = defaultdict(list)
+    for part, scenes in parts.items():
+        for scene in scenes:
+            groups[scene.dtype].append((part, scene))
+    if len(groups) > 1:
+        levels = {dtype: _level(scene for _, scene in group) for dtype, group in groups.items()}
+        words = "; ".join(
+            f"{dtype} in {len(group)} scenes of {_parts(group)} up to {levels[dtype]:.4g}"
+            for dtype, group in sorted(groups.items())
+        )
+        severe = any(_ratio(a, b) >= MIN_RATIO for a, b in combinations(levels.values(), 2))
+        what = "other units" if severe else "perhaps other units"
+        yield (
+            severe,
+            (f"The images' data types differ, {what}: {words}. Write all in one unit and type."),
+        )
+        if severe:
+            return
+    levels_by_part = {part: _level(scenes) for part, scenes in parts.items() if scenes}
+    for (a, one), (b, other) in combinations(levels_by_part.items(), 2):
+        if _ratio(one, other) >= MIN_RATIO:
+            yield (
+                True,
+                (
+                    f"{a} and {b} differ in their units: pixels reach {one:.4g} and {other:.4g}. "
+                    "Write all images in one unit."
+                ),
+            )
+    for part, scenes in parts.items():
+        level = _level(scenes)
+        odd = [s.id for s in scenes if s.magnitude and _ratio(s.magnitude, level) >= MIN_RATIO]
+        if odd and len(odd) < len(scenes):
+            yield (
+                False,
+                (
+                    f"{part}: {len(odd)} of {len(scenes)} scenes ({_some(odd)}) have pixels of a range "
+                    f"far from the others', which reach {level:.4g}. Are their units others?"
+                ),
+            )
+
+
+def _tags(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[tuple[bool, str]]:
+    """Refuse scale and offset tags that differ, unless the card decides what they do."""
+    tags: Counter[tuple[tuple[float, ...], tuple[float, ...]]] = Counter()
+    for scenes in parts.values():
+        tags.update((scene.scales, scene.offsets) for scene in scenes)
+    if len(tags) > 1 and dataset.scale is None:
+        words = "; ".join(
+            f"scale {scales[0]:g} and offset {offsets[0]:g} in {count} scenes"
+            for (scales, offsets), count in tags.most_common(SHOWN)
+            if scales
+        )
+        yield (
+            True,
+            (
+                f"The images' scale and offset tags differ ({words}): equal numbers mean other values, "
+                "as before and after Sentinel-2's baseline 04.00. Write `scale: apply` in the card, or "
+                "`scale: ignore` if the tags are wrong."
+            ),
+        )
+
+
+def _fills(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, str]]:
+    """Report a constant value at the edge of scenes that is no declared nodata value."""
+    for part, scenes in parts.items():
+        found: dict[float, list[SceneFacts]] = defaultdict(list)
+        for scene in scenes:
+            if scene.fill is not None:
+                found[scene.fill.value].append(scene)
+        for value, filled in found.items():
+            far = any(scene.fill is not None and scene.fill.far for scene in filled)
+            if not far and 2 * len(filled) < len(scenes):
+                continue
+            share = np.mean([scene.fill.share for scene in filled if scene.fill])
+            yield (
+                far,
+                (
+                    f"{part}: {len(filled)} of {len(scenes)} scenes ({_some(s.id for s in filled)}) are "
+                    f"filled from the edge with the value {value:g}, on {100 * share:.1f} % of their "
+                    f"pixels, and declare no nodata. Write `nodata: {value:g}` in the card."
+                ),
+            )
+
+
+def _names(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[tuple[bool, str]]:
+    """Compare the layers' names in the files with the bands of the card, in their order."""
+    bands = [band.name for band in dataset.bands]
+    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for scenes in parts.values():
+        for scene in scenes:
+            if len(scene.names) == len(bands) and contradicts(scene.names, bands):
+                found[scene.names].append(scene.id)
+    for names, ids in found.items():
+        same = sorted(filter(None, map(canonical, names))) == sorted(map(_own, bands))
+        order = " ".join(names)
+        remedy = f"Write `bands: [{', '.join(filter(None, map(canonical, names)))}]`"
+        yield (
+            same,
+            (
+                f"The files of {len(ids)} scenes ({_some(ids)}) name their layers {order}, the dataset "
+                f"calls them {' '.join(bands)}. "
+                + (f"{remedy} in the card, or correct the files." if same else "Check `bands`.")
+            ),
+        )
+
+
+def layer_numbers(names: Sequence[str], bands: Sequence[str]) -> list[int]:
+    """Return the layer, from 1, that a file names as each band; empty: not all are there."""
+    given = [canonical(name) for name in names]
+    wanted = [_own(band) for band in bands]
+    colors = [COLORS.get(band, band) for band in wanted]
+    for targets in (wanted, colors):
+        if set(targets) <= set(given):
+            return [given.index(target) + 1 for target in targets]
+    return []
+
+
+def contradicts(names: Sequence[str], bands: Sequence[str]) -> bool:
+    """Return whether layers that a file names are other bands than they are taken for.
+
+    Numbers of bands are compared with numbers and colors with colors: sensors number differently.
+    """
+    for name, band in zip(names, bands, strict=True):
+        given, taken = canonical(name), _own(band)
+        if _family(given) == 0:  # a color: Sentinel-2's bands, as cards have them, are colors too
+            taken = COLORS.get(taken, taken)
+        if given and given != taken and _family(given) == _family(taken):
+            return True
+    return False
+
+
+def canonical(name: str) -> str:
+    """Return the band that a layer's description names, such as B4 for 'B04 red'; "": none."""
+    words = name.strip().upper()
+    match = NUMBERED.match(words)
+    if match:
+        return f"B{match[1]}"
+    first = re.split(r"[\s_:(,-]+", words)[0] if words else ""
+    return first if any(first in family for family in FAMILIES) else ""
+
+
+def _own(band: str) -> str:
+    return canonical(band) or band
+
+
+def _family(band: str) -> int:
+    return next((i for i, family in enumerate(FAMILIES) if band in family), -1)
+
+
+def _means(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report parts whose mean lies far from training's, measured in the spread of its scenes."""
+    train = np.array([scene.mean_C for scene in parts.get("train", ()) if any(scene.mean_C)])
+    if len(train) < SHOWN:
+        return
+    mean_C = train.mean(axis=0)
+    spread_C = np.maximum(train.std(axis=0, ddof=1), 0.25 * np.abs(mean_C)) + 1e-12
+    for part, scenes in parts.items():
+        rows = np.array([scene.mean_C for scene in scenes if any(scene.mean_C)])
+        if part == "train" or not len(rows):
+            continue
+        apart_C = np.abs(rows.mean(axis=0) - mean_C) / spread_C
+        worst = int(apart_C.argmax())
+        if apart_C[worst] > MAX_STDS:
+            yield (
+                f"{part}: the mean of band {dataset.bands[worst].name} is "
+                f"{rows.mean(axis=0)[worst]:.4g}, training's is {mean_C[worst]:.4g}, "
+                f"{apart_C[worst]:.1f} standard deviations of its scenes away. Are the units the same?"
+            )
+
+
+def _pixel_sizes(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    sizes = [s.gsd_m for scenes in parts.values() for s in scenes if s.gsd_m is not None]
+    if not sizes:
+        return
+    low, high = min(sizes), max(sizes)
+    if dataset.gsd_m is not None and _ratio(float(np.median(sizes)), dataset.gsd_m) > MAX_GSD_RATIO:
+        yield (
+            f"The pixel size is {dataset.gsd_m:g} m by `gsd_m`, and {np.median(sizes):.4g} m by the "
+            "files' coordinates. Correct `gsd_m`, or the files."
+        )
+    if _ratio(low, high) > 2:
+        yield f"The pixel size differs between scenes, from {low:.4g} m to {high:.4g} m."
+
+
+def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Yield each remark of the reader once, with the number of its scenes."""
+    ids: dict[str, list[str]] = defaultdict(list)
+    for scenes in parts.values():
+        for scene in scenes:
+            for note in scene.notes:
+                ids[note].append(scene.id)
+    for note, names in ids.items():
+        yield f"{len(names)} scenes ({_some(names)}): {note}."
+
+
+def _counts(dataset: Dataset, scenes: Sequence[SceneFacts]) -> list[int]:
+    return [sum(scene.counts_K[k] for scene in scenes) for k in range(len(dataset.classes))]
+
+
+def _level(scenes: Iterable[SceneFacts]) -> float:
+    values = [scene.magnitude for scene in scenes if scene.magnitude]
+    return float(np.median(values)) if values else 0.0
+
+
+def _ratio(a: float, b: float) -> float:
+    low, high = sorted((abs(a), abs(b)))
+    return high / low if low else 1.0
+
+
+def _parts(group: Sequence[tuple[Split, SceneFacts]]) -> str:
+    return ", ".join(dict.fromkeys(part for part, _ in group))
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = ", ..." if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,201 @@
+"""What reads well file by file and is still wrong: classes, units, fill values, names, sizes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.dataset import Dataset, Scene, SceneHeader, Split
+from cryo_hpo.data.facts import SceneFacts, facts_of, read_facts, write_facts
+from cryo_hpo.data.nodata import Fill, equals, is_limit, suspect_fill
+from cryo_hpo.data.review import Review, canonical, contradicts, review
+
+from ..support.fakes import fake_folder
+
+PLAIN = SceneFacts(
+    id="s",
+    counts_K=(80, 20),
+    ignored=0,
+    low=100.0,
+    high=3000.0,
+    mean_C=(1000.0, 1100.0, 1200.0),
+    dtype="uint16",
+    scales=(1.0, 1.0, 1.0),
+    offsets=(0.0, 0.0, 0.0),
+    names=(),
+    gsd_m=10.0,
+    fill=None,
+    notes=(),
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return custom_dataset(fake_folder(tmp_path, num=(1, 1, 1)))
+
+
+def _parts(**changes: dict[str, Any]) -> dict[Split, list[SceneFacts]]:
+    parts: dict[Split, list[SceneFacts]] = {}
+    for part in ("train", "val", "test"):
+        facts = PLAIN._replace(**changes.get(part, {}))
+        parts[part] = [facts._replace(id=f"{part}{i}") for i in range(4)]
+    return parts
+
+
+def _one(dataset: Dataset, **changes: dict[str, Any]) -> Review:
+    return review(dataset, _parts(**changes))
+
+
+def test_scenes_that_agree_are_not_talked_about(dataset: Dataset) -> None:
+    assert _one(dataset) == Review((), ())
+
+
+FAR = Fill(-9999.0, 0.2, far=True)
+REFUSALS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
+    "255 is the class": (
+        {"val": {"counts_K": (80, 0), "ignored": 20}},
+        "val: every labeled pixel is 'background'.*write `values: {0: background, 255: lake}`",
+    ),
+    "units of parts": (
+        {p: {"dtype": "float32", "low": 0.01, "high": 0.3} for p in ("val", "test")},
+        "data types differ, other units: float32 in 8 scenes of val, test up to 0.3; uint16",
+    ),
+    "units of one type": (
+        {"test": {"low": 0.01, "high": 0.3}},
+        "train and test differ in their units",
+    ),
+    "tags": (
+        {"test": {"offsets": (-0.1, -0.1, -0.1)}},
+        "scale and offset tags differ.*`scale: apply`",
+    ),
+    "fill": ({"train": {"fill": FAR}}, "train: 4 of 4 scenes.*-9999, on 20.0 %.*`nodata: -9999`"),
+    "order of layers": (
+        {"train": {"names": ("B2", "B3", "B4")}},
+        r"name their layers B2 B3 B4, the dataset calls them B4 B3 B2. Write `bands: \[B2, B3, B4\]`",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_refusals_name_the_remedy(dataset: Dataset, kind: str) -> None:
+    changes, words = REFUSALS[kind]
+    found = _one(dataset, **changes)
+    assert found.refusals
+    assert re.search(words, found.refusals[0]), found.refusals
+
+
+WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
+    "types": ({"val": {"dtype": "int16"}}, "data types differ, perhaps other units"),
+    "pixel size": (
+        {part: {"gsd_m": 30.0} for part in ("train", "val", "test")},
+        "10 m by `gsd_m`, and 30 m",
+    ),
+    "mean": ({"test": {"mean_C": (1000.0, 1100.0, 2400.0)}}, "test: the mean of band B2 is 2400"),
+    "note": ({"val": {"notes": ("the mask is shifted",)}}, "4 scenes .*the mask is shifted"),
+}
+
+
+@pytest.mark.parametrize("kind", WARNINGS)
+def test_warnings_name_what_is_odd(dataset: Dataset, kind: str) -> None:
+    changes, words = WARNINGS[kind]
+    found = _one(dataset, **changes)
+    assert found.refusals == ()
+    assert any(re.search(words, sentence) for sentence in found.warnings), found.warnings
+
+
+def test_a_card_that_says_what_tags_do_may_have_tags_that_differ(dataset: Dataset) -> None:
+    parts = _parts(test={"offsets": (-0.1, -0.1, -0.1)})
+    assert review(replace(dataset, scale="apply"), parts).refusals == ()
+
+
+def test_a_fill_value_in_few_scenes_that_is_no_convention_is_no_warning(dataset: Dataset) -> None:
+    parts = _parts()
+    parts["train"][0] = parts["train"][0]._replace(fill=Fill(0.0, 0.2, far=False))
+    assert review(dataset, parts) == Review((), ())
+    parts["train"] = [s._replace(fill=Fill(0.0, 0.2, far=False)) for s in parts["train"]]
+    assert "`nodata: 0`" in review(dataset, parts).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "bands", "wrong"),
+    [
+        (("B2", "B3", "B4"), ("B4", "B3", "B2"), True),
+        (("B02 blue", "B03", "B04"), ("B2", "B3", "B4"), False),
+        (("blue", "green", "red"), ("B4", "B3", "B2"), True),
+        (("red", "green", "blue"), ("B4", "B3", "B2"), False),
+        (("", "", ""), ("B4", "B3", "B2"), False),
+        (("VH", "VV"), ("VV", "VH"), True),
+        (("Band 1", "Band 2"), ("B4", "B3"), False),
+        (("SR_B4", "SR_B3"), ("RED", "GREEN"), False),  # another sensor's numbers
+    ],
+)
+def test_names_are_compared_within_their_kind(
+    names: tuple[str, ...], bands: tuple[str, ...], wrong: bool
+) -> None:
+    assert contradicts(names, bands) is wrong
+
+
+def test_names_are_read_as_converters_write_them() -> None:
+    assert [canonical(n) for n in ("B04", "b8a", "B11_20m", "Red", "dem (m)", "temperature")] == [
+        *("B4", "B8A", "", "RED", "DEM", ""),
+    ]
+
+
+# -- nodata
+
+
+def _image(fill: float, *, dtype: str = "float32") -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(0)
+    image_CHW = rng.uniform(1000, 3000, (3, 32, 32)).astype(dtype)
+    image_CHW[:, :, :6] = fill
+    return image_CHW
+
+
+NONE_HW = np.zeros((32, 32), dtype=np.bool_)
+
+
+@pytest.mark.parametrize(("fill", "far"), [(-9999, True), (0, False), (65535, False)])
+def test_a_value_that_fills_the_edge_is_suspected(fill: float, far: bool) -> None:
+    dtype = "float32" if fill < 0 else "uint16"
+    found = suspect_fill(_image(fill, dtype=dtype), NONE_HW)
+    assert found == Fill(fill, 6 / 32, far)
+
+
+def test_what_is_absent_already_or_lies_among_the_others_is_not_suspected() -> None:
+    absent_HW = NONE_HW.copy()
+    absent_HW[:, :6] = True
+    assert suspect_fill(_image(-9999), absent_HW) is None
+    assert suspect_fill(_image(2000), NONE_HW) is None
+    flat = np.full((3, 32, 32), 7, dtype=np.uint8)
+    assert suspect_fill(flat, NONE_HW) is None
+
+
+def test_nodata_is_found_though_digits_are_lost() -> None:
+    lowest = np.full(2, np.finfo(np.float32).min)
+    assert equals(lowest, -3.40282e38).all()
+    assert equals(np.array([-9999, 1], dtype=np.int16), -9999.0).tolist() == [True, False]
+    assert not equals(np.array([0, 255], dtype=np.uint8), -9999.0).any()
+    assert equals(np.array([np.nan, 0.0]), np.nan).tolist() == [True, False]
+
+
+def test_saturated_and_dark_values_are_limits() -> None:
+    assert is_limit(255, np.dtype("uint8"))
+    assert is_limit(0, np.dtype("float32"))
+    assert not is_limit(255, np.dtype("uint16"))
+    assert not is_limit(-9999, np.dtype("int16"))
+
+
+def test_facts_survive_the_cache(tmp_path: Path) -> None:
+    mask_HW = np.zeros((32, 32), dtype=np.uint8)
+    header = SceneHeader("float32", (1.0,) * 3, (0.0,) * 3, ("B4", "B3", "B2"), 10.0, ("odd",))
+    facts = facts_of(Scene("a", _image(-9999), mask_HW, header, NONE_HW), num_classes=2)
+    write_facts(tmp_path, [facts, PLAIN])
+    assert read_facts(tmp_path) == [facts, PLAIN]
+    assert facts.counts_K == (1024, 0)
+    assert facts.fill == Fill(-9999.0, 6 / 32, far=True)
