@@ -1,41 +1,11 @@
-"""The report of a finished study: a page that begins with the verdict, its tables and figures.
-
-`page` is what a report says, `html`, `markdown` and `latex` write it, `study` fills it from a
-`Result`; a campaign fills it from many.
-"""
+"""Report finished studies and campaigns: a page that leads with the verdict, tables and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-from ..results.campaign import CampaignResult
-from ..results.lr_response import response
-from ..results.study import Result
-from . import campaign as _campaign
-from . import html as _html
-from . import latex, study
-from . import markdown as _markdown
-from . import wording as tables
 from .campaign import headline
 from .campaign import note as campaign_note
-from .figures import comparison as arms
-from .figures import maps, parameters
-from .figures.search import CURVES, LR_RESPONSE, curves, lr_response
+from .files import markdown, note, write, write_campaign, write_page
 from .page import Page, Picture, Section
-
-FIGURES: dict[str, Callable[[Result, Path], list[Path]]] = {
-    arms.SEEDS: arms.paired_seeds,
-    LR_RESPONSE: lr_response,
-    parameters.IMPORTANCE: parameters.importance,
-    parameters.SLICES: parameters.slices,
-    parameters.PARALLEL: parameters.parallel,
-    CURVES: curves,
-    arms.CLASSES: arms.class_iou,
-}
-
-ARTIFACT = "get-artifact?path=report%2F{name}.png&run_uuid={{run_id}}"
-MAX_NOTE = 7500  # characters of a description
 
 __all__ = [
     "Page",
@@ -49,80 +19,3 @@ __all__ = [
     "write_campaign",
     "write_page",
 ]
-
-
-def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path]:
-    """Write a study's page, tables and figures to a folder, and return the files, page first.
-
-    Args:
-        result: Of a finished study.
-        out: Where to write; made where there is none.
-        folder: The study's own, which holds the maps; None: without them.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    figures = [file for name, draw in FIGURES.items() for file in draw(result, out / name)]
-    figures += maps.maps(folder, result.classes, out / maps.NAME)
-    texts = {out / "scores.csv": tables.scores_csv(result)}
-    found = response(result)
-    if found is not None:
-        texts[out / "trials.csv"] = tables.trials_csv(result)
-        texts[out / f"{LR_RESPONSE}.json"] = found.model_dump_json(indent=2) + "\n"
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-    page = study.page(result, figures={file.stem for file in figures})
-    return [*write_page(page, out), *texts, *figures]
-
-
-def write_campaign(result: CampaignResult, out: Path) -> list[Path]:
-    """Write a campaign's page, tables and figure to a folder, and return the files, page first."""
-    out.mkdir(parents=True, exist_ok=True)
-    figures = _campaign.gains(result, out / _campaign.GAINS)
-    cells = out / "cells.csv"
-    cells.write_text(_campaign.cells_csv(result), encoding="utf-8")
-    return [*write_page(_campaign.page(result), out), cells, *figures]
-
-
-def write_page(page: Page, out: Path) -> list[Path]:
-    """Write a page as HTML, Markdown and LaTeX tables; its figures lie in the folder already."""
-    texts = {
-        out / "report.html": _html.html(page, out),
-        out / "report.md": _markdown.markdown(page),
-        out / "tables.tex": latex.tables(page),
-    }
-    for path, text in texts.items():
-        path.write_text(text, encoding="utf-8")
-    return list(texts)
-
-
-def markdown(result: Result) -> str:
-    """Return a study's page as Markdown, with the figures that need the result alone."""
-    return _markdown.markdown(study.page(result, figures=_drawable(result)))
-
-
-def _drawable(result: Result) -> list[str]:
-    """Return the names of the figures that a result has."""
-    compared = result.improvement is not None and len(result.arms) > 1
-    several = len(parameters.varied(result)) > 1
-    has = {
-        arms.SEEDS: compared,
-        LR_RESPONSE: bool(result.trials),
-        parameters.IMPORTANCE: bool(result.importance),
-        parameters.SLICES: several,
-        parameters.PARALLEL: several,
-        CURVES: any(trial.curve for trial in result.trials),
-        arms.CLASSES: compared,
-    }
-    return [name for name, is_there in has.items() if is_there]
-
-
-def note(result: Result) -> str:
-    """Return the description of the study's MLflow run: verdict, figure, seeds, in Markdown.
-
-    MLflow's page shows images from its own artifacts alone, and takes 8,000 characters of a tag.
-    """
-    figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
-    parts = [f"**{tables.verdict_line(result)}**", *([figure] if result.trials else [])]
-    rest = tables.verdict_table(result).split("\n\n")[1:]
-    while sum(map(len, (*parts, *rest))) > MAX_NOTE:
-        rest.pop()
-    return "\n\n".join([*parts, *rest]) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .page import Page
-from .table import Table, latex, tex
+from .table import Table, latex
 
 HEAD = r"""% {title}
 % {lead}
@@ -24,11 +24,6 @@ def tables(page: Page) -> str:
             caption = f"{page.title}: {section.title.lower()}"
             parts.append(latex(table, caption=caption, label=label))
     return "\n".join(parts)
-
-
-def sentence(text: str) -> str:
-    """Return a sentence of the report as LaTeX."""
-    return tex(text)
 
 
 def _comment(text: str) -> str:

@@ -56,8 +56,3 @@ class Page:
     lead: str
     tone: Tone
     sections: tuple[Section, ...]
-
-    def pictures(self) -> list[Picture]:
-        """Return the figures in the order in which the page shows them."""
-        parts = (part for section in self.sections for part in section.parts)
-        return [part for part in parts if isinstance(part, Picture)]
