@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.recipe import short_lr
+from ..results.files import CONFIRM, TRIALS
 
 if TYPE_CHECKING:
     from ..config import Recipe, Study
@@ -49,6 +51,20 @@ class Records:
     def has(self, key: str, epoch: int) -> bool:
         """Return whether an epoch of a training is recorded."""
         return epoch in self._seen.get(key, {})
+
+    def restore(self, folder: Path, history: Callable[[Path], Iterable[Mapping[str, Any]]]) -> None:
+        """Record again what a damaged or missing log has lost, from the trainings' checkpoints.
+
+        Args:
+            folder: The study's.
+            history: Returns the metrics of the epochs that a training's folder holds.
+        """
+        if self._seen and not self._log.damaged:
+            return
+        for phase in (TRIALS, CONFIRM):
+            for workdir in sorted(path for path in (folder / phase).glob("*") if path.is_dir()):
+                for metrics in history(workdir):
+                    self.epoch(workdir.name, metrics)
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
         """Record that a training starts, or resumes."""

@@ -1,4 +1,4 @@
-"""How validation mIoU answers to the learning rate: plateau, divergence edge, a recommendation.
+"""Find the plateau, divergence edge and recommended value of the learning rate in a study.
 
 Pure: from the trials of a finished study. Noise is what the same recipe scores on other seeds: the
 standard deviation of the validation scores of each arm's seeds, pooled over the arms in which none
@@ -10,6 +10,7 @@ middle of the plateau, kept below a third of the divergence edge.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -22,7 +23,7 @@ SAFE = 3.0  # times below the edge: half a decade, the width of a usual grid's s
 
 
 class Point(Frozen):
-    """One trial of the response."""
+    """One trial as a point of the response."""
 
     trial: int
     lr: float
@@ -33,8 +34,8 @@ class Point(Frozen):
     on_plateau: bool = Field(description="Full length, and within the noise of the best")
 
 
-class Response(Frozen):
-    """`lr-response.json`: the points of a study, and what they say."""
+class LrResponse(Frozen):
+    """Validation mIoU over the learning rate: `lr-response.json`."""
 
     points: tuple[Point, ...] = Field(description="By rising learning rate")
     best_lr: float | None = Field(description="Of the best trial of full length; null: none is")
@@ -51,8 +52,8 @@ class Response(Frozen):
     fixed_on_plateau: bool = Field(description="Whether the fixed rate is as good as the best")
 
 
-def response(result: Result) -> Response | None:
-    """Return the response of a study; None if it has no search."""
+def response(result: Result) -> LrResponse | None:
+    """Return how a study's scores respond to the learning rate; None if it has no search."""
     if not result.trials:
         return None
     fixed = float(result.arm("baseline").recipe["optim"]["lr"])
@@ -60,9 +61,9 @@ def response(result: Result) -> Response | None:
     best = min(whole, key=lambda t: (-_score(t), t.number), default=None)
     noise = _noise(result.arms)
     plateau = [] if best is None else _plateau(whole, best, noise or 0.0)
-    edge = None if best is None else _edge(result.trials, best.lr)
+    edge = None if best is None else divergence_edge(result.trials, best.number)
     low, high = (plateau[0].lr, plateau[-1].lr) if plateau else (None, None)
-    return Response(
+    return LrResponse(
         points=_points(result, {trial.number for trial in plateau}),
         best_lr=None if best is None else best.lr,
         noise=noise,
@@ -104,8 +105,16 @@ def _plateau(whole: list[TrialResult], best: TrialResult, noise: float) -> list[
     return ordered[first : last + 1]
 
 
-def _edge(trials: tuple[TrialResult, ...], best_lr: float) -> float | None:
-    return min((t.lr for t in trials if t.state == "diverged" and t.lr > best_lr), default=None)
+def divergence_edge(trials: Sequence[TrialResult], best: int | None) -> float | None:
+    """Return the lowest learning rate that diverged above the best trial's; None where none did.
+
+    Args:
+        trials: Of one search.
+        best: Number of the best trial; None: there is none, and no edge.
+    """
+    rates = [trial.lr for trial in trials if trial.number == best]
+    lost = [t.lr for t in trials if rates and t.state == "diverged" and t.lr > rates[0]]
+    return min(lost, default=None)
 
 
 def _middle(low: float, high: float, edge: float | None) -> float:

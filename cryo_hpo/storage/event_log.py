@@ -46,7 +46,7 @@ class EventLog:
     Attributes:
         path: The file.
         origin: The log's own name, unique among all logs, made with the file.
-        damaged: Whether lines were damaged, missing or torn when it was opened.
+        damaged: Whether lines were found damaged, missing or torn.
     """
 
     def __init__(self, path: Path) -> None:
@@ -190,7 +190,7 @@ class Mark:
         if origin != self._log.origin:
             return 0
         if end > self._log.end:
-            self.lost = True
+            self.lost = self._log.damaged = True
             log.warning(
                 "'%s' has lost its end: %d bytes are left, at least %d were written. What it held "
                 "is recorded again from checkpoints, and sent to MLflow where it is missing there.",

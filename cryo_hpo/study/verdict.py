@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..config.protocol import PROTOCOLS
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
+from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
 from ..results.study import (
     ArmResult,
@@ -153,15 +154,6 @@ def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None
     """Samples at a time where they are fewer than the recipe's batch: memory was too small."""
     sizes = [int(e["micro_batch"]) for e in epochs if "micro_batch" in e]
     return min(sizes) if sizes and min(sizes) < recipe.batch_size else None
-
-
-def divergence_edge(trials: Sequence[TrialResult], winner: int | None) -> float | None:
-    """Return the lowest learning rate above the winner's that diverged: usable ones end there."""
-    rates = {trial.number: trial.lr for trial in trials}
-    if winner is None:
-        return None
-    lost = [t.lr for t in trials if t.state == "diverged" and t.lr > rates[winner]]
-    return min(lost, default=None)
 
 
 def _improvement(

@@ -11,7 +11,7 @@ import pytest
 from cryo_hpo.errors import StorageError
 from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.results import epochs as records
-from cryo_hpo.storage.event_log import EventLog, read_events
+from cryo_hpo.storage.event_log import EventLog, Mark, read_events
 from cryo_hpo.tracking.calls import calls_of
 
 from ..support.pool import a_study
@@ -83,6 +83,36 @@ def test_an_epoch_on_a_damaged_line_is_recorded_again(tmp_path):
             found.epoch("trial-0001", _metrics(epoch))
     assert [e["epoch"] for e in appended] == [2]
     assert _epochs(tmp_path, "trial-0001") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lost", ["a line", "the end", "the file", "nothing"])
+def test_what_the_log_lost_is_recorded_again_from_checkpoints(tmp_path, lost):
+    for workdir in ("trials/trial-0001", "confirm/tuned-seed2"):
+        (tmp_path / workdir).mkdir(parents=True)
+    with _begun(tmp_path) as (found, _):
+        for key in ("trial-0001", "tuned-seed2"):
+            for epoch in (1, 2):
+                found.epoch(key, _metrics(epoch))
+        Mark(found._log, "mlflow").write(found._log.end)
+    lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b"0.2", b"0.7") if lost == "a line" else lines[2]
+    kept = {"the end": lines[:-1], "the file": []}.get(lost, lines)
+    (tmp_path / LOG).write_bytes(b"".join(kept))
+    read = []
+
+    def history(workdir: Path) -> list[dict[str, float]]:
+        read.append(workdir.name)
+        return [_metrics(1), _metrics(2)]
+
+    with _begun(tmp_path) as (found, appended):
+        Mark(found._log, "mlflow")
+        found.restore(tmp_path, history)
+    missing = {"a line": 1, "the end": 1, "the file": 4, "nothing": 0}[lost]
+    assert len(appended) == missing
+    assert (read == []) == (lost == "nothing"), "checkpoints are large: they are read at need only"
+    expected = {"trial-0001": [0.1, 0.2], "tuned-seed2": [0.1, 0.2]}
+    by_key = records.by_key(tmp_path)
+    assert {k: [e["best_val_miou"] for e in v] for k, v in by_key.items()} == expected
 
 
 def test_a_study_without_epochs_has_none(tmp_path):

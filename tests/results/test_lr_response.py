@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cryo_hpo.results.lr_response import Response, response
+from cryo_hpo.results.lr_response import LrResponse, response
 from cryo_hpo.results.study import Result, TrialResult
 
 from ..support.results import a_result, a_trial, an_arm
@@ -16,7 +16,7 @@ def whole(number: int, lr: float, score: float) -> TrialResult:
     return a_trial(7, number=number, lr=lr, best_val_miou=score, curve={27: score})
 
 
-def answered(result: Result) -> Response:
+def answered(result: Result) -> LrResponse:
     found = response(result)
     assert found is not None
     return found
@@ -76,7 +76,7 @@ def test_a_collapsed_seed_says_nothing_of_the_noise() -> None:
 def test_all_diverged_recommends_nothing() -> None:
     found = answered(a_result(trials=(a_trial(10),), winner=None))
     assert (found.best_lr, found.recommended_lr, found.plateau_low) == (None, None, None)
-    assert Response.model_validate_json(found.model_dump_json()) == found
+    assert LrResponse.model_validate_json(found.model_dump_json()) == found
 
 
 def test_without_a_search_there_is_no_response() -> None:

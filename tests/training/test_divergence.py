@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cryo_hpo.errors import Diverged
+from cryo_hpo.results.lr_response import divergence_edge
 from cryo_hpo.results.study import TrialResult
-from cryo_hpo.study.verdict import divergence_edge
 from cryo_hpo.training.divergence import FACTOR, STEPS, DivergenceMonitor
 from cryo_hpo.training.losses import LOSSES, even_guess, make_loss
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from ...results.lr_response import Response, response
+from ...results.lr_response import LrResponse, response
 from ...results.study import Result, TrialResult
 from .. import wording as tables
 from .style import (
@@ -45,7 +45,7 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
     """Draw the best validation mIoU of every trial against its learning rate.
 
     The band is the plateau, hatched is where trials diverged, lines are the fixed and the
-    recommended learning rate; see `response.Response`.
+    recommended learning rate; see `lr_response.LrResponse`.
 
     Returns:
         `path_stem` with .svg and .png; nothing if the study has no trials.
@@ -65,7 +65,7 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
         return save(fig, path_stem)
 
 
-def _ranges(ax: Axes, found: Response) -> None:
+def _ranges(ax: Axes, found: LrResponse) -> None:
     """Shade the plateau and what lies beyond the divergence edge; mark the recommendation."""
     if found.plateau_low is not None and found.plateau_high is not None:
         low, high = found.plateau_low / 1.04, found.plateau_high * 1.04
