@@ -10,7 +10,7 @@ from ..search.queue import Phases
 from ..study import folder as folders
 from ..study import run as studies
 from ..training.build import band_plan
-from ..training.loop import history
+from ..training.checkpoints import read_history
 
 if TYPE_CHECKING:
     from ..config import Cell, Site, Study
@@ -66,7 +66,7 @@ class CellRun:
         tracker, progress, parent = self._tell
         self.tracker = tracker.beside(self.path / folders.EVENTS)
         self.records = Records(self.study, self.tracker.events, bands=band_plan)
-        self.records.restore(self.path, history)
+        self.records.restore(self.path, read_history)
         shown = self.study.name.removeprefix(f"{parent}.")
         progress.follow(self.tracker.events, done=self.records.epochs, name=shown)
         studies.open_run(self.study, self._site, self.path, tracker=self.tracker, parent=parent)

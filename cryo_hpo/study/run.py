@@ -31,7 +31,7 @@ from ..search.trials import Record
 from ..storage.atomic import write_text
 from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
-from ..training.loop import history
+from ..training.checkpoints import read_history
 from . import folder as folders
 from . import holdout as testsplit
 from .plan import plan
@@ -92,7 +92,7 @@ def run_study(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
         records = Records(study, tracker.events, bands=band_plan)
-        records.restore(path, history)
+        records.restore(path, read_history)
         progress.follow(tracker.events, done=records.epochs)
         with (
             contextlib.closing(tracker),

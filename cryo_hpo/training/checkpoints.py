@@ -77,6 +77,12 @@ def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str,
     return None
 
 
+def read_history(workdir: Path) -> list[dict[str, float]]:
+    """Return the metrics of every epoch that the newest whole checkpoint of a training holds."""
+    state = load_last(workdir)
+    return [] if state is None else list(state["history"])
+
+
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """Read a checkpoint, or None where there is none.
 
