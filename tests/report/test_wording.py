@@ -12,60 +12,77 @@ from cryo_hpo.report import wording as tables
 from cryo_hpo.report.table import Table, markdown
 from cryo_hpo.results.study import Result
 
-from ..support.results import EPOCHS, TRIALS, a_result, a_trial, an_arm, an_improvement
+from ..support.results import EPOCHS, TEST, TRIALS, a_result, a_trial, an_arm, an_improvement
 
-ONE_ARM = (an_arm("baseline", (0.6982, 0.7051, 0.7009)),)
+ONE_ARM = (an_arm("baseline", TEST["baseline"]),)
 ONE_PAIR = (an_arm("baseline", (0.70,)), an_arm("tuned", (0.71,), lr=9.8e-4))
 UNBOUNDED: dict[str, Any] = {"low_pct": None, "high_pct": None}
+MEANS_ONLY = dict.fromkeys(("typical_pct", "typical_low_pct", "typical_high_pct"))
 
 # what happened: the study, and the sentence it must say
 SENTENCES: dict[str, tuple[Result, str]] = {
     "improved": (
         a_result(),
         "Tuned beats the fixed learning rate 1e-4: test mIoU 81.24 against 70.14, "
-        "+15.8 % relative [95 % interval +14.9 to +16.7], 3 paired seeds: improved.",
+        "+15.8 % relative [95 % interval +15.6 to +16.1]; a typical seed gains +15.9 % "
+        "[95 % interval +15.6 to +16.1], 4 paired seeds: improved.",
     ),
     "not shown": (
         a_result(
             improvement=an_improvement(
-                tuned=0.7102, relative_pct=1.2546, low_pct=-3.04, high_pct=5.61, verdict="not shown"
+                tuned=0.7102,
+                relative_pct=1.2546,
+                low_pct=-3.04,
+                high_pct=5.61,
+                verdict="not shown",
+                **MEANS_ONLY,
             )
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 71.02 against 70.14, "
-        "+1.3 % relative [95 % interval -3.0 to +5.6], 3 paired seeds: not shown.",
+        "+1.3 % relative [95 % interval -3.0 to +5.6], 4 paired seeds: not shown.",
     ),
     "worse": (
         a_result(
             improvement=an_improvement(
-                tuned=0.6102, relative_pct=-13.0026, low_pct=-15.5, high_pct=-10.1, verdict="worse"
+                tuned=0.6102,
+                relative_pct=-13.0026,
+                low_pct=-15.5,
+                high_pct=-10.1,
+                verdict="worse",
+                **MEANS_ONLY,
             )
         ),
         "Tuned falls behind the fixed learning rate 1e-4: test mIoU 61.02 against 70.14, "
-        "-13.0 % relative [95 % interval -15.5 to -10.1], 3 paired seeds: worse.",
+        "-13.0 % relative [95 % interval -15.5 to -10.1], 4 paired seeds: worse.",
     ),
     "one pair": (
         a_result(
             arms=ONE_PAIR,
             improvement=an_improvement(
-                baseline=0.70, tuned=0.71, num_pairs=1, verdict="not shown", **UNBOUNDED
+                baseline=0.70,
+                tuned=0.71,
+                num_pairs=1,
+                verdict="not shown",
+                **UNBOUNDED,
+                **MEANS_ONLY,
             ),
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 71.00 against 70.00, "
         "+15.8 % relative [95 % interval unbounded], 1 paired seed: not shown.",
     ),
     "unbounded above": (
-        a_result(improvement=an_improvement(high_pct=None)),
+        a_result(improvement=an_improvement(high_pct=None, **MEANS_ONLY)),
         "Tuned beats the fixed learning rate 1e-4: test mIoU 81.24 against 70.14, "
-        "+15.8 % relative [95 % interval +14.9 to unbounded], 3 paired seeds: improved.",
+        "+15.8 % relative [95 % interval +15.6 to unbounded], 4 paired seeds: improved.",
     ),
     "baseline without a score": (
         a_result(
             improvement=an_improvement(
-                baseline=0.0, relative_pct=None, verdict="not shown", **UNBOUNDED
+                baseline=0.0, relative_pct=None, verdict="not shown", **UNBOUNDED, **MEANS_ONLY
             )
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 81.24 against 0.00, "
-        "relative improvement undefined, 3 paired seeds: not shown.",
+        "relative improvement undefined, 4 paired seeds: not shown.",
     ),
     "winner is baseline": (
         a_result(
@@ -75,16 +92,16 @@ SENTENCES: dict[str, tuple[Result, str]] = {
             improvement=an_improvement(tuned=0.7014, relative_pct=0.0, verdict="not shown"),
         ),
         "No other trial (11 tried) beat the fixed learning rate 1e-4 on validation: the winner is "
-        "the baseline itself, test mIoU 70.14 over 3 seeds; improvement not shown.",
+        "the baseline itself, test mIoU 70.14 over 4 seeds; improvement not shown.",
     ),
     "no search": (
         a_result(winner=None, trials=(), arms=ONE_ARM, improvement=None),
-        "No search, no comparison: the fixed learning rate 1e-4 gives test mIoU 70.14 over 3 seeds.",
+        "No search, no comparison: the fixed learning rate 1e-4 gives test mIoU 70.14 over 4 seeds.",
     ),
     "not compared": (
         a_result(arms=ONE_ARM, improvement=None),
         "Trial 7 won on validation; on test, the fixed learning rate 1e-4 gives "
-        "test mIoU 70.14 over 3 seeds: not shown.",
+        "test mIoU 70.14 over 4 seeds: not shown.",
     ),
 }
 
@@ -245,7 +262,7 @@ def cells(table: Table | str) -> list[list[str]]:
 
 
 def test_three_seeds_that_show_nothing_are_told_why() -> None:
-    unshown = a_result(improvement=an_improvement(verdict="not shown"))
+    unshown = a_result(improvement=an_improvement(verdict="not shown", num_pairs=3))
     assert any("3 seeds cannot decide" in note for note in tables.verdict_notes(unshown))
     enough = a_result(improvement=an_improvement(verdict="not shown", num_pairs=4))
     assert not any("cannot decide" in note for note in tables.verdict_notes(enough))

@@ -35,7 +35,7 @@ def tracked_study(root: Path, uri: str) -> tuple[Study, Result]:
     env = {f"CRYO_{n}": str(root / n.lower()) for n in ("DATA", "STORAGE", "CACHE", "WEIGHTS")}
     site = Site.from_env({**env, "MLFLOW_TRACKING_URI": uri})
     base = {"data": {"name": "lakes-demo", "crop": 64}, "optim": {"lr": 1e-4}, "epochs": EPOCHS}
-    fields = {"name": "lakes-lr", "project": "demo", "base": base, "seeds": [1, 2, 3]}
+    fields = {"name": "lakes-lr", "project": "demo", "base": base, "seeds": [1, 2, 3, 4]}
     study = Study.model_validate_json(json.dumps({**fields, "log_model": False}))
     path = folders.claim(study, site)
     folders.keep_spec(study, path)
