@@ -230,11 +230,14 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
     address, mlflow = f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{tracking}"
     try:
         with (
-            started(*ray_words, env=environment(**auth), log=folder / "ray.log"),
+            started(*ray_words, env=environment(**auth), log=folder / "ray.log") as ray,
             started(*mlflow_words, env=environment(**auth), log=folder / "mlflow.log"),
         ):
+            log = folder / "ray.log"  # the GCS answers before its node has started, if it ever does
+            until(lambda: "runtime started" in log.read_text() or ray.poll(), timeout_s=300)
+            assert ray.poll() is None, log.read_text()
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)
-            until(lambda: answers(f"{mlflow}/health") == 200)
+            until(lambda: answers(f"{mlflow}/health") == 200, timeout_s=300)
             logs = scratch / "session_latest" / "logs"
             yield Head(address, f"127.0.0.1:{gcs}", mlflow, environment(**auth), logs)
     finally:
