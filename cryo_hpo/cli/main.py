@@ -24,7 +24,8 @@ from .weights import weights
 INLINE = click.option(
     "--inline",
     is_flag=True,
-    help="Train in this process, one training after another, without Ray (RAY_ADDRESS is not used).",
+    help="Train in this process, one training after another, without Ray or RAY_ADDRESS. "
+    "Default: on Ray, as many at a time as fit.",
 )
 
 
