@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
+.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-fake-cuda test-gpu test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -49,6 +49,14 @@ test-ray: $(READY) ## Run what Ray must do: killed drivers and workers, submitte
 
 test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchmarks
 	$(PYTEST) $(PAIRS) -m "$(MACHINES)" || $(PYTEST) $(AGAIN) -m "$(MACHINES)"
+
+test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
+	$(PYTEST) -m "" tests/fake_cuda
+
+test-gpu: $(READY) ## Run the tests that need a CUDA card; without one, say so
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	  then $(PYTEST) -n 0 -m gpu; \
+	  else echo "No CUDA card is visible to torch here: no gpu test was run. \`make test-fake-cuda\` runs without one."; fi
 
 test-all: ## Run every test that can run on this machine, each once
 	$(MAKE) test

@@ -14,7 +14,11 @@ from torch import Tensor, nn
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.errors import OutOfMemory
-from cryo_hpo.evaluation.out_of_memory import is_out_of_memory, with_halving_batch
+from cryo_hpo.evaluation.out_of_memory import (
+    is_out_of_memory,
+    reporting_out_of_memory,
+    with_halving_batch,
+)
 from cryo_hpo.training import build as assemble
 from cryo_hpo.training import loop as train
 from cryo_hpo.training.loop import Epoch, fit
@@ -43,6 +47,38 @@ def test_what_torch_says_on_a_machine_whose_memory_is_too_small():
     assert is_out_of_memory(told.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be ..."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("HIP out of memory. Tried to allocate 2.00 GiB"),
+    ],
+)
+def test_what_a_nearly_full_card_raises_is_recognized(error):
+    assert is_out_of_memory(error)
+    law = r"while updating the weights \(.*Lower data\.crop"
+    with pytest.raises(OutOfMemory, match=law), reporting_out_of_memory("updating the weights"):
+        raise error
+
+
+def test_other_errors_of_a_card_are_not_out_of_memory():
+    error = torch.AcceleratorError("CUDA error: device-side assert triggered")
+    assert not is_out_of_memory(error)
+    with pytest.raises(torch.AcceleratorError), reporting_out_of_memory("updating the weights"):
+        raise error
+
+
+def test_an_optimizer_that_does_not_fit_ends_the_training_with_a_remedy(recipe, site, monkeypatch):
+    def step(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(OutOfMemory, match="while updating the weights"):
+        _fit(recipe, site, "full")
 
 
 @pytest.mark.parametrize(("limit", "sizes"), [(16, [16]), (5, [16, 8, 4]), (1, [16, 8, 4, 2, 1])])

@@ -70,3 +70,32 @@ def test_a_damaged_best_model_is_refused_with_the_remedy(tmp_path, damage):
     damage(path)
     with pytest.raises(StorageError, match=r"best\.pt' is damaged.*Remove the folder"):
         checkpoints.load(path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: device-side assert triggered"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_an_error_of_the_gpu_is_not_reported_as_a_full_disk(tmp_path, error, monkeypatch):
+    _two_epochs(tmp_path)
+
+    def copy_from_gpu(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "save", copy_from_gpu)
+    with pytest.raises(type(error), match="CUDA"):
+        checkpoints.save_last(tmp_path, {"epoch": 3})
+    assert _epoch(tmp_path) == 2
+
+
+def test_a_full_disk_is_reported_with_its_remedy(tmp_path, monkeypatch):
+    def full(*_: object) -> None:
+        raise RuntimeError("[enforce fail at inline_container.cc:659] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StorageError, match=r"Cannot write checkpoint.*Free space"):
+        checkpoints.save_last(tmp_path, {"epoch": 1})

@@ -11,9 +11,9 @@ from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.errors import Diverged, SpecError, StorageError
 from cryo_hpo.study.preflight import check
-from cryo_hpo.training import checkpoints
+from cryo_hpo.training import checkpoints, loop
 from cryo_hpo.training.build import device_for, parameter_groups, segmenter
-from cryo_hpo.training.loop import Epoch, fit
+from cryo_hpo.training.loop import Epoch, _to_channels_last, fit
 
 from ..support.fakes import fake_folder
 from ..support.scoring import score_split
@@ -190,6 +190,40 @@ def test_half_precision_is_kept_on_cpu_where_it_is_asked_for(recipe, site):
     assert auto == full
     assert half != full
     assert half == pytest.approx(full, rel=0.05)
+
+
+def test_weights_of_3d_convolutions_keep_their_layout():
+    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Conv3d(2, 3, 3))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    _to_channels_last(model)
+    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert model[1].weight.is_contiguous()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_resumed_training_reads_its_checkpoint_once_and_no_pretrained_weights(
+    recipe, site, monkeypatch
+):
+    workdir = site.storage / "cut"
+    list(itertools.islice(fit(recipe, site=site, workdir=workdir, device=CPU), 2))
+    reads, built = [], []
+    load, build = checkpoints.load, loop.segmenter
+
+    def reading(path: Path, **kwargs):
+        reads.append(path.name)
+        return load(path, **kwargs)
+
+    def building(*args, weights, **kwargs):
+        built.append(weights)
+        return build(*args, weights=weights, **kwargs)
+
+    monkeypatch.setattr(checkpoints, "load", reading)
+    monkeypatch.setattr(loop, "segmenter", building)
+    training = fit(recipe, site=site, workdir=workdir, device=CPU)
+    assert [epoch["epoch"] for epoch in training.history] == [1, 2]
+    assert built == [], "what an earlier process finished is known before anything is built"
+    assert [epoch.number for epoch in training] == [3, 4]
+    assert (reads, built) == (["last.pt"], ["scratch"])
 
 
 @pytest.mark.gpu
