@@ -4,6 +4,7 @@ Production code runs as on a GPU, but for autograd's engine, which asks the driv
 `backward` leaves gradients of the right shape. A tensor on the wrong device, in a layout that it
 cannot have or of a type that does not fit raises, and what would wait for the GPU is counted. What
 this cannot show: values, memory, speed, kernels that do not exist, races between streams.
+Averages of weights are left out: with them torch's fake tensors damaged the heap in some runs.
 
 Several private names of torch are patched: the lock pins the version they belong to.
 """
