@@ -179,7 +179,7 @@ BAD = {
     "two bands": (["scene2.tif"], "3 bands (B4 B3 B2), this file has 2 layers"),
     "layers too many": (["scene.tif", "--layers", "1,2"], "numbered 1 to 3; got 1,2"),
     "layers beyond": (["scene.tif", "--layers", "1,2,9"], "got 1,2,9"),
-    "layers as words": (["scene.tif", "--layers", "red"], "--layers takes numbers"),
+    "layers as words": (["scene.tif", "--layers", "red"], "is not a list of numbers"),
     "no scene": (["absent.tif"], "no such file"),
     "no raster": (["text.tif"], "readable to its last pixel"),
     "no such arm": (["scene.tif", "--arm", "tuned"], "has the arms baseline, slow, not 'tuned'"),

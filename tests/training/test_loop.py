@@ -193,11 +193,12 @@ def test_half_precision_is_kept_on_cpu_where_it_is_asked_for(recipe, site):
 
 
 def test_weights_of_3d_convolutions_keep_their_layout():
-    model = torch.nn.Sequential(torch.nn.Conv2d(2, 3, 3), torch.nn.Conv3d(2, 3, 3))
+    flat, deep = torch.nn.Conv2d(2, 3, 3), torch.nn.Conv3d(2, 3, 3)
+    model = torch.nn.Sequential(flat, deep)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     _to_channels_last(model)
-    assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
-    assert model[1].weight.is_contiguous()
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert deep.weight.is_contiguous()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -207,7 +208,7 @@ def test_a_resumed_training_reads_its_checkpoint_once_and_no_pretrained_weights(
     workdir = site.storage / "cut"
     list(itertools.islice(fit(recipe, site=site, workdir=workdir, device=CPU), 2))
     reads, built = [], []
-    load, build = checkpoints.load, loop.segmenter
+    load, build = checkpoints.load, segmenter
 
     def reading(path: Path, **kwargs):
         reads.append(path.name)

@@ -29,7 +29,8 @@ def test_values_on_a_gpu_come_once_the_next_step_is_launched(monkeypatch: pytest
     empty = torch.empty
     monkeypatch.setattr(torch.cuda, "Event", _Event)
     monkeypatch.setattr(torch, "empty", lambda shape, dtype, **_: empty(shape, dtype=dtype))
-    readout, steps = StepReadout(torch.device("cuda")), []
+    readout = StepReadout(torch.device("cuda"))
+    steps: list[StepValues] = []
     for position in range(3):
         assert _Event.waited == len(steps), "no step is waited for before the next one"
         arrived = readout.push(position, torch.tensor(float(position)), torch.tensor(1.0))
