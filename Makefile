@@ -76,10 +76,11 @@ coverage: $(READY) ## Run the fast tests and show which lines and branches they 
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: $(READY) ## Lint, format, types, and the dependencies of every installed package
+check: $(READY) ## Lint, format, types, spelling, and the dependencies of every installed package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 	$(BIN)/python -m pip check
 
 format: $(READY) ## Put the code into shape

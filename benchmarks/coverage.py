@@ -3,7 +3,7 @@
 The populations are final test scores of real fine-tunings at two learning rates; a comparison
 draws a few seeds from each. `python benchmarks/coverage.py CURVES` prints the table of
 docs/statistics.md, where CURVES holds deberta-base.npz and alexnet.npz (see its README for their
-origin and licence).
+origin and license).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """How fast training tiles come, measured against Cryo-Bench's way of reading, in one run.
 
 Its way: every epoch, every item opens its files with rasterio, decodes the whole image, cuts the
-encoder's crop, and normalises it band by band; a DataLoader's workers do so, and the loader puts
+encoder's crop, and normalizes it band by band; a DataLoader's workers do so, and the loader puts
 batches together. Ours: the split was decoded once, a crop is copied out of the memory-mapped copy
-in its native type, and a whole batch is normalised at once, in the one process that trains.
+in its native type, and a whole batch is normalized at once, in the one process that trains.
 
 Images have each dataset's real size and type. Both ways are asked for the same crops, and give the
 same bits, which is checked first. Then the quickstart's model is trained for a few epochs, to see
@@ -212,7 +212,7 @@ def speed(
     train = open_split(dataset, root, "train", cache=root / "cache")
     decode_seconds = time.perf_counter() - started
     crop = min(CROP, *size)
-    tiles = Tiles(train, crop=crop, normalise=Normalize.of(dataset.mean, dataset.std, device=CPU))
+    tiles = Tiles(train, crop=crop, normalize=Normalize.of(dataset.mean, dataset.std, device=CPU))
     loader = DataLoader(
         Opened(dataset.index(root, "train"), dataset.mean, dataset.std, crop=crop),
         batch_size=batch_size,

@@ -59,7 +59,7 @@ class Task(NamedTuple):
     Attributes:
         card: Its card's file name, or the name of a generated dataset.
         reduce: Every so many-th pixel is taken, images as means.
-        tiles: At most so many windows of a scene, those with the most labelled pixels.
+        tiles: At most so many windows of a scene, those with the most labeled pixels.
         augment: Of the training tiles.
     """
 
@@ -121,7 +121,7 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
 def _windows(
     image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8], task: Task
 ) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
-    """Cut one scene into windows on a grid; the ones with the most labelled pixels."""
+    """Cut one scene into windows on a grid; the ones with the most labeled pixels."""
     k = task.reduce
     height, width = (side // k * k for side in mask_HW.shape)
     blocks = image_CHW[:, :height, :width].reshape(-1, height // k, k, width // k, k)

@@ -93,9 +93,9 @@ def _prior(shift: float) -> Maker:
     def make(table: Table, seed: int) -> Ours:
         best = best_lr(table)
         up = np.log(table.high / best) > np.log(best / table.low)
-        centre = best * 10 ** (shift if up else -shift)
-        centre = float(np.clip(centre, table.low, table.high))
-        return Ours(study_of(table, seed, trials=TRIALS, prior={"center": centre}))
+        center = best * 10 ** (shift if up else -shift)
+        center = float(np.clip(center, table.low, table.high))
+        return Ours(study_of(table, seed, trials=TRIALS, prior={"center": center}))
 
     return make
 

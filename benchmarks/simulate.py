@@ -266,12 +266,12 @@ def outcomes(make: Maker, table: Table, seeds: range, grid: list[int]) -> Outcom
 
 
 def deberta(path: Path) -> Table:
-    """Return 1,024 fine-tunings of DeBERTa-base on MultiNLI. Licence: CC BY-SA 4.0, N. Lourie."""
+    """Return 1,024 fine-tunings of DeBERTa-base on MultiNLI. License: CC BY-SA 4.0, N. Lourie."""
     return _opda("deberta-base", path, low=1e-6, high=1e-3)
 
 
 def alexnet(path: Path) -> Table:
-    """Return 512 trainings of AlexNet on ImageNet. Licence: CC BY-SA 4.0, N. Lourie."""
+    """Return 512 trainings of AlexNet on ImageNet. License: CC BY-SA 4.0, N. Lourie."""
     return _opda("alexnet", path, low=5e-3, high=50.0)
 
 

@@ -16,7 +16,7 @@ class Band:
 
     Attributes:
         name: Key in `BANDS`.
-        center_um: Central wavelength in micrometres; None where it is unknown or has no meaning.
+        center_um: Central wavelength in micrometers; None where it is unknown or has no meaning.
         sensor: "sentinel-2", "sar" (radar backscatter), "optical" (another camera),
             "thermal", "terrain", or "ancillary" (a layer that no encoder has learned from).
     """
@@ -42,7 +42,7 @@ _SENTINEL_2 = {
     "B11": 1.6137,
     "B12": 2.2024,
 }
-# Other cameras differ by tens of nanometres; these are the usual middles of the colors.
+# Other cameras differ by tens of nanometers; these are the usual middles of the colors.
 _OPTICAL = {"BLUE": 0.48, "GREEN": 0.56, "RED": 0.66, "NIR": 0.85, "PAN": 0.59, "GREY": None}
 
 BANDS: dict[str, Band] = {

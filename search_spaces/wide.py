@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def space() -> SearchSpace:
-    """Return rates, regularisation and loss; what only some choices have exists only there."""
+    """Return rates, regularization and loss; what only some choices have exists only there."""
     rates = load_space(HERE / "lr-groups.yaml")
     return rates | SearchSpace(
         params={

@@ -14,10 +14,10 @@ def test_table_is_keyed_by_name(name: str) -> None:
 
 
 def test_sentinel_2_has_thirteen_bands_from_violet_to_infrared() -> None:
-    centres = [band.center_um for band in BANDS.values() if band.sensor == "sentinel-2"]
-    assert len(centres) == 13
-    assert None not in centres
-    assert centres == sorted(centre for centre in centres if centre)
+    centers = [band.center_um for band in BANDS.values() if band.sensor == "sentinel-2"]
+    assert len(centers) == 13
+    assert None not in centers
+    assert centers == sorted(center for center in centers if center)
 
 
 def test_near_name_is_suggested() -> None:

@@ -48,7 +48,7 @@ def data() -> None:
       classes: [background, lake]
       values: {0: background, 255: lake}   # where masks do not hold 0, 1, ...
       region: "^([A-Z]+)_"                 # what of an id names the region
-      licence: CC-BY-4.0
+      license: CC-BY-4.0
     """  # noqa: D301  click takes the backspace itself
 
 
@@ -83,7 +83,7 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
     if not dataset.page:
         raise DataError(f"'{name}' has no public record. {dataset.source}")
     root = read_site().data / dataset.folder
-    click.echo(f"{name}: {dataset.source}\nlicence: {dataset.licence}\nrecord: {dataset.page}")
+    click.echo(f"{name}: {dataset.source}\nlicense: {dataset.license}\nrecord: {dataset.page}")
     try:
         found = remotes(dataset, scratch=root / KEPT)
         given = {**_checksums("md5", md5s), **_checksums("sha256", sha256s)}
@@ -164,7 +164,7 @@ def check(source: str, split: str, split_seed: int) -> None:
 def stats(source: str, split: str, split_seed: int) -> None:
     """Compute mean and standard deviation of each band on the training part, and class shares.
 
-    Only labelled pixels count. The last lines are in the form a card takes.
+    Only labeled pixels count. The last lines are in the form a card takes.
     """
     from ..report.table import align_columns
 

@@ -16,7 +16,7 @@ from ..models.weights.published import Weights
 from ..report.table import align_columns, markdown_rows
 
 GAPS = {
-    "zero": "zero is the dataset's mean, as its bands are normalised",
+    "zero": "zero is the dataset's mean, as its bands are normalized",
     "mean": "the mean of those that are",
     "refuse": "",
 }
@@ -32,7 +32,7 @@ HEADER = (
     "fwd s",
     "bwd s",
     "MiB",
-    "licence",
+    "license",
 )
 
 
@@ -42,7 +42,7 @@ def encoders() -> list[str]:
     legend = (
         "bands: those it asks for; any; or any that has a wavelength. px: side of its pretraining "
         "images; step: crops are multiples of this. 10^6: parameters. GFLOP, fwd s and bwd s "
-        "(CPU seconds) and MiB: of one image of that side. licence: of the weights, if it has any. "
+        "(CPU seconds) and MiB: of one image of that side. license: of the weights, if it has any. "
         f"{machine()}"
     )
     return [
@@ -67,8 +67,8 @@ def _row(card: Encoder, cost: Cost | None) -> tuple[str, ...]:
         )
     )
     size = "" if cost is None else str(cost.size)
-    licence = card.weights_licence or card.licence
-    return (card.name, _short(card), size, str(card.multiple), *measured, licence)
+    license = card.weights_license or card.license
+    return (card.name, _short(card), size, str(card.multiple), *measured, license)
 
 
 def _short(card: Encoder) -> str:
@@ -82,9 +82,9 @@ def _short(card: Encoder) -> str:
 
 def costs_table() -> list[str]:
     """Return what every encoder is, costs and is licensed as, as a Markdown table."""
-    head = (*HEADER[:-1], "licence of code", "of weights", "described in")
+    head = (*HEADER[:-1], "license of code", "of weights", "described in")
     rows = [
-        (*_row(card, costs().get(card.name))[:-1], card.licence, card.weights_licence, card.source)
+        (*_row(card, costs().get(card.name))[:-1], card.license, card.weights_license, card.source)
         for card in ENCODERS.values()
     ]
     return markdown_rows(head, rows)
@@ -125,7 +125,7 @@ def card_of(name: str) -> dict[str, Any]:
         "bands": None if card.bands is None else [_band(band) for band in card.bands],
         "cryo-bench bands": _names(upstream.bands) if upstream.bands != card.bands else "",
         "takes": _takes(card),
-        "a lone band fills": _names(card.grey),
+        "a lone band fills": _names(card.gray),
         "size": card.native_size,
         "multiple": card.multiple,
         "smallest": card.smallest,
@@ -134,11 +134,11 @@ def card_of(name: str) -> dict[str, Any]:
         "strides": list(card.strides),
         "cryo-bench build": ", ".join(f"{k}={v}" for k, v in card.cryo_bench.items()),
         "parameters": card.parameters or (cost.parameters if cost else None),
-        "normalisation": card.normalisation,
+        "normalization": card.normalization,
         "knobs": sorted(card.knobs),
         "source": card.source,
-        "licence": card.licence,
-        "weights licence": card.weights_licence,
+        "license": card.license,
+        "weights license": card.weights_license,
         "weights": None,
         "cost": None if cost is None else cost._asdict(),
         "measured": machine() if cost else "",

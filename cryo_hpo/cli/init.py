@@ -181,6 +181,6 @@ def _draw(study: Study, file: Path) -> Path:
     shares = {}
     for part, items in parts.items():
         summary = summarize(dataset, inspect_scenes(dataset, items))
-        labelled = summary.shares * (1 - summary.ignored_share)
-        shares[part] = [*np.asarray(labelled).tolist(), summary.ignored_share]
+        labeled = summary.shares * (1 - summary.ignored_share)
+        shares[part] = [*np.asarray(labeled).tolist(), summary.ignored_share]
     return contact_sheet(dataset, parts, shares, file, columns=4)

@@ -89,7 +89,7 @@ def datasets_table() -> list[str]:
     from ..report.table import markdown_rows
 
     published = [dataset for dataset in DATASETS.values() if dataset.page]  # others: generated
-    head = ("dataset", "layers, in the file's order", "pixel", "classes", "ignored", "licence")
+    head = ("dataset", "layers, in the file's order", "pixel", "classes", "ignored", "license")
     declared = (
         "dataset",
         "layers as Cryo-Bench declares them",
@@ -119,7 +119,7 @@ def _facts(dataset: Dataset) -> tuple[str, ...]:
     classes = ", ".join(f"{value} {name}" for value, name in enumerate(dataset.classes))
     ignored = "-" if dataset.upstream_ignore is None else str(dataset.upstream_ignore)
     name = f"[{dataset.name}]({dataset.page})"
-    return (name, bands, pixel + size, classes, ignored, dataset.licence)
+    return (name, bands, pixel + size, classes, ignored, dataset.license)
 
 
 def _list_spaces() -> list[str]:

@@ -45,7 +45,7 @@ def predict(  # noqa: PLR0913 (options of a command)
 
     MODEL is a finished study (its name, folder, result.json or MLflow run) or a file that
     `cryo-hpo export` wrote. The map lies where the scene lies: same coordinates and size, class
-    numbers with colours, 255 where the scene has no data.
+    numbers with colors, 255 where the scene has no data.
 
     \b
       cryo-hpo predict lakes-lr scene.tif --out mask.tif
@@ -74,7 +74,7 @@ def predict(  # noqa: PLR0913 (options of a command)
 def export(study: str, out: Path, arm: str | None, seed: int | None, *, merge: bool) -> None:
     """Write a model of a finished STUDY to one file, with its card as JSON beside it.
 
-    The file holds plain tensors and the card: recipe, bands, classes, normalisation, scores,
+    The file holds plain tensors and the card: recipe, bands, classes, normalization, scores,
     provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine. A model of
     `tune: lora` needs the encoder's published weights beside it, unless --merge made it whole.
     """

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 from .split_rule import SplitRule
@@ -87,7 +87,11 @@ class DatasetCard(Frozen):
         description="Regular expression with one group that finds the region in an id: '^([A-Z]+)_'.",
     )
     source: str = Field(default="", description="Where the data come from: a DOI or an address.")
-    licence: str = Field(default="", description="Licence of the data.")
+    license: str = Field(
+        default="",
+        validation_alias=AliasChoices("license", "licence"),  # the name of 0.1.0
+        description="License of the data.",
+    )
 
     @field_validator("images", "masks")
     @classmethod

@@ -26,7 +26,7 @@ class Protocol:
             statistics; else it is in evaluation mode.
         absent_is_zero: A class in neither truth nor map has IoU 0; else it has none.
         decays_all: Weight decay pulls at norms, biases and embeddings too.
-        redraws_crops: Training crops without a labelled pixel are drawn again.
+        redraws_crops: Training crops without a labeled pixel are drawn again.
         declared_bands: Layers are what Cryo-Bench calls them: slopes and heights go into an encoder
             as red edge and infrared; else what they are.
         scores_tiles: Scenes larger than the dataset's tile are cut up, trained on and scored tile by

@@ -44,9 +44,9 @@ class Summary:
         scenes: Number of scenes that could be read.
         sizes: Height and width -> scenes.
         dtypes: Data type -> scenes.
-        counts_K: Labelled pixels of each class.
+        counts_K: Labeled pixels of each class.
         ignored: Pixels left out of loss and score.
-        moments: Of the labelled pixels, band by band.
+        moments: Of the labeled pixels, band by band.
         facts: Of each scene, for the review of all.
         problems: One line for each file that cannot be read.
     """
@@ -62,7 +62,7 @@ class Summary:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Return the share of each class among the labelled pixels, (K,); 0 of none."""
+        """Return the share of each class among the labeled pixels, (K,); 0 of none."""
         found: NDArray[np.float64] = self.counts_K / max(int(self.counts_K.sum()), 1)
         return found
 
@@ -93,10 +93,10 @@ def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[Sc
             yield SceneInspection(item, (0, 0), "", none_K, 0, nothing, None, str(error))
             continue
         image_CHW, mask_HW = scene.image_CHW, scene.mask_HW
-        labelled_HW = mask_HW != IGNORE
-        counts_K = np.bincount(mask_HW[labelled_HW], minlength=num_classes)
-        ignored = mask_HW.size - int(labelled_HW.sum())
-        moments = Moments.of(image_CHW, labelled_HW)
+        labeled_HW = mask_HW != IGNORE
+        counts_K = np.bincount(mask_HW[labeled_HW], minlength=num_classes)
+        ignored = mask_HW.size - int(labeled_HW.sum())
+        moments = Moments.of(image_CHW, labeled_HW)
         facts = facts_of(scene, num_classes=num_classes)
         dtype = scene.header.dtype
         yield SceneInspection(item, mask_HW.shape, dtype, counts_K, ignored, moments, facts)

@@ -36,9 +36,9 @@ class Scenes:
         sizes: Height and width of each scene, pixels.
         num_bands: C.
         dtype: Of the images, the same for the whole split.
-        mean: Per band, over the labelled pixels, in the file's units.
+        mean: Per band, over the labeled pixels, in the file's units.
         std: Likewise; 0 for a constant band.
-        counts: Labelled pixels of each class in each scene, (N, K).
+        counts: Labeled pixels of each class in each scene, (N, K).
         fingerprint: sha256 of the content of the split's files.
     """
 
@@ -105,7 +105,7 @@ class Scenes:
 
     @property
     def class_counts(self) -> tuple[int, ...]:
-        """Labelled pixels of each class, (K,)."""
+        """Labeled pixels of each class, (K,)."""
         return tuple(map(sum, zip(*self.counts, strict=True)))
 
     def image(self, number: int) -> NDArray[Any]:

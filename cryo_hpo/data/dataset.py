@@ -89,7 +89,7 @@ class Dataset:
         std: Likewise.
         gsd_m: Side of a pixel on the ground, meters; None where unknown.
         source: DOI or address, and how to cite it.
-        licence: Of the pixels and the labels.
+        license: Of the pixels and the labels.
         index: (data root, split) -> files of its scenes in the order of their ids; reads no pixels.
         read: SceneFiles -> scene; with `window`, two slices of pixels, only that part of it.
         rules: Everything else that decides the outcome of `read`, as text; part of the cache's key.
@@ -119,7 +119,7 @@ class Dataset:
     std: tuple[float, ...] | None
     gsd_m: float | None
     source: str
-    licence: str
+    license: str
     index: Callable[[Path, Split], Sequence[SceneFiles]]
     read: Callable[..., Scene]
     rules: str = ""

@@ -35,13 +35,13 @@ class Moments(NamedTuple):
     """Sum of the squared distances from the mean."""
 
     @classmethod
-    def of(cls, image_CHW: NDArray[Any], labelled_HW: NDArray[np.bool_]) -> Moments:
-        """Return the moments of one image's labelled pixels."""
-        count = int(labelled_HW.sum())
+    def of(cls, image_CHW: NDArray[Any], labeled_HW: NDArray[np.bool_]) -> Moments:
+        """Return the moments of one image's labeled pixels."""
+        count = int(labeled_HW.sum())
         mean_C, squares_C = np.zeros((2, len(image_CHW)))
         # Band by band: all of a scene's bands in float64 may not fit into memory.
         for band, pixels_HW in enumerate(image_CHW if count else ()):
-            values = pixels_HW[labelled_HW].astype(np.float64)
+            values = pixels_HW[labeled_HW].astype(np.float64)
             mean_C[band] = values.mean()
             squares_C[band] = np.square(values - mean_C[band]).sum()
         return cls(count, mean_C, squares_C)
@@ -71,7 +71,7 @@ def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, finger
         fingerprint: Of the files' content, kept in the index.
 
     Raises:
-        DataError: A file is not what the dataset says, or no pixel of the split is labelled.
+        DataError: A file is not what the dataset says, or no pixel of the split is labeled.
         StorageError: There is no room.
         OSError: The folder cannot be written.
     """
@@ -103,8 +103,8 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
             masks.write(np.ascontiguousarray(mask_HW).data)
             sizes.append(mask_HW.shape)
             dtypes.append(image_CHW.dtype)
-            labelled_HW = mask_HW != IGNORE
-            moments |= Moments.of(image_CHW, labelled_HW)
+            labeled_HW = mask_HW != IGNORE
+            moments |= Moments.of(image_CHW, labeled_HW)
             facts.append(facts_of(scene, num_classes=num_classes))
             counts.append(list(facts[-1].counts_K))
         for file in (images, masks):  # the move must not reach the disk before the pixels do

@@ -13,12 +13,12 @@ BINS = 3  # of a class's share of a scene, besides the one for "none at all"; as
 
 
 def strata(counts_NK: NDArray[np.int64], *, bins: int = BINS) -> list[tuple[int, ...]]:
-    """Return the stratum of each scene: for every class the bin of its share of labelled pixels.
+    """Return the stratum of each scene: for every class the bin of its share of labeled pixels.
 
     With three bins, a share of 0 is -1, (0, 1/3] is 0, (1/3, 2/3] is 1 and the rest is 2.
 
     Args:
-        counts_NK: Labelled pixels of each class, (N, K).
+        counts_NK: Labeled pixels of each class, (N, K).
         bins: Of a share, besides the one for 0.
 
     Source: the stratification of PANGAEA, Marsocci et al. 2024, arXiv:2412.04204.
@@ -39,7 +39,7 @@ def sample(
     similar strata are represented as a group. (Largest remainders would never choose from the smallest ones.)
 
     Args:
-        counts_NK: Labelled pixels of each class in each scene, (N, K).
+        counts_NK: Labeled pixels of each class in each scene, (N, K).
         fraction: Of the scenes to keep, in (0, 1].
         seed: Of the draws.
         one_of_each: Cryo-Bench's rule instead: the whole part of each quota, and at least one

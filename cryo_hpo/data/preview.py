@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..bands import Band
 from .dataset import IGNORE
 
-COLOURED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
+COLORED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
 CLIP = (2, 98)  # percentiles of a scene that become black and white
 
 
@@ -28,7 +28,7 @@ def render_scene(
         mask_HW: Labels; ignored pixels do not decide how dark the rest is.
     """
     names = [band.name for band in bands]
-    trio = next((trio for trio in COLOURED if set(trio) <= set(names)), None)
+    trio = next((trio for trio in COLORED if set(trio) <= set(names)), None)
     chosen = [names.index(name) for name in trio] if trio else [0]
     layers = [_stretched(image_CHW[i], mask_HW) for i in chosen]
     return np.stack(layers, axis=-1) if trio else layers[0]
@@ -41,9 +41,9 @@ def thumbnail(picture: NDArray[Any], longest: int) -> NDArray[Any]:
 
 
 def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
-    labelled = band_HW[mask_HW != IGNORE]
-    # Mostly unlabelled scenes are stretched as a whole: their pixels are there all the same.
-    values = (labelled if 2 * labelled.size > band_HW.size else band_HW).astype(np.float64)
+    labeled = band_HW[mask_HW != IGNORE]
+    # Mostly unlabeled scenes are stretched as a whole: their pixels are there all the same.
+    values = (labeled if 2 * labeled.size > band_HW.size else band_HW).astype(np.float64)
     low, high = np.percentile(values, CLIP)
     stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)
     return stretched

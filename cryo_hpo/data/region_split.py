@@ -42,7 +42,7 @@ def divide(
     Args:
         dataset: Whose scenes; its `split_seed` decides between equals.
         kin: The official parts.
-        counts: Id -> labelled pixels of each class.
+        counts: Id -> labeled pixels of each class.
 
     Raises:
         DataError: A scene has neither region nor place, or there are fewer than three groups.

@@ -24,7 +24,7 @@ FEWEST_BLOCKS = 2 * len(PARTS)  # below, a part may be one block, and a score on
 
 Parts = dict[Split, list[SceneFiles]]
 Count = Callable[[SceneFiles], Sequence[int]]
-"""Labelled pixels of each class in a scene, or in its window."""
+"""Labeled pixels of each class in a scene, or in its window."""
 Measure = Callable[[SceneFiles], tuple[int, int]]
 
 
@@ -55,7 +55,7 @@ def plan_split(
         rule: How to divide.
         scenes: All scenes, in the order of their ids.
         root: Folder of the dataset, where a list lies.
-        count: Counts labelled pixels by class.
+        count: Counts labeled pixels by class.
         measure: Returns height and width of a scene, pixels; asked for blocks only.
 
     Raises:
@@ -189,15 +189,15 @@ def _divide_by_place(
         )
     whole = {b: _window(b, shapes, sizes[b.scene], (0, 0, 0, 0)) for b in blocks}
     rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
-    labelled = [i for i, row in enumerate(rows) if sum(row[1:])]
-    if len(labelled) < FEWEST_BLOCKS:
+    labeled = [i for i, row in enumerate(rows) if sum(row[1:])]
+    if len(labeled) < FEWEST_BLOCKS:
         raise DataError(
-            f"Cannot divide '{name}' by place: {len(labelled)} of {len(blocks)} blocks hold "
+            f"Cannot divide '{name}' by place: {len(labeled)} of {len(blocks)} blocks hold "
             f"labels, at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
         )
-    sizes_GD = np.array([rows[i] for i in labelled], dtype=np.float64)
+    sizes_GD = np.array([rows[i] for i in labeled], dtype=np.float64)
     part_G = assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
-    part_of = {blocks[i]: part for i, part in zip(labelled, part_G.tolist(), strict=True)}
+    part_of = {blocks[i]: part for i, part in zip(labeled, part_G.tolist(), strict=True)}
     parts: Parts = {part: [] for part in PARTS}
     for block, part in part_of.items():
         item = items[block.scene]

@@ -110,7 +110,7 @@ def _list_digest(folder: Path, rule: SplitRule) -> str:
 
 
 def _count_classes(dataset: Dataset, item: SceneFiles) -> list[int]:
-    """Return the labelled pixels of each class in a scene."""
+    """Return the labeled pixels of each class in a scene."""
     mask_HW = dataset.read(item).mask_HW
     counts: list[int] = np.bincount(
         mask_HW[mask_HW != IGNORE], minlength=len(dataset.classes)
@@ -158,7 +158,7 @@ def _digest_window(digest: str, item: SceneFiles) -> str:
 def _surveyed(
     dataset: Dataset, root: Path, official: Mapping[Split, Sequence[SceneFiles]], *, cache: Path
 ) -> tuple[dict[Split, list[SceneIdentity]], dict[str, list[int]]]:
-    """Return the kin of every part, and each scene's labelled pixels by class."""
+    """Return the kin of every part, and each scene's labeled pixels by class."""
     kin = {
         part: identify_scenes(dataset, root, items, cache=cache) for part, items in official.items()
     }

@@ -21,7 +21,7 @@ from .cache import Scenes
 from .dataset import IGNORE
 
 T = TypeVar("T")
-DRAWS = 10  # tries to find a crop with a labelled pixel in it
+DRAWS = 10  # tries to find a crop with a labeled pixel in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +82,11 @@ class Tiles:
     Attributes:
         scenes: One split, decoded.
         crop: Side of a crop, pixels.
-        normalise: Native pixels to the model's input; says where the model is.
+        normalize: Native pixels to the model's input; says where the model is.
         augment: Names of `AUGMENTS`, in the order of their use.
         tile: Larger scenes give a tile of this side first, and the crop is drawn within it.
         replicate: Crops of each scene per epoch.
-        redraws: Whether crops without a labelled pixel are drawn again, `DRAWS` times at most.
+        redraws: Whether crops without a labeled pixel are drawn again, `DRAWS` times at most.
 
     Raises:
         UnknownName: There is no such augmentation.
@@ -95,7 +95,7 @@ class Tiles:
     scenes: Scenes
     _: KW_ONLY
     crop: int
-    normalise: Normalize
+    normalize: Normalize
     augment: tuple[str, ...] = ()
     tile: int | None = None
     replicate: int = 1
@@ -119,7 +119,7 @@ class Tiles:
             batch_size: B. It changes neither a scene's crop nor its flips.
             seed: Of the training, not negative.
             epoch: Counted from 1.
-            device: Where batches go, that of `normalise`.
+            device: Where batches go, that of `normalize`.
 
         Yields:
             Images (B, C, S, S), float32, normalized; masks (B, S, S), int64, 255 where ignored.
@@ -174,7 +174,7 @@ class Tiles:
         return first + int(rng.integers(max(side - self.crop, 0) + 1))
 
     def _finished(self, batch: _Gathered, device: torch.device) -> tuple[Tensor, Tensor]:
-        x_BCHW = self.normalise(batch.image_BCHW, owned=True)
+        x_BCHW = self.normalize(batch.image_BCHW, owned=True)
         y_BHW = batch.mask_BHW.to(device, non_blocking=True)
         samples = []
         for x_CHW, y_HW, (height, width), draws in zip(

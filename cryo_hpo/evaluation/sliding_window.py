@@ -32,7 +32,7 @@ class Window(NamedTuple):
     size: int
     """Side of a window, pixels."""
     overlap: int
-    """Pixels shared by neighbouring windows, 0 <= overlap < size."""
+    """Pixels shared by neighboring windows, 0 <= overlap < size."""
     tile: int | None = None
     """Larger scenes are cut into tiles of this side, and each is an image of its own."""
     bf16: bool = False
@@ -57,7 +57,7 @@ class WindowPredictor:
         Args:
             model: Segmenter, (B, C, size, size) -> (B, K, size, size), in evaluation mode.
             size: Side of a window, pixels.
-            overlap: Pixels shared by neighbouring windows, 0 <= overlap < size.
+            overlap: Pixels shared by neighboring windows, 0 <= overlap < size.
             batch: Windows per forward pass, at first.
         """
         self._model, self._size, self._overlap = model, size, overlap
@@ -238,7 +238,7 @@ def _shift(rows: Tensor, done: int, height: int) -> Tensor:
 
 
 def _chunks(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
-    """Yield neighbouring pieces of one size, as many as fill a forward pass together."""
+    """Yield neighboring pieces of one size, as many as fill a forward pass together."""
     pieces = [(i, place) for i in range(len(scenes)) for place in _places(scenes.sizes[i], window)]
     for shape, run in groupby(pieces, key=lambda piece: _shape(*piece[1])):
         full = (max(shape[0], window.size), max(shape[1], window.size))

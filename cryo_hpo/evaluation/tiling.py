@@ -15,13 +15,13 @@ from ..errors import SpecError
 def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tuple[int, int]]:
     """Return the top left corners of windows that cover an image, row by row.
 
-    Neighbours share at least `overlap` pixels; the last window of a row or column ends where
+    Neighbors share at least `overlap` pixels; the last window of a row or column ends where
     the image ends. Along a side shorter than a window there is one window, at 0: the caller pads.
 
     Args:
         length_hw: Height and width of the image, pixels.
         size: Side of a window, pixels.
-        overlap: Pixels shared by neighbouring windows, 0 <= overlap < size.
+        overlap: Pixels shared by neighboring windows, 0 <= overlap < size.
 
     Raises:
         SpecError: A length or the overlap is outside its range.
@@ -36,7 +36,7 @@ def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tupl
 def grid(length_hw: tuple[int, int], *, size: int) -> list[tuple[int, int]]:
     """Return the top left corners of tiles side by side, row by row; the last ones end at the edge.
 
-    So Cryo-Bench cuts the scenes of CaFFe: what the last tiles share with their neighbours counts
+    So Cryo-Bench cuts the scenes of CaFFe: what the last tiles share with their neighbors counts
     twice in its scores. Along a side shorter than a tile there is one, at 0.
     """
     tops, lefts = ([*range(0, length - size, size), max(length - size, 0)] for length in length_hw)
@@ -46,7 +46,7 @@ def grid(length_hw: tuple[int, int], *, size: int) -> list[tuple[int, int]]:
 def blend(size: int, *, overlap: int) -> NDArray[np.float32]:
     """Return the weight of each pixel of a window, (S, S): 1 inside, falling towards the edges.
 
-    A pixel near the edge of a window lacks context on one side, so the neighbour that sees it
+    A pixel near the edge of a window lacks context on one side, so the neighbor that sees it
     nearer to its middle counts for more. Weights are positive everywhere: the edge of an image
     is seen by one window only.
 

@@ -13,7 +13,7 @@ from ..bands import Band, BandPlan, Missing, Slot
 from ..errors import BandMismatch
 from .lookup import ENCODERS, Encoder
 
-# Bands of other sensors, and those of Sentinel-1 and 2 that they are nearest to: colours of any
+# Bands of other sensors, and those of Sentinel-1 and 2 that they are nearest to: colors of any
 # camera, and radar of the other transmitted polarisation (like to like, cross to cross).
 STAND_IN = {"BLUE": "B2", "GREEN": "B3", "RED": "B4", "NIR": "B8", "HH": "VV", "HV": "VH"}
 NEXT_BEST = {"B8A": "NIR"}  # where the encoder has no B8 that the same camera would go to
@@ -25,7 +25,7 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
     - Every slot gets the band of its name, or one that stands in for it.
     - An encoder of any bands gets all; one that reads wavelengths gets all that have one.
     - One with groups gets each group that is there as a whole, and the others masked.
-    - Where the encoder knows no band of the dataset, a single one is repeated for its `grey`
+    - Where the encoder knows no band of the dataset, a single one is repeated for its `gray`
       bands, as Cryo-Bench does for the radar images of CaFFe, and radar bands fill them in turn.
     - Slots without a band are treated as `missing` says; bands without a slot are left out.
 
@@ -39,8 +39,8 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
         return _by_group(card, have)
     slots = tuple(Slot(band, _layer(band, have, card.bands)) for band in card.bands)
     if all(slot.layer is None for slot in slots):
-        grey = _grey(card, have)
-        slots = tuple(Slot(band, grey.get(band)) for band in card.bands)
+        gray = _gray(card, have)
+        slots = tuple(Slot(band, gray.get(band)) for band in card.bands)
     plan = BandPlan(have=have, slots=slots, missing=missing)
     if plan.gaps and missing == "refuse":
         lacking = " ".join(plan.bands[i].name for i in plan.gaps)
@@ -58,7 +58,7 @@ def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     taken = [i for i, band in enumerate(have) if card.takes(band)]
     slots = tuple(Slot(have[i], i) for i in taken)
     if not slots:
-        slots = tuple(Slot(band, layer) for band, layer in _grey(card, have).items())
+        slots = tuple(Slot(band, layer) for band, layer in _gray(card, have).items())
     return BandPlan(have=have, slots=slots)
 
 
@@ -67,7 +67,7 @@ def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     found = {band: layer for band in every if (layer := _layer(band, have, every)) is not None}
     whole = [group for group in card.groups if all(band in found for band in group)]
     if not whole:
-        found = _grey(card, have)
+        found = _gray(card, have)
         whole = [tuple(found)]
     slots = tuple(Slot(band, found[band]) for group in whole for band in group)
     given = {slot.band for slot in slots}
@@ -87,14 +87,14 @@ def _layer(band: Band, have: Sequence[Band], wanted: Sequence[Band]) -> int | No
     return next((names.index(name) for name in stand_ins if name in names), None)
 
 
-def _grey(card: Encoder, have: Sequence[Band]) -> dict[Band, int]:
+def _gray(card: Encoder, have: Sequence[Band]) -> dict[Band, int]:
     """Return the bands that a dataset's only one is repeated for, each with its layer.
 
     Raises:
         BandMismatch: It has several that are not all radar, or the encoder has no such bands.
     """
-    if card.grey and (len(have) == 1 or all(band.sensor == "sar" for band in have)):
-        return {band: i % len(have) for i, band in enumerate(card.grey)}
+    if card.gray and (len(have) == 1 or all(band.sensor == "sar" for band in have)):
+        return {band: i % len(have) for i, band in enumerate(card.gray)}
     wanted = card.groups or ((card.bands,) if card.bands else ())
     spelled = ", or ".join(map(_names, wanted)) or "bands with a wavelength"
     free = ", ".join(f"'{other.name}'" for other in ENCODERS.values() if other.takes_any)

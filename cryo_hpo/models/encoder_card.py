@@ -47,7 +47,7 @@ class Encoder:
         spectral: It reads bands by their wavelength, and takes none without,
         coded: but for those of these sensors, for which it has a code of its own.
         groups: If not empty, `bands` come in these groups: each is given whole or masked.
-        grey: The bands that stand in for the only band of a dataset that has none of `bands`.
+        gray: The bands that stand in for the only band of a dataset that has none of `bands`.
         multiple: Height and width must divide by this, pixels.
         smallest: Least height and width, pixels.
         only_size: The only height and width, pixels; None if it takes others.
@@ -55,11 +55,11 @@ class Encoder:
         channels: Of each level; empty where only a build tells.
         strides: Of each level, input pixels per cell; empty where only a build tells.
         parameters: Numbers in it at full size; None where only a build tells.
-        normalisation: Of its images in pretraining; empty if there was none.
+        normalization: Of its images in pretraining; empty if there was none.
         weights: Published ones; None if there are none.
         source: Where it is described.
-        licence: Of the code.
-        weights_licence: Of the published weights; "not stated" where its authors do not say.
+        license: Of the code.
+        weights_license: Of the published weights; "not stated" where its authors do not say.
         knobs: Which of "width" and "drop_path" its `build` takes.
         build: (bands, **knobs) to a `Backbone` with random weights; no network, any device.
         cryo_bench: What `build` is given under the protocol "cryo-bench".
@@ -71,7 +71,7 @@ class Encoder:
     spectral: bool = False
     coded: frozenset[str] = frozenset()
     groups: tuple[tuple[Band, ...], ...] = ()
-    grey: tuple[Band, ...] = ()
+    gray: tuple[Band, ...] = ()
     multiple: int
     smallest: int
     only_size: int | None = None
@@ -79,11 +79,11 @@ class Encoder:
     channels: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
     parameters: int | None = None
-    normalisation: str = ""
+    normalization: str = ""
     weights: Weights | None
     source: str
-    licence: str
-    weights_licence: str = ""
+    license: str
+    weights_license: str = ""
     knobs: frozenset[str]
     build: Callable[..., nn.Module]
     cryo_bench: Mapping[str, Any] = field(default_factory=dict)

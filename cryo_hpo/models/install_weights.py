@@ -69,5 +69,5 @@ def _keep(state: State, path: Path) -> None:
 
 def _build(name: str) -> torch.nn.Module:
     card = find_encoder(name)
-    bands = card.bands or card.grey or (find_band("B4"), find_band("B3"), find_band("B2"))
+    bands = card.bands or card.gray or (find_band("B4"), find_band("B3"), find_band("B2"))
     return card.build(bands)

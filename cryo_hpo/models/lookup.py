@@ -62,7 +62,7 @@ def check_size(encoder: str, size: int) -> None:
 def _keeps_promise(encoder: str, size: int) -> bool:
     """Run an encoder on the meta device and compare its maps with what it announces."""
     card = find_encoder(encoder)
-    bands = next(iter(card.groups), card.bands) or card.grey or (find_band("GREY"),)
+    bands = next(iter(card.groups), card.bands) or card.gray or (find_band("GREY"),)
     with torch.device("meta"):
         module = card.build(bands).eval()
         image = torch.empty(1, len(bands), size, size)
@@ -113,7 +113,7 @@ def _timm_card(name: str) -> Encoder:
         native_size=facts.native_size,
         weights=timm_weights(name),
         source=f"https://huggingface.co/{facts.repository}" if facts.repository else "timm",
-        licence=facts.licence,
+        license=facts.license,
         knobs=frozenset({"drop_path"} if facts.drop_path else ()),
         build=partial(_build_timm, name),
     )

@@ -54,7 +54,7 @@ class ModelCard(Frozen):
     recipe: dict[str, Any] = Field(description="As it was trained, complete")
     dataset: str
     bands: tuple[str, ...] = Field(description="In the order of the input's layers")
-    gsd_m: float | None = Field(description="Side of a training pixel, metres")
+    gsd_m: float | None = Field(description="Side of a training pixel, meters")
     classes: tuple[str, ...] = Field(description="The position of a name is its value in a map")
     mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
     std: tuple[float, ...] = Field(description="By which each band is divided after that")
@@ -165,11 +165,11 @@ class _Native(nn.Module):
     mean_C11: Tensor
     std_C11: Tensor
 
-    def __init__(self, segmenter: nn.Module, normalise: Normalize) -> None:
+    def __init__(self, segmenter: nn.Module, normalize: Normalize) -> None:
         super().__init__()
         self.segmenter = segmenter
-        self.register_buffer("mean_C11", normalise.mean_C11)
-        self.register_buffer("std_C11", normalise.std_C11)
+        self.register_buffer("mean_C11", normalize.mean_C11)
+        self.register_buffer("std_C11", normalize.std_C11)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, H, W)."""
@@ -294,7 +294,7 @@ def _card(
 
 
 def _scale(recipe: Recipe, site: Site) -> Normalize:
-    """Return what normalised the training; a dataset's own statistics need no pixels."""
+    """Return what normalized the training; a dataset's own statistics need no pixels."""
     dataset = dataset_of(recipe.data)
     if dataset.mean is not None and dataset.std is not None:
         return Normalize.of(dataset.mean, dataset.std, device=torch.device("cpu"))

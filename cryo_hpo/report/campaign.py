@@ -190,8 +190,8 @@ def _offered(cell: CellResult) -> tuple[str, ...]:
     rates = [float(o.params["optim.lr"]) for o in cell.offers if "optim.lr" in o.params]
     apart = NONE
     if rates:
-        centre = float(np.exp(np.mean(np.log(rates))))
-        apart = f"{max(cell.tuned_lr / centre, centre / cell.tuned_lr):.2g}"
+        center = float(np.exp(np.mean(np.log(rates))))
+        apart = f"{max(cell.tuned_lr / center, center / cell.tuned_lr):.2g}"
     offered = ", ".join(f"{rate:.3g}" for rate in rates) or NONE
     epochs = str(cell.epochs_search)
     return (cell.dataset, cell.row, offered, f"{cell.tuned_lr:.3g}", apart, epochs)

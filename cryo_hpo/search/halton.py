@@ -55,12 +55,12 @@ def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log:
         return share
     scale = math.log if log else float
     width = scale(high) - scale(low)
-    centre = (scale(min(max(belief.center, low), high)) - scale(low)) / width
+    center = (scale(min(max(belief.center, low), high)) - scale(low)) / width
     sigma = max((math.log(belief.spread) if log else belief.spread) / width, NARROWEST)
-    start, end = ndtr(-centre / sigma), ndtr((1 - centre) / sigma)
+    start, end = ndtr(-center / sigma), ndtr((1 - center) / sigma)
 
     def excess(place: float) -> float:
-        inside = (ndtr((place - centre) / sigma) - start) / (end - start)
+        inside = (ndtr((place - center) / sigma) - start) / (end - start)
         return float((1 - belief.weight) * place + belief.weight * inside) - share
 
     return float(brentq(excess, 0.0, 1.0, xtol=FINEST))

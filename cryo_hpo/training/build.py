@@ -43,7 +43,7 @@ def protocol_of(recipe: Recipe) -> Protocol:
 
 
 def overlap_of(data: DataSpec) -> int:
-    """Return the pixels that neighbouring windows share at prediction."""
+    """Return the pixels that neighboring windows share at prediction."""
     return data.crop // 4 if data.overlap is None else data.overlap
 
 

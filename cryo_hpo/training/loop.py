@@ -175,7 +175,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
     tiles = Tiles(
         train,
         crop=recipe.data.crop,
-        normalise=normalize,
+        normalize=normalize,
         augment=recipe.data.augment,
         tile=window_of(recipe, device).tile,
         replicate=recipe.data.replicate,

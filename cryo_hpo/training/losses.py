@@ -164,7 +164,7 @@ def inverse_frequency(counts: Sequence[int] | Tensor) -> Tensor:
     counts_K = torch.as_tensor(counts, dtype=torch.float64)
     present_K = counts_K > 0
     if not present_K.any():
-        message = "Class weights need at least one labelled pixel, got 0 in every class."
+        message = "Class weights need at least one labeled pixel, got 0 in every class."
         raise SpecError(message)
     weights_K = torch.where(present_K, 1 / counts_K.clamp(min=1), 0)
     return (weights_K / weights_K[present_K].mean()).float()

@@ -161,7 +161,7 @@ def test_a_winning_baseline_outside_the_space_is_offered_within_it(campaign):
 
 
 @pytest.mark.parametrize(
-    ("param", "values", "centre", "spread"),
+    ("param", "values", "center", "spread"),
     [
         (Float(low=1e-5, high=1e-1, log=True), [1e-3], 1e-3, SPREAD),
         (Float(low=1e-6, high=1e-1, log=True), [1e-5, 1e-1], 1e-3, 100.0),
@@ -169,9 +169,9 @@ def test_a_winning_baseline_outside_the_space_is_offered_within_it(campaign):
         (Int(low=1, high=13), [2, 12], 7.0, 5.0),
     ],
 )
-def test_a_belief_covers_what_was_found(param, values, centre, spread):
+def test_a_belief_covers_what_was_found(param, values, center, spread):
     found = belief(param, values)
-    assert found["center"] == pytest.approx(centre)
+    assert found["center"] == pytest.approx(center)
     assert found["spread"] == pytest.approx(spread)
 
 

@@ -41,7 +41,7 @@ def test_a_card_says_everything_within_a_terminal(name):
         assert len(line) <= WIDTH or len(line[KEY:].split()) == 1
     for band in ENCODERS[name].bands or ():
         assert band.name in done.output
-    for fact in (ENCODERS[name].source, ENCODERS[name].licence):
+    for fact in (ENCODERS[name].source, ENCODERS[name].license):
         assert fact in done.output
 
 
@@ -73,7 +73,7 @@ def test_the_bands_of_a_plan_are_a_table():
         "band of x     um  filled with  layer of the image\n"
         "B4         0.665  RED                           2\n"
         "B5         0.704  zero",
-        "1 of 2 bands are not in the dataset: zero is the dataset's mean, as its bands are normalised.",
+        "1 of 2 bands are not in the dataset: zero is the dataset's mean, as its bands are normalized.",
         "Masked: B8.",
         "Left out: GREEN VV.",
     ]

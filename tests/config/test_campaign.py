@@ -106,8 +106,8 @@ def test_the_shipped_campaigns_load_and_agree_with_the_schema(path):
 
 
 BAD = {
-    "unknown key": (("transfer: true", "tranfer: true"), "transfer"),
-    "bad encoder key": (("width: 4", "widht: 4"), "matrix.encoders.narrow.widht"),
+    "unknown key": (("transfer: true", "tranfer: true"), "transfer"),  # codespell:ignore
+    "bad encoder key": (("width: 4", "widht: 4"), "matrix.encoders.narrow.widht"),  # codespell:ignore
     "wrong value": (("crop: 64", "crop: 4"), "camp.yaml:8"),
     "wrong base": (("lr: 1e-3", "lr: -1"), "camp.yaml:16: base.optim.lr"),
     "base key": (("epochs: 9", "epoch: 9"), "camp.yaml:17: base.epoch"),

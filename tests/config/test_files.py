@@ -446,7 +446,7 @@ def test_load_space_wants_a_value(here: Path) -> None:
 
 def test_load_space_gives_all_problems_of_a_file(here: Path) -> None:
     Path("bad.yaml").write_text(
-        "params:\n  optim.lr: {kind: flaot, low: 1}\n  batch_size: {kind: int, low: 3, hihg: 4}\nwen: {}\nwen: {}\n"
+        "params:\n  optim.lr: {kind: flaot, low: 1}\n  batch_size: {kind: int, low: 3, hihg: 4}\nwen: {}\nwen: {}\n"  # codespell:ignore
     )
     with pytest.raises(SpecError) as caught:
         load_space(Path("bad.yaml"))

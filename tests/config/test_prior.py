@@ -44,10 +44,10 @@ def test_beliefs_are_part_of_the_study(tmp_path):
 
 
 def test_a_prior_written_for_version_0_1_is_still_read(tmp_path):
-    study = _load(tmp_path, "{optim.lr: {centre: 3e-4}}")
+    study = _load(tmp_path, "{optim.lr: {centre: 3e-4}}")  # codespell:ignore
     assert _prior(study) == {"optim.lr": Prior(center=3e-4)}
-    with pytest.raises(SpecError, match="No key named 'centre' here"):
-        _load(tmp_path, "{optim.lr: {centre: 3e-4, center: 1e-3}}")
+    with pytest.raises(SpecError, match="No key named 'centre' here"):  # codespell:ignore
+        _load(tmp_path, "{optim.lr: {centre: 3e-4, center: 1e-3}}")  # codespell:ignore
 
 
 @pytest.mark.parametrize("source", ["other/result.json", "other"])

@@ -257,11 +257,11 @@ def test_moving_statistics_of_a_frozen_encoder_move_under_cryo_bench_alone(
     _fit(recipe, site, "statistics")
     after = torch.load(site.storage / "statistics" / "last.pt", weights_only=True)["model"]
     moved = {k for k in fresh if k.startswith("encoder.") and not torch.equal(fresh[k], after[k])}
-    learnt = {
+    learned = {
         name
         for name, _ in nn.Module.named_parameters(segmenter(recipe, site=site, weights="scratch"))
     }
-    assert not moved & learnt, "no weight moves"
+    assert not moved & learned, "no weight moves"
     assert bool(moved) == (protocol == "cryo-bench")
 
 

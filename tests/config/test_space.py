@@ -93,7 +93,7 @@ def test_an_override_without_a_condition_always_exists() -> None:
         ({}, False),
     ],
 )
-def test_contains_honours_conditions_bounds_and_types(point: dict[str, Any], held: bool) -> None:
+def test_contains_honors_conditions_bounds_and_types(point: dict[str, Any], held: bool) -> None:
     assert CONDITIONAL.contains(point) is held
 
 

@@ -305,3 +305,16 @@ def test_site_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_site_takes_mlflow_as_it_is() -> None:
     assert Site.from_env({"MLFLOW_TRACKING_URI": "http://host:5000"}).mlflow == "http://host:5000"
+
+
+def test_a_card_written_for_version_0_1_is_still_read() -> None:
+    card = {
+        "name": "own",
+        "root": "own",
+        "images": "{split}/{id}.tif",
+        "masks": "{split}/{id}.png",
+        "bands": ["B4"],
+        "classes": ["rock", "ice"],
+    }
+    old = json.dumps({**card, "licence": "CC0"})  # codespell:ignore
+    assert DatasetCard.model_validate_json(old).license == "CC0"

@@ -214,7 +214,7 @@ def test_other_number_of_layers_is_refused(tmp_path: Path) -> None:
         data.read(data.index(tmp_path, "train")[0])
 
 
-def test_mask_of_colours_is_refused(tmp_path: Path) -> None:
+def test_mask_of_colors_is_refused(tmp_path: Path) -> None:
     data = custom_dataset(fake_folder(tmp_path))
     item = data.index(tmp_path, "train")[0]
     colors = np.zeros((3, 48, 64), dtype=np.uint8)
@@ -298,4 +298,4 @@ def test_real_cards_fit_their_files(
     values = [set(np.unique(data.read(item).mask_HW).tolist()) for item, *_ in splits]
     assert set.union(*values) == classes
     assert data.source
-    assert data.licence
+    assert data.license

@@ -111,7 +111,7 @@ def test_facts_fit_together(name: str) -> None:
     assert len(set(dataset.bands)) == len(dataset.bands)
     assert dataset.class_shares is None or len(dataset.class_shares) == len(dataset.classes)
     assert dataset.source
-    assert dataset.licence
+    assert dataset.license
     assert dataset.page.startswith("https://")
     assert all(file.url.startswith("https://") for file in dataset.downloads)
     assert dataset.shared
@@ -203,7 +203,7 @@ def test_cache_equals_reading(made: tuple[Dataset, Path], tmp_path: Path) -> Non
             np.testing.assert_array_equal(scenes.mask(number), scene.mask_HW)
 
 
-def test_statistics_are_those_of_the_labelled_pixels(
+def test_statistics_are_those_of_the_labeled_pixels(
     made: tuple[Dataset, Path], tmp_path: Path
 ) -> None:
     dataset, root = made

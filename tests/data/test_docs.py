@@ -49,7 +49,7 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_readme_names_every_dataset_as_it_is(name: str) -> None:
     data = find_dataset(name)
     row = next(line for line in README.splitlines() if line.startswith(f"| [{name}]({data.page})"))
-    assert row.endswith(f"| {len(data.classes)} | {data.licence} |")
+    assert row.endswith(f"| {len(data.classes)} | {data.license} |")
 
 
 def test_pictures_are_there_and_small() -> None:

@@ -100,7 +100,7 @@ def test_some_scenes_of_a_split_are_those_scenes(tmp_path: Path) -> None:
         for mine, theirs in enumerate((1, 4)):
             np.testing.assert_array_equal(scenes.image(mine), whole.image(theirs))
             np.testing.assert_array_equal(scenes.mask(mine), whole.mask(theirs))
-        labelled = [m[m != 255] for m in (whole.mask(1), whole.mask(4))]
-        assert scenes.class_counts == tuple(np.bincount(np.concatenate(labelled)).tolist())
+        labeled = [m[m != 255] for m in (whole.mask(1), whole.mask(4))]
+        assert scenes.class_counts == tuple(np.bincount(np.concatenate(labeled)).tolist())
         assert (scenes.mean, scenes.fingerprint) == (whole.mean, whole.fingerprint)
     assert some.only([1]).ids == (whole.ids[4],)

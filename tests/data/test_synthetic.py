@@ -232,7 +232,7 @@ def test_unknown_names(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=seeds, exponent=st.floats(0, 4))
-def test_fractals_are_standardised(seed: int, exponent: float) -> None:
+def test_fractals_are_standardized(seed: int, exponent: float) -> None:
     surface = fractal(32, exponent=exponent, rng=np.random.default_rng(seed))
     assert surface.shape == (32, 32)
     assert abs(surface.mean()) < 1e-9

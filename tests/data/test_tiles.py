@@ -1,4 +1,4 @@
-"""Batches: the same for the same seed and epoch, aligned, normalised, padded and full."""
+"""Batches: the same for the same seed and epoch, aligned, normalized, padded and full."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _samples(batches: Batches) -> set[bytes]:
 
 
 def test_batches_have_the_promised_shapes_and_types(scenes: Scenes) -> None:
-    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=32, normalise=PLAIN, augment=tuple(AUGMENTS))):
+    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=32, normalize=PLAIN, augment=tuple(AUGMENTS))):
         assert (x_BCHW.shape, x_BCHW.dtype) == ((2, 3, 32, 32), torch.float32)
         assert (y_BHW.shape, y_BHW.dtype) == ((2, 32, 32), torch.int64)
 
@@ -53,14 +53,14 @@ def test_batches_have_the_promised_shapes_and_types(scenes: Scenes) -> None:
 def test_partial_batch_goes_only_if_there_is_a_full_one(
     scenes: Scenes, batch_size: int, sizes: list[int]
 ) -> None:
-    tiles = Tiles(scenes, crop=32, normalise=PLAIN)
+    tiles = Tiles(scenes, crop=32, normalize=PLAIN)
     assert [len(x_BCHW) for x_BCHW, _ in _epoch(tiles, batch_size)] == sizes
     assert tiles.num_batches(batch_size) == len(sizes)
 
 
 def test_same_seed_and_epoch_give_the_same_batches(scenes: Scenes) -> None:
     first, second = (
-        _epoch(Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS)), seed=3, epoch=4)
+        _epoch(Tiles(scenes, crop=16, normalize=PLAIN, augment=tuple(AUGMENTS)), seed=3, epoch=4)
         for _ in range(2)
     )
     for (x, y), (again_x, again_y) in zip(first, second, strict=True):
@@ -69,7 +69,7 @@ def test_same_seed_and_epoch_give_the_same_batches(scenes: Scenes) -> None:
 
 
 def test_batches_ignore_the_global_generators(scenes: Scenes) -> None:
-    tiles = Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS))
+    tiles = Tiles(scenes, crop=16, normalize=PLAIN, augment=tuple(AUGMENTS))
     first = _epoch(tiles)
     torch.manual_seed(1)
     np.random.seed(1)  # noqa: NPY002
@@ -78,17 +78,17 @@ def test_batches_ignore_the_global_generators(scenes: Scenes) -> None:
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"epoch": 2}])
 def test_another_seed_or_epoch_gives_other_crops(scenes: Scenes, other: dict[str, int]) -> None:
-    tiles = Tiles(scenes, crop=16, normalise=PLAIN)
+    tiles = Tiles(scenes, crop=16, normalize=PLAIN)
     assert not _samples(_epoch(tiles)) & _samples(_epoch(tiles, **other))
 
 
 def test_batch_size_changes_no_crop_and_no_flip(scenes: Scenes) -> None:
-    tiles = Tiles(scenes, crop=16, normalise=PLAIN, augment=tuple(AUGMENTS))
+    tiles = Tiles(scenes, crop=16, normalize=PLAIN, augment=tuple(AUGMENTS))
     assert _samples(_epoch(tiles, 1)) == _samples(_epoch(tiles, 7))
 
 
 def test_every_scene_is_seen_once_an_epoch(scenes: Scenes) -> None:
-    whole = Tiles(scenes, crop=56, normalise=PLAIN)
+    whole = Tiles(scenes, crop=56, normalize=PLAIN)
     seen = [x[:, :40].numpy().astype(np.uint16).tobytes() for x, _ in _flat(_epoch(whole, 1))]
     assert sorted(seen) == sorted(scenes.image(i).tobytes() for i in range(len(scenes)))
 
@@ -101,7 +101,7 @@ def _flat(batches: Batches) -> Batches:
 def test_crops_are_windows_of_image_and_mask_at_one_place(
     scenes: Scenes, crop: int, epoch: int
 ) -> None:
-    tiles = Tiles(scenes, crop=crop, normalise=PLAIN)
+    tiles = Tiles(scenes, crop=crop, normalize=PLAIN)
     ((x_CHW, y_HW),) = _flat(_epoch(tiles, 7, epoch=epoch))[:1]
     image, mask = x_CHW.numpy().astype(np.uint16), y_HW.numpy()
     found = [
@@ -119,8 +119,8 @@ def _places(whole_HW: NDArray[Any], part_HW: NDArray[Any]) -> list[list[int]]:
 
 
 def test_small_scenes_are_padded_with_band_mean_and_ignore(scenes: Scenes) -> None:
-    normalise = Normalize.of(scenes.mean, scenes.std, device=CPU)
-    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=64, normalise=normalise)):
+    normalize = Normalize.of(scenes.mean, scenes.std, device=CPU)
+    for x_BCHW, y_BHW in _epoch(Tiles(scenes, crop=64, normalize=normalize)):
         outside = torch.ones(64, 64, dtype=torch.bool)
         outside[:40, :56] = False
         assert (x_BCHW[:, :, outside] == 0).all()
@@ -130,14 +130,14 @@ def test_small_scenes_are_padded_with_band_mean_and_ignore(scenes: Scenes) -> No
 
 
 def test_padding_is_flipped_with_its_scene(scenes: Scenes) -> None:
-    tiles = Tiles(scenes, crop=64, normalise=PLAIN, augment=tuple(AUGMENTS))
+    tiles = Tiles(scenes, crop=64, normalize=PLAIN, augment=tuple(AUGMENTS))
     for x_BCHW, y_BHW in _epoch(tiles):
         padded = (x_BCHW == 0).all(dim=1)
         assert (y_BHW[padded] == IGNORE).all()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
-def test_normalised_pixels_are_those_of_numpy(dtype: str) -> None:
+def test_normalized_pixels_are_those_of_numpy(dtype: str) -> None:
     pixels = np.random.default_rng(0).uniform(0, 200, size=(2, 3, 4, 5)).astype(dtype)
     mean, std = (10.5, 20.0, 30.0), (2.0, 0.5, 0.0)
     got = Normalize.of(mean, std, device=CPU)(pixels)
@@ -146,7 +146,7 @@ def test_normalised_pixels_are_those_of_numpy(dtype: str) -> None:
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-5, atol=1e-4)
 
 
-def test_normalising_leaves_the_pixels_alone(scenes: Scenes) -> None:
+def test_normalizing_leaves_the_pixels_alone(scenes: Scenes) -> None:
     before = scenes.image(0).copy()
     Normalize.of(scenes.mean, scenes.std, device=CPU)(scenes.image(0)).zero_()
     np.testing.assert_array_equal(scenes.image(0), before)
@@ -160,15 +160,15 @@ def test_crops_without_labels_are_drawn_again(tmp_path: Path) -> None:
         mask_HW[:, :8] = 1
         write(item.mask, mask_HW[None])
     scenes = open_split(data, tmp_path, "train", cache=tmp_path / "cache")
-    tiles = Tiles(scenes, crop=16, normalise=PLAIN)
-    labelled = [bool((y_HW != IGNORE).any()) for _, y_HW in _flat(_epoch(tiles, 1))]
+    tiles = Tiles(scenes, crop=16, normalize=PLAIN)
+    labeled = [bool((y_HW != IGNORE).any()) for _, y_HW in _flat(_epoch(tiles, 1))]
     # One draw finds a label in 8 of 33 places; ten draws miss all in 1 of 16 scenes.
-    assert sum(labelled) >= 30
+    assert sum(labeled) >= 30
 
 
 def test_unknown_augmentation_is_refused(scenes: Scenes) -> None:
     with pytest.raises(UnknownName, match=r"No augmentation named 'flip'\. Did you mean 'vflip'"):
-        Tiles(scenes, crop=16, normalise=PLAIN, augment=("flip",))
+        Tiles(scenes, crop=16, normalize=PLAIN, augment=("flip",))
 
 
 def test_looking_ahead_changes_nothing_and_stops_early() -> None:
@@ -204,11 +204,11 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
     there = Normalize.of(scenes.mean, scenes.std, device=cuda)
     here = Normalize.of(scenes.mean, scenes.std, device=CPU)
     names = tuple(AUGMENTS)
-    on_gpu = Tiles(scenes, crop=32, normalise=there, augment=names).batches(
+    on_gpu = Tiles(scenes, crop=32, normalize=there, augment=names).batches(
         2, seed=0, epoch=1, device=cuda
     )
     for (x, y), (cpu_x, cpu_y) in zip(
-        on_gpu, _epoch(Tiles(scenes, crop=32, normalise=here, augment=names)), strict=True
+        on_gpu, _epoch(Tiles(scenes, crop=32, normalize=here, augment=names)), strict=True
     ):
         assert torch.equal(y.cpu(), cpu_y)
         torch.testing.assert_close(x.cpu(), cpu_x)
@@ -216,19 +216,19 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
 
 @given(epoch=st.integers(1, 400))
 def test_a_crop_lies_within_one_tile_of_a_larger_scene(scenes: Scenes, epoch: int) -> None:
-    tiles = Tiles(scenes, crop=16, normalise=PLAIN, tile=24, redraws=False)
+    tiles = Tiles(scenes, crop=16, normalize=PLAIN, tile=24, redraws=False)
     for i in range(len(scenes)):
         rows, columns = tiles._place(i, np.random.default_rng([epoch, i]))
         assert 0 <= rows.start <= 40 - 16
         assert 0 <= columns.start <= 56 - 16
-    same = Tiles(scenes, crop=24, normalise=PLAIN, tile=24)
+    same = Tiles(scenes, crop=24, normalize=PLAIN, tile=24)
     starts = {same._place(0, np.random.default_rng([epoch, i]))[1].start for i in range(30)}
     assert len(starts) > 5, "the tile moves although the crop fills it"
 
 
 def test_a_scene_gives_as_many_different_crops_as_it_is_replicated(scenes: Scenes) -> None:
-    once = Tiles(scenes, crop=16, normalise=PLAIN)
-    thrice = Tiles(scenes, crop=16, normalise=PLAIN, replicate=3)
+    once = Tiles(scenes, crop=16, normalize=PLAIN)
+    thrice = Tiles(scenes, crop=16, normalize=PLAIN, replicate=3)
     assert thrice.num_batches(2) == 10
     crops = _samples(_epoch(thrice, 7))
     assert len(crops) == 21

@@ -132,7 +132,7 @@ def _gradients(loss: str, y_BHW: Tensor, micro_batch: int, limit: int) -> Accumu
 @pytest.mark.parametrize("loss", ["ce", "weighted_ce", "focal"])
 @pytest.mark.parametrize("limit", [1, 2, 3])
 def test_the_gradient_of_parts_is_that_of_the_whole_batch(loss, limit):
-    """Also where parts hold unequal numbers of labelled pixels, or none."""
+    """Also where parts hold unequal numbers of labeled pixels, or none."""
     chance = torch.Generator().manual_seed(1)
     x_BCHW = torch.randn(6, 3, 8, 8, generator=chance, dtype=torch.float64)
     y_BHW = torch.randint(0, 3, (6, 8, 8), generator=chance)
@@ -148,7 +148,7 @@ def test_the_gradient_of_parts_is_that_of_the_whole_batch(loss, limit):
 
 
 @pytest.mark.parametrize("loss", sorted(LOSSES))
-def test_a_batch_without_a_labelled_pixel_has_no_gradient(loss):
+def test_a_batch_without_a_labeled_pixel_has_no_gradient(loss):
     y_BHW = torch.full((4, 8, 8), 255)
     y_BHW[0, 0, :3] = torch.arange(3)
     found = _gradients(loss, y_BHW, 4, limit=2)

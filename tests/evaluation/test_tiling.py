@@ -1,4 +1,4 @@
-"""Windows cover the image and stay inside; tapers of neighbours add up."""
+"""Windows cover the image and stay inside; tapers of neighbors add up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_windows_cover_every_pixel_and_stay_inside(
 
 
 @given(length=st.integers(1, 500), frame=frames)
-def test_neighbours_share_the_overlap_and_none_is_needless(length: int, frame: Frame) -> None:
+def test_neighbors_share_the_overlap_and_none_is_needless(length: int, frame: Frame) -> None:
     size, overlap = frame
     lefts = [left for _, left in windows((size, length), size=size, overlap=overlap)]
     steps = np.diff(lefts)
@@ -55,7 +55,7 @@ def test_weights_are_positive_symmetric_and_one_inside(frame: Frame) -> None:
 
 
 @given(overlap=st.integers(1, 12), inside=st.integers(0, 5))
-def test_opposite_tapers_of_neighbours_add_up_to_one(overlap: int, inside: int) -> None:
+def test_opposite_tapers_of_neighbors_add_up_to_one(overlap: int, inside: int) -> None:
     line = np.sqrt(np.diag(blend(2 * overlap + inside, overlap=overlap)))
     np.testing.assert_allclose(line[:overlap] + line[-overlap:], 1, atol=1e-6)
 

@@ -123,12 +123,12 @@ def test_leaving_the_debugger_stops_the_study() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_after_the_epoch_in_which_it_comes(number: signal.Signals) -> None:
-    class Signalled(Jobs):
+    class Signaled(Jobs):
         def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
             signal.raise_signal(number)
             return super().epoch(job, metrics)
 
-    source, training = Signalled(2), Training()
+    source, training = Signaled(2), Training()
     with stoppable(), pytest.raises(Stopped, match=number.name):
         _run(source, training)
     assert (source.epochs, source.ends, training.open) == ([("0", 1)], [], 0)

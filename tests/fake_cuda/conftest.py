@@ -177,7 +177,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
             bands=bands,
             classes=("a", "b", "c"),
             ignore=255,
-            licence="x",
+            license="x",
         )
         for split, count in (("train", 4), ("val", 2), ("test", 1)):
             for number in range(count):

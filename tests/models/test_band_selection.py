@@ -24,26 +24,26 @@ def _bands(names: str) -> tuple[Band, ...]:
     return tuple(BANDS[name] for name in names.split())
 
 
-def _card(bands: str, *, grey: str = "") -> Encoder:
+def _card(bands: str, *, gray: str = "") -> Encoder:
     """An encoder of these bands, in their order."""
-    return replace(ENCODERS["unet"], name="toy", bands=_bands(bands), grey=_bands(grey))
+    return replace(ENCODERS["unet"], name="toy", bands=_bands(bands), gray=_bands(gray))
 
 
-THIRTEEN = _card(" ".join(band.name for band in SENTINEL_2), grey="B4 B3 B2")
-COLOURS = _card("B4 B3 B2", grey="B4 B3 B2")
+THIRTEEN = _card(" ".join(band.name for band in SENTINEL_2), gray="B4 B3 B2")
+COLORS = _card("B4 B3 B2", gray="B4 B3 B2")
 RADAR = _card("VV VH")
 GALILEO = ENCODERS["galileo-nano"]
-WAVES = replace(ENCODERS["unet"], spectral=True, coded=frozenset({"sar"}), grey=_bands("B4 B3 B2"))
+WAVES = replace(ENCODERS["unet"], spectral=True, coded=frozenset({"sar"}), gray=_bands("B4 B3 B2"))
 
 CASES = [
     # encoder, dataset, where it goes
     (ENCODERS["unet"], "B8 SLOPE GREY", "B8 SLOPE GREY"),
-    (COLOURS, "B2 B3 B4", "B4 B3 B2"),
-    (COLOURS, "BLUE GREEN RED NIR", "B4=RED B3=GREEN B2=BLUE"),
-    (COLOURS, "GREY", "B4=GREY B3=GREY B2=GREY"),
-    (COLOURS, "VV", "B4=VV B3=VV B2=VV"),
-    (COLOURS, "HH HV", "B4=HH B3=HV B2=HH"),
-    (COLOURS, "B2 RED B4", "B4 B3=zero B2"),  # the true band before the one that stands in
+    (COLORS, "B2 B3 B4", "B4 B3 B2"),
+    (COLORS, "BLUE GREEN RED NIR", "B4=RED B3=GREEN B2=BLUE"),
+    (COLORS, "GREY", "B4=GREY B3=GREY B2=GREY"),
+    (COLORS, "VV", "B4=VV B3=VV B2=VV"),
+    (COLORS, "HH HV", "B4=HH B3=HV B2=HH"),
+    (COLORS, "B2 RED B4", "B4 B3=zero B2"),  # the true band before the one that stands in
     (
         THIRTEEN,
         "B4 B3 B2",
@@ -79,7 +79,7 @@ def test_bands_go_where_they_belong(card: Encoder, have: str, where: str) -> Non
 @pytest.mark.parametrize(
     ("card", "have", "says"),
     [
-        (COLOURS, "VV DEM", "needs the bands B4 B3 B2; the dataset has VV DEM"),
+        (COLORS, "VV DEM", "needs the bands B4 B3 B2; the dataset has VV DEM"),
         (RADAR, "GREY", "needs the bands VV VH; the dataset has GREY"),
         (RADAR, "B4 B3 B2", "needs the bands VV VH"),
         (GALILEO, "TIR DEM", "needs the bands VV VH, or B2 B3 B4, or B5 B6 B7, or B8, or"),
@@ -100,7 +100,7 @@ def test_missing_bands_can_be_refused() -> None:
         plan_bands(THIRTEEN, SENTINEL_2[:11], missing="refuse")
     assert "model.missing_bands refuses what lacks: B11 B12. Set it to 'zero'" in str(caught.value)
     assert plan_bands(THIRTEEN, SENTINEL_2, missing="refuse").as_given
-    assert not plan_bands(COLOURS, _bands("GREY"), missing="refuse").gaps  # copies fill all
+    assert not plan_bands(COLORS, _bands("GREY"), missing="refuse").gaps  # copies fill all
     with pytest.raises(BandMismatch, match="refuses what lacks: B1 B5"):
         plan_bands(THIRTEEN, _bands("GREY"), missing="refuse")
 

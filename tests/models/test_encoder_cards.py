@@ -27,7 +27,7 @@ class Facts(NamedTuple):
     multiple: int
     millions: float
     file: str
-    licence: str
+    license: str
     upstream: str = ""
 
 
@@ -99,7 +99,7 @@ def test_a_card_agrees_with_what_was_read(name: str) -> None:
     assert _bands(card) == facts.bands
     assert (card.native_size or 0) == facts.size
     assert card.multiple == facts.multiple
-    assert card.weights_licence == facts.licence
+    assert card.weights_license == facts.license
     assert ("" if card.weights is None else Path(card.weights.file).name) == facts.file
 
 
@@ -114,16 +114,16 @@ def test_a_card_is_complete(name: str) -> None:
     card = ENCODERS[name]
     assert card.name == name
     assert card.source.startswith(("arXiv:", "doi:"))
-    assert card.licence
+    assert card.license
     assert len(card.channels) == len(card.strides) >= 4
     assert card.smallest % card.multiple == 0
     optical = any(band.sensor == "sentinel-2" for band in card.bands or ())
-    assert bool(card.grey) == (not card.takes_any)
-    assert not optical or {band.name for band in card.grey} == {"B2", "B3", "B4"}
+    assert bool(card.gray) == (not card.takes_any)
+    assert not optical or {band.name for band in card.gray} == {"B2", "B3", "B4"}
     if card.weights is None:
         assert card.native_size is None
         return
-    assert card.normalisation
+    assert card.normalization
     assert card.weights.url.startswith("https://")
     assert card.weights.address.startswith(("https://", "hf://")) or not card.weights.address
     assert len(card.weights.sha256) in (0, 8, 64)

@@ -129,7 +129,7 @@ def test_cards_say_where_an_encoder_comes_from(name: str) -> None:
     card = find_encoder(name)
     assert card.name == name
     assert card.source
-    assert card.licence
+    assert card.license
     assert card.default_size % card.multiple == 0
     assert card.smallest <= card.default_size
 

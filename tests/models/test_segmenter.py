@@ -24,7 +24,7 @@ RADAR = (BANDS["VV"], BANDS["VH"])
 
 
 def _bands(encoder: str) -> tuple[Band, ...]:
-    """Colours, but for encoders of radar."""
+    """Colors, but for encoders of radar."""
     return RADAR if encoder in ENCODERS and ENCODERS[encoder].bands == RADAR else BGR
 
 
@@ -143,7 +143,7 @@ def test_the_encoder_sees_its_bands_in_its_order(make: Make) -> None:
     assert torch.equal(model(image), other(image.flip(1)))
 
 
-def test_a_grey_dataset_trains_an_encoder_of_colours(make: Make) -> None:
+def test_a_gray_dataset_trains_an_encoder_of_colors(make: Make) -> None:
     model = make("galileo-nano", bands=[BANDS["GREY"]])
     assert model(torch.randn(1, 1, 64, 64)).shape == (1, 3, 64, 64)
 

@@ -222,7 +222,7 @@ def test_a_timm_checkpoint_fits_any_number_of_bands(num_bands: int, shared: Path
     stored = read_checkpoint(root / FILE)
     first = model.model.conv_stem.weight
     assert first.shape[1] == num_bands
-    # Whole repetitions of red, green and blue answer to a grey image as the original does.
+    # Whole repetitions of red, green and blue answer to a gray image as the original does.
     torch.testing.assert_close(first.sum(dim=1), stored["conv_stem.weight"].sum(dim=1))
     assert torch.equal(model.model.bn1.weight, stored["bn1.weight"])
 

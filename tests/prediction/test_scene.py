@@ -65,18 +65,18 @@ def test_the_map_is_what_evaluation_predicts_at_the_scenes_own_place(done, site,
     mask_1HW, profile, colors = _layers(tmp_path / "mask.tif")
     model = open_model(done.folder)
     recipe = done.study.base.replace({"seed": model.card.seed})
-    normalise = normalizer(recipe, scenes_of(recipe, "train", done.site), torch.device("cpu"))
+    normalize = normalizer(recipe, scenes_of(recipe, "train", done.site), torch.device("cpu"))
     image_CHW, *_ = _layers(scene)
     with torch.inference_mode():
         (logits_KHW,) = predict(
             model.segmenter,
-            normalise(image_CHW)[None],
+            normalize(image_CHW)[None],
             size=recipe.data.crop,
             overlap=overlap_of(recipe.data),
             batch=4,
         )
     assert np.array_equal(mask_1HW[0], logits_KHW.argmax(dim=0).numpy())
-    assert set(np.unique(mask_1HW)) == {0, 1}, "a model that has learnt nothing shows nothing"
+    assert set(np.unique(mask_1HW)) == {0, 1}, "a model that has learned nothing shows nothing"
     assert (profile["crs"], profile["transform"]) == (PLACE["crs"], PLACE["transform"])
     assert (profile["dtype"], profile["nodata"], profile["tiled"]) == ("uint8", 255, True)
     assert colors is not None

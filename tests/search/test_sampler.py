@@ -214,9 +214,9 @@ def test_a_belief_bends_the_range_without_leaving_it(belief, log):
 @slow_machine
 def test_a_quantile_is_where_the_mixture_of_prior_and_uniform_has_it(belief, share):
     low, high = math.log(1e-6), math.log(1e-2)
-    centre = math.log(min(max(belief.center, 1e-6), 1e-2))
+    center = math.log(min(max(belief.center, 1e-6), 1e-2))
     sigma = max(math.log(belief.spread), 1e-3 * (high - low))
-    normal = stats.truncnorm((low - centre) / sigma, (high - centre) / sigma, centre, sigma)
+    normal = stats.truncnorm((low - center) / sigma, (high - center) / sigma, center, sigma)
     place = prior_quantile(share, belief, 1e-6, 1e-2, log=True)
     mixture = (1 - belief.weight) * place + belief.weight * normal.cdf(low + place * (high - low))
     assert mixture == pytest.approx(share, abs=1e-9)
@@ -232,12 +232,12 @@ def test_a_belief_of_no_weight_changes_nothing(belief):
 
 @given(st.integers(0, 1000), st.sampled_from([1e-5, 3e-4, 1e-2]))
 @slow_machine
-def test_half_of_the_strata_lie_around_the_centre_and_half_everywhere(seed, centre):
-    prior = {"optim.lr": Prior(center=centre, spread=1.5)}
+def test_half_of_the_strata_lie_around_the_center_and_half_everywhere(seed, center):
+    prior = {"optim.lr": Prior(center=center, spread=1.5)}
     lrs = [float(stratum(_lr, seed=seed, index=i, prior=prior)["optim.lr"]) for i in range(16)]
-    near = sum(abs(math.log10(lr / centre)) < 2.5 * math.log10(1.5) for lr in lrs)
+    near = sum(abs(math.log10(lr / center)) < 2.5 * math.log10(1.5) for lr in lrs)
     assert 8 <= near <= 12
-    assert min(lrs) <= 10**-5.5 or centre == 1e-5
+    assert min(lrs) <= 10**-5.5 or center == 1e-5
     assert max(lrs) >= 10**-2.5
 
 

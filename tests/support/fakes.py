@@ -59,7 +59,7 @@ def fake_folder(
         ignore=255,
         gsd_m=10.0,
         region=r"^(.+)_\d+$",
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )
     for split, count in zip(SPLITS, num, strict=True):
         for number in range(count):
@@ -198,15 +198,15 @@ def fake_caffe(
     size: tuple[int, int] = (90, 140),
     tile: int = 64,
 ) -> None:
-    """Write grey scenes larger than a tile, zones in the published grey values."""
+    """Write gray scenes larger than a tile, zones in the published gray values."""
     assert min(size) > tile
-    grey = np.array([0, 64, 127, 254], dtype=np.uint8)
+    gray = np.array([0, 64, 127, 254], dtype=np.uint8)
     glaciers = {"train": ("DBE", "JAC"), "val": ("DBE", "JAC"), "test": ("COL", "Mapple")}
     kinds = _scenes("caffe", num=num, size=size, dtype="uint8", seed=4)
     for split, number, image_CHW, mask_HW in kinds:
         scene = f"{glaciers[split][number % 2]}_2011-1{number}-13_TDX_7_1_{SPLITS.index(split)}92"
         write(root / "CaFFe" / "images" / split / f"{scene}.png", image_CHW)
-        write(root / "CaFFe" / "labels" / split / f"{scene}_zones.png", grey[mask_HW][None])
+        write(root / "CaFFe" / "labels" / split / f"{scene}_zones.png", gray[mask_HW][None])
 
 
 def fake_gsdd(root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 64) -> None:

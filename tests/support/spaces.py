@@ -88,7 +88,7 @@ cards = st.builds(
     gsd_m=st.none() | st.floats(0.01, 1e4),
     region=st.none() | st.just("^([A-Z]+)_"),
     source=texts,
-    licence=texts,
+    license=texts,
 )
 recipes = st.builds(
     Recipe,

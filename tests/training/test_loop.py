@@ -57,7 +57,7 @@ def _fit(recipe: Recipe, site: Site, name: str, **kwargs) -> list[Epoch]:
     return list(fit(recipe, site=site, workdir=site.storage / name, device=CPU, **kwargs))
 
 
-def test_it_learns_what_can_be_learnt(recipe, site):
+def test_it_learns_what_can_be_learned(recipe, site):
     epochs = _fit(recipe.replace({"epochs": 12}), site, "learn")
     assert epochs[-1].best_val_miou > 0.9
     assert epochs[-1].train_loss < epochs[0].train_loss / 2

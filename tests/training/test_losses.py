@@ -180,7 +180,7 @@ def test_weighted_cross_entropy_wants_one_weight_per_class(weights: Tensor | Non
 
 
 def test_counts_without_a_pixel_are_refused() -> None:
-    with pytest.raises(SpecError, match="at least one labelled pixel"):
+    with pytest.raises(SpecError, match="at least one labeled pixel"):
         inverse_frequency([0, 0])
 
 

@@ -19,7 +19,7 @@ CAFFE = benchmark_dataset(
     classes=("no data", "rock", "glacier", "ocean and ice melange"),
     bands="SAR",  # C, X and L band, 8 bits
     upstream_bands="VV",
-    # The published zones are grey values; Cryo-Bench's copy has 0 to 3, and ignores -1.
+    # The published zones are gray values; Cryo-Bench's copy has 0 to 3, and ignores -1.
     codes=((64, 1), (127, 2), (254, 3), (-1, IGNORE)),
     upstream_ignore=-1,
     mean=(73.72,),
@@ -29,7 +29,7 @@ CAFFE = benchmark_dataset(
     num_scenes=681,
     gsd_m=None,  # 7 m to 20 m, in each name
     source="Gourmelon et al. 2022, doi:10.5194/essd-14-4287-2022; data doi:10.1594/PANGAEA.940950",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     page="https://doi.pangaea.de/10.1594/PANGAEA.940950",
     downloads=(
         Remote(

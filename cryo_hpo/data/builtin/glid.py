@@ -11,7 +11,7 @@ GLID = benchmark_dataset(
     name="glid",
     classes=("background", "glacial lake"),
     # Red, green and blue of WorldView-2, Gaofen-2, Sentinel-2 and Landsat-8, stretched to 8 bits;
-    # named after the nearest bands of Sentinel-2, whose centers are within some nanometres.
+    # named after the nearest bands of Sentinel-2, whose centers are within some nanometers.
     bands="B4 B3 B2",
     upstream_bands="B4 B3 B2",
     # The published masks write lakes as 255; Cryo-Bench's copy has 1, and ignores -1.
@@ -24,7 +24,7 @@ GLID = benchmark_dataset(
     num_scenes=18_367,
     gsd_m=None,  # 2 m to 30 m, mixed without a word of which
     source="Ma, Li and Jiang 2025, Journal of Hydrology 657, 133072; data doi:10.5281/zenodo.14838695",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     page="https://zenodo.org/records/14838695",
     shared="unknown: 36 scenes were cut into 18,367 pieces, and the names do not say which",
     notes=(

@@ -37,7 +37,7 @@ SICD = benchmark_dataset(
     size_px=512,
     gsd_m=80.0,
     source="AI4Arctic Sea Ice Challenge (data.dtu.dk, 21316608); doi:10.5194/egusphere-2023-2648",
-    licence="CC-BY-4.0",
+    license="CC-BY-4.0",
     page=HUB,
     # Checksums as torchgeo states them, who put the files there.
     downloads=(

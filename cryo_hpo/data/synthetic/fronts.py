@@ -31,7 +31,7 @@ class Fjord(NamedTuple):
     """Distance from the fjord's axis, negative on one side."""
     rock_HW: Facts
     wall_HW: Raster
-    """Height of the rock above the sea, metres."""
+    """Height of the rock above the sea, meters."""
     front: float
     """Mean place of the front, along."""
     flow_deg: float

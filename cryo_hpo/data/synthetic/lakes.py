@@ -30,7 +30,7 @@ def _spectrum(*reflectance: float) -> Spectrum:
 # Round numbers of the right order and shape; made for looks, not for physics.
 FRESH_SNOW = _spectrum(0.84, 0.85, 0.85, 0.78)
 OLD_SNOW = _spectrum(0.58, 0.57, 0.54, 0.40)
-GREY_ROCK = _spectrum(0.12, 0.13, 0.14, 0.17)
+GRAY_ROCK = _spectrum(0.12, 0.13, 0.14, 0.17)
 BROWN_ROCK = _spectrum(0.09, 0.12, 0.17, 0.24)
 WET_ROCK = _spectrum(0.06, 0.065, 0.07, 0.07)
 TUNDRA = _spectrum(0.05, 0.08, 0.07, 0.26)
@@ -50,12 +50,12 @@ class Valley(NamedTuple):
     """What stays the same from one date to the next."""
 
     dem_HW: Raster
-    """Metres above the sea."""
+    """Meters above the sea."""
     lakes_HW: Labels
     """Number of the basin, 0 outside."""
     floors_K: Raster
     outlets_K: Raster
-    """Lowest and highest level of each basin's water, metres."""
+    """Lowest and highest level of each basin's water, meters."""
     flour_K: Raster
     mud_K: Raster
     """How milky, and how muddy, each lake is by nature; 0 to 1."""
@@ -117,7 +117,7 @@ def water_level(place: Valley, *, fullness: float) -> tuple[Facts, Raster]:
         fullness: 0 leaves the basins dry, 1 fills them to their outlets.
 
     Returns:
-        Where there is water, (H, W); and the surface seen from above, metres, (H, W).
+        Where there is water, (H, W); and the surface seen from above, meters, (H, W).
     """
     level_K = place.floors_K + fullness * (place.outlets_K - place.floors_K)
     level_HW = level_K[place.lakes_HW]
@@ -150,7 +150,7 @@ def _ground(dem_HW: Raster, *, rng: np.random.Generator) -> NDArray[np.float64]:
     grain = np.exp(0.18 * fractal(size, exponent=1.2, rng=rng))
     high = (dem_HW - dem_HW.mean()) / dem_HW.std()
     steep = slope_deg(dem_HW, gsd_m=GSD_M)
-    rock = _mix(GREY_ROCK, BROWN_ROCK, expit(3 * brown + rng.normal()))
+    rock = _mix(GRAY_ROCK, BROWN_ROCK, expit(3 * brown + rng.normal()))
     rock = _mix(rock, WET_ROCK, expit(4 * (wet - 1.3)))
     meadow = expit(2 * (green - high - 1.2)) * expit((28 - steep) / 4)
     return _mix(rock, TUNDRA, meadow) * grain * rng.uniform(0.8, 1.2)

@@ -15,7 +15,7 @@ Raster = NDArray[np.float64]
 Labels = NDArray[np.int32]
 Facts = NDArray[np.bool_]
 
-NEIGHBOURS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0))
+NEIGHBORS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0))
 
 
 class Light(NamedTuple):
@@ -82,10 +82,10 @@ def fill_depressions(dem_HW: Raster) -> Raster:
     """Raise every pixel to the lowest level from which water still runs off the edge.
 
     Args:
-        dem_HW: Elevation, metres, (H, W).
+        dem_HW: Elevation, meters, (H, W).
 
     Returns:
-        The filled surface, metres, (H, W): flat over each basin, at the height of its outlet.
+        The filled surface, meters, (H, W): flat over each basin, at the height of its outlet.
 
     Source:
         Priority-flood: Barnes, Lehman and Mulla 2014, doi:10.1016/j.cageo.2013.04.024, algorithm 1.
@@ -102,7 +102,7 @@ def fill_depressions(dem_HW: Raster) -> Raster:
     heapq.heapify(shore)
     while shore:
         water, i, j = heapq.heappop(shore)
-        for down, right in NEIGHBOURS:
+        for down, right in NEIGHBORS:
             row, column = i + down, j + right
             if 0 <= row < height and 0 <= column < width and level[row][column] is None:
                 rises = max(dem[row][column], water)
@@ -115,12 +115,12 @@ def basins(dem_HW: Raster, *, depth_m: float, pixels: int) -> tuple[Labels, Rast
     """Find the depressions that are deep and wide enough to hold a lake.
 
     Args:
-        dem_HW: Elevation, metres, (H, W).
-        depth_m: Least depth at the deepest point, metres.
+        dem_HW: Elevation, meters, (H, W).
+        depth_m: Least depth at the deepest point, meters.
         pixels: Least area, pixels.
 
     Returns:
-        Basin numbers from 1, 0 outside, (H, W); and the height of each basin's outlet, metres,
+        Basin numbers from 1, 0 outside, (H, W); and the height of each basin's outlet, meters,
         one per number, that of number 0 being nan.
     """
     filled_HW = fill_depressions(dem_HW)

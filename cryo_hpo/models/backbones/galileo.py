@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "NDVI": ("NDVI",),
 }
 LARGEST_PATCH = 8  # pixels; the size of the stored kernels
-POSITIONS_M = 10  # metres per unit of the position encoding
+POSITIONS_M = 10  # meters per unit of the position encoding
 JUNE = 5  # 0-based; what Galileo takes a month to be that nobody told it
 MONTHS = 12
 
@@ -41,7 +41,7 @@ class Galileo(nn.Module):
     Args:
         groups: Keys of `GROUPS` that the input holds, in the table's order.
         patch: Side of a patch, pixels, 1 to 8.
-        resolution_m: Ground size of a pixel, metres; scales the position encoding.
+        resolution_m: Ground size of a pixel, meters; scales the position encoding.
         month: When the image was taken, 0 for January.
         drop_path: Stochastic depth of every block.
 
@@ -96,7 +96,7 @@ class Galileo(nn.Module):
         self.apply(_init_weights)
 
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
-        """Return a level per block, (B, 128, H / patch, W / patch), the normalised one last."""
+        """Return a level per block, (B, 128, H / patch, W / patch), the normalized one last."""
         given = zip(self.projections.values(), torch.split(x_BCHW, self.sizes, dim=1), strict=True)
         x_BGDHW = torch.stack([self._project(conv, x) for conv, x in given], dim=1)
         height, width = x_BGDHW.shape[-2:]

@@ -19,7 +19,7 @@ from .vit_blocks import Blocks, ViTBlocks, init_weights
 
 EXPERTS = 4
 COLDEST = 1e-3  # the mixture is a choice of one there
-PIXEL_M = 10.0  # ground size of a pixel, metres, that datasets of Sentinel have
+PIXEL_M = 10.0  # ground size of a pixel, meters, that datasets of Sentinel have
 # Of Sentinel-2, as its authors round them.
 WAVELENGTHS_NM = {
     "B1": 440.0,
@@ -135,7 +135,7 @@ class Ramen(ViTBlocks):
         return self.read(x_BND, grid)
 
     def _positions(self, grid: Grid) -> Tensor:
-        """Return (N, D) of the places in metres."""
+        """Return (N, D) of the places in meters."""
         half = self.in_norm.weight.shape[0] // 2
         return torch.cat(
             [encode_sincos(place * self.cell_m, half) for place in list_places(grid)], dim=1

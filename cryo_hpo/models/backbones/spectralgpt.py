@@ -1,4 +1,4 @@
-"""SpectralGPT: tokens are patches of three neighbouring bands."""
+"""SpectralGPT: tokens are patches of three neighboring bands."""
 
 # B batch, C channels, G groups of bands, N places, D values of a token, H W pixels
 

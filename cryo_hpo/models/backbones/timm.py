@@ -33,7 +33,7 @@ class TimmFacts:
         drop_path: Whether it has stochastic depth.
         dynamic: Whether it must be asked for other sizes at construction.
         unused: Keys of its checkpoint that a backbone has no use for: the classifier's.
-        licence: Of the published weights.
+        license: Of the published weights.
         repository: On the Hugging Face hub; empty if there are no published weights.
     """
 
@@ -43,7 +43,7 @@ class TimmFacts:
     drop_path: bool
     dynamic: bool
     unused: tuple[str, ...]
-    licence: str
+    license: str
     repository: str
 
 
@@ -76,7 +76,7 @@ def timm_facts(name: str) -> TimmFacts:
         drop_path=_takes(model, "drop_path_rate"),
         dynamic=dynamic,
         unused=tuple(sorted(before - set(model.state_dict()))),
-        licence=published.get("license") or "",
+        license=published.get("license") or "",
         repository=published.get("hf_hub_id") or "",
     )
 
@@ -121,7 +121,7 @@ class TimmBackbone(nn.Module):
             if not self.training or len(x_BCHW) > 1:
                 raise
             message = (
-                f"Encoder 'timm/{self.name}' normalises over the batch, and cannot train on one "
+                f"Encoder 'timm/{self.name}' normalizes over the batch, and cannot train on one "
                 "tile at a time. Set batch_size so that no batch is left with a single tile."
             )
             raise SpecError(message) from error

@@ -16,7 +16,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalise with the batch's statistics in training where it has any, else the running ones."""
+        """Normalize with the batch's statistics in training where it has any, else the running ones."""
         if self.training and x_BCHW.numel() == x_BCHW.shape[1]:
             return F.batch_norm(
                 x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps

@@ -34,7 +34,7 @@ class Vit(Blocks):
             one that is computed for other sizes; "flat" for one that is computed for every size;
             "alibi" for distances in attention.
         class_token: A token goes before the others.
-        pre_norm: Tokens are normalised before the blocks.
+        pre_norm: Tokens are normalized before the blocks.
         patch_bias: The projection of patches has a bias.
         modality: A learned vector says of which sensor the tokens are.
     """

@@ -61,9 +61,9 @@ def plain(
 S12 = Vit(dim=384, depth=12, heads=6, norm_last=False)
 S12_FACTS: dict[str, Any] = {
     "source": "arXiv:2211.07044",
-    "licence": "Apache-2.0",
-    "weights_licence": "CC-BY-4.0",
-    "normalisation": "reflectance / 10000",
+    "license": "Apache-2.0",
+    "weights_license": "CC-BY-4.0",
+    "normalization": "reflectance / 10000",
 }
 CROMA = Vit(
     dim=1024,
@@ -77,10 +77,10 @@ CROMA = Vit(
     class_token=False,
 )
 CROMA_FACTS: dict[str, Any] = {
-    "normalisation": "each band clipped to mean +- 2 std and scaled to [0, 1]",
+    "normalization": "each band clipped to mean +- 2 std and scaled to [0, 1]",
     "source": "arXiv:2311.00566",
-    "licence": "MIT",
-    "weights_licence": "MIT",
+    "license": "MIT",
+    "weights_license": "MIT",
 }
 CROMA_FILE: dict[str, Any] = {
     "file": "croma/CROMA_large.pt",
@@ -101,14 +101,14 @@ TERRAMIND = Vit(
 TERRAMIND_FACTS: dict[str, Any] = {
     "bands": S2_L2A,
     "cryo_bench_bands": named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B10 B11 B12"),
-    "grey": RGB,
-    "normalisation": (
+    "gray": RGB,
+    "normalization": (
         "mean 1390 1503 1718 1854 2199 2780 2987 3083 3132 3164 2425 1858, std 2107 2141 2039 2134 "
         "2085 1890 1820 1872 1754 1797 1434 1334 of reflectance x 10000"
     ),
     "source": "arXiv:2504.11171",
-    "licence": "Apache-2.0",
-    "weights_licence": "Apache-2.0",
+    "license": "Apache-2.0",
+    "weights_license": "Apache-2.0",
 }
 TERRAMIND_REST = ("encoder_embeddings.", "decoder", "mask_token", "to_logits.")
 
@@ -117,7 +117,7 @@ VIT_CARDS = (
         "croma-optical",
         CROMA,
         bands=S2_L2A,
-        grey=RGB,
+        gray=RGB,
         parameters=303_025_152,
         weights=Weights(**CROMA_FILE, entry="s2_encoder"),
         cryo_bench={"levels": (3, 5, 7, 11)},
@@ -127,7 +127,7 @@ VIT_CARDS = (
         "croma-sar",
         replace(CROMA, depth=12),
         bands=RADAR,
-        grey=VV,
+        gray=VV,
         parameters=151_251_968,
         weights=Weights(**CROMA_FILE, entry="s1_encoder"),
         **CROMA_FACTS,
@@ -139,8 +139,8 @@ VIT_CARDS = (
         bands=None,
         spectral=True,
         coded=frozenset({"sar"}),
-        grey=RGB,
-        normalisation="mean and std of each sensor's bands",
+        gray=RGB,
+        normalization="mean and std of each sensor's bands",
         parameters=111_312_128,
         weights=Weights(
             file="dofa/DOFA_ViT_base_e100.pth",
@@ -151,15 +151,15 @@ VIT_CARDS = (
             may_have=("decoder", "mask_token", "projector.", "fc_norm.", "head."),
         ),
         source="arXiv:2403.15356",
-        licence="MIT",
-        weights_licence="CC-BY-4.0",
+        license="MIT",
+        weights_license="CC-BY-4.0",
     ),
     plain(
         "prithvi-100m",
         Vit(dim=768, depth=12, heads=12, eps=1e-5, norm_last=False, positions="cubic"),
         bands=named_bands("B2 B3 B4 B8A B11 B12"),
-        grey=RGB,
-        normalisation=(
+        gray=RGB,
+        normalization=(
             "mean 775 1081 1229 2497 2204 1611, std 1282 1270 1399 1368 1292 1155 of reflectance "
             "x 10000"
         ),
@@ -172,8 +172,8 @@ VIT_CARDS = (
             may_have=MAE_REST,
         ),
         source="arXiv:2310.18660",
-        licence="Apache-2.0",
-        weights_licence="Apache-2.0",
+        license="Apache-2.0",
+        weights_license="Apache-2.0",
         cryo_bench={"levels": (11,)},
     ),
     plain(
@@ -190,8 +190,8 @@ VIT_CARDS = (
             pre_norm=True,
         ),
         bands=RGB,
-        grey=RGB,
-        normalisation="mean and std of CLIP's images",
+        gray=RGB,
+        normalization="mean and std of CLIP's images",
         parameters=87_454_464,
         weights=Weights(
             file="remoteclip/RemoteCLIP-ViT-B-32.pt",
@@ -201,15 +201,15 @@ VIT_CARDS = (
             may_have=CLIP_REST,
         ),
         source="arXiv:2306.11029",
-        licence="Apache-2.0",
-        weights_licence="not stated",
+        license="Apache-2.0",
+        weights_license="not stated",
     ),
     plain(
         "scale-mae-l",
         Vit(dim=1024, depth=24, heads=16, norm_last=False, positions="flat"),
         bands=RGB,
-        grey=RGB,
-        normalisation="mean and std of ImageNet",
+        gray=RGB,
+        normalization="mean and std of ImageNet",
         parameters=303_097_856,
         weights=Weights(
             file="scale_mae/scalemae-vitlarge-800.pth",
@@ -223,17 +223,17 @@ VIT_CARDS = (
             may_have=("pos_embed", "fpn.", "fcn_", *MAE_REST),
         ),
         source="arXiv:2212.14532",
-        licence="CC-BY-NC-4.0",
-        weights_licence="not stated",
+        license="CC-BY-NC-4.0",
+        weights_license="not stated",
     ),
     plain(
         "spectralgpt",
         Vit(dim=768, depth=12, heads=12, eps=1e-5, norm_last=False, patch=8, size=128),
         build_spectralgpt,
         bands=S2_L2A,
-        grey=RGB,
+        gray=RGB,
         channels=(4 * 768,) * 4,
-        normalisation="each band clipped to mean +- 2 std",
+        normalization="each band clipped to mean +- 2 std",
         parameters=85_402_368,
         weights=Weights(
             file="spectralgpt/SpectralGPT+.pth",
@@ -244,15 +244,15 @@ VIT_CARDS = (
             may_have=MAE_REST,
         ),
         source="arXiv:2311.07113",
-        licence="not stated",
-        weights_licence="not stated",
+        license="not stated",
+        weights_license="not stated",
         cryo_bench={"drop_path": 0.5},
     ),
     plain(
         "s12-moco",
         S12,
         bands=S2_L1C,
-        grey=RGB,
+        gray=RGB,
         parameters=22_647_936,
         weights=Weights(
             file="ssl4eo_s12/B13_vits16_moco_0099.pth",
@@ -268,7 +268,7 @@ VIT_CARDS = (
         "s12-dino",
         replace(S12, positions="learned"),
         bands=S2_L1C,
-        grey=RGB,
+        gray=RGB,
         parameters=22_647_936,
         weights=Weights(
             file="ssl4eo_s12/B13_vits16_dino_0099_ckpt.pth",
@@ -285,7 +285,7 @@ VIT_CARDS = (
         "s12-mae",
         S12,
         bands=S2_L1C,
-        grey=RGB,
+        gray=RGB,
         parameters=22_647_936,
         weights=Weights(
             file="ssl4eo_s12/B13_vits16_mae_0099_ckpt.pth",
@@ -301,7 +301,7 @@ VIT_CARDS = (
         "s12-mae-sar",
         S12,
         bands=RADAR,
-        grey=VV,
+        gray=VV,
         parameters=21_566_592,
         weights=Weights(
             file="ssl4eo_s12/B2_vits16_mae_ep99.pth",
@@ -318,7 +318,7 @@ VIT_CARDS = (
         Beit(dim=384, depth=12, heads=6, norm_last=False),
         build_data2vec,
         bands=S2_L1C,
-        grey=RGB,
+        gray=RGB,
         parameters=22_581_288,
         weights=Weights(
             file="ssl4eo_s12/B13_vits16_data2vec_0099_ckpt.pth",
@@ -338,8 +338,8 @@ VIT_CARDS = (
         build_ramen,
         bands=None,
         spectral=True,
-        grey=RGB,
-        normalisation="mean and std of each dataset's bands",
+        gray=RGB,
+        normalization="mean and std of each dataset's bands",
         parameters=89_932_229,
         weights=Weights(
             file="ramen/ramen_base_99.ckpt",
@@ -350,8 +350,8 @@ VIT_CARDS = (
             may_have=("spectral_projector.", "decoder", "mask_token"),
         ),
         source="arXiv:2512.05025",
-        licence="MIT",
-        weights_licence="MIT",
+        license="MIT",
+        weights_license="MIT",
     ),
     plain(
         "terramind-base",

@@ -20,8 +20,8 @@ from ...data.preview import render_scene, thumbnail
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
-# Okabe and Ito 2008: told apart by readers with any colour vision.
-COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
+# Okabe and Ito 2008: told apart by readers with any color vision.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
 IGNORED = "#BBBBBB"
 CELL_IN = 1.25
 SHOWN_PX = 320  # longest side that is drawn
@@ -67,10 +67,10 @@ def contact_sheet(
             if column == 0:
                 shown.set_ylabel(f"{part} ({len(items)})", fontsize=7)
     _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
-    handles = [Patch(color=_colour(i), label=name) for i, name in enumerate(dataset.classes)]
+    handles = [Patch(color=_color(i), label=name) for i, name in enumerate(dataset.classes)]
     handles.append(Patch(color=IGNORED, label="ignored"))
     bands = " ".join(band.name for band in dataset.bands)
-    figure.suptitle(f"{dataset.name}: {bands}; {dataset.licence}", fontsize=7, wrap=True)
+    figure.suptitle(f"{dataset.name}: {bands}; {dataset.license}", fontsize=7, wrap=True)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=6, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
@@ -84,21 +84,21 @@ def _spread(items: Sequence[SceneFiles], count: int) -> list[SceneFiles]:
 
 
 def _painted(scene: Scene) -> NDArray[np.uint8]:
-    """Return the mask in colours, (H, W, 3)."""
+    """Return the mask in colors, (H, W, 3)."""
     palette = np.full((256, 3), 0, dtype=np.uint8)
     for value in range(IGNORE):
-        palette[value] = _rgb(_colour(value))
+        palette[value] = _rgb(_color(value))
     palette[IGNORE] = _rgb(IGNORED)
     painted: NDArray[np.uint8] = palette[scene.mask_HW]
     return painted
 
 
 def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[float]]) -> None:
-    colours = [*map(_colour, range(len(dataset.classes))), IGNORED]
+    colors = [*map(_color, range(len(dataset.classes))), IGNORED]
     for row, (part, values) in enumerate(shares.items()):
         left = 0.0
-        for value, colour in zip(values, colours, strict=True):
-            axes.barh(row, value, left=left, color=colour, height=0.7)
+        for value, color in zip(values, colors, strict=True):
+            axes.barh(row, value, left=left, color=color, height=0.7)
             if value >= 0.04:
                 axes.text(
                     left + value / 2, row, f"{value:.0%}", ha="center", va="center", fontsize=6
@@ -111,12 +111,12 @@ def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[fl
     axes.axis("off")
 
 
-def _colour(value: int) -> str:
-    return COLOURS[value % len(COLOURS)]
+def _color(value: int) -> str:
+    return COLORS[value % len(COLORS)]
 
 
-def _rgb(colour: str) -> tuple[int, int, int]:
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+def _rgb(color: str) -> tuple[int, int, int]:
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return red, green, blue
 
 

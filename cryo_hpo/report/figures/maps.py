@@ -86,7 +86,7 @@ def _painted(map_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8], num: int) -
 def _difference(
     truth: NDArray[np.uint8], baseline: NDArray[np.uint8], tuned: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Colour each pixel by who is right; (H, W, 3)."""
+    """Color each pixel by who is right; (H, W, 3)."""
     code = np.select(
         [(baseline == truth) & (tuned == truth), tuned == truth, baseline == truth], [0, 1, 2], 3
     )

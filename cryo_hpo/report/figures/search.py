@@ -83,7 +83,7 @@ def _ranges(ax: Axes, found: LrResponse) -> None:
 
 
 def curves(result: Result, path_stem: Path) -> list[Path]:
-    """Draw how the validation mIoU of every trial rose, coloured by its learning rate.
+    """Draw how the validation mIoU of every trial rose, colored by its learning rate.
 
     Returns:
         `path_stem` with .svg and .png; nothing if no trial finished an epoch.
@@ -189,7 +189,7 @@ def _curve(ax: Axes, trial: TrialResult, result: Result, *, color: Any) -> None:
 
 
 def _explain_curves(fig: Figure, trials: Sequence[TrialResult], result: Result) -> None:
-    """Put a legend above the curves, in grey: colour is the learning rate."""
+    """Put a legend above the curves, in gray: color is the learning rate."""
     numbers, states = {t.number for t in trials}, {t.state for t in trials}
     fixed = f"baseline (fixed {tables.short_lr(tables.fixed_lr(result))})"
     hollow = {"marker": "o", "linestyle": "", "markerfacecolor": PAPER}

@@ -1,4 +1,4 @@
-"""The look of the figures: one style, colours that the page can exchange, files without a date."""
+"""The look of the figures: one style, colors that the page can exchange, files without a date."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .. import wording as tables
 
-# Source: Okabe and Ito, "Color Universal Design", 2008: told apart with any colour vision.
+# Source: Okabe and Ito, "Color Universal Design", 2008: told apart with any color vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
 INK, GRID, PAPER = "#1A1A1A", "#E6E6E6", "#FFFFFF"
-THEME = {  # colour of a figure -> the page's variable that takes its place
+THEME = {  # color of a figure -> the page's variable that takes its place
     BLUE: "blue",
     ORANGE: "orange",
     GREY: "soft",
