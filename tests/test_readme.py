@@ -25,7 +25,7 @@ ELSEWHERE = {
     "ray job submit": "tests/execution/test_job_submit.py",
     "cryo-hpo submit": "tests/cluster/test_submit.py",
     "cryo-hpo run": "tests/study/test_run.py",
-    "cryo-hpo resume": "tests/study/test_run.py",
+    "cryo-hpo resume": "tests/campaign/test_run.py",
     "cryo-hpo report": "tests/cli/test_main.py",
     "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/study/test_real_studies.py",
 }
