@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ..config.frozen import Frozen
-from ..errors import CryoError
-from ..storage import atomic
+from .load import load_json, write_json
 from .study import ImprovementResult
 
 VERSION: Literal[1] = 1
@@ -81,9 +80,7 @@ class CampaignResult(Frozen):
 
 def write(result: CampaignResult, folder: Path) -> Path:
     """Write `campaign-result.json`, whole or not at all, and return its path."""
-    path = folder / NAME
-    atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
-    return path
+    return write_json(result, folder / NAME)
 
 
 def load_campaign_result(path: Path | str) -> CampaignResult:
@@ -93,18 +90,6 @@ def load_campaign_result(path: Path | str) -> CampaignResult:
         path: The campaign's folder, or its `campaign-result.json`.
 
     Raises:
-        CryoError: There is none, or it is of another version.
+        CryoError: There is none, it is damaged, or it is of another version.
     """
-    path = Path(path)
-    file = path / NAME if path.is_dir() else path
-    if not file.exists():
-        message = f"A finished campaign leaves '{NAME}', '{path}' has none. Run it first."
-        raise CryoError(message)
-    try:
-        return CampaignResult.model_validate_json(file.read_text())
-    except ValidationError as error:
-        message = (
-            f"'{file}' must be a campaign's result of version {VERSION} ({error.error_count()} "
-            "problems). Read it with the version of cryo_hpo that wrote it."
-        )
-        raise CryoError(message) from error
+    return load_json(CampaignResult, path, name=NAME, what="campaign")

@@ -6,15 +6,13 @@ within a version.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ..config.frozen import Frozen
-from ..errors import CryoError
-from ..storage import atomic
+from .load import load_json, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,9 +230,7 @@ class Result(Frozen):
 
 def write(result: Result, folder: Path) -> Path:
     """Write `result.json`, whole or not at all, and return its path."""
-    path = folder / NAME
-    atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
-    return path
+    return write_json(result, folder / NAME)
 
 
 def load_result(path: Path | str) -> Result:
@@ -244,41 +240,19 @@ def load_result(path: Path | str) -> Result:
         path: The study's folder, or its `result.json`.
 
     Raises:
-        CryoError: There is none, or it is of another version.
+        CryoError: There is none, it is damaged, or it is of another version.
     """
-    path = Path(path)
-    file = path / NAME if path.is_dir() else path
-    if not file.exists():
-        message = f"A finished study leaves '{NAME}', '{path}' has none. Run the study first."
-        raise CryoError(message)
-    text = file.read_text()
-    try:
-        return Result.model_validate_json(_upgraded(text))
-    except ValidationError as error:
-        version = _version(text)
-        message = (
-            f"'{file}' must be a result of version {VERSION}, it says {version} "
-            f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
-        )
-        raise CryoError(message) from error
+    return load_json(Result, path, name=NAME, what="study", upgrade=_upgrade)
 
 
-def _upgraded(text: str) -> str:
-    """Return a result of version 1 as one of this version; any other text as it is."""
-    if _version(text) != 1:
-        return text
-    raw = json.loads(text)
+def _upgrade(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return a result of version 1 as one of this version; any other as it is."""
+    if raw["version"] != 1:
+        return raw
     try:
         for trial in raw["trials"]:
             for step in trial.get("steps", ()):
                 step["decision"] = DECISIONS_1[step["decision"]]
     except (AttributeError, KeyError, TypeError):  # not a result: its own problems are reported
-        return text
-    return json.dumps({**raw, "version": VERSION})
-
-
-def _version(text: str) -> object:
-    try:
-        return json.loads(text)["version"]
-    except (ValueError, TypeError, KeyError):  # no JSON, no mapping, no version
-        return None
+        return raw
+    return {**raw, "version": VERSION}

@@ -250,7 +250,7 @@ def test_a_campaign_whose_baselines_all_scored_0_has_no_number():
 
 
 def test_another_version_or_no_result_is_refused(tmp_path):
-    with pytest.raises(CryoError, match="Run it first"):
+    with pytest.raises(CryoError, match="Run the campaign first"):
         load_campaign_result(tmp_path)
     (tmp_path / "campaign-result.json").write_text(a_result().model_dump_json())
     with pytest.raises(CryoError, match="version 1"):

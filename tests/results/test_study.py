@@ -42,14 +42,21 @@ def test_a_folder_without_a_result_is_refused(tmp_path):
         (json.dumps({"version": 1}), "it says 1"),
         (json.dumps({"version": 1, "trials": [3]}), "it says 1"),
         ("{}", "it says None"),
-        ("", "it says None"),
         ("[1, 2]", "it says None"),
-        ('{"version": 1, "study"', "it says None"),
     ],
 )
 def test_another_version_is_refused(tmp_path, text, says):
     (tmp_path / NAME).write_text(text)
-    with pytest.raises(CryoError, match=f"must be a result of version {VERSION}, {says}"):
+    with pytest.raises(CryoError, match=f"must be a study's result of version {VERSION}, {says}"):
+        load_result(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"version": 1, "study"', b'{"version": \xff}', b"\0" * 40]
+)
+def test_a_damaged_result_is_named_with_the_remedy_that_helps(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    with pytest.raises(CryoError, match=r"result\.json' is damaged: .*Remove it and run the same"):
         load_result(tmp_path)
 
 

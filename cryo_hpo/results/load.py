@@ -1,0 +1,66 @@
+"""Read and write results as JSON files, with messages that say what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import CryoError
+from ..storage import atomic
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def load_json(
+    model: type[Model],
+    path: Path | str,
+    *,
+    name: str,
+    what: str,
+    upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda raw: raw,
+) -> Model:
+    """Read the result that a study or campaign leaves.
+
+    Args:
+        model: What the file holds; its field `version` has the newest version as default.
+        path: The folder, or the file itself.
+        name: Of the file in the folder.
+        what: What leaves it, for messages: "study".
+        upgrade: Returns the content of an older version as one of this version.
+
+    Raises:
+        CryoError: There is none, it is damaged, or it is of another version.
+    """
+    path = Path(path)
+    file = path / name if path.is_dir() else path
+    if not file.exists():
+        message = f"A finished {what} leaves '{name}', '{path}' has none. Run the {what} first."
+        raise CryoError(message)
+    try:
+        raw = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        message = (
+            f"'{file}' is damaged: it is no whole JSON ({error}). Remove it and run the same "
+            f"command again: the {what}'s other records are kept, and the file is written anew."
+        )
+        raise CryoError(message) from error
+    version = raw.get("version") if isinstance(raw, dict) else None
+    try:
+        return model.model_validate_json(json.dumps(upgrade(raw) if version else raw))
+    except ValidationError as error:
+        expected = model.model_fields["version"].default
+        message = (
+            f"'{file}' must be a {what}'s result of version {expected}, it says {version} "
+            f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
+        )
+        raise CryoError(message) from error
+
+
+def write_json(result: BaseModel, path: Path) -> Path:
+    """Write a result, whole or not at all, and return its path."""
+    atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
+    return path
