@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from scipy import ndimage
 
 from ..errors import DataError
 from .layout import Layout
+from .safe_open import open_file
 
 MAX_SCENES = 200  # opened; evenly spaced where there are more, and the report says so
 MAX_SIDE = 2048  # pixels of a scene that are looked at in each direction, in full resolution
@@ -142,7 +140,7 @@ def _look_at_all(layout: Layout) -> Iterator[_Look]:
 
 
 def _look(image: Path, mask: Path) -> _Look:
-    with _Opened(image) as file:
+    with open_file(image) as file:
         window = _center(file.height, file.width)
         pixels_CHW = file.read(window=window)
         facts: dict[str, Any] = {
@@ -166,7 +164,7 @@ def _look(image: Path, mask: Path) -> _Look:
 
 
 def _read_labels(mask: Path) -> NDArray[Any]:
-    with _Opened(mask) as file:
+    with open_file(mask) as file:
         if file.count != 1:
             raise DataError(
                 f"{mask}: this mask has {file.count} layers, a mask has one of class numbers. "
@@ -212,24 +210,3 @@ def _resolution_m(file: Any) -> float | None:
     middle = file.transform @ (file.width / 2, file.height / 2)
     # Source: a degree of a meridian is 111.2 km on a sphere of the earth's mean radius.
     return side * 111_195.0 * float(np.sqrt(np.cos(np.radians(middle[1]))))
-
-
-class _Opened:
-    """Open a raster, with this package's errors."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> Any:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                self._file = rasterio.open(self._path)
-        except RasterioError as error:
-            raise DataError(f"{self._path}: cannot read this raster: {error}.") from error
-        return self._file
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._file.close()
-        if isinstance(error, RasterioError):
-            raise DataError(f"{self._path}: cannot read this raster: {error}.") from error

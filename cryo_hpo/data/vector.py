@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform, transform_bounds
@@ -24,6 +23,7 @@ from rasterio.warp import transform, transform_bounds
 from ..config.vector_layer import VectorLayer
 from ..errors import DataError
 from .dataset import IGNORE
+from .safe_open import open_file
 
 MAX_NAMED = 5  # values in a message
 WGS84 = CRS.from_epsg(4326)
@@ -46,14 +46,8 @@ class Grid(NamedTuple):
         Raises:
             DataError: The image cannot be read, or does not say where it lies.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                file = rasterio.open(image)
-            with file:
-                grid = cls(file.crs, file.transform, file.height, file.width)
-        except RasterioError as error:
-            raise DataError(f"{image}: cannot read this raster: {error}.") from error
+        with open_file(image) as file:
+            grid = cls(file.crs, file.transform, file.height, file.width)
         if grid.crs is None or grid.transform.is_identity:
             raise DataError(
                 f"{image}: outlines cannot be placed on an image without CRS and transform. "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
@@ -96,6 +97,18 @@ def test_folders_of_parts_are_used_as_they_are(here):
     assert "galileo" in done.output
 
 
+def test_masks_of_0_and_255_get_their_values(here):
+    _fill(here / "a", images="{}.tif", masks="{}_mask.tif")
+    for path in (here / "a").glob("*_mask.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.write(file.read() * np.uint8(255))
+    done = _init("a", "--classes", "background,fracture")
+    assert done.exit_code == 0, done.output
+    card = load_card("a.card.yaml")
+    assert card.values == {"0": "background", "255": "fracture"}
+    assert card.classes == ("background", "fracture")
+
+
 REFUSED = {
     "unknown layers": (
         {"bands": 5, "images": "images/{}.tif", "masks": "masks/{}.tif"},
@@ -131,8 +144,6 @@ def test_a_mask_of_one_value_and_an_image_as_mask_are_refused(here):
 
 
 def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
-    import rasterio
-
     folder = shared / "data" / "oetztal"
     words = [folder / "rgi_oetztal.shp", folder / "srtm_oetztal.tif", "--out", "masks"]
     done = CliRunner().invoke(main, ["data", "rasterize", *map(str, words)])
