@@ -299,6 +299,21 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
         ("name: x\nbase: &a [*a]\n", "study.yaml:2: base[0]: Alias refers to itself."),
         ("name: x\n? [a]\n: 1\n", "study.yaml:2: Key is a collection."),
         (
+            "name: x\nbase: " + "[" * 5000 + "]" * 5000,
+            "study.yaml:2: Collections are nested more than",
+        ),
+        (
+            "a0: &a0 {k: 1}\n"
+            + "".join(f"a{i}: &a{i} {{l: *a{i - 1}, r: *a{i - 1}}}\n" for i in range(1, 26)),
+            "Aliases expand to more than 100,000 values",
+        ),
+        (
+            "name: x\nbase: {seed: 0x" + "f" * 4000 + "}\n",
+            "study.yaml:2: base.seed: Number is beyond",
+        ),
+        ("name: x\nbase: {seed: 1" + "0" * 29 + "}\n", "study.yaml:2: base.seed: Number is beyond"),
+        ("# " + "x" * 2**20, "study.yaml: The file is larger than 1,048,576 bytes"),
+        (
             "name: x\nbse: {data: {name: a}}\n",
             "study.yaml:2: bse: No key named 'bse' here. Did you mean 'base'?",
         ),

@@ -31,7 +31,7 @@ texts = st.text(
 scalars: st.SearchStrategy[Scalar] = (
     texts
     | st.booleans()
-    | st.integers(-(10**20), 10**20)
+    | st.integers(-(2**63) + 1, 2**63 - 1)  # what a YAML file may hold
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 names = st.from_regex(r"\A[a-z_][a-z0-9_]{0,6}(\.[a-z_][a-z0-9_]{0,6}){0,2}\Z")

@@ -28,7 +28,10 @@ FLOAT = re.compile(
 )
 CORE = (("null", NULL), ("bool", BOOL), ("int", INT), ("float", FLOAT))  # the first match wins
 BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
-DIGITS = 1000  # Python refuses to read whole numbers that are some times as long
+MAX_BYTES = 2**20  # of a file; the largest that people write have a few thousand
+MAX_DEPTH = 64  # of nested collections
+MAX_VALUES = 100_000  # of a file, aliases expanded
+MAX_INTEGER = 2**63 - 1
 RESOLVERS = {None: [(TAG + name, re.compile(rf"(?:{r.pattern})\Z")) for name, r in CORE]}
 RESOLVERS_OF_BOTH = {**yaml.SafeDumper.yaml_implicit_resolvers, **RESOLVERS}
 
@@ -100,6 +103,7 @@ def read(path: Path, *, what: str) -> Marked:
     """
     text = _text(path, what=what)
     try:
+        _refuse_deep(text, path)
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         raise SpecError(_syntax(path, error)) from None
@@ -141,6 +145,20 @@ def locate(marks: Mapping[Loc, Mark], problem: Problem) -> Fault:
     return Fault(marks[here], problem.loc, problem.message)
 
 
+def _refuse_deep(text: str, path: Path) -> None:
+    """Refuse nesting that a recursive reader would not survive; the parser itself is iterative."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            message = (
+                f"{path}:{event.start_mark.line + 1}: Collections are nested more than {MAX_DEPTH} "
+                "deep. Write them flatter."
+            )
+            raise SpecError(message)
+
+
 def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     """Put what contains a line break of any kind into double quotes: PyYAML loses some elsewhere."""
     style = '"' if BREAKS.search(text) else None
@@ -152,7 +170,12 @@ _Dumper.add_representer(str, _quote)
 
 def _text(path: Path, *, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            message = f"{path}: The file is larger than {MAX_BYTES:,} bytes, so it is no {what}. Name another one."
+            raise SpecError(message)
+        return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         message = f"There is no {what} file '{path}'.{_describe_neighbors(path)}"
         raise SpecError(message) from None
@@ -195,10 +218,19 @@ class _Walk:
         self.file = file
         self.marks: dict[Loc, Mark] = {}
         self.faults: list[Fault] = []
+        self.num_values = 0
 
     def value(self, node: yaml.Node, loc: Loc, above: tuple[int, ...]) -> Any:
         """Return the value of a node; `above` are the nodes that hold it."""
-        self.marks.setdefault(loc, Mark(self.file, node.start_mark.line + 1))
+        line = node.start_mark.line + 1
+        self.marks.setdefault(loc, Mark(self.file, line))
+        self.num_values += 1
+        if self.num_values > MAX_VALUES or len(above) > MAX_DEPTH:
+            message = (
+                f"{self.file}:{line}: Aliases expand to more than {MAX_VALUES:,} values, or more "
+                f"than {MAX_DEPTH} deep. Write the values out."
+            )
+            raise SpecError(message)
         if id(node) in above:
             self._refuse(loc, node, "Alias refers to itself. Write the value out.")
             return None
@@ -236,18 +268,22 @@ class _Walk:
         if tag == "bool" and BOOL.fullmatch(text):
             return text.lower() == "true"
         if tag == "int" and INT.fullmatch(text):
-            return _whole(text)
+            return self._integer(text, loc, node)
         if tag == "float" and FLOAT.fullmatch(text):
             return float(re.sub(r"\.(?=[inIN])", "", text))
         self._refuse(loc, node, f"Tag '{node.tag}' is not supported. Write the value without it.")
         return None
 
+    def _integer(self, text: str, loc: Loc, node: yaml.Node) -> int | None:
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        digits = text[2:] if base != 10 else text
+        # the length first: Python refuses to read some thousand digits
+        number = int(digits, base) if len(digits.lstrip("+-0")) <= 22 else MAX_INTEGER + 1
+        if abs(number) <= MAX_INTEGER:
+            return number
+        shown = text if len(text) <= 40 else f"{text[:36]} ..."
+        self._refuse(loc, node, f"Number is beyond 64 bits: {shown}. Write a smaller one.")
+        return 1
+
     def _refuse(self, loc: Loc, node: yaml.Node, message: str) -> None:
         self.faults.append(Fault(Mark(self.file, node.start_mark.line + 1), loc, message))
-
-
-def _whole(text: str) -> int | float:
-    for prefix, base in (("0o", 8), ("0x", 16)):
-        if text.startswith(prefix):
-            return int(text, base)
-    return int(text) if len(text) < DIGITS else float(text)
