@@ -152,8 +152,9 @@ def _refuse_deep(text: str, path: Path) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
+            line = 1 if event.start_mark is None else event.start_mark.line + 1
             message = (
-                f"{path}:{event.start_mark.line + 1}: Collections are nested more than {MAX_DEPTH} "
+                f"{path}:{line}: Collections are nested more than {MAX_DEPTH} "
                 "deep. Write them flatter."
             )
             raise SpecError(message)
