@@ -157,6 +157,8 @@ def place_of(
     if grid.crs is None or grid.transform is None:
         require_proj()
         return None
+    if not (grid.crs.is_geographic or grid.crs.is_projected):
+        return None  # a local grid: others of the same definition may lie anywhere
     xs, ys = grid.corners
     native = (min(xs), min(ys), max(xs), max(ys))
     try:
