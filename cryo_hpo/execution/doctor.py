@@ -1,4 +1,4 @@
-"""Ask every node of the cluster how it is."""
+"""Examine every node of the cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request to stop: heard at once, acted on where nothing can be torn.
+"""Turn SIGTERM and SIGINT into a clean shutdown at the next safe point.
 
 The signal's handler only takes a note, since it may run while a record is being written or inside
 Ray, which swallows some exceptions. Whoever waits for long asks `raise_if_asked` in between.

@@ -1,4 +1,4 @@
-"""What passes between the study and the cluster: jobs out, epochs and outcomes back."""
+"""Define the contract between a study and its executor: jobs out, epochs and outcomes back."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Job:
     Attributes:
         key: Unique in the study: "trial-0003", "tuned-seed2".
         recipe: What to train, as JSON.
-        workdir: Its own folder on the shared storage; the same folder goes on where it was.
+        workdir: Its own folder on the shared storage; the same folder resumes where it was.
         keep_best: Whether the best model is needed afterwards.
-        cleared: Highest rung this job may pass without asking, an epoch.
+        cleared: Highest rung this job may pass without a decision, an epoch.
     """
 
     key: str
@@ -30,13 +30,13 @@ class Job:
 
 
 class Source(Protocol):
-    """Where jobs come from, and who hears what became of them. All calls come from one thread."""
+    """Hand out jobs, and record their epochs and outcomes. All calls come from one thread."""
 
     def next(self) -> Job | Literal["wait"] | None:
         """Return the next job, "wait" if one may come when others end, or None at the end."""
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch; return whether the job goes on."""
+        """Record an epoch; return whether the job continues."""
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
         """Record that a job has ended; a job that was told to stop ends as "done".

@@ -1,4 +1,4 @@
-"""What is known about one trial of a search."""
+"""Hold the record of one trial of a search: parameters, state, curve, decisions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ State = Literal["running", "complete", "pruned", "diverged", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known about one trial.
+    """Hold the record of one trial.
 
     Attributes:
         number: Optuna's trial number; 0 is the baseline.
         params: Recipe paths and values; empty for a baseline outside the space.
         drawn: What the space suggested; the same, unless a function computes paths from it.
-        state: "running" also while it waits at a rung.
+        state: "running" also while it is paused at a rung.
         curve: Epoch -> best validation mIoU so far.
         message: Why it ended, where there is more to say than the state.
         steps: What was decided about it at rungs, and why, in order.
