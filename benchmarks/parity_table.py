@@ -15,6 +15,7 @@ START, END = "<!-- parity: start -->", "<!-- parity: end -->"
 OTHERS = [
     "| unet | own | 0 | exact (`tests/models/test_unet.py`) |",
     "| galileo-nano | timm blocks, own tokens | below 1e-5 | 1e-5, real weights (`tests/models/test_galileo.py`) |",
+    "| presto | timm blocks, own tokens | below 1e-5 | 1e-5, real weights (`tests/models/test_presto.py`) |",
 ]
 
 

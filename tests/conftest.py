@@ -59,6 +59,7 @@ SMALL: dict[str, Any] = {"dim": 32, "depth": 4, "heads": 2, "size": 64}
 TINY: dict[str, dict[str, Any]] = {
     "unet": {},
     "galileo-nano": {},
+    "presto": {},
     "gfm-swin": {"dim": 8, "depth": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "size": 64},
     "satlasnet-swinv2b": {"dim": 8, "depth": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "size": 64},
 }

@@ -37,11 +37,19 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
         return _whole(card, have)
     if card.groups:
         return _by_group(card, have)
+    if card.any_subset:
+        return _plan_subset(card, have)
     slots = tuple(Slot(band, _layer(band, have, card.bands)) for band in card.bands)
     if all(slot.layer is None for slot in slots):
-        gray = _gray(card, have)
-        slots = tuple(Slot(band, gray.get(band)) for band in card.bands)
-    plan = BandPlan(have=have, slots=slots, missing=missing)
+        grey = _grey(card, have)
+        slots = tuple(Slot(band, grey.get(band)) for band in card.bands)
+    given = _given_bands(card, slots, have)
+    plan = BandPlan(
+        have=have,
+        slots=tuple(slot for slot in slots if slot.band in given),
+        missing=missing,
+        masked=tuple(band for band in card.bands if band not in given),
+    )
     if plan.gaps and missing == "refuse":
         lacking = " ".join(plan.bands[i].name for i in plan.gaps)
         message = (
@@ -60,6 +68,46 @@ def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     if not slots:
         slots = tuple(Slot(band, layer) for band, layer in _gray(card, have).items())
     return BandPlan(have=have, slots=slots)
+
+
+def _given_bands(card: Encoder, slots: Sequence[Slot], have: Sequence[Band]) -> set[Band]:
+    """Return the bands of the modalities of which a dataset has some.
+
+    Raises:
+        BandMismatch: A modality is missing that the encoder cannot do without.
+    """
+    filled = {slot.band for slot in slots if slot.layer is not None}
+    modalities = card.modalities or ((tuple(slot.band for slot in slots)),)
+    given = [modality for modality in modalities if filled & set(modality)]
+    if card.needs_all and len(given) < len(modalities):
+        lacking = next(modality for modality in modalities if modality not in given)
+        message = (
+            f"Encoder '{card.name}' needs bands of every sensor; the dataset has {_names(have)} and "
+            f"none of {_names(lacking)}. Use an encoder of one sensor."
+        )
+        raise BandMismatch(message)
+    return {band for modality in given for band in modality}
+
+
+def _plan_subset(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
+    """Give the bands that the dataset has, and leave out the others.
+
+    A band stands in for another only if the encoder does not know it by its own name.
+    """
+    known = card.bands or ()
+    offered = {band for band in have if band not in known}
+    slots = [Slot(band, have.index(band)) for band in known if band in have]
+    taken = {slot.band for slot in slots}
+    for band in known:
+        layer = None if band in taken else _layer(band, have, known)
+        if layer is not None and have[layer] in offered:
+            slots.append(Slot(band, layer))
+    if not slots:
+        slots = [Slot(band, layer) for band, layer in _grey(card, have).items()]
+    given = {slot.band for slot in slots}
+    slots.sort(key=lambda slot: known.index(slot.band))
+    masked = tuple(band for band in known if band not in given)
+    return BandPlan(have=have, slots=tuple(slots), masked=masked)
 
 
 def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:

@@ -47,7 +47,11 @@ class Encoder:
         spectral: It reads bands by their wavelength, and takes none without,
         coded: but for those of these sensors, for which it has a code of its own.
         groups: If not empty, `bands` come in these groups: each is given whole or masked.
-        gray: The bands that stand in for the only band of a dataset that has none of `bands`.
+        modalities: If not empty, `bands` are those of several sensors: one of which a dataset has no
+            band is left out, another gets all its bands.
+        needs_all: Whether no modality can be left out.
+        any_subset: Whether bands that a dataset lacks are left out instead of filled.
+        grey: The bands that stand in for the only band of a dataset that has none of `bands`.
         multiple: Height and width must divide by this, pixels.
         smallest: Least height and width, pixels.
         only_size: The only height and width, pixels; None if it takes others.
@@ -71,7 +75,10 @@ class Encoder:
     spectral: bool = False
     coded: frozenset[str] = frozenset()
     groups: tuple[tuple[Band, ...], ...] = ()
-    gray: tuple[Band, ...] = ()
+    modalities: tuple[tuple[Band, ...], ...] = ()
+    needs_all: bool = False
+    any_subset: bool = False
+    grey: tuple[Band, ...] = ()
     multiple: int
     smallest: int
     only_size: int | None = None

@@ -25,12 +25,13 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ..errors import SpecError
+from .backbones.croma_joint import CrossBlock
 from .segmenter import Segmenter
 
 Targets = Literal["attention", "mlp", "attention+mlp"]
-BLOCKS = (Block, BeitBlock)
+BLOCKS = (Block, BeitBlock, CrossBlock)
 INSIDE = {  # names of linear layers inside a block
-    "attention": re.compile(r"attn\.(?:qkv|[qkv]_proj|proj)"),
+    "attention": re.compile(r"(?:attn|cross)\.(?:qkv|[qkv](?:_proj)?|proj)"),
     "mlp": re.compile(r"mlp\.fc\d(?:_[gx])?"),
 }
 

@@ -17,6 +17,7 @@ from cryo_hpo.models import ENCODERS, Encoder, find_encoder, plan_bands
 S2_L1C = "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12"
 S2_L2A = "B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12"
 RGB = "B4 B3 B2"
+THOR = "B2 B3 B4 B8 B5 B6 B7 B8A B11 B12 B1 B9 VV VH HH HV"
 
 
 class Facts(NamedTuple):
@@ -83,6 +84,44 @@ FACTS = {
         S2_L2A, 224, 16, 87.3, "TerraMind_v1_base.pt", "Apache-2.0", "terramind_base"
     ),
     "terramind-large": Facts(S2_L2A, 224, 16, 305.1, "TerraMind_v1_large.pt", "Apache-2.0"),
+    "prithvi-v2-300m": Facts(
+        "B2 B3 B4 B8A B11 B12",
+        224,
+        16,
+        304.1,
+        "Prithvi_EO_V2_300M.pt",
+        "Apache-2.0",
+        "prithvi_eo_v2_300",
+    ),
+    # Its authors count the bands of the optical and radar groups that Cryo-Bench gives: 5.73.
+    "thor-tiny": Facts(THOR, 256, 16, 6.13, "thor_v1_vit_tiny.pt", "Apache-2.0", "thor_tiny"),
+    "thor-small": Facts(THOR, 256, 16, 22.9, "thor_v1_vit_small.pt", "not stated"),
+    "thor-base": Facts(THOR, 256, 16, 88.2, "thor_v1_vit_base.pt", "not stated"),
+    "thor-large": Facts(THOR, 256, 16, 304.9, "thor_v1_vit_large.pt", "not stated"),
+    "croma-joint": Facts(f"{S2_L2A} VV VH", 120, 8, 655.8, "CROMA_large.pt", "MIT", "croma_joint"),
+    "terramind-tiny": Facts(S2_L2A, 224, 16, 5.92, "TerraMind_v1_tiny.pt", "Apache-2.0"),
+    "terramind-small": Facts(S2_L2A, 224, 16, 22.46, "TerraMind_v1_small.pt", "Apache-2.0"),
+    "terramind-tiny-s2s1": Facts(
+        f"{S2_L2A} VV VH", 224, 16, 6.02, "TerraMind_v1_tiny.pt", "Apache-2.0"
+    ),
+    "terramind-small-s2s1": Facts(
+        f"{S2_L2A} VV VH", 224, 16, 22.66, "TerraMind_v1_small.pt", "Apache-2.0"
+    ),
+    "terramind-base-s2s1": Facts(
+        f"{S2_L2A} VV VH",
+        224,
+        16,
+        87.7,
+        "TerraMind_v1_base.pt",
+        "Apache-2.0",
+        "terramind_base_s2_s1",
+    ),
+    "terramind-large-s2s1": Facts(
+        f"{S2_L2A} VV VH", 224, 16, 305.6, "TerraMind_v1_large.pt", "Apache-2.0"
+    ),
+    "presto": Facts(
+        "VV VH B2 B3 B4 B5 B6 B7 B8 B8A B11 B12", 0, 4, 0.402, "default_model.pt", "MIT"
+    ),
     "galileo-nano": Facts(
         "VV VH B2 B3 B4 B5 B6 B7 B8 B8A B11 B12", 96, 8, 0.9, "encoder.pt", "MIT"
     ),

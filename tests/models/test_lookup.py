@@ -39,6 +39,7 @@ DATASETS = {
     13: SENTINEL_2,
 }
 RADAR = (BANDS["VV"], BANDS["VH"])
+BOTH = (*SENTINEL_2, *RADAR)
 
 
 def _build(name: str, bands: Sequence[Band] = ()) -> Any:
@@ -51,14 +52,17 @@ def _datasets() -> Iterator[Any]:
     """Each encoder with every number of bands; those of radar know one band alone, or their two."""
     for name in NAMES:
         radar = name in ENCODERS and ENCODERS[name].bands == RADAR
-        for number, bands in {1: DATASETS[1], 2: RADAR}.items() if radar else DATASETS.items():
+        joint = name in ENCODERS and ENCODERS[name].needs_all
+        datasets = {1: DATASETS[1], 2: RADAR} if radar else DATASETS
+        for number, bands in ({15: BOTH} if joint else datasets).items():
             yield pytest.param(name, bands, id=f"{name}-{number}")
 
 
 def _bands(name: str) -> tuple[Band, ...]:
     """What a build of an encoder is given here."""
     card = find_encoder(name)
-    return plan_bands(card, RADAR if card.bands == RADAR else DATASETS[3]).bands
+    have = RADAR if card.bands == RADAR else BOTH if card.needs_all else DATASETS[3]
+    return plan_bands(card, have).bands
 
 
 def _size(card: Encoder) -> int:
@@ -162,6 +166,7 @@ def test_cryo_bench_reads_its_own_levels(name: str) -> None:
     strides = {"gfm-swin": (8, 16, 32, 32), "prithvi-100m": (16,)}
     assert encoder.strides == strides.get(name, CARDS[name].strides)
     levels = {"croma-optical": (3, 5, 7, 11), "prithvi-100m": (11,), "scale-mae-l": (7, 11, 15, 23)}
+    levels |= {"prithvi-v2-300m": (7, 11, 15, 23), "croma-joint": (3, 5, 7, 11)}
     if name in levels:
         assert encoder.levels == levels[name]
     if name == "s12-dino":

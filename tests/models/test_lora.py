@@ -39,6 +39,8 @@ Make = Callable[..., Segmenter]
 def _bands(encoder: str) -> tuple[Band, ...]:
     """Colors, but for encoders of radar only."""
     bands = ENCODERS[encoder].bands if encoder in ENCODERS else None
+    if bands is not None and ENCODERS[encoder].needs_all:
+        return bands
     if bands is not None and all(band.sensor == "sar" for band in bands):
         return bands
     return tuple(BANDS[name] for name in ("B2", "B3", "B4"))

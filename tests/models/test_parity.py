@@ -69,6 +69,10 @@ CASES = [
     Case("s12-data2vec", "ssl4eo_data2vec", "timm BEiT blocks"),
     Case("ramen-base", "ramen_monotemporal", "timm blocks, own tokens", most=1e-4),
     Case("terramind-base", "terramind_base", "timm blocks"),
+    Case("terramind-base-s2s1", "terramind_base_s2_s1", "timm blocks, own tokens"),
+    Case("prithvi-v2-300m", "prithvi_eo_v2_300", "timm blocks"),
+    Case("thor-tiny", "thor_tiny", "timm blocks, own tokens"),
+    Case("croma-joint", "croma_joint", "timm blocks, own cross-attention"),
 ]
 
 

@@ -24,8 +24,11 @@ RADAR = (BANDS["VV"], BANDS["VH"])
 
 
 def _bands(encoder: str) -> tuple[Band, ...]:
-    """Colors, but for encoders of radar."""
-    return RADAR if encoder in ENCODERS and ENCODERS[encoder].bands == RADAR else BGR
+    """Colors, but for encoders of radar, and for those that need several sensors."""
+    card = ENCODERS.get(encoder)
+    if card is not None and card.needs_all:
+        return card.bands or ()
+    return RADAR if card is not None and card.bands == RADAR else BGR
 
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")

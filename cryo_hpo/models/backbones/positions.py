@@ -62,9 +62,20 @@ def measure_alibi(grid: Grid, heads: int, *, device: torch.device | None = None)
 
     Source:
         Fuller et al. 2023, arXiv:2311.00566 (CROMA), with the slopes of ALiBi,
-        Press et al. 2021, arXiv:2108.12409: 2^(-8/H), 2^(-16/H), ...
+        Press et al. 2021, arXiv:2108.12409.
     """
     place_N2 = torch.stack(list_places(grid, device), dim=1).float()
     apart_NN = (place_N2[:, None] - place_N2[None]).square().sum(dim=-1).sqrt()
-    slopes_H = 2.0 ** (-8 / heads * torch.arange(1, heads + 1, device=device))
+    slopes_H = _choose_slopes(heads).to(apart_NN.device)
     return -slopes_H[:, None, None] * apart_NN[None, None]
+
+
+def _choose_slopes(heads: int) -> Tensor:
+    """Return (H): 2^(-8/H), 2^(-16/H), ... for powers of two.
+
+    Other numbers of heads get the slopes of the next lower power, then every second one of the
+    next higher power.
+    """
+    lower = 2 ** (heads.bit_length() - 1)
+    powers = {n: 2.0 ** (-8 / n * torch.arange(1, n + 1)) for n in (lower, 2 * lower)}
+    return torch.cat([powers[lower], powers[2 * lower][::2]])[:heads]

@@ -37,6 +37,8 @@ class Vit(Blocks):
         pre_norm: Tokens are normalized before the blocks.
         patch_bias: The projection of patches has a bias.
         modality: A learned vector says of which sensor the tokens are.
+        time_step: Which step of a table of positions over several is read: "first", or "middle"
+            for the mean of the two in the middle, as resizing to one step gives.
     """
 
     patch: int = 16
@@ -46,6 +48,7 @@ class Vit(Blocks):
     pre_norm: bool = False
     patch_bias: bool = True
     modality: bool = False
+    time_step: Literal["first", "middle"] = "first"
 
 
 class VisionTransformer(ViTBlocks):

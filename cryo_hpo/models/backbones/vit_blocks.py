@@ -28,6 +28,7 @@ class Blocks:
         heads: Of the attention.
         levels: Blocks after which it is read, 0-based; empty for those at `SHARES`.
         norm_last: Whether the last level goes through a final norm.
+        norm_all: Whether every level goes through the final norm.
         eps: Of every layer norm.
         qkv_bias: Queries, keys and values have a bias.
         gated: The two layers of a block are a SwiGLU, and nothing has a bias that learns.
@@ -39,6 +40,7 @@ class Blocks:
     heads: int
     levels: tuple[int, ...] = ()
     norm_last: bool = True
+    norm_all: bool = False
     eps: float = 1e-6
     qkv_bias: bool = True
     gated: bool = False
@@ -80,6 +82,7 @@ class ViTBlocks(nn.Module):
     def __init__(self, blocks: Blocks, *, stride: int) -> None:
         super().__init__()
         self.levels = blocks.levels or choose_levels(blocks.depth)
+        self.norm_all = blocks.norm_all
         if self.levels[-1] >= blocks.depth:
             message = f"Levels {self.levels} must be below the depth, {blocks.depth}."
             raise ValueError(message)
@@ -92,12 +95,15 @@ class ViTBlocks(nn.Module):
         self.num_layers = used + 1
         self.unused = tuple(f"blocks.{i}." for i in range(used, blocks.depth))
 
-    def read(self, x_BND: Tensor, grid: Grid, **extra: Tensor | None) -> list[Tensor]:
-        """Return a map (B, D, H, W) per level, of the last H * W tokens.
+    def read(
+        self, x_BND: Tensor, grid: Grid, *, parts: int = 1, **extra: Tensor | None
+    ) -> list[Tensor]:
+        """Return a map (B, D, H, W) per level, of the last tokens.
 
         Args:
-            x_BND: Tokens; those before the last H * W belong to no place.
+            x_BND: Tokens; those before the last parts * H * W belong to no place.
             grid: H and W.
+            parts: Tokens of each place, part after part; a map is their mean.
             extra: What every block is given beside the tokens.
         """
         maps = []
@@ -105,15 +111,27 @@ class ViTBlocks(nn.Module):
             x_BND = block(x_BND, **extra)
             if i in self.levels:
                 maps.append(x_BND)
-        maps[-1] = self.norm(x_BND)
-        return [tokens_to_maps(x_BND, grid) for x_BND in maps]
+        maps = [self.norm(x_BND) for x_BND in maps] if self.norm_all else maps
+        maps[-1] = maps[-1] if self.norm_all else self.norm(x_BND)
+        return [tokens_to_maps(average_parts(x_BND, grid, parts), grid) for x_BND in maps]
 
     def layer_of(self, parameter_name: str) -> int:
         """Return 0 for what makes the tokens, else one more than the block."""
         part, _, inner = parameter_name.partition(".")
         if part == "blocks":
             return int(inner.split(".")[0]) + 1
-        return self.num_layers - 1 if part == "norm" else 0
+        if part == "norm":  # one that all levels go through learns no later than the first
+            return self.levels[0] + 1 if self.norm_all else self.num_layers - 1
+        return 0
+
+
+def average_parts(x_BND: Tensor, grid: Grid, parts: int) -> Tensor:
+    """Return the mean of the tokens of each place, of the last parts * H * W tokens."""
+    if parts == 1:
+        return x_BND
+    num_places = grid[0] * grid[1]
+    x_BND = x_BND[:, -parts * num_places :]
+    return x_BND.reshape(len(x_BND), parts, num_places, -1).mean(dim=1)
 
 
 def tokens_to_maps(x_BND: Tensor, grid: Grid) -> Tensor:

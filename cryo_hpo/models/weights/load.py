@@ -74,7 +74,8 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
 
     Args:
         path: `.safetensors`, or what torch.save wrote; code inside is never run.
-        entry: Name under which the file holds the tensors; empty if it holds nothing else.
+        entry: Name under which the file holds the tensors; several names, apart by commas, go
+            before the names of their tensors; empty if the file holds nothing else.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds something else.
@@ -94,7 +95,7 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
         )
         raise WeightsError(message) from error
     if entry and isinstance(state, dict):
-        state = state.get(entry)
+        state = _join_entries(state, entry.split(",")) if "," in entry else state.get(entry)
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
         held = f" under '{entry}'" if entry else ""
         message = (
@@ -103,6 +104,17 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
         )
         raise WeightsError(message)
     return {key: x.float() if x.is_floating_point() else x for key, x in state.items()}
+
+
+def _join_entries(state: dict[str, object], entries: list[str]) -> dict[str, object] | None:
+    """Return the tensors of several entries as entry.name; None if one of them is missing."""
+    joined: dict[str, object] = {}
+    for entry in entries:
+        inner = state.get(entry)
+        if not isinstance(inner, dict):
+            return None
+        joined |= {f"{entry}.{name}": x for name, x in inner.items()}
+    return joined
 
 
 def _read(path: Path) -> object:

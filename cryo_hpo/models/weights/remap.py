@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,12 +55,25 @@ def remap_dino(backbone: nn.Module, state: State) -> State:
 
 
 def remap_prithvi(backbone: nn.Module, state: State) -> State:
-    """Take the only time step of the kernel, and the first one of the positions."""
-    adapted = drop_unused(backbone, state)
-    tokens = backbone.get_buffer("pos_embed").shape[1]
-    _change(adapted, "pos_embed", lambda x: x[:, :tokens])
+    """Take the encoder, the only time step of its kernel, and one step of its positions."""
+    inside = {key for key in state if key.startswith("encoder.")}
+    kept = {key: x for key, x in state.items() if key in inside or not inside}
+    adapted = drop_unused(backbone, _rename(kept, ((r"^encoder\.", ""),)))
+    places = backbone.get_buffer("pos_embed").shape[1] - 1
+    vit: Any = getattr(backbone, "vit", None)
+    middle = vit is not None and vit.time_step == "middle"
+    _change(adapted, "pos_embed", lambda x: _take_step(x, places, middle=middle))
     _change(adapted, "patch_embed.proj.weight", lambda x: x.squeeze(2))
     return adapted
+
+
+def _take_step(x_1ND: Tensor, places: int, *, middle: bool) -> Tensor:
+    """Return the positions of one time step of several, after the class token's."""
+    if not middle or x_1ND.shape[1] == 1 + places:
+        return x_1ND[:, : 1 + places]
+    steps = x_1ND[:, 1:].reshape(1, -1, places, x_1ND.shape[2])
+    first, last = (steps.shape[1] - 1) // 2, steps.shape[1] // 2
+    return torch.cat([x_1ND[:, :1], (steps[:, first] + steps[:, last]) / 2], dim=1)
 
 
 CLIP: Rules = (
@@ -108,27 +122,96 @@ def _as_kernel(x: Tensor, shape: torch.Size) -> Tensor:
 
 
 TERRAMIND: Rules = (
-    (r"^encoder_embeddings\.untok_sen2l2a@224\.proj\.", "patch_embed.proj."),
-    (r"^encoder_embeddings\.untok_sen2l2a@224\.mod_emb$", "mod_emb"),
-    (r"^encoder_embeddings\.untok_sen2l2a@224\.pos_emb$", "pos_embed"),
-    (r"^encoder\.(\d+)\.mlp\.fc1\.", r"blocks.\1.mlp.fc1_g."),
-    (r"^encoder\.(\d+)\.mlp\.fc3\.", r"blocks.\1.mlp.fc1_x."),
+    (r"^encoder_embeddings\.untok_sen2l2a@224\.", "optical."),
+    (r"^encoder_embeddings\.untok_sen1grd@224\.", "sar."),
+    (r"^(optical|sar)\.proj\.", r"\1.patch_embed.proj."),
+    (r"^(optical|sar)\.pos_emb$", r"\1.pos_embed"),
     (r"^encoder\.(\d+)\.", r"blocks.\1."),
     (r"^encoder_norm\.", "norm."),
 )
+GATED: Rules = ((r"\.mlp\.fc1\.", ".mlp.fc1_g."), (r"\.mlp\.fc3\.", ".mlp.fc1_x."))
 
 
 def remap_terramind(backbone: nn.Module, state: State) -> State:
-    """Rename, and take the linear projection of patches (rows, columns, bands) as a kernel."""
-    adapted = drop_unused(backbone, _rename(state, TERRAMIND))
-    dim, bands, *patch = backbone.get_parameter("patch_embed.proj.weight").shape
-    if adapted["patch_embed.proj.weight"].numel() == dim * bands * patch[0] * patch[1]:
-        _change(
-            adapted,
-            "patch_embed.proj.weight",
-            lambda x: x.reshape(dim, *patch, bands).permute(0, 3, 1, 2).contiguous(),
-        )
+    """Rename, and take the linear projections of patches (rows, columns, bands) as kernels."""
+    renamed = _rename(state, TERRAMIND)
+    if any(".mlp.fc3." in key for key in renamed):
+        renamed = _rename(renamed, GATED)
+    have = backbone.state_dict()
+    if "patch_embed.proj.weight" in have:  # built for optical bands only
+        renamed = _rename(renamed, ((r"^optical\.", ""),))
+    adapted = drop_unused(backbone, renamed)
+    for key in [key for key in adapted if key.endswith("patch_embed.proj.weight") and key in have]:
+        dim, bands, *patch = have[key].shape
+        if adapted[key].numel() == have[key].numel():
+            kernel = adapted[key].reshape(dim, *patch, bands).permute(0, 3, 1, 2)
+            adapted[key] = kernel.contiguous()
     return adapted
+
+
+THOR_BANDS = {
+    "B2": "S2:Blue",
+    "B3": "S2:Green",
+    "B4": "S2:Red",
+    "B8": "S2:NIR",
+    "B5": "S2:RE1",
+    "B6": "S2:RE2",
+    "B7": "S2:RE3",
+    "B8A": "S2:RE4",
+    "B11": "S2:SWIR1",
+    "B12": "S2:SWIR2",
+    "B1": "S2:CoastAerosal",
+    "B9": "S2:WaterVapor",
+    "VV": "S1:VV",
+    "VH": "S1:VH",
+    "HV": "S1:HV",
+    "HH": "S1:HH",
+}
+THOR: Rules = (
+    (r"^encoder\.", ""),
+    (r"^ind_patch_embed\.patch_embed\.", "patch_embed."),
+    *(
+        (rf"^patch_embed\.{theirs}\.", f"patch_embed.{ours}.")
+        for ours, theirs in THOR_BANDS.items()
+    ),
+)
+
+
+def remap_thor(backbone: nn.Module, state: State) -> State:
+    """Rename the encoder and its bands; leave out tables that the model computes."""
+    inside = {key: x for key, x in state.items() if key.startswith("encoder.")}
+    return drop_unused(backbone, _rename(inside, THOR))
+
+
+CROMA_JOINT: Rules = (
+    (r"^layers\.(\d+)\.0\.input_norm\.", r"blocks.\1.norm1."),
+    (r"^layers\.(\d+)\.0\.to_qkv\.", r"blocks.\1.attn.qkv."),
+    (r"^layers\.(\d+)\.0\.to_out\.", r"blocks.\1.attn.proj."),
+    (r"^layers\.(\d+)\.1\.input_norm\.", r"blocks.\1.norm_cross."),
+    (r"^layers\.(\d+)\.1\.to_([qkv])\.", r"blocks.\1.cross.\2."),
+    (r"^layers\.(\d+)\.1\.to_out\.", r"blocks.\1.cross.proj."),
+    (r"^layers\.(\d+)\.2\.input_norm\.", r"blocks.\1.norm2."),
+    (r"^layers\.(\d+)\.2\.net\.0\.", r"blocks.\1.mlp.fc1."),
+    (r"^layers\.(\d+)\.2\.net\.3\.", r"blocks.\1.mlp.fc2."),
+    (r"^norm_out\.", "norm."),
+)
+
+
+def remap_croma_joint(backbone: nn.Module, state: State) -> State:
+    """Rename the two encoders of one sensor each as `remap_croma` does, and the joint one."""
+    adapted: dict[str, Tensor] = {}
+    for part, ours in (("s1_encoder", "sar"), ("s2_encoder", "optical")):
+        inner = {
+            key.removeprefix(f"{part}."): x for key, x in state.items() if key.startswith(part)
+        }
+        single = remap_croma(backbone.get_submodule(ours), inner)
+        adapted |= {f"{ours}.{key}": x for key, x in single.items()}
+    joint = {
+        key.removeprefix("joint_encoder."): x
+        for key, x in state.items()
+        if key.startswith("joint_encoder.")
+    }
+    return drop_unused(backbone, adapted | _rename(joint, CROMA_JOINT))
 
 
 def remap_spectralgpt(backbone: nn.Module, state: State) -> State:

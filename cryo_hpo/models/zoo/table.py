@@ -10,12 +10,15 @@ from torch import nn
 
 from ...bands import Band, find_band
 from ..backbones.galileo import GROUPS, Galileo, galileo_weights
+from ..backbones.presto import GROUPS as PRESTO_GROUPS
+from ..backbones.presto import STRIDES, build_presto, presto_weights
 from ..backbones.swin import Swin, build_gfm, build_satlas
 from ..backbones.unet import UNet
 from ..backbones.vit import Vit
 from ..encoder_card import Encoder
 from ..weights import remap as remaps
 from ..weights.published import Weights
+from .sensor_cards import SENSOR_CARDS
 from .vit_cards import DROP_PATH, RGB, VIT_CARDS, named_bands, plain
 
 
@@ -32,6 +35,13 @@ def _build_galileo(bands: Sequence[Band], *, drop_path: float = 0.0) -> nn.Modul
 # NDVI is made of two bands before they are normalized, and datasets come normalized.
 _GALILEO_GROUPS = tuple(
     tuple(map(find_band, names)) for group, names in GROUPS.items() if group != "NDVI"
+)
+
+# Terrain, weather and NDVI stay out: datasets hold them in other units, or not at all.
+_PRESTO_GROUPS = tuple(
+    tuple(map(find_band, names))
+    for group, names in PRESTO_GROUPS.items()
+    if group not in ("ERA5", "SRTM", "NDVI")
 )
 
 _CARDS = (
@@ -82,6 +92,7 @@ _CARDS = (
         weights_license="Apache-2.0",
     ),
     *VIT_CARDS,
+    *SENSOR_CARDS,
     Encoder(
         name="gfm-swin",
         bands=RGB,
@@ -151,6 +162,25 @@ _CARDS = (
         weights_license="MIT",
         knobs=DROP_PATH,
         build=_build_galileo,
+    ),
+    Encoder(
+        name="presto",
+        bands=tuple(chain.from_iterable(_PRESTO_GROUPS)),
+        groups=_PRESTO_GROUPS,
+        grey=tuple(map(find_band, GROUPS["S2_RGB"])),
+        multiple=4,
+        smallest=8,
+        native_size=None,
+        channels=(128,) * 4,
+        strides=STRIDES,
+        normalisation="radar (dB + 25) / 25, optical bands reflectance x 10000 / 10000",
+        parameters=399_808,
+        weights=presto_weights(),
+        source="arXiv:2304.14065",
+        licence="MIT",
+        weights_licence="MIT",
+        knobs=frozenset(),
+        build=build_presto,
     ),
 )
 

@@ -14,6 +14,7 @@ from ..backbones.beit import Beit, build_data2vec
 from ..backbones.dofa import build_dofa
 from ..backbones.ramen import RamenBlocks, build_ramen
 from ..backbones.spectralgpt import build_spectralgpt
+from ..backbones.thor import Thor
 from ..backbones.vit import Vit, build_vit
 from ..backbones.vit_blocks import choose_levels
 from ..encoder_card import Encoder
@@ -42,7 +43,10 @@ CLIP_REST = (
 
 
 def plain(
-    name: str, vit: Vit | RamenBlocks, build: Callable[..., nn.Module] = build_vit, **rest: Any
+    name: str,
+    vit: Vit | RamenBlocks | Thor,
+    build: Callable[..., nn.Module] = build_vit,
+    **rest: Any,
 ) -> Encoder:
     """Return the card of a plain vision transformer, with what follows from its size filled in."""
     num_levels = len(vit.levels or choose_levels(vit.depth))
@@ -110,7 +114,7 @@ TERRAMIND_FACTS: dict[str, Any] = {
     "license": "Apache-2.0",
     "weights_license": "Apache-2.0",
 }
-TERRAMIND_REST = ("encoder_embeddings.", "decoder", "mask_token", "to_logits.")
+TERRAMIND_REST = ("encoder_embeddings.", "optical.", "sar.", "decoder", "mask_token", "to_logits.")
 
 VIT_CARDS = (
     plain(
