@@ -41,8 +41,8 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
         return _plan_subset(card, have)
     slots = tuple(Slot(band, _layer(band, have, card.bands)) for band in card.bands)
     if all(slot.layer is None for slot in slots):
-        grey = _grey(card, have)
-        slots = tuple(Slot(band, grey.get(band)) for band in card.bands)
+        gray = _gray(card, have)
+        slots = tuple(Slot(band, gray.get(band)) for band in card.bands)
     given = _given_bands(card, slots, have)
     plan = BandPlan(
         have=have,
@@ -103,7 +103,7 @@ def _plan_subset(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
         if layer is not None and have[layer] in offered:
             slots.append(Slot(band, layer))
     if not slots:
-        slots = [Slot(band, layer) for band, layer in _grey(card, have).items()]
+        slots = [Slot(band, layer) for band, layer in _gray(card, have).items()]
     given = {slot.band for slot in slots}
     slots.sort(key=lambda slot: known.index(slot.band))
     masked = tuple(band for band in known if band not in given)

@@ -51,7 +51,7 @@ class Encoder:
             band is left out, another gets all its bands.
         needs_all: Whether no modality can be left out.
         any_subset: Whether bands that a dataset lacks are left out instead of filled.
-        grey: The bands that stand in for the only band of a dataset that has none of `bands`.
+        gray: The bands that stand in for the only band of a dataset that has none of `bands`.
         multiple: Height and width must divide by this, pixels.
         smallest: Least height and width, pixels.
         only_size: The only height and width, pixels; None if it takes others.
@@ -78,7 +78,7 @@ class Encoder:
     modalities: tuple[tuple[Band, ...], ...] = ()
     needs_all: bool = False
     any_subset: bool = False
-    grey: tuple[Band, ...] = ()
+    gray: tuple[Band, ...] = ()
     multiple: int
     smallest: int
     only_size: int | None = None

@@ -59,9 +59,9 @@ def _thor(size: str) -> Encoder:
         bands=THOR_BANDS,
         cryo_bench_bands=named_bands("B2 B3 B4 B8 B11 B12 VV VH"),
         any_subset=True,
-        grey=RGB,
+        gray=RGB,
         parameters=parameters,
-        normalisation=(
+        normalization=(
             "mean and std of each band: reflectance 0 to 1 (blue 0.177 / 0.265, near infrared "
             "0.308 / 0.226), radar in dB (VV -13.0 / 5.0, VH -20.7 / 5.9)"
         ),
@@ -73,8 +73,8 @@ def _thor(size: str) -> Encoder:
             may_have=("patch_embed.", "ind_patch_embed.", "band_embed.", "encoder_slopes"),
         ),
         source="arXiv:2601.16011",
-        licence="MIT",
-        weights_licence="Apache-2.0" if size == "tiny" else "not stated",
+        license="MIT",
+        weights_license="Apache-2.0" if size == "tiny" else "not stated",
         cryo_bench={"counts_present": True},
     )
 
@@ -95,8 +95,8 @@ def _terramind_joint(size: str) -> Encoder:
         **TERRAMIND_FACTS,
         "bands": BOTH,
         "cryo_bench_bands": (*optical, *RADAR),
-        "normalisation": (
-            f"{TERRAMIND_FACTS['normalisation']}; VV VH in dB: mean -12.6 -20.3, std 5.2 5.9"
+        "normalization": (
+            f"{TERRAMIND_FACTS['normalization']}; VV VH in dB: mean -12.6 -20.3, std 5.2 5.9"
         ),
     }
     return plain(
@@ -127,8 +127,8 @@ SENSOR_CARDS = (
         build_vit,
         bands=named_bands("B2 B3 B4 B8A B11 B12"),
         cryo_bench_bands=named_bands("B2 B3 B4 B8 B11 B12"),
-        grey=RGB,
-        normalisation=(
+        gray=RGB,
+        normalization=(
             "mean 1087 1342 1433 2734 1958 1363, std 2248 2179 2178 1850 1242 1049 of reflectance "
             "x 10000"
         ),
@@ -141,8 +141,8 @@ SENSOR_CARDS = (
             may_have=MAE_REST,
         ),
         source="arXiv:2412.02732",
-        licence="Apache-2.0",
-        weights_licence="Apache-2.0",
+        license="Apache-2.0",
+        weights_license="Apache-2.0",
         cryo_bench={"time_step": "middle"},
     ),
     *(_thor(size) for size in THOR_SIZES),
@@ -153,7 +153,7 @@ SENSOR_CARDS = (
         bands=BOTH,
         modalities=(S2_L2A, RADAR),
         needs_all=True,
-        grey=RGB,
+        gray=RGB,
         parameters=655_765_504,
         weights=Weights(
             **{
