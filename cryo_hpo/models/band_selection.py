@@ -71,22 +71,27 @@ def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
 
 
 def _given_bands(card: Encoder, slots: Sequence[Slot], have: Sequence[Band]) -> set[Band]:
-    """Return the bands of the modalities of which a dataset has some.
+    """Return the bands of the sensors, radar and optical, of which a dataset has some.
 
     Raises:
-        BandMismatch: A modality is missing that the encoder cannot do without.
+        BandMismatch: A sensor is missing that the encoder cannot do without.
     """
+    bands = tuple(slot.band for slot in slots)
+    if not card.several_sensors:
+        return set(bands)
     filled = {slot.band for slot in slots if slot.layer is not None}
-    modalities = card.modalities or ((tuple(slot.band for slot in slots)),)
-    given = [modality for modality in modalities if filled & set(modality)]
-    if card.needs_all and len(given) < len(modalities):
-        lacking = next(modality for modality in modalities if modality not in given)
+    sensors = [
+        tuple(band for band in bands if (band.sensor == "sar") is radar) for radar in (False, True)
+    ]
+    given = [sensor for sensor in sensors if filled & set(sensor)]
+    if card.needs_all and len(given) < len(sensors):
+        lacking = next(sensor for sensor in sensors if sensor not in given)
         message = (
             f"Encoder '{card.name}' needs bands of every sensor; the dataset has {_names(have)} and "
             f"none of {_names(lacking)}. Use an encoder of one sensor."
         )
         raise BandMismatch(message)
-    return {band for modality in given for band in modality}
+    return {band for sensor in given for band in sensor}
 
 
 def _plan_subset(card: Encoder, have: tuple[Band, ...]) -> BandPlan:

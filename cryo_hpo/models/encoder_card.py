@@ -47,9 +47,9 @@ class Encoder:
         spectral: It reads bands by their wavelength, and takes none without,
         coded: but for those of these sensors, for which it has a code of its own.
         groups: If not empty, `bands` come in these groups: each is given whole or masked.
-        modalities: If not empty, `bands` are those of several sensors: one of which a dataset has no
-            band is left out, another gets all its bands.
-        needs_all: Whether no modality can be left out.
+        several_sensors: Whether radar bands have tokens of their own beside the others: a sensor of
+            which a dataset has no band is then left out, another gets all its bands.
+        needs_all: Whether neither sensor can be left out.
         any_subset: Whether bands that a dataset lacks are left out instead of filled.
         gray: The bands that stand in for the only band of a dataset that has none of `bands`.
         multiple: Height and width must divide by this, pixels.
@@ -75,7 +75,7 @@ class Encoder:
     spectral: bool = False
     coded: frozenset[str] = frozenset()
     groups: tuple[tuple[Band, ...], ...] = ()
-    modalities: tuple[tuple[Band, ...], ...] = ()
+    several_sensors: bool = False
     needs_all: bool = False
     any_subset: bool = False
     gray: tuple[Band, ...] = ()

@@ -182,7 +182,7 @@ def test_size_and_levels_are_those_of_the_card(name: str) -> None:
     assert millions == pytest.approx(facts.millions, rel=0.02)
     if card.parameters is not None:
         assert millions == pytest.approx(
-            card.parameters / 1e6, rel=0.01
+            card.parameters / 1e6, rel=0.015
         )  # fixed positions count there
     assert [tuple(level.shape[1:]) for level in levels] == [
         (channels, size // stride, size // stride)
@@ -214,7 +214,7 @@ FIVE = {
 @pytest.mark.parametrize("dataset", ["glid", "gld", "gsdd"])
 def test_optical_encoders_see_the_true_bands_of_optical_datasets(name: str, dataset: str) -> None:
     card, have = ENCODERS[name], [BANDS[band] for band in FIVE[dataset].split()]
-    if card.bands is not None and all(band.sensor == "sar" for band in card.bands):
+    if card.needs_all or (card.bands and all(band.sensor == "sar" for band in card.bands)):
         return
     plan = plan_bands(card, have)
     for slot in plan.slots:
