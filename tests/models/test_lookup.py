@@ -198,7 +198,7 @@ def test_an_unknown_name_is_told_what_is_near(name: str, near: str) -> None:
     with pytest.raises(UnknownName, match="No encoder named") as caught:
         find_encoder(name)
     assert near in str(caught.value)
-    assert len(str(caught.value)) < 600
+    assert len(str(caught.value)) < 800  # a name for every encoder
 
 
 @pytest.mark.parametrize(
