@@ -104,7 +104,9 @@ class Runs:
         self._origin, self._home = backlog.opened.origin, backlog.opened.path.parent
         self._refilled = backlog.refilled
         self._ids: dict[tuple[str, str], str] = {}  # (key, log) -> MLflow's id
-        self.reopen = True  # whether the start of a run that is there opens it again
+        # Whether the start of a run that exists opens it again. A log that lost its end may also have
+        # lost the run's end: a run that is closed stays closed.
+        self.reopen = not backlog.refilled
 
     def apply(self, calls: Sequence[Call]) -> None:
         """Send calls of one kind, of one run, in as few requests as MLflow allows."""
