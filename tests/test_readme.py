@@ -24,6 +24,8 @@ ELSEWHERE = {
     "make bench": "tests/benchmarks/test_benchmarks.py",
     "ray job submit": "tests/execution/test_job_submit.py",
     "cryo-hpo submit": "tests/cluster/test_submit.py",
+    "cryo-hpo init": "tests/cli/test_init.py",
+    "cryo-hpo data rasterize": "tests/cli/test_init.py",
     "cryo-hpo run": "tests/study/test_run.py",
     "cryo-hpo resume": "tests/campaign/test_run.py",
     "cryo-hpo report": "tests/cli/test_main.py",

@@ -38,6 +38,10 @@ def main() -> None:
     """Tune geospatial foundation models on cryosphere maps, with proof against a fixed LR.
 
     \b
+    A study of your own images and masks:
+      cryo-hpo init FOLDER
+
+    \b
     A first study, on generated scenes:
       cryo-hpo data generate lakes-demo
       cryo-hpo check quickstart

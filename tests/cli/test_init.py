@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from cryo_hpo.cli.main import main
 from cryo_hpo.config import load_card, load_study
 
 from ..support.fakes import write
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -141,6 +144,22 @@ def test_a_mask_of_one_value_and_an_image_as_mask_are_refused(here):
     noise = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
     write(here / "a/masks/s0.png", noise)
     assert "too many for classes" in _init("a").output
+
+
+def test_the_way_in_of_the_readme(here, shared):
+    """One real scene and real outlines: the README's two commands and what they write."""
+    folder = shared / "data" / "oetztal"
+    (here / "oetz/images").mkdir(parents=True)
+    shutil.copy(folder / "srtm_oetztal.tif", here / "oetz/images")
+    words = ["data", "rasterize", str(folder / "rgi_oetztal.shp")]
+    words += ["oetz/images/srtm_oetztal.tif", "--out", "oetz/masks"]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    done = _init("oetz", "--classes", "rock,glacier", "--bands", "DEM")
+    assert done.exit_code == 0, done.output
+    page = README.read_text().split("## Your own data")[1].split("```text")[1].split("```")[0]
+    printed = [line for line in page.splitlines() if line and not line.startswith("root")]
+    missing = [line for line in printed if line not in done.output]
+    assert not missing, done.output
 
 
 def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
