@@ -206,7 +206,7 @@ def test_an_unknown_model_says_what_a_model_is(site, scene, tmp_path):
     for name in ("nothing", "0" * 32):
         said = _run("predict", name, scene, "--out", tmp_path / "m.tif")
         assert said.exit_code == 2
-        assert "none of them" in said.output
+        assert "neither a study" in said.output
     (tmp_path / "bad.pt").write_bytes(b"PK not a checkpoint")
     said = _run("predict", tmp_path / "bad.pt", scene, "--out", tmp_path / "m.tif")
     assert said.exit_code == 1
