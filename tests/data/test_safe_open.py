@@ -166,6 +166,6 @@ def test_names_that_differ_in_case_only_are_named(tmp_path: Path) -> None:
 
 
 def test_a_coordinate_system_of_no_globe_is_no_place(tmp_path: Path) -> None:
-    wkt = 'LOCAL_CS["front",LOCAL_DATUM["local",0],UNIT["metre",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    wkt = 'LOCAL_CS["front",LOCAL_DATUM["local",0],UNIT["meter",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     write(tmp_path / "a.tif", ONES, crs=wkt, transform=Affine(1, 0, 100, 0, -1, 50))
     assert place_of(tmp_path / "a.tif") is None
