@@ -1,4 +1,4 @@
-"""Build a recipe's parts: its dataset, model, optimizer groups and device."""
+"""Build dataset, model, optimizer groups and device of a recipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def dataset_of(data: DataSpec) -> Dataset:
-    """Return the dataset a recipe names, from the table or from its card, split as it says."""
+    """Return a recipe's dataset, from the table or from a card, with the split it selects."""
     if data.card is not None:
         dataset = custom_dataset(data.card)
     else:
@@ -38,7 +38,7 @@ def dataset_of(data: DataSpec) -> Dataset:
 
 
 def protocol_of(recipe: Recipe) -> Protocol:
-    """Return what a recipe's training does beyond its keys."""
+    """Return the protocol of a recipe: training behavior that its keys do not set."""
     return PROTOCOLS[recipe.protocol]
 
 
@@ -48,17 +48,17 @@ def overlap_of(data: DataSpec) -> int:
 
 
 def bands_of(recipe: Recipe) -> tuple[Band, ...]:
-    """Return what the layers of the recipe's dataset are, or are taken for by its protocol."""
+    """Return the bands of the recipe's dataset, or those that its protocol declares instead."""
     dataset = dataset_of(recipe.data)
     declared = dataset.upstream_bands if protocol_of(recipe).declared_bands else None
     return declared or dataset.bands
 
 
 def band_plan(recipe: Recipe) -> BandPlan:
-    """Return which layer of the recipe's dataset goes where in its encoder.
+    """Return the mapping from the recipe's dataset bands to its encoder's inputs.
 
     Raises:
-        BandMismatch: The encoder cannot do with the dataset's bands.
+        BandMismatch: The encoder cannot use the dataset's bands.
     """
     spec = recipe.model
     card = find_encoder(spec.encoder, protocol=recipe.protocol)
@@ -66,7 +66,7 @@ def band_plan(recipe: Recipe) -> BandPlan:
 
 
 def window_of(recipe: Recipe, device: torch.device) -> Window:
-    """Return how whole scenes are cut for a recipe's model, and its precision on a device."""
+    """Return the sliding window and precision for predicting whole scenes on a device."""
     tile = dataset_of(recipe.data).size_px if protocol_of(recipe).scores_tiles else None
     return Window(
         recipe.data.crop, overlap_of(recipe.data), tile, bf16=runs_in_bf16(recipe, device)
@@ -74,10 +74,10 @@ def window_of(recipe: Recipe, device: torch.device) -> Window:
 
 
 def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
-    """Open one split through the node's cache of decoded pixels: what a recipe uses of it.
+    """Open the scenes of a split that a recipe uses, through the node's cache of decoded pixels.
 
-    A share of the labels is drawn by `data.label_seed`, not by the seed of the training, so that
-    baseline and trials, and the arms of the comparison, learn from the same scenes.
+    The seed `data.label_seed` draws the share of labels, not the seed of the training, so that
+    baseline and trials, and the arms of the comparison, train on the same scenes.
     """
     scenes = open_split(dataset_of(recipe.data), site.data, split, cache=site.cache)
     if split not in thinned(recipe):
@@ -92,7 +92,7 @@ def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
 
 
 def sampled_ids(recipe: Recipe, site: Site) -> dict[str, tuple[str, ...]]:
-    """Return the ids of the scenes that a share of the labels holds, for each split it thins."""
+    """Return the ids of the sampled scenes for each split of which a recipe uses a share."""
     return {split: scenes_of(recipe, split, site).ids for split in thinned(recipe)}
 
 
@@ -110,9 +110,9 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
     and the adapters are added.
 
     Args:
-        recipe: What to build.
-        site: Where weights lie.
-        weights: "scratch", or what the recipe says.
+        recipe: Recipe of the model.
+        site: Site with the folder of weights.
+        weights: "scratch", or the recipe's `model.weights`.
     """
     dataset, spec = dataset_of(recipe.data), recipe.model
     model = build(
@@ -151,7 +151,7 @@ def _adapt(model: Segmenter, recipe: Recipe) -> None:
 
 
 def freeze(recipe: Recipe, model: Segmenter) -> None:
-    """Stop the encoder from learning, if the recipe says so."""
+    """Freeze the encoder if the recipe sets `tune: frozen`."""
     if recipe.model.tune == "frozen":
         freeze_encoder(model, in_train_mode=protocol_of(recipe).frozen_in_train_mode)
 
@@ -176,18 +176,18 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
 
 
 def runs_in_bf16(recipe: Recipe, device: torch.device) -> bool:
-    """Return whether a recipe trains and is scored in bf16; "auto" means bf16 on GPUs only."""
+    """Return True if a recipe trains and is scored in bf16; "auto" means bf16 on GPUs only."""
     return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
 
 
 def device_for(gpus: float) -> torch.device:
     """Return the device of a trial that was given this many GPUs.
 
-    A trial without a GPU on a machine that has some must not touch them, so the answer
-    depends on what was asked for and not on what is there.
+    A trial without a GPU must not touch the GPUs of its machine, so the device depends on the
+    number requested, not on the number visible.
 
     Raises:
-        SpecError: A GPU was asked for and none is visible.
+        SpecError: A GPU was requested and none is visible.
     """
     if not gpus:
         return torch.device("cpu")
@@ -201,7 +201,7 @@ def device_for(gpus: float) -> torch.device:
 
 
 def normalizer(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
-    """The card's statistics where it gives them, the training split's otherwise."""
+    """Build the normalization from the dataset's statistics, else from the training split's."""
     dataset = dataset_of(recipe.data)
     mean = train.mean if dataset.mean is None else dataset.mean
     std = train.std if dataset.std is None else dataset.std

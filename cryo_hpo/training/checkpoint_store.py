@@ -1,8 +1,9 @@
-"""Keep checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
+"""Store checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
 
-With CRYO_CHECKPOINTS a training works in a folder of its node and sends what it must not lose to
-the store after every epoch; wherever it resumes, it fetches that first. An object is written
-whole or not at all, so a training that dies while it sends leaves the one before.
+With CRYO_CHECKPOINTS a training works in a folder on its node and uploads its checkpoints to the
+store after every epoch; a resumed training downloads them first, on whichever node it runs. An
+object is written whole or not at all, so a training that dies during an upload leaves the previous
+object.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ..storage.atomic import replacing
 if TYPE_CHECKING:
     from ..config import Site
 
-CHUNK = 8 * 2**20  # bytes copied at a time; S3 takes parts of 5 MiB and more
+CHUNK = 8 * 2**20  # bytes copied at a time; S3 accepts parts of 5 MiB and more
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ class Store:
         return found
 
     def send(self, file: Path, key: str) -> None:
-        """Write a file under a key, whole or not at all."""
+        """Upload a file under a key, whole or not at all."""
         system, root = self._place
         self._make_folder(f"{root}/{key}".rpartition("/")[0])
         with file.open("rb") as source, system.open_output_stream(f"{root}/{key}") as sink:
             shutil.copyfileobj(source, sink, CHUNK)
 
     def fetch(self, key: str, file: Path) -> bool:
-        """Read a key into a file; False, and no file, where the store has none."""
+        """Download a key into a file; if the store has none, remove the file and return False."""
         system, root = self._place
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -60,7 +61,7 @@ class Store:
         return True
 
     def holds(self, folder: str) -> bool:
-        """Whether anything lies below a folder."""
+        """Return True if the store holds any file below a folder."""
         from pyarrow import fs
 
         system, root = self._place
@@ -68,7 +69,7 @@ class Store:
         return any(one.type == fs.FileType.File for one in system.get_file_info(below))
 
     def probe(self) -> None:
-        """Write, read and remove an object."""
+        """Write, read and remove a test object."""
         system, root = self._place
         path = f"{root}/.probe-{secrets.token_hex(8)}"
         self._make_folder(root)
@@ -79,7 +80,7 @@ class Store:
         system.delete_file(path)
 
     def _make_folder(self, path: str) -> None:
-        """Make a folder where the store has real ones; an object store needs none."""
+        """Create a folder if the store is a local disk; an object store needs none."""
         from pyarrow import fs
 
         if isinstance(self._place[0], fs.LocalFileSystem):
@@ -88,12 +89,12 @@ class Store:
 
 @dataclass
 class Workdir:
-    """Keep a training's folder on this node equal to its twin in the store, if there is one.
+    """Synchronize a training's folder on this node with its copy in the store, if there is one.
 
     Attributes:
-        folder: Where the training reads and writes.
-        store: None: the folder itself is on the disk that all nodes share.
-        key: The twin's name.
+        folder: Folder that the training reads and writes.
+        store: Store of the copy; None: the folder is on a disk that all nodes share.
+        key: Key of the copy in the store.
     """
 
     folder: Path
@@ -102,10 +103,10 @@ class Workdir:
     _sent: dict[str, int] = field(default_factory=dict)  # file -> time of its last change, ns
 
     def pull(self, *names: str) -> None:
-        """Fetch what the store holds; a file that it does not hold is removed, since it is older.
+        """Download files from the store; a local file that the store lacks is stale and removed.
 
         Raises:
-            StorageError: The store does not answer.
+            StorageError: The store cannot be read.
         """
         if self.store is None:
             return
@@ -115,10 +116,10 @@ class Workdir:
                     self._sent[name] = _changed(self.folder / name)
 
     def push(self, *names: str) -> None:
-        """Send what has changed, in this order.
+        """Upload the files that have changed, in the given order.
 
         Raises:
-            StorageError: The store does not answer, or takes nothing.
+            StorageError: The store cannot be reached or written.
         """
         if self.store is None:
             return
@@ -136,11 +137,11 @@ class Workdir:
 
 
 def workdir_on(site: Site, path: Path) -> Workdir:
-    """Return where a node works on a training.
+    """Return the work directory of a training on this node.
 
     Args:
-        site: With the node's own cache.
-        path: The training's folder as the driver knows it, below CRYO_STORAGE.
+        site: Site whose cache is the node's own.
+        path: The training's folder on the driver, below CRYO_STORAGE.
     """
     if site.checkpoints is None:
         return Workdir(path)
@@ -150,10 +151,10 @@ def workdir_on(site: Site, path: Path) -> Workdir:
 
 
 def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
-    """Copy a training's files from the store, if there is one, into the driver's own folder.
+    """Download a training's files from the store, if there is one, into the driver's own folder.
 
     Raises:
-        StorageError: The store does not answer.
+        StorageError: The store cannot be read.
     """
     if site.checkpoints is not None:
         key = path.relative_to(site.storage).as_posix()
@@ -161,7 +162,7 @@ def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
 
 
 def probe_store(site: Site) -> str | None:
-    """Write, read and remove an object; return why that failed. None: no store is used."""
+    """Write, read and remove a test object; return the error, "" if none, None without a store."""
     if site.checkpoints is None:
         return None
     try:
@@ -176,8 +177,8 @@ def ensure_store_usable(site: Site, study: str, *, begun: bool) -> None:
     """Refuse a store that cannot be used, or that holds another study of a new study's name.
 
     Raises:
-        SpecError: It holds checkpoints, which a new study would take for its own.
-        StorageError: The store does not answer, or takes nothing.
+        SpecError: The store holds checkpoints, which a new study would take for its own.
+        StorageError: The store cannot be reached or written.
     """
     if site.checkpoints is None:
         return
@@ -196,10 +197,14 @@ def ensure_store_usable(site: Site, study: str, *, begun: bool) -> None:
 
 @contextlib.contextmanager
 def _store_errors(url: str) -> Iterator[None]:
-    """Report what the store refused, and what to do."""
+    """Turn errors of the store into a `StorageError` with the remedy."""
     try:
         yield
-    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's own are among these
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+    ) as error:  # pyarrow's errors are subclasses of these
         message = (
             f"Cannot read and write CRYO_CHECKPOINTS ({url}): {error}. Check its address, keys and "
             "free space, then run the same command again: it resumes from the last checkpoint."

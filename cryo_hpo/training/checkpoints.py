@@ -1,4 +1,4 @@
-"""Write and read checkpoints: whole or not at all, and without running code from the file."""
+"""Write checkpoints atomically, and read them without running code from the file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint whole or not at all: a killed writer leaves the old one.
+    """Write a checkpoint atomically: a killed writer leaves the old one.
 
     Raises:
         StorageError: The disk is full or read-only.
@@ -34,12 +34,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Make the folder of a checkpoint, and report what keeps it from being written."""
+    """Create the folder of a checkpoint, and turn write errors into a `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
     except (torch.AcceleratorError, torch.OutOfMemoryError):
-        raise  # the copy from the GPU failed, or a kernel before it: not the disk
+        raise  # the copy from the GPU or an earlier kernel failed, not the disk
     except (OSError, RuntimeError) as error:
         # torch wraps a full disk into a RuntimeError of its archive writer
         if is_out_of_memory(error):
@@ -52,7 +52,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def save_last(workdir: Path, state: dict[str, Any]) -> None:
-    """Write a training's newest state, and keep the one before in case this one is damaged.
+    """Write a training's newest state, and keep the previous one in case the new one is damaged.
 
     Raises:
         StorageError: The disk is full or read-only.
@@ -65,7 +65,7 @@ def save_last(workdir: Path, state: dict[str, Any]) -> None:
 
 
 def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """Read a training's newest state that is whole; None where there is none."""
+    """Read a training's newest undamaged state; None where there is none."""
     for name in (LAST, PREVIOUS):
         try:
             state = load(workdir / name, device=device)
@@ -78,7 +78,7 @@ def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str,
 
 
 def read_history(workdir: Path) -> list[dict[str, float]]:
-    """Return the metrics of every epoch that the newest whole checkpoint of a training holds."""
+    """Return the metrics of every epoch in a training's newest undamaged checkpoint."""
     state = load_last(workdir)
     return [] if state is None else list(state["history"])
 
@@ -87,7 +87,7 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | 
     """Read a checkpoint, or None where there is none.
 
     Raises:
-        StorageError: It is damaged.
+        StorageError: The checkpoint is damaged.
     """
     if not path.exists():
         return None
@@ -103,9 +103,9 @@ def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | 
 
 
 def _damage(path: Path) -> str:
-    """Return what is wrong with a file; nothing if it is whole.
+    """Return the damage of a checkpoint file as text; empty if the file is whole.
 
-    Every byte is compared with the archive's checksums, which torch does not check.
+    Compares every byte with the archive's checksums, which torch does not check.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,4 @@
-"""Detect a diverged training: its numbers are no longer finite, or its loss has exploded."""
+"""Detect a diverged training: loss or gradient norm not finite, or loss exploded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ STEPS = 10
 
 
 class DivergenceMonitor:
-    """Check every step's loss and gradient norm.
+    """Check the loss and gradient norm of every step.
 
-    A loss explodes when it is above `FACTOR` times that of an even guess (the same probability for
-    every class, which is what a model that knows nothing costs: log K for the cross-entropy) at
-    `STEPS` steps in a row. A model can only get there by being sure and wrong on most pixels. The
-    first steps at a high learning rate may be so for a moment and recover, hence the row.
+    A loss has exploded when `STEPS` consecutive steps are above `FACTOR` times the loss of an even
+    guess (the same probability for every class: log K for the cross-entropy). Only confident wrong
+    predictions on most pixels cost that much. The first steps at a high learning rate may exceed
+    the limit briefly and recover, so a single step does not count.
 
     Attributes:
-        streak: Steps in a row whose loss was that high; a checkpoint keeps it.
+        streak: Consecutive steps above the limit so far; checkpoints save it.
     """
 
     def __init__(self, even_guess: float, *, steps: int, what: str) -> None:
@@ -27,8 +27,8 @@ class DivergenceMonitor:
 
         Args:
             even_guess: Loss of a model that gives every class the same probability.
-            steps: Of one epoch, to report where something happened.
-            what: The training, for messages.
+            steps: Steps in one epoch, to report epoch and step.
+            what: Description of the training, for messages.
         """
         self._limit, self._guess = FACTOR * even_guess, even_guess
         self._steps, self._what = steps, what
@@ -38,7 +38,7 @@ class DivergenceMonitor:
         """Check the loss of a step.
 
         Raises:
-            Diverged: It is not finite, or has exploded.
+            Diverged: The loss is not finite, or has exploded.
         """
         if not math.isfinite(value):
             raise Diverged(self._message(f"Loss became {value}", position))
@@ -54,7 +54,7 @@ class DivergenceMonitor:
         """Check the norm of a step's gradient.
 
         Raises:
-            Diverged: It is not finite.
+            Diverged: The norm is not finite.
         """
         if not math.isfinite(norm):
             raise Diverged(self._message(f"Gradient norm became {norm}", position))

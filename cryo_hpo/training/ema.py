@@ -12,7 +12,7 @@ Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 class WeightAverage:
-    """Keep the exponential moving average of a model's weights, free of where it started.
+    """Keep a bias-corrected exponential moving average of a model's weights.
 
     After step t the average of weights w is the sum of (1 - decay) * decay^(t-i) * w_i over all
     steps i, divided by 1 - decay^t, the sum of these shares. So the first step's average is the
@@ -30,21 +30,21 @@ class WeightAverage:
 
     @property
     def model(self) -> nn.Module:
-        """The averaged model, in evaluation mode and without gradients."""
+        """Averaged model, in evaluation mode and without gradients."""
         module: nn.Module = self._averaged.module
         return module
 
     def update(self, model: nn.Module) -> None:
-        """Include the weights of the model after one more step."""
+        """Add the model's weights after one more step to the average."""
         self._steps += 1
         self._averaged.update_parameters(model)
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the state to save in a checkpoint."""
         return {"model": self.model.state_dict(), "steps": self._steps}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from what a checkpoint kept."""
+        """Load the state from a checkpoint."""
         self.model.load_state_dict(state["model"])
         self._steps = state["steps"]
         self._averaged.n_averaged.fill_(self._steps)
@@ -52,8 +52,8 @@ class WeightAverage:
     def _blend(self, means: Tensors, weights: Tensors, _steps: Tensor | int) -> None:
         """Move averages of one data type towards new weights.
 
-        The steps are counted here: torch's own count is a tensor, and reading it would wait for
-        the GPU at every step.
+        Uses its own step count: torch's count is a tensor, and reading it would wait for the GPU
+        at every step.
         """
         if means[0].is_floating_point():
             share = (1 - self._decay) / (1 - self._decay**self._steps)

@@ -1,4 +1,4 @@
-"""Describe the epochs of a training: those that are finished, and those still to come."""
+"""Hold the results of finished epochs, and iterate over the epochs still to train."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Epoch:
         train_loss: Mean over the epoch's steps.
         lr: Learning rate of the decoder at the last step.
         val: Scores on the whole validation split, of the averaged weights where the recipe has
-            them; those of the last time it was scored, if this epoch did not.
-        best_val_miou: Best validation mIoU so far, a fraction: the checkpoint kept is that one.
-        seconds: Training and validation, wall clock.
+            them; if this epoch was not scored, the scores of the last scored one.
+        best_val_miou: Best validation mIoU so far, a fraction; the best checkpoint has this score.
+        seconds: Wall-clock time of training and validation.
         data_seconds: The part of `seconds` spent waiting for batches.
-        peak_gib: Largest memory on the GPU since the training began or resumed; 0 on CPU.
-        micro_batch: Samples that went through the model at a time; less than the recipe's batch
-            size where memory was too small.
-        scored: Whether the validation split was scored after this epoch.
+        peak_gib: Peak GPU memory since the training started or resumed, GiB; 0 on CPU.
+        micro_batch: Samples per forward pass; less than the recipe's batch size where memory was
+            too small.
+        scored: The validation split was scored after this epoch.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Epoch:
     scored: bool = True
 
     def metrics(self) -> dict[str, float]:
-        """Return the numbers as a flat mapping; it always holds `EPOCH` and `SCORE`."""
+        """Return the metrics as a flat mapping that always holds `EPOCH` and `SCORE`."""
         return {
             EPOCH: self.number,
             SCORE: self.best_val_miou,
@@ -56,7 +56,7 @@ class Epoch:
 
 
 class Training:
-    """Iterate over the epochs of a training that are still to come.
+    """Iterate over the epochs of a training that are not finished yet.
 
     Attributes:
         history: Metrics of the epochs that an earlier process finished, oldest first.

@@ -1,4 +1,4 @@
-"""Train a recipe: the training loop, yielded one epoch at a time."""
+"""Run the training loop of a recipe, one epoch at a time."""
 
 # B batch, C bands, K classes, H W pixels
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Run:
-    """Hold everything that one training keeps open."""
+    """Hold the model, optimizer, data and state of one running training."""
 
     recipe: Recipe
     protocol: Protocol
@@ -86,15 +86,15 @@ def fit(
     bit for bit, for the same number of threads.
 
     Args:
-        recipe: What to train.
-        site: Where data, weights and the cache lie.
+        recipe: Recipe to train.
+        site: Folders of data, weights and cache.
         workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best validation mIoU).
-        device: Where to train.
-        keep_best: Whether the best model is wanted afterwards; a search wants only its score.
+        device: Device to train on.
+        keep_best: Keep the best model; a search needs only its score.
 
     Raises:
         Diverged: Loss or gradient is no longer finite, or the loss has exploded.
-        CryoError: Data, weights or storage are not as they must be.
+        CryoError: Data, weights or storage are missing or invalid.
     """
     state = _checkpoint(recipe, workdir)
     history = [] if state is None else list(state["history"])
@@ -135,8 +135,8 @@ def _epochs(
 def _checkpoint(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:
     """Return the last whole epoch of a recipe's training, with its tensors on the CPU.
 
-    AdamW's counts of steps must stay there: those of an unfused optimizer, once on a GPU, would be
-    read back one by one at every step. The weights move when they are loaded.
+    AdamW's step counts must stay on the CPU: an unfused optimizer would read them back from a GPU
+    one by one at every step. The weights move to the device when they are loaded.
 
     Raises:
         SpecError: The checkpoint belongs to another recipe.
@@ -155,11 +155,10 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
     """Open data and build model, optimizer and loss; every random draw depends on the seed.
 
     Args:
-        recipe: What to train.
-        site: Where data, weights and the cache lie.
-        device: Where to train.
-        resumes: Whether a checkpoint will replace the weights, so that pretrained ones need not be
-            read.
+        recipe: Recipe to train.
+        site: Folders of data, weights and cache.
+        device: Device to train on.
+        resumes: A checkpoint will replace the weights, so pretrained ones are not read.
     """
     dataset = dataset_of(recipe.data)
     train, val = (scenes_of(recipe, split, site) for split in ("train", "val"))
@@ -184,7 +183,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
     steps = tiles.num_batches(recipe.batch_size)
     optimizer = adamw(model, parameter_groups(recipe, model))
     for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]  # what the schedule scales at every step
+        group["initial_lr"] = group["lr"]  # the schedule scales it at every step
     return _Run(
         recipe=recipe,
         protocol=protocol,
@@ -219,7 +218,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
 
 
 def _to_channels_last(model: nn.Module) -> None:
-    """Lay out the weights of 2-D convolutions as tensor cores read them; others have no such layout.
+    """Convert the weights of 2-D convolutions to channels-last, the layout tensor cores read.
 
     `model.to(memory_format=...)` would also convert the weights of 3-D convolutions, and fail.
     """
@@ -231,7 +230,7 @@ def _to_channels_last(model: nn.Module) -> None:
 def _accumulating_step(
     recipe: Recipe, model: Segmenter, train: Scenes, device: torch.device
 ) -> AccumulatingStep:
-    """Put together what a step differentiates: the model in its precision, and the loss."""
+    """Build the gradient step from the model in its precision and the loss."""
     name, num_classes, weights = recipe.loss.name, len(train.class_counts), None
     if name == "weighted_ce":
         weights = inverse_frequency(train.class_counts).to(device)
@@ -267,7 +266,7 @@ def _resume(run: _Run, state: dict[str, Any]) -> None:
 
 
 def _scored(run: _Run) -> nn.Module:
-    """Return the model that is validated and kept: the average where there is one."""
+    """Return the model to validate and save: the weight average where there is one."""
     return run.model if run.average is None else run.average.model
 
 
@@ -302,14 +301,14 @@ def _validate(run: _Run, model: nn.Module) -> Scores:
 
 
 def _validate_and_compare(run: _Run) -> bool:
-    """Score the validation split; return whether this is the best model so far."""
+    """Score the validation split; return True if this is the best model so far."""
     run.val, before = _validate(run, _scored(run)), run.best
     run.best = max(before, run.val.miou)
     return run.val.miou > before
 
 
 def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
-    """Train one epoch, and validate if it is time; also return whether the model is the best."""
+    """Train one epoch and validate if due; also return True if the model is the best so far."""
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_cuda(run.device)):
         # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
@@ -333,7 +332,7 @@ def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
 
 
 def _train(run: _Run, number: int) -> tuple[float, float]:
-    """Pass once over the training tiles; return the mean loss, and seconds spent on batches."""
+    """Train on every tile once; return the mean loss and the seconds spent waiting for batches."""
     run.model.train()
     total, waited = 0.0, 0.0
     batches = run.tiles.batches(
@@ -349,10 +348,10 @@ def _train(run: _Run, number: int) -> tuple[float, float]:
 
 
 def _check(run: _Run, steps: Sequence[StepValues]) -> float:
-    """Check the numbers of steps, and return the sum of their losses.
+    """Check losses and gradient norms of steps; return the sum of the losses.
 
     Raises:
-        Diverged: One is not finite, or the loss has exploded.
+        Diverged: A value is not finite, or the loss has exploded.
     """
     for position, loss, norm in steps:
         run.monitor.check_loss(loss, position)
@@ -372,7 +371,7 @@ def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, T
 
 
 def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[Tensor, Tensor]:
-    """Make one optimizer step; return the loss and the norm of the gradient, on the device."""
+    """Run one optimizer step; return the loss and the norm of the gradient, on the device."""
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * run.factor(position)
     loss = run.step(x_BCHW, y_BHW)
@@ -385,7 +384,7 @@ def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[T
 
 
 def _clip(model: nn.Module, limit: float | None) -> Tensor:
-    """Clip the gradient to a norm, if there is a limit; return its norm before that, (), float."""
+    """Clip the gradient if there is a limit; return the norm before clipping, (), float."""
     if limit is not None:
         return nn.utils.clip_grad_norm_(model.parameters(), limit)
     return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

@@ -28,7 +28,7 @@ def cross_entropy(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Te
 def weighted_cross_entropy(
     logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int, class_weights: Tensor
 ) -> Tensor:
-    """Return the cross-entropy averaged with each pixel weighing what its class weighs."""
+    """Return the mean cross-entropy over valid pixels, weighted by class."""
     weights = class_weights.to(logits_BKHW)
     total = F.cross_entropy(
         logits_BKHW, target_BHW, weight=weights, ignore_index=ignore, reduction="sum"
@@ -94,18 +94,18 @@ def make_loss(
 ) -> Loss:
     """Return a loss of the table as a function of logits and target.
 
-    It computes in float32 whatever the precision of the logits, and is 0 with zero gradient
-    where every pixel is ignored.
+    The loss is computed in float32 whatever the precision of the logits, and is 0 with zero
+    gradient where every pixel is ignored.
 
     Args:
         name: Key of `LOSSES`.
-        num_classes: K; the target holds 0..K-1, and `IGNORE` where no class is known.
+        num_classes: K; the target holds 0..K-1, and `IGNORE` where there is no label.
         focal_gamma: Exponent of "focal"; 0 makes it the cross-entropy.
         class_weights: (K,), for "weighted_ce" only; see `inverse_frequency`.
 
     Raises:
         UnknownName: The table has no such loss.
-        SpecError: "weighted_ce" has not one weight per class.
+        SpecError: "weighted_ce" does not have one weight per class.
     """
     if name not in LOSSES:
         raise UnknownName(name, LOSSES, what="loss")
@@ -125,10 +125,10 @@ def make_loss(
 
 
 def make_weight(name: str, *, class_weights: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-    """Return what a loss of the table is a mean over, as a function of the target (B, H, W).
+    """Return a function from the target (B, H, W) to the weight of a loss over these pixels.
 
-    The loss of a batch is the mean of its parts' losses weighted by this: exactly so for the
-    losses that are means over pixels; "dice" is not one, and is weighted like them.
+    The loss of a batch is the mean of its micro-batches' losses with these weights: exactly for the
+    losses that are means over pixels; only approximately for "dice", which is not.
     """
     if name == "weighted_ce":
         assert class_weights is not None, "make_loss asks for them"
@@ -138,7 +138,7 @@ def make_weight(name: str, *, class_weights: Tensor | None = None) -> Callable[[
 
 
 def even_guess(name: str, *, num_classes: int, focal_gamma: float = 2.0) -> float:
-    """Return the loss of giving every class the same probability, or for Dice the most there is."""
+    """Return the loss of equal probabilities for all classes; for Dice the largest possible loss."""
     entropy = math.log(num_classes)
     guesses: dict[str, float] = {
         "ce": entropy,
@@ -171,16 +171,15 @@ def inverse_frequency(counts: Sequence[int] | Tensor) -> Tensor:
 
 
 def _valid(target_BHW: Tensor, *, ignore: int) -> tuple[Tensor, Tensor]:
-    """Return which pixels count, (B, H, W), and each one's class, (B, 1, H, W), 0 where none does.
+    """Return the mask of valid pixels, (B, H, W), and their classes, (B, 1, H, W), 0 elsewhere.
 
-    A mask is multiplied with, never an index: the number of pixels that it holds would have to come
-    from the GPU, which the host would wait for.
+    Multiply with the mask, do not index by it: the host would wait for the GPU to count its pixels.
     """
     keep_BHW = target_BHW != ignore
     return keep_BHW, torch.where(keep_BHW, target_BHW, 0)[:, None]
 
 
 def _weighed(target_BHW: Tensor, weights_K: Tensor, *, ignore: int) -> Tensor:
-    """Return the sum of what the pixels that count weigh."""
+    """Return the sum of the class weights of the valid pixels."""
     keep_BHW, class_B1HW = _valid(target_BHW, ignore=ignore)
     return (weights_K[class_B1HW[:, 0]] * keep_BHW).sum()

@@ -1,4 +1,4 @@
-"""Compute the gradient of a batch, whole or accumulated over micro-batches that memory holds."""
+"""Compute the gradient of a batch, whole or accumulated over micro-batches that fit memory."""
 
 # B batch, C bands, K classes, H W pixels, M micro-batch
 from __future__ import annotations
@@ -19,15 +19,15 @@ Weight = Callable[[Tensor], Tensor]
 
 
 class AccumulatingStep:
-    """Leave the gradient of a loss in a model's parameters, in as many parts as memory needs.
+    """Accumulate the gradient of a batch over as many micro-batches as memory requires.
 
-    Each part counts by what its loss is a mean over (see `losses.make_weight`), so that the sum is
-    the mean over the whole batch: the same gradient but for rounding, for every loss that is a
-    mean over pixels. Two things do see the parts: batch-norm, whose statistics in training are
-    those of a part, and the Dice loss, which is a quotient of sums over a part.
+    Each micro-batch is weighted by what its loss is a mean over (see `losses.make_weight`), so that
+    the sum is the mean over the whole batch: the same gradient but for rounding, for every loss
+    that is a mean over pixels. Two results depend on the micro-batch size: the training statistics
+    of batch-norm, and the Dice loss, which is a quotient of sums over a micro-batch.
 
     Attributes:
-        micro_batch: Samples in one part; it only ever shrinks.
+        micro_batch: Samples in one micro-batch; the number only ever shrinks.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class AccumulatingStep:
     def __call__(self, x_BCHW: Tensor, y_BHW: Tensor) -> Tensor:
         """Replace the gradients by those of a batch; return its loss, (), on the device.
 
-        A step that did not fit is started again as it began: same draws, same running statistics.
+        A step that ran out of memory restarts with the same random and running statistics.
 
         Raises:
             OutOfMemory: One sample does not fit.
@@ -79,7 +79,7 @@ class AccumulatingStep:
 
 
 class _Start:
-    """What a forward pass changes besides gradients: random states and running statistics."""
+    """Hold the random states and running statistics from before a forward pass."""
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         self._device = device

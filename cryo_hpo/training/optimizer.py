@@ -12,24 +12,24 @@ import torch
 from ..errors import SpecError, UnknownName
 from ..models import Segmenter
 
-# Last part of the name of a table that is added to tokens or attention, not multiplied with them.
+# Last name part of parameters that are added to tokens or attention, not multiplied with them.
 EMBEDDINGS = ("token", "tokens", "embed", "emb", "bias_table", "logit_scale")
-MILESTONES = (0.6, 0.9)  # share of all steps after which "multistep" divides the rate by ten
+MILESTONES = (0.6, 0.9)  # shares of all steps; after each, "multistep" divides the rate by ten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Parameters that share a learning rate and a weight decay.
+    """Hold the parameters that share a learning rate and a weight decay.
 
     Attributes:
         name: "encoder/03/decay", with the layer, or "decoder/decay".
         part: "encoder" or "decoder".
-        layer: Depth in the encoder, 0 the stem; its `num_layers` for the decoder.
-        decay: Whether weights decay; norms, biases and embeddings do not, unless all do.
+        layer: Depth in the encoder, 0 for the stem; the encoder's `num_layers` for the decoder.
+        decay: Weight decay applies; not to norms, biases and embeddings, unless `decays_all`.
         lr: Learning rate before the schedule.
         weight_decay: 0 unless `decay`.
-        parameters: Names in the model.
-        num_values: Trainable numbers in all of them.
+        parameters: Parameter names in the model.
+        num_values: Trainable values in all these parameters.
     """
 
     name: str
@@ -51,18 +51,18 @@ def groups(
     layer_decay: float,
     decays_all: bool = False,
 ) -> list[Group]:
-    """Group the trainable parameters of a model by layer and by whether they decay.
+    """Group the trainable parameters of a model by layer and weight decay.
 
-    A layer of the encoder learns with lr * encoder_lr_scale * layer_decay^(layers above it in
-    the encoder). Frozen parameters are in no group.
+    The learning rate of an encoder layer is lr * encoder_lr_scale * layer_decay^(number of deeper
+    encoder layers). Frozen parameters are in no group.
 
     Args:
         model: Encoder and decoder.
         lr: Learning rate of the decoder.
-        weight_decay: Of weights; norms, biases and embeddings have none, unless `decays_all`.
+        weight_decay: Weight decay; 0 for norms, biases and embeddings, unless `decays_all`.
         encoder_lr_scale: Rate of the encoder's last layer, relative to the decoder's.
         layer_decay: Rate of a layer relative to the next deeper one, in (0, 1].
-        decays_all: Norms, biases and embeddings decay too.
+        decays_all: Apply weight decay to norms, biases and embeddings too.
 
     Source:
         Layer-wise decay: Clark et al. 2020, arXiv:2003.10555; as in Bao et al. 2021,
@@ -96,10 +96,10 @@ def groups(
 
 
 def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) -> None:
-    """Make sure that every trainable parameter is in exactly one group, and nothing else is.
+    """Check that every trainable parameter is in exactly one group, and no frozen one in any.
 
     Raises:
-        SpecError: Names the first parameter that is not.
+        SpecError: A parameter is not; the message names the first.
     """
     times = Counter(name for group in groups for name in group.parameters)
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -117,8 +117,8 @@ def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) ->
 def adamw(model: torch.nn.Module, groups: Sequence[Group]) -> torch.optim.AdamW:
     """Return AdamW over the groups of a model; on a GPU as one fused kernel per group.
 
-    The fused kernel reads and writes each value once, and keeps its count of steps on the GPU, so
-    that a resumed step never waits to read it.
+    The fused kernel reads and writes each value once and keeps its step count on the GPU, so that a
+    resumed step never waits to read that count.
 
     Source:
         Loshchilov and Hutter 2019, arXiv:1711.05101; betas of Kingma and Ba 2015,
@@ -150,7 +150,7 @@ def schedule(name: str, *, total_steps: int, warmup_steps: int = 0) -> Callable[
     Args:
         name: Key of `SCHEDULES`.
         total_steps: Optimizer steps of the whole training.
-        warmup_steps: Steps until the factor is the schedule's own.
+        warmup_steps: Steps until the warm-up factor is 1.
 
     Raises:
         UnknownName: The table has no such schedule.
@@ -172,7 +172,7 @@ def _multistep(step: int, total_steps: int) -> float:
 
 
 def _cosine(step: int, total_steps: int) -> float:
-    """Half a cosine wave to 0, reached after the last step. Source: arXiv:1608.03983."""
+    """Return half a cosine wave, 0 after the last step. Source: arXiv:1608.03983."""
     return 0.5 * (1 + math.cos(math.pi * min(step, total_steps) / total_steps))
 
 

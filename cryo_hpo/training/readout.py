@@ -12,14 +12,14 @@ class StepValues(NamedTuple):
     """Hold the numbers of one optimizer step."""
 
     position: int
-    """Steps before it, since the start of the training."""
+    """Number of earlier steps since the start of the training."""
     loss: float
     norm: float
-    """Of the gradient, before it is clipped."""
+    """Gradient norm before clipping."""
 
 
 class StepReadout:
-    """Copy loss and norm of every step to the host; from a GPU they arrive one step late.
+    """Copy loss and norm of every step to the host; values from a GPU arrive one step late.
 
     Reading a number from a GPU waits until everything that was launched before has run, and then
     the GPU idles until the next launch. So the copy of a step is launched with the step, and waited
@@ -34,7 +34,7 @@ class StepReadout:
         """Add a step whose work has been launched; return the values that have arrived.
 
         Args:
-            position: Steps before it.
+            position: Number of earlier steps.
             loss: (), on the device.
             norm: (), on the device.
         """
@@ -50,7 +50,7 @@ class StepReadout:
         return arrived
 
     def flush(self) -> list[StepValues]:
-        """Wait for the step that is still under way, if any, and return its values."""
+        """Wait for the step still in flight, if any, and return its values."""
         if self._pending is None:
             return []
         (position, copy, event), self._pending = self._pending, None

@@ -31,7 +31,7 @@ def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.devic
     """Return the model with the best validation score of a finished training.
 
     Raises:
-        DataError: There is no such checkpoint.
+        DataError: The training has no best checkpoint.
     """
     state = checkpoints.load(workdir / checkpoints.BEST)
     if state is None:
@@ -50,7 +50,7 @@ def score_scenes(
     """Score the best checkpoint of a finished training on every scene of a split.
 
     Raises:
-        DataError: There is no such checkpoint.
+        DataError: The training has no best checkpoint.
     """
     found: dict[str, Scores] = {}
     for scene, scores in score_each(
@@ -80,7 +80,7 @@ def map_scenes(
         Scene -> its map, (H, W).
 
     Raises:
-        DataError: There is no such checkpoint.
+        DataError: The training has no best checkpoint.
     """
     whole = scenes_of(recipe, split, site)
     scenes = whole.only([whole.ids.index(one) for one in ids])
