@@ -1,4 +1,4 @@
-"""Many studies as one: encoders x datasets x regimes x shares of the labels."""
+"""Define a campaign of many studies: encoders x datasets x regimes x label fractions."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Campaign(Frozen):
         return tuple(cell for cell in found if not any(_covers(s, cell) for s in self.skip))
 
     def row(self, cell: Cell) -> str:
-        """Return a cell's name without its dataset: its row in a table of datasets."""
+        """Return a cell's row in a table of datasets: its name without the dataset."""
         parts = [cell.encoder]
         if len(self.matrix.regimes) > 1:
             parts.append(cell.regime)
@@ -138,11 +138,11 @@ class Campaign(Frozen):
         return ".".join(parts)
 
     def study_name(self, cell: Cell) -> str:
-        """Return the name of the study that a cell is."""
+        """Return the name of a cell's study."""
         return f"{self.name}.{cell.dataset}.{self.row(cell)}"
 
     def study(self, cell: Cell) -> dict[str, Any]:
-        """Return the study that a cell is, as a spec's raw mapping."""
+        """Return a cell's study as a spec's raw mapping."""
         raw = self.model_dump(mode="json", exclude_unset=True)
         base = dict(raw.get("base", {}))
         data = {**base.get("data", {}), **raw["matrix"]["datasets"][cell.dataset]}
@@ -150,7 +150,7 @@ class Campaign(Frozen):
             data["label_fraction"] = cell.label_fraction
         model = {**base.get("model", {}), **raw["matrix"]["encoders"][cell.encoder]}
         model["tune"] = cell.regime
-        if cell.regime != "lora":  # adapters of the base are for the cells that have some
+        if cell.regime != "lora":  # the base's adapters are only for cells with LoRA
             model.pop("lora", None)
         shared = ("project", "search", "seeds", "baselines", "resources", "log_model")
         return {

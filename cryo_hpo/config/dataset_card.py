@@ -1,4 +1,4 @@
-"""Describe a dataset of your own in ten lines of YAML: the dataset card."""
+"""Define the dataset card: ten lines of YAML that describe a dataset of your own."""
 
 from __future__ import annotations
 
@@ -206,14 +206,14 @@ class DatasetCard(Frozen):
 
     @property
     def ignored(self) -> tuple[float, ...]:
-        """Return the mask values that `ignore` names."""
+        """Mask values that `ignore` names."""
         if self.ignore is None:
             return ()
         return self.ignore if isinstance(self.ignore, tuple) else (self.ignore,)
 
     @property
     def first_value(self) -> int:
-        """Return the mask value of the first class, where `values` does not say."""
+        """Mask value of the first class, if `values` is not given."""
         return 1 if 0 in self.ignored else 0
 
     def _ignore_problems(self) -> Iterator[Problem]:

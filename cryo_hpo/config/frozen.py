@@ -1,4 +1,4 @@
-"""The one base of every value that says what to do, and how it says which law is broken."""
+"""Define the base of all configuration values, and how broken laws are reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Frozen(BaseModel):
 
 
 class Problem(NamedTuple):
-    """One broken law: where, and its message.
+    """One broken law: its place and its message.
 
     Attributes:
         loc: Path from the value that was validated.
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 class ConstraintErrors(ValueError):
-    """Laws between the fields of one value, all that are broken; raised inside validators."""
+    """Collect all broken laws between the fields of one value; raised inside validators."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -40,13 +40,13 @@ class ConstraintErrors(ValueError):
 
 
 def format_path(loc: Loc) -> str:
-    """Return a path as people write it: seeds[2], base.optim.lr."""
+    """Format a path for a message: seeds[2], base.optim.lr."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
 
 
 def format_value(value: object) -> str:
-    """Return a value as a message shows it: short, texts in quotes."""
+    """Format a value for a message: short, text in quotes."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What pydantic refuses, in plain words: law, value, remedy."""
+"""Translate pydantic's validation errors into plain messages: law, value, remedy."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .frozen import ConstraintErrors, Loc, Problem, format_value
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Return what is wrong with a value of `model`, one problem per broken law."""
+    """Return the problems of a value of `model`, one per broken law."""
     details = error.errors(include_url=False)
     found: list[Problem] = []
     for detail in details:
-        # A list is also too short for pydantic when its entries are wrong.
+        # pydantic also reports a list as too short when its entries are wrong.
         inner = (d for d in details if d["loc"][:-1] == detail["loc"] and d is not detail)
         if detail["type"] != "too_short" or not any(inner):
             found += [p for p in _problems(detail, model) if p not in found]
@@ -71,7 +71,7 @@ LAWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def _law(detail: ErrorDetails, ctx: Mapping[str, Any]) -> str:
-    """Return law and value of an error that concerns one value alone."""
+    """Return law and value of an error that concerns a single value."""
     if detail["type"] == "literal_error":
         return _one_of(detail["input"], _quoted(ctx["expected"]))
     law = LAWS.get(detail["type"])
@@ -90,7 +90,7 @@ def _quoted(text: str) -> list[str]:
 
 
 class _Place(NamedTuple):
-    """A path without pydantic's tags, and what the model says about that place.
+    """A path without pydantic's tags, and what the model defines there.
 
     Attributes:
         loc: The path, as in the file.
@@ -106,7 +106,7 @@ class _Place(NamedTuple):
 
 
 def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
-    """Walk the types along a path of pydantic's; parts that no type knows are tags of unions."""
+    """Walk the types along a pydantic path; parts that no type has are tags of unions."""
     here: list[Any] = [model]
     known: tuple[str, ...] = ()
     path: list[str | int] = []
@@ -125,7 +125,7 @@ def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
 
 
 def _below(kind: Any, part: str | int) -> list[Any]:
-    """Return the types that a part of a path leads to from one type; none if it cannot."""
+    """Return the types that a part of a path leads to from one type; empty if none."""
     if _is_model(kind):
         field = kind.model_fields.get(part)
         return [] if field is None else _members(field.annotation)
@@ -137,7 +137,7 @@ def _below(kind: Any, part: str | int) -> list[Any]:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """Return the members of a union, the type itself if it is none."""
+    """Return the members of a union; of any other type, the type itself."""
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -150,7 +150,7 @@ def _is_model(kind: Any) -> bool:
 
 
 def _kinds(kind: Any) -> tuple[str, ...]:
-    """Return the values of a model's `kind`, where it has that field."""
+    """Return the values of a model's `kind` field, if any."""
     if not _is_model(kind) or "kind" not in kind.model_fields:
         return ()
     annotation = kind.model_fields["kind"].annotation

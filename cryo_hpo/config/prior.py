@@ -1,4 +1,4 @@
-"""Prior knowledge of good hyperparameter values, which shapes the first proposals of a search."""
+"""Define priors of good hyperparameter values, which shape the first proposals of a search."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prior(Frozen):
 
 
 def prior_problems(priors: Mapping[str, Prior], space: object) -> Iterator[Problem]:
-    """Yield what makes priors unusable for a space; a define-by-run space cannot be checked."""
+    """Yield what makes priors unusable for a space; define-by-run spaces cannot be checked."""
     if not isinstance(space, SearchSpace):
         return
     for name, prior in priors.items():

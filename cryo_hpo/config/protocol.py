@@ -1,7 +1,7 @@
-"""How trainings are run and scored: our way, and Cryo-Bench's as published, with its faults.
+"""Define the training protocols: `corrected`, and Cryo-Bench's as published, with its faults.
 
-What a recipe can say by its keys stands in `published_recipe`; what no key says stands in `Protocol`.
-`docs/protocol.md` tells every fault, its effect and what `corrected` does instead.
+`published_recipe` holds what recipe keys can express, `Protocol` the rest.
+`docs/protocol.md` lists every fault, its effect and what `corrected` does instead.
 
 Source: Cryo-Bench, arXiv:2603.01576, and its configuration of 2026-03-03 (commit 41b6115).
 """
@@ -17,22 +17,22 @@ Value = str | int | float | tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What a training does beyond the keys of its recipe.
+    """Hold how a training differs beyond the keys of its recipe.
 
     Attributes:
-        score_every: Epochs between two looks at the validation split; the last epoch has one too.
-        scores_untrained: The model before its first step takes part in the selection.
-        frozen_in_train_mode: A frozen encoder keeps its dropout, stochastic depth and moving
-            statistics; else it is in evaluation mode.
-        absent_is_zero: A class in neither truth nor map has IoU 0; else it has none.
-        decays_all: Weight decay pulls at norms, biases and embeddings too.
-        redraws_crops: Training crops without a labeled pixel are drawn again.
-        declared_bands: Layers are what Cryo-Bench calls them: slopes and heights go into an encoder
-            as red edge and infrared; else what they are.
-        scores_tiles: Scenes larger than the dataset's tile are cut up, trained on and scored tile by
-            tile; pixels of two tiles count twice.
-        one_of_each: A share of the labels holds an image of every stratum, however small.
-        thins_val: A share of the labels is also taken of the validation split.
+        score_every: Epochs between two validation scores; the last epoch is scored too.
+        scores_untrained: Whether the untrained model takes part in the selection.
+        frozen_in_train_mode: Whether a frozen encoder keeps its dropout, stochastic depth and
+            moving statistics; else it is in evaluation mode.
+        absent_is_zero: Whether a class in neither truth nor map has IoU 0; else it has none.
+        decays_all: Whether weight decay applies to norms, biases and embeddings too.
+        redraws_crops: Whether training crops without a labeled pixel are drawn again.
+        declared_bands: Whether layers have the names that Cryo-Bench gives them: slopes and heights
+            go into an encoder as red edge and infrared; else their true names.
+        scores_tiles: Whether scenes larger than the dataset's tile are cut up, trained on and
+            scored tile by tile; pixels of two tiles count twice.
+        one_of_each: Whether a label fraction holds an image of every stratum, however small.
+        thins_val: Whether the label fraction also applies to the validation split.
     """
 
     score_every: int = 1
@@ -47,7 +47,7 @@ class Protocol:
     thins_val: bool = False
 
     def scores(self, epoch: int, *, of: int) -> bool:
-        """Say whether the validation split is scored after an epoch, 1-based, of so many."""
+        """Return whether the validation split is scored after an epoch (from 1) of `of` epochs."""
         return epoch % self.score_every == 0 or epoch == of
 
 
@@ -91,8 +91,8 @@ _ALWAYS: dict[str, Value] = {
     "epochs": 80,
     "precision": "fp32",
 }
-# Model -> what differs for it. The U-Net has no pretraining: it learns whole, with a decoder of its
-# own, on whole tiles. Stochastic depth is that of upstream's encoders, which no option turns off.
+# Model -> its differences. The U-Net has no pretraining: all of it is trained, with its own
+# decoder, on whole tiles. Stochastic depth is that of upstream's encoders; no option turns it off.
 FAMILIES: Mapping[str, Mapping[str, Value]] = MappingProxyType(
     {
         "croma": {"data.crop": 120},
@@ -113,23 +113,24 @@ FAMILIES: Mapping[str, Mapping[str, Value]] = MappingProxyType(
         "vit": {"data.crop": 224},
     }
 )
-_TILES = {"glid": 512, "gld": 288, "sicd": 512, "caffe": 1024, "gsdd": 512}  # GLD's 300 are no 16s
+# GLD's images have 300 pixels a side, which is no multiple of 16.
+_TILES = {"glid": 512, "gld": 288, "sicd": 512, "caffe": 1024, "gsdd": 512}
 _OTHER_BATCH = {"glid": 4, "sicd": 4}  # as upstream's own commands run these two
 
 
 def family_of(encoder: str) -> str | None:
-    """Return the key of `FAMILIES` that an encoder's name begins with; None if Cryo-Bench lacks it."""
+    """Return the key of `FAMILIES` that an encoder's name begins with; None: not in Cryo-Bench."""
     name = _plain(encoder)
     fitting = [family for family in FAMILIES if name.startswith(_plain(family))]
     return max(fitting, key=len, default=None)
 
 
 def published_recipe(encoder: str, dataset: str | None) -> dict[str, Value]:
-    """Return recipe path -> Cryo-Bench's value, for everything that a recipe can say.
+    """Return recipe path -> Cryo-Bench's value, for everything that a recipe can express.
 
     Args:
-        encoder: Its name.
-        dataset: Its name; None for one of the user's own.
+        encoder: Name of the encoder.
+        dataset: Name of the dataset; None for one of the user's own.
     """
     family = family_of(encoder)
     found = {**_ALWAYS, **FAMILIES.get(family or "", {})}
@@ -139,12 +140,12 @@ def published_recipe(encoder: str, dataset: str | None) -> dict[str, Value]:
 
 
 def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -> list[str]:
-    """Say where a recipe does not do what Cryo-Bench published, a line for each key.
+    """List where a recipe departs from Cryo-Bench as published, a line for each key.
 
     Args:
         recipe: Path -> value, lists as 'a,b'; see `Recipe.flat`.
-        encoder: Its name.
-        dataset: Its name; None for one of the user's own.
+        encoder: Name of the encoder.
+        dataset: Name of the dataset; None for one of the user's own.
     """
     found = []
     for path, theirs in published_recipe(encoder, dataset).items():

@@ -1,4 +1,4 @@
-"""Everything one training needs: a recipe, complete and frozen."""
+"""Define the recipe: everything one training needs, complete and frozen."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ class Recipe(Frozen):
 
     @model_validator(mode="after")
     def _take_published(self) -> Self:
-        """Take Cryo-Bench's values for what was not given, under its protocol."""
+        """Fill values that were not given with Cryo-Bench's, under its protocol."""
         if self.protocol == CRYO_BENCH:
             for path, value in published_recipe(self.model.encoder, self.data.name).items():
                 self._default(path, value)
@@ -248,7 +248,7 @@ class Recipe(Frozen):
         if part:
             self.__dict__[part] = holder.model_copy(update={name: value})
         else:
-            self.__dict__[name] = value  # still being made, and frozen from then on
+            self.__dict__[name] = value  # still under construction, frozen afterwards
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -260,7 +260,7 @@ class Recipe(Frozen):
             )
             problems.append(Problem(("optim", "warmup_epochs"), message))
         problems += _adapter_problems(self.model)
-        data = self.data  # its own law has not seen a published crop
+        data = self.data  # its own validator ran before the published crop was filled in
         if data.overlap is not None and data.overlap >= data.crop:
             message = f"Must be below crop, got {data.overlap} with crop {data.crop}. Lower it."
             problems.append(Problem(("data", "overlap"), message))
@@ -270,7 +270,7 @@ class Recipe(Frozen):
 
     @property
     def id(self) -> str:
-        """Return 12 hex digits of the canonical JSON: equal recipes have equal ids."""
+        """12 hex digits of the canonical JSON; equal recipes have equal ids."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -279,7 +279,7 @@ class Recipe(Frozen):
         return dict(_flat(self.model_dump(mode="json")))
 
     def replace(self, params: Mapping[str, Scalar]) -> Recipe:
-        """Return this recipe with other values at dotted paths, validated again.
+        """Return this recipe with new values at dotted paths, validated again.
 
         Args:
             params: Path -> value, such as {"optim.lr": 1e-3}.
@@ -305,7 +305,7 @@ class Recipe(Frozen):
 
 
 def _adapter_problems(model: ModelSpec) -> Iterator[Problem]:
-    """Yield what contradicts a model's regime: adapters without tune: lora, or without weights."""
+    """Yield contradictions in a model: adapters without tune: lora, or without weights."""
     if model.tune != "lora" and model.lora != LoraSpec():
         message = f"Adapters exist only with tune: lora, got tune: {model.tune}. Drop the key."
         yield Problem(("model", "lora"), message)
@@ -317,17 +317,17 @@ def _adapter_problems(model: ModelSpec) -> Iterator[Problem]:
 
 
 def _paths(model: type[Frozen], prefix: str = "") -> Iterator[str]:
-    """Name every field that a single value can set."""
+    """Yield the path of every field that a single value can set."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Frozen):
             yield from _paths(kind, f"{prefix}{name}.")
-        elif name not in ("card", "augment"):  # a value of their own, and a list
+        elif name not in ("card", "augment"):  # a nested value, and a list
             yield prefix + name
 
 
 PATHS = tuple(_paths(Recipe))
-"""The names a search space may use: optim.lr, batch_size, ..."""
+"""The paths that a search space may vary: optim.lr, batch_size, ..."""
 
 
 def _plain(path: str, value: object) -> Scalar:
@@ -348,6 +348,6 @@ def _flat(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scala
 
 
 def short_lr(lr: float) -> str:
-    """Return a learning rate as one says it: 1e-4, 3.2e-4."""
+    """Format a learning rate briefly: 1e-4, 3.2e-4."""
     mantissa, exponent = f"{lr:.2e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"

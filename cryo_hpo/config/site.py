@@ -1,4 +1,4 @@
-"""The machine's facts."""
+"""Read the machine's folders and services from environment variables."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class Site(Frozen):
     storage: Path
     cache: Path
     mlflow: str
-    checkpoints: str | None = None  # URL of an object store; None: they lie in `storage`
-    optuna: SecretStr | None = None  # a database for the searches' trials; it may hold a password
+    checkpoints: str | None = None  # URL of an object store; None: checkpoints lie in `storage`
+    optuna: SecretStr | None = None  # database URL of the searches' trials; may hold a password
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Site:
-        """Read the CRYO_ variables and MLFLOW_TRACKING_URI; an empty one counts as absent.
+        """Read the CRYO_ variables and MLFLOW_TRACKING_URI; empty variables count as absent.
 
-        These are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS and
+        The variables are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS and
         CRYO_OPTUNA_STORAGE.
 
         Raises:
-            SpecError: CRYO_OPTUNA_STORAGE is no URL of a PostgreSQL database, or
-                CRYO_CHECKPOINTS none of an object store.
+            SpecError: CRYO_OPTUNA_STORAGE is not the URL of a PostgreSQL database, or
+                CRYO_CHECKPOINTS is not the URL of an object store.
         """
 
         def folder(variable: str, default: str) -> Path:
@@ -60,7 +60,7 @@ class Site(Frozen):
         )
 
     def on_node(self, env: Mapping[str, str]) -> Site:
-        """Return these facts as they are on a node that has a disk of its own for the cache.
+        """Return this site for a node that has a local disk for the cache.
 
         Data, weights and storage lie at the same path everywhere; decoded pixels are local.
         """
@@ -69,10 +69,10 @@ class Site(Frozen):
 
 
 def _store(url: str) -> str:
-    """Return the address of a store without a trailing slash.
+    """Return a store's URL without a trailing slash.
 
     Raises:
-        SpecError: It is no URL, or holds a secret, which a job's description would show.
+        SpecError: It is not a URL, or holds a secret, which a job's description would show.
     """
     if not re.match(r"[a-z][a-z0-9+.-]*://", url):
         message = (

@@ -1,4 +1,4 @@
-"""Where to look: a search space as a value, the same in YAML and in Python."""
+"""Define search spaces as values, the same in YAML and in Python."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Float(Frozen):
         return self
 
     def holds(self, value: object) -> bool:
-        """Say whether a value lies between the bounds."""
+        """Return whether a value lies between the bounds."""
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and self.low <= value <= self.high  # type: ignore[operator]
 
     def edges(self) -> tuple[Scalar, ...]:
-        """Return the values that must be legal for all between them to be."""
+        """Return the values whose legality implies that of all between them."""
         return (self.low, self.high)
 
 
@@ -83,13 +83,13 @@ class Int(Frozen):
         return self
 
     def holds(self, value: object) -> bool:
-        """Say whether a value is one of the steps between the bounds."""
+        """Return whether a value is one of the steps between the bounds."""
         if not isinstance(value, int) or isinstance(value, bool):
             return False
         return self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def edges(self) -> tuple[Scalar, ...]:
-        """Return the values that must be legal for all between them to be."""
+        """Return the values whose legality implies that of all between them."""
         return (self.low, self.high)
 
 
@@ -108,7 +108,7 @@ class Choice(Frozen):
         return self
 
     def holds(self, value: object) -> bool:
-        """Say whether a value is one of those to choose from."""
+        """Return whether a value is one of the choices."""
         return any(
             value == v and isinstance(value, bool) == isinstance(v, bool) for v in self.values
         )
@@ -165,18 +165,18 @@ class SearchSpace(Frozen):
         return point
 
     def contains(self, params: Mapping[str, Scalar]) -> bool:
-        """Say whether a point holds exactly the parameters that exist there, at legal values."""
+        """Return whether a point holds exactly the parameters that exist there, at legal values."""
         names = [name for name in self.params if self._exists(name, params)]
         return set(names) == set(params) and all(self.params[n].holds(params[n]) for n in names)
 
     def __or__(self, other: SearchSpace) -> SearchSpace:
-        """Return both spaces as one; a parameter of both is taken from the right, condition and all."""
+        """Return the union of both spaces; the right one's parameters and conditions win."""
         when = {name: w for name, w in self.when.items() if name not in other.params} | other.when
         both = self.params | other.params
         ordered: dict[str, Float | Int | Choice] = {}
         for name in both:
             chain = [name]
-            while chain[-1] in when:  # a parameter stands after the one it hangs on
+            while chain[-1] in when:  # a parameter follows the one it depends on
                 chain.append(when[chain[-1]].param)
             ordered |= {n: both[n] for n in reversed(chain)}
         return SearchSpace(params=ordered, when=when)

@@ -1,4 +1,4 @@
-"""Describe how scenes that come in one heap are divided into train, val and test."""
+"""Define how scenes without official parts are divided into train, val and test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 
-NEEDS = {"time": "date", "list": "file"}  # kind of split -> the key without which it cannot be
+NEEDS = {"time": "date", "list": "file"}  # kind of split -> the key that it requires
 
 
 class SplitRule(Frozen):

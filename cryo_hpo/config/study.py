@@ -1,4 +1,4 @@
-"""A study as a value: baseline, search and seeds of the final comparison."""
+"""Define a study: baseline, search and seeds of the final comparison."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_VARIED = {
     "data.name": "scores on different datasets do not compare; write a second study",
 }
 
-# Measured, see docs/search-benchmark.md: after one short epoch a score says little.
+# Measured, see docs/search-benchmark.md: after one short epoch a score predicts little.
 FIRST_RUNG = 3
 
 
@@ -185,11 +185,11 @@ class Study(Frozen):
     def recipe(
         self, params: Mapping[str, Scalar] | None = None, *, seed: int | None = None
     ) -> Recipe:
-        """Return the recipe of a point of the space; without one, the baseline's.
+        """Return the recipe of a point of the space; without a point, the baseline's.
 
         Args:
             params: Recipe path -> value.
-            seed: Instead of the base's.
+            seed: Replaces the base's seed.
 
         Raises:
             SpecError: The recipe has no such path, or the value is not legal there.
@@ -243,7 +243,7 @@ class Study(Frozen):
 
     def _rung_problems(self) -> Iterator[Problem]:
         rule = None if self.search is None else self.search.scheduler
-        # a training shorter than the default first rung has none, and no trial waits
+        # a training shorter than the default first rung has no rung, and no trial is paused
         if isinstance(rule, Asha) and rule.grace_epochs > max(self.base.epochs, FIRST_RUNG):
             message = (
                 f"The first rung is beyond the end of a training: epoch {rule.grace_epochs} of "
@@ -261,7 +261,7 @@ class Study(Frozen):
 
 
 def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:
-    """Say why a study may not vary its base like this; nothing if it may."""
+    """Return why a study may not vary its base like this; empty if it may."""
     if path in NOT_VARIED:
         return f"'{path}' cannot be varied: {NOT_VARIED[path]}."
     try:

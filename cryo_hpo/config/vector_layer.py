@@ -1,4 +1,4 @@
-"""Describe labels that come as outlines: a layer of a vector file, and the class of its features."""
+"""Define a layer of a vector file whose outlines serve as labels."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def dump_study(study: Study) -> str:
-    """Return a study as YAML, nothing left out: `load_study` of it gives the same study."""
+    """Return a study as complete YAML: `load_study` of it gives the same study."""
     return write(study.model_dump(mode="json"))
 
 
@@ -40,7 +40,7 @@ def schema() -> dict[str, Any]:
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of files of studies, or of what is made of studies."""
+    """Return the JSON Schema of files of studies, or of models made of studies."""
     found = _schema(model)
     space = found["$defs"]["Search"]["properties"]["space"]
     text = {
@@ -77,7 +77,7 @@ def _schema(model: type[BaseModel]) -> dict[str, Any]:
     found = model.model_json_schema()
     for name, kind in found["$defs"].items():
         if name != "NoStopping" and "kind" in kind.get("properties", {}):
-            kind["required"] = ["kind", *kind.get("required", [])]  # files say which they mean
+            kind["required"] = ["kind", *kind.get("required", [])]  # files must name the kind
     return {"$schema": DIALECT, **found}
 
 

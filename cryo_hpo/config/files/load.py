@@ -1,4 +1,4 @@
-"""Read studies and search spaces, and say everything that is wrong with them at once."""
+"""Load studies and search spaces, and report all their problems at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .shipped import Kind, find_source
 
 SPACE: Loc = ("search", "space")
 CARD: Loc = ("base", "data", "card")
-# What stands in for a required value that is wrong, so that the laws about the others are seen too.
+# Replaces a required value that is wrong, so that the laws about the others are checked too.
 STAND_INS: dict[Loc, Any] = {
     ("name",): "x",
     ("base",): {"data": {"name": "x"}},
@@ -30,7 +30,7 @@ STAND_INS: dict[Loc, Any] = {
     ("search", "trials"): 1,
     SPACE: {"params": {"optim.lr": {"kind": "float", "low": 1.0, "high": 1.0}}},
 }
-WHOLE: tuple[Loc, ...] = (SPACE, CARD, ("seeds",))  # half of one of these breaks laws it would keep
+WHOLE: tuple[Loc, ...] = (SPACE, CARD, ("seeds",))  # half of one breaks laws that the whole keeps
 
 
 def load_study(path: Path | str) -> Study:
@@ -40,7 +40,7 @@ def load_study(path: Path | str) -> Study:
         path: A YAML file, or the name of a study that ships. Paths in it are relative to it.
 
     Raises:
-        SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
+        SpecError: All problems, one per line: `file:line: path: law, value, remedy`.
     """
     file = Path(find_source(str(path), "study", beside=Path()))
     marked = read(file, what="study")
@@ -65,7 +65,7 @@ def load_space(source: Path | str) -> SearchSpace:
             the working directory; or the name of a space that ships, such as `lr`.
 
     Raises:
-        SpecError: All that is wrong, one line per problem.
+        SpecError: All problems, one per line.
     """
     source = find_source(str(source), "search space", beside=Path())
     if _is_python(source):
@@ -88,13 +88,13 @@ def load_space(source: Path | str) -> SearchSpace:
 
 
 def load_card(path: Path | str) -> DatasetCard:
-    """Read the card of a dataset of the user's own.
+    """Read the card of a user's own dataset.
 
     Args:
         path: A YAML file, or the name of a card that ships.
 
     Raises:
-        SpecError: All that is wrong, one line per problem.
+        SpecError: All problems, one per line.
     """
     file = Path(find_source(str(path), "dataset card", beside=Path()))
     marked = read(file, what="dataset card")
@@ -108,10 +108,10 @@ def load_card(path: Path | str) -> DatasetCard:
 
 
 def add_line_numbers(error: CryoError, path: Path) -> CryoError:
-    """Return an error with `file:line: ` of the key that it, or each of its parts, is about.
+    """Return an error with `file:line: ` of the key that each of its parts is about.
 
     Args:
-        error: What is wrong with a study that could be read.
+        error: A problem of a study that could be read.
         path: The study's file.
     """
     marks = read(path, what="study").marks
@@ -126,7 +126,7 @@ def add_line_numbers(error: CryoError, path: Path) -> CryoError:
 
 
 def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
-    """Put the content of a file in the place of its name; return what is wrong in other files."""
+    """Replace a file's name by its content; return the problems of other files."""
     parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
     if not isinstance(source, str):
         return []
@@ -158,7 +158,7 @@ def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
 
 
 def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
-    """Validate; then take out what is wrong and look again, for laws between the other fields."""
+    """Validate; then remove what is wrong and validate again, for laws between the other fields."""
     found: list[Problem] = []
     gone: list[Loc] = []
     while True:
@@ -175,7 +175,7 @@ def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
 
 
 def _cut(raw: dict[str, Any], loc: Loc) -> Loc:
-    """Remove a value, or put a stand-in in its place; return what was removed."""
+    """Remove a value, or replace it by a stand-in; return the path of what was removed."""
     if not loc:
         return loc
     for whole in WHOLE:
@@ -206,7 +206,7 @@ def refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> Non
 
 
 def _at(raw: Any, loc: Loc) -> Any:
-    """Return the value at a path, None if there is none."""
+    """Return the value at a path; None if there is none."""
     for part in loc:
         if not isinstance(raw, dict) or part not in raw:
             return None

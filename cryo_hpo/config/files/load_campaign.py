@@ -1,4 +1,4 @@
-"""Campaigns as files: read with every cell looked at, all that is wrong at once."""
+"""Load campaigns from files, check every cell, and report all problems at once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .marked_yaml import read, write
 from .python_space import check_corners
 from .shipped import find_source
 
-MATRIX = "matrix"  # the key that only a campaign has
+MATRIX = "matrix"  # the key that only campaigns have
 STAND_IN = {"name": "x"}  # for a dataset whose card cannot be read
 
 
 def is_campaign(path: Path) -> bool:
-    """Tell a campaign's file from a study's.
+    """Return whether a file is a campaign.
 
     Raises:
-        SpecError: It cannot be read.
+        SpecError: The file cannot be read.
     """
     return MATRIX in read(path, what="study").raw
 
@@ -40,7 +40,7 @@ def load_campaign(path: Path | str) -> Campaign:
         path: A YAML file, or the name of a campaign that ships. Paths in it are relative to it.
 
     Raises:
-        SpecError: All that is wrong, one line per problem: `file:line: path: law, value, remedy`.
+        SpecError: All problems, one per line: `file:line: path: law, value, remedy`.
             A problem of one cell names the cell.
     """
     file = Path(find_source(str(path), "study", beside=Path()))
@@ -71,7 +71,7 @@ def cell_studies(campaign: Campaign) -> dict[Cell, Study]:
     """Return the study of every cell, in the campaign's order.
 
     Raises:
-        pydantic.ValidationError: A cell is no study; `load_campaign` would have said so.
+        pydantic.ValidationError: A cell is not a study; `load_campaign` would have reported it.
     """
     return {
         cell: Study.model_validate_json(json.dumps(campaign.study(cell)))
@@ -80,7 +80,7 @@ def cell_studies(campaign: Campaign) -> dict[Cell, Study]:
 
 
 def locate_in_campaign(campaign: Campaign, cell: Cell, key: tuple[str | int, ...]) -> Loc:
-    """Return where in a campaign stands what a cell's study has at a key."""
+    """Return the path in a campaign of a key in a cell's study."""
     part, rest = key[:2], key[2:]
     if part == ("base", "data"):
         given = campaign.matrix.datasets[cell.dataset].model_fields_set
@@ -99,7 +99,7 @@ def campaign_schema() -> dict[str, Any]:
 
 
 def _problems(campaign: Campaign) -> Iterator[Problem]:
-    """Yield what is wrong with the cells; the same of several cells once."""
+    """Yield the problems of the cells; one that several cells share only once."""
     seen: dict[tuple[Loc, str], list[Cell]] = {}
     for cell in campaign.cells():
         study, problems = validate_study(campaign.study(cell))

@@ -1,4 +1,4 @@
-"""A prior that names a finished study: put what that study found in the place of its name."""
+"""Replace priors that name a finished study by the values that study found."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOC: Loc = ("search", "prior")
 
 
 def inline_prior(marked: Marked, study: Path) -> None:
-    """Turn `{from: result.json, ...}` into a belief for each number that study searched over.
+    """Replace `{from: result.json, ...}` by a prior for each number that study searched over.
 
-    Whatever stands beside `from` (`spread`, `weight`) goes into each belief. Parameters that the
-    study's own space lacks are passed over. The study then holds plain values: it needs the
-    other one's files no more.
+    Keys beside `from` (`spread`, `weight`) go into each prior. Parameters outside the
+    study's own space are skipped. Afterwards the study holds plain values and no longer depends on
+    the other study's files.
 
     Args:
-        marked: A study as it was read; its search space is in place already.
+        marked: A study as read, with its search space inlined.
         study: The study's file; a path after `from` is relative to it.
     """
     search = marked.raw.get("search")
@@ -50,7 +50,7 @@ def inline_prior(marked: Marked, study: Path) -> None:
 
 
 def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield every number that a study searched over, and its best value."""
+    """Yield every number that a study searched over, with its best value."""
     if result["winner"] is None:
         return
     for name in dict.fromkeys(name for trial in result["trials"] for name in trial["params"]):
@@ -60,7 +60,7 @@ def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
 
 
 def _own(search: Mapping[str, Any], found: Mapping[str, float]) -> set[str]:
-    """Return the parameters of this study's space; of a function's, nobody knows them."""
+    """Return the parameters of this study's space; for a function, all of `found`."""
     space = search.get("space")
     params = space.get("params") if isinstance(space, dict) else None
     if not isinstance(params, dict):
@@ -77,7 +77,7 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Read the result of a finished study, as far as a prior needs it."""
+    """Read the keys of a finished study's result that a prior needs."""
     file = path / "result.json" if path.is_dir() else path
     if not file.exists():
         message = f"Cannot read a prior from '{path}': no result.json there. Run that study first."

@@ -1,8 +1,8 @@
-"""YAML 1.2 read into plain values that remember their lines, and written so that it reads back.
+"""Read YAML 1.2 into plain values with line numbers, and write it so that it reads back.
 
-PyYAML speaks YAML 1.1, where 1e-4 is text, `no` is false and 010 is eight. Here the core schema of
-YAML 1.2 decides: 1e-4 is a number, `no` and `on` are text, 010 is ten. A key that stands twice, a
-tag and an alias that holds itself are problems, not surprises.
+PyYAML reads YAML 1.1, where 1e-4 is text, `no` is false and 010 is eight. Here the core schema of
+YAML 1.2 decides: 1e-4 is a number, `no` and `on` are text, 010 is ten. A repeated key, a tag and an
+alias that contains itself are reported as problems.
 
 Source: YAML Ain't Markup Language, version 1.2.2, section 10.3 (core schema).
 """
@@ -28,7 +28,7 @@ FLOAT = re.compile(
 )
 CORE = (("null", NULL), ("bool", BOOL), ("int", INT), ("float", FLOAT))  # the first match wins
 BREAKS = re.compile("[\n\r\x85\u2028\u2029]")
-MAX_BYTES = 2**20  # of a file; the largest that people write have a few thousand
+MAX_BYTES = 2**20  # of a file; the largest written by hand have a few thousand
 MAX_DEPTH = 64  # of nested collections
 MAX_VALUES = 100_000  # of a file, aliases expanded
 MAX_INTEGER = 2**63 - 1
@@ -37,11 +37,11 @@ RESOLVERS_OF_BOTH = {**yaml.SafeDumper.yaml_implicit_resolvers, **RESOLVERS}
 
 
 class Mark(NamedTuple):
-    """Where a value stands.
+    """The place of a value in a file.
 
     Attributes:
-        file: As messages name it.
-        line: From 1; of the key, where the value has one.
+        file: Name for messages.
+        line: From 1; of the key, if the value has one.
         depth: Parts of the path that lie outside this file.
     """
 
@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A problem and its line; sorts by place, and reads `file:line: path: message`."""
+    """A problem with its line; sorts by place, and reads `file:line: path: message`."""
 
     mark: Mark
     loc: Loc
@@ -66,8 +66,8 @@ class Marked(NamedTuple):
 
     Attributes:
         raw: Mappings, lists and scalars.
-        marks: Where each of them stands; () is the whole file.
-        faults: What is wrong with the YAML itself, though it could be read.
+        marks: Place of each value; () is the whole file.
+        faults: Errors in the YAML itself that did not prevent reading.
     """
 
     raw: Any
@@ -82,12 +82,12 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what YAML 1.1 or 1.2 would take for something other than text."""
+    """Quotes text that YAML 1.1 or 1.2 would read as another type."""
 
     yaml_implicit_resolvers = RESOLVERS_OF_BOTH
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
-        """Write every value out: a spec is read by people."""
+        """Write every value in full instead of an alias, for human readers."""
         return True
 
 
@@ -95,11 +95,11 @@ def read(path: Path, *, what: str) -> Marked:
     """Read a YAML file that holds one mapping.
 
     Args:
-        path: The file; messages name it as it is given.
-        what: What the file should be: "study", "search space", "dataset card".
+        path: The file; messages name it as given.
+        what: Expected content: "study", "search space", "dataset card".
 
     Raises:
-        SpecError: There is no such file, or it is not YAML, or holds no mapping.
+        SpecError: The file does not exist, is not YAML, or holds no mapping.
     """
     text = _text(path, what=what)
     try:
@@ -130,7 +130,7 @@ def read(path: Path, *, what: str) -> Marked:
 
 
 def write(raw: Mapping[str, Any]) -> str:
-    """Return a mapping as YAML that reads back as it was."""
+    """Return a mapping as YAML that reads back as the same mapping."""
     text = yaml.dump(
         raw, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )
@@ -138,7 +138,7 @@ def write(raw: Mapping[str, Any]) -> str:
 
 
 def locate(marks: Mapping[Loc, Mark], problem: Problem) -> Fault:
-    """Return a problem with the line of the nearest value that encloses it."""
+    """Return a problem with the line of the nearest enclosing value."""
     here = problem.loc
     while here not in marks:
         here = here[:-1]
@@ -146,7 +146,7 @@ def locate(marks: Mapping[Loc, Mark], problem: Problem) -> Fault:
 
 
 def _refuse_deep(text: str, path: Path) -> None:
-    """Refuse nesting that a recursive reader would not survive; the parser itself is iterative."""
+    """Refuse nesting that would overflow a recursive reader; the parser itself is iterative."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -161,7 +161,7 @@ def _refuse_deep(text: str, path: Path) -> None:
 
 
 def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Put what contains a line break of any kind into double quotes: PyYAML loses some elsewhere."""
+    """Put text with a line break of any kind into double quotes: elsewhere PyYAML loses some."""
     style = '"' if BREAKS.search(text) else None
     return dumper.represent_scalar(TAG + "str", text, style=style)
 
@@ -213,7 +213,7 @@ def _syntax(path: Path, error: yaml.MarkedYAMLError) -> str:
 
 
 class _Walk:
-    """Turns nodes into values, and notes lines and problems on the way."""
+    """Turns nodes into values, and records lines and problems on the way."""
 
     def __init__(self, file: str) -> None:
         self.file = file
@@ -222,7 +222,7 @@ class _Walk:
         self.num_values = 0
 
     def value(self, node: yaml.Node, loc: Loc, above: tuple[int, ...]) -> Any:
-        """Return the value of a node; `above` are the nodes that hold it."""
+        """Return the value of a node; `above` are the nodes that contain it."""
         line = node.start_mark.line + 1
         self.marks.setdefault(loc, Mark(self.file, line))
         self.num_values += 1
@@ -278,7 +278,7 @@ class _Walk:
     def _integer(self, text: str, loc: Loc, node: yaml.Node) -> int | None:
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         digits = text[2:] if base != 10 else text
-        # the length first: Python refuses to read some thousand digits
+        # the length first: Python refuses to parse thousands of digits
         number = int(digits, base) if len(digits.lstrip("+-0")) <= 22 else MAX_INTEGER + 1
         if abs(number) <= MAX_INTEGER:
             return number

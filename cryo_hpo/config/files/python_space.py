@@ -1,4 +1,4 @@
-"""Search spaces from Python files: a function that returns a space, or one that Optuna calls."""
+"""Load search spaces from Python files: functions that return a space, or define-by-run ones."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def load_python(source: str, *, beside: Path) -> tuple[SearchSpace | DefineByRun
         beside: The folder that `file.py` is relative to.
 
     Returns:
-        The space, and where its function stands.
+        The space, and the place of its function.
 
     Raises:
         SpecError: The file is missing, lies outside the working directory or does not run; or
-            the function is missing or is neither of the two.
+            the function is missing or is of neither kind.
     """
     name, _, function_name = source.partition(".py:")
     if not function_name:
@@ -87,9 +87,9 @@ def load_callable(space: DefineByRun) -> Callable[[Any], dict[str, Any]]:
 
 
 def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
-    """Call a define-by-run function at two corners of its space, and yield what is wrong there.
+    """Call a define-by-run function at two corners of its space, and yield the problems there.
 
-    Each corner takes every first or every last value; what lies between them is seen as trials run.
+    Each corner takes every first or every last value; values in between are checked as trials run.
     """
     try:
         function = load_callable(space)
@@ -114,7 +114,7 @@ def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
 
 
 class _Corner:
-    """A trial whose suggestions are the first or the last value of each parameter."""
+    """A trial that suggests the first or the last value of each parameter."""
 
     def __init__(self, *, last: bool) -> None:
         self._last = last
@@ -151,7 +151,7 @@ class _Corner:
 
 
 def _inside(path: Path) -> str:
-    """Return a path relative to the working directory, which only the package's own files leave."""
+    """Return a path relative to the working directory; only shipped files may lie outside."""
     file, here = path.resolve(), Path.cwd().resolve()
     if not file.is_relative_to(here):
         if is_shipped(str(path)):
@@ -168,7 +168,7 @@ def _inside(path: Path) -> str:
 
 
 def _function(file: str, name: str) -> Callable[..., Any]:
-    """Run a file and return one of its functions; nothing of it stays importable."""
+    """Run a file and return one of its functions; the module is not kept."""
     module = ModuleType(f"_space_{Path(file).stem}")
     module.__file__ = str(Path(file).resolve())
     try:
@@ -190,7 +190,7 @@ def _function(file: str, name: str) -> Callable[..., Any]:
 
 
 def _run(file: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Call what a user wrote; what it raises becomes a SpecError with the line in the file."""
+    """Call a user's function; what it raises becomes a SpecError with the line in the file."""
     try:
         return function(*args)
     except Exception as error:
@@ -207,7 +207,7 @@ def _run(file: str, function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _num_parameters(function: Callable[..., Any]) -> int:
-    """Return how many positional parameters must be given."""
+    """Return the number of required positional parameters."""
     parameters = inspect.signature(function).parameters.values()
     return sum(p.kind in POSITIONAL and p.default is p.empty for p in parameters)
 

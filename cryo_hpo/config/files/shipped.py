@@ -1,7 +1,7 @@
-"""Find the search spaces, studies and dataset cards that ship with the package, by their names.
+"""Find the search spaces, studies and dataset cards that ship with the package by name.
 
-`search_spaces/` of the repository is their one source; `cryo_hpo/search_spaces` links to it, and a
-wheel holds a copy.
+Their only source is `search_spaces/` of the repository; `cryo_hpo/search_spaces` links to it, and
+a wheel holds a copy.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Literal
 from ...errors import SpecError, UnknownName
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # no dot and no slash, which a file's name has
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # no dot and no slash: names of files have them
 PATTERNS = {
     "search space": "*.yaml",
     "study": "studies/*.yaml",
     "dataset card": "studies/cards/*.yaml",
 }
-FUNCTION = ".py:space"  # of the spaces that are Python
+FUNCTION = ".py:space"  # of spaces in Python
 Kind = Literal["search space", "study", "dataset card"]
 
 
 def list_shipped(kind: Kind) -> dict[str, str]:
-    """Return name -> file of all that ships of a kind; a Python space as `file.py:function`."""
+    """Return name -> file of all shipped files of a kind; a Python space as `file.py:function`."""
     sources = {path.stem: str(path) for path in FOLDER.glob(PATTERNS[kind])}
     if kind == "search space" and (FOLDER / "wide.py").exists():
         sources["wide"] = f"{FOLDER / 'wide'}{FUNCTION}"
@@ -33,15 +33,15 @@ def list_shipped(kind: Kind) -> dict[str, str]:
 
 
 def find_source(source: str, kind: Kind, *, beside: Path) -> str:
-    """Return the file that a source means: one that ships, by its name, or one of the user's.
+    """Return the file that a source refers to: a shipped one by name, or one of the user's.
 
     Args:
         source: A name such as `lr`, or a path.
-        kind: What it should be.
+        kind: Expected content.
         beside: Folder that a path is relative to.
 
     Raises:
-        SpecError: Nothing has that name, or both a file and something that ships.
+        SpecError: Nothing has that name, or both a file and a shipped one do.
     """
     file = os.path.normpath(beside / source)
     if not NAME.fullmatch(source):
@@ -66,5 +66,5 @@ def is_shipped(source: str) -> bool:
 
 
 def format_source(path: Path) -> str:
-    """Return the shortest word that means a file of a study on a command line."""
+    """Return the shortest form of a study's file for a command line: its name, or its path."""
     return path.stem if path.parent == FOLDER / "studies" else str(path)
