@@ -1,4 +1,4 @@
-"""What the report of a campaign says: Cryo-Bench's table for fixed and tuned, and every cell."""
+"""Compose the report of a campaign: Cryo-Bench's table for fixed and tuned, and every cell."""
 
 # M rows of the table (models), D datasets
 
@@ -28,7 +28,7 @@ def page(result: CampaignResult) -> Page:
 
 
 def headline(result: CampaignResult) -> str:
-    """Return the campaign's answer in one sentence."""
+    """Return the campaign's result in one sentence."""
     found = result.overall
     if found.mean_relative_pct is None:
         return f"{result.campaign}: no cell has a baseline above 0, so nothing is relative to it."
@@ -42,7 +42,7 @@ def headline(result: CampaignResult) -> str:
 
 
 def note(result: CampaignResult) -> str:
-    """Return the answer and both tables: the description of the campaign's MLflow run."""
+    """Return the description of the campaign's MLflow run: the result and both tables."""
     fixed, tuned = (markdown(table(result, tuned=tuned)) for tuned in (False, True))
     return f"{headline(result)}\n\nFixed learning rate:\n\n{fixed}\n\nTuned:\n\n{tuned}\n"
 
@@ -51,8 +51,8 @@ def table(result: CampaignResult, *, tuned: bool) -> Table:
     """Return Cryo-Bench's table: a row per model, a column per dataset, average and mean rank.
 
     Args:
-        result: The campaign.
-        tuned: Scores of the tuned recipes instead of the fixed ones.
+        result: Result of the campaign.
+        tuned: Whether scores are of the tuned recipes instead of the fixed ones.
     """
     rows, datasets, scores_MD = arranged(result, tuned=tuned)
     ranks_MD = ranks(scores_MD)
@@ -120,7 +120,7 @@ def gains(result: CampaignResult, stem: Path) -> list[Path]:
 
 
 def _limits(result: CampaignResult) -> tuple[float, float]:
-    """Limits that show every estimate; intervals of few seeds may run out of the picture."""
+    """Return limits that show every estimate; intervals of few seeds may exceed them."""
     found = result.overall
     points = [c.improvement.relative_pct for c in result.cells]
     marks = [p for p in (*points, found.low_pct, found.high_pct, 0.0) if p is not None]
@@ -175,7 +175,7 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
 
 
 def _transfer(result: CampaignResult) -> Iterator[Part]:
-    """Say what each cell was offered and what it found; compare those with and without."""
+    """Yield the learning rates offered to each cell and found by it; compare with and without."""
     head = ("dataset", "model", "offered LRs", "winner's LR", "factor apart", "epochs of search")
     yield "Learning rates that finished cells offered to the search of later ones."
     yield Table.of(head, [_offered(cell) for cell in result.cells], left=2)

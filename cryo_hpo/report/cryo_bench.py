@@ -1,7 +1,7 @@
-"""Cryo-Bench's published scores, and a study's own beside them.
+"""Compare a study's scores with Cryo-Bench's published ones.
 
-The cells are in `published.csv`, with their source. Averages and ranks are computed from the cells:
-one of those printed beside them contradicts its own row.
+`published.csv` holds the cells, with their source. Averages and ranks are computed from the cells:
+one of the printed averages contradicts its own row.
 
 Source: Cryo-Bench, arXiv:2603.01576, table of the repository at commit 41b6115: mIoU in percent,
 frozen encoders, all labels, UPerNet.
@@ -32,15 +32,15 @@ FIVE = ("glid", "gld", "sicd", "caffe", "gsdd")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one model scored.
+    """Hold the published scores of one model.
 
     Attributes:
-        model: As the paper writes it.
-        family: What the names of our encoders of this model begin with.
+        model: Name as in the paper.
+        family: Prefix of the names of our encoders of this model.
         cells: Dataset -> mIoU, percent.
-        printed_average: As printed; may contradict the cells.
-        printed_rank: Likewise.
-        source: Where the cells are from.
+        printed_average: Average as printed; may contradict the cells.
+        printed_rank: Rank as printed; may contradict the cells.
+        source: Source of the cells.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Row:
 
 @cache
 def rows() -> tuple[Row, ...]:
-    """Return the published table, in its order."""
+    """Return the published table in its order."""
     text = files(__package__).joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
         Row(
@@ -74,7 +74,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def average_ranks() -> dict[str, float]:
-    """Return model -> its rank, 1 the best, averaged over the datasets; equal scores share theirs."""
+    """Return model -> rank, 1 the best, averaged over the datasets; equal scores share a rank."""
     return {
         row.model: mean(_rank(row.cells[name], [r.cells[name] for r in rows()]) for name in FIVE)
         for row in rows()
@@ -82,7 +82,7 @@ def average_ranks() -> dict[str, float]:
 
 
 def row_of(encoder: str) -> Row | None:
-    """Return the row of the model that an encoder is; None if Cryo-Bench did not try it."""
+    """Return the row of an encoder's model; None if Cryo-Bench lacks it."""
     family = family_of(encoder)
     return next((row for row in rows() if row.family == family), None)
 
@@ -113,7 +113,7 @@ def table() -> list[str]:
 
 
 def against(result: Result) -> list[str]:
-    """Return a study's test scores beside the published ones of its dataset, and what to mind.
+    """Return a study's test scores beside the published ones of its dataset, with caveats.
 
     Raises:
         SpecError: Cryo-Bench has no scores on the study's dataset.
@@ -156,7 +156,7 @@ def _line(arm: ArmResult, name: str, column: dict[str, float]) -> tuple[str, ...
 
 
 def _cautions(result: Result, name: str) -> Iterator[str]:
-    """Say all that keeps the two numbers from being the same measurement."""
+    """Yield the reasons why the two numbers are not the same measurement."""
     for arm in result.arms:
         recipe = Recipe.model_validate_json(json.dumps(arm.recipe))
         apart = [*_regime(recipe), *_procedure(recipe)]

@@ -1,7 +1,7 @@
 """Write the report of a study or a campaign: HTML, Markdown, LaTeX, CSV and figures.
 
-`study` and `campaign` fill a page from a result, `wording` has its sentences and tables; `html`,
-`markdown` and `latex` write the page.
+`study` and `campaign` compose a page from a result, with the sentences and tables of `wording`;
+`html`, `markdown` and `latex` write the page.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path
     """Write a study's page, tables and figures to a folder, and return the files, page first.
 
     Args:
-        result: Of a finished study.
-        out: Where to write; made where there is none.
-        folder: The study's own, which holds the maps; None: without them.
+        result: Result of a finished study.
+        out: Folder to write to; created if missing.
+        folder: Folder of the study, which holds the maps; None: no maps.
     """
     out.mkdir(parents=True, exist_ok=True)
     figures = [file for name, draw in FIGURES.items() for file in draw(result, out / name)]
@@ -68,7 +68,7 @@ def write_campaign(result: CampaignResult, out: Path) -> list[Path]:
 
 
 def write_page(page: Page, out: Path) -> list[Path]:
-    """Write a page as HTML, Markdown and LaTeX tables; its figures lie in the folder already."""
+    """Write a page as HTML, Markdown and LaTeX tables; its figures are in the folder already."""
     texts = {
         out / "report.html": _html.html(page, out),
         out / "report.md": _markdown.markdown(page),
@@ -80,12 +80,12 @@ def write_page(page: Page, out: Path) -> list[Path]:
 
 
 def markdown(result: Result) -> str:
-    """Return a study's page as Markdown, with the figures that need the result alone."""
+    """Return a study's page as Markdown, with the figures that need only the result."""
     return _markdown.markdown(study.page(result, figures=_drawable(result)))
 
 
 def _drawable(result: Result) -> list[str]:
-    """Return the names of the figures that a result has."""
+    """Return the names of the figures that can be drawn from a result."""
     compared = result.improvement is not None and len(result.arms) > 1
     several = len(parameters.varied(result)) > 1
     has = {
@@ -103,7 +103,7 @@ def _drawable(result: Result) -> list[str]:
 def note(result: Result) -> str:
     """Return the description of the study's MLflow run: verdict, figure, seeds, in Markdown.
 
-    MLflow's page shows images from its own artifacts alone, and takes 8,000 characters of a tag.
+    MLflow's page shows only images from its own artifacts, and takes 8,000 characters of a tag.
     """
     figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
     parts = [f"**{tables.verdict_line(result)}**", *([figure] if result.trials else [])]

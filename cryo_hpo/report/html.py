@@ -1,4 +1,4 @@
-"""Write a report as one HTML file: figures and styles inside, no script, nothing loaded."""
+"""Write a report as one self-contained HTML file: figures and styles inside, no script."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ UNWANTED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>", re
 
 
 def html(page: Page, folder: Path) -> str:
-    """Write a page as one file.
+    """Write a page as one HTML file.
 
     Args:
-        page: What it says.
-        folder: Where its figures lie.
+        page: Page to write.
+        folder: Folder of its figures.
     """
     titles = [(_slug(section.title), escape(section.title)) for section in page.sections]
     sections = [
@@ -43,18 +43,18 @@ def html(page: Page, folder: Path) -> str:
 
 @cache
 def _template() -> Template:
-    """Return the frame of every page: head, style, verdict, links and sections."""
+    """Return the template of every page: head, style, verdict, links and sections."""
     text = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     return Template(text)
 
 
 def inline_svg(svg: str, *, name: str, alt: str) -> str:
-    """Make a figure part of a page: its colors the page's, its names its own.
+    """Inline a figure into a page: colors become the page's variables, ids become unique.
 
     Args:
-        svg: A file as `style.save` writes it.
-        name: Unique on the page.
-        alt: What the figure shows.
+        svg: SVG text as `style.save` writes it.
+        name: Name that is unique on the page.
+        alt: Alternative text.
     """
     text = UNWANTED.sub("", svg).strip()
     text = re.sub(r'\bid="', f'id="{name}-', text)

@@ -1,4 +1,4 @@
-r"""A report's tables as LaTeX, to be taken into a paper with `\input`."""
+r"""Write a report's tables as LaTeX, to be included in a paper with `\input`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAD = r"""% {title}
 
 
 def tables(page: Page) -> str:
-    """Write every table of a page as a float, its section's title the caption."""
+    """Write every table of a page as a float, captioned with its section's title."""
     parts = [HEAD.format(title=_comment(page.title), lead=_comment(page.lead))]
     for section in page.sections:
         found = [part for part in section.parts if isinstance(part, Table)]

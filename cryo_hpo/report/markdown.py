@@ -1,4 +1,4 @@
-"""A report as Markdown, its figures in files beside it."""
+"""Write a report as Markdown, with its figures in files beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a report says, before it is written in any format: a page of sections of parts.
+"""Model a report independent of its format: a page of sections of parts.
 
 A part is text, a table or a figure. `html`, `markdown` and `latex` write the same page.
 """
@@ -15,13 +15,13 @@ Tone = Literal["improved", "not shown", "worse", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure that lies beside the page as `name`.svg and `name`.png.
+    """A figure stored beside the page as `name`.svg and `name`.png.
 
     Attributes:
-        name: Of the files, without their ending.
-        alt: What it shows, for those who do not see it.
-        caption: Below it; how to read it.
-        photo: Whether pixels matter, so that the PNG is shown and not the SVG.
+        name: Name of the files, without suffix.
+        alt: Alternative text.
+        caption: Text below the figure: how to read it.
+        photo: Whether pixels matter, so that the page shows the PNG instead of the SVG.
     """
 
     name: str
@@ -35,7 +35,7 @@ Part = str | Table | Picture
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the parts below it."""
 
     title: str
     parts: tuple[Part, ...]
@@ -46,10 +46,10 @@ class Page:
     """A report.
 
     Attributes:
-        title: Of the page.
-        lead: Its first sentence: the verdict.
-        tone: What the verdict is.
-        sections: In their order.
+        title: Title of the page.
+        lead: First sentence: the verdict.
+        tone: Kind of verdict.
+        sections: Sections in order.
     """
 
     title: str

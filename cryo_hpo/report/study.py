@@ -1,4 +1,4 @@
-"""What the report of a study says."""
+"""Compose the report page of a study."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def page(result: Result, *, figures: Collection[str] = ()) -> Page:
     """Return the page: verdict, scores, figures, trials, rungs, costs, provenance.
 
     Args:
-        result: Of a finished study.
-        figures: Names of those that were drawn.
+        result: Result of a finished study.
+        figures: Names of the figures that were drawn.
     """
     tone: Tone = "none" if result.improvement is None else result.improvement.verdict
     drawn = [(title, _kept(parts, figures)) for title, parts in _sections(result)]
@@ -58,13 +58,13 @@ def page(result: Result, *, figures: Collection[str] = ()) -> Page:
 
 
 def _kept(parts: list[Part], figures: Collection[str]) -> list[Part]:
-    """Leave out figures that were not drawn; text alone is no section."""
+    """Drop figures that were not drawn; a section of only text is dropped whole."""
     kept = [p for p in parts if not isinstance(p, Picture) or p.name in figures]
     return kept if any(not isinstance(part, str) for part in kept) else []
 
 
 def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
-    """Yield the titles and parts of the page; what a study does not have is left out."""
+    """Yield the titles and parts of the page, without what the study lacks."""
     yield "Scores", _scores(result)
     if result.trials:
         yield "Learning rate", _learning_rate(result)
@@ -119,7 +119,7 @@ def _learning_rate(result: Result) -> list[Part]:
 
 
 def _changes(result: Result) -> Table:
-    """Return what the winning recipe has other than the baseline; empty if it is the same."""
+    """Return what the winning recipe changes from the baseline; empty if nothing."""
     before, after = _flat(result.arm(tables.BASELINE).recipe), _flat(result.best_recipe)
     paths = [p for p in {**before, **after} if p != "seed" and before.get(p) != after.get(p)]
     rows = [(f"`{p}`", tables.plain(before.get(p)), tables.plain(after.get(p))) for p in paths]
@@ -128,7 +128,7 @@ def _changes(result: Result) -> Table:
 
 
 def _provenance(result: Result) -> Table:
-    """Return what the result was made of: data, code, versions, machine."""
+    """Return the provenance of the result: data, code, versions, machine."""
     facts = _flat(
         {"dataset": result.dataset, "split": result.data_split, "data": result.data_fingerprints}
     )

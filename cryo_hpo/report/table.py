@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-MAX_CELL = 120  # characters of one cell; the CSV has all of it
+MAX_CELL = 120  # characters of one cell; the CSV has the full text
 # Source: LaTeX's special characters, L. Lamport, LaTeX, 2nd ed., section 2.1.1.
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -28,10 +28,10 @@ class Table:
 
     Attributes:
         head: Names of the columns.
-        rows: As many cells each as `head`.
-        left: Columns of text before those of numbers.
-        right: Columns of numbers; None: all that follow.
-        strong: Rows to stand out, by index; negative ones count from the end.
+        rows: Rows of as many cells as `head`.
+        left: Number of text columns, which precede those of numbers.
+        right: Number of number columns; None: all that follow.
+        strong: Indices of rows to emphasize; negative ones count from the end.
     """
 
     head: Row
@@ -50,7 +50,7 @@ class Table:
         right: int | None = None,
         strong: Sequence[int] = (),
     ) -> Table:
-        """Make a table of any sequences."""
+        """Make a table from any sequences."""
         body = tuple(tuple(row) for row in rows)
         assert {len(row) for row in body} <= {len(head)}, "one cell per column"
         stands_out = tuple(i % len(body) for i in strong if body)
@@ -58,13 +58,13 @@ class Table:
 
     @property
     def is_number(self) -> tuple[bool, ...]:
-        """Whether a column holds numbers, which stand right."""
+        """Whether each column holds numbers, which are right-aligned."""
         until = len(self.head) if self.right is None else self.left + self.right
         return tuple(self.left <= i < until for i in range(len(self.head)))
 
 
 def markdown(table: Table) -> str:
-    """Write a table as Markdown with columns that line up."""
+    """Write a table as Markdown with aligned columns."""
     lines = [[_one_line(cell) for cell in row] for row in (table.head, *table.rows)]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.head))]
     sides = table.is_number
@@ -79,12 +79,12 @@ def markdown(table: Table) -> str:
 
 
 def markdown_rows(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table whose cells are Markdown already, not padded."""
+    """Return the lines of a Markdown table, not padded, whose cells are already Markdown."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
 def align_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as plain text, numbers to the right and words to the left."""
+    """Return a table as plain text, numbers right-aligned and text left-aligned."""
     table = [list(head), *map(list, rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     right = [
@@ -101,7 +101,7 @@ def align_columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def html(table: Table) -> str:
-    """Write a table as HTML; it scrolls sideways where it is wider than the page."""
+    """Write a table as HTML that scrolls sideways if wider than the page."""
     head = "".join(
         _cell("th", c, number=n) for c, n in zip(table.head, table.is_number, strict=True)
     )
@@ -116,9 +116,9 @@ def latex(table: Table, *, caption: str = "", label: str = "") -> str:
     r"""Write a table as LaTeX for `\usepackage{booktabs}`.
 
     Args:
-        table: What to write.
-        caption: Above the table; with one it is a float of its own.
-        label: What `\ref` calls it.
+        table: Table to write.
+        caption: Text above the table; if given, the table is a float of its own.
+        label: Name for `\ref`.
     """
     columns = "".join("r" if n else "l" for n in table.is_number)
     lines = [
@@ -144,7 +144,7 @@ def latex(table: Table, *, caption: str = "", label: str = "") -> str:
 
 
 def csv_text(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Write values, not text, as CSV: a header, then a line for each row."""
+    """Write values (not text) as CSV: a header, then a line for each row."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(head)
@@ -153,12 +153,12 @@ def csv_text(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
 
 
 def tex(text: str) -> str:
-    """Return text in which LaTeX sees letters alone."""
+    """Escape text for LaTeX."""
     return "".join(SPECIAL.get(sign, sign) for sign in text.replace("`", ""))
 
 
 def rich(text: str) -> str:
-    """Return text as HTML; `code` is the only mark it may hold."""
+    """Return text as HTML; the only markup it may contain is `code`."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escaping.escape(text, quote=False))
 
 

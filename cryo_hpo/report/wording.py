@@ -1,7 +1,7 @@
-"""A finished study in words and tables: plain text, markdown and CSV.
+"""Describe a finished study in sentences and tables: plain text, Markdown and CSV.
 
 Scores are mIoU in percent with two digits, differences in percentage points, relative improvement
-in percent with a sign and one digit. The CSV alone carries full precision.
+in percent with a sign and one digit. Only the CSV has full precision.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..results.study import ArmResult, ImprovementResult, Result, SeedResult, Tr
 from ..search.rungs import Ladder
 from .table import Table, csv_text, markdown
 
-BASELINE, TUNED = "baseline", "tuned"  # the two arms every verdict is about
+BASELINE, TUNED = "baseline", "tuned"  # the two arms of every verdict
 NONE = "-"
-GAINS = (1, 2, 5, 10)  # percent, for which the seeds needed are said
+GAINS = (1, 2, 5, 10)  # percent, for which the notes state the number of seeds needed
 ONE_CLASS = "collapsed: predicts one class"
 
 
 class VerdictRow(NamedTuple):
-    """One line of the paired comparison, as text."""
+    """A line of the paired comparison, as text."""
 
     seed: str
     baseline: str
@@ -42,12 +42,12 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def full_length(result: Result) -> int:
-    """Return the epochs of a whole training."""
+    """Return the epochs of a full training."""
     return int(result.spec["base"]["epochs"])
 
 
 def rung_epochs(result: Result) -> tuple[int, ...]:
-    """Return the epochs at which trials were compared; none without early stopping."""
+    """Return the epochs at which trials were compared; empty without early stopping."""
     rule = (result.spec.get("search") or {}).get("scheduler") or {}
     if rule.get("kind") != "asha":
         return ()
@@ -57,7 +57,7 @@ def rung_epochs(result: Result) -> tuple[int, ...]:
 
 
 def fixed_lr(result: Result) -> float:
-    """Return the learning rate of the baseline."""
+    """Return the baseline's learning rate."""
     return float(result.arm(BASELINE).recipe["optim"]["lr"])
 
 
@@ -93,7 +93,7 @@ def verdict_line(result: Result) -> str:
 
 
 def verdict_rows(result: Result) -> list[VerdictRow]:
-    """Return seed by seed what the two arms scored on the test split, and their means."""
+    """Return the test scores of the two arms seed by seed, and their means."""
     baseline = result.arm(BASELINE)
     tuned = _tuned(result)
     of_tuned = {} if tuned is None else {s.seed: s for s in tuned.seeds}
@@ -112,7 +112,7 @@ def verdict_rows(result: Result) -> list[VerdictRow]:
 
 
 def verdict(result: Result) -> Table:
-    """Return the paired comparison, seed by seed and in the mean."""
+    """Return the paired comparison, seed by seed and as means."""
     rows = verdict_rows(result)
     if _tuned(result) is None:
         return Table.of(("seed", BASELINE), [row[:2] for row in rows], strong=[-1])
@@ -120,11 +120,11 @@ def verdict(result: Result) -> Table:
 
 
 def verdict_notes(result: Result) -> list[str]:
-    """Return what stands below the paired comparison: interval, verdict, p value."""
+    """Return the notes below the paired comparison: interval, verdict, p value."""
     found = result.improvement
     if found is None or _tuned(result) is None:
         return []
-    # Of 2^n sign patterns, 2 are at least as extreme as a sample of one sign.
+    # 2 of 2^n sign patterns are at least as extreme as a sample of one sign.
     least = 2.0 ** (1 - found.num_pairs)
     few = f"; {_count(found.num_pairs, 'pair')} cannot give less than {least:.4f}"
     sign = "" if found.sign_p_value is None else f", sign test: p = {found.sign_p_value:.4f}"
@@ -147,7 +147,7 @@ def _too_few(found: ImprovementResult) -> list[str]:
 
 
 def _seeds_needed(found: ImprovementResult) -> list[str]:
-    """Say how many seeds would show gains of several sizes, with the spread that was seen."""
+    """Return how many seeds would show gains of several sizes, at the observed spread."""
     if not found.spread_pct:
         return []
     needed = {gain: stats.seeds_needed(gain, found.spread_pct) for gain in GAINS}
@@ -162,7 +162,7 @@ def _seeds_needed(found: ImprovementResult) -> list[str]:
 
 
 def intervals(result: Result) -> Table | None:
-    """Return every interval of the relative improvement; None where there is no comparison."""
+    """Return every interval of the relative improvement; None without a comparison."""
     found = result.improvement
     if found is None or _tuned(result) is None:
         return None
@@ -180,7 +180,7 @@ def intervals(result: Result) -> Table | None:
 
 
 def verdict_table(result: Result) -> str:
-    """Return the sentence and the paired comparison, for a terminal or a note."""
+    """Return the verdict sentence and the paired comparison, for a terminal or a note."""
     parts = [verdict_line(result), markdown(verdict(result)), "\n".join(verdict_notes(result))]
     return "\n\n".join(filter(None, parts))
 
@@ -194,7 +194,7 @@ def scores(result: Result) -> Table:
 
 
 def losses(result: Result) -> str:
-    """Say how often each arm collapsed or diverged, with exact intervals."""
+    """Return how often each arm collapsed or diverged, with exact intervals."""
     said = []
     for arm in result.arms:
         lost = sum(seed.collapsed or seed.diverged for seed in arm.seeds)
@@ -204,7 +204,7 @@ def losses(result: Result) -> str:
 
 
 def trials(result: Result) -> Table:
-    """Return every trial: what it tried, how far it came, and why it ended."""
+    """Return the table of trials: parameters, epochs, scores, and why each ended."""
     more = any(_others(trial) for trial in result.trials)
     head = ("trial", "LR", "epochs", "best val mIoU", "state", "why", "other parameters")
     rows = [
@@ -224,12 +224,12 @@ def trials(result: Result) -> Table:
 
 
 def _parts(trial: TrialResult) -> str:
-    """Say that memory was too small for the recipe's batch."""
+    """Return the micro-batch of a trial whose batch did not fit into memory; else nothing."""
     return "" if trial.micro_batch is None else f"in parts of {trial.micro_batch} (memory)"
 
 
 def rungs(result: Result) -> Table:
-    """Return the rung table: every trial's score at each comparison, its fate, and why."""
+    """Return the rung table: every trial's score at each comparison, its fate, and the reason."""
     epochs = (*rung_epochs(result), full_length(result))
     head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate", "why")
     rows = [
@@ -245,7 +245,7 @@ def rungs(result: Result) -> Table:
 
 
 def costs(result: Result) -> Table:
-    """Return what was spent, beside a grid of full trainings over the same configurations."""
+    """Return the cost of the study beside that of a grid of full trainings of the same points."""
     spent = result.costs
     grid = spent.epochs_full_grid
     saved = f"{100 * (1 - spent.epochs_search / grid):.1f} %" if grid else NONE
@@ -296,7 +296,7 @@ def scores_csv(result: Result) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in hours; below six minutes in seconds."""
+    """Format a time in hours; below six minutes in seconds."""
     return f"{seconds / 3600:.2f} h" if seconds >= 360 else f"{seconds:.0f} s"
 
 
@@ -312,7 +312,7 @@ def _relative(found: ImprovementResult) -> str:
 
 
 def _typical(found: ImprovementResult) -> str:
-    """Say what a typical seed gains, which decides; nothing in results older than that rule."""
+    """Return the gain of a typical seed, which decides; empty in results before that rule."""
     if found.typical_pct is None:
         return ""
     ends = (found.typical_low_pct, found.typical_high_pct)
@@ -369,7 +369,7 @@ def _name(trial: TrialResult, result: Result) -> str:
 
 
 def _why(trial: TrialResult) -> str:
-    """Say what was decided last at each rung: its place there, of how many."""
+    """Return the last decision at each rung, with the place there and the number of trials."""
     last = {step.rung: step for step in trial.steps}
     return "; ".join(f"{s.decision} at epoch {s.rung} ({s.place} of {s.of})" for s in last.values())
 
@@ -383,7 +383,7 @@ def _fate(trial: TrialResult) -> str:
 
 
 def plain(value: object) -> str:
-    """Return a parameter's value, floats with three or four digits."""
+    """Format a parameter's value, floats with three or four digits."""
     if not isinstance(value, float):
         return NONE if value is None else str(value)
     return short_lr(value) if 0 < abs(value) < 0.01 else f"{value:.4g}"

@@ -1,4 +1,4 @@
-"""Figures of the comparison: seeds in pairs, intervals of the gain, IoU of every class."""
+"""Draw the comparison: seeds in pairs, intervals of the gain, IoU of every class."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .. import wording as tables
 from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"
-MAX_CLASSES = 12  # classes; more do not fit, and the table has them
+MAX_CLASSES = 12  # classes; more do not fit, and the table lists them
 
 
 def paired_seeds(result: Result, stem: Path) -> list[Path]:
-    """Draw every seed's scores as a pair, and the intervals of the gain below.
+    """Draw every seed's scores as a pair, with the intervals of the gain below.
 
     Returns:
         `stem` with .svg and .png; nothing without a tuned arm.

@@ -1,4 +1,4 @@
-"""A contact sheet: some scenes of a dataset beside their masks, and the shares of its classes."""
+"""Draw a contact sheet: scenes of a dataset beside their masks, and the shares of its classes."""
 
 # C bands, H W pixels
 
@@ -20,7 +20,7 @@ from ...data.preview import render_scene, thumbnail
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
-# Okabe and Ito 2008: told apart by readers with any color vision.
+# Okabe and Ito 2008: distinct in any color vision.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
 IGNORED = "#BBBBBB"
 CELL_IN = 1.25
@@ -41,9 +41,9 @@ def contact_sheet(
     Args:
         dataset: Reads the scenes.
         parts: Scenes of each part; evenly spaced ones are drawn.
-        shares: Of each part's pixels: of every class, and last of those ignored.
+        shares: Shares of each part's pixels: of every class, and last of ignored ones.
         path: The PNG to write.
-        columns: Scenes of each part.
+        columns: Number of scenes of each part.
 
     Raises:
         DataError: A scene cannot be read.

@@ -1,4 +1,4 @@
-"""Maps of the test scenes in which tuned and baseline differ most: what the numbers look like."""
+"""Draw maps of the test scenes in which tuned and baseline differ most."""
 
 # H W pixels
 
@@ -19,11 +19,11 @@ from .. import wording as tables
 from .style import INK, WIDTH, figure, save
 
 NAME = "maps"
-# Okabe and Ito 2008, for classes; the first is ground. A shade beside those of `style.THEME`, so
-# that a dark page leaves the legend as the pixels are.
+# Okabe and Ito 2008, for classes; the first is ground. Slightly different from the colors of
+# `style.THEME`, so that a dark page does not exchange them in the legend.
 COLORS = ("#D9D9D9", "#0173B3", "#E69F00", "#009E73", "#CC79A7", "#D65F01", "#56B4E9", "#F0E442")
 IGNORED, GAINED, LOST, BOTH_WRONG = "#FEFEFE", "#009E73", "#D65F01", "#F2C14E"
-DIFFERENCE = {  # what a pixel of the last column says
+DIFFERENCE = {  # meaning of a pixel in the last column
     "both right": "#E8E8E8",
     "tuned alone right": GAINED,
     "baseline alone right": LOST,
@@ -35,9 +35,9 @@ def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
     """Draw image, truth, baseline, tuned and their difference, a row for each kept scene.
 
     Args:
-        folder: The study's; its maps were kept when the test split was opened.
-        classes: Names of the values.
-        stem: Of the files.
+        folder: Folder of the study, with the maps kept when the test split was opened.
+        classes: Names of the mask values.
+        stem: Path of the files without suffix.
 
     Returns:
         `stem` with .svg and .png; nothing where no maps were kept.
@@ -86,7 +86,7 @@ def _painted(map_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8], num: int) -
 def _difference(
     truth: NDArray[np.uint8], baseline: NDArray[np.uint8], tuned: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Color each pixel by who is right; (H, W, 3)."""
+    """Color each pixel by which arms are right, (H, W, 3)."""
     code = np.select(
         [(baseline == truth) & (tuned == truth), tuned == truth, baseline == truth], [0, 1, 2], 3
     )

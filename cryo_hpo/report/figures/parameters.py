@@ -1,4 +1,4 @@
-"""Figures of a search of more than the learning rate: what mattered, slices, all at once."""
+"""Draw searches of several parameters: importance, slices, and parallel coordinates."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .style import BLUE, GREY, INK, LR_COLORS, PAPER, figure, save
 IMPORTANCE, SLICES, PARALLEL = "importance", "slices", "parallel"
 COLUMNS = 2
 MAX_PARAMETERS = 8  # parameters in a figure
-WIDE = 30  # values over a larger range than this are shown on a log axis
+WIDE = 30  # values over a larger range than this get a log axis
 
 
 def varied(result: Result) -> list[str]:
-    """Return the parameters that took more than one value, the more important first."""
+    """Return the parameters that took more than one value, the most important first."""
     names = dict.fromkeys(name for trial in result.trials for name in trial.params)
     found = [n for n in names if len({t.params[n] for t in result.trials if n in t.params}) > 1]
     return sorted(found, key=lambda name: -result.importance.get(name, 0.0))[:MAX_PARAMETERS]
 
 
 def importance(result: Result, stem: Path) -> list[Path]:
-    """Draw how much each parameter mattered; nothing where that is not known."""
+    """Draw the importance of each parameter; nothing where it is unknown."""
     if not result.importance:
         return []
     names = list(result.importance)[:MAX_PARAMETERS]
@@ -46,7 +46,7 @@ def importance(result: Result, stem: Path) -> list[Path]:
 
 
 def slices(result: Result, stem: Path) -> list[Path]:
-    """Draw every trial's score against each parameter; nothing with fewer than two of them."""
+    """Draw every trial's score against each parameter; nothing with fewer than two parameters."""
     names = varied(result)
     if len(names) < 2:
         return []
@@ -64,7 +64,7 @@ def slices(result: Result, stem: Path) -> list[Path]:
 
 
 def parallel(result: Result, stem: Path) -> list[Path]:
-    """Draw every trial of full length or stopped as a line over all parameters, best in orange."""
+    """Draw every trial with a score as a line over all parameters, the best in orange."""
     names = varied(result)
     trials = [t for t in result.trials if t.curve and all(n in t.params for n in names)]
     if len(names) < 2 or len(trials) < 2:
@@ -132,7 +132,7 @@ def _is_log(values: Sequence[Any]) -> bool:
 
 
 def _heights(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Return values as heights between 0 and 1; words in the order of the alphabet."""
+    """Return values as heights between 0 and 1; words in alphabetical order."""
     if all(_is_number(v) for v in values):
         numbers = np.log(values) if _is_log(values) else np.array(values, dtype=float)
     else:

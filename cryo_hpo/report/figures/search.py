@@ -1,4 +1,4 @@
-"""Figures of the search: the response to the learning rate, and the learning curves."""
+"""Draw the figures of the search: the response to the learning rate, and the learning curves."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ LOST: dict[str, dict[str, Any]] = {
     "diverged": {"marker": "x", "color": ORANGE},
     "failed": {"marker": "v", "color": GREY},
 }
-NEAR = 14.0  # pixels from a mark at which a number beside it is still clear
-CROWD = 30  # more paused trials than this, and their epochs are not written beside them
+NEAR = 14.0  # pixels from a mark at which a number beside it is still legible
+CROWD = 30  # with more paused trials than this, their epochs are not written beside them
 LR_RESPONSE, CURVES = "lr-response", "curves"
 
 
 def lr_response(result: Result, path_stem: Path) -> list[Path]:
     """Draw the best validation mIoU of every trial against its learning rate.
 
-    The band is the plateau, hatched is where trials diverged, lines are the fixed and the
+    The band is the plateau, hatching marks divergence, lines are the fixed and the
     recommended learning rate; see `lr_response.LrResponse`.
 
     Returns:
@@ -66,7 +66,7 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
 
 
 def _ranges(ax: Axes, found: LrResponse) -> None:
-    """Shade the plateau and what lies beyond the divergence edge; mark the recommendation."""
+    """Shade the plateau and the range beyond the divergence edge; mark the recommendation."""
     if found.plateau_low is not None and found.plateau_high is not None:
         low, high = found.plateau_low / 1.04, found.plateau_high * 1.04
         label = "plateau, within noise of the best"
@@ -83,7 +83,7 @@ def _ranges(ax: Axes, found: LrResponse) -> None:
 
 
 def curves(result: Result, path_stem: Path) -> list[Path]:
-    """Draw how the validation mIoU of every trial rose, colored by its learning rate.
+    """Draw the validation mIoU of every trial over its epochs, colored by learning rate.
 
     Returns:
         `path_stem` with .svg and .png; nothing if no trial finished an epoch.
@@ -118,7 +118,7 @@ def _fixed_line(ax: Axes, lr: float) -> None:
 
 
 def _points(ax: Axes, result: Result) -> None:
-    """Mark the trials that have a score: filled at full length, hollow where they were stopped."""
+    """Mark the trials that have a score: filled if complete, hollow if pruned."""
     scored = [t for t in result.trials if t.state in ("complete", "pruned") and t.curve]
     winner = [t for t in scored if t.number == result.winner]
     baseline = [t for t in scored if t.number == 0 and t not in winner]
@@ -149,7 +149,7 @@ def _point(trial: TrialResult) -> tuple[float, float]:
 
 
 def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[TrialResult]) -> None:
-    """Write beside each paused trial how far it came, where other marks are farthest."""
+    """Write its epochs beside each paused trial, on the side where other marks are farthest."""
     dots_XY = [ax.transData.transform(_point(t)) for t in scored]
     for trial in paused:
         here = ax.transData.transform(_point(trial))
@@ -166,7 +166,7 @@ def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[Tria
 
 
 def _bottom_edge(ax: Axes, trials: Sequence[TrialResult]) -> None:
-    """Mark the trials that ended without an answer on the axis itself: they are off the scale."""
+    """Mark the trials that ended without a score on the axis itself: they are off the scale."""
     edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "clip_on": False, "zorder": 6}
     for state, mark in LOST.items():
         rates = [t.lr for t in trials if t.state == state]
@@ -175,7 +175,7 @@ def _bottom_edge(ax: Axes, trials: Sequence[TrialResult]) -> None:
 
 
 def _curve(ax: Axes, trial: TrialResult, result: Result, *, color: Any) -> None:
-    """Draw one learning curve and how it ended."""
+    """Draw one learning curve and a mark for its end."""
     epochs, scores = list(trial.curve), [100 * score for score in trial.curve.values()]
     line: dict[str, Any] = {"color": color, "linewidth": 1.2, "zorder": 3}
     if trial.number == 0:

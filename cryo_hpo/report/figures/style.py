@@ -1,4 +1,4 @@
-"""The look of the figures: one style, colors that the page can exchange, files without a date."""
+"""Define the style of the figures: colors that the page can exchange, files without a date."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .. import wording as tables
 
-# Source: Okabe and Ito, "Color Universal Design", 2008: told apart with any color vision.
+# Source: Okabe and Ito, "Color Universal Design", 2008: distinct in any color vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
 INK, GRID, PAPER = "#1A1A1A", "#E6E6E6", "#FFFFFF"
-THEME = {  # color of a figure -> the page's variable that takes its place
+THEME = {  # color of a figure -> the page's variable that replaces it
     BLUE: "blue",
     ORANGE: "orange",
     GREY: "soft",
@@ -27,7 +27,7 @@ THEME = {  # color of a figure -> the page's variable that takes its place
     GRID: "line",
     PAPER: "paper",
 }
-# Of middling lightness from end to end: legible on white and on black, blue to orange.
+# Of medium lightness throughout: legible on white and on black, blue to orange.
 LR_COLORS = LinearSegmentedColormap.from_list(
     "lr", ["#2F6FDE", "#7D5BD6", "#C2479B", "#D9542F"], N=256
 )
@@ -53,7 +53,7 @@ STYLE: Any = {
     "legend.frameon": False,
     "legend.fontsize": 8,
 }
-WIDTH = 5.4  # inches: its 9 pt letters are still letters on a telephone
+WIDTH = 5.4  # inches; 9 pt letters stay legible on a phone
 DPI = 200  # of the PNG
 UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
 LR_FORMAT = FuncFormatter(lambda lr, _: tables.short_lr(lr))
@@ -61,7 +61,7 @@ LR_FORMAT = FuncFormatter(lambda lr, _: tables.short_lr(lr))
 
 @contextmanager
 def figure(height: float = 3.4) -> Iterator[Figure]:
-    """Give a figure with the house's style, which ends with it.
+    """Open a figure in the package's style, and close it at the end.
 
     Args:
         height: Inches.
@@ -73,7 +73,7 @@ def figure(height: float = 3.4) -> Iterator[Figure]:
 
 
 def save(fig: Figure, stem: Path) -> list[Path]:
-    """Write a figure as SVG and PNG, and return the files."""
+    """Write a figure as SVG and PNG, and return both paths."""
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in UNDATED]
     for path in paths:
         fig.savefig(path, dpi=DPI, metadata=UNDATED[path.suffix[1:]])
@@ -81,7 +81,7 @@ def save(fig: Figure, stem: Path) -> list[Path]:
 
 
 def lr_axis(ax: Axes, rates: Sequence[float], *, room: float = 0.06) -> None:
-    """Make the horizontal axis one of learning rates."""
+    """Make the horizontal axis a log axis of learning rates."""
     margin = max((max(rates) / min(rates)) ** room, 1.3)
     ax.set_xscale("log")
     ax.set_xlim(min(rates) / margin, max(rates) * margin)
@@ -92,13 +92,13 @@ def lr_axis(ax: Axes, rates: Sequence[float], *, room: float = 0.06) -> None:
 
 
 def lr_ticks(rates: Sequence[float]) -> LogLocator:
-    """Return ticks at decades, and between them if there are few."""
+    """Return ticks at decades, with ticks in between if there are few."""
     few = max(rates) / min(rates) < 30
     return LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,))
 
 
 def miou_axis(ax: Axes, scores: Sequence[float], label: str) -> None:
-    """Make the vertical axis one of scores in percent, with room around them."""
+    """Make the vertical axis one of scores in percent, with some margin."""
     low, high = (min(scores), max(scores)) if scores else (0.0, 100.0)
     room = max(0.08 * (high - low), 0.5)
     ax.set_ylim(low - 2 * room, high + room)
