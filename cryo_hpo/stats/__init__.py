@@ -1,7 +1,7 @@
-"""Is the tuned recipe better, by how much, and how sure is that? Pure: numpy and scipy alone.
+"""Estimate and test the improvement of a tuned recipe. Pure: only numpy and scipy.
 
 `paired` compares two recipes on the same seeds, `bootstrap` resamples seeds and scenes, `power`
-says how many seeds a gain needs, `summary` describes the scores of one recipe.
+computes the number of seeds that a gain needs, `summary` summarizes the scores of one recipe.
 """
 
 from .bootstrap import bca, bca_ratio, miou, over_scenes

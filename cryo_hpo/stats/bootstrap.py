@@ -1,4 +1,4 @@
-"""Bootstrap intervals of the relative improvement: over seeds, and over seeds and scenes."""
+"""Compute bootstrap intervals of the relative improvement over seeds, or seeds and scenes."""
 
 # N seeds, S scenes, K classes, R resamples
 
@@ -25,19 +25,21 @@ def bca(
     """Return the limits of the bias-corrected and accelerated interval.
 
     Args:
-        resampled_R: The statistic of every resample.
-        estimate: The statistic of the sample.
-        jackknives: For each thing resampled, the statistic without one of it at a time.
-        level: Confidence.
+        resampled_R: Statistic of every resample.
+        estimate: Statistic of the sample.
+        jackknives: For each dimension resampled, the statistic with one element left out at a time.
+        level: Confidence, a fraction.
 
     Source: Efron, "Better Bootstrap Confidence Intervals", JASA 82, 1987; several samples:
     DiCiccio and Efron, "Bootstrap Confidence Intervals", Stat. Sci. 11, 1996.
     """
     num = len(resampled_R)
-    ties_R = np.isclose(resampled_R, estimate, rtol=1e-9, atol=1e-9)  # rounding decides nothing
+    ties_R = np.isclose(
+        resampled_R, estimate, rtol=1e-9, atol=1e-9
+    )  # rounding errors count as ties
     below = (np.sum((resampled_R < estimate) & ~ties_R) + np.sum(ties_R) / 2) / num
     bias = special.ndtri(np.clip(below, 0.5 / num, 1 - 0.5 / num))
-    # Efron's influence values, each sample's divided by its size: without one, minus the mean.
+    # Efron's influence values from the jackknife, each sample's divided by the sample size
     influence = [(len(j) - 1) * (j.mean() - j) / len(j) for j in jackknives]
     cubes, squares = (sum(float(np.sum(u**p)) for u in influence) for p in (3, 2))
     skew = cubes / (6 * squares**1.5) if squares > 0 else 0.0
@@ -49,8 +51,8 @@ def bca(
 def bca_ratio(tuned: Floats, baseline: Floats, level: float = 0.95) -> Interval:
     """Return the relative improvement of paired means, in percent, resampling the pairs.
 
-    With three to five seeds it is too narrow by far (docs/statistics.md): it stands beside the
-    interval that decides, and never decides.
+    With three to five seeds the interval is far too narrow (docs/statistics.md): it is reported
+    beside the interval that decides, and never decides.
     """
     num = len(tuned)
     estimate = _gain(float(tuned.mean()), float(baseline.mean()))
@@ -73,12 +75,12 @@ def over_scenes(
 
     Every resample draws seeds and scenes with replacement, the same for both recipes, adds up the
     scenes' confusion matrices and compares the means of the seeds' mIoU. So the interval also
-    holds what another choice of test scenes would have given.
+    covers the choice of test scenes.
 
     Args:
         tuned_NSKK: Confusion matrices, (N, S, K, K): seeds, scenes, truth, prediction.
         baseline_NSKK: Likewise, the same seeds and scenes.
-        level: Confidence.
+        level: Confidence, a fraction.
         absent_is_zero: As in `metrics.Scores`.
 
     Source: van der Leeden, Meijer and Busing, "Resampling Multilevel Models", 2008.
@@ -107,7 +109,7 @@ def miou(confusion: NDArray[Any], *, absent_is_zero: bool = False) -> Floats:
 
     Args:
         confusion: Rows truth, columns prediction.
-        absent_is_zero: Whether a class in neither counts as 0, or not at all; as in
+        absent_is_zero: A class in neither counts as 0, else it is left out; as in
             `metrics.Scores`.
     """
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
@@ -152,7 +154,7 @@ def _gain(tuned: float, baseline: float) -> float:
 
 
 def _gains(tuned: Floats, baseline: Floats) -> Floats:
-    """Return 100 * (tuned / baseline - 1); where both are zero nothing has changed."""
+    """Return 100 * (tuned / baseline - 1); 0 where both are zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where((tuned == 0) & (baseline == 0), 1.0, tuned / baseline)
     gains: Floats = 100 * (ratio - 1)

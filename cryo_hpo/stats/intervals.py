@@ -1,4 +1,4 @@
-"""An estimate between its limits."""
+"""Define a confidence interval."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate between its limits; infinite limits: the data set none."""
+    """Hold an estimate and its confidence limits; infinite where the data set no limit."""
 
     low: float
     mid: float
@@ -17,5 +17,5 @@ class Interval:
 
     @classmethod
     def unbounded(cls, mid: float, level: float) -> Interval:
-        """Return the interval that excludes nothing."""
+        """Return an interval with infinite limits."""
         return cls(-math.inf, mid, math.inf, level)

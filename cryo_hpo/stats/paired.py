@@ -1,9 +1,9 @@
-"""Is the tuned recipe better? Two recipes on the same seeds.
+"""Compare a tuned recipe with its baseline on the same seeds (paired tests and intervals).
 
-Two questions are told apart. What a typical seed gains: the median of the seeds' relative gains,
-with an interval that holds whatever the scores' distribution, and that decides. And how the means
-compare, the number that papers print: it also counts how often either recipe collapses, which a
-few seeds cannot know. docs/statistics.md has the measured coverage of both.
+Two estimates are separate. The gain of a typical seed is the median of the seeds' relative gains;
+its interval is valid for any distribution of the scores, and decides. The ratio of the means is the
+number that papers print; it also depends on how often either recipe collapses, which a few seeds
+cannot estimate. docs/statistics.md has the measured coverage of both.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from .bootstrap import bca_ratio
 from .intervals import Interval
 
 Verdict = Literal["improved", "not shown", "worse"]
-FEWEST = 4  # pairs below which no interval of 95 % keeps its level; docs/statistics.md
-EXACT_TO = 16  # pairs up to which all patterns of signs are counted
-RESAMPLES = 20_000  # patterns drawn for more pairs
+FEWEST = 4  # pairs; with fewer no interval keeps a level of 95 %; docs/statistics.md
+EXACT_TO = 16  # pairs; with more the sign patterns are sampled, not enumerated
+RESAMPLES = 20_000  # sign patterns sampled
 
 
 @dataclass(frozen=True, slots=True)
 class Improvement:
-    """A tuned recipe compared with its baseline on the same seeds.
+    """Hold the comparison of a tuned recipe with its baseline on the same seeds.
 
     Attributes:
-        baseline: Mean score.
-        tuned: Mean score.
+        baseline: Mean score of the baseline.
+        tuned: Mean score of the tuned recipe.
         typical_pct: Median over the seeds of 100 * (tuned / baseline - 1); see `typical_gain`.
         relative_pct: 100 * (mean of tuned / mean of baseline - 1), with Fieller's interval.
-        bca_pct: The same with the bootstrap's interval; too narrow for few seeds.
-        spread_pct: Standard deviation of the seeds' gains; nan below two, or where one is infinite.
+        bca_pct: `relative_pct` with the bootstrap's interval; too narrow for few seeds.
+        spread_pct: Standard deviation of the seeds' gains; nan below two seeds or if one is infinite.
         p_value: Two-sided sign-flip test on the paired differences.
-        sign_p_value: Two-sided sign test: how many seeds gain.
+        sign_p_value: Two-sided sign test on the number of seeds that gain.
         num_pairs: Seeds that both arms have.
         verdict: "improved" or "worse" when the interval of `typical_pct` leaves out 0, else
             "not shown".
@@ -67,7 +67,7 @@ def relative_improvement(
         level: Confidence of the interval, a fraction.
 
     Raises:
-        ValueError: The samples do not pair up, or hold something that is no score.
+        ValueError: The samples differ in length, or hold a value that is no score.
     """
     t, b = np.asarray(tuned, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     _check(t, b, level)
@@ -89,11 +89,11 @@ def relative_improvement(
 def typical_gain(t: NDArray[np.float64], b: NDArray[np.float64], level: float = 0.95) -> Interval:
     """Return the median over seeds of the relative gain, in percent, with its interval.
 
-    From six seeds on it reaches from the k-th smallest to the k-th largest gain, k as large as the
-    level allows: the sign test inverted, exact whatever the distribution. With four or five seeds
-    no such interval has a level of 95 %: all gains together with Fieller's interval of the means
-    stand in. Fewer seeds set no bounds: three may lie on one side of the median one time in four,
-    and where a recipe collapses nothing in them tells.
+    From six seeds on the interval reaches from the k-th smallest to the k-th largest gain, k as
+    large as the level allows: the sign test inverted, exact for any distribution. With four or five
+    seeds no such interval has a level of 95 %; the union of the range of gains and Fieller's
+    interval of the means replaces it. Fewer seeds give no bounds: three lie on one side of the
+    median one time in four, and three collapses do not show how the recipe scores otherwise.
 
     Args:
         t: Scores of the tuned recipe, one per seed.
@@ -115,7 +115,7 @@ def typical_gain(t: NDArray[np.float64], b: NDArray[np.float64], level: float = 
 
 
 def rank_of(num: int, level: float) -> int:
-    """Return the largest k whose interval, k-th smallest to k-th largest, has the level; or 0."""
+    """Return the largest k so that [k-th smallest, k-th largest] has the level, 0 if none has."""
     return int(stats.binom.ppf((1 - level) / 2 + 1e-12, num, 0.5)) if num else 0
 
 
@@ -135,7 +135,7 @@ def _spread(gains: NDArray[np.float64]) -> float:
 
 
 def _sign_test(differences: NDArray[np.float64]) -> float:
-    """Return the exact two-sided p value of the sign test; seeds that tie say nothing.
+    """Return the exact two-sided p value of the sign test, without the seeds that tie.
 
     Source: Arbuthnott, Phil. Trans. 27, 1710; Conover, Practical Nonparametric Statistics, 1999.
     """
@@ -149,7 +149,7 @@ def fieller(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Int
     """Return the relative improvement of the means, in percent, with Fieller's interval.
 
     The interval holds every ratio r that the paired t test of mean(t - r b) = 0 does not reject.
-    Solved for the distance u of r from the point estimate, where nothing cancels:
+    Solved for the distance u of r from the point estimate, to avoid cancellation:
     (mean(b)^2 - q^2 var(b)) u^2 + 2 q^2 cov(e, b) u - q^2 var(e) <= 0 with e = t - estimate * b,
     q the t quantile, and var, cov those of the means.
 
@@ -162,7 +162,7 @@ def fieller(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Int
     q2 = float(stats.t.ppf((1 + level) / 2, df=len(t) - 1)) ** 2
     (var_e, cov), (_, var_b) = np.cov(t - estimate * b, b) / len(t)
     square = float(b.mean()) ** 2 - q2 * var_b
-    if square <= 0:  # the baseline's mean cannot be told from zero: any ratio may be
+    if square <= 0:  # baseline's mean not significantly above 0: no bounds
         return Interval.unbounded(mid, level)
     root = math.sqrt((q2 * cov) ** 2 + square * q2 * var_e)
     low, high = (-q2 * cov - root) / square, (-q2 * cov + root) / square
@@ -170,14 +170,14 @@ def fieller(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Int
 
 
 def _ratio(tuned: float, baseline: float) -> float:
-    """Divide two means; where both are zero nothing has changed."""
+    """Return tuned / baseline; 1 if both are zero, infinite if only the baseline is."""
     if baseline == 0:
         return 1.0 if tuned == 0 else math.inf
     return tuned / baseline
 
 
 def _sign_flip(differences: NDArray[np.float64]) -> float:
-    """Return the two-sided p value of the paired permutation test, 1 where all are equal.
+    """Return the two-sided p value of the paired permutation test, 1 where all pairs are equal.
 
     Source: Fisher, The Design of Experiments, 1935, section 21.
     """

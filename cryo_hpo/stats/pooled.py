@@ -1,4 +1,4 @@
-"""Many cells as one number: the mean relative improvement, and ranks as in Cryo-Bench's table."""
+"""Pool cells into the mean relative improvement, and rank models as in Cryo-Bench's table."""
 
 # N cells, M models, D datasets, R resamples
 
@@ -23,12 +23,12 @@ class PooledImprovement:
     """Hold the mean relative improvement of tuned over fixed rates, over all cells.
 
     Attributes:
-        mean_pct: Mean over cells of 100 * (tuned / baseline - 1); nan without a cell to take.
+        mean_pct: Mean over cells of 100 * (tuned / baseline - 1); nan if no cell counts.
         low_pct: Lower end of its interval, percent.
         high_pct: Upper end, percent.
         level: Of the interval, a fraction.
         num_cells: Cells that count.
-        undefined: Cells whose baseline scored 0: nothing is relative to that.
+        undefined: Cells whose baseline scored 0: their relative improvement is undefined.
     """
 
     mean_pct: float
@@ -44,12 +44,12 @@ def mean_relative_improvement(
 ) -> PooledImprovement:
     """Average the relative improvement of mean scores over cells, as the paper does.
 
-    The interval is that of a bootstrap in two stages: cells are drawn with replacement, then the
-    paired seeds within each. With one cell only the seeds are drawn.
+    The interval is from a two-stage bootstrap: cells are drawn with replacement, then the paired
+    seeds within each. With one cell only the seeds are drawn.
 
     Args:
         cells: (tuned, baseline) of each cell; scores of the same seeds in the same order.
-        resamples: R.
+        resamples: Number of bootstrap resamples, R.
 
     Source:
         Two-stage bootstrap: Davison and Hinkley, Bootstrap Methods and their Application, 1997,
@@ -63,7 +63,7 @@ def mean_relative_improvement(
     rng = np.random.default_rng(0)
     drawn_RN = _drawn(counted, rng, resamples)
     picks_RN = rng.integers(len(counted), size=(resamples, len(counted)))
-    # A cell drawn twice brings one draw of its seeds twice; its spread is that of the cell's mean.
+    # A cell drawn twice in a resample uses the same draw of seeds twice.
     means_R = np.nanmean(np.take_along_axis(drawn_RN, picks_RN, axis=1), axis=1)
     low, high = np.quantile(means_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return PooledImprovement(
@@ -80,7 +80,7 @@ def ranks(scores_MD: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the rank of each model on each dataset, 1 the best; ties share the mean rank.
 
     Args:
-        scores_MD: Scores, (M, D); nan where a model has none: it has no rank there either.
+        scores_MD: Scores, (M, D); a nan, for a missing score, gets the rank nan.
     """
     found_MD = np.full(scores_MD.shape, np.nan)
     for column, scores_M in enumerate(scores_MD.T):
@@ -105,7 +105,7 @@ def _drawn(
 def _relative(
     tuned: NDArray[np.float64] | float, base: NDArray[np.float64] | float
 ) -> NDArray[np.float64]:
-    """100 * (tuned / base - 1), nan where the baseline is 0."""
+    """Return 100 * (tuned / base - 1), nan where the baseline is 0."""
     t, b = np.asarray(tuned, float), np.asarray(base, float)
     ratio: NDArray[np.float64] = np.divide(t, b, out=np.full(b.shape, np.nan), where=b > 0)
     return 100 * (ratio - 1)

@@ -1,4 +1,4 @@
-"""How many seeds a comparison needs to show a gain that is there."""
+"""Compute the statistical power of a comparison, and the number of seeds it needs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from scipy import stats
 from .paired import FEWEST, rank_of
 
 POWER = 0.8  # Cohen 1988
-MOST = 200  # seeds; nobody trains more, and the answer is "more than that"
+MOST = 200  # seeds; a larger number is reported as "more than that"
 
 
 def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> float:
     """Return the chance that a gain of this size ends in the verdict "improved".
 
-    The paired gains of the seeds are taken to be normal. Where the sign test has too few (below six
-    seeds at 95 %) a paired t test must reject and every seed gain, and below four nothing is shown;
-    from six on the sign test decides; see `paired.typical_gain`.
+    The paired gains of the seeds are assumed normal. At 95 %, from six seeds on the sign test
+    decides; with four or five, a paired t test must reject and every seed must gain; with fewer
+    the power is 0. See `paired.typical_gain`.
 
     Args:
         gain: True relative improvement, percent.
         spread: Standard deviation of the seeds' paired gains, percentage points.
-        seeds: Pairs.
-        level: Of the interval that decides.
+        seeds: Number of pairs.
+        level: Level of the interval that decides, a fraction.
 
     Source: Cohen, "Statistical Power Analysis", 1988 (noncentral t); Dixon and Mood, JASA 41, 1946
     (sign test).
@@ -47,7 +47,7 @@ def seeds_needed(gain: float, spread: float, *, level: float = 0.95) -> int | No
     Args:
         gain: True relative improvement, percent.
         spread: Standard deviation of the seeds' paired gains, percentage points.
-        level: Of the interval that decides.
+        level: Level of the interval that decides, a fraction.
     """
     enough = (n for n in range(2, MOST + 1) if power(gain, spread, n, level=level) >= POWER)
     return next(enough, None)

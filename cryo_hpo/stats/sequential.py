@@ -1,15 +1,15 @@
-"""Stop a paired comparison as soon as it is decided: a sign test that is valid at every look.
+"""Stop a paired comparison as soon as it is decided: a sequential sign test, valid at every look.
 
-Each seed's gain has a sign. Two gamblers bet on the next one, the first that tuned wins more often
-than not, the second that it loses more often. Under "the median gain is not above 0" the first
-cannot expect to win, whatever was seen so far and whenever the look is taken (Ville's inequality):
-the chance that the stake of 1 ever grows to 2 / alpha is at most alpha / 2, and likewise for the
-second. So a comparison may stop at the first seed at which one of them has 2 / alpha, and the
-decision keeps its level however many looks there were.
+Each seed's gain has a sign. Two bets are placed on the next sign: the first that tuned wins more
+often than not, the second that it loses more often. Under "the median gain is not above 0" the
+expected wealth of the first bet never rises, and by Ville's inequality the chance that its stake of
+1 ever grows to 2 / alpha is at most alpha / 2, at any number of looks; likewise for the second. So
+a comparison may stop at the first seed at which one bet has reached 2 / alpha, and the decision
+keeps its level.
 
 Half of each stake is bet all-in, half is spread evenly over all chances p > 1/2 of winning. The
 all-in half decides after six equal signs at 95 %, as the sign test of six fixed seeds does; the
-spread half still decides when some signs differ. A seed that ties counts against both.
+spread half still decides when some signs differ. A seed that ties counts against both bets.
 
 Source: Ville, Etude critique de la notion de collectif, 1939; Robbins, "Statistical methods related
 to the law of the iterated logarithm", Ann. Math. Stat. 41, 1970 (the mixture); Shafer, "Testing by
@@ -29,19 +29,19 @@ from scipy import special
 from .intervals import Interval
 
 Decision = Literal["improved", "worse", "undecided", "futile"]
-MIN_CHANCE = 0.05  # of still deciding, below which another pair is not worth its price
+MIN_CHANCE = 0.05  # of deciding; below it another pair is not worth its cost
 
 
 @cache
 def compute_wealth(wins: int, losses: int) -> float:
-    """Return what a stake of 1 on winning more often than not has become.
+    """Return the wealth of a bet on winning more often than not, from a stake of 1.
 
-    With n = wins + losses: half of it is 2^n while there is no loss, else 0; the other half is the
+    With n = wins + losses: half of the stake becomes 2^n without a loss, else 0; the other half the
     mean over p uniform on (1/2, 1) of (2 p)^wins (2 (1 - p))^losses.
 
     Args:
-        wins: Seeds with the sign that was bet on.
-        losses: Seeds with the other sign.
+        wins: Number of seeds with the sign that was bet on.
+        losses: Number of other seeds.
     """
     total = wins + losses
     all_in = 2.0**total if losses == 0 else 0.0
@@ -51,7 +51,7 @@ def compute_wealth(wins: int, losses: int) -> float:
 
 
 def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Decision:
-    """Say whether the seeds so far decide, and whether more of them can.
+    """Decide a comparison from its seeds so far, and detect when more seeds cannot.
 
     Args:
         gains: Relative gains of the seeds, in the order in which they were trained.
@@ -59,9 +59,8 @@ def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Deci
         level: Confidence of the decision, a fraction.
 
     Returns:
-        "improved" or "worse" from the first seed on at which that is decided; "futile" where the
-        chance that the pairs left decide is below `MIN_CHANCE`, which includes that none are left;
-        else "undecided".
+        "improved" or "worse" from the first seed on at which that is decided; "futile" if the
+        remaining pairs decide with a chance below `MIN_CHANCE`, or none remain; else "undecided".
 
     Raises:
         ValueError: A gain is not a number, there are more gains than `at_most`, or the level is
@@ -81,7 +80,7 @@ def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Deci
 
 
 class _Signs(NamedTuple):
-    """How many seeds gained, lost and tied."""
+    """Hold the numbers of seeds that gained, lost and tied."""
 
     gained: int = 0
     lost: int = 0
@@ -91,7 +90,7 @@ class _Signs(NamedTuple):
         return _Signs(self.gained + (gain > 0), self.lost + (gain < 0), self.tied + (gain == 0))
 
     def find_outcome(self, level: float) -> Literal["improved", "worse"] | None:
-        """Return what is decided at this seed, if anything; both cannot be."""
+        """Return the decision at this seed, if any; at most one of the two can hold."""
         target = 2 / (1 - level)
         if compute_wealth(self.gained, self.lost + self.tied) >= target:
             return "improved"
@@ -102,11 +101,10 @@ class _Signs(NamedTuple):
 
 @cache
 def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
-    """Return the chance that an undecided comparison decides within so many more pairs.
+    """Return the chance that an undecided comparison decides within `pairs_left` more pairs.
 
-    The chance that the next seed gains is unknown, and taken to be uniform before the first: after
-    g gains and l losses it is (g + 1) / (g + l + 2) (Laplace's rule of succession). No tie is
-    expected.
+    The chance that a seed gains has a uniform prior: after g gains and l losses that of the next
+    seed is (g + 1) / (g + l + 2) (Laplace's rule of succession). No tie is expected.
     """
     if signs.find_outcome(level):
         return 1.0
@@ -119,11 +117,11 @@ def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
 
 
 def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
-    """Return the median gain with an interval that holds at whatever seed the comparison stops.
+    """Return the median gain with an interval that is valid at any stopping time.
 
-    The interval leaves out every m for which one of the two bets, placed on the signs of
-    `gain - m`, reached 2 / alpha at any seed so far. So it leaves out 0 exactly where `decide`
-    says "improved" or "worse" at the last seed.
+    The interval excludes every m for which one of the two bets, placed on the signs of `gain - m`,
+    reached 2 / alpha at any seed so far. So it excludes 0 exactly where `decide` returns "improved"
+    or "worse" at the last seed.
 
     Args:
         gains: Relative gains of the seeds, in percent, in the order in which they were trained.
@@ -156,7 +154,7 @@ def _bound_below(gains: Sequence[float], level: float) -> float:
 
 
 def _has_reached(wins: Sequence[bool], level: float) -> bool:
-    """Whether the stake of a bet with these outcomes was 2 / alpha at any time."""
+    """Return True if the wealth of a bet with these outcomes reached 2 / alpha at any time."""
     counts = zip(accumulate(wins), count(1), strict=False)
     return any(compute_wealth(won, n - won) >= 2 / (1 - level) for won, n in counts)
 

@@ -1,4 +1,4 @@
-"""The scores of one recipe over its seeds, and how often a training is lost."""
+"""Summarize the scores of one recipe over its seeds, and the share of lost trainings."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scipy import stats
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Where the scores of a recipe lie.
+    """Hold the mean, interquartile mean and median of a recipe's scores.
 
     Attributes:
-        mean: The paper's number; one collapsed seed moves it.
-        iqm: Interquartile mean: of the middle half. Below four seeds it is the mean.
-        median: A typical seed.
+        mean: Mean, the number that papers print; one collapsed seed moves it.
+        iqm: Interquartile mean, over the middle half; below four seeds the mean.
+        median: Score of a typical seed.
     """
 
     mean: float
@@ -26,7 +26,7 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of how many, with an exact interval for the share behind it."""
+    """Hold a count out of a total, with an exact interval of the underlying share."""
 
     count: int
     of: int
@@ -35,7 +35,7 @@ class Share:
 
 
 def summary(scores: Sequence[float]) -> Summary:
-    """Return mean, interquartile mean and median.
+    """Return the mean, interquartile mean and median of scores.
 
     Source of the interquartile mean: Agarwal et al., "Deep Reinforcement Learning at the Edge of
     the Statistical Precipice", NeurIPS 2021: the quarter of the scores at each end is left out.
@@ -49,8 +49,8 @@ def share(count: int, of: int) -> Share:
     """Return a share with its exact interval at a confidence of 95 %.
 
     Args:
-        count: How many, such as trainings that collapsed.
-        of: Of how many.
+        count: Part of the total, such as trainings that collapsed.
+        of: Total, such as all trainings.
 
     Source: Clopper and Pearson, Biometrika 26, 1934.
     """
