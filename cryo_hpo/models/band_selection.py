@@ -1,4 +1,4 @@
-"""Which bands of a dataset an encoder sees: chosen by name, and picked out of each batch."""
+"""Match a dataset's bands to an encoder's inputs by name, and select them from each batch."""
 
 # B batch, C channels, H W pixels
 
@@ -13,21 +13,21 @@ from ..bands import Band, BandPlan, Missing, Slot
 from ..errors import BandMismatch
 from .lookup import ENCODERS, Encoder
 
-# Bands of other sensors, and those of Sentinel-1 and 2 that they are nearest to: colors of any
-# camera, and radar of the other transmitted polarisation (like to like, cross to cross).
+# Bands of other sensors -> the nearest bands of Sentinel-1 and 2: colors of any camera, and radar
+# of the other transmitted polarization (co to co, cross to cross).
 STAND_IN = {"BLUE": "B2", "GREEN": "B3", "RED": "B4", "NIR": "B8", "HH": "VV", "HV": "VH"}
-NEXT_BEST = {"B8A": "NIR"}  # where the encoder has no B8 that the same camera would go to
+NEXT_BEST = {"B8A": "NIR"}  # used if the encoder has no B8 for the same camera band
 
 
 def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero") -> BandPlan:
-    """Choose, by name, what of a dataset goes where in an encoder.
+    """Plan by name which band of a dataset fills which input of an encoder.
 
     - Every slot gets the band of its name, or one that stands in for it.
     - An encoder of any bands gets all; one that reads wavelengths gets all that have one.
-    - One with groups gets each group that is there as a whole, and the others masked.
-    - Where the encoder knows no band of the dataset, a single one is repeated for its `gray`
-      bands, as Cryo-Bench does for the radar images of CaFFe, and radar bands fill them in turn.
-    - Slots without a band are treated as `missing` says; bands without a slot are left out.
+    - An encoder with groups gets each group that is complete; the others are masked.
+    - If encoder and dataset share no band, a single band is repeated for the encoder's `gray`
+      bands, as Cryo-Bench does for the radar images of CaFFe; radar bands fill these in turn.
+    - Slots without a band are treated as `missing` states; bands without a slot are left out.
 
     Raises:
         BandMismatch: Nothing fits, or a slot is empty and `missing` is "refuse".
@@ -62,7 +62,7 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
 
 
 def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
-    """Give every band, or every one that has a wavelength."""
+    """Plan every band, or every one that the encoder takes by its wavelength."""
     taken = [i for i, band in enumerate(have) if card.takes(band)]
     slots = tuple(Slot(have[i], i) for i in taken)
     if not slots:
@@ -71,10 +71,10 @@ def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
 
 
 def _given_bands(card: Encoder, slots: Sequence[Slot], have: Sequence[Band]) -> set[Band]:
-    """Return the bands of the sensors, radar and optical, of which a dataset has some.
+    """Return the bands of each sensor, radar or optical, with any band in the dataset.
 
     Raises:
-        BandMismatch: A sensor is missing that the encoder cannot do without.
+        BandMismatch: A sensor is missing that the encoder requires.
     """
     bands = tuple(slot.band for slot in slots)
     if not card.several_sensors:
@@ -95,9 +95,9 @@ def _given_bands(card: Encoder, slots: Sequence[Slot], have: Sequence[Band]) -> 
 
 
 def _plan_subset(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
-    """Give the bands that the dataset has, and leave out the others.
+    """Plan the bands that the dataset has, and mask the others.
 
-    A band stands in for another only if the encoder does not know it by its own name.
+    A band stands in for another only if the encoder has no input of that band's own name.
     """
     known = card.bands or ()
     offered = {band for band in have if band not in known}
@@ -130,7 +130,7 @@ def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
 
 
 def _layer(band: Band, have: Sequence[Band], wanted: Sequence[Band]) -> int | None:
-    """Return where a band is, or what stands in for it."""
+    """Return the layer of a band or of its stand-in; None if there is neither."""
     names = [other.name for other in have]
     if band.name in names:
         return names.index(band.name)
@@ -141,10 +141,10 @@ def _layer(band: Band, have: Sequence[Band], wanted: Sequence[Band]) -> int | No
 
 
 def _gray(card: Encoder, have: Sequence[Band]) -> dict[Band, int]:
-    """Return the bands that a dataset's only one is repeated for, each with its layer.
+    """Return gray band -> layer, for a dataset with one band or with only radar bands.
 
     Raises:
-        BandMismatch: It has several that are not all radar, or the encoder has no such bands.
+        BandMismatch: Several bands are not all radar, or the encoder has no gray bands.
     """
     if card.gray and (len(have) == 1 or all(band.sensor == "sar" for band in have)):
         return {band: i % len(have) for i, band in enumerate(card.gray)}
@@ -163,10 +163,10 @@ def _names(bands: Sequence[Band]) -> str:
 
 
 class Pick(nn.Module):
-    """Bring the bands (B, C, H, W) of a dataset into an encoder's slots, as a plan says.
+    """Select a dataset's bands (B, C, H, W) for an encoder's slots by a plan.
 
     Args:
-        plan: With at least one slot that has a layer.
+        plan: Plan with at least one slot that has a layer.
     """
 
     index: Tensor
@@ -192,7 +192,7 @@ class Pick(nn.Module):
 
 
 def _select(x_BCHW: Tensor, index: Tensor) -> Tensor:
-    """Select channels; `index_select` alone would turn channels-last into channels-first."""
+    """Select channels; plain `index_select` would turn channels-last into channels-first."""
     if x_BCHW.is_contiguous() or not x_BCHW.is_contiguous(memory_format=torch.channels_last):
         return x_BCHW.index_select(1, index)
     return x_BCHW.permute(0, 2, 3, 1)[..., index].permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""What encoders cost, as `benchmarks/encoder_cost.py` measured it on one machine."""
+"""Read the costs of encoders that `benchmarks/encoder_cost.py` measured on one machine."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ FILE = "costs.csv"
 
 
 class Cost(NamedTuple):
-    """Of one encoder at full size, on square images of its native size."""
+    """Hold the cost of one encoder at full size, on square images of its native size."""
 
     encoder: str
     bands: int
-    """Of the input."""
+    """Bands of the input."""
     size: int
     """Side of the input, pixels."""
     parameters: int
     gflops: float
-    """Of one forward pass per image, 1e9 operations; a multiplication and an addition are two."""
+    """1e9 operations of a forward pass per image; a multiplication and an addition are two."""
     forward_s: float
-    """CPU seconds per image, without gradients, one thread."""
+    """CPU seconds of a forward pass per image, without gradients, one thread."""
     backward_s: float
-    """CPU seconds per image, of the gradients of all parameters, one thread."""
+    """CPU seconds per image for the gradients of all parameters, one thread."""
     peak_mib: float
-    """Memory for a training step of one image, without the optimizer: 2^20 bytes."""
+    """Peak memory of a training step on one image, without the optimizer, 2^20 bytes."""
 
 
 @cache
@@ -38,7 +38,7 @@ def costs() -> dict[str, Cost]:
 
 @cache
 def machine() -> str:
-    """Return what was measured on, and how."""
+    """Return the machine and the method of the measurement, as text."""
     return " ".join(line[1:].strip() for line in _lines() if line.startswith("#"))
 
 

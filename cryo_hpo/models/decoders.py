@@ -1,4 +1,4 @@
-"""From an encoder's levels to class scores: `UPerNet`, `UNetDecoder`, and the table of both."""
+"""Decode an encoder's levels into class scores: `UPerNet`, `UNetDecoder`, a table of both."""
 
 # B batch, C channels, H W pixels of the finest level, K classes
 
@@ -17,18 +17,18 @@ NECK_SCALES = (4.0, 2.0, 1.0, 0.5)
 
 
 def is_pyramid(strides: Sequence[int]) -> bool:
-    """Return whether levels get coarser, as those of a plain vision transformer do not."""
+    """Return whether levels get coarser; those of a plain vision transformer do not."""
     return strides[0] < strides[-1]
 
 
 class Neck(nn.Module):
-    """Make a pyramid of levels that all have one size; leave a pyramid as it is.
+    """Turn levels of one size into a pyramid; leave a pyramid as it is.
 
     Level i of n is scaled by 4, 2, 1 or 1/2, the finest first, at unchanged width.
 
     Args:
-        channels: Of each level.
-        strides: Of each level; input pixels per cell.
+        channels: Channels of each level.
+        strides: Strides of the levels, input pixels per cell.
     """
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
@@ -73,14 +73,14 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 
 class UPerNet(nn.Module):
-    """Pyramid pooling of the coarsest level, then a feature pyramid over all of them.
+    """Decoder with pyramid pooling of the coarsest level, then a feature pyramid over all levels.
 
     Returns logits (B, K, H, W) at the size of the finest level after the neck.
 
     Args:
-        channels_in: Of each level, fine to coarse.
-        strides: Of each level.
-        num_classes: K.
+        channels_in: Channels of each level, fine to coarse.
+        strides: Strides of the levels, input pixels per cell.
+        num_classes: Number of classes, K.
         channels: Width of the decoder.
         dropout: Share of the maps dropped before the classifier, in training.
 
@@ -127,16 +127,16 @@ class UPerNet(nn.Module):
 
 
 class UNetDecoder(nn.Module):
-    """Upsample, put the next finer level beside it, convolve twice; down to the finest level.
+    """Decoder that upsamples, concatenates the next finer level and convolves twice, repeatedly.
 
     Returns logits (B, K, H, W) at the size of the finest level after the neck.
 
     Args:
-        channels_in: Of each level, fine to coarse.
-        strides: Of each level; each divides the next.
-        num_classes: K.
-        channels: No convolved map is wider than this. A U-Net of width 32 is as its authors
-            drew it from 256 on.
+        channels_in: Channels of each level, fine to coarse.
+        strides: Strides of the levels; each divides the next.
+        num_classes: Number of classes, K.
+        channels: Upper limit for the width of a convolved map; from 256 on a U-Net of width 32
+            equals the published one.
 
     Source:
         Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28.
@@ -179,7 +179,7 @@ def _upsample(channels: int, factor: int) -> nn.Module:
 
 
 def _fit(x: Tensor, like: Tensor) -> Tensor:
-    """Pad or crop at both ends, for levels whose sides were odd."""
+    """Pad or crop a map at both ends, for levels whose sides were odd."""
     height, width = (a - b for a, b in zip(like.shape[-2:], x.shape[-2:], strict=True))
     return F.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
 

@@ -1,4 +1,4 @@
-"""What an encoder is: the card that describes one, and the protocol it serves."""
+"""Define the card that describes an encoder, and the protocol of its network."""
 
 # B batch, C channels, H W pixels
 
@@ -16,12 +16,12 @@ from .weights.published import Weights
 
 
 class Backbone(Protocol):
-    """What a decoder and the optimizer need of an encoder.
+    """Protocol of an encoder's network, as decoder and optimizer use it.
 
     Attributes:
-        channels: Of each level, fine to coarse.
-        strides: Of each level; input pixels per cell.
-        num_layers: Layers that may learn at different rates.
+        channels: Channels of each level, fine to coarse.
+        strides: Strides of the levels, input pixels per cell.
+        num_layers: Number of layers that may have different learning rates.
     """
 
     channels: tuple[int, ...]
@@ -39,35 +39,36 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """The card of an encoder.
+    """Describe an encoder.
 
     Attributes:
         name: Key in `ENCODERS`.
-        bands: In the order it takes them, that of its pretraining; None if it takes any.
-        spectral: It reads bands by their wavelength, and takes none without,
-        coded: but for those of these sensors, for which it has a code of its own.
-        groups: If not empty, `bands` come in these groups: each is given whole or masked.
-        several_sensors: Whether radar bands have tokens of their own beside the others: a sensor of
-            which a dataset has no band is then left out, another gets all its bands.
+        bands: Input bands in the order of pretraining; None if any bands are accepted.
+        spectral: Whether bands are embedded by wavelength. A band without one is left out unless
+            its sensor is in `coded`.
+        coded: Sensors whose bands a spectral encoder takes at a wavelength that it fixes.
+        groups: Groups of `bands`, each given whole or masked; empty if there are none.
+        several_sensors: Whether radar bands have separate tokens: a sensor without any band in the
+            dataset is then left out, and one with some gets all its bands.
         needs_all: Whether neither sensor can be left out.
         any_subset: Whether bands that a dataset lacks are left out instead of filled.
-        gray: The bands that stand in for the only band of a dataset that has none of `bands`.
-        multiple: Height and width must divide by this, pixels.
+        gray: Bands filled with the only band of a dataset that has none of `bands`.
+        multiple: Divisor of height and width, pixels.
         smallest: Least height and width, pixels.
-        only_size: The only height and width, pixels; None if it takes others.
-        native_size: Of its pretraining images, pixels; None if there was no pretraining.
-        channels: Of each level; empty where only a build tells.
-        strides: Of each level, input pixels per cell; empty where only a build tells.
-        parameters: Numbers in it at full size; None where only a build tells.
-        normalization: Of its images in pretraining; empty if there was none.
-        weights: Published ones; None if there are none.
-        source: Where it is described.
-        license: Of the code.
-        weights_license: Of the published weights; "not stated" where its authors do not say.
-        knobs: Which of "width" and "drop_path" its `build` takes.
-        build: (bands, **knobs) to a `Backbone` with random weights; no network, any device.
-        cryo_bench: What `build` is given under the protocol "cryo-bench".
-        cryo_bench_bands: `bands` under that protocol, where they differ.
+        only_size: The only height and width, pixels; None if others are supported.
+        native_size: Side of the pretraining images, pixels; None without pretraining.
+        channels: Channels of each level; empty if only a build shows them.
+        strides: Strides of the levels, input pixels per cell; empty if only a build shows them.
+        parameters: Number of parameters at full size; None if only a build shows it.
+        normalization: Normalization of the pretraining images; empty if there was none.
+        weights: Published weights; None if there are none.
+        source: Publication that describes the encoder.
+        license: License of the code.
+        weights_license: License of the published weights, or "not stated".
+        knobs: Options of `build`, out of "width" and "drop_path".
+        build: (bands, **knobs) -> `Backbone` with random weights; no network access, any device.
+        cryo_bench: Options of `build` under the protocol "cryo-bench".
+        cryo_bench_bands: Value of `bands` under that protocol; None: unchanged.
     """
 
     name: str
@@ -98,7 +99,7 @@ class Encoder:
 
     @property
     def takes_any(self) -> bool:
-        """Whether there is no band that it cannot take."""
+        """True if the encoder takes every band."""
         return self.bands is None and not self.spectral
 
     def takes(self, band: Band) -> bool:
@@ -107,13 +108,13 @@ class Encoder:
 
     @property
     def default_size(self) -> int:
-        """Side of a crop that suits the encoder, pixels: near its native one, if it has any."""
+        """Side of a suitable crop, pixels: the native size (or 128) rounded down to `multiple`."""
         return (self.native_size or 128) // self.multiple * self.multiple
 
     def under(self, protocol: str) -> Encoder:
-        """Return the card as a protocol has it: "corrected", or "cryo-bench" with its faults.
+        """Return the card for a protocol: "corrected", or "cryo-bench" with upstream's faults.
 
-        Levels and strides of the card are then those of a build, which may differ.
+        A changed card has no channels, strides and parameters: only a build shows them.
         """
         if protocol != "cryo-bench" or not (self.cryo_bench or self.cryo_bench_bands):
             return self

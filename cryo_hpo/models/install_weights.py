@@ -1,4 +1,4 @@
-"""Published weights of an encoder by its name: fetch them, and try whether they fit."""
+"""Download an encoder's published weights by the encoder's name, and check that they fit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .weights.published import State, Weights
 
 
 def find_weights(name: str, *, root: Path) -> Weights:
-    """Return what is known of an encoder's published weights: those here, or to be fetched.
+    """Return an encoder's published weights: those on disk, or else those to download.
 
     Raises:
         UnknownName: There is no such encoder.
-        WeightsError: It has none.
+        WeightsError: The encoder has no published weights.
     """
     published = find_encoder(name).weights
     if published is None:
@@ -31,11 +31,11 @@ def find_weights(name: str, *, root: Path) -> Weights:
 
 
 def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
-    """Bring an encoder's weights below the folder of weights; yields as they come.
+    """Download an encoder's weights to the folder of weights; yields progress.
 
     Raises:
-        WeightsError: They cannot be had; the message says which file to put where.
-        StorageError: No room, or no right to write.
+        WeightsError: The download failed; the message names the file to install and its place.
+        StorageError: The disk is full or read-only.
     """
     published = find_weights(name, root=root)
     path = root / published.file
@@ -50,10 +50,10 @@ def fetch_weights(name: str, *, root: Path) -> Iterator[Received]:
 
 
 def fitting(name: str, *, root: Path) -> int:
-    """Load an encoder's weights as a training does; returns the number of its tensors.
+    """Load an encoder's weights as training does, and return the number of tensors.
 
     Raises:
-        WeightsError: They do not fit.
+        WeightsError: The weights are missing or do not fit.
     """
     model = _build(name)
     load_weights(model, None, published=find_encoder(name).weights, root=root, name=name)
@@ -61,7 +61,7 @@ def fitting(name: str, *, root: Path) -> int:
 
 
 def _keep(state: State, path: Path) -> None:
-    """Write what a library fetched to where trainings look first."""
+    """Save the weights of a library at the path that training reads first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as draft:
         safetensors.torch.save_file(dict(state), draft)

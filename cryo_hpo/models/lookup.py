@@ -1,4 +1,4 @@
-"""Encoders by name: from the table, or any of timm under "timm/<name>"; and the sizes they take."""
+"""Find encoders by name, in the table or in timm ("timm/<name>"), and check their crop sizes."""
 
 # B batch, C channels, H W pixels
 
@@ -26,11 +26,11 @@ TIMM = "timm/"
 
 
 def check_size(encoder: str, size: int) -> None:
-    """Make sure that an encoder takes square crops of this side.
+    """Check that an encoder supports square crops of a size.
 
     Raises:
         UnknownName: There is no such encoder.
-        SpecError: It does not; the message names the nearest sizes it takes.
+        SpecError: The size is not supported; the message names the nearest ones that are.
     """
     card = find_encoder(encoder)
     if card.only_size is not None and size != card.only_size:
@@ -60,7 +60,7 @@ def check_size(encoder: str, size: int) -> None:
 
 @cache
 def _keeps_promise(encoder: str, size: int) -> bool:
-    """Run an encoder on the meta device and compare its maps with what it announces."""
+    """Return whether an encoder, run on the meta device, gives maps at the announced strides."""
     card = find_encoder(encoder)
     bands = next(iter(card.groups), card.bands) or card.gray or (find_band("GREY"),)
     with torch.device("meta"):
@@ -68,7 +68,7 @@ def _keeps_promise(encoder: str, size: int) -> bool:
         image = torch.empty(1, len(bands), size, size)
     try:
         maps = module(image)
-    except (RuntimeError, ValueError, AssertionError):  # each family refuses sizes its own way
+    except (RuntimeError, ValueError, AssertionError):  # each family has its own error for a size
         return False
     backbone = cast(Backbone, module)
     promised = [
@@ -80,14 +80,14 @@ def _keeps_promise(encoder: str, size: int) -> bool:
 
 
 def find_encoder(name: str, *, protocol: str = "corrected") -> Encoder:
-    """Return the card of an encoder, from the table or made of what timm knows.
+    """Return the card of an encoder, from the table or made from timm's metadata.
 
     Args:
         name: Key of `ENCODERS`, or "timm/<name>".
         protocol: Under "cryo-bench" the card has upstream's bands, levels and faults.
 
     Raises:
-        UnknownName: Neither has it; the message names what is near.
+        UnknownName: Neither has the encoder; the message names similar ones.
     """
     if name in ENCODERS:
         return ENCODERS[name].under(protocol)

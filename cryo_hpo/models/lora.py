@@ -1,7 +1,7 @@
 """Low-rank adapters (LoRA) on the attention and MLP layers of transformer encoders.
 
-Own code, since peft cannot be had without transformers and accelerate, and its injection does not
-know which tensors a segmentation checkpoint keeps. An adapted encoder trains its adapters and its
+Own code, since peft requires transformers and accelerate, and its injection does not consider
+which tensors a segmentation checkpoint keeps. An adapted encoder trains its adapters and its
 norms; everything else stays as published and is in no checkpoint: a checkpoint holds the sha256 of
 those tensors instead, and is refused by a model with others.
 
@@ -37,12 +37,12 @@ INSIDE = {  # names of linear layers inside a block
 
 
 class LoraLinear(nn.Linear):
-    """A frozen linear layer plus a trained product of two small matrices; at first it adds zero.
+    """Frozen linear layer plus a trained product of two small matrices that is zero at first.
 
     Args:
         linear: The layer to adapt; its weight and bias are taken over.
-        rank: R.
-        alpha: The product is scaled by alpha / rank.
+        rank: Rank of the product, R.
+        alpha: Scale: the product is multiplied by alpha / rank.
         dropout: Share of the product's inputs dropped in training.
     """
 
@@ -82,9 +82,9 @@ def add_adapters(
     targets: Targets,
     name: str,
 ) -> None:
-    """Freeze an encoder but for its norms, and adapt its linear layers. Changed in place.
+    """Freeze an encoder except its norms, and adapt its linear layers. Changed in place.
 
-    From now on the model's state dict leaves out what is frozen, and holds its sha256.
+    The model's state dict then leaves out the frozen tensors, and holds their sha256.
 
     Args:
         segmenter: Model with a transformer encoder, its weights loaded.
@@ -151,7 +151,7 @@ def _check_layers(layers: list[tuple[str, nn.Linear]], rank: int, name: str) -> 
 
 
 def _find_norms(encoder: nn.Module) -> Iterator[nn.Module]:
-    """Yield the layer norms on the way from the tokens to the levels."""
+    """Yield the encoder's layer norms."""
     for module in encoder.modules():
         if isinstance(module, nn.LayerNorm):
             yield module
@@ -163,7 +163,7 @@ def _replace(root: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _list_frozen(segmenter: Segmenter) -> tuple[str, ...]:
-    """Return the keys of the encoder's tensors that training leaves as they are."""
+    """Return the keys of the encoder's tensors that are not trained."""
     trained = {key for key, x in segmenter.named_parameters() if x.requires_grad}
     state = segmenter.state_dict()
     return tuple(key for key in state if key.startswith("encoder.") and key not in trained)

@@ -75,7 +75,7 @@ def _knobs(card: Encoder, *, width: int | None, drop_path: float) -> dict[str, f
     """Return the options that are set.
 
     Raises:
-        SpecError: The encoder does not have one of them.
+        SpecError: The encoder lacks one of the options.
     """
     requested = {"width": width, "drop_path": drop_path or None}
     knobs = {name: value for name, value in requested.items() if value is not None}

@@ -88,10 +88,10 @@ class Segmenter(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **options: Any
     ) -> None:
-        """Add the omitted tensors to a state, which must be of a model with the same ones.
+        """Add the omitted tensors to a state dict, after comparing their sha256.
 
         Raises:
-            WeightsError: The state belongs to other omitted tensors, or to none.
+            WeightsError: The state dict was saved with other omitted tensors, or with none.
         """
         if self._omitted:
             stored = state_dict.pop(prefix + FINGERPRINT, None)

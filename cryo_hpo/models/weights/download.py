@@ -32,7 +32,7 @@ def download(published: Weights, *, root: Path, name: str) -> Iterator[Received]
         name: Name of the encoder, for messages.
 
     Raises:
-        WeightsError: The download is impossible; the message says which file to put where.
+        WeightsError: The download failed; the message names the file to install and its place.
         StorageError: The disk is full or read-only.
     """
     path = root / published.file
@@ -60,7 +60,7 @@ def download(published: Weights, *, root: Path, name: str) -> Iterator[Received]
 
 
 def _download_from_hub(published: Weights, path: Path) -> Iterator[Received]:
-    """Place a file of the hub, and remove it again if it has another checksum."""
+    """Download a file of the hub, and remove it if its checksum does not match."""
     file = HubFile.parse(published.address)
     place_hub_file(file, path)
     with path.open("rb") as opened:
@@ -78,7 +78,7 @@ def _download_from_hub(published: Weights, path: Path) -> Iterator[Received]:
 
 
 def explain_manual_install(published: Weights, path: Path) -> str:
-    """Return the remedy where a machine cannot download weights itself."""
+    """Return instructions for installing weights by hand."""
     source = resolve_url(published.address) or published.url
     return (
         f"Put the file from {source} at '{path}', or set model.weights to another file below "

@@ -31,7 +31,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file of a repository on the hub.
+    """Locate a file of a repository on the hub.
 
     Attributes:
         repository: "owner/name".
@@ -96,9 +96,9 @@ def cache_hub_file(file: HubFile) -> Path:
 
 
 def _explain(error: BaseException) -> str:
-    """Return the first line of what the hub's client met, and the remedy where there is one."""
+    """Return the first line of an error of the hub's client, and the remedy if there is one."""
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__  # the client wraps what happened into "not in the cache either"
+        error = error.__cause__  # the client wraps the cause into "not in the cache either"
     reason = str(error).split("\n", 1)[0].rstrip(" .")
     remedy = ""
     if isinstance(error, GatedRepoError | RepositoryNotFoundError):

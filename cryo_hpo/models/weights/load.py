@@ -1,4 +1,4 @@
-"""Checkpoints: read, rename, compare key by key, and only then load."""
+"""Load checkpoints into encoders: read, rename, compare every key, and only then load."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def load_weights(
 
     Args:
         backbone: The encoder. Changed in place.
-        wanted: None for the published ones, if there are any; "hub" for those and no others;
-            "scratch" for none; or a file, relative to `root`. Published weights are read from
-            their file, which is fetched if it is not there.
-        published: The encoder's own weights, whose rules also hold for a file.
+        wanted: None for the published weights, if there are any; "hub" if these are required;
+            "scratch" for random weights; or a file, relative to `root`. Published weights are
+            read from their file, which is downloaded if missing.
+        published: Published weights of the encoder; their rules also apply to a file.
         root: Folder of weights.
-        name: The encoder's, for messages.
+        name: Name of the encoder, for messages.
 
     Raises:
         WeightsError: A file is missing, is no checkpoint, or does not fit. Nothing was loaded.
@@ -73,9 +73,9 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
     """Read a checkpoint of tensors by name, on CPU; half precision becomes float32.
 
     Args:
-        path: `.safetensors`, or what torch.save wrote; code inside is never run.
-        entry: Name under which the file holds the tensors; several names, apart by commas, go
-            before the names of their tensors; empty if the file holds nothing else.
+        path: File of safetensors or torch.save; code inside is never run.
+        entry: Key of the file's tensors; several keys, separated by commas, become prefixes of
+            the tensors' names; empty if the file holds nothing else.
 
     Raises:
         WeightsError: The file is missing, damaged, or holds something else.
@@ -124,10 +124,10 @@ def _read(path: Path) -> object:
 
 
 def fit_state(backbone: nn.Module, state: State, *, rules: Weights, source: str, name: str) -> None:
-    """Load a state dict whose keys and shapes are exactly the model's, but for the listed ones.
+    """Load a state dict with exactly the model's keys and shapes, except those the rules allow.
 
     Raises:
-        WeightsError: Names the first key that is missing, unexpected or of another shape.
+        WeightsError: Keys are missing, unexpected or of another shape; names the first one.
     """
     have = backbone.state_dict()
     missing = [key for key in have if key not in state and not key.startswith(rules.may_miss)]
@@ -173,10 +173,10 @@ def _compare_sha256(path: Path, expected: str) -> None:
 def published_state(
     backbone: nn.Module, published: Weights, *, root: Path, name: str
 ) -> tuple[str, State]:
-    """Return (source, checkpoint) of the published weights, fetched if they are not here yet.
+    """Return (source, checkpoint) of the published weights, downloaded if they are missing.
 
     Raises:
-        WeightsError: There is no way to reach them.
+        WeightsError: The weights cannot be downloaded or read, or have another checksum.
     """
     path = root / published.file
     if path.is_file():
@@ -207,6 +207,6 @@ def _ask_library(
     try:
         return ask(backbone)
     except Exception as error:
-        # Whatever the client raises without a network: its own, the transport's, or OSError.
+        # Without a network the client raises its own errors, the transport's, or OSError.
         message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__})."
         raise WeightsError(f"{message} {explain_manual_install(published, path)}") from error

@@ -1,4 +1,4 @@
-"""Copies, on the Hugging Face hub, of weights that their authors keep where no program may fetch.
+"""List copies on the Hugging Face hub of weights that programs cannot download from their authors.
 
 Source: the addresses in TorchGeo's `ViTSmall16_Weights`; the end of a name there is the beginning
 of the file's sha256.
@@ -11,7 +11,7 @@ from .published import Weights
 
 
 def _torchgeo(method: str, revision: str, digits: str) -> Weights:
-    """Return a copy under timm's names."""
+    """Return TorchGeo's copy, which uses timm's names."""
     name = f"vit_small_patch16_224_sentinel2_all_{method}"
     return Weights(
         file=f"ssl4eo_s12/{name}-{digits}.pth",

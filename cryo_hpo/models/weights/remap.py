@@ -1,7 +1,7 @@
-"""From the names and shapes in published checkpoints to those of the encoders.
+"""Rename and reshape the tensors of published checkpoints for the encoders.
 
-Each is a pure function of an encoder and a state dict, and keeps what it does not know: a key
-that neither the encoder nor its card expects is refused when the weights are loaded.
+Each is a pure function of an encoder and a state dict, and keeps unknown keys: a key that neither
+the encoder nor its card expects is refused when the weights are loaded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Rules = Sequence[tuple[str, str]]
 def rename_keys(*rules: tuple[str, str]) -> Adapt:
     """Return an adaptation that replaces patterns in keys, every rule in turn.
 
-    Keys of parts that the encoder says it does not use are left out afterwards.
+    Keys that the encoder lists as unused are then left out.
     """
 
     def adapt(backbone: nn.Module, state: State) -> State:
@@ -32,7 +32,7 @@ def rename_keys(*rules: tuple[str, str]) -> Adapt:
 
 
 def drop_unused(backbone: nn.Module, state: State) -> dict[str, Tensor]:
-    """Leave out what an encoder does not build: blocks after its last level, dropped biases."""
+    """Drop the tensors that an encoder lists as unused, such as blocks after its last level."""
     unused: tuple[str, ...] = getattr(backbone, "unused", ())
     return {key: x for key, x in state.items() if not key.startswith(unused)}
 
@@ -47,7 +47,7 @@ def _rename(state: State, rules: Rules) -> dict[str, Tensor]:
 
 
 def remap_dino(backbone: nn.Module, state: State) -> State:
-    """Rename the teacher's; without biases of queries, keys and values where none were built."""
+    """Rename the teacher's tensors; drop query, key and value biases if the encoder has none."""
     adapted = drop_unused(backbone, _rename(state, ((r"^backbone\.", ""),)))
     if "blocks.0.attn.qkv.bias" in backbone.state_dict():
         return adapted
@@ -55,7 +55,7 @@ def remap_dino(backbone: nn.Module, state: State) -> State:
 
 
 def remap_prithvi(backbone: nn.Module, state: State) -> State:
-    """Take the encoder, the only time step of its kernel, and one step of its positions."""
+    """Keep the encoder's tensors, with the kernel's only time step and one of the positions."""
     inside = {key for key in state if key.startswith("encoder.")}
     kept = {key: x for key, x in state.items() if key in inside or not inside}
     adapted = drop_unused(backbone, _rename(kept, ((r"^encoder\.", ""),)))
@@ -68,7 +68,7 @@ def remap_prithvi(backbone: nn.Module, state: State) -> State:
 
 
 def _take_step(x_1ND: Tensor, places: int, *, middle: bool) -> Tensor:
-    """Return the positions of one time step of several, after the class token's."""
+    """Return the class token's position and the positions of one time step of several."""
     if not middle or x_1ND.shape[1] == 1 + places:
         return x_1ND[:, : 1 + places]
     steps = x_1ND[:, 1:].reshape(1, -1, places, x_1ND.shape[2])
@@ -90,7 +90,7 @@ CLIP: Rules = (
 
 
 def remap_clip(backbone: nn.Module, state: State) -> State:
-    """Rename the image side of an open_clip model."""
+    """Rename the tensors of an open_clip model's image encoder."""
     adapted = drop_unused(backbone, _rename(state, CLIP))
     _change(adapted, "cls_token", lambda x: x.reshape(1, 1, -1))
     _change(adapted, "pos_embed", lambda x: x[None] if x.ndim == 2 else x)
@@ -110,7 +110,7 @@ CROMA: Rules = (
 
 
 def remap_croma(backbone: nn.Module, state: State) -> State:
-    """Rename, and take the linear projection of patches (bands, rows, columns) as a kernel."""
+    """Rename tensors, and turn the linear patch projection (bands, rows, columns) into a kernel."""
     adapted = drop_unused(backbone, _rename(state, CROMA))
     shape = backbone.get_parameter("patch_embed.proj.weight").shape
     _change(adapted, "patch_embed.proj.weight", lambda x: _as_kernel(x, shape))
@@ -133,7 +133,7 @@ GATED: Rules = ((r"\.mlp\.fc1\.", ".mlp.fc1_g."), (r"\.mlp\.fc3\.", ".mlp.fc1_x.
 
 
 def remap_terramind(backbone: nn.Module, state: State) -> State:
-    """Rename, and take the linear projections of patches (rows, columns, bands) as kernels."""
+    """Rename tensors, and turn linear patch projections (rows, columns, bands) into kernels."""
     renamed = _rename(state, TERRAMIND)
     if any(".mlp.fc3." in key for key in renamed):
         renamed = _rename(renamed, GATED)
@@ -178,7 +178,7 @@ THOR: Rules = (
 
 
 def remap_thor(backbone: nn.Module, state: State) -> State:
-    """Rename the encoder and its bands; leave out tables that the model computes."""
+    """Rename the tensors of the encoder and its bands; drop tables that the model computes."""
     inside = {key: x for key, x in state.items() if key.startswith("encoder.")}
     return drop_unused(backbone, _rename(inside, THOR))
 
@@ -198,7 +198,7 @@ CROMA_JOINT: Rules = (
 
 
 def remap_croma_joint(backbone: nn.Module, state: State) -> State:
-    """Rename the two encoders of one sensor each as `remap_croma` does, and the joint one."""
+    """Rename the tensors of both single-sensor encoders (`remap_croma`) and of the joint one."""
     adapted: dict[str, Tensor] = {}
     for part, ours in (("s1_encoder", "sar"), ("s2_encoder", "optical")):
         inner = {
@@ -231,7 +231,7 @@ def remap_spectralgpt(backbone: nn.Module, state: State) -> State:
 
 
 def remap_swin(backbone: nn.Module, state: State) -> State:
-    """Give the merging of patches to the stage after it; leave out tables the model computes."""
+    """Move patch merging to the stage after it; drop tables that the model computes."""
     adapted = {}
     for key, x in _rename(state, ((r"^encoder\.", ""),)).items():
         if key.endswith(("relative_position_index", "attn_mask")):
@@ -244,7 +244,7 @@ def remap_swin(backbone: nn.Module, state: State) -> State:
 
 
 def remap_satlas(backbone: nn.Module, state: State) -> State:
-    """Unwrap the features; take the index of relative positions, which is fixed, from the model."""
+    """Strip prefixes of wrappers; take the fixed index of relative positions from the model."""
     adapted = drop_unused(
         backbone, _rename(state, ((r"^(?:backbone\.)+(?=features\.|norm\.|head\.)", ""),))
     )

@@ -2,7 +2,7 @@
 
 Checkpoints of trainings keep their options beside the weights: an `argparse.Namespace`, a
 configuration, numbers of NumPy. Their classes are not needed, and must not be called: each is
-replaced by a placeholder that takes whatever it is given and holds nothing of it.
+replaced by a placeholder that accepts any arguments and stores none of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 
 class _Nothing:
-    """Stands for an object; takes any state."""
+    """Placeholder for an object; accepts any state."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -24,17 +24,17 @@ class _Nothing:
 
 
 class _Keys:
-    """Stands for a class of mappings; what it makes is an ordinary one."""
+    """Placeholder for a class of mappings; its instances are ordinary dictionaries."""
 
-    def __new__(cls, *_: object) -> Any:  # the unpickler fills plain mappings alone
+    def __new__(cls, *_: object) -> Any:  # the unpickler fills only plain mappings
         return OrderedDict()
 
 
 def load_tensors(path: Path) -> object:
-    """Read what torch.save wrote, on CPU, with placeholders for all but tensors and plain values.
+    """Load a file of torch.save on CPU, with placeholders for all but tensors and plain values.
 
     Raises:
-        pickle.UnpicklingError: An object cannot be stood in for.
+        pickle.UnpicklingError: An object cannot be replaced by a placeholder.
     """
     with safe_globals([(_stand_in(name), name) for name in _foreign(path)]):
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -45,7 +45,7 @@ def _stand_in(name: str) -> type:
 
 
 def _foreign(path: Path) -> list[str]:
-    """Name the classes and functions in a checkpoint that torch does not know as harmless."""
+    """List the classes and functions in a checkpoint that torch does not list as safe."""
     try:
         return get_unsafe_globals_in_checkpoint(str(path))
     except (ValueError, RuntimeError):  # no archive: an old format, or no checkpoint

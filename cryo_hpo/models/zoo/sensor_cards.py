@@ -1,4 +1,4 @@
-"""Cards of Prithvi-EO-2.0, THOR and the encoders of optical and radar bands together."""
+"""Define the cards of Prithvi-EO-2.0, THOR and the encoders of both optical and radar bands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .vit_cards import (
 
 BOTH = (*S2_L2A, *RADAR)
 THOR_BANDS = named_bands("B2 B3 B4 B8 B5 B6 B7 B8A B11 B12 B1 B9 VV VH HH HV")
-THOR_SIZES = {  # dim, depth, heads, numbers in it with all bands
+THOR_SIZES = {  # dim, depth, heads, number of parameters with all bands
     "tiny": (192, 12, 3, 6_128_256),
     "small": (384, 12, 6, 22_873_344),
     "base": (768, 12, 12, 88_214_016),
@@ -167,4 +167,4 @@ SENSOR_CARDS = (
     *(_terramind_optical(size) for size in TERRAMIND_PARAMETERS),
     *(_terramind_joint(size) for size in TERRAMIND_JOINT),
 )
-"""A card each."""
+"""Cards of these encoders."""

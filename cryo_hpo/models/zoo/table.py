@@ -1,4 +1,4 @@
-"""The table of encoders: a card each, with what its authors published."""
+"""List the encoders, each with a card of the facts that its authors published."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _build_galileo(bands: Sequence[Band], *, drop_path: float = 0.0) -> nn.Modul
     return Galileo(given, drop_path=drop_path)
 
 
-# NDVI is made of two bands before they are normalized, and datasets come normalized.
+# NDVI is computed from two bands before normalization, and datasets come normalized.
 _GALILEO_GROUPS = tuple(
     tuple(map(find_band, names)) for group, names in GROUPS.items() if group != "NDVI"
 )

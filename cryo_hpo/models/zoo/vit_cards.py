@@ -1,4 +1,4 @@
-"""Cards of the plain vision transformers, with what their authors published."""
+"""Define the cards of the plain vision transformers, with facts that their authors published."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..weights.published import Weights
 
 
 def named_bands(names: str) -> tuple[Band, ...]:
-    """Return the bands of a list of names, apart by spaces."""
+    """Return the bands of names that are separated by spaces."""
     return tuple(map(find_band, names.split()))
 
 
@@ -34,7 +34,7 @@ VV = named_bands("VV")
 S2_L1C = named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B10 B11 B12")
 S2_L2A = named_bands("B1 B2 B3 B4 B5 B6 B7 B8 B8A B9 B11 B12")
 DROP_PATH = frozenset({"drop_path"})
-# What pretraining leaves in a checkpoint beside the encoder.
+# Keys that checkpoints of pretraining hold beside the encoder.
 MAE_REST = ("decoder_", "mask_token", "norm.")
 CLIP_REST = (
     *("visual.ln_post.", "visual.proj", "transformer.", "token_embedding.", "positional_embedding"),
@@ -48,7 +48,7 @@ def plain(
     build: Callable[..., nn.Module] = build_vit,
     **rest: Any,
 ) -> Encoder:
-    """Return the card of a plain vision transformer, with what follows from its size filled in."""
+    """Return the card of a plain vision transformer, with strides and crop sizes filled in."""
     num_levels = len(vit.levels or choose_levels(vit.depth))
     filled = {
         "multiple": vit.patch,
@@ -384,4 +384,4 @@ VIT_CARDS = (
         **TERRAMIND_FACTS,
     ),
 )
-"""A card each."""
+"""Cards of these encoders."""
