@@ -1,1 +1,1 @@
-"""Fetch and keep files."""
+"""Write files atomically, lock them, download them, and keep the event log."""

@@ -1,4 +1,4 @@
-"""Replace files atomically: a reader finds the old content or the new one, never a part."""
+"""Replace files atomically: a reader finds the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SUFFIX = ".draft"
 
 @contextlib.contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give a draft beside a file; it replaces the file when the block ends without an error.
+    """Yield a draft beside a file; it replaces the file when the block ends without an error.
 
     Every draft is hidden and named for its file, a random number and `SUFFIX`, so that writers in
-    other threads, processes and hosts keep apart. An error removes the draft; a killed process
+    other threads, processes and hosts never share one. An error removes the draft; a killed process
     leaves it.
 
     Args:
-        path: The file to write; its folder exists.
-        durable: Whether content and name must survive a power cut once the block has ended.
+        path: File to write; its folder must exist.
+        durable: Synchronize content and name to disk, to survive a power cut after the block.
 
     Raises:
         OSError: The disk is full or read-only; the file is as it was.
@@ -42,7 +42,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
-    """Replace a file by a text in UTF-8; see `replacing`.
+    """Replace the content of a file by a text, in UTF-8; see `replacing`.
 
     Raises:
         OSError: The disk is full or read-only; the file is as it was.
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
 
 
 def _sync(path: Path, flags: int) -> None:
-    """Wait until what was written to a file or folder is on the disk."""
+    """Synchronize a file or folder to disk (fsync)."""
     opened = os.open(path, flags)
     try:
         os.fsync(opened)

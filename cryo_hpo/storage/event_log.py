@@ -1,11 +1,11 @@
 """Keep the append-only log of a study's events: one JSON line each, with a checksum, durable.
 
     events.jsonl             one event a line; only ever appended to
-    events.jsonl.<consumer>  how far a consumer has come that must go on after a crash, see `Mark`
+    events.jsonl.<consumer>  position of a consumer that must resume after a crash, see `Mark`
 
 Every line holds its number `n` from 0, its UTC `time`, the `event`, the facts about it, and `crc`,
 the CRC-32 of the text before it. A line that a crash left torn is cut off. A damaged or missing
-line costs what it held: it is reported, and reading continues behind it.
+line is reported and skipped; only its own event is lost.
 """
 
 from __future__ import annotations
@@ -30,31 +30,31 @@ from .lock import lock
 
 Event = dict[str, Any]
 
-VERSION = 1  # of the lines' format
-HEAD = "log begun"  # the event of a log's first line, which names the log
-OLDER = ("mlflow.jsonl", "epochs.jsonl")  # what versions before the event log wrote beside it
+VERSION = 1  # version of the line format
+HEAD = "log begun"  # event of a log's first line, which holds the log's name
+OLDER = ("mlflow.jsonl", "epochs.jsonl")  # files of versions before the event log
 SHOWN = 3  # damaged places that a message lists
 
 log = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Append events to a file, and pass each on to the consumers of this process.
+    """Append events to a file, and pass each one to the consumers of this process.
 
-    One process at a time holds a log; within it, one thread may append while others read.
+    Only one process at a time can open a log; within it, one thread may append while others read.
 
     Attributes:
-        path: The file.
-        origin: The log's own name, unique among all logs, made with the file.
-        damaged: Whether lines were found damaged, missing or torn.
+        path: File of the log.
+        origin: Name of the log, unique among all logs, created with the file.
+        damaged: True if lines were found damaged, missing or torn.
     """
 
     def __init__(self, path: Path) -> None:
-        """Open a log, made with its folder where there is none; cut off a torn last line.
+        """Open a log or create it with its folder; cut off a torn last line.
 
         Raises:
-            StorageError: The file cannot be written, another process holds it, or it is of an
-                older version.
+            StorageError: The file cannot be written, another process holds it, or an older version
+                wrote it.
         """
         refuse_older(path.parent)
         self.path = path
@@ -71,14 +71,14 @@ class EventLog:
             raise
 
     def append(self, event: str, **facts: Any) -> None:
-        """Write an event down, then pass it on; it outlives a crash of process and machine.
+        """Append an event, then pass it to consumers; it survives a crash of process or machine.
 
         Args:
-            event: What happened, such as "epoch".
-            facts: About it, as JSON values; a number that is not finite becomes null.
+            event: Name of the event, such as "epoch".
+            facts: Facts about the event, as JSON values; a number that is not finite becomes null.
 
         Raises:
-            StorageError: The disk does not take it. The log is as it was before.
+            StorageError: The disk is full or read-only. The log is as it was before.
         """
         with self._lock:
             record = self._write({"event": event, **facts})
@@ -86,15 +86,15 @@ class EventLog:
             consumer(record)
 
     def subscribe(self, consumer: Callable[[Event], None]) -> None:
-        """Call a consumer with every event from now on, once it is on disk."""
+        """Call a consumer with every event from now on, after the event is on disk."""
         self._consumers.append(consumer)
 
     def unsubscribe(self, consumer: Callable[[Event], None]) -> None:
-        """Call a consumer no more."""
+        """Stop calling a consumer."""
         self._consumers.remove(consumer)
 
     def read(self, start: int = 0) -> Iterator[tuple[int, Event]]:
-        """Yield (offset behind it, event) for every sound line from an offset in bytes on."""
+        """Yield (offset of the next line, event) for every intact line from a byte offset on."""
         with self.path.open("rb") as file:
             file.seek(start)
             while start < self._end and (line := file.readline()):
@@ -105,11 +105,11 @@ class EventLog:
 
     @property
     def end(self) -> int:
-        """Length in bytes."""
+        """Length of the log in bytes."""
         return self._end
 
     def close(self) -> None:
-        """Let another process have the log."""
+        """Close the file, which unlocks it for other processes."""
         self._file.close()
 
     def _write(self, facts: Event) -> Event:
@@ -133,7 +133,7 @@ class EventLog:
         return record
 
     def _inspect(self) -> tuple[int, str]:
-        """Report damage; return the number of the next line, and the log's name."""
+        """Report damaged lines; return the number of the next line and the log's name."""
         with self.path.open("rb") as file:
             events = [parse_line(line) for line in file]
         if events and not any(events):
@@ -146,36 +146,36 @@ class EventLog:
         self.damaged = report_damage(self.path, events) or self.damaged
         head = next((e for e in events if e is not None and e["event"] == HEAD), None)
         known = Mark.origin_of(self.path) if head is None else str(head["origin"])
-        # Lines are numbered, so that a line that is removed is missed.
+        # Lines are numbered, so that a removed line is detected.
         last = max((e["n"] for e in events if e is not None), default=-1)
         return max(last + 1, len(events)), known or uuid.uuid4().hex
 
 
 class Mark:
-    """Keep how far one consumer has read a log, in a file beside it.
+    """Keep the position of one consumer in a log, in a file beside the log.
 
     Attributes:
-        start: Offset of what the consumer has not taken, in bytes.
-        lost: Whether the log is shorter than what the consumer has taken: lines were cut off.
+        start: Offset in bytes of the first event that the consumer has not processed.
+        lost: True if the log is shorter than the part already processed: lines were cut off.
     """
 
     def __init__(self, opened: EventLog, consumer: str) -> None:
         self._log, self._path = opened, _beside(opened.path, consumer)
         self.lost = False
         self.start = self._read()
-        with contextlib.suppress(OSError):  # a disk that is full is reported by the log
+        with contextlib.suppress(OSError):  # the log itself reports a full disk
             self.write(self.start)
 
     def write(self, end: int) -> None:
-        """Note that everything before an offset in bytes has been taken."""
-        # Losing this note costs a repeated delivery, never an event: no fsync.
+        """Record that every event before a byte offset has been processed."""
+        # No fsync: losing this position repeats a delivery, but never loses an event.
         text = json.dumps({"origin": self._log.origin, "end": end}) + "\n"
         write_text(self._path, text, durable=False)
         self.start = end
 
     @staticmethod
     def origin_of(path: Path) -> str | None:
-        """Return the name of a log whose first line is damaged, as a consumer noted it."""
+        """Return the log's name from a consumer's file, for a log whose first line is damaged."""
         for mark in sorted(path.parent.glob(f"{path.name}.*")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return str(json.loads(mark.read_text())["origin"])
@@ -203,10 +203,10 @@ class Mark:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Yield the sound events of a log that any process may be writing; none where there is no file.
+    """Yield the intact events of a log, even while a process writes it; none without a file.
 
     Raises:
-        StorageError: The folder is of an older version.
+        StorageError: An older version wrote the folder.
     """
     if not path.exists():
         refuse_older(path.parent)
@@ -219,13 +219,13 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def format_line(record: Event) -> bytes:
-    """Return an event as a line of JSON that ends with its checksum."""
+    """Format an event as a line of JSON that ends with a checksum."""
     body = json.dumps(record, allow_nan=False)[:-1].encode()
     return body + b', "crc": "%08x"}\n' % zlib.crc32(body)
 
 
 def parse_line(line: bytes) -> Event | None:
-    """Return the event of a line, None where the line is torn or damaged."""
+    """Parse the event of a line; None if the line is torn or damaged."""
     body, mark, rest = line.rpartition(b', "crc": "')
     if not mark or rest != b'%08x"}\n' % zlib.crc32(body):
         return None
@@ -237,7 +237,7 @@ def parse_line(line: bytes) -> Event | None:
 
 
 def report_damage(path: Path, events: Iterable[Event | None]) -> bool:
-    """Report which lines of a log are damaged or missing, and what that costs; return if any is."""
+    """Log a warning for damaged or missing lines of a log; return True if there are any."""
     places, expected = [], 0
     for number, event in enumerate(events, 1):
         if event is None:
@@ -259,10 +259,10 @@ def report_damage(path: Path, events: Iterable[Event | None]) -> bool:
 
 
 def refuse_older(folder: Path) -> None:
-    """Refuse a study's folder that a version before the event log began.
+    """Refuse a study's folder from a version before the event log.
 
     Raises:
-        StorageError: It was; the message says what to do.
+        StorageError: The folder holds files of such a version.
     """
     older = [name for name in OLDER if (folder / name).exists()]
     if older:
@@ -299,7 +299,7 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _cut_torn_line(file: IO[bytes], path: Path) -> tuple[int, bool]:
-    """Cut off a last line that a crash left unfinished; return the file's length, and if one was."""
+    """Cut off a torn last line; return the file's length, and True if there was one."""
     file.seek(0)
     content = file.read()
     end = content.rfind(b"\n") + 1
@@ -315,7 +315,7 @@ def _cut_torn_line(file: IO[bytes], path: Path) -> tuple[int, bool]:
 
 
 def _strict(value: Any) -> Any:
-    """Return a value that strict JSON can hold: a number that is not finite becomes None."""
+    """Convert a value for strict JSON: a number that is not finite becomes None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Fetch a file from the web: goes on where it was cut, and is whole or not there at all."""
+"""Download a file from the web: resumed after an interruption, whole or absent."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from typing import NamedTuple
 from ..errors import FetchError, StorageError
 from .lock import locked
 
-BLOCK = 1 << 20  # bytes between two reports
-TRIES = 3  # in a row without a single new byte
-TIMEOUT_S = 30  # without a byte
-PART = ".part"  # suffix of what is there so far
-MARK = ".part.mark"  # suffix of the server's name for the version that it is a part of
+BLOCK = 1 << 20  # bytes between two progress reports
+TRIES = 3  # in a row that receive no byte
+TIMEOUT_S = 30  # longest wait for a byte
+PART = ".part"  # suffix of a partial download
+MARK = ".part.mark"  # suffix of the file with the server's version tag of the partial download
 
 
 class Received(NamedTuple):
-    """How far a download is."""
+    """Hold the progress of a download."""
 
     done: int
     """Bytes on disk."""
     total: int | None
-    """Bytes of the whole file; None if the server does not say."""
+    """Bytes of the whole file; None if the server does not send the length."""
 
 
 def fetch(
     url: str, path: Path, *, checksum: str = "", pause_s: float = 1.0
 ) -> Generator[Received, None, None]:
-    """Bring a file here; yields as it comes.
+    """Download a file; yield the progress.
 
-    A download that was cut, by the network or by the user, goes on at the next call. Processes
-    that want the same file wait for the first of them. A file that is there is left alone.
+    An interrupted download resumes at the next call. Processes that download the same file wait for
+    the first of them. An existing file is not downloaded again.
 
     Args:
-        url: http or https.
-        path: Where the file will be; until it is whole, `path` with ".part" added holds it.
-        checksum: "sha256:..." or "md5:...", or the first digits of one; empty if none is known.
-        pause_s: Before the second try; twice as long before each further one.
+        url: Address, http or https.
+        path: Destination; an incomplete download is kept in `path` with ".part" added.
+        checksum: "sha256:..." or "md5:...", or the first digits of one; empty skips the check.
+        pause_s: Pause before the second try, seconds; doubled before each further one.
 
     Raises:
-        FetchError: The address does not answer, has no such file, or another than expected.
-        StorageError: No room, or no right to write.
+        FetchError: The address does not answer or has no such file, or the checksum differs.
+        StorageError: The folder is full or not writable.
     """
     if not url.startswith(("https://", "http://")):
         raise FetchError(f"Files are fetched by https or http, got '{url}'. Give such an address.")
@@ -64,7 +64,7 @@ def fetch(
 
 
 def _bring(url: str, path: Path, pause_s: float) -> Iterator[Received]:
-    """Fill the part file, with as many tries as bring something."""
+    """Complete the part file; give up after `TRIES` tries in a row without a new byte."""
     left = TRIES
     while True:
         before = _size(path)
@@ -81,14 +81,14 @@ def _bring(url: str, path: Path, pause_s: float) -> Iterator[Received]:
 
 
 class _Cut(Exception):
-    """The connection ended before the file did."""
+    """Signal that the connection ended before the file was complete."""
 
 
 def _try(url: str, path: Path) -> Iterator[Received]:
-    """Ask for what is missing, and append it."""
+    """Request the missing bytes and append them to the part file."""
     done = _size(path)
     with _open(url, path) as answer:
-        if answer is None:  # all of it is there
+        if answer is None:  # the part file is complete
             return
         resumed = answer.status == http.HTTPStatus.PARTIAL_CONTENT
         done = done if resumed else 0
@@ -109,18 +109,18 @@ def _try(url: str, path: Path) -> Iterator[Received]:
 def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read(BLOCK)
-    except (OSError, http.client.HTTPException) as error:  # not to be taken for a full disk
+    except (OSError, http.client.HTTPException) as error:  # must not be reported as a full disk
         raise _Cut(str(error)) from error
 
 
 @contextmanager
 def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
-    """Open the address where the part file ends; None if nothing is missing."""
+    """Open the address at the end of the part file; None if the part file is complete."""
     done, mark = _size(path), _beside(path, MARK)
     headers = {"User-Agent": "cryo-hpo", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
-        if mark.is_file():  # another version of the file is then sent from its start
+        if mark.is_file():  # the server sends another version from its start
             headers["If-Range"] = mark.read_text()
     try:
         with urllib.request.urlopen(
@@ -128,7 +128,7 @@ def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
         ) as answer:
             yield answer
     except urllib.error.HTTPError as error:
-        error.close()  # it is an answer, and holds a connection
+        error.close()  # the error is a response that holds a connection
         if not done or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         if error.headers.get("Content-Range", "").endswith(f"/{done}"):
@@ -140,14 +140,14 @@ def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
 
 def _note_version(answer: http.client.HTTPResponse, path: Path) -> None:
     version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-    if version and not version.startswith("W/"):  # a weak one does not vouch for bytes
+    if version and not version.startswith("W/"):  # weak tags do not identify bytes
         _beside(path, MARK).write_text(version)
     else:
         _beside(path, MARK).unlink(missing_ok=True)
 
 
 def _finish(url: str, path: Path, checksum: str) -> None:
-    """Compare the checksum, then put the file in its place in one step."""
+    """Check the checksum, then move the file to its destination atomically."""
     part = _beside(path, PART)
     kind, _, expected = checksum.partition(":")
     if expected:
@@ -166,7 +166,7 @@ def _finish(url: str, path: Path, checksum: str) -> None:
 
 
 def _refuse_if_final(url: str, error: Exception) -> None:
-    """Give up at once where another try would bring the same answer."""
+    """Raise a `FetchError` for a status that another try would not change."""
     if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500:
         if error.code in (http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS):
             return

@@ -1,4 +1,4 @@
-"""Lock files between processes; a lock ends with its process, however that ends."""
+"""Lock files between processes; a lock is released when its process ends, even by a crash."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def lock(file: IO[Any], *, wait: bool = True) -> None:
     """Lock an open file until it is closed.
 
     Args:
-        file: Open for writing.
-        wait: Whether to wait for another process that holds it.
+        file: File open for writing.
+        wait: Wait for another process that holds the lock.
 
     Raises:
-        BlockingIOError: Another process holds it, and `wait` is false.
+        BlockingIOError: Another process holds the lock, and `wait` is false.
         OSError: The file system offers no locks.
     """
     fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -25,14 +25,14 @@ def lock(file: IO[Any], *, wait: bool = True) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[IO[bytes]]:
-    """Hold the lock of a file, which is made where there is none; gives the open file.
+    """Hold the lock of a file inside the block; yield the open file.
 
     Args:
-        path: The lock's file; its folder is made.
-        wait: Whether to wait for another process that holds it.
+        path: Lock file; created with its folder where there is none.
+        wait: Wait for another process that holds the lock.
 
     Raises:
-        BlockingIOError: Another process holds it, and `wait` is false.
+        BlockingIOError: Another process holds the lock, and `wait` is false.
         OSError: The file cannot be written, or the file system offers no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
