@@ -1,8 +1,8 @@
-"""Deliver a study's event log to MLflow; the only door to it. One thread delivers.
+"""Deliver a study's event log to MLflow from one thread; the only door to MLflow.
 
-Runs are found by two tags: `cryo.key`, the caller's name for the run, and `cryo.log`, the log it
-came from. Every event keeps the time at which it happened. So delivering a log again, from any
-point, adds nothing; and two studies of one name, on two machines, stay apart.
+Two tags identify a run: `cryo.key`, the caller's name for the run, and `cryo.log`, its log. Every
+event keeps the time at which it happened. So delivering a log again, from any point, adds nothing;
+and two studies with the same name on two machines stay separate.
 """
 
 from .courier import deliver

@@ -1,11 +1,11 @@
-"""Read the calls to MLflow that a log of events asks for and that are not delivered yet.
+"""Read the undelivered MLflow calls of an event log.
 
     events.jsonl           the log, see `storage.event_log`
-    events.jsonl.mlflow    how far it is delivered
-    events.jsonl.refused   calls that MLflow will never take, and why
+    events.jsonl.mlflow    position up to which it is delivered
+    events.jsonl.refused   calls that MLflow rejects for good, with the reason
 
-Delivery is at least once: what was sent just before a crash is sent again, and MLflow recognizes
-a record that it has.
+Delivery is at least once: records sent just before a crash are sent again, and MLflow recognizes
+duplicates.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ log = logging.getLogger(__name__)
 
 
 class Backlog:
-    """Hold what a log has for MLflow that has not arrived.
+    """Hold the undelivered MLflow calls of an event log.
 
     Attributes:
-        opened: The log.
-        refilled: Whether the log lost lines that MLflow has: they may be recorded again.
+        opened: The open log.
+        refilled: True if the log lost lines that MLflow has; they may be recorded again.
     """
 
     def __init__(self, opened: EventLog) -> None:
@@ -43,14 +43,14 @@ class Backlog:
 
     @property
     def pending(self) -> int:
-        """Events not yet delivered."""
+        """Number of undelivered events."""
         return self._pending
 
     def waiting(self, *, limit: int) -> list[Call]:
-        """Return the calls of the oldest events that are not delivered, at most `limit` events."""
+        """Return the calls of the oldest undelivered events, at most `limit` events."""
         calls: list[Call] = []
         end, number = self._mark.start, 0
-        for end, event in self._waiting_events():  # noqa: B007  used behind the loop
+        for end, event in self._waiting_events():  # noqa: B007  used after the loop
             calls += calls_of(event)
             number += 1
             if number == limit:
@@ -59,7 +59,7 @@ class Backlog:
         return calls
 
     def delivered(self) -> None:
-        """Note that all calls of the last `waiting` have arrived, or are refused."""
+        """Record that all calls of the last `waiting` are delivered or refused."""
         end, number = self._taken
         if number:
             self._mark.write(end)
@@ -68,7 +68,7 @@ class Backlog:
         self._taken = end, 0
 
     def refuse(self, call: Mapping[str, Any], reason: str) -> None:
-        """Set aside a call that MLflow will never take."""
+        """Append a call that MLflow rejects for good to the file of refused calls."""
         path = self.opened.path
         with path.with_name(f"{path.name}.{REFUSED}").open("a") as file:
             file.write(json.dumps({**call, "refused": reason}) + "\n")

@@ -1,6 +1,6 @@
 """Translate a study's events into calls to MLflow. Pure.
 
-Runs are named by `run_key`: the study's name, and behind a slash the training's.
+The `run_key` of a run is the study's name, followed by a slash and the training's name if any.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..storage.event_log import Event
 
-Call = dict[str, Any]  # `do`, the `key` of the run, `at` in ms since 1970, and what it needs
+Call = dict[str, Any]  # `do`, `key` of the run, `at` in ms since 1970, and the arguments
 
 NO_METRICS = {"n", "time", "event", "study", "key", "epoch", "batch", "node", "pid", "crc"}
 STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
@@ -25,12 +25,12 @@ STATUS: dict[str, Literal["FINISHED", "FAILED"]] = {
 
 
 def run_key(study: str, key: str = "") -> str:
-    """Return the name by which MLflow's runs are found: of a training, or of the study itself."""
+    """Return the key that identifies the MLflow run of a training, or of the study itself."""
     return f"{study}/{key}" if key else study
 
 
 def calls_of(event: Event) -> Iterator[Call]:
-    """Yield the calls that bring an event to MLflow, in their order; none for one it does not show.
+    """Yield the MLflow calls of an event, in order; none for an event that MLflow does not show.
 
     Args:
         event: A line of the log.
@@ -44,7 +44,7 @@ def calls_of(event: Event) -> Iterator[Call]:
 
 
 def metrics_of(event: Event) -> dict[str, float]:
-    """Return the numbers of an epoch; those that are not finite are null in the log, and left out."""
+    """Return the metrics of an epoch, without values that are not finite (null in the log)."""
     return {
         legal_name(name): float(value)
         for name, value in event.items()
@@ -82,7 +82,7 @@ def _interrupted(_: Event) -> Iterator[Call]:
 
 
 def _same(do: str, *names: str) -> Callable[[Event], Iterator[Call]]:
-    """Return a translation that takes the facts of these names as they are."""
+    """Return a translation that copies the facts of these names unchanged."""
     return lambda event: iter([{"do": do, **{name: event[name] for name in names}}])
 
 
@@ -103,6 +103,6 @@ CALLS: dict[str, Callable[[Event], Iterator[Call]]] = {
 
 
 def legal_name(name: str) -> str:
-    """Return a name that MLflow takes for a metric or parameter: other characters become `_`."""
+    """Return a name that MLflow accepts for a metric or parameter; other characters become `_`."""
     parts = re.sub(r"[^/\w.\- :]", "_", name).split("/")
     return "/".join(part for part in parts if part.strip(".")).lstrip(".") or "_"

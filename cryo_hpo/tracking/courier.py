@@ -1,4 +1,4 @@
-"""Deliver logs to MLflow from one thread, now or when the server is back."""
+"""Deliver event logs to MLflow from one thread, with retries while the server is away."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .backlog import Backlog
 from .delivery import TRIES, Delivery, Runs
 from .server import connect, masked, reason
 
-LONGEST_WAIT_S = 30.0  # between two tries at a server that is away
-RETRY_S = 0.5  # the same, while somebody waits for the end
+LONGEST_WAIT_S = 30.0  # between two tries while the server is away
+RETRY_S = 0.5  # between two tries while `close` waits
 
 log = logging.getLogger(__name__)
 
 
 class Courier:
-    """Carry the events of one log or several to MLflow until it is closed; then close the logs."""
+    """Deliver the events of one or more logs to MLflow until closed; then close the logs."""
 
     def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
         self._place, self._client, self._experiment = masked(uri), client, experiment_id
@@ -34,7 +34,7 @@ class Courier:
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
 
     def follow(self, path: Path) -> EventLog:
-        """Open a log, made where there is none, and deliver what it holds and will hold.
+        """Open or create a log, and deliver its present and future events.
 
         Raises:
             StorageError: The log cannot be written, or another process holds it.
@@ -50,16 +50,16 @@ class Courier:
         return self._backlogs[path][0].opened
 
     def pending(self) -> int:
-        """Return how many events are not yet delivered."""
+        """Return the number of undelivered events."""
         return sum(backlog.pending for backlog, _ in self._backlogs.values())
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more events."""
+        """True once `close` was called."""
         return self._closing.is_set()
 
     def close(self, timeout_s: float, *, ends_first: bool) -> int:
-        """Wait until everything is delivered; see `Tracker.close`."""
+        """Wait until all events are delivered; see `Tracker.close`."""
         self._ends_first = ends_first
         self._deadline = min(self._deadline, time.monotonic() + timeout_s)
         self._closing.set()
@@ -68,7 +68,7 @@ class Courier:
         return self.pending()
 
     def _run(self) -> None:
-        """Deliver until closed; the thread's whole life."""
+        """Run the thread: deliver until closed."""
         wait_s = 0.0
         with contextlib.ExitStack() as stack:
             stack.callback(self._close_logs)
@@ -91,7 +91,7 @@ class Courier:
                     self._wake.clear()
 
     def _step(self) -> bool:
-        """Deliver one group of calls of the first log that has any; return whether one had."""
+        """Deliver one group of calls of the first log that has any; return False if none has."""
         deliveries = [delivery for _, delivery in self._backlogs.values()]
         if self._ends_first and self._closing.is_set():
             for delivery in deliveries:
@@ -106,7 +106,7 @@ class Courier:
     def _pause(self, wait_s: float) -> None:
         if not self._closing.wait(wait_s):
             return
-        # Somebody waits for the end: try often, but not all the time.
+        # `close` waits: retry often, but not in a busy loop.
         time.sleep(max(0.0, min(RETRY_S, self._deadline - time.monotonic())))
 
     def _log_away(self, error: Exception) -> None:
@@ -119,19 +119,19 @@ class Courier:
 
 
 def deliver(path: Path, *, uri: str, experiment: str) -> int:
-    """Deliver what a study could not; safe to repeat.
+    """Deliver the undelivered events of a study's log to MLflow; safe to repeat.
 
     Args:
         path: The study's log.
         uri: A tracking server or a database, as in MLFLOW_TRACKING_URI.
-        experiment: Name.
+        experiment: Name of the experiment.
 
     Returns:
-        How many events are not delivered: more than 0 when the server went away on the way.
+        Number of events still undelivered, above 0 if the server failed in between.
 
     Raises:
         TrackingError: The server does not answer.
-        StorageError: There is no such log, or the study that writes it still runs.
+        StorageError: There is no such log, or the study that writes it is still running.
     """
     if not path.exists():
         refuse_older(path.parent)
@@ -148,7 +148,7 @@ def deliver(path: Path, *, uri: str, experiment: str) -> int:
 
 
 def _drain(delivery: Delivery) -> None:
-    """Deliver until nothing is left; raise when the server stays away."""
+    """Deliver until nothing is left; raise after more than `TRIES` failures in a row."""
     failures = 0
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Deliver the backlog of a log to MLflow: in order, in few calls, no call blocks the others."""
+"""Deliver the backlog of an event log to MLflow, in order and in few requests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .server import KEY, reason, search
 ORIGIN, PARENT = "cryo.log", "mlflow.parentRunId"
 NOTE, RUN_ID = "mlflow.note.content", "{run_id}"
 BATCH = 1000  # events read from the log at a time
-TRIES = 5  # of one call at a server that answers everything else
+TRIES = 5  # of one call while the server answers other requests
 WINNER = "winner"  # alias of a registered model's newest version
 TURNS = ("start", "end")  # calls that open and close a run
-REFUSALS = {  # MLflow's codes for "this request is wrong", whoever sends it and whenever
+REFUSALS = {  # MLflow's codes for requests that stay invalid on every retry
     "BAD_REQUEST",
     "INVALID_PARAMETER_VALUE",
     "INVALID_STATE",
@@ -45,7 +45,7 @@ class Delivery:
     def step(self) -> bool:
         """Deliver one group of calls; return False when nothing is left.
 
-        Raises whatever MLflow raised, unless the calls are to blame: those are set aside.
+        Raises any error of MLflow, except for invalid calls: those are set aside.
         """
         if not self._calls:
             self._calls = list(_group(self._backlog.waiting(limit=BATCH)))
@@ -57,7 +57,7 @@ class Delivery:
         except Exception as error:
             if not self._refused(error):
                 raise
-            if len(calls) > 1:  # one of them is to blame: send each on its own
+            if len(calls) > 1:  # one of them is invalid: send each separately
                 self._calls[:1] = [[call] for call in calls]
                 self._tries = 0
                 return True
@@ -69,20 +69,20 @@ class Delivery:
         return True
 
     def ends(self) -> None:
-        """Close at once the runs whose end waits; it is sent again in its turn, and adds nothing.
+        """Close the runs whose end is undelivered now; the end is sent again in order, harmlessly.
 
-        Raises whatever MLflow raised.
+        Raises any error of MLflow.
         """
         calls = self._backlog.waiting(limit=sys.maxsize)
-        self._calls = []  # of a batch that is read again
+        self._calls = []  # the batch is read again
         last = {call["key"]: call for call in calls if call["do"] in TURNS}
-        self._runs.reopen = False  # what waits before an end must not open its run again
+        self._runs.reopen = False  # calls before an end must not reopen its run
         for call in last.values():
             if call["do"] == "end" and self._runs.exists(call["key"]):
                 self._runs.apply([call])
 
     def _refused(self, error: Exception) -> bool:
-        """Distinguish a call that will never be taken from a server that is away."""
+        """Return True if the call itself is refused, False if the server is away."""
         if isinstance(error, FileNotFoundError):
             return True
         if isinstance(error, MlflowException) and error.error_code in REFUSALS:
@@ -97,19 +97,19 @@ class Delivery:
 
 
 class Runs:
-    """Find or make the runs that one log has in an experiment, by their keys."""
+    """Find or create the runs of one log in an experiment, by their keys."""
 
     def __init__(self, client: MlflowClient, experiment_id: str, backlog: Backlog) -> None:
         self._client, self._experiment = client, experiment_id
         self._origin, self._home = backlog.opened.origin, backlog.opened.path.parent
         self._refilled = backlog.refilled
         self._ids: dict[tuple[str, str], str] = {}  # (key, log) -> MLflow's id
-        # Whether the start of a run that exists opens it again. A log that lost its end may also have
-        # lost the run's end: a run that is closed stays closed.
+        # True: starting an existing run reopens it. A log that lost its end may have lost the run's
+        # end too, so a closed run then stays closed.
         self.reopen = not backlog.refilled
 
     def apply(self, calls: Sequence[Call]) -> None:
-        """Send calls of one kind, of one run, in as few requests as MLflow allows."""
+        """Send calls of one kind and one run in as few requests as MLflow allows."""
         call, client = calls[0], self._client
         run = self._start(call) if call["do"] == "start" else self._id(call["key"])
         match call["do"]:
@@ -128,7 +128,7 @@ class Runs:
                 client.set_terminated(run, call["status"], end_time=call["at"])
 
     def _new(self, run: str, calls: Sequence[Call]) -> list[Metric]:
-        """Return the points to send; of a log that lost lines, only those that MLflow lacks."""
+        """Return the metric points to send; for a log that lost lines, only those MLflow lacks."""
         metrics = [metric for call in calls for metric in _metrics(call)]
         if not self._refilled:
             return metrics
@@ -141,7 +141,7 @@ class Runs:
         return [metric for metric in metrics if (metric.key, metric.step) not in known]
 
     def _model(self, run: str, call: Call) -> None:
-        """Log a model, and register it; what an earlier try has done is not done again."""
+        """Log and register a model; steps that an earlier try completed are skipped."""
         client = self._client
         model = self._logged(run, call)
         if model.status != LoggedModelStatus.READY:
@@ -151,7 +151,7 @@ class Runs:
         name = call["register"]
         if name is None:
             return
-        with contextlib.suppress(MlflowException):  # it is there; if not, the next call says so
+        with contextlib.suppress(MlflowException):  # it exists; if not, the next call fails
             client.create_registered_model(name)
         versions = client.search_model_versions(f"name = '{name}'")
         mine = [v.version for v in versions if v.run_id == run]
@@ -162,7 +162,7 @@ class Runs:
         client.set_registered_model_alias(name, WINNER, mine[0])
 
     def _logged(self, run: str, call: Call) -> LoggedModel:
-        """Return the model's record in MLflow, made where there is none."""
+        """Return the model's record in MLflow, created if absent."""
         tags = {KEY: call["key"], ORIGIN: self._origin}
         models = self._client.search_logged_models([self._experiment], f"name = '{call['name']}'")
         mine = [model for model in models if tags.items() <= model.tags.items()]
@@ -173,11 +173,11 @@ class Runs:
         )
 
     def exists(self, key: str) -> bool:
-        """Return whether MLflow has a run of this key."""
+        """Return True if MLflow has a run with this key."""
         return self._find(key) is not None
 
     def answer(self) -> bool:
-        """Return whether the server answers at all."""
+        """Return True if the server answers at all."""
         try:
             self._client.get_experiment(self._experiment)
         except Exception:
@@ -210,7 +210,7 @@ class Runs:
         return run
 
     def _find(self, key: str, origin: str | None = None) -> str | None:
-        """Return the id of a run of this log, or of another."""
+        """Return the id of a run of this log, or of the log `origin`; None if there is none."""
         place = key, origin or self._origin
         if place not in self._ids:
             runs = search(self._client, self._experiment, {KEY: key, ORIGIN: place[1]})
@@ -221,7 +221,7 @@ class Runs:
 
 
 def _group(batch: Sequence[Call]) -> Iterator[list[Call]]:
-    """Make one group of all points of a run, where its last one stood; others stay single."""
+    """Group all metric calls of a run at the place of the last one; other calls stay single."""
     points: dict[str, list[Call]] = {}
     for call in batch:
         if call["do"] == "log":
@@ -238,7 +238,7 @@ def _metrics(call: Call) -> list[Metric]:
 
 
 def _named(tags: Mapping[str, str], run: str) -> Mapping[str, str]:
-    """Put the run's id where its description names it: it is not known before."""
+    """Replace `{run_id}` in a run's description by the run's id."""
     if NOTE not in tags:
         return tags
     return {**tags, NOTE: tags[NOTE].replace(RUN_ID, run)}

@@ -1,4 +1,4 @@
-"""A trained model in MLflow's own format: a graph that loads without this package."""
+"""Export a trained model in MLflow's format: a graph that loads without this package."""
 
 # B batch, C bands, K classes, S side of a window
 
@@ -19,20 +19,20 @@ from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 from torch import nn
 
-EXAMPLES = 2  # torch.export takes a batch of 0 or 1 for a constant
+EXAMPLES = 2  # torch.export treats a batch of 0 or 1 as constant
 FLOAT = np.dtype("float32")
 
 
 def save_model(model: nn.Module, folder: Path, *, shape: tuple[int, int, int]) -> None:
-    """Write a model with its signature and an input example.
+    """Save a model with its signature and an input example.
 
     Args:
         model: (B, C, S, S) float32 in the files' units -> logits (B, K, S, S); in eval mode.
-        folder: Made; what is there goes.
+        folder: Destination; replaced if it exists.
         shape: C, S, S.
 
     Raises:
-        Exception: Whatever torch.export raises for a model that is no graph.
+        Exception: Any error of torch.export, for a model that is no graph.
     """
     shutil.rmtree(folder, ignore_errors=True)
     example_BCHW = np.zeros((EXAMPLES, *shape), dtype=FLOAT)
@@ -42,7 +42,7 @@ def save_model(model: nn.Module, folder: Path, *, shape: tuple[int, int, int]) -
         _save(model, folder, example_BCHW, (batch, classes, *shape[1:]))
         if batch == EXAMPLES or _takes_any_batch(folder, example_BCHW):
             return
-        shutil.rmtree(folder)  # the graph holds the batch of its example: say so
+        shutil.rmtree(folder)  # the graph has a fixed batch size: declare it
 
 
 def _save(
@@ -74,7 +74,7 @@ def _takes_any_batch(folder: Path, example_BCHW: NDArray[np.float32]) -> bool:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep to itself what MLflow says of requirements, and torch of its own export."""
+    """Suppress MLflow's warnings about requirements, and torch's about its export."""
     logger = logging.getLogger("mlflow")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Reaching MLflow: is it there, where is a run, which page shows it."""
+"""Connect to MLflow: check that it answers, find runs, and return the address of their pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy
 
-# MLflow reads this one while it is imported.
+# MLflow reads this variable on import.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 from mlflow.entities import Run
@@ -22,19 +22,21 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 
-# A database that takes no more (a full disk) is reported by us, and the log keeps what it refused:
-# MLflow would print its traceback between the lines of the study. A filter, since MLflow sets the
-# levels again when it makes a database.
+# The courier reports a database that cannot be written (a full disk), and the log keeps the records:
+# MLflow would print its traceback between the lines of the study. A filter, since MLflow resets the
+# levels when it creates a database.
 logging.getLogger("mlflow.store.db.utils").addFilter(lambda record: record.exc_info is None)
 
 KEY = "cryo.key"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open on runs, not on chats
-CONNECT_S = 5  # what an answer may take when a study begins
-REQUEST_S = 30  # and later, when nobody waits for it
+KIND = {
+    "mlflow.experimentKind": "custom_model_development"
+}  # MLflow then opens on runs, not on chats
+CONNECT_S = 5  # timeout of a request when a study starts
+REQUEST_S = 30  # timeout of a request of the courier's thread
 
 
 def run_id(uri: str, experiment: str, key: str) -> str | None:
-    """Return MLflow's id of the newest run with this key, None where there is none.
+    """Return the MLflow id of the newest run with this key, None where there is none.
 
     Raises:
         TrackingError: The server does not answer.
@@ -47,13 +49,13 @@ def run_id(uri: str, experiment: str, key: str) -> str | None:
 def ui_command(
     uri: str, *, experiment: str | None = None, key: str | None = None, port: int = 5000
 ) -> str:
-    """Return what opens MLflow's pages: an address for a server, a command for a database.
+    """Return the address of MLflow's pages, or for a database the command that serves them.
 
     Args:
         uri: As in MLFLOW_TRACKING_URI; a password in it is not repeated.
-        experiment: Name; None: the list of experiments.
-        key: Of a run; None: the list of the experiment's runs.
-        port: Where the command serves a database's pages.
+        experiment: Name of the experiment; None: the list of experiments.
+        key: Key of a run; None: the list of the experiment's runs.
+        port: Port of the pages that the command serves.
     """
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https"):
@@ -70,35 +72,35 @@ def ui_command(
 
 
 def masked(text: str) -> str:
-    """Return a URI, or a text that holds some, with `***` for every password."""
+    """Return a URI, or a text with URIs, with every password replaced by `***`."""
     return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of an error, without passwords and its own full stop."""
+    """Return the first line of an error, without passwords and final full stop."""
     text = (str(error) or type(error).__name__).splitlines()[0]
     return masked(text).rstrip(".")[:500]
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    """Return a client and the id of the experiment.
+    """Connect to MLflow; return a client and the id of the experiment.
 
     Args:
         uri: As in MLFLOW_TRACKING_URI.
-        experiment: Name; made where there is none.
+        experiment: Name of the experiment; created if absent.
 
     Raises:
-        TrackingError: There is no answer, or the experiment was deleted.
+        TrackingError: The server does not answer, or the experiment was deleted.
     """
     with _asking(uri) as client:
         return client, _experiment(client, uri, experiment)
 
 
 def ping(uri: str) -> None:
-    """Make sure that MLflow answers; nothing is written.
+    """Check that MLflow answers, without writing.
 
     Raises:
-        TrackingError: It does not.
+        TrackingError: MLflow does not answer.
     """
     with _asking(uri) as client:
         client.search_experiments(max_results=1)
@@ -106,7 +108,7 @@ def ping(uri: str) -> None:
 
 @contextlib.contextmanager
 def _asking(uri: str) -> Iterator[MlflowClient]:
-    """Lend a client that gives up after 5 s; what goes wrong with it is a `TrackingError`."""
+    """Yield a client that gives up after 5 s; turn its errors into a `TrackingError`."""
     _make_quiet()
     try:
         with _short_requests():
@@ -121,7 +123,7 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
             f"{reason(error)}. Start it with `mlflow server --host 127.0.0.1 --port 5000`, "
             "or unset MLFLOW_TRACKING_URI to write to a file."
         )
-        raise TrackingError(message) from None  # its cause may hold a password
+        raise TrackingError(message) from None  # the cause may hold a password
 
 
 def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
@@ -146,7 +148,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _open_database(uri: str) -> None:
-    """Try a database once. MLflow itself would try for 100 s."""
+    """Connect to a database once, to fail fast: MLflow would retry for 100 s."""
     file = _sqlite_file(uri)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -164,23 +166,23 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _artifact_root(uri: str) -> str | None:
-    """Keep artifacts beside a database file; a server knows its own place for them."""
+    """Return the folder of artifacts beside a database file; None: the server chooses it."""
     file = _sqlite_file(uri)
     return None if file is None else (file.parent / "mlartifacts").as_uri()
 
 
 def _make_quiet() -> None:
-    """Have MLflow neither talk nor wait, unless the user's environment says otherwise."""
+    """Turn off MLflow's messages and retries, unless the user's environment sets them."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the courier tries again
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the courier retries
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(REQUEST_S))
-    for name in ("mlflow.store.db.utils", "alembic"):  # each table made is an INFO line
+    for name in ("mlflow.store.db.utils", "alembic"):  # one INFO line per table created
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextlib.contextmanager
 def _short_requests() -> Iterator[None]:
-    """Let requests take 5 s at most; MLflow reads its limits from the environment."""
+    """Limit requests to 5 s, through the environment variables that MLflow reads."""
     short = {
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(CONNECT_S),
@@ -194,7 +196,7 @@ def _short_requests() -> Iterator[None]:
 
 
 def search(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> list[Run]:
-    """Return the newest run with these tags, if there is one."""
+    """Return a list of the newest run with these tags, empty if there is none."""
     terms = (f"tags.`{tag}` = {_quoted(value)}" for tag, value in tags.items())
     return list(client.search_runs([experiment_id], " and ".join(terms), max_results=1))
 
@@ -204,7 +206,7 @@ def _quoted(value: str) -> str:
 
 
 def study_of(uri: str, run: str) -> str | None:
-    """Return the name of the study that an MLflow run belongs to, None where there is none.
+    """Return the name of the study that an MLflow run belongs to, None if it has none.
 
     Raises:
         TrackingError: The server does not answer.

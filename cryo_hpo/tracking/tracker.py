@@ -1,4 +1,4 @@
-"""Record a study's MLflow runs in its event log, from which they are delivered."""
+"""Record a study's MLflow runs in its event log, for delivery."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .server import connect
 
 
 class Tracker:
-    """Record what MLflow shows of a study: it is delivered now, or when the server is back.
+    """Record the MLflow runs of a study: delivered now, or once the server is back.
 
-    Its methods return once the event is on disk and never wait for the network. All of them raise
-    `StorageError` when the disk does not take the event. Keys of runs are `study/training`, or
-    `study` for the study's own run.
+    All recording methods return once the event is on disk, never wait for the network, and raise
+    `StorageError` when the event cannot be written. Keys of runs are `study/training`, or `study`
+    for the study's own run.
 
     Attributes:
-        events: The log that it writes to; what others append to it is delivered too.
+        events: The study's log; events from other writers are delivered too.
     """
 
     def __init__(self, courier: Courier, path: Path, *, above: EventLog | None = None) -> None:
@@ -31,12 +31,12 @@ class Tracker:
 
     @classmethod
     def connect(cls, uri: str, *, experiment: str, log: Path) -> Tracker:
-        """Open an experiment, made where there is none, and deliver what the log still holds.
+        """Open or create an experiment, and deliver the log's undelivered events.
 
         Args:
             uri: A tracking server or a database, as in MLFLOW_TRACKING_URI.
-            experiment: Name.
-            log: The study's `events.jsonl`; made where there is none.
+            experiment: Name of the experiment.
+            log: The study's `events.jsonl`; created if absent.
 
         Raises:
             TrackingError: The server does not answer within about 5 s, or refuses.
@@ -48,7 +48,7 @@ class Tracker:
     def beside(self, log: Path) -> Tracker:
         """Return a tracker of another study's log; both are delivered and closed together.
 
-        Its runs may have runs of this tracker's log as parents.
+        Runs of the other study may have runs of this tracker's log as parents.
 
         Raises:
             StorageError: The log cannot be written, or another process holds it.
@@ -64,12 +64,12 @@ class Tracker:
         tags: Mapping[str, str] = {},
         params: Mapping[str, object] = {},
     ) -> None:
-        """Open a run, or open the one that has this key again.
+        """Start a run, or reopen the run with this key.
 
         Args:
-            key: Name by which the other methods find the run; unique in the log.
-            name: What MLflow shows.
-            parent: Key of the run that this one is shown below.
+            key: Name that identifies the run in the other methods; unique in the log.
+            name: Name shown by MLflow.
+            parent: Key of the parent run.
             tags: Tag -> value.
             params: Parameter -> value, written as text. A second start must not change them.
         """
@@ -82,10 +82,10 @@ class Tracker:
         self._append("started" if "/" in key else "study started", key, **facts)
 
     def log(self, key: str, metrics: Mapping[str, float], *, step: int) -> None:
-        """Add one point to each metric's curve.
+        """Log one point of each metric's curve.
 
         Values that are nan or infinite are left out: MLflow would store infinity as 1.797e308.
-        Characters that MLflow takes for no name become `_`.
+        Characters that MLflow does not allow in names become `_`.
         """
         finite = {
             legal_name(m): float(value) for m, value in metrics.items() if math.isfinite(value)
@@ -94,50 +94,49 @@ class Tracker:
             self._append("metrics", key, step=step, metrics=finite)
 
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
-        """Set tags; `mlflow.note.content` is the run's description, `mlflow.runName` its name.
+        """Set tags of a run; `mlflow.note.content` is its description, `mlflow.runName` its name.
 
-        `{run_id}` in a description becomes the run's id, so that it can show the run's artifacts.
+        `{run_id}` in a description becomes the run's id, for links to the run's artifacts.
         """
         self._append("tag", key, tags=dict(tags))
 
     def artifact(self, key: str, path: Path, folder: str | None = None) -> None:
-        """Attach a file, or a folder of them. It must stay where it is until it is delivered."""
+        """Attach a file or folder to a run. The path must exist until it is delivered."""
         self._append("artifact", key, path=self._inside(path), folder=folder)
 
     def model(self, key: str, path: Path, *, name: str, register: str | None = None) -> None:
-        """Attach a model in MLflow's format to a run, and register it where a name is given.
+        """Attach a model in MLflow's format to a run, and register it if `register` is given.
 
         Args:
-            key: Of the run.
-            path: The model's folder; it must stay where it is until it is delivered.
-            name: What MLflow calls the model.
+            key: Key of the run.
+            path: The model's folder; the path must exist until it is delivered.
+            name: The model's name in MLflow.
             register: Name in the registry; its newest version gets the alias "winner".
         """
         self._append("model", key, path=self._inside(path), name=_plain(name), register=register)
 
     def end(self, key: str, status: Literal["FINISHED", "FAILED", "KILLED"]) -> None:
-        """Close a run; a later start opens it again."""
+        """End a run; a later start reopens it."""
         self._append("end" if "/" in key else "study ended", key, status=status)
 
     def pending(self) -> int:
-        """Return how many events are not yet delivered, of this log and those beside it."""
+        """Return the number of undelivered events of this log and those beside it."""
         return self._courier.pending()
 
     @property
     def closed(self) -> bool:
-        """Whether it takes no more events."""
+        """True once `close` was called."""
         return self._courier.closed
 
     def close(self, timeout_s: float = 60, *, ends_first: bool = False) -> int:
-        """Wait until everything is delivered. A second call waits no longer than the first.
+        """Wait until all events are delivered. A second call waits no longer than the first.
 
         Args:
-            timeout_s: Longest wait, seconds; what is left stays in the log, see `deliver`.
-            ends_first: Whether runs are closed ahead of everything else, for a process that has
-                no time.
+            timeout_s: Longest wait, seconds; undelivered events stay in the log, see `deliver`.
+            ends_first: Close runs before all other deliveries, for a process about to be killed.
 
         Returns:
-            How many events are not delivered.
+            Number of undelivered events.
         """
         return self._courier.close(timeout_s, ends_first=ends_first)
 
@@ -146,7 +145,7 @@ class Tracker:
         self.events.append(event, study=study, key=training, **facts)
 
     def _inside(self, path: Path) -> str:
-        """Return a path relative to the log's folder, which may be moved before the delivery."""
+        """Return a path relative to the log's folder, which may move before the delivery."""
         path, home = path.resolve(), self.events.path.resolve().parent
         return str(path.relative_to(home) if path.is_relative_to(home) else path)
 
@@ -156,5 +155,5 @@ def _study(key: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """Make a name that MLflow takes for a model."""
+    """Return a name that MLflow accepts for a model."""
     return re.sub(r"[^\w-]", "-", name)
