@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """Write a study's trainings to its log: the only writer of their events.
+    """Record the trainings of a study in its log, as the only writer of their events.
 
     Terminal, MLflow and Prometheus are consumers of the log, and the result is built from it. An
     epoch is recorded once, however often a study is resumed.
 
     Attributes:
-        open: Trainings that have started and not ended; a paused one is among them.
+        open: Keys of trainings that have started and not ended, including paused ones.
     """
 
     def __init__(
         self, study: Study, log: EventLog, *, bands: Callable[[Recipe], object] = lambda _: ""
     ) -> None:
-        """Prepare to record.
+        """Read the recorded epochs of a study's log.
 
         Args:
-            study: Whose trainings.
-            log: Its log; what it holds is read.
-            bands: Returns how a recipe's encoder gets its bands.
+            study: Study whose trainings are recorded.
+            log: The study's log.
+            bands: Returns a description of how a recipe's encoder gets its bands.
         """
         self._study, self._log, self._bands = study, log, bands
         self.open: set[str] = set()
-        self._batches: dict[str, int] = {}  # training -> its recipe's batch size
-        # training -> epoch -> seconds: reading the log at every end would read all of it
+        self._batches: dict[str, int] = {}  # training -> batch size of the recipe
+        # training -> epoch -> seconds; saves reading the whole log at the end of each training
         self._seen: dict[str, dict[int, float]] = {}
         for _, event in log.read():
             if event["event"] == "epoch":
@@ -45,19 +45,19 @@ class Records:
 
     @property
     def epochs(self) -> int:
-        """How many epochs are recorded."""
+        """Number of recorded epochs."""
         return sum(map(len, self._seen.values()))
 
     def has(self, key: str, epoch: int) -> bool:
-        """Return whether an epoch of a training is recorded."""
+        """Return True if an epoch of a training is recorded."""
         return epoch in self._seen.get(key, {})
 
     def restore(self, folder: Path, history: Callable[[Path], Iterable[Mapping[str, Any]]]) -> None:
-        """Record again what a damaged or missing log has lost, from the trainings' checkpoints.
+        """Restore epochs that a damaged or missing log has lost, from the trainings' checkpoints.
 
         Args:
-            folder: The study's.
-            history: Returns the metrics of the epochs that a training's folder holds.
+            folder: The study's folder.
+            history: Returns the metrics of the epochs in a training's folder.
         """
         if self._seen and not self._log.damaged:
             return
@@ -90,13 +90,13 @@ class Records:
                 "cryo.dataset": _dataset(recipe),
             },
             params={
-                "lr": str(recipe.optim.lr),  # a name of its own: the first column one looks for
+                "lr": str(recipe.optim.lr),  # under a short name, besides its path
                 **{k: str(v) for k, v in recipe.flat().items() if v is not None},
             },
         )
 
     def epoch(self, key: str, metrics: Mapping[str, Any]) -> None:
-        """Record an epoch, once."""
+        """Record an epoch of a training, unless it is recorded already."""
         facts = {**metrics, "epoch": int(metrics["epoch"])}
         if self.has(key, facts["epoch"]):
             return
@@ -108,7 +108,7 @@ class Records:
         self._append("paused", key, epoch=epoch)
 
     def ended(self, key: str, state: str, message: str) -> None:
-        """Record the final state of a training, and what it cost."""
+        """Record the final state of a training, with its epochs and seconds."""
         self.open.discard(key)
         seconds = self._seen.get(key, {}).values()
         self._append(
@@ -116,7 +116,7 @@ class Records:
         )
 
     def stopped(self, status: Literal["KILLED", "FAILED"]) -> None:
-        """Record that the study stops before its end, and with it every training that is open."""
+        """Record that the study and all open trainings are interrupted."""
         for key in sorted(self.open):
             self._append("interrupted", key)
         self._append("study ended", "", status=status)

@@ -1,4 +1,4 @@
-"""Show a study on the terminal while it runs: a live table, or plain lines where there is none."""
+"""Show a running study on the terminal as a live table, or elsewhere as plain lines."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rich.table import Table
 if TYPE_CHECKING:
     from ..storage.event_log import Event, EventLog
 
-SETTLED = 8  # epochs before the time left is shown: the first ones hold the start of the workers
-ROWS = 24  # a terminal's height: older trials scroll out of the live table
+SETTLED = 8  # epochs before the time left is shown; the first ones include worker startup
+ROWS = 24  # rows of the live table, to fit a terminal; older trials scroll out
 
 
 @dataclass(slots=True)
 class _Row:
-    """Hold one training as the table shows it."""
+    """Hold the table row of one training."""
 
     lr: float
     epochs: int
@@ -32,10 +32,10 @@ class _Row:
 
 
 class Progress:
-    """Show the trainings of one log or several as they run.
+    """Show the progress of the trainings of one or more logs.
 
     Attributes:
-        console: Where to write; a live table if it is a terminal.
+        console: Output; shows a live table if it is a terminal.
     """
 
     def __init__(self, *, console: Console, epochs_expected: int) -> None:
@@ -58,9 +58,9 @@ class Progress:
         """Show the events of a log from now on.
 
         Args:
-            log: A study's.
-            done: Epochs that an earlier run of the study has recorded: they are not expected again.
-            name: Put before the trainings' own names; of a study among several.
+            log: Log of a study.
+            done: Epochs that an earlier run of the study has recorded, not counted as remaining.
+            name: Prefix of the trainings' names, for a study among several.
         """
         self._expected -= done
         log.subscribe(partial(self._show, f"{name} " if name else ""))
@@ -111,7 +111,7 @@ class Progress:
         self._print(f"{key}  lr {row.lr:.3g}  {text}")
 
     def _eta(self) -> str:
-        """Return the time left if the remaining epochs take as long as those so far."""
+        """Return the time left as text, estimated from the mean duration of an epoch so far."""
         if self._done < SETTLED:
             return "time left not known yet"
         left = max(self._expected - self._done, 0)
@@ -139,7 +139,7 @@ class Progress:
 
 @contextlib.contextmanager
 def _ignoring_closed_output() -> Iterator[None]:
-    """Ignore that the terminal or the pipe is gone: a study outlives whoever watches it."""
+    """Ignore a closed terminal or pipe, so that the study continues without output."""
     try:
         yield
     except (OSError, SystemExit):  # rich exits on a broken pipe
