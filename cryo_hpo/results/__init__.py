@@ -1,1 +1,1 @@
-"""Define what a finished study leaves: result files, their schemas and their names."""
+"""Define the result files of a finished study: names, schemas, reading and writing."""

@@ -1,4 +1,4 @@
-"""`campaign-result.json`: what all cells of a campaign found, and what that is on the whole."""
+"""Define `campaign-result.json`: the results of all cells of a campaign, and their summary."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NAME = "campaign-result.json"
 
 
 class Offer(Frozen):
-    """What a finished cell gave a later one to begin with."""
+    """Hold the parameters that a finished cell offered to a later search as a start."""
 
     study: str = Field(description="The finished cell")
     params: dict[str, str | bool | int | float] = Field(description="Its winner, path -> value")
 
 
 class CellResult(Frozen):
-    """One cell; its own result.json has the rest."""
+    """Hold the summary of one cell; the cell's result.json has the details."""
 
     study: str = Field(description="Name of its study, and of its folder beside the campaign's")
     row: str = Field(description="Encoder, and regime and share where the campaign has several")
@@ -49,7 +49,7 @@ class CellResult(Frozen):
 
 
 class OverallResult(Frozen):
-    """Tuned against fixed over all cells."""
+    """Hold the comparison of tuned and fixed learning rates over all cells."""
 
     mean_relative_pct: float | None = Field(description="Mean over cells; null: no cell counts")
     low_pct: float | None
@@ -63,7 +63,7 @@ class OverallResult(Frozen):
 
 
 class CampaignResult(Frozen):
-    """A finished campaign."""
+    """Hold the results of a finished campaign."""
 
     version: Literal[1] = VERSION
     campaign: str
@@ -90,6 +90,6 @@ def load_campaign_result(path: Path | str) -> CampaignResult:
         path: The campaign's folder, or its `campaign-result.json`.
 
     Raises:
-        CryoError: There is none, it is damaged, or it is of another version.
+        CryoError: The file is missing, damaged, or of another version.
     """
     return load_json(CampaignResult, path, name=NAME, what="campaign")

@@ -1,4 +1,4 @@
-"""Read every training's epochs from a study's event log."""
+"""Read the epochs of every training from a study's event log."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from ..storage.event_log import read_events
 from .files import EVENTS
 
-EPOCH = "epoch"  # the key by which schedulers count, and
-SCORE = "best_val_miou"  # the one by which they compare
+EPOCH = "epoch"  # key of the epoch number, which schedulers count
+SCORE = "best_val_miou"  # key of the score, which schedulers compare
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the recorded epochs of a study, each with its `key`; a damaged line is left out.
+    """Yield the recorded epochs of a study, each with its training's `key`; skip damaged lines.
 
     Raises:
         StorageError: An older version began the study.
@@ -23,7 +23,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def by_key(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Return every training's epochs in order, from one reading of the file.
+    """Return the epochs of every training in order, reading the file once.
 
     Raises:
         StorageError: An older version began the study.

@@ -1,4 +1,4 @@
-"""Name the files in the folder of a study."""
+"""Define the file names in the folder of a study."""
 
 from __future__ import annotations
 
@@ -12,5 +12,7 @@ SPEC, LOCK, JOURNAL, EVENTS, TRIALS, CONFIRM = (
     "confirm",
 )
 TEST_SCORES = "test-scores.json"
-TEST_SCENES = "test-scenes.npz"  # `scenes`: ids; of every training a matrix per scene, (S, K, K)
+TEST_SCENES = (
+    "test-scenes.npz"  # `scenes`: ids; per training one confusion matrix per scene, (S, K, K)
+)
 TEST_MAPS = "test-maps.npz"

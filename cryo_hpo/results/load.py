@@ -1,4 +1,4 @@
-"""Read and write results as JSON files, with messages that say what to do."""
+"""Read and write results as JSON files."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def load_json(
     what: str,
     upgrade: Callable[[dict[str, Any]], dict[str, Any]] = lambda raw: raw,
 ) -> Model:
-    """Read the result that a study or campaign leaves.
+    """Read the result file of a study or campaign.
 
     Args:
-        model: What the file holds; its field `version` has the newest version as default.
+        model: Model of the content; the default of the field `version` is the newest version.
         path: The folder, or the file itself.
-        name: Of the file in the folder.
-        what: What leaves it, for messages: "study".
-        upgrade: Returns the content of an older version as one of this version.
+        name: Name of the file in the folder.
+        what: Origin of the result, for messages: "study".
+        upgrade: Converts the content of an older version to the newest.
 
     Raises:
-        CryoError: There is none, it is damaged, or it is of another version.
+        CryoError: The file is missing, damaged, or of another version.
     """
     path = Path(path)
     file = path / name if path.is_dir() else path

@@ -1,10 +1,10 @@
 """Find the plateau, divergence edge and recommended value of the learning rate in a study.
 
-Pure: from the trials of a finished study. Noise is what the same recipe scores on other seeds: the
-standard deviation of the validation scores of each arm's seeds, pooled over the arms in which none
-collapsed. The plateau is the range of learning rates around the best one in which every trial
-trained to full length lies within twice the noise of it; the recommended rate is the geometric
-middle of the plateau, kept below a third of the divergence edge.
+Pure: computed from the trials of a finished study. Noise is the standard deviation of the validation
+scores over each arm's seeds, pooled over the arms without a collapsed or diverged seed. The plateau
+is the range of learning rates around the best one in which every full-length trial scores within
+twice the noise of the best; the recommended rate is the geometric middle of the plateau, kept below
+a third of the divergence edge.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pydantic import Field
 from ..config.frozen import Frozen
 from .study import ArmResult, Result, TrialResult
 
-WITHIN = 2.0  # times the noise: differences of two seeds are larger in one case of six
-SAFE = 3.0  # times below the edge: half a decade, the width of a usual grid's step
+WITHIN = 2.0  # times the noise; the difference of two seeds exceeds it in one case of six
+SAFE = 3.0  # factor below the edge: half a decade, the step of a usual grid
 
 
 class Point(Frozen):
-    """One trial as a point of the response."""
+    """Hold one trial as a point of the learning-rate response."""
 
     trial: int
     lr: float
@@ -35,7 +35,7 @@ class Point(Frozen):
 
 
 class LrResponse(Frozen):
-    """Validation mIoU over the learning rate: `lr-response.json`."""
+    """Hold the validation mIoU over the learning rate, as in `lr-response.json`."""
 
     points: tuple[Point, ...] = Field(description="By rising learning rate")
     best_lr: float | None = Field(description="Of the best trial of full length; null: none is")
@@ -53,7 +53,7 @@ class LrResponse(Frozen):
 
 
 def response(result: Result) -> LrResponse | None:
-    """Return how a study's scores respond to the learning rate; None if it has no search."""
+    """Return the learning-rate response of a study; None if the study has no search."""
     if not result.trials:
         return None
     fixed = float(result.arm("baseline").recipe["optim"]["lr"])
@@ -81,7 +81,7 @@ def _score(trial: TrialResult) -> float:
 
 
 def _noise(arms: tuple[ArmResult, ...]) -> float | None:
-    """Pool the spread of validation scores over seeds; one lost seed says nothing of the noise."""
+    """Pool the spread of validation scores over seeds; skip arms with a lost seed."""
     squares = degrees = 0.0
     for arm in arms:
         scores = [seed.val_miou for seed in arm.seeds]
@@ -94,7 +94,7 @@ def _noise(arms: tuple[ArmResult, ...]) -> float | None:
 
 
 def _plateau(whole: list[TrialResult], best: TrialResult, noise: float) -> list[TrialResult]:
-    """Go up and down from the best while trials of full length lie within the noise."""
+    """Return the full-length trials around the best that score within the noise of it."""
     ordered = sorted(whole, key=lambda t: t.lr)
     least = _score(best) - WITHIN * noise
     first = last = ordered.index(best)
@@ -109,8 +109,8 @@ def divergence_edge(trials: Sequence[TrialResult], best: int | None) -> float | 
     """Return the lowest learning rate that diverged above the best trial's; None where none did.
 
     Args:
-        trials: Of one search.
-        best: Number of the best trial; None: there is none, and no edge.
+        trials: Trials of one search.
+        best: Number of the best trial; None if there is none, and then no edge.
     """
     rates = [trial.lr for trial in trials if trial.number == best]
     lost = [t.lr for t in trials if rates and t.state == "diverged" and t.lr > rates[0]]

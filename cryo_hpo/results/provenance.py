@@ -1,4 +1,4 @@
-"""What ran: the code, the packages and the machine. Never an environment variable."""
+"""Record code revision, package versions and machine of a run, but no environment variables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("cryo-hpo", "mlflow", "numpy", "optuna", "rasterio", "ray", "timm", 
 
 
 def environment() -> dict[str, object]:
-    """Return what is needed to run the same again, as JSON.
+    """Return the software environment needed to reproduce a run, as JSON values.
 
     Returns:
         `git_revision` and `git_dirty` of the repository that holds this package, None where it
@@ -32,7 +32,7 @@ def environment() -> dict[str, object]:
 
 
 def _git(*command: str) -> str | None:
-    """Ask git about this file's repository; None where the file belongs to none."""
+    """Run git on this file's repository; return its output, None if git does not track the file."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:

@@ -1,7 +1,7 @@
-"""`result.json`: what a study found, what it cost, and what it was made of.
+"""Define `result.json`: the results, costs and provenance of a study.
 
-The layout is versioned: readers refuse a version they do not know, and fields are only ever added
-within a version.
+The layout is versioned: readers refuse an unknown version, and fields are only ever added within a
+version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Decision = Literal["continued", "paused", "promoted", "pruned"]
 VERSION: Literal[2] = 2
-DECISIONS_1: dict[str, Decision] = {  # the words of version 1
+DECISIONS_1: dict[str, Decision] = {  # names in version 1
     "went on": "continued",
     "waited": "paused",
     "promoted": "promoted",
@@ -31,7 +31,7 @@ NAME = "result.json"
 
 
 class RungStep(Frozen):
-    """What was decided about a trial at a rung, and why."""
+    """Hold the decision about a trial at a rung, with the rank that led to it."""
 
     rung: int = Field(description="Epoch")
     decision: Decision
@@ -40,7 +40,7 @@ class RungStep(Frozen):
 
 
 class TrialResult(Frozen):
-    """One configuration of the search."""
+    """Hold the results of one trial of the search."""
 
     number: int = Field(description="Optuna's trial number; 0 is the fixed-LR baseline")
     params: dict[str, str | bool | int | float] = Field(description="Recipe paths and values")
@@ -60,7 +60,7 @@ class TrialResult(Frozen):
 
 
 class SeedResult(Frozen):
-    """One training of one arm on one seed."""
+    """Hold the results of one arm's training on one seed."""
 
     seed: int
     test_miou: float = Field(description="Of the checkpoint with the best validation mIoU")
@@ -79,7 +79,7 @@ class SeedResult(Frozen):
 
 
 class ArmResult(Frozen):
-    """One recipe of the final comparison."""
+    """Hold the results of one recipe in the final comparison."""
 
     name: str
     recipe: dict[str, Any]
@@ -91,7 +91,7 @@ class ArmResult(Frozen):
 
 
 class ImprovementResult(Frozen):
-    """The paired comparison of the tuned recipe with the fixed-LR baseline, on test mIoU."""
+    """Hold the paired comparison of the tuned recipe with the fixed-LR baseline, on test mIoU."""
 
     baseline: float = Field(description="Mean over seeds")
     tuned: float = Field(description="Mean over seeds")
@@ -129,7 +129,7 @@ class ImprovementResult(Frozen):
 
 
 class Costs(Frozen):
-    """What was spent, and what a grid of full trainings would have cost."""
+    """Hold the costs of a study, and those of a grid of full trainings."""
 
     epochs_search: int
     epochs_confirm: int
@@ -140,7 +140,7 @@ class Costs(Frozen):
 
 
 class Result(Frozen):
-    """A finished study."""
+    """Hold the results of a finished study."""
 
     version: Literal[2] = VERSION
     study: str
@@ -240,19 +240,19 @@ def load_result(path: Path | str) -> Result:
         path: The study's folder, or its `result.json`.
 
     Raises:
-        CryoError: There is none, it is damaged, or it is of another version.
+        CryoError: The file is missing, damaged, or of another version.
     """
     return load_json(Result, path, name=NAME, what="study", upgrade=_upgrade)
 
 
 def _upgrade(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return a result of version 1 as one of this version; any other as it is."""
+    """Convert a result of version 1 to this version; return any other unchanged."""
     if raw["version"] != 1:
         return raw
     try:
         for trial in raw["trials"]:
             for step in trial.get("steps", ()):
                 step["decision"] = DECISIONS_1[step["decision"]]
-    except (AttributeError, KeyError, TypeError):  # not a result: its own problems are reported
+    except (AttributeError, KeyError, TypeError):  # not a result: validation reports the problems
         return raw
     return {**raw, "version": VERSION}
