@@ -79,7 +79,7 @@ def over_scenes(
 
     Args:
         tuned_NSKK: Confusion matrices, (N, S, K, K): seeds, scenes, truth, prediction.
-        baseline_NSKK: Likewise, the same seeds and scenes.
+        baseline_NSKK: Confusion matrices of the baseline on the same seeds and scenes.
         level: Confidence, a fraction.
         absent_is_zero: As in `metrics.Scores`.
 

@@ -26,7 +26,7 @@ class PooledImprovement:
         mean_pct: Mean over cells of 100 * (tuned / baseline - 1); nan if no cell counts.
         low_pct: Lower end of its interval, percent.
         high_pct: Upper end, percent.
-        level: Of the interval, a fraction.
+        level: Level of the interval, a fraction.
         num_cells: Cells that count.
         undefined: Cells whose baseline scored 0: their relative improvement is undefined.
     """

@@ -177,7 +177,7 @@ def ensure_store_usable(site: Site, study: str, *, begun: bool) -> None:
     """Refuse a store that cannot be used, or that holds another study of a new study's name.
 
     Raises:
-        SpecError: The store holds checkpoints, which a new study would take for its own.
+        SpecError: The store holds checkpoints that the new study would resume from.
         StorageError: The store cannot be reached or written.
     """
     if site.checkpoints is None:

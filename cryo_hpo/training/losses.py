@@ -1,4 +1,4 @@
-"""Compute losses over logits and a mask, by name; pixels that hold `ignore` never count."""
+"""Compute losses over logits and a mask, by name; ignored pixels never count."""
 
 # B batch, K classes, H W pixels
 
