@@ -1,4 +1,4 @@
-"""The last phase as a source of jobs: winner and baselines, trained again on the same seeds."""
+"""Hand out the jobs of the paired retraining: winner and baselines on the same seeds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from .listener import Listener
 
 
-ENDED = "ended"  # in a training's folder, once everybody has heard how it ended
+ENDED = "ended"  # file in a training's folder, once its outcome is recorded
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One recipe of the comparison, and the seeds it is trained on."""
+    """Hold one recipe of the comparison, and the seeds it is trained on."""
 
     name: str
     recipe: Recipe
@@ -37,7 +37,7 @@ def job(arm: Arm, seed: int, folder: Path) -> Job:
 
 
 class ConfirmSource:
-    """Hands out the trainings of all arms, pair by pair; finished ones are not run again."""
+    """Hand out the trainings of all arms, pair by pair; finished ones are not run again."""
 
     def __init__(self, arms: Sequence[Arm], *, folder: Path, listener: Listener) -> None:
         self._listener = listener
@@ -47,7 +47,7 @@ class ConfirmSource:
             job(arm, seed, folder).key: arm.recipe.replace({"seed": seed}) for seed, arm in pairs
         }
         todo = [job(arm, seed, folder) for seed, arm in pairs]
-        # One that was whole and not heard to the end runs again: it only tells its last epoch.
+        # A full training without the file runs again, and only reports its last epoch.
         self._todo = [one for one in todo if not (Path(one.workdir) / ENDED).exists()]
         self._reached: dict[str, int] = {}
         self._at_work = 0
@@ -63,7 +63,7 @@ class ConfirmSource:
         return one
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch; return whether the job goes on."""
+        """Record an epoch; return whether the job continues."""
         self._reached[job.key] = int(metrics[EPOCH])
         self._listener.epoch(job.key, metrics)
         return True
@@ -82,10 +82,10 @@ class ConfirmSource:
             _keep(Path(job.workdir) / ENDED, state)
 
     def raise_if_lost(self) -> None:
-        """Raise if a training is missing: a comparison with unequal seeds is none.
+        """Raise if a training is missing: arms with unequal seeds cannot be compared.
 
         Raises:
-            CryoError: Which trainings, and what to do.
+            CryoError: Trainings are missing; the message counts them and names the first.
         """
         if not self._lost:
             return

@@ -1,4 +1,4 @@
-"""Points that cover a space evenly, or more densely where good values are believed to lie."""
+"""Draw Halton points of a search space: evenly, or more densely where a prior is high."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..config.space import Scalar
 
 NO_BELIEFS: Mapping[str, Prior] = MappingProxyType({})
-FINEST = 2e-16  # of a place in [0, 1]: the last bit of a float
-NARROWEST = 1e-3  # standard deviation of a belief, as a share of the range
+FINEST = 2e-16  # resolution of a position in [0, 1]: the last bit of a float
+NARROWEST = 1e-3  # least standard deviation of a prior, as a share of the range
 
 
 def stratum(
@@ -28,11 +28,11 @@ def stratum(
     index: int,
     prior: Mapping[str, Prior] = NO_BELIEFS,
 ) -> dict[str, Scalar]:
-    """Return one point of a sequence of which every beginning covers the space evenly.
+    """Return one point of a Halton sequence, every prefix of which covers the space evenly.
 
-    Without a belief about it, a parameter's distribution is uniform over its range, or over the
-    range's logarithm. The search may end at any time, so a Latin hypercube, which is even only as
-    a whole, would not do.
+    Without a prior, a parameter's distribution is uniform over its range, or over the range's
+    logarithm. A search may end at any time, so a Latin hypercube, which is even only as a whole,
+    is unsuitable.
 
     Source: Halton 1960, Numerische Mathematik 2; digits permuted at random as in Owen 2017,
     arXiv:1706.02808. The first parameter of a space uses base 2, the second base 3, and so on.
@@ -43,9 +43,9 @@ def stratum(
 
 
 def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log: bool) -> float:
-    """Return where in its range the quantile `share` of a belief's mixture lies, in [0, 1].
+    """Return the quantile `share` of a prior's mixture, as a position in the range, in [0, 1].
 
-    The mixture is `weight` of a normal distribution, cut off at the range's ends, and the rest
+    The mixture is `weight` of a normal distribution, truncated to the range, and the rest
     uniform; on a logarithmic range both are over the logarithm.
 
     Source: a mixture of prior and uniform, as in Mallik et al., "PriorBand", NeurIPS 2023,
@@ -67,7 +67,7 @@ def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log:
 
 
 class _Stratum:
-    """A trial whose suggestions are one point of a Halton sequence."""
+    """Suggest one point of a Halton sequence, with the methods of an Optuna trial."""
 
     def __init__(self, seed: int, index: int, prior: Mapping[str, Prior]) -> None:
         self._seed, self._index, self._prior = seed, index, prior
@@ -75,14 +75,14 @@ class _Stratum:
         self.drawn: dict[str, Any] = {}
 
     def _share(self, name: str) -> float:
-        """Where in its range this point lies for a parameter, in [0, 1)."""
+        """Return this point's position in a parameter's range, in [0, 1)."""
         column = self._columns.setdefault(name, len(self._columns))
         chance = np.random.default_rng([self._seed, *name.encode()])
         points = qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
         return float(points[-1, column])
 
     def _place(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
-        """Where in its range this point lies for a number of which something may be believed."""
+        """Return this point's position in a numeric range, under the parameter's prior if any."""
         share = self._share(name)
         belief = self._prior.get(name)
         return share if belief is None else prior_quantile(share, belief, *bounds, log=log)

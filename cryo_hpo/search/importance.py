@@ -1,4 +1,4 @@
-"""Which parameter of the search mattered, as far as its trials can tell."""
+"""Compute the importance of each search parameter from the trials (PED-ANOVA)."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ if TYPE_CHECKING:
     from .replay import Suggest
     from .trials import Record
 
-LEAST = 8  # trials; fewer say nothing about two parameters
+LEAST = 8  # trials; fewer do not allow a comparison of two parameters
 
 
 def importance(records: Sequence[Record], suggest: Suggest) -> dict[str, float]:
-    """Return parameter -> its share of what decides whether a trial is among the best.
+    """Return parameter -> importance: its share in whether a trial is among the best.
 
-    Trials are compared by their score at the first epoch after which any was stopped, which nearly
-    all reached: later scores exist for the good ones alone. One that diverged before counts as 0.
+    Trials are compared by their score at the earliest epoch at which one was pruned or complete,
+    which nearly all reached: later scores exist only for the good ones. A trial that diverged
+    before counts as 0.
 
     Returns:
-        Shares that add up to 1, largest first; nothing with fewer than two parameters or eight
+        Shares that add up to 1, largest first; empty with fewer than two parameters or eight
         trials, or where all trials score the same.
 
     Source: Watanabe, Bansal and Hutter, "PED-ANOVA", IJCAI 2023, arXiv:2304.10255, by Optuna.

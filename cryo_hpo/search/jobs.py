@@ -12,14 +12,14 @@ OUTCOME, MESSAGE = "outcome", "message"  # keys of a worker's last report, besid
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One training, or the part of one up to the next rung.
+    """Hold one job: a training, or its part up to the next rung.
 
     Attributes:
         key: Unique in the study: "trial-0003", "tuned-seed2".
-        recipe: What to train, as JSON.
-        workdir: Its own folder on the shared storage; the same folder resumes where it was.
-        keep_best: Whether the best model is needed afterwards.
-        cleared: Highest rung this job may pass without a decision, an epoch.
+        recipe: Recipe to train, as JSON.
+        workdir: The job's own folder on the shared storage; the same folder resumes the training.
+        keep_best: True if the best model is needed afterwards.
+        cleared: Highest rung, an epoch, that the job may pass without a decision.
     """
 
     key: str
@@ -39,9 +39,9 @@ class Source(Protocol):
         """Record an epoch; return whether the job continues."""
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
-        """Record that a job has ended; a job that was told to stop ends as "done".
+        """Record that a job has ended; a job that `epoch` stopped ends as "done".
 
         Raises:
-            StorageError: It was "unwritable": its disk is full or gone. That is no answer about
-                the job, so the study stops, and goes on with it when the disk is mended.
+            StorageError: The outcome was "unwritable": the disk is full or gone. That is no result
+                of the job, so the study stops, and resumes the job when the disk is fixed.
         """

@@ -1,7 +1,7 @@
-"""The search's memory: an Optuna study in a journal file that appends and syncs, or a database.
+"""Store a search's trials in an Optuna study: a journal file that appends and syncs, or a database.
 
-Everything the search knows is here: parameters, the score after every epoch, how each trial ended.
-The rung table and the sampler are rebuilt from it, so the same command after a crash goes on.
+The study holds the whole state: parameters, the score after every epoch, each trial's outcome. The
+rung table and the sampler are rebuilt from it, so the same command resumes a search after a crash.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Journal:
-    """One study's trials in Optuna's storage. One process at a time writes to it."""
+    """Hold one study's trials in Optuna's storage. One process at a time writes to it."""
 
     def __init__(self, path: Path, *, study: str, database: SecretStr | None = None) -> None:
-        """Open the journal, or begin it.
+        """Open or create the journal.
 
         Args:
-            path: Of the journal file.
-            study: The study's name.
-            database: PostgreSQL's URL, to keep the trials there instead.
+            path: Journal file.
+            study: Name of the study.
+            database: PostgreSQL URL, to store the trials there instead.
 
         Raises:
             StorageError: The file cannot be written, or the database does not answer.
@@ -54,11 +54,11 @@ class Journal:
             self._ids = {t.number: t._trial_id for t in self._study.get_trials(deepcopy=False)}
 
     def begin(self, drawn: Mapping[str, Scalar], suggest: Suggest | None) -> int:
-        """Add a trial with these values and return its number; one line, so all or nothing.
+        """Add a trial with these values, in one line so all or nothing; return its number.
 
         Args:
             drawn: Values to try, by the names the space suggests them by.
-            suggest: The space; None for a trial outside it, such as a baseline whose learning
+            suggest: Search space; None for a trial outside it, such as a baseline whose learning
                 rate the search does not cover.
         """
         replay = None if suggest is None else replayed(suggest, drawn)
@@ -83,7 +83,7 @@ class Journal:
             self._storage.set_trial_intermediate_value(trial_id, epoch, score)
 
     def note(self, number: int, step: Step) -> None:
-        """Add what was decided about a trial; the same decision at a rung is kept once."""
+        """Add a rung decision to a trial; the same decision at a rung is kept once."""
         steps = self.record(number).steps
         if (step.rung, step.decision) in [(s.rung, s.decision) for s in steps]:
             return
@@ -91,7 +91,7 @@ class Journal:
             self._storage.set_trial_user_attr(self._ids[number], STEPS, [*steps, step])
 
     def end(self, number: int, state: State, message: str = "") -> None:
-        """Close a trial. Pruned and diverged ones keep their scores and can never win."""
+        """Close a trial. Pruned and diverged trials keep their scores and can never win."""
         trial_id = self._ids[number]
         with self._asking():
             self._storage.set_trial_user_attr(trial_id, OUTCOME, state)
@@ -108,7 +108,7 @@ class Journal:
             self._study.tell(number, value, state=told)
 
     def record(self, number: int) -> Record:
-        """Return what is known about one trial."""
+        """Return the record of one trial."""
         with self._asking():
             return _record(self._storage.get_trial(self._ids[number]))
 
@@ -152,7 +152,7 @@ def _record(trial: FrozenTrial) -> Record:
 
 
 def _steps(noted: Sequence[Sequence[Any]]) -> tuple[Step, ...]:
-    """Read decisions; a journal of version 0.1 has other words for them."""
+    """Read rung decisions, also in the old terms of a version 0.1 journal."""
     old = any(decision in OLD_ONLY for _, decision, *_ in noted)
     return tuple(
         Step(rung, DECISIONS_1[decision] if old else decision, *place)

@@ -1,4 +1,4 @@
-"""Who hears of trials as they run: the tracker, the terminal, the study's own record."""
+"""Define the listener that receives the events of running trials, such as the study's records."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Kind = Literal["baseline", "search", "confirm"]
 
 
 class Listener(Protocol):
-    """Hears every trial. A method that raises ends the study: only a full disk is a reason.
+    """Receive the events of every trial. A method that raises, as for a full disk, ends the study.
 
-    Listeners hear before the journal does, so a study that goes on after a crash may tell
-    something twice, and leaves nothing out.
+    Listeners are notified before the journal is written, so a study that resumes after a crash
+    may repeat an event, but omits none.
     """
 
     def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
-        """A training begins, or goes on."""
+        """Record that a training starts or resumes."""
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """A training has finished an epoch, perhaps one that was heard before."""
+        """Record an epoch of a training, possibly one that was recorded before."""
 
     def paused(self, key: str, epoch: int) -> None:
-        """A trial waits at a rung."""
+        """Record that a trial is paused at a rung."""
 
     def ended(self, key: str, state: str, message: str) -> None:
-        """A training has ended for good."""
+        """Record that a training has ended for good."""

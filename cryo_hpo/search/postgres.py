@@ -1,7 +1,7 @@
-"""Where Optuna keeps a study's trials: its journal file in the study's folder, or PostgreSQL.
+"""Open the Optuna storage of a study's trials: PostgreSQL, or a journal file in the study's folder.
 
-In a database a study's name carries a token that lies in its folder, so that two folders never
-share trials, whatever their studies are called.
+In a database a study's name ends in a token that is stored in its folder, so that two folders
+never share trials, whatever their studies are called.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MARKER = "database.json"  # in the folder of a study whose trials are in a database
 CONNECT_S = 10
-# A connection for every question: a few in an epoch, and none lies idle to be cut by a firewall.
+# One connection per query: there are few in an epoch, and a firewall may cut an idle one.
 ENGINE: dict[str, Any] = {
     "poolclass": sqlalchemy.NullPool,
     "connect_args": {"connect_timeout": CONNECT_S},
@@ -34,11 +34,11 @@ ERRORS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError
 
 
 def require(database: SecretStr | None) -> None:
-    """Ask the database whether it is there, before anything runs.
+    """Check that the database answers, before anything runs.
 
     Raises:
         SpecError: The driver for PostgreSQL is not installed.
-        StorageError: It does not answer.
+        StorageError: The database does not answer.
     """
     if database is None:
         return
@@ -65,15 +65,15 @@ def unreachable(where: str, error: Exception) -> str:
 
 
 def open_study(path: Path, *, name: str, database: SecretStr | None) -> optuna.Study:
-    """Open a study in its journal file or its database, or begin it.
+    """Open or create a study in its journal file or its database.
 
     Args:
-        path: Of the journal file; a database's marker lies beside it.
-        name: Of the study.
-        database: PostgreSQL's URL; None: the journal file.
+        path: Journal file; a database's marker lies beside it.
+        name: Name of the study.
+        database: PostgreSQL URL; None: the journal file.
 
     Raises:
-        StorageError: The study began elsewhere.
+        StorageError: The study began in another storage.
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _study(storage: BaseStorage, name: str) -> optuna.Study:
 
 
 def _refuse_elsewhere(path: Path, database: SecretStr | None) -> None:
-    """Make sure that a study goes on in the storage it began in: its budget is there."""
+    """Refuse to resume a study in another storage than its first, which holds its budget."""
     marker = path.with_name(MARKER)
     if database is None and marker.exists():
         where = json.loads(marker.read_text())["database"]
@@ -135,7 +135,7 @@ def shown(database: SecretStr) -> str:
 
 
 def _url(database: SecretStr) -> str:
-    """Return the URL with the driver that we install."""
+    """Return the database URL with the driver that the package installs."""
     return "postgresql+psycopg:" + database.get_secret_value().partition(":")[2]
 
 
@@ -144,13 +144,13 @@ def _write(path: Path, facts: dict[str, Any]) -> None:
 
 
 class _NoLock(JournalFileOpenLock):
-    """The study's folder already has one driver alone.
+    """Replace Optuna's lock by none: a study's folder has only one driver already.
 
     Optuna's own lock is a file that a killed driver leaves behind; the next would wait 30 s.
     """
 
     def acquire(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
     def release(self) -> None:
@@ -158,7 +158,7 @@ class _NoLock(JournalFileOpenLock):
 
 
 def _cut_torn_line(path: Path) -> None:
-    """Drop what a full disk left of a last line: the next one would be appended to it."""
+    """Remove a last line torn by a full disk: the next line would be appended to it."""
     if not path.exists():
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""Several studies as one source of jobs, so that a cluster is full while any of them has work."""
+"""Merge several studies into one job source, so that a cluster is full while any has work."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .jobs import Job, Outcome, Source
 
 
 class Phases:
-    """Sources one after the other: the next is made when the one before has no more jobs.
+    """Chain sources: the next is made when the one before has no more jobs.
 
     Attributes:
-        over: Whether the last one has no more jobs, or one could not be made.
-        error: Why one could not be made, or why the one before it was in vain.
+        over: True once the last source has no more jobs, or a source could not be made.
+        error: The error that ended the chain: a source could not be made, or the one before failed.
     """
 
     def __init__(self, phases: Iterator[Source]) -> None:
@@ -28,7 +28,7 @@ class Phases:
         """Return the next job, "wait" or None; see `Source`.
 
         Raises:
-            StorageError: A disk is full: no matter of this study alone.
+            StorageError: A disk is full, which does not concern only this study.
         """
         while not self.over:
             job = None if self._now is None else self._now.next()
@@ -38,7 +38,7 @@ class Phases:
         return None
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch; return whether the job goes on."""
+        """Record an epoch; return whether the job continues."""
         assert self._now is not None, "a job that runs came from a source"
         return self._now.epoch(job, metrics)
 
@@ -59,9 +59,9 @@ class Phases:
 
 
 class Queue:
-    """The sources in their order: a later one gets what the earlier ones leave.
+    """Queue sources by priority: a later source gets the capacity that earlier ones leave.
 
-    So the first ones finish early, and what they found can serve those that begin later.
+    The first sources finish early, and their results can serve those that begin later.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Queue:
         """Queue up sources.
 
         Args:
-            sources: Name -> source; names go before the keys of its jobs.
+            sources: Name -> source; the name becomes a prefix of its jobs' keys.
             told: Called with the name of a source that has no more jobs.
         """
         self._sources, self._left = sources, list(sources)
@@ -92,7 +92,7 @@ class Queue:
         return "wait" if self._left else None
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch; return whether the job goes on."""
+        """Record an epoch; return whether the job continues."""
         name, inner = self._jobs[job.key]
         return self._sources[name].epoch(inner, metrics)
 

@@ -1,4 +1,4 @@
-"""A search space as Optuna's define-by-run function, and what it makes of given values."""
+"""Replay given values through a search space, an Optuna define-by-run function."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Suggest = Callable[[Any], dict[str, Any]]  # an Optuna define-by-run function
 
 
 class Replay(NamedTuple):
-    """What a space makes of given values."""
+    """Hold the trial and the recipe values of a replay."""
 
     trial: FixedTrial
     params: dict[str, Scalar]
-    """Recipe path -> value; a define-by-run function may compute these from what it draws."""
+    """Recipe path -> value; a define-by-run function may compute the values from its draws."""
 
 
 def replayed(suggest: Suggest, drawn: Mapping[str, Scalar]) -> Replay | None:
-    """Let a space suggest exactly these values; None if it does not hold them."""
+    """Replay a space with exactly these values; return None if the space does not hold them."""
     trial = FixedTrial(dict(drawn))
     try:
         with warnings.catch_warnings():

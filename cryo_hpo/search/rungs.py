@@ -36,7 +36,7 @@ Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, la
 
 
 class Promotion(NamedTuple):
-    """Name a trial that may continue, and the rung it leaves."""
+    """Hold a trial that may continue, and the rung it leaves."""
 
     trial: int
     rung: int
@@ -85,7 +85,7 @@ def reached(
     """Return the score of every trial that reached a rung.
 
     A diverged trial counts as having reached the rung that would have been its next one, with
-    the worst score there is, since divergence is a result. Rungs above do not count it.
+    the worst possible score, since divergence is a result. Rungs above do not count the trial.
     """
     below = max((r for r in ladder.rungs if r < rung), default=0)
     found = {trial: _rank_value(curve[rung]) for trial, curve in curves.items() if rung in curve}
@@ -121,7 +121,7 @@ def decision_at(
     ladder: Ladder,
     diverged: Collection[int] = (),
 ) -> Step:
-    """Return what was decided about a trial at a rung, and where it stood there."""
+    """Return the record of a decision about a trial at a rung, with the trial's rank there."""
     scores = reached(curves, ladder, rung, diverged=diverged)
     return Step(rung, decision, ranked(scores).index(trial) + 1, len(scores))
 
@@ -129,13 +129,13 @@ def decision_at(
 def stops(score: float, earlier: Collection[float], *, reduction: int) -> bool:
     """Return whether the stop rule prunes a trial at a rung.
 
-    It prunes one that falls below the (1 - 1/reduction) quantile of those that came before, so the
-    order of arrival matters and the first always survives. Diverged trials among the earlier ones
-    are left out; one that has diverged itself never survives, which Ray's own rule leaves out.
+    A trial is pruned if it falls below the (1 - 1/reduction) quantile of those that came before, so
+    the order of arrival matters and the first always survives. Earlier trials that diverged are
+    left out; a trial that has diverged itself never survives, a case that Ray's own rule omits.
 
     Args:
-        score: Of the trial that has just reached the rung.
-        earlier: Scores of those that reached it before, in any order.
+        score: Score of the trial that has just reached the rung.
+        earlier: Scores of the trials that reached the rung before, in any order.
         reduction: About one in this many survives.
 
     Source: `ray.tune.schedulers.ASHAScheduler` of Ray 2.60.
@@ -152,7 +152,7 @@ def promotable(
     """Return the paused trial to promote next: the best one of the highest rung that has any.
 
     Args:
-        curves: What every trial has scored so far.
+        curves: Scores of every trial so far.
         ladder: The rungs.
         paused: Trials that are paused, each at the last epoch of its curve.
         diverged: Trials whose loss was no longer finite.
@@ -167,7 +167,7 @@ def promotable(
 
 
 def finalist(curves: Curves, ladder: Ladder, paused: Collection[int]) -> Promotion | None:
-    """Return the paused trial to promote at the end when no rung is full enough for that.
+    """Return the paused trial to promote at the end, when no rung is full enough to promote one.
 
     Only a configuration trained to full length may win, and the best third of two is none: at
     the end of a search the leader of the highest rung is promoted, whatever the rung's size.

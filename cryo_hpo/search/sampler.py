@@ -1,7 +1,7 @@
-"""What to try next: strata over the whole range first, then Optuna's sampler.
+"""Propose the next trial: strata over the whole range first, then Optuna's sampler.
 
-A proposal is a function of the space, the seed, the trial's number and the recorded trials alone:
-a study that goes on after a crash proposes what it would have proposed anyway.
+A proposal depends only on the space, the seed, the trial's number and the recorded trials: a study
+that resumes after a crash proposes what it would have proposed anyway.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ MIN_STRATA, STRATA_SHARE = 4, 0.5
 
 
 def num_strata(trials: int) -> int:
-    """Return how many of a search's trials spread over the range before the sampler learns.
+    """Return the number of a search's trials that are strata, spread over the whole range.
 
-    Half of them: with 8 to 30 trials a sampler that starts from fewer points has seen too little
+    Half of the trials: of 8 to 30, a sampler that starts from fewer points has seen too little
     of a range of four decades, and one that starts from ten random points leaves gaps.
     """
     return min(trials, max(MIN_STRATA, math.ceil(trials * STRATA_SHARE)))
 
 
 class Shown(FrozenTrial):
-    """A trial as the sampler sees it; nobody changes it.
+    """Hold the sampler's view of a trial, which is never changed.
 
-    Optuna copies every trial that it is shown, deeply. Shallow ones do: a proposal is shown all
-    trials before it, so that deep ones would cost a long search more than all else in the driver.
+    Makes Optuna's deep copy of past trials shallow. Every proposal passes all earlier trials to
+    the sampler; deep copies would dominate the driver's CPU time in a long search.
     """
 
     def __deepcopy__(self, _: Any) -> Shown:
@@ -65,15 +65,15 @@ def propose(
     number: int,
     memory: Memory | None = None,
 ) -> dict[str, Scalar]:
-    """Return what a new trial draws: each value under the name that the space suggests it by.
+    """Return the values of a new trial, by the names the space suggests them by.
 
     Args:
         suggest: The space as an Optuna define-by-run function.
         records: All trials so far.
-        search: Its sampler, seed, number of trials, and what it believes beforehand.
-        number: The new trial's, from 1; 0 is the baseline.
-        memory: Keeps what the sampler was shown, for the next proposal of the same search. It
-            saves time and changes nothing.
+        search: Sampler, seed, number of trials, and prior.
+        number: Number of the new trial, from 1; 0 is the baseline.
+        memory: Cache of the sampler's views between proposals of the same search. It saves time
+            and changes nothing.
     """
     sampler, seed = search.sampler, search.seed
     if number <= num_strata(search.trials - 1) and (sampler != "random" or search.prior):
@@ -90,7 +90,7 @@ def propose(
 
 
 def _shown(records: Iterable[Record], suggest: Suggest, memory: Memory) -> Iterator[Shown]:
-    """Yield the sampler's view of the trials; what has not changed comes from memory."""
+    """Yield the sampler's view of the trials; unchanged ones come from memory."""
     for record in records:
         known = memory.get(record.number)
         if known is None or known[:2] != (record.state, record.epochs):
@@ -101,10 +101,10 @@ def _shown(records: Iterable[Record], suggest: Suggest, memory: Memory) -> Itera
 
 
 def _view(record: Record, suggest: Suggest) -> Shown | None:
-    """Return a recorded trial as the sampler shall see it, None if it shall not.
+    """Return the sampler's view of a recorded trial, None if the trial is left out.
 
-    A trial that waits at a rung is shown as pruned with what it reached: Optuna would take a
-    running one for a bad one (constant liar), and a waiting leader is not that.
+    A trial that is paused at a rung is passed as pruned with its scores: Optuna treats a running
+    trial as a bad one (constant liar), and a paused leader is not bad.
     """
     if record.state == "failed" or not record.drawn:
         return None

@@ -1,4 +1,4 @@
-"""The search as a source of jobs: baseline first, then new configurations and promotions."""
+"""Hand out the jobs of a search: baseline first, then new configurations and promotions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .trials import Record
 
 BASELINE = 0  # the trial number of the fixed-LR baseline
-REFUSALS = 3  # so many refused trials in a row, and the study stops: the next would be refused too
+REFUSALS = 3  # refused trials in a row that stop the study: the next would be refused too
 
 
 def key(number: int) -> str:
@@ -31,11 +31,7 @@ def key(number: int) -> str:
 
 
 class SearchSource:
-    """Hands out the trials of a search; the journal is all it remembers.
-
-    Attributes:
-        ladder: Where trials are compared; None: every trial trains to full length.
-    """
+    """Hand out the trials of a search, whose whole state is in the journal."""
 
     def __init__(
         self, study: Study, *, suggest: Suggest, journal: Journal, folder: Path, listener: Listener
@@ -47,14 +43,14 @@ class SearchSource:
         self._rule = getattr(self._search.scheduler, "rule", "none")
         self._rungs = _rungs(self._search, study.base.epochs)
         self._at_work: set[int] = set()
-        # Whoever was running when the driver died goes on from its own checkpoint.
+        # A trial that was running when the driver died resumes from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
         self._refused = 0
         self._shown: Memory = {}
 
     @property
     def ladder(self) -> Ladder | None:
-        """The rungs of the pause-and-promote rule."""
+        """The rungs of the pause-and-promote rule; None under any other rule."""
         return ladder(self._search, self._study.base.epochs)
 
     @property
@@ -79,7 +75,7 @@ class SearchSource:
         return self._finish()
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """Record an epoch; return whether the job goes on."""
+        """Record an epoch; return whether the job continues."""
         number, epoch = _number(job), int(metrics[EPOCH])
         record = self._records[number]
         self._listener.epoch(job.key, metrics)
@@ -96,7 +92,7 @@ class SearchSource:
         if outcome == "unwritable":
             raise StorageError(message)
         record = self._records[number]
-        if self._refused < REFUSALS:  # what ends after that does not make it good
+        if self._refused < REFUSALS:  # a later success does not reset the count
             self._refused = self._refused + 1 if outcome == "refused" else 0
         if outcome == "diverged":
             self._close(number, "diverged", message)
@@ -110,11 +106,11 @@ class SearchSource:
             self._listener.paused(job.key, record.epochs)
 
     def raise_if_hopeless(self) -> None:
-        """Raise what the workers refused, if that ended the search or left nothing that can win.
+        """Raise if refused trials ended the search, or no trial can win.
 
         Raises:
-            CryoError: Trials were refused one after another, or none reached full length; the
-                message is a trial's own.
+            CryoError: `REFUSALS` trials in a row were refused, or none reached full length; the
+                message quotes a trial's own.
         """
         lost = [r for r in self.records if r.state in ("failed", "diverged")]
         if self._refused >= REFUSALS:
@@ -134,17 +130,17 @@ class SearchSource:
         raise CryoError(message)
 
     def _passed(self, number: int, epoch: int) -> bool:
-        """Whether a trial that reports an epoch again continues: what was decided stands.
+        """Return whether a trial that reports an epoch again continues; a past decision stands.
 
         Under the stop rule a driver may have died between recording the epoch and deciding.
         """
         if self._rule != "stop" or epoch not in self._rungs:
-            return True  # it was to continue, or it would not have been started again
+            return True  # a trial that was not to continue would not have been restarted
         past = [s.decision for s in self._records[number].steps if s.rung == epoch]
         return past[-1] != "pruned" if past else self._decide(number, epoch)
 
     def _decide(self, number: int, rung: int) -> bool:
-        """Decide whether a trial passes the rung that it has just reached, and write it down."""
+        """Decide whether a trial passes the rung it has just reached, and record the decision."""
         if self._rule == "stop":
             passes = self._survives(number, rung)
         else:
@@ -156,7 +152,7 @@ class SearchSource:
         return passes
 
     def _survives(self, number: int, rung: int) -> bool:
-        """Whether the stop rule lets a trial continue; the baseline always does."""
+        """Return whether the stop rule lets a trial continue; the baseline always continues."""
         rule, curves = self._search.scheduler, self._curves()
         assert rule.kind == "asha", "without rungs nothing is compared"
         earlier = [c[rung] for n, c in curves.items() if n != number and rung in c]
@@ -164,7 +160,7 @@ class SearchSource:
         return number == BASELINE or not stops(score, earlier, reduction=rule.reduction)
 
     def _was_cut(self, record: Record) -> bool:
-        """Whether a trial was running, not paused at a rung, when the driver ended."""
+        """Return whether a trial was running, not paused at a rung, when the driver ended."""
         rungs = () if self.ladder is None else self.ladder.rungs
         return record.state == "running" and record.epochs not in rungs
 
@@ -187,7 +183,7 @@ class SearchSource:
         return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
 
     def _note(self, number: int, rung: int, decision: Decision) -> str:
-        """Write down what was decided about a trial at a rung, and where it stood."""
+        """Record a decision about a trial at a rung with the trial's rank; return it as text."""
         rule = self._search.scheduler
         assert rule.kind == "asha", "nobody is compared without rungs"
         steps = Ladder.of(
@@ -219,7 +215,7 @@ class SearchSource:
         number = len(self._records)
         drawn = self._propose(number)
         replay = replayed(self._suggest, drawn) if drawn else None
-        if replay:  # raises before the journal holds what can never be trained
+        if replay:  # an invalid recipe raises before the journal holds it
             self._study.recipe(replay.params)
         begun = self._journal.begin(drawn, self._suggest if drawn else None)
         assert begun == number, "one driver writes to a journal"
@@ -227,7 +223,11 @@ class SearchSource:
         return number
 
     def _propose(self, number: int) -> dict[str, Scalar]:
-        """The baseline's own values if the space holds them, so that the sampler learns from it."""
+        """Return the values of a new trial.
+
+        The baseline gets its own values if the space holds them, so that the sampler learns from
+        them; else none.
+        """
         if number == BASELINE:
             base = {k: v for k, v in self._study.base.flat().items() if v is not None}
             inside = replayed(self._suggest, base)

@@ -20,11 +20,11 @@ class Record:
     Attributes:
         number: Optuna's trial number; 0 is the baseline.
         params: Recipe paths and values; empty for a baseline outside the space.
-        drawn: What the space suggested; the same, unless a function computes paths from it.
-        state: "running" also while it is paused at a rung.
+        drawn: Values that the space suggested; as `params` unless a function computes those.
+        state: "running" also while the trial is paused at a rung.
         curve: Epoch -> best validation mIoU so far.
-        message: Why it ended, where there is more to say than the state.
-        steps: What was decided about it at rungs, and why, in order.
+        message: Reason the trial ended, if there is more than the state.
+        steps: Decisions about the trial at rungs, with its rank there, in order.
     """
 
     number: int
