@@ -1,1 +1,1 @@
-"""The commands of the CLI, a file for each group; `main` puts them together."""
+"""Define the commands of the CLI, a file for each group; `main` combines them."""

@@ -1,4 +1,4 @@
-"""What `run`, `check`, `plan` and `report` do with a campaign instead of a study."""
+"""Run, check, plan and report campaigns, for the commands that also take studies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .guard import line_numbers, read_site
 
 
 def is_campaign(file: Path) -> bool:
-    """Tell a campaign's file from a study's: it has a matrix."""
+    """Return whether a file is a campaign: it has a matrix."""
     from ..config import is_campaign
 
     return is_campaign(file)
 
 
 def run(file: Path, *, inline: bool) -> None:
-    """Run a campaign to its table."""
+    """Run a campaign to its final table."""
     from ..campaign import run_campaign
     from ..config import load_campaign
     from ..execution.submit import require_storage
@@ -36,7 +36,7 @@ def run(file: Path, *, inline: bool) -> None:
 
 
 def check(file: Path) -> None:
-    """Look at everything that any cell needs."""
+    """Check everything that any cell needs."""
     from ..campaign import check_campaign
     from ..config import format_source, load_campaign
 
@@ -51,7 +51,7 @@ def check(file: Path) -> None:
 
 
 def plan(file: Path) -> None:
-    """Say what a campaign will cost, cell by cell."""
+    """Estimate the cost of a campaign, cell by cell."""
     from ..campaign import plan_campaign
     from ..config import load_campaign
 
@@ -63,7 +63,7 @@ def plan(file: Path) -> None:
 
 
 def report(path: Path, out: Path | None) -> bool:
-    """Write the report of a finished campaign; False: this is none."""
+    """Write the report of a finished campaign; return whether the path holds one."""
     from ..report import headline, write_campaign
     from ..results.campaign import NAME, load_campaign_result
 

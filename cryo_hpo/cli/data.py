@@ -1,4 +1,4 @@
-"""`cryo-hpo data`: datasets on this machine."""
+"""Define `cryo-hpo data`: manage the datasets on this machine."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def rasterize(outlines: Path, images: tuple[Path, ...], out: Path, **how: Any) -
 
 
 def _layer_of(how: dict[str, Any]) -> dict[str, Any]:
-    """Return the options of `rasterize` as fields of a layer; classes are their numbers."""
+    """Return the options of `rasterize` as fields of a layer, with numbers as class names."""
     pairs = dict(pair.partition("=")[::2] for pair in how.pop("pairs"))
     wrong = [f"{k}={v}" for k, v in pairs.items() if not (v.isdigit() and int(v) <= 255)]
     if wrong:
@@ -266,7 +266,7 @@ def _layer_of(how: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
-    """Read 'file=hex' pairs."""
+    """Parse 'file=hex' pairs."""
     found = {}
     for pair in given:
         name, _, digits = pair.partition("=")
@@ -281,7 +281,7 @@ def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _fetch(states: Iterator[Progress]) -> None:
-    """Follow downloads: a line that changes on a terminal, one line for each file elsewhere."""
+    """Show the progress of downloads: a live line on a terminal, else one line for each file."""
     live = sys.stderr.isatty()
     last = ""
     for state in states:
@@ -297,7 +297,7 @@ def _fetch(states: Iterator[Progress]) -> None:
 
 
 def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[SceneFiles]]]:
-    """Return the dataset of a name or a card's file, and its parts."""
+    """Return the dataset of a name or a card's file, with its parts."""
     from ..config import list_shipped, load_card
     from ..data import DATASETS, find_dataset
     from ..data.custom import custom_dataset
@@ -323,7 +323,7 @@ def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Su
 
 @contextmanager
 def _bar(found: Iterator[SceneInspection], *, length: int, label: str) -> Iterator[Any]:
-    """Show a bar on a terminal, and nothing elsewhere."""
+    """Show a progress bar on a terminal, and nothing elsewhere."""
     with click.progressbar(
         found,
         length=length,

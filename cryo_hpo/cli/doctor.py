@@ -1,4 +1,4 @@
-"""`cryo-hpo doctor`: is this machine, or the cluster, ready for a study?"""
+"""Define `cryo-hpo doctor`: check whether this machine, or the cluster, is ready for a study."""
 
 from __future__ import annotations
 

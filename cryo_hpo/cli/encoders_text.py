@@ -1,4 +1,4 @@
-"""Encoders in words: the table of all, the card of one, their weights, and where bands go."""
+"""Format encoders as text: the table of all, single cards, weights, and the use of bands."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HEADER = (
 
 
 def encoders() -> list[str]:
-    """List the encoders of the table with their costs, and the door to timm's."""
+    """List the encoders of the table with their costs, and how to name one of timm's."""
     rows = [_row(card, costs().get(card.name)) for card in ENCODERS.values()]
     legend = (
         "bands: those it asks for; any; or any that has a wavelength. px: side of its pretraining "
@@ -81,7 +81,7 @@ def _short(card: Encoder) -> str:
 
 
 def costs_table() -> list[str]:
-    """Return what every encoder is, costs and is licensed as, as a Markdown table."""
+    """Return the costs and licenses of all encoders as a Markdown table."""
     head = (*HEADER[:-1], "license of code", "of weights", "described in")
     rows = [
         (*_row(card, costs().get(card.name))[:-1], card.license, card.weights_license, card.source)
@@ -91,7 +91,7 @@ def costs_table() -> list[str]:
 
 
 def bands_table() -> list[str]:
-    """Return how many bands of each published dataset each encoder sees, as a Markdown table."""
+    """Return the number of bands of each published dataset that each encoder uses, as Markdown."""
     datasets = [dataset for dataset in DATASETS.values() if dataset.page]
     rows = [
         (card.name, *(_coverage(card, dataset.bands) for dataset in datasets))
@@ -112,10 +112,10 @@ def _coverage(card: Encoder, have: Sequence[Band]) -> str:
 
 
 def card_of(name: str) -> dict[str, Any]:
-    """Return the card of an encoder, and what it costs, as plain values.
+    """Return the card of an encoder and its cost as plain values.
 
     Raises:
-        UnknownName: There is no such encoder.
+        UnknownName: No encoder has this name.
     """
     card = find_encoder(name)
     upstream = card.under("cryo-bench")
@@ -162,7 +162,7 @@ def _file(weights: Weights) -> dict[str, Any]:
 
 
 def card_lines(name: str) -> Iterator[str]:
-    """Say everything about one encoder."""
+    """Yield the full card of one encoder, line by line."""
     rows = [
         (key, line)
         for key, value in _flat(card_of(name))
@@ -207,7 +207,7 @@ def _names(bands: Sequence[Band] | None) -> str:
 
 
 def weights_lines(root: Path) -> list[str]:
-    """List the published weights of the table's encoders, and which of them are here."""
+    """List the published weights of the table's encoders, and which are on this machine."""
     rows = []
     for card in ENCODERS.values():
         if (published := card.weights) is not None:
@@ -220,7 +220,7 @@ def weights_lines(root: Path) -> list[str]:
 
 
 def band_lines(encoder: str, plan: BandPlan) -> Iterator[str]:
-    """Say which band of a dataset goes where in an encoder."""
+    """Yield lines that map the bands of a dataset to the inputs of an encoder."""
     rows = [
         (
             slot.band.name,

@@ -1,4 +1,4 @@
-"""Turn errors into one message and an exit code, and read what every command needs."""
+"""Turn errors into one message and an exit code, and read the inputs of every command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class GuardedGroup(click.Group):
     """Show this package's errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; no error of this package reaches the user as a traceback."""
+        """Run a command; no error of this package is shown as a traceback."""
         try:
             return super().invoke(ctx)
         except SpecError as error:
@@ -40,12 +40,12 @@ def _find_study(_context: click.Context, _parameter: click.Parameter, word: str)
     return Path(find_source(word, "study", beside=Path()))
 
 
-# A study's file, or the name of one that ships with the package.
+# A study's file, or the name of a shipped one.
 STUDY = click.argument("study", callback=_find_study)
 
 
 def read_site() -> Site:
-    """Return the machine's facts, from the environment."""
+    """Return the site, read from the environment."""
     from ..config import Site
 
     return Site.from_env(os.environ)
@@ -53,7 +53,7 @@ def read_site() -> Site:
 
 @contextlib.contextmanager
 def line_numbers(study: Path) -> Iterator[None]:
-    """Put the line of the study's file before each message about one of its keys."""
+    """Prefix each message about a key of the study's file with its line."""
     from ..config import add_line_numbers
 
     try:

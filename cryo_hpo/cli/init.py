@@ -1,4 +1,4 @@
-"""`cryo-hpo init`: from a folder of images and masks to a study that can run."""
+"""Define `cryo-hpo init`: draft a dataset card and a study for a folder of images and masks."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
 
 
 def _ask(look: Fingerprint, chosen: Choices) -> Choices:
-    """Ask on a terminal for what the files do not tell; elsewhere the draft's error says it."""
+    """Prompt on a terminal for what the files do not hold; elsewhere the draft raises an error."""
     from dataclasses import replace
 
     from ..study.draft import choose_bands, choose_classes
@@ -104,7 +104,7 @@ def _ask_until_known(
     given: tuple[str, ...] | None,
     question: str,
 ) -> tuple[str, ...] | None:
-    """Ask for names until they fit the files."""
+    """Prompt for names until they fit the files."""
     while True:
         try:
             choose(given)
@@ -133,7 +133,7 @@ def _write(
 
 
 def _try_out(file: Path) -> None:
-    """Check data and study, draw a contact sheet, time a step, and name the next command."""
+    """Check data and study, draw a contact sheet, time a step, and print the next command."""
     from ..config import add_line_numbers, load_study
     from ..data.region_split import PARTS
     from ..study.plan import plan

@@ -1,4 +1,4 @@
-"""`cryo-hpo list`: encoders, decoders, datasets, search spaces, studies and cards by name."""
+"""Define `cryo-hpo list`: list encoders, decoders, datasets, spaces, studies and cards by name."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _list_datasets() -> list[str]:
 
 
 def datasets_table() -> list[str]:
-    """Return all facts of the published datasets as two Markdown tables."""
+    """Return the facts of all published datasets as two Markdown tables."""
     from ..data import DATASETS
     from ..report.table import markdown_rows
 
@@ -139,7 +139,7 @@ def _list_cards() -> list[str]:
 
 
 def _list_shipped(kind: Kind, describe: Callable[[str], str]) -> list[str]:
-    """List what ships of a kind: name, what it is, file."""
+    """List the shipped files of a kind: name, description, file."""
     from ..config import list_shipped
     from ..report.table import align_columns
 
@@ -151,13 +151,13 @@ def _list_shipped(kind: Kind, describe: Callable[[str], str]) -> list[str]:
 
 
 def _relative(source: str) -> str:
-    """Return a source relative to the working directory, where it lies below it."""
+    """Return a source relative to the working directory if it lies below it."""
     path, folder = Path(os.path.realpath(source)), Path.cwd().resolve()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else source
 
 
 def _question(file: str) -> str:
-    """Return the question that the head of a study's file asks."""
+    """Return the question at the head of a study's file."""
     line = re.search(r"^# Question:\s*(.*)$", Path(file).read_text(encoding="utf-8"), re.M)
     return line[1] if line else ""
 

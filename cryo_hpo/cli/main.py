@@ -1,4 +1,4 @@
-"""The command line: `cryo-hpo run study.yaml`, and what helps to get there."""
+"""Define the command line: `cryo-hpo run study.yaml`, and the commands around it."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ def upload(study: str) -> None:
         project, names = matrix.project, [study, *(s.name for s in cell_studies(matrix).values())]
     else:
         project, names = load_study(spec).project, [study]
-    # A cell that has not begun has no log.
+    # A cell that has not started has no log.
     logs = [log for name in names if (log := site.storage / name / EVENTS).exists()]
     logs = logs or [spec.with_name(EVENTS)]
     left = sum(deliver(log, uri=site.mlflow, experiment=f"cryo/{project}") for log in logs)

@@ -1,4 +1,4 @@
-"""`cryo-hpo predict` and `cryo-hpo export`: what a finished study's models are good for."""
+"""Define `cryo-hpo predict` and `cryo-hpo export`: use the models of a finished study."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def export(study: str, out: Path, arm: str | None, seed: int | None, *, merge: b
 
 
 def _study(name: str, site: Site) -> Path:
-    """Return what a name means: a path, a study in the storage, or the study of an MLflow run."""
+    """Return the study that a name refers to: a path, a study in the storage, or an MLflow run."""
     from ..tracking import study_of
 
     path = Path(name)

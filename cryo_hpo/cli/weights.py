@@ -1,4 +1,4 @@
-"""`cryo-hpo weights`: published weights of encoders on this machine."""
+"""Define `cryo-hpo weights`: manage published weights of encoders on this machine."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def get(encoder: str) -> None:
 
 
 def _show(encoder: str, going: Iterable[Received]) -> None:
-    """Draw a bar; where there is no terminal it is a line."""
+    """Show a progress bar; without a terminal, a line."""
     done = 0
-    bar: Any  # click's own type lets nobody set its length
+    bar: Any  # click's own type forbids setting its length
     with click.progressbar(length=1, label=encoder, show_eta=True) as bar:
         for received in going:
             bar.length = received.total or received.done + 1
