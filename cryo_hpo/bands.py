@@ -1,4 +1,4 @@
-"""Name the bands of sensors, their wavelengths, and which band feeds which encoder input."""
+"""Define the bands of sensors, their wavelengths, and how bands feed the inputs of encoders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Band:
 
     Attributes:
         name: Key in `BANDS`.
-        center_um: Central wavelength in micrometers; None where it is unknown or has no meaning.
+        center_um: Central wavelength in micrometers; None if unknown or meaningless.
         sensor: "sentinel-2", "sar" (radar backscatter), "optical" (another camera),
             "thermal", "terrain", or "ancillary" (a layer that no encoder has learned from).
     """
@@ -42,7 +42,7 @@ _SENTINEL_2 = {
     "B11": 1.6137,
     "B12": 2.2024,
 }
-# Other cameras differ by tens of nanometers; these are the usual middles of the colors.
+# Other cameras differ by tens of nanometers; these are typical centers of the colors.
 _OPTICAL = {"BLUE": 0.48, "GREEN": 0.56, "RED": 0.66, "NIR": 0.85, "PAN": 0.59, "GREY": None}
 
 BANDS: dict[str, Band] = {
@@ -53,7 +53,7 @@ BANDS: dict[str, Band] = {
     "TIR": Band("TIR", 10.9, "thermal"),  # Source: Landsat 8 TIRS band 10, 10.6 to 11.2 um
     "DEM": Band("DEM", None, "terrain"),
     "SLOPE": Band("SLOPE", None, "terrain"),
-    # Coherence of radar pairs, a water index, and layers whose publication does not say more.
+    # Coherence of radar pairs, a water index, and layers that are not further documented.
     **{
         name: Band(name, None, "ancillary")
         for name in ("COH", "NDWI", "AUX1", "AUX2", "AUX3", "AUX4")
@@ -89,9 +89,10 @@ class BandPlan:
     Attributes:
         have: The dataset's bands, in the order of its layers.
         slots: The encoder's inputs, in its order.
-        missing: What goes into a slot without a layer. Images are normalized before, so that "zero" is the dataset's mean; "mean" is the mean, pixel by pixel, of the
-            layers that the encoder sees; "refuse" says that there is no such slot.
-        masked: Bands that the encoder knows and can do without: it gets no input for them.
+        missing: How a slot without a layer is filled. Images are normalized before, so "zero" is
+            the dataset's mean; "mean" is the mean, pixel by pixel, of the layers in use; "refuse"
+            means that there is no such slot.
+        masked: Bands of the encoder that the plan omits: they get no input.
     """
 
     have: tuple[Band, ...]
@@ -101,12 +102,12 @@ class BandPlan:
 
     @property
     def bands(self) -> tuple[Band, ...]:
-        """What the encoder's inputs are taken for."""
+        """The bands that the encoder's inputs are treated as."""
         return tuple(slot.band for slot in self.slots)
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that the encoder sees, each once."""
+        """The layers in use, each once."""
         return tuple(sorted({slot.layer for slot in self.slots if slot.layer is not None}))
 
     @property
@@ -116,16 +117,16 @@ class BandPlan:
 
     @property
     def unused(self) -> tuple[Band, ...]:
-        """The dataset's bands that the encoder does not see."""
+        """The dataset's bands that the encoder does not use."""
         return tuple(band for i, band in enumerate(self.have) if i not in self.layers)
 
     @property
     def as_given(self) -> bool:
-        """Whether the encoder takes the images as they are."""
+        """Whether the encoder takes the images unchanged."""
         return [slot.layer for slot in self.slots] == list(range(len(self.have)))
 
     def __str__(self) -> str:
-        """Format the plan in a line: `B1=zero B2 B3 B4=RED`, each slot with what fills it if not its own."""
+        """Format the plan as `B1=zero B2 B3 B4=RED`: each slot, with its fill if not its own band."""
         return " ".join(
             slot.band.name if fill == slot.band.name else f"{slot.band.name}={fill}"
             for slot in self.slots
@@ -133,5 +134,5 @@ class BandPlan:
         )
 
     def fill(self, slot: Slot) -> str:
-        """Return the name of what goes into a slot."""
+        """Return the name of a slot's fill."""
         return self.missing if slot.layer is None else self.have[slot.layer].name

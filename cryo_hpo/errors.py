@@ -1,4 +1,4 @@
-"""Define this package's errors, as one tree.
+"""Define this package's errors as one tree.
 
 CryoError
   SpecError (also ValueError)   a study, space, recipe or site is wrong; nothing has run
@@ -27,7 +27,7 @@ class CryoError(Exception):
 
     Attributes:
         key: Key of the study that is wrong, part by part; its line is put before the message.
-        parts: The errors that `combine` made it of.
+        parts: The errors that `combine` merged into it.
     """
 
     key: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ def concerning(*key: str) -> Iterator[None]:
 
 
 def combine(errors: Sequence[CryoError]) -> CryoError:
-    """Return several errors as one, a line for each; a SpecError if one of them is."""
+    """Merge several errors into one, a line for each; a SpecError if one of them is."""
     if len(errors) == 1:
         return errors[0]
     kind = SpecError if any(isinstance(error, SpecError) for error in errors) else CryoError

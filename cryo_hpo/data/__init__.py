@@ -1,4 +1,4 @@
-"""Find datasets by name; the only package that opens rasters."""
+"""Find datasets by name, and open their rasters; no other package opens rasters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEMOS = {
     name: custom_dataset(card, remedy=f"Or run `cryo-hpo data generate {name}`.")
     for name, card in CARDS.items()
 }
-"""Generated scenes, for trying things out."""
+"""Datasets of generated scenes."""
 
 DATASETS: dict[str, Dataset] = {
     "glid": GLID,
@@ -26,7 +26,7 @@ DATASETS: dict[str, Dataset] = {
     "gsdd": GSDD,
     **DEMOS,
 }
-"""The built-in datasets; one of the user's own is a card (see `custom_dataset`)."""
+"""The built-in datasets; a user's own is described by a card (see `custom_dataset`)."""
 
 
 def find_dataset(name: str) -> Dataset:

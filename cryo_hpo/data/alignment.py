@@ -1,4 +1,4 @@
-"""Compare where an image and its mask lie, and warp a mask to its image's grid."""
+"""Compare the grids of an image and its mask, and warp a mask to its image's grid."""
 
 # H W pixels
 
@@ -31,16 +31,16 @@ METERS_PER_DEGREE = 111_320.0
 
 
 class Grid(NamedTuple):
-    """The place of a raster's pixels."""
+    """The pixel grid of a raster."""
 
     crs: CRS | None
     transform: Affine | None
-    """None: the raster has no place."""
+    """None: the raster has no georeference."""
     shape: tuple[int, int]
 
     @property
     def gsd_m(self) -> float | None:
-        """Side of a pixel in meters; None where it is unknown."""
+        """Side of a pixel in meters; None if unknown."""
         if self.transform is None or self.crs is None:
             return None
         side = math.sqrt(abs(self.transform.determinant))
@@ -62,17 +62,17 @@ class Grid(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a raster lies on the ground."""
+    """The bounding box of a raster on the ground."""
 
     degrees: Box | None
-    """None: its coordinate system is not tied to the globe."""
+    """In degrees; None: the coordinate system is not tied to the globe."""
     crs: str
     native: Box
     """In the units of `crs`."""
 
 
 def grid_of(file: Any) -> Grid:
-    """Return the grid of an open raster; a coordinate system that PROJ cannot read is none."""
+    """Return the grid of an open raster; coordinate systems that PROJ cannot read count as none."""
     try:
         crs = file.crs
     except CRSError:
@@ -81,10 +81,10 @@ def grid_of(file: Any) -> Grid:
 
 
 def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
-    """Return whether a mask must be warped to its image's grid, and what is worth a warning.
+    """Return whether a mask must be warped to its image's grid, and a warning.
 
     Raises:
-        DataError: The two cannot be laid over each other; the message lacks the file.
+        DataError: The two cannot be compared; the message lacks the file.
     """
     if image.transform is None or mask.transform is None:
         if image.shape != mask.shape:
@@ -144,7 +144,7 @@ def window_grid(grid: Grid, rows: slice, columns: slice) -> Grid:
 def place_of(
     path: Path, *, root: Path | None = None, window: tuple[slice, slice] | None = None
 ) -> Place | None:
-    """Return where a raster, or a window of it, lies; None: the file does not say, or is damaged.
+    """Return the place of a raster or a window of it; None: no georeference, or damaged.
 
     Raises:
         DataError: PROJ, which converts coordinates, is broken.
@@ -158,7 +158,7 @@ def place_of(
         require_proj()
         return None
     if not (grid.crs.is_geographic or grid.crs.is_projected):
-        return None  # a local grid: others of the same definition may lie anywhere
+        return None  # a local grid: another with the same definition may lie anywhere
     xs, ys = grid.corners
     native = (min(xs), min(ys), max(xs), max(ys))
     try:
@@ -174,7 +174,7 @@ def require_proj() -> None:
     """Check that PROJ finds its database.
 
     Raises:
-        DataError: It does not.
+        DataError: PROJ does not find it.
     """
     try:
         CRS.from_epsg(4326)
@@ -189,7 +189,7 @@ def require_proj() -> None:
 
 
 def _distance_px(image: Grid, corners: tuple[list[float], list[float]]) -> float:
-    """Return the largest distance of corners from the image's own, in its pixels."""
+    """Return the largest distance of corners from the image's, in its pixels."""
     assert image.transform is not None
     inverse = ~image.transform
     height, width = image.shape

@@ -1,4 +1,4 @@
-"""Inspect every file of a split: sizes, types, value ranges, class shares, and all problems at once."""
+"""Inspect every file of a split: sizes, types, values, class shares, and all problems at once."""
 
 # K classes
 
@@ -18,11 +18,11 @@ from .decode import Moments
 from .facts import SceneFacts, facts_of
 from .leakage import Shared
 
-SHOWN = 3  # names in a sentence; the rest is a number
+SHOWN = 3  # names in a sentence; the others are counted
 
 
 class SceneInspection(NamedTuple):
-    """Hold what reading one scene showed."""
+    """Hold the findings from reading one scene."""
 
     item: SceneFiles
     size: tuple[int, int]
@@ -31,9 +31,9 @@ class SceneInspection(NamedTuple):
     ignored: int
     moments: Moments
     facts: SceneFacts | None
-    """What the review of all scenes compares; None: the scene cannot be read."""
+    """Facts for the review of all scenes; None: the scene cannot be read."""
     problem: str = ""
-    """Why the scene cannot be read; the other fields are then empty. "": it can."""
+    """Reason why the scene cannot be read, in which case the other fields are empty; "": none."""
 
 
 @dataclass(slots=True)
@@ -46,8 +46,8 @@ class Summary:
         dtypes: Data type -> scenes.
         counts_K: Labeled pixels of each class.
         ignored: Pixels left out of loss and score.
-        moments: Of the labeled pixels, band by band.
-        facts: Of each scene, for the review of all.
+        moments: Mean and variance of the labeled pixels, band by band.
+        facts: Facts of each scene, for the review of all.
         problems: One line for each file that cannot be read.
     """
 
@@ -62,18 +62,18 @@ class Summary:
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """Return the share of each class among the labeled pixels, (K,); 0 of none."""
+        """Share of each class among the labeled pixels, (K,); 0 without any."""
         found: NDArray[np.float64] = self.counts_K / max(int(self.counts_K.sum()), 1)
         return found
 
     @property
     def ignored_share(self) -> float:
-        """Return the share of pixels left out of loss and score."""
+        """Share of pixels left out of loss and score."""
         return self.ignored / max(self.ignored + int(self.counts_K.sum()), 1)
 
     @property
     def size_words(self) -> str:
-        """Return the sizes in words: one, or the smallest and the largest."""
+        """Sizes as text: one, or the smallest and the largest."""
         if not self.sizes:
             return "-"
         low, high = min(self.sizes), max(self.sizes)
@@ -103,7 +103,7 @@ def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[Sc
 
 
 def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
-    """Sum the inspections of a part."""
+    """Sum the inspections of a part's scenes."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     whole = Summary(
         counts_K=np.zeros(num_classes, dtype=np.int64),

@@ -13,12 +13,12 @@ Augment = Callable[[Tensor, Tensor, float], Sample]
 
 
 def hflip(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
-    """Mirror left and right if the draw of [0, 1) is below a half."""
+    """Mirror left and right if `draw` in [0, 1) is below a half."""
     return (x_CHW.flip(-1), y_HW.flip(-1)) if draw < 0.5 else (x_CHW, y_HW)
 
 
 def vflip(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
-    """Mirror top and bottom if the draw of [0, 1) is below a half."""
+    """Mirror top and bottom if `draw` in [0, 1) is below a half."""
     return (x_CHW.flip(-2), y_HW.flip(-2)) if draw < 0.5 else (x_CHW, y_HW)
 
 
@@ -31,4 +31,4 @@ def rot90(x_CHW: Tensor, y_HW: Tensor, draw: float) -> Sample:
 
 
 AUGMENTS: dict[str, Augment] = {"hflip": hflip, "vflip": vflip, "rot90": rot90}
-"""By the names that recipes use. The caller draws, so that a seed decides and not the device."""
+"""Augmentations by their recipe names; the caller draws, so results do not depend on the device."""

@@ -20,24 +20,24 @@ from .dataset import Dataset, Split
 from .decode import IMAGES, INDEX, MASKS, REMEDY, build
 from .splits import digests_of, items_of, sha256
 
-FORMAT = 3  # goes up whenever the same files give other bytes here
+FORMAT = 3  # increased whenever the same files give other bytes here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scenes:
-    """One split, decoded: views into files that the processes of a machine share.
+    """Hold one decoded split: views into files that the processes of a machine share.
 
-    It pickles as the path of its folder and its ids, so it costs nothing to send to a worker.
+    It pickles as its folder and ids, so sending it to a worker is cheap.
 
     Attributes:
-        folder: Where the pixels lie.
-        ids: Of the scenes, in their order.
-        regions: Of the scenes; None where none is known.
+        folder: Folder of the pixels.
+        ids: Ids of the scenes, in order.
+        regions: Regions of the scenes; None if unknown.
         sizes: Height and width of each scene, pixels.
         num_bands: C.
-        dtype: Of the images, the same for the whole split.
-        mean: Per band, over the labeled pixels, in the file's units.
-        std: Likewise; 0 for a constant band.
+        dtype: Data type of all images of the split.
+        mean: Mean per band, over the labeled pixels, in the file's units.
+        std: Standard deviation of the same pixels; 0 for a constant band.
         counts: Labeled pixels of each class in each scene, (N, K).
         fingerprint: sha256 of the content of the split's files.
     """
@@ -93,7 +93,7 @@ class Scenes:
         return _reopened, (self.folder, self.ids)
 
     def only(self, numbers: Sequence[int]) -> Scenes:
-        """Return some of the scenes; pixel statistics and fingerprint stay those of the split."""
+        """Return some of the scenes; pixel statistics and fingerprint remain those of the split."""
         return replace(
             self,
             ids=tuple(self.ids[i] for i in numbers),
@@ -128,22 +128,22 @@ def _reopened(folder: Path, ids: tuple[str, ...]) -> Scenes:
 
 
 def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Scenes:
-    """Open one split, decoding it first if nobody on this machine has.
+    """Open one split; it is decoded first unless a copy exists on this machine.
 
-    The decoded copy belongs to the content of the files, not to their place or date: a file that
-    changes leads to a new copy. Content is hashed once; then size and date vouch for it.
+    The decoded copy is keyed by the content of the files, not by their place or date: a file that
+    changes leads to a new copy. Content is hashed once; then size, dates and inode identify it.
 
     Args:
-        dataset: What to open.
+        dataset: Dataset to open.
         root: The data root, CRYO_DATA.
-        split: Which part.
-        cache: Where decoded splits are kept, CRYO_CACHE; best on a disk of this machine.
+        split: Part to open.
+        cache: Folder of decoded splits, CRYO_CACHE; best on a local disk.
 
     Raises:
-        DataError: The files are not what the dataset says.
-        StorageError: The cache has no room or cannot be written to.
+        DataError: The files do not match the dataset.
+        StorageError: The cache is full or not writable.
     """
-    cache = cache.absolute()  # workers may stand in another folder
+    cache = cache.absolute()  # workers may have another working directory
     items = items_of(dataset, root, split, cache=cache)
     digests = digests_of(dataset, root, items, cache=cache)
     fingerprint = sha256(*((item.id, *pair) for item, pair in zip(items, digests, strict=True)))

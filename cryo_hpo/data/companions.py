@@ -10,7 +10,7 @@ from pathlib import Path
 from .safe_open import MAX_DEPTH, vrt_sources
 
 ADDED = (".aux.xml", ".ovr", ".msk")
-"""Suffixes after the whole name of the file: scene.tif.aux.xml."""
+"""Suffixes appended to the whole name of the file: scene.tif.aux.xml."""
 REPLACING = (
     ".aux",
     ".hdr",
@@ -24,14 +24,14 @@ REPLACING = (
     ".j2w",
     ".wld",
 )
-"""Suffixes in the place of the file's own: scene.tfw."""
+"""Suffixes that replace the file's own: scene.tfw."""
 
 
 def companions(path: Path) -> tuple[Path, ...]:
-    """Return the files that decide, besides a raster's own, what is read from it, in order.
+    """Return the other files that affect how a raster is read, in order.
 
     Args:
-        path: Of the raster.
+        path: Path of the raster.
     """
     names = _names(path.parent, path.parent.stat().st_mtime_ns)
     sidecars = [path.name + end for end in ADDED]
@@ -51,5 +51,5 @@ def _sources(path: Path, depth: int) -> Iterator[Path]:
 
 @lru_cache(maxsize=64)
 def _names(folder: Path, _changed_ns: int) -> dict[str, str]:
-    """Return the names in a folder by their lower case; listed again when the folder changes."""
+    """Return lower-case name -> name of a folder's files; listed again if the folder changes."""
     return {path.name.lower(): path.name for path in folder.iterdir()}

@@ -17,7 +17,7 @@ from .mask_labels import Color, RasterSchema
 from .raster import read_scene
 from .windows import read_window
 
-SHOWN = 3  # names in a message; the rest is a number
+SHOWN = 3  # names in a message; the others are counted
 ALIKE = {".tif": (".tif", ".tiff"), ".tiff": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg")}
 RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp"}
 PARTS: tuple[Split, ...] = get_args(Split)
@@ -27,8 +27,8 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
     """Return the dataset that a card describes.
 
     Args:
-        card: Where the files lie and what they hold.
-        remedy: What else helps, besides CRYO_DATA, if the folder is missing.
+        card: Description of the files.
+        remedy: Further remedy, besides CRYO_DATA, if the folder is missing.
 
     Raises:
         UnknownName: The card names a band that is not in `bands.BANDS`.
@@ -56,7 +56,7 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
 
 
 def schema_of(card: DatasetCard) -> RasterSchema:
-    """Return what the files of a card's dataset may hold."""
+    """Return the schema of the files of a card's dataset."""
     index = {name: number for number, name in enumerate(card.classes)} | {IGNORED: IGNORE}
     values = card.values or {}
     colors = tuple((_color(k), index[v]) for k, v in values.items() if COLOR.fullmatch(k))
@@ -87,7 +87,7 @@ def _color(text: str) -> Color:
 
 
 def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[SceneFiles]:
-    """List one split; every image has its mask, and the other way round.
+    """List one split and pair each image with its mask.
 
     Raises:
         DataError: The folder is missing or empty, or images and masks do not pair.
@@ -101,7 +101,7 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         raise DataError(message.rstrip())
     part = "" if card.split else split
     images, masks = (find_files(root, template, part) for template in (card.images, card.masks))
-    # '{id}.png' also matches the masks '{id}_mask.png': the longer template is the narrower one.
+    # '{id}.png' also matches the masks '{id}_mask.png': the longer template is more specific.
     wide, narrow = (images, masks) if len(card.images) < len(card.masks) else (masks, images)
     for name in {wide_id for wide_id, path in wide.items() if path in set(narrow.values())}:
         del wide[name]
@@ -120,7 +120,7 @@ def find_files(root: Path, template: str, split: str) -> dict[str, Path]:
     a name written on a Mac is the same name written on Linux.
 
     Raises:
-        DataError: The template is absolute, or two files have one id.
+        DataError: The template is absolute, or two files have the same id.
     """
     filled = unicodedata.normalize("NFC", template.replace("{split}", split))
     if Path(filled).is_absolute():
@@ -147,7 +147,7 @@ def find_files(root: Path, template: str, split: str) -> dict[str, Path]:
 
 
 def _wildcard(stem: str, suffix: str) -> str:
-    """Return the pattern of a template's files with any suffix; accents may be decomposed."""
+    """Return the glob pattern of a template's files with any suffix; accents may be decomposed."""
     bare = "".join(c if c.isascii() else "*" for c in glob.escape(stem))
     return bare.replace("{id}", "*") + (".*" if suffix else "")
 
@@ -200,7 +200,7 @@ def _require_pairs(
 
 
 def _near_miss(names: set[str], known: set[str]) -> str:
-    """Return a hint where names differ only in upper and lower case."""
+    """Return a hint if names differ only in case."""
     for name in sorted(names):
         for other in sorted(known - {name}):
             if other.casefold() == name.casefold():

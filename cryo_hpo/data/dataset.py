@@ -16,7 +16,7 @@ from ..bands import Band
 from ..config.split_rule import SplitRule
 
 Split = Literal["train", "val", "test"]
-IGNORE = 255  # the mask value of pixels that count neither in the loss nor in the score
+IGNORE = 255  # mask value of pixels left out of loss and score
 
 
 def _none_unused(_: Path) -> list[str]:
@@ -29,17 +29,17 @@ class SceneFiles(NamedTuple):
     id: str
     """Unique within a dataset."""
     region: str | None
-    """Scenes of one region belong into one split; None: no regions are known."""
+    """Scenes of one region belong to one split; None: regions are unknown."""
     image: Path
     mask: Path
     window: tuple[slice, slice] | None = None
-    """Rows and columns that count, where this is a block of a larger scene; None: all."""
+    """Rows and columns of a block of a larger scene; None: all."""
     root: Path | None = None
-    """Folder that VRTs must not leave; None: they stay in theirs."""
+    """Folder that VRTs must not leave; None: the VRT's own."""
 
 
 class SceneHeader(NamedTuple):
-    """Hold what the files of a scene say about themselves."""
+    """Hold the metadata that the files of a scene declare."""
 
     dtype: str
     scales: tuple[float, ...] = ()
@@ -50,7 +50,7 @@ class SceneHeader(NamedTuple):
     gsd_m: float | None = None
     """Side of a pixel on the ground, meters; None where it is unknown."""
     notes: tuple[str, ...] = ()
-    """What is worth a warning, a sentence each."""
+    """Warnings, a sentence each."""
 
 
 class Scene(NamedTuple):
@@ -60,10 +60,10 @@ class Scene(NamedTuple):
     image_CHW: NDArray[Any]
     """In the file's own data type; finite everywhere."""
     mask_HW: NDArray[np.uint8]
-    """0..K-1, or 255 where the pixel counts neither in loss nor in score."""
+    """0..K-1, or 255 where the pixel is left out of loss and score."""
     header: SceneHeader
     absent_HW: NDArray[np.bool_]
-    """Where the image has no data; labels are 255 there."""
+    """True where the image has no data; labels are 255 there."""
 
 
 class Remote(NamedTuple):
@@ -82,14 +82,14 @@ class Dataset:
     """Hold the facts of a dataset, and the two functions that open it.
 
     Attributes:
-        name: As in studies and reports.
-        classes: Names; the index is the mask value.
-        bands: In the order of an image's layers.
-        mean: Per band, in the file's units; None: computed on the training split.
-        std: Likewise.
+        name: Name in studies and reports.
+        classes: Class names; the index is the mask value.
+        bands: Band names in the order of an image's layers.
+        mean: Mean per band, in the file's units; None: computed on the training split.
+        std: Standard deviation per band; None: computed on the training split.
         gsd_m: Side of a pixel on the ground, meters; None where unknown.
-        source: DOI or address, and how to cite it.
-        license: Of the pixels and the labels.
+        source: DOI or address, and citation.
+        license: License of the pixels and the labels.
         index: (data root, split) -> files of its scenes in the order of their ids; reads no pixels.
         read: SceneFiles -> scene; with `window`, two slices of pixels, only that part of it.
         rules: Everything else that decides the outcome of `read`, as text; part of the cache's key.
@@ -99,15 +99,15 @@ class Dataset:
         size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
         num_scenes: Published number of scenes in all parts; None: none is published.
         class_shares: Published share of each class; None where none are published.
-        split_seed: Seed of the split by region that replaces the official one; None: it does not.
-        rule: How scenes that come in one heap are divided; then `index` lists all of them,
-            whatever the part. None: `index` knows the parts.
-        shared: What the official split is known to share between its parts; "": nothing.
-        page: Where to read about the data and to download them by hand.
-        downloads: The files of the public record.
+        split_seed: Seed of the split by region that replaces the official one; None: not replaced.
+        rule: How scenes without official parts are divided; then `index` lists all of them,
+            whatever the part. None: `index` lists the scenes of a part.
+        shared: Known overlap between the parts of the official split; "": none.
+        page: Web page about the data, with downloads by hand.
+        downloads: Files of the public record.
         folder: Name of the folder below the data root.
-        layout: That folder and what lies in it, for messages.
-        scale: What the reader does with scale and offset tags; None: nothing, they must agree.
+        layout: Folder and its content, for messages.
+        scale: How the reader treats scale and offset tags; None: they are ignored and must agree.
         unused: Data root -> sentences on files beside the data that no scene uses.
         notes: Caveats to read before trusting a score.
     """
@@ -141,7 +141,7 @@ class Dataset:
 
     @property
     def split_name(self) -> str:
-        """Return which split this is, for a report."""
+        """Name of the split in use, for reports."""
         if self.rule is not None:
             return f"by {self.rule.by}, seed {self.rule.seed}"
         return "official" if self.split_seed is None else f"region, seed {self.split_seed}"

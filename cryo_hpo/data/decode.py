@@ -23,7 +23,7 @@ REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
 
 
 class Moments(NamedTuple):
-    """Accumulate mean and variance of pixels that come in parts.
+    """Accumulate mean and variance of pixels part by part.
 
     Source:
         Merging of parts: Chan, Golub, LeVeque 1983, doi:10.1080/00031305.1983.10483115.
@@ -39,7 +39,7 @@ class Moments(NamedTuple):
         """Return the moments of one image's labeled pixels."""
         count = int(labeled_HW.sum())
         mean_C, squares_C = np.zeros((2, len(image_CHW)))
-        # Band by band: all of a scene's bands in float64 may not fit into memory.
+        # Band by band: all bands of a scene in float64 may exceed the memory.
         for band, pixels_HW in enumerate(image_CHW if count else ()):
             values = pixels_HW[labeled_HW].astype(np.float64)
             mean_C[band] = values.mean()
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
         return cls(count, mean_C, squares_C)
 
     def __or__(self, other: Moments) -> Moments:
-        """Return the moments of both parts together."""
+        """Return the moments of both parts combined."""
         count = self.pixels + other.pixels
         apart_C = other.mean_C - self.mean_C
         share = other.pixels / max(count, 1)
@@ -56,27 +56,27 @@ class Moments(NamedTuple):
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """Standard deviation, (C,); 0 of no pixels."""
+        """Standard deviation, (C,); 0 without pixels."""
         std: NDArray[np.float64] = np.sqrt(self.squares_C / max(self.pixels, 1))
         return std
 
 
 def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, fingerprint: str) -> None:
-    """Decode a split into `folder`: beside its place first, then moved there in one step.
+    """Decode a split into `folder`: written beside it first, then moved there in one step.
 
     Args:
-        folder: Does not exist yet. Who calls makes sure that no one else builds it.
+        folder: Must not exist; callers ensure that no other process builds it.
         dataset: Reads the scenes.
         items: The scenes, at least one.
-        fingerprint: Of the files' content, kept in the index.
+        fingerprint: Hash of the files' content, kept in the index.
 
     Raises:
-        DataError: A file is not what the dataset says, or no pixel of the split is labeled.
-        StorageError: There is no room.
+        DataError: A file does not match the dataset, or no pixel of the split is labeled.
+        StorageError: The disk is full.
         OSError: The folder cannot be written.
     """
     draft = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(draft, ignore_errors=True)  # left by a process that was killed
     draft.mkdir()
     try:
         facts = {"fingerprint": fingerprint, **_write(draft, dataset, items)}
@@ -87,7 +87,7 @@ def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, finger
 
 
 def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[str, Any]:
-    """Write one scene after another; return what the index says of them."""
+    """Write the scenes one by one; return their part of the index."""
     num_bands, num_classes = len(dataset.bands), len(dataset.classes)
     moments = Moments(0, *np.zeros((2, num_bands)))
     counts: list[list[int]] = []
@@ -107,7 +107,7 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
             moments |= Moments.of(image_CHW, labeled_HW)
             facts.append(facts_of(scene, num_classes=num_classes))
             counts.append(list(facts[-1].counts_K))
-        for file in (images, masks):  # the move must not reach the disk before the pixels do
+        for file in (images, masks):  # pixels must reach the disk before the move does
             file.flush()
             os.fsync(file.fileno())
     if not moments.pixels:
@@ -130,7 +130,7 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
 
 
 def _require_room(draft: Path, *, size: float, left: int) -> None:
-    """Refuse early if the disk cannot hold the scenes left, of so many bytes on average."""
+    """Refuse early if the disk cannot hold the `left` scenes of `size` bytes on average."""
     need, free = size * left, shutil.disk_usage(draft).free
     if need > free:
         raise StorageError(
@@ -142,7 +142,7 @@ def _require_room(draft: Path, *, size: float, left: int) -> None:
 def _one_dtype(
     path: Path, dtypes: Sequence[np.dtype[Any]], lengths: Sequence[int]
 ) -> np.dtype[Any]:
-    """Write the images again if their data types differ, in one that holds them all."""
+    """Write the images again if their data types differ, in a type that holds them all."""
     dtype = np.result_type(*dtypes)
     if set(dtypes) == {dtype}:
         return dtype

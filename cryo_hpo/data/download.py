@@ -19,13 +19,13 @@ from .dataset import Dataset, Remote
 
 ZENODO = "https://zenodo.org/api/records"
 RECORD = re.compile(r"https://zenodo\.org/records/(\d+)")
-KEPT = "_downloads"  # folder of archives, below the dataset's own
+KEPT = "_downloads"  # folder of archives in the dataset's own
 CHUNK = 1 << 22
 PAUSE_S = 1.0  # before the second try
 
 
 class Progress(NamedTuple):
-    """Report the bytes of a download so far."""
+    """Hold the state of a download: bytes so far, and in total."""
 
     file: str
     done: int
@@ -33,12 +33,12 @@ class Progress(NamedTuple):
 
 
 def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
-    """Return the files of a dataset's public record, with the checksums that it states.
+    """Return the files of a dataset's public record, with their published checksums.
 
     Zenodo publishes a checksum for every file; the record is read at each call.
 
     Args:
-        dataset: Whose files.
+        dataset: Dataset to download.
         scratch: Folder for the record's description.
 
     Raises:
@@ -67,13 +67,13 @@ def with_checksums(
     """Return the files, each with a checksum: the publisher's, or the user's.
 
     Args:
-        files: Of the record.
-        given: Name of a file -> checksum by the user.
-        dataset: Whose files.
-        folder: Where they would be put.
+        files: Files of the record.
+        given: Name of a file -> checksum given by the user.
+        dataset: Dataset to download.
+        folder: Target folder.
 
     Raises:
-        DataError: A file has none, or there is no file of a given name.
+        DataError: A file has no checksum, or no file has a given name.
     """
     names = [file.name for file in files]
     unknown = sorted(set(given) - set(names))
@@ -98,7 +98,7 @@ def download(files: Sequence[Remote], folder: Path) -> Iterator[Progress]:
 
     Raises:
         FetchError: A download failed, or its checksum does not match.
-        StorageError: There is no room.
+        StorageError: The disk is full.
     """
     whole = {file.part_of for file in files if file.part_of}
     for file in files:
@@ -115,7 +115,7 @@ def download(files: Sequence[Remote], folder: Path) -> Iterator[Progress]:
 
 
 def _verify(path: Path, file: Remote) -> None:
-    """Check a file that was fetched before or put there by hand."""
+    """Verify a file that was fetched before or placed by hand."""
     kind, _, wanted = (file.checksum or "").partition(":")
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, kind).hexdigest()
@@ -137,7 +137,7 @@ def _join(parts: Sequence[Path], whole: Path) -> None:
 
 
 def unpack(folder: Path, target: Path) -> Iterator[str]:
-    """Unpack the archives of a folder; yields a line for each file, archive or not.
+    """Unpack the archives of a folder; yield a line for each file, archive or not.
 
     Raises:
         DataError: An archive is damaged, or holds paths outside the target.

@@ -1,4 +1,4 @@
-"""Collect facts about a scene while it is read: what the review of a dataset compares."""
+"""Collect facts about a scene while it is read, for the review of its dataset."""
 
 # C bands, K classes, H W pixels
 
@@ -20,7 +20,7 @@ FACTS = "facts.json"
 
 
 class SceneFacts(NamedTuple):
-    """Hold what reading one scene showed."""
+    """Hold the facts found by reading one scene."""
 
     id: str
     counts_K: tuple[int, ...]
@@ -42,7 +42,7 @@ class SceneFacts(NamedTuple):
 
     @property
     def magnitude(self) -> float:
-        """Return the largest absolute pixel value."""
+        """Largest absolute pixel value."""
         return max(abs(self.low), abs(self.high))
 
 

@@ -1,4 +1,4 @@
-"""Look at the scenes of a folder: sizes, bands, values, classes, objects and places."""
+"""Fingerprint the scenes of a folder: sizes, bands, values, classes, objects and positions."""
 
 # C bands, H W pixels
 
@@ -19,30 +19,30 @@ from ..errors import DataError
 from .layout import Layout
 from .safe_open import open_file
 
-MAX_SCENES = 200  # opened; evenly spaced where there are more, and the report says so
-MAX_SIDE = 2048  # pixels of a scene that are looked at in each direction, in full resolution
-MAX_VALUES = 64  # different values beyond which a file is no mask
+MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
+MAX_SIDE = 2048  # pixels read of a scene in each direction, at full resolution
+MAX_VALUES = 64  # distinct values above which a file is not a mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fingerprint:
-    """What the scenes of a folder have in common.
+    """Hold the common properties of a folder's scenes.
 
     Attributes:
-        scenes: How many there are.
-        looked_at: How many were opened.
+        scenes: Number of scenes.
+        looked_at: Number of scenes that were opened.
         sizes: (height, width) of the smallest and the largest scene, by area, pixels.
-        pixels: Pixels of all scenes, estimated from those that were opened.
-        bands: Layers of every image.
-        names: Descriptions of the layers, where every image has the same; else empty.
+        pixels: Pixels of all scenes, estimated from the opened ones.
+        bands: Number of layers of every image.
+        names: Descriptions of the layers, if equal in every image; else empty.
         dtypes: Data types of the images.
         low, high: 1st and 99th percentile over all bands and scenes.
         nodata: Declared values of pixels without data.
-        crs: Names of coordinate reference systems; "" for an image that has none.
-        gsd_m: Median side of a pixel, meters; None where unknown.
+        crs: Names of coordinate reference systems; "" for an image without one.
+        gsd_m: Median side of a pixel, meters; None if unknown.
         values: Mask value -> share of the pixels.
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
-        regions: Common beginnings of ids, where ids look like REGION_NUMBER; else empty.
+        regions: Common prefixes of ids, if ids look like REGION_NUMBER; else empty.
     """
 
     scenes: int
@@ -63,13 +63,13 @@ class Fingerprint:
 
     @property
     def smallest_side(self) -> int:
-        """Return the shorter side of the smallest scene, pixels."""
+        """Shorter side of the smallest scene, pixels."""
         return min(self.sizes[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One image and its mask."""
+    """Hold one image and its mask."""
 
     size: tuple[int, int]
     bands: int
@@ -84,11 +84,11 @@ class _Look:
 
 
 def take_fingerprint(layout: Layout) -> Fingerprint:
-    """Open the scenes of a layout, or an even choice of many, and sum up what is in them.
+    """Open the scenes of a layout, or an evenly spaced subset of many, and summarize them.
 
     Raises:
         DataError: A file cannot be read, images have different numbers of layers, or a mask holds
-            more values than classes can be.
+            more values than a mask of classes can have.
     """
     looks = list(_look_at_all(layout))
     bands = {look.bands for look in looks}
@@ -124,7 +124,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
 
 
 def find_regions(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the words that ids begin with, if they look like regions: few words, many scenes."""
+    """Return the prefixes of ids if they look like regions: few prefixes, many scenes."""
     starts = [match[1] for name in ids if (match := re.match(r"([A-Za-z]+)[-_ ]", name))]
     counted = Counter(starts)
     usual = len(starts) == len(ids) and 3 <= len(counted) <= len(ids) / 2
@@ -187,7 +187,7 @@ def _count_values(mask: Path, labels_HW: NDArray[Any]) -> Counter[float]:
 def _measure_objects(labels_HW: NDArray[Any]) -> list[float]:
     """Return the diameters of connected patches that are not the most frequent value.
 
-    The diameter of a patch is that of a circle of its area: 2 sqrt(area / pi).
+    The diameter of a patch is that of a circle of equal area: 2 sqrt(area / pi).
     """
     values, counts = np.unique(labels_HW, return_counts=True)
     patches_HW, number = ndimage.label(labels_HW != values[counts.argmax()])
@@ -196,7 +196,7 @@ def _measure_objects(labels_HW: NDArray[Any]) -> list[float]:
 
 
 def _center(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the middle of a scene, at most `MAX_SIDE` pixels wide and high."""
+    """Return the center of a scene, at most `MAX_SIDE` pixels wide and high."""
     top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
     return (top, min(height, top + MAX_SIDE)), (left, min(width, left + MAX_SIDE))
 

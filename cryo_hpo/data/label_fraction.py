@@ -1,4 +1,4 @@
-"""Sample a share of a split's labeled scenes, stratified by the classes they hold."""
+"""Sample a fraction of a split's labeled scenes, stratified by their classes."""
 
 # G strata, K classes, N scenes
 
@@ -13,13 +13,13 @@ BINS = 3  # of a class's share of a scene, besides the one for "none at all"; as
 
 
 def strata(counts_NK: NDArray[np.int64], *, bins: int = BINS) -> list[tuple[int, ...]]:
-    """Return the stratum of each scene: for every class the bin of its share of labeled pixels.
+    """Return the stratum of each scene: the bin of each class's share of labeled pixels.
 
     With three bins, a share of 0 is -1, (0, 1/3] is 0, (1/3, 2/3] is 1 and the rest is 2.
 
     Args:
         counts_NK: Labeled pixels of each class, (N, K).
-        bins: Of a share, besides the one for 0.
+        bins: Number of bins of a share, besides the one for 0.
 
     Source: the stratification of PANGAEA, Marsocci et al. 2024, arXiv:2412.04204.
     """
@@ -32,18 +32,19 @@ def strata(counts_NK: NDArray[np.int64], *, bins: int = BINS) -> list[tuple[int,
 def sample(
     counts_NK: NDArray[np.int64], *, fraction: float, seed: int, one_of_each: bool = False
 ) -> list[int]:
-    """Return which scenes to keep: a share of each stratum, drawn at random, in rising order.
+    """Draw the scenes to keep: a fraction of each stratum, as indices in rising order.
 
-    Every scene has the same chance, no stratum is more than one scene off its quota, and all
-    together are the share of the whole. Strata are visited in sorted order, so that small,
-    similar strata are represented as a group. (Largest remainders would never choose from the smallest ones.)
+    Every scene has the same chance, no stratum is more than one scene off its quota, and the total
+    is the fraction of all scenes. Strata are visited in sorted order, so that small,
+    similar strata are represented as a group. (Largest remainders would never choose from the
+    smallest ones.)
 
     Args:
         counts_NK: Labeled pixels of each class in each scene, (N, K).
-        fraction: Of the scenes to keep, in (0, 1].
-        seed: Of the draws.
-        one_of_each: Cryo-Bench's rule instead: the whole part of each quota, and at least one
-            scene. Where strata are small, that is far more than the share.
+        fraction: Fraction of the scenes to keep, in (0, 1].
+        seed: Seed of the draws.
+        one_of_each: Cryo-Bench's rule instead: each quota rounded down, and at least one
+            scene. With small strata, that is far more than the fraction.
 
     Source: systematic sampling of ordered strata, Madow 1949, doi:10.1214/aoms/1177729988.
     """
@@ -65,7 +66,7 @@ def sample(
 def _seats(
     sizes_G: NDArray[np.int64], *, wanted: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Round the quotas of all strata, up or down, so that they add up to what is wanted."""
+    """Round the quotas of all strata, up or down, so that their sum is `wanted`."""
     number = int(sizes_G.sum())
     edges_G = (sizes_G.cumsum() * wanted + rng.integers(number)) // number  # exact: whole numbers
     seats_G: NDArray[np.int64] = np.diff(edges_G, prepend=0)

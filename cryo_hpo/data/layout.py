@@ -1,4 +1,4 @@
-"""Recognize how images and masks lie in a folder, and write it as path templates of a card."""
+"""Recognize the layout of images and masks in a folder, and write it as a card's path templates."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ MAX_DEPTH = 6
 
 
 class Shape(NamedTuple):
-    """What the paths of one kind of file have in common: where the id stands, and what is around it."""
+    """The common form of the paths of one kind of file: the text around the id."""
 
     folder: str  # with {split} for the name of a part
     prefix: str
@@ -67,13 +67,13 @@ class Shape(NamedTuple):
 
     @property
     def template(self) -> str:
-        """Return the path as a card writes it."""
+        """Path as a card writes it."""
         name = f"{self.prefix}{{id}}{self.suffix}"
         return f"{self.folder}/{name}" if self.folder else name
 
 
 class Layout(NamedTuple):
-    """Where the scenes of a folder lie.
+    """The paths of a folder's scenes.
 
     Attributes:
         images: Path template of an image below the folder.
@@ -100,7 +100,7 @@ class Candidate(NamedTuple):
 
 
 def recognize_layout(folder: Path) -> Layout:
-    """Find the images and masks of a folder, and how their paths are made.
+    """Find the images and masks of a folder, and the templates of their paths.
 
     Known layouts: two folders (`images/a.tif`, `masks/a.png`), endings (`a.tif`, `a_mask.tif`),
     either of them below folders `train`, `val` and `test`, or with those below it.
@@ -169,7 +169,7 @@ def _refuse_other_part_names(folder: Path, rasters: Sequence[Path]) -> None:
 
 
 def _read_path(inner: Path, path: Path) -> Iterator[Candidate]:
-    """Yield the ways to read a path: all of its stem as the id, and without a word before or after."""
+    """Yield the readings of a path: the whole stem as the id, or without a word before or after."""
     folders = list(inner.parent.parts)
     parts = [name for name in folders if name in PARTS]
     place = "/".join("{split}" if name in PARTS else name for name in folders)
@@ -199,7 +199,7 @@ def _match(
     images: Mapping[Shape, Mapping[tuple[str, str], Path]],
     masks: Mapping[Shape, Mapping[tuple[str, str], Path]],
 ) -> Iterator[tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]]:
-    """Yield pairs of shapes whose files have ids in common."""
+    """Yield pairs of shapes whose files share ids."""
     for image, image_files in images.items():
         for mask, mask_files in masks.items():
             both = image_files.keys() & mask_files.keys()

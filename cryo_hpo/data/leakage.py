@@ -17,32 +17,32 @@ SLACK = 0.05  # of a side: boxes in degrees are a little larger than what they h
 
 
 class SceneIdentity(NamedTuple):
-    """What tells whether a scene is related to another."""
+    """Hold the identity of a scene, by which related scenes are found."""
 
     item: SceneFiles
     digest: str
     """Hash of the image's bytes."""
     box: Box | None
-    """Where it lies; None: the file does not say."""
+    """Bounding box of the scene; None: the file gives no position."""
     crs: str = ""
-    """Its coordinate system; "": none."""
+    """Coordinate reference system; "": none."""
     native: Box | None = None
-    """Where it lies in the units of `crs`."""
+    """Bounding box in the units of `crs`."""
 
     @property
     def has_place(self) -> bool:
-        """Return whether the file says where the scene lies."""
+        """Whether the file gives the position of the scene."""
         return self.box is not None or self.native is not None
 
 
 class Shared(NamedTuple):
-    """What two parts of a split have in common."""
+    """Hold the overlap between two parts of a split."""
 
     parts: tuple[Split, Split]
     regions: tuple[str, ...]
-    """Names of regions that are in both."""
+    """Names of regions that occur in both parts."""
     in_shared_regions: int
-    """Scenes of the second part that lie in one of them."""
+    """Scenes of the second part that lie in one of these regions."""
     copies: tuple[tuple[str, str], ...]
     """Ids of scenes whose images are the same, byte by byte."""
     overlaps: tuple[tuple[str, str], ...]
@@ -53,7 +53,7 @@ class Shared(NamedTuple):
 
 
 def find_shared(parts: Mapping[Split, Sequence[SceneIdentity]]) -> list[Shared]:
-    """Return what each pair of parts shares; pairs that share nothing are left out."""
+    """Return the overlap of each pair of parts; pairs without overlap are left out."""
     found = []
     for a, b in combinations(parts, 2):
         regions = {k.item.region for k in parts[a]} & {k.item.region for k in parts[b]} - {None}
@@ -80,7 +80,7 @@ def find_duplicates(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
 
 
 def find_overlaps(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
-    """Return the ids of every two scenes that show the same ground.
+    """Return the ids of every pair of scenes that show the same ground.
 
     Scenes of one coordinate system are compared in it, others in degrees: the box in degrees of a
     tile near a pole is far larger than the tile. Boxes that only touch do not count, nor do those
@@ -103,7 +103,7 @@ def find_overlaps(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:
 def _sweep(placed: list[tuple[Box, str, str]]) -> Iterator[tuple[str, str, str, str]]:
     """Yield ids and coordinate systems of overlapping boxes, from west to east."""
     open_: list[tuple[Box, str, str]] = []
-    for box, name, crs in sorted(placed):  # only those not yet passed can overlap
+    for box, name, crs in sorted(placed):  # only boxes not yet passed can overlap
         open_ = [other for other in open_ if other[0][2] > box[0]]
         for other_box, other, other_crs in open_:
             if _overlap(other_box, box):
@@ -112,7 +112,7 @@ def _sweep(placed: list[tuple[Box, str, str]]) -> Iterator[tuple[str, str, str, 
 
 
 def _across_the_date_line(box: Box) -> list[Box]:
-    """Return a box in degrees as one, or as its two sides of 180 degrees."""
+    """Split a box in degrees at the date line: one box, or one on each side of 180 degrees."""
     west, south, east, north = box
     if west <= east:
         return [box]
@@ -128,9 +128,9 @@ def _overlap(a: Box, b: Box) -> bool:
 
 
 def connected_groups(scenes: Sequence[SceneIdentity]) -> list[list[int]]:
-    """Group scenes that are related, directly or through others; returns positions, in order.
+    """Group scenes that are related, directly or through others; return positions, in order.
 
-    Related are scenes of one region, of the same bytes, or of overlapping ground.
+    Scenes are related if they share a region, their bytes, or overlapping ground.
     """
     position = {scene.item.id: i for i, scene in enumerate(scenes)}
     groups: DisjointSet[int] = DisjointSet(range(len(scenes)))

@@ -1,4 +1,4 @@
-"""Decode masks as they come: class numbers, 0/255, palettes, 1 bit, colors, floats, "no label"."""
+"""Decode masks of any form: class numbers, 0/255, palettes, 1 bit, colors, floats, "no label"."""
 
 # C layers, H W pixels
 
@@ -20,26 +20,26 @@ from .dataset import IGNORE
 from .nodata import declared_nodata, equals
 
 Color = tuple[int, int, int]
-NO_LABEL = (-9999.0,)  # no class has this number: "no label" also where no file declares it
+NO_LABEL = (-9999.0,)  # never a class number: means "no label" even where no file declares it
 MAX_LISTED = 12  # distinct values in a message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RasterSchema:
-    """Describe what the files of a dataset may hold.
+    """Describe the legal content of a dataset's files.
 
     Attributes:
-        name: Of the dataset.
+        name: Name of the dataset.
         bands: Names of an image's layers.
-        classes: Names; the index is the mask value.
+        classes: Class names; the index is the mask value.
         codes: (mask value, class or `IGNORE`) of every other legal mask value.
         numbered: Whether 0 to K-1 are legal mask values beside those of `codes`.
-        colors: (red, green and blue, class or `IGNORE`) of masks in colors.
-        nan: Pixels without a number: refuse the file, or ignore those pixels.
-        spare: Whether layers after those of `bands` are left out instead of refused.
-        nodata: Values of pixels without data, beside those that files declare: one for each
+        colors: (red, green and blue, class or `IGNORE`) of color masks.
+        nan: How to treat pixels that are NaN: refuse the file, or ignore those pixels.
+        spare: Whether layers after those of `bands` are skipped instead of refused.
+        nodata: Values of pixels without data, in addition to those that files declare: one for each
             band, or one for all.
-        scale: What to do with scale and offset tags: apply them, or read the stored numbers.
+        scale: How to treat scale and offset tags: apply them, or read the stored numbers.
     """
 
     name: str
@@ -55,7 +55,7 @@ class RasterSchema:
 
     @property
     def rules(self) -> str:
-        """Return everything but names that decides what a file is read as, as text."""
+        """All rules but names that affect how a file is read, as text."""
         return (
             f"codes={self.codes} numbered={self.numbered} colors={self.colors} nan={self.nan} "
             f"spare={self.spare} nodata={self.nodata} scale={self.scale}"
@@ -63,7 +63,7 @@ class RasterSchema:
 
     @property
     def allowed(self) -> str:
-        """Return the legal mask values and what they mean, for a message."""
+        """Legal mask values and their meaning, for a message."""
         named = [f"{value} ({name})" for value, name in enumerate(self.classes)]
         meant = [f"{value:g} ({self.meaning(to)})" for value, to in self.codes]
         if self.colors:
@@ -77,7 +77,7 @@ class RasterSchema:
         return "ignore" if code == IGNORE else self.classes[code]
 
     def code_of(self, value: float) -> int | None:
-        """Return the class, or `IGNORE`, that a mask value means; None: it is not legal."""
+        """Return the class of a mask value, or `IGNORE`; None: it is not legal."""
         for coded, meant in self.codes:
             if coded == value:
                 return meant
@@ -91,16 +91,16 @@ def read_labels(
     """Decode a mask's labels on its own grid; 255 is ignored.
 
     Args:
-        schema: What its values mean.
-        path: For messages.
+        schema: Meaning of the values.
+        path: Path for messages.
         file: The open mask.
-        window: Part of it; None: all of it.
+        window: Part of the mask; None: all of it.
 
     Returns:
-        Labels (H, W), and what is worth a warning, a sentence each.
+        Labels (H, W), and warnings, a sentence each.
 
     Raises:
-        DataError: The mask holds a value or color that the schema does not know.
+        DataError: The mask holds a value or color that is not in the schema.
     """
     kinds = {np.dtype(name).kind for name in file.dtypes}
     if not kinds <= set("iuf"):
@@ -133,10 +133,10 @@ def read_labels(
 def decode(
     schema: RasterSchema, path: Path, values_HW: NDArray[Any], unseen_HW: NDArray[np.bool_]
 ) -> NDArray[np.uint8]:
-    """Return mask values as classes, (H, W); 255 where they are ignored or unseen.
+    """Return mask values as classes, (H, W); 255 where ignored or unseen.
 
     Raises:
-        DataError: There is a value that the schema does not know.
+        DataError: A value is not in the schema.
     """
     legal_HW = unseen_HW | (values_HW != values_HW)  # NaN is no label
     mask_HW = np.full(values_HW.shape, IGNORE, dtype=np.uint8)
@@ -164,7 +164,7 @@ def hex_color(color: Sequence[int]) -> str:
 
 
 def _unseen(file: Any, window: Window | None, *, alpha: bool) -> NDArray[np.bool_]:
-    """Return where a mask is transparent or masked out."""
+    """Return which pixels of a mask are transparent or masked out."""
     if alpha:
         unseen_HW: NDArray[np.bool_] = file.read(file.count, window=window) == 0
         return unseen_HW
@@ -176,7 +176,7 @@ def _unseen(file: Any, window: Window | None, *, alpha: bool) -> NDArray[np.bool
 
 
 def _as_stored(path: Path, file: Any, values_HW: NDArray[Any]) -> NDArray[Any]:
-    """Return the values of a gray mask; those of one bit whose 0 is white are turned around."""
+    """Return the values of a gray mask; those of one bit whose 0 is white are inverted."""
     structure = file.tags(ns="IMAGE_STRUCTURE")
     if structure.get("MINISWHITE") != "YES":
         return values_HW
@@ -190,10 +190,10 @@ def _as_stored(path: Path, file: Any, values_HW: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_gray(schema: RasterSchema, path: Path, layers_CHW: NDArray[Any]) -> NDArray[Any]:
-    """Return three layers that hold the same values as one.
+    """Return the common values of three equal layers.
 
     Raises:
-        DataError: They are colors.
+        DataError: The layers differ: they are colors.
     """
     if all((layer_HW == layers_CHW[0]).all() for layer_HW in layers_CHW[1:]):
         return layers_CHW[:1]
@@ -269,7 +269,7 @@ def _wrong_values(
 
 
 def _remedy(schema: RasterSchema, labels: list[float]) -> str:
-    """Return what to write for a mask with these values."""
+    """Return a remedy for a mask with these values: lines for the card."""
     classes = schema.classes
     if len(classes) == 2 and set(labels) <= {0, 255}:
         line = f"{{0: {classes[0]}, 255: {classes[1]}}}"

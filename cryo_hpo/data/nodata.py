@@ -17,20 +17,20 @@ TAGS = ("_FillValue", "missing_value", "nodata", "NODATA", "NODATA_VALUE")
 """Band or file tags in which converters leave a nodata value as text."""
 RTOL = 2e-6  # floats written as text lose their last digits: -3.40282e+38 is float32's lowest
 FILL_NUMBERS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0)
-"""Fill values by convention; no pixel of a scene is meant by them."""
+"""Conventional fill values, which no pixel of a scene holds otherwise."""
 MIN_EDGE = 0.05  # share of the border's pixels
 MIN_SHARE = 0.005  # share of the scene's pixels
 MIN_GAP = 0.01  # of the range of the other pixels
 
 
 class Fill(NamedTuple):
-    """A constant value at the edge of a scene that no file declares as nodata."""
+    """A constant value at the edge of a scene that is not declared as nodata."""
 
     value: float
     share: float
-    """Of the scene's pixels."""
+    """Share of the scene's pixels."""
     far: bool
-    """Whether it is a fill value by convention, far below all other pixels."""
+    """Whether it is a conventional fill value, far below all other pixels."""
 
 
 def declared_nodata(file: Any, layer: int) -> float | None:
@@ -56,15 +56,15 @@ def find_absent(
     window: Window | None,
     nodata: Sequence[float] = (),
 ) -> NDArray[np.bool_]:
-    """Return where a file has no data, (H, W).
+    """Return which pixels of a file have no data, (H, W).
 
     A nodata value that is also a saturated or a dark pixel (0, or the largest number of the type)
-    counts only where all bands that declare such a value hold it; any other counts in any band.
+    counts only where all bands that declare it hold it; any other counts in any band.
 
     Args:
         file: An open raster.
-        pixels_CHW: Its pixels, as read.
-        layers: Which layers those are, from 1.
+        pixels_CHW: Pixels of the file, as read.
+        layers: Layers of these pixels, from 1.
         alpha: Whether the file's last layer is transparency.
         window: Part of the file; None: all of it.
         nodata: Further values, one for each layer, or one for all.
@@ -73,7 +73,7 @@ def find_absent(
     if alpha:
         absent_HW |= file.read(file.count, window=window) == 0
     flags = file.mask_flag_enums[layers[0] - 1]
-    # Four layers of 8 bits are written as RGBA by default: then the last band is no transparency.
+    # Four layers of 8 bits are written as RGBA by default; the last is then not transparency.
     if MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags:
         absent_HW |= file.read_masks(layers[0], window=window) == 0
     extra = list(nodata) * len(layers) if len(nodata) == 1 else list(nodata)
@@ -92,7 +92,7 @@ def find_absent(
 
 
 def equals(pixels: NDArray[Any], value: float) -> NDArray[np.bool_]:
-    """Return which pixels hold a value that was declared as a number or as text."""
+    """Return which pixels hold a nodata value that was declared as a number or as text."""
     kind = pixels.dtype.kind
     hit: NDArray[np.bool_]
     if kind == "f":
@@ -111,17 +111,17 @@ def equals(pixels: NDArray[Any], value: float) -> NDArray[np.bool_]:
 
 
 def is_limit(value: float, dtype: np.dtype[Any]) -> bool:
-    """Return whether a value is also what a dark or a saturated pixel holds."""
+    """Return whether dark or saturated pixels also hold a value."""
     return value == 0 or (dtype.kind in "iu" and round_or_nan(value) == np.iinfo(dtype).max)
 
 
 def round_or_nan(value: float) -> float:
-    """Return a value rounded, if it is finite."""
+    """Return a finite value rounded, any other unchanged."""
     return round(value) if math.isfinite(value) else value
 
 
 def suspect_fill(image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]) -> Fill | None:
-    """Return a value that fills part of a scene from its edge and is declared nowhere.
+    """Return an undeclared value that fills part of a scene from its edge.
 
     It holds in all bands at once, on `MIN_EDGE` of the border and `MIN_SHARE` of the scene, and
     all other pixels are on one side of it, apart by `MIN_GAP` of their range; a scene with all

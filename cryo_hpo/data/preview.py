@@ -23,9 +23,9 @@ def render_scene(
     """Return true color, (H, W, 3), if the bands allow it, else the first band, (H, W); 0..1.
 
     Args:
-        bands: Of the image, in the order of its layers.
+        bands: Band names in the order of the image's layers.
         image_CHW: Pixels in any unit.
-        mask_HW: Labels; ignored pixels do not decide how dark the rest is.
+        mask_HW: Labels; ignored pixels do not affect the contrast.
     """
     names = [band.name for band in bands]
     trio = next((trio for trio in COLORED if set(trio) <= set(names)), None)
@@ -35,14 +35,14 @@ def render_scene(
 
 
 def thumbnail(picture: NDArray[Any], longest: int) -> NDArray[Any]:
-    """Return a picture or mask with at most this many pixels a side, by leaving pixels out."""
+    """Shrink a picture or mask to at most `longest` pixels a side, by skipping pixels."""
     step = -(-max(picture.shape[:2]) // longest)
     return picture[::step, ::step]
 
 
 def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
     labeled = band_HW[mask_HW != IGNORE]
-    # Mostly unlabeled scenes are stretched as a whole: their pixels are there all the same.
+    # Scenes that are mostly unlabeled are stretched by all of their pixels.
     values = (labeled if 2 * labeled.size > band_HW.size else band_HW).astype(np.float64)
     low, high = np.percentile(values, CLIP)
     stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)

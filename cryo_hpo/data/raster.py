@@ -28,11 +28,11 @@ Place = tuple[slice, slice]
 def read_scene(schema: RasterSchema, item: SceneFiles, *, window: Place | None = None) -> Scene:
     """Decode one scene, or a window of it; pixels without data are 0 and ignored.
 
-    A mask that lies elsewhere than its image, by the coordinates of both, is warped to the image's
+    A mask whose coordinates differ from its image's is warped to the image's
     grid with nearest neighbors.
 
     Raises:
-        DataError: A file is damaged, or holds what the schema says it cannot.
+        DataError: A file is damaged, or holds what the schema does not allow.
     """
     image_CHW, absent_HW, header, grid = _read_image(schema, item, window)
     mask_HW, notes = _read_mask(schema, item, grid, window)
@@ -56,7 +56,7 @@ def read_size(path: Path, *, root: Path | None = None) -> tuple[int, int]:
 def _read_image(
     schema: RasterSchema, item: SceneFiles, window: Place | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], SceneHeader, Grid]:
-    """Return pixels (C, H, W), where there are none (H, W), what the file says, and its grid."""
+    """Return pixels (C, H, W), which of them have no data (H, W), the header, and the grid."""
     path, number = item.image, len(schema.bands)
     with open_file(path, root=item.root) as file:
         alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
@@ -80,7 +80,7 @@ def _read_image(
 
 
 def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
-    """Return what an open raster says about some of its layers, counted from 1."""
+    """Return the metadata of some layers of an open raster, counted from 1."""
     names = tuple(file.descriptions[layer - 1] or "" for layer in layers)
     if not any(names):
         names = _color_names(file, layers)
@@ -94,10 +94,10 @@ def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
 
 
 def _color_names(file: Any, layers: Sequence[int]) -> tuple[str, ...]:
-    """Return colors that a file says its layers are; nothing for GDAL's own red, green and blue.
+    """Return the colors that a file declares for its layers; none for GDAL's red, green and blue.
 
-    GDAL calls any three layers of 8 bits red, green and blue, so that only another order is the
-    word of who wrote the file.
+    GDAL declares any three layers of 8 bits as red, green and blue, so only another order shows
+    the author's intent.
     """
     kinds = tuple(file.colorinterp[layer - 1] for layer in layers)
     if not set(kinds) <= set(RGB) or kinds[:3] == RGB:
@@ -119,7 +119,7 @@ def apply_scale(
 def _read_mask(
     schema: RasterSchema, item: SceneFiles, image: Grid, window: Place | None
 ) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return labels on the image's grid, (H, W), and what is worth a warning."""
+    """Return labels on the image's grid, (H, W), and warnings."""
     with open_file(item.mask, root=item.root) as file:
         mask = grid_of(file)
         try:

@@ -25,7 +25,7 @@ from .nodata import find_absent
 from .raster import apply_scale, header_of
 from .safe_open import damaged, open_file
 
-# GDAL keeps decoded blocks; its default of 5 % of the memory is much for a machine with plenty.
+# GDAL caches decoded blocks; its default, 5 % of the memory, is too much on large machines.
 GDAL_CACHE = {"GDAL_CACHEMAX": 64 * 2**20}
 BLOCK = 256  # side of a written tile, pixels
 # Source: Okabe and Ito, "Color Universal Design", 2008; distinct in any color vision.
@@ -43,13 +43,13 @@ COLORS = (
 
 @dataclass(frozen=True, slots=True)
 class Raster:
-    """Read an open scene row by row; knows what a map needs to lie at the same place.
+    """Read an open scene row by row, and hold the position for its map.
 
     Attributes:
         path: The file.
         size: Height and width, pixels.
         place: `crs` and `transform`, or `crs` and `gcps`; empty if the file has none.
-        header: What the file says about the layers that are read.
+        header: Metadata of the layers that are read.
     """
 
     path: Path
@@ -63,9 +63,9 @@ class Raster:
     _scales: bool = False
 
     def rows(self, top: int, bottom: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return rows of the scene: pixels (C, H, W), and where there are none (H, W).
+        """Return rows of the scene: pixels (C, H, W), and which of them have no data (H, W).
 
-        Pixels without data, by the file's account or because they are not finite, are 0.
+        Pixels without data, by the file's metadata or because they are not finite, are 0.
 
         Raises:
             DataError: The file is damaged.
@@ -102,10 +102,10 @@ def open_raster(
     """Open a scene that holds these bands.
 
     Args:
-        path: Any raster that GDAL reads; a further alpha layer says where there is data.
+        path: Any raster that GDAL reads; a further alpha layer marks pixels with data.
         bands: Names, for messages; C of them.
-        layers: Which layers of the file they are, from 1; None: all, in this order.
-        nodata: Values of pixels without data, beside those that the file declares.
+        layers: Layers of the file to use, from 1; None: all, in this order.
+        nodata: Values of pixels without data, in addition to those that the file declares.
         scales: Whether scale and offset tags are applied.
 
     Raises:
@@ -124,7 +124,7 @@ def open_raster(
 def _layers(
     file: Any, path: Path, bands: Sequence[str], layers: Sequence[int] | None
 ) -> tuple[tuple[int, ...], bool]:
-    """Return which layers are the bands, and whether a further one is transparency."""
+    """Return the layers of the bands, and whether a further one is transparency."""
     alpha = file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha
     law = f"{path}: the model reads {len(bands)} bands ({' '.join(bands)})"
     if np.dtype(file.dtypes[0]).kind not in "iuf":
@@ -146,7 +146,7 @@ def _layers(
 
 
 def _place(file: Any) -> dict[str, Any]:
-    """Return where the pixels lie on the ground, as far as the file says."""
+    """Return the georeference of the pixels, as far as the file has one."""
     points, crs = file.gcps
     if points and file.transform.is_identity:
         return {"gcps": points, "crs": crs}
@@ -176,11 +176,11 @@ def probability_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> I
 
 @contextmanager
 def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) -> Iterator[Any]:
-    """Open a map at the place of a scene; it has its name once it is whole.
+    """Open a map at the position of a scene; it gets its name once complete.
 
     Raises:
-        SpecError: No map is written with this suffix.
-        StorageError: It cannot be written.
+        SpecError: Maps cannot be written with this suffix.
+        StorageError: The map cannot be written.
     """
     driver = map_driver(path, dtype)
     height, width = like.size
@@ -212,10 +212,10 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
 
 
 def map_driver(path: Path, dtype: str = "uint8") -> str:
-    """Return the GDAL driver of a map by the suffix of its name.
+    """Return the GDAL driver of a map by the suffix of its file.
 
     Raises:
-        SpecError: No map is written with this suffix.
+        SpecError: Maps cannot be written with this suffix.
     """
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff"):
@@ -227,7 +227,7 @@ def map_driver(path: Path, dtype: str = "uint8") -> str:
 
 
 def _convert(tiff: Path, draft: Path, path: Path, driver: str) -> None:
-    """Write a GeoTIFF again in another format; its place goes to a file beside it."""
+    """Convert a GeoTIFF to another format, with its georeference in a file beside it."""
     try:
         rasterio.shutil.copy(tiff, draft, driver=driver)
         place = draft.with_name(f"{draft.name}.aux.xml")
@@ -238,6 +238,6 @@ def _convert(tiff: Path, draft: Path, path: Path, driver: str) -> None:
 
 
 def write_rows(file: Any, top: int, values_CHW: NDArray[Any]) -> None:
-    """Write rows of a map, from the top one on."""
+    """Write rows of a map, starting at row `top`."""
     _, height, width = values_CHW.shape
     file.write(values_CHW, window=Window(0, top, width, height))

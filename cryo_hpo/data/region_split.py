@@ -1,6 +1,6 @@
 """Split scenes by region: groups of related scenes stay in one part."""
 
-# G groups, D what is balanced, P parts, K classes
+# G groups, D balanced quantities, P parts, K classes
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .dataset import Dataset, SceneFiles, Split
 from .leakage import SceneIdentity, connected_groups
 
 PARTS: tuple[Split, ...] = get_args(Split)
-RESTARTS = 16  # orders that are tried; the best one counts
+RESTARTS = 16  # random orders; the best one is used
 
 
 def split_by_region(dataset: Dataset, seed: int) -> Dataset:
@@ -35,17 +35,17 @@ def divide(
     kin: Mapping[Split, Sequence[SceneIdentity]],
     counts: Mapping[str, Sequence[int]],
 ) -> dict[Split, list[SceneFiles]]:
-    """Distribute the scenes of all parts anew, whole groups of related scenes at a time.
+    """Distribute the scenes of all parts anew, in whole groups of related scenes.
 
-    The parts keep about their official sizes, and about the same share of each class.
+    The parts keep about their official sizes, and get about the same share of each class.
 
     Args:
-        dataset: Whose scenes; its `split_seed` decides between equals.
-        kin: The official parts.
+        dataset: Dataset of the scenes; its `split_seed` decides between equals.
+        kin: Identities of the official parts' scenes.
         counts: Id -> labeled pixels of each class.
 
     Raises:
-        DataError: A scene has neither region nor place, or there are fewer than three groups.
+        DataError: A scene has neither region nor georeference, or there are not three groups.
     """
     scenes = sorted((k for part in PARTS for k in kin[part]), key=lambda k: k.item.id)
     _require_places(dataset, scenes)
@@ -70,13 +70,13 @@ def assign(
 ) -> NDArray[np.intp]:
     """Assign each group to a part, so that every part gets its share of scenes and classes.
 
-    Groups are assigned one after another, large ones first, where they leave the smallest sum of squared
-    distances from the shares. The best of `RESTARTS` orders counts.
+    Groups are assigned one by one, large ones first, to the part that leaves the smallest sum of
+    squared distances from the shares. The best of `RESTARTS` orders is used.
 
     Args:
-        sizes_GD: What each group holds: scenes, and pixels of each class.
-        shares_P: Wanted of each, in sum 1.
-        seed: Of the orders.
+        sizes_GD: Content of each group: scenes, and pixels of each class.
+        shares_P: Target share of each part, in sum 1.
+        seed: Seed of the orders.
 
     Returns:
         Number of a part for each group, (G,); every part has at least one.
@@ -91,13 +91,13 @@ def assign(
 def _deal(
     sizes_GD: NDArray[np.float64], shares_P: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[float, NDArray[np.intp]]:
-    """Assign once; returns the distance of the parts from their shares, and the part of each group."""
+    """Assign once; return the distance of the parts from their shares, and each group's part."""
     weight_G = sizes_GD.sum(axis=1) * rng.uniform(0.5, 1.5, len(sizes_GD))
     held_PD = np.zeros((len(shares_P), sizes_GD.shape[1]))
     empty = set(range(len(shares_P)))
     part_G = np.zeros(len(sizes_GD), dtype=np.intp)
     for turn, g in enumerate(np.argsort(-weight_G, kind="stable").tolist()):
-        must = len(empty) == len(sizes_GD) - turn  # as many groups left as parts without one
+        must = len(empty) == len(sizes_GD) - turn  # as many groups left as empty parts
         open_ = sorted(empty) if must else range(len(shares_P))
         after_PD = (held_PD + sizes_GD[g] - shares_P[:, None]) ** 2
         before_PD = (held_PD - shares_P[:, None]) ** 2

@@ -1,4 +1,4 @@
-"""Review a dataset's scenes together: what reads well file by file and is still wrong."""
+"""Review a dataset's scenes together: find problems that no single file shows."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .dataset import Dataset, Split
 from .facts import SceneFacts
 
 SHOWN = 3  # ids in a sentence
-MIN_RATIO = 20.0  # of the largest values: other units, and no brighter ground
-MAX_STDS = 2.0  # of a part's mean from training's
+MIN_RATIO = 20.0  # of the largest values: different units, not brighter ground
+MAX_STDS = 2.0  # of a part's mean from that of train
 MAX_GSD_RATIO = 1.2
 FAMILIES = (
     ("BLUE", "GREEN", "RED", "NIR", "SWIR"),
@@ -27,19 +27,19 @@ NUMBERED = re.compile(r"B0*(\d+A?)\b")
 
 
 class Review(NamedTuple):
-    """Collect what is wrong with a dataset as a whole."""
+    """Collect the problems of a dataset as a whole."""
 
     refusals: tuple[str, ...]
-    """Reasons not to train."""
+    """Reasons to refuse training."""
     warnings: tuple[str, ...]
-    """Reasons to look."""
+    """Reasons to check the data."""
 
 
 def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Review:
-    """Return what the scenes of all parts show together.
+    """Return the problems that the scenes of all parts show together.
 
     Args:
-        dataset: What they should be.
+        dataset: Dataset as declared.
         parts: The facts of each part's scenes.
     """
     refusals = list(_one_class(dataset, parts))
@@ -57,7 +57,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
 
 
 def _one_class(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
-    """Refuse a part whose labels are all of one class: whatever it measures is 100 %."""
+    """Refuse a part whose labels are all of one class: every score on it would be 100 %."""
     for part, scenes in parts.items():
         counts = _counts(dataset, scenes)
         held = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
@@ -93,7 +93,7 @@ def _absent_classes(
         if not any(of_part[k] for of_part in counts.values())
     }
     seen = len(dataset.classes) - len(everywhere)
-    if everywhere and seen > 1:  # one class is another message
+    if everywhere and seen > 1:  # a single class has its own message
         names = ", ".join(f"'{name}'" for name in dataset.classes if name in everywhere)
         yield (
             True,
@@ -158,7 +158,7 @@ def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
 def _tags(
     dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
 ) -> Iterator[tuple[bool, str]]:
-    """Refuse scale and offset tags that differ, unless the card decides what they do."""
+    """Refuse scale and offset tags that differ, unless the card sets how to treat them."""
     tags: Counter[tuple[tuple[float, ...], tuple[float, ...]]] = Counter()
     for scenes in parts.values():
         tags.update((scene.scales, scene.offsets) for scene in scenes)
@@ -225,7 +225,7 @@ def _names(
 
 
 def layer_numbers(names: Sequence[str], bands: Sequence[str]) -> list[int]:
-    """Return the layer, from 1, that a file names as each band; empty: not all are there."""
+    """Return the layer, from 1, that a file names as each band; empty if any is missing."""
     given = [canonical(name) for name in names]
     wanted = [_own(band) for band in bands]
     colors = [COLORS.get(band, band) for band in wanted]
@@ -236,13 +236,13 @@ def layer_numbers(names: Sequence[str], bands: Sequence[str]) -> list[int]:
 
 
 def contradicts(names: Sequence[str], bands: Sequence[str]) -> bool:
-    """Return whether layers that a file names are other bands than they are taken for.
+    """Return whether a file's layer names contradict the bands they are used as.
 
     Numbers of bands are compared with numbers and colors with colors: sensors number differently.
     """
     for name, band in zip(names, bands, strict=True):
         given, taken = canonical(name), _own(band)
-        if _family(given) == 0:  # a color: Sentinel-2's bands, as cards have them, are colors too
+        if _family(given) == 0:  # a color: Sentinel-2's bands, as cards name them, are also colors
             taken = COLORS.get(taken, taken)
         if given and given != taken and _family(given) == _family(taken):
             return True
@@ -250,7 +250,7 @@ def contradicts(names: Sequence[str], bands: Sequence[str]) -> bool:
 
 
 def canonical(name: str) -> str:
-    """Return the band that a layer's description names, such as B4 for 'B04 red'; "": none."""
+    """Return the band in a layer's description, such as B4 for 'B04 red'; "" if none."""
     words = name.strip().upper()
     match = NUMBERED.match(words)
     if match:
@@ -268,7 +268,7 @@ def _family(band: str) -> int:
 
 
 def _means(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
-    """Report parts whose mean lies far from training's, measured in the spread of its scenes."""
+    """Report parts whose mean is far from that of train, in units of the spread of its scenes."""
     train = np.array([scene.mean_C for scene in parts.get("train", ()) if any(scene.mean_C)])
     if len(train) < SHOWN:
         return
@@ -303,7 +303,7 @@ def _pixel_sizes(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
 
 
 def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
-    """Yield each remark of the reader once, with the number of its scenes."""
+    """Yield each distinct note of the reader, with the number of its scenes."""
     ids: dict[str, list[str]] = defaultdict(list)
     for scenes in parts.values():
         for scene in scenes:

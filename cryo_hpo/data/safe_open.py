@@ -1,4 +1,4 @@
-"""Open rasters safely: known formats only, no network, no VRT out of its folder, no absurd sizes."""
+"""Open rasters safely: known formats, no network, no VRT out of its folder, no absurd sizes."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DRIVERS = (
     "AAIGrid",
     "EHdr",
 )
-"""GDAL drivers that may open a scene; none of them reaches for other machines."""
-# Read in one piece, a PNG that is cut off gives whatever is in memory, and no error.
+"""GDAL drivers that may open a scene; none of them accesses other machines."""
+# Read in one piece, a truncated PNG gives arbitrary memory content, and no error.
 # /vsicurl is restricted to a file name suffix that no file has: no request leaves this machine.
 GDAL = {
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
@@ -40,7 +40,7 @@ GDAL = {
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
 }
-LARGE = 1 << 28  # bytes; files below are opened whatever they declare
+LARGE = 1 << 28  # bytes; smaller files are opened whatever they declare
 MAX_RATIO = 20_000  # declared bytes per byte on disk; DEFLATE reaches 1,000, ZSTD of zeros 10,000
 MAX_VRT = 1 << 24  # bytes of XML
 MAX_DEPTH = 5  # VRTs of VRTs
@@ -62,7 +62,7 @@ def open_file(path: Path, *, root: Path | None = None) -> Iterator[Any]:
 
     Args:
         path: A local file.
-        root: Folder that the sources of a VRT must lie in; None: any files of this machine. A VRT
+        root: Folder that the sources of a VRT must lie in; None: any local file. A VRT
             must be named `.vrt`.
 
     Raises:
@@ -85,7 +85,7 @@ def open_file(path: Path, *, root: Path | None = None) -> Iterator[Any]:
 
 
 def damaged(path: Path, error: Exception) -> DataError:
-    """Return the message for a raster that cannot be read."""
+    """Return the error for a raster that cannot be read."""
     return DataError(
         f"{path}: a raster must be readable to its last pixel: "
         f"{str(error.__cause__ or error).rstrip('.')}. "
@@ -94,7 +94,7 @@ def damaged(path: Path, error: Exception) -> DataError:
 
 
 def vrt_sources(path: Path) -> list[str] | None:
-    """Return the sources that a VRT names, relative ones made absolute; None: the file is no VRT.
+    """Return the sources of a VRT, relative ones made absolute; None: the file is not a VRT.
 
     Raises:
         OSError: The file cannot be read.
@@ -119,10 +119,10 @@ def vrt_sources(path: Path) -> list[str] | None:
 
 
 def refuse_foreign_sources(path: Path, root: Path | None, depth: int = 0) -> None:
-    """Refuse a VRT, at any depth, with sources that are no files, or lie outside `root`.
+    """Refuse a VRT, at any depth, whose sources are not files, or lie outside `root`.
 
     Raises:
-        DataError: It does.
+        DataError: A source is refused.
     """
     try:
         sources = vrt_sources(path)
@@ -152,7 +152,7 @@ def refuse_foreign_sources(path: Path, root: Path | None, depth: int = 0) -> Non
 
 
 def _refuse_other_format(path: Path) -> None:
-    """Refuse a source of a VRT that is no raster of a known format."""
+    """Refuse a source of a VRT that is not a raster of a known format."""
     with warnings.catch_warnings(), rasterio.Env(**GDAL):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
@@ -166,7 +166,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _refuse_bomb(path: Path, file: Any) -> None:
-    """Refuse a file that declares far more pixels than its bytes, or than memory, can hold."""
+    """Refuse a file that declares far more pixels than its bytes, or the memory, can hold."""
     itemsize = max((_itemsize(name) for name in file.dtypes), default=1)
     declared = file.count * file.height * file.width * itemsize
     if declared <= LARGE:

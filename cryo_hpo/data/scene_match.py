@@ -1,4 +1,4 @@
-"""Compare a scene with what a model was trained on: layer names, values, pixel size, place."""
+"""Compare a scene with a model's training data: layer names, values, pixel size, position."""
 
 # C bands
 
@@ -14,18 +14,18 @@ from .raster_stream import Raster
 from .review import MAX_GSD_RATIO, contradicts, layer_numbers
 
 STRIPS, STRIP_ROWS = 8, 32  # evenly spread samples of a scene, each of full width
-MAX_STDS = 2.0  # of a band's mean from training's: worth a warning
-FAR_STDS = 10.0  # no scene of the same kind is so far
-MAX_SPREAD_RATIO = 30.0  # of standard deviations: other units
+MAX_STDS = 2.0  # of a band's mean from that of training: worth a warning
+FAR_STDS = 10.0  # no scene of the same kind differs by as much
+MAX_SPREAD_RATIO = 30.0  # of standard deviations: different units
 
 
 class Match(NamedTuple):
-    """Hold what sets a scene apart from a model's training data."""
+    """Hold the differences between a scene and a model's training data."""
 
     refusals: tuple[str, ...]
-    """Reasons not to map it."""
+    """Reasons to refuse mapping it."""
     warnings: tuple[str, ...]
-    """Reasons to look at the map twice."""
+    """Reasons to check the map."""
 
 
 def match_scene(
@@ -37,15 +37,15 @@ def match_scene(
     gsd_m: float | None,
     chosen: bool,
 ) -> Match:
-    """Return how a scene differs from training.
+    """Compare a scene with training.
 
     Args:
-        scene: Open, its layers chosen.
+        scene: Open raster with its layers selected.
         bands: Names of the model's bands.
-        mean: Of each band, in training's units.
-        std: Likewise.
+        mean: Mean of each band, in training's units.
+        std: Standard deviation of each band, in training's units.
         gsd_m: Side of a training pixel, meters; None: unknown.
-        chosen: Whether the user named the layers; then the file's names for them do not count.
+        chosen: Whether the user named the layers; the file's names for them are then ignored.
     """
     refusals: list[str] = []
     warnings: list[str] = []
@@ -81,7 +81,7 @@ def match_scene(
 def _values(
     scene: Raster, bands: Sequence[str], mean_C: NDArray[np.float64], std_C: NDArray[np.float64]
 ) -> tuple[bool, str]:
-    """Return whether the values cannot be of training's units, and a sentence; "": they fit."""
+    """Return whether units must differ from training's, and a sentence; "": values fit."""
     values = _sample(scene)
     if not values.shape[1]:
         return False, ""

@@ -1,4 +1,4 @@
-"""Divide scenes that come in one heap into train, val and test: no two parts share a pixel."""
+"""Divide scenes without official parts into train, val and test; no two parts share a pixel."""
 
 # G groups, K classes, H W pixels
 
@@ -20,7 +20,7 @@ from .leakage import SceneIdentity, connected_groups
 from .region_split import PARTS, assign
 
 MAX_NAMED = 3  # ids in a message
-FEWEST_BLOCKS = 2 * len(PARTS)  # below, a part may be one block, and a score one place
+FEWEST_BLOCKS = 2 * len(PARTS)  # with fewer, a part may be one block, and a score that of one place
 
 Parts = dict[Split, list[SceneFiles]]
 Count = Callable[[SceneFiles], Sequence[int]]
@@ -51,15 +51,15 @@ def plan_split(
     as whole groups allow.
 
     Args:
-        name: Of the dataset, for messages.
+        name: Name of the dataset, for messages.
         rule: How to divide.
         scenes: All scenes, in the order of their ids.
         root: Folder of the dataset, where a list lies.
         count: Counts labeled pixels by class.
-        measure: Returns height and width of a scene, pixels; asked for blocks only.
+        measure: Returns height and width of a scene, pixels; called only for blocks.
 
     Raises:
-        DataError: There are too few scenes, groups or dates, or a list names others.
+        DataError: There are too few scenes, groups or dates, or a list names unknown scenes.
     """
     if rule.by == "list":
         return _divide_by_list(name, rule, scenes, root)
@@ -73,7 +73,7 @@ def plan_split(
 def _divide_by_scene(
     name: str, rule: SplitRule, scenes: Sequence[SceneIdentity], count: Count
 ) -> Parts:
-    """Deal out groups of related scenes: one region, overlapping ground or equal bytes."""
+    """Divide groups of related scenes: one region, overlapping ground or equal bytes."""
     groups = connected_groups(scenes)
     if len(groups) < len(PARTS):
         raise DataError(
@@ -103,7 +103,7 @@ def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity])
     before = (np.cumsum(numbers) - numbers / 2) / numbers.sum()  # the middle of each date's share
     edges = np.cumsum(rule.shares)[:-1]
     part_of = np.searchsorted(edges, before)
-    # Every part has a date, whatever the shares: the first, the last, and one between.
+    # Every part gets a date, whatever the shares: the first, the last, and one in between.
     part_of[0], part_of[-1] = 0, len(PARTS) - 1
     if not (part_of == 1).any():
         part_of[min(int(np.argmax(part_of == len(PARTS) - 1)), len(ordered) - 2)] = 1
@@ -172,7 +172,7 @@ def _divide_by_place(
     count: Count,
     measure: Measure,
 ) -> Parts:
-    """Cut scenes into blocks, deal the blocks out, and leave a gap where parts meet."""
+    """Cut scenes into blocks, divide the blocks, and leave a gap where parts meet."""
     _require_apart(name, scenes)
     items = [scene.item for scene in scenes]
     sizes = [measure(item) for item in items]
@@ -209,7 +209,7 @@ def _divide_by_place(
 
 
 def _require_apart(name: str, scenes: Sequence[SceneIdentity]) -> None:
-    """Refuse scenes of the same ground: a block of one would be in another part of the other."""
+    """Refuse scenes of the same ground: their blocks would share pixels between parts."""
     groups = [group for group in connected_groups(scenes) if len(group) > 1]
     shared = [[scenes[i].item.id for i in group] for group in groups]
     if shared:
@@ -232,7 +232,7 @@ def _window(
     size: tuple[int, int],
     trims: tuple[int, int, int, int],
 ) -> tuple[slice, slice]:
-    """Return rows and columns of pixels of a block, without what is trimmed from its sides."""
+    """Return rows and columns of pixels of a block, less what is trimmed from its sides."""
     (rows, columns), (height, width) = shapes[block.scene], size
     top, left, bottom, right = trims
     return (
@@ -248,9 +248,9 @@ def _window(
 
 
 def _trims(block: Block, part_of: Mapping[Block, int], gap_px: int) -> tuple[int, int, int, int]:
-    """Return what to trim (top, left, bottom, right) where a neighbor is of another part.
+    """Return how much to trim (top, left, bottom, right) next to blocks of another part.
 
-    Neighbors over a corner count for both of its sides, so that the gap is as wide there.
+    Diagonal neighbors count for both sides of the corner, so that the gap is as wide there.
     """
     own, half = part_of[block], (gap_px + 1) // 2
 

@@ -28,10 +28,10 @@ from .windows import describe_window, parse_window
 def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[SceneFiles]:
     """List one part of the split that the dataset is used with, the official one or by region.
 
-    A split by region looks at every file of all parts once; the outcome is kept in the cache.
+    A split by region reads every file of all parts once; the outcome is cached.
 
     Raises:
-        DataError: The files do not match the dataset, or have no place.
+        DataError: The files do not match the dataset, or have no georeference.
     """
     if dataset.rule is not None:
         return parts_of(dataset, root, cache=cache)[split]
@@ -53,7 +53,7 @@ def parts_of(dataset: Dataset, root: Path, *, cache: Path) -> Mapping[Split, lis
     """List all parts of a dataset: as published, by region, or as its rule divides it.
 
     Raises:
-        DataError: The files are not what the dataset says, or cannot be divided so.
+        DataError: The files do not match the dataset, or cannot be divided by its rule.
     """
     if dataset.rule is not None:
         return _ruled_parts(dataset, dataset.rule, root, cache=cache.absolute())
@@ -65,7 +65,7 @@ def parts_of(dataset: Dataset, root: Path, *, cache: Path) -> Mapping[Split, lis
 def _ruled_parts(
     dataset: Dataset, rule: SplitRule, root: Path, *, cache: Path
 ) -> dict[Split, list[SceneFiles]]:
-    """Divide all scenes once; the outcome is kept in the cache."""
+    """Divide all scenes once; the outcome is cached."""
     scenes = {item.id: item for item in dataset.index(root, "train")}
     folder = root / Path(dataset.folder).expanduser()
     state = sha256(
@@ -119,10 +119,10 @@ def _count_classes(dataset: Dataset, item: SceneFiles) -> list[int]:
 
 
 def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[SceneFiles]]:
-    """List all parts of the official split; where two scenes share an id, ids get their part's name.
+    """List all parts of the official split; ids that occur twice get the name of their part.
 
     Raises:
-        DataError: The files are not what the dataset says.
+        DataError: The files do not match the dataset.
     """
     parts = {part: list(dataset.index(root, part)) for part in PARTS}
     ids = [item.id for items in parts.values() for item in items]
@@ -137,7 +137,7 @@ def official_parts(dataset: Dataset, root: Path) -> dict[Split, list[SceneFiles]
 def identify_scenes(
     dataset: Dataset, root: Path, items: Sequence[SceneFiles], *, cache: Path
 ) -> list[SceneIdentity]:
-    """Return the identity of scenes, which shows whether they are related: hashes and places."""
+    """Return the identity of scenes (hashes and positions), by which related scenes are found."""
     digests = digests_of(dataset, root, items, cache=cache.absolute())
     return [_identity(item, digest) for item, (digest, _) in zip(items, digests, strict=True)]
 
@@ -151,14 +151,14 @@ def _identity(item: SceneFiles, digest: str) -> SceneIdentity:
 
 
 def _digest_window(digest: str, item: SceneFiles) -> str:
-    """Return the hash of an image, or of a block of it: blocks of one file are not the same."""
+    """Return the hash of an image, or of a block of it: blocks of one file differ."""
     return digest if item.window is None else sha256(digest, describe_window(item.window))
 
 
 def _surveyed(
     dataset: Dataset, root: Path, official: Mapping[Split, Sequence[SceneFiles]], *, cache: Path
 ) -> tuple[dict[Split, list[SceneIdentity]], dict[str, list[int]]]:
-    """Return the kin of every part, and each scene's labeled pixels by class."""
+    """Return the identities of every part's scenes, and each scene's labeled pixels by class."""
     kin = {
         part: identify_scenes(dataset, root, items, cache=cache) for part, items in official.items()
     }
@@ -202,7 +202,7 @@ def _facts(item: SceneFiles) -> Iterator[str]:
 
 
 def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str, str]]:
-    """Return the sha256 of each item's image and mask; files of a known state are not read."""
+    """Return the sha256 of each item's image and mask; unchanged files are not read again."""
     known = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
     for path in (path for item in items for path in (item.image, item.mask)):
@@ -216,17 +216,17 @@ def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str,
 
 
 def _state(path: Path) -> str:
-    """Return size, dates and inode of a file: a change of content changes one of them.
+    """Return size, dates and inode of a file; any change of content changes one of them.
 
-    Size and modification time can be those of the file before (`rsync`, `cp -p`, `touch -r`); the
-    time of the last change of the inode cannot be set.
+    Size and modification time can equal those of the previous file (`rsync`, `cp -p`, `touch -r`);
+    the time of the last inode change cannot be set.
     """
     stat = path.stat()
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"
 
 
 def _remember(memo: Path, facts: Mapping[str, Any]) -> None:
-    """Write a memo; a cache that cannot be written to only costs time, building says so."""
+    """Write a memo; a cache that is not writable only costs time, and building reports it."""
     with suppress(OSError):
         memo.parent.mkdir(parents=True, exist_ok=True)
         write_text(memo, json.dumps(facts), durable=False)

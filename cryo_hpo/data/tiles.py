@@ -21,19 +21,19 @@ from .cache import Scenes
 from .dataset import IGNORE
 
 T = TypeVar("T")
-DRAWS = 10  # tries to find a crop with a labeled pixel in it
+DRAWS = 10  # attempts to find a crop with a labeled pixel
 
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """Native pixels to the model's input: (pixel - mean) / std, band by band."""
+    """Normalize native pixels for the model: (pixel - mean) / std, band by band."""
 
     mean_C11: Tensor
     std_C11: Tensor
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float], *, device: torch.device) -> Normalize:
-        """Keep the statistics on a device; a constant band is only centered."""
+        """Store the statistics on a device; a constant band is only centered."""
         mean_C = torch.tensor(mean, dtype=torch.float32, device=device)
         std_C = torch.tensor([value or 1.0 for value in std], dtype=torch.float32, device=device)
         return cls(mean_C[:, None, None], std_C[:, None, None])
@@ -42,31 +42,31 @@ class Normalize:
         """Return (..., C, H, W), float32, on the device of the statistics.
 
         Args:
-            pixels: In their native type.
-            owned: Whether a tensor's memory may be taken for the result.
+            pixels: Pixels in their native type.
+            owned: Whether a tensor's memory may be reused for the result.
         """
-        # The copy makes read-only pixels of the cache writable, as torch wants them.
+        # The copy makes read-only pixels of the cache writable, as torch requires.
         native = torch.from_numpy(np.array(pixels)) if isinstance(pixels, np.ndarray) else pixels
-        # The native type travels: 8 bits are a quarter of the bytes of float32.
+        # The native type is transferred: 8 bits are a quarter of the bytes of float32.
         moved = native.to(self.mean_C11.device, non_blocking=True).to(torch.float32)
         if moved is pixels and not owned:
             moved = moved.clone()
-        # In place: a new batch for each step of the sum would cost more than the sum.
+        # In place: a new batch per operation would cost more than the arithmetic.
         return moved.sub_(self.mean_C11).div_(self.std_C11)
 
 
 class _Gathered(NamedTuple):
-    """One batch as it lies in the files."""
+    """One batch in the files' native type."""
 
     image_BCHW: Tensor
     mask_BHW: Tensor
     sizes: list[tuple[int, int]]
-    """Of what lies within each scene; the rest of the crop is padding."""
+    """Height and width of the scene within each crop; the rest is padding."""
     draws_BA: NDArray[np.float64]
-    """Of [0, 1), one for each sample and augmentation."""
+    """Draws from [0, 1), one for each sample and augmentation."""
 
     def pinned(self) -> _Gathered:
-        """Move to memory that a GPU can copy from while the CPU continues."""
+        """Move to pinned memory, from which a GPU copies while the CPU continues."""
         return self._replace(
             image_BCHW=self.image_BCHW.pin_memory(), mask_BHW=self.mask_BHW.pin_memory()
         )
@@ -74,22 +74,22 @@ class _Gathered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """The training tiles of a split: every epoch one random crop of each scene, or several.
+    """Yield the training tiles of a split: one or several random crops of each scene per epoch.
 
     A scene smaller than the crop is padded below and on the right: its image with the band mean,
     its mask with ignore.
 
     Attributes:
-        scenes: One split, decoded.
+        scenes: Decoded split.
         crop: Side of a crop, pixels.
-        normalize: Native pixels to the model's input; says where the model is.
-        augment: Names of `AUGMENTS`, in the order of their use.
+        normalize: Normalizes native pixels, and gives the model's device.
+        augment: Names of `AUGMENTS`, in order of use.
         tile: Larger scenes give a tile of this side first, and the crop is drawn within it.
         replicate: Crops of each scene per epoch.
         redraws: Whether crops without a labeled pixel are drawn again, `DRAWS` times at most.
 
     Raises:
-        UnknownName: There is no such augmentation.
+        UnknownName: An augmentation has an unknown name.
     """
 
     scenes: Scenes
@@ -107,7 +107,7 @@ class Tiles:
                 raise UnknownName(name, known=AUGMENTS, what="augmentation")
 
     def num_batches(self, batch_size: int) -> int:
-        """Return the batches of an epoch: full ones only, or one smaller if none is full."""
+        """Return the number of batches in an epoch: only full ones, or a smaller one if none is."""
         return max(len(self.scenes) * self.replicate // batch_size, 1)
 
     def batches(
@@ -116,10 +116,10 @@ class Tiles:
         """Yield the batches of an epoch; order, crops and flips depend only on (seed, epoch).
 
         Args:
-            batch_size: B. It changes neither a scene's crop nor its flips.
-            seed: Of the training, not negative.
+            batch_size: B. Affects neither a scene's crop nor its flips.
+            seed: Seed of the training, not negative.
             epoch: Counted from 1.
-            device: Where batches go, that of `normalize`.
+            device: Device of the batches, that of `normalize`.
 
         Yields:
             Images (B, C, S, S), float32, normalized; masks (B, S, S), int64, 255 where ignored.
@@ -131,7 +131,7 @@ class Tiles:
             yield self._finished(batch, device)
 
     def _gathered(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[_Gathered]:
-        """Yield crops in their native type. A crop has a seed of its own, whatever its batch."""
+        """Yield crops in their native type. Each crop has its own seed, whatever its batch."""
         total = len(self.scenes) * self.replicate
         order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(total)
         for number in range(self.num_batches(batch_size)):
@@ -142,7 +142,7 @@ class Tiles:
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
         shape = (len(chosen), self.crop, self.crop)
-        # Not filled: what no scene covers is set once it is normalized.
+        # Not filled: padding is set after normalization.
         image_BCHW = np.empty((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
         mask_BHW = np.full(shape, IGNORE, dtype=np.uint8)
         sizes = []
@@ -157,7 +157,7 @@ class Tiles:
         return _Gathered(torch.from_numpy(image_BCHW), torch.from_numpy(mask_BHW), sizes, draws_BA)
 
     def _place(self, scene: int, rng: np.random.Generator) -> tuple[slice, slice]:
-        """Draw where a scene is cropped."""
+        """Draw the position of a crop in a scene."""
         mask_HW = self.scenes.mask(scene)
         for _ in range(DRAWS if self.redraws else 1):
             top, left = (self._start(side, rng) for side in mask_HW.shape)
@@ -192,7 +192,7 @@ class Tiles:
 
 
 def _ahead(items: Iterator[T]) -> Generator[T]:
-    """Yield the same items, each made in a thread while the one before it is in use."""
+    """Yield the same items, each made in a thread while the previous one is in use."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, items, None)
         while (item := coming.result()) is not None:

@@ -27,12 +27,12 @@ from .safe_open import open_file
 
 MAX_NAMED = 5  # values in a message
 WGS84 = CRS.from_epsg(4326)
-SEGMENT_SHARE = 1 / 50  # of the feature's extent: edges are split so, or they bend when reprojected
+SEGMENT_SHARE = 1 / 50  # of the feature's extent: edges are split, as they bend when reprojected
 IGNORE_WORD = "ignore"
 
 
 class Grid(NamedTuple):
-    """Where the pixels of an image lie."""
+    """The pixel grid of an image."""
 
     crs: CRS
     transform: Affine
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
         """Return the grid of a georeferenced image.
 
         Raises:
-            DataError: The image cannot be read, or does not say where it lies.
+            DataError: The image cannot be read, or has no georeference.
         """
         with open_file(image) as file:
             grid = cls(file.crs, file.transform, file.height, file.width)
@@ -66,18 +66,18 @@ class Features(NamedTuple):
 def rasterize_layers(
     layers: Sequence[tuple[Path, VectorLayer]], classes: Sequence[str], grid: Grid
 ) -> NDArray[np.uint8]:
-    """Return the class of every pixel, (H, W): what no feature covers is the first class.
+    """Return the class of every pixel, (H, W): the first class where no feature is.
 
     Layers are drawn in their order, and features of a layer in the order of the file: a later one
-    covers an earlier one. Holes of a polygon stay what lies below them.
+    covers an earlier one. Holes of a polygon show what lies below them.
 
     Args:
-        layers: Vector file and how to read it.
+        layers: Vector files, and how to read each.
         classes: Class names; the index is the class number.
-        grid: Of the image.
+        grid: Pixel grid of the image.
 
     Raises:
-        DataError: A file is missing or damaged, is not what its suffix says, names no CRS, or has
+        DataError: A file is missing or damaged, does not match its suffix, has no CRS, or has
             a feature without a class or without an area.
     """
     mask_HW = np.zeros((grid.height, grid.width), dtype=np.uint8)
@@ -150,7 +150,7 @@ def _center(geometry: Any) -> tuple[list[float], list[float]]:
     return [(west + east) / 2], [(south + north) / 2]
 
 
-# The first bytes of each kind: GDAL chooses a driver by content, and one of them (VRT) would open
+# The first bytes of each format: GDAL chooses a driver by content, and the VRT driver would open
 # any other file or address that the content names.
 _HEADS = {
     ".gpkg": (b"SQLite format 3\0",),
@@ -176,7 +176,7 @@ def _require_kind(path: Path) -> None:
 
 
 def _describe(path: Path, layer: VectorLayer) -> dict[str, Any]:
-    """Return CRS and columns of the layer that is meant."""
+    """Return CRS and columns of the selected layer."""
     try:
         names = [str(name) for name, _ in pyogrio.list_layers(path)]
         if layer.layer is None and len(names) != 1:
@@ -204,7 +204,7 @@ def _crs(path: Path, words: str | None) -> CRS:
 
 
 def _search_box(grid: Grid, crs: CRS, buffer_m: float) -> tuple[float, float, float, float]:
-    """Return the image's box on the CRS of the outlines, with room for the buffer."""
+    """Return the image's box on the CRS of the outlines, with a margin for the buffer."""
     corners = rasterio.transform.array_bounds(grid.height, grid.width, grid.transform)
     west, south, east, north = transform_bounds(grid.crs, crs, *corners, densify_pts=51)
     room_x, room_y = 0.05 * (east - west), 0.05 * (north - south)
@@ -232,7 +232,7 @@ def _codes(
 
 
 def _as_key(value: Any) -> str:
-    """Return a column's value as YAML writes it: 1.0 and 1 are one key."""
+    """Return a column's value as YAML writes it: 1.0 and 1 are the same key."""
     whole = isinstance(value, float | np.floating) and float(value).is_integer()
     return str(int(value)) if whole else str(value)
 
@@ -262,7 +262,7 @@ def _place(
 
 
 def _local_crs(grid: Grid) -> CRS:
-    """Return a projection in meters around the image, in which a buffer is a true distance."""
+    """Return a projection in meters around the image, in which a buffer has its true width."""
     x, y = grid.transform @ (grid.width / 2, grid.height / 2)
     lon, lat = (axis[0] for axis in transform(grid.crs, WGS84, [x], [y]))
     return CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
@@ -286,7 +286,7 @@ def _project(shapes: Any, source: CRS, target: CRS) -> Any:
 
 
 def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> tuple[Path, float]:
-    """Draw outlines on an image's grid, and keep them as a GeoTIFF; classes are named by numbers.
+    """Write outlines as a GeoTIFF mask on an image's grid; classes are named by numbers.
 
     Args:
         outlines: Vector file.

@@ -1,4 +1,4 @@
-"""Read a part of a scene as if it were a scene, and say where it lies."""
+"""Read windows of scenes as if they were scenes, and describe them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Window = tuple[slice, slice]
 def read_window(
     read: Callable[..., Scene], item: SceneFiles, *, window: Window | None = None
 ) -> Scene:
-    """Decode the window of a scene that `item` stands for, or a part of that window.
+    """Decode an item's window of a scene, or a part of that window.
 
     Args:
         read: Decodes a scene or a window of it.
-        item: A scene's files, and its window.
-        window: Part of the item's window, counted from its corner; None: all of it.
+        item: Files of a scene, with its window.
+        window: Part of the item's window, relative to its corner; None: all of it.
     """
     if item.window is None:
         return read(item, window=window)
@@ -26,7 +26,7 @@ def read_window(
 
 
 def shift(inner: Window, outer: Window) -> Window:
-    """Return a window that is counted from the corner of another, counted from the scene's."""
+    """Convert a window relative to the corner of another into one relative to the scene's."""
     rows, columns = (
         slice(part.start + whole.start, min(part.stop + whole.start, whole.stop))
         for part, whole in zip(inner, outer, strict=True)
@@ -35,14 +35,14 @@ def shift(inner: Window, outer: Window) -> Window:
 
 
 def describe_window(window: Window | None) -> list[int] | None:
-    """Return a window as numbers: first and last row and column, for a hash or a file."""
+    """Return a window as numbers, first and last row and column, for a hash or a file."""
     if window is None:
         return None
     return [edge for side in window for edge in (side.start, side.stop)]
 
 
 def parse_window(edges: list[int] | None) -> Window | None:
-    """Return the window of the numbers that `describe_window` gave."""
+    """Return the window from the numbers of `describe_window`."""
     if edges is None:
         return None
     top, bottom, left, right = map(int, edges)

@@ -1,4 +1,4 @@
-"""CaFFe: zones of marine-terminating glaciers in radar amplitude, from seven missions."""
+"""Define CaFFe: zones of marine-terminating glaciers in radar amplitude, from seven missions."""
 
 from __future__ import annotations
 

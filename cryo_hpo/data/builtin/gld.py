@@ -1,4 +1,4 @@
-"""GLD: glacial lakes of the Himalaya in ten layers of optics, radar coherence, heat and terrain."""
+"""Define GLD: glacial lakes of the Himalaya in ten layers: optics, coherence, heat, terrain."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GLD = benchmark_dataset(
     ),
     name="gld",
     classes=("background", "glacial lake"),
-    # The authors fed coherence, heat, visible, near and shortwave infrared, elevation, slope and
-    # NDWI (doi:10.5194/egusphere-egu22-2904: 300 x 300 x 10). Which layer is which follows from
+    # The authors used coherence, heat, visible, near and shortwave infrared, elevation, slope and
+    # NDWI (doi:10.5194/egusphere-egu22-2904: 300 x 300 x 10). The order of the layers follows from
     # the published means: 18,646 is a raw thermal count, 25 a slope in degrees, 4,865 a height.
     # Cryo-Bench gives them the names of bands near 0.7 and 0.86 um, and calls coherence VV.
     bands="B2 B3 B4 B8 B11 TIR COH SLOPE DEM NDWI",

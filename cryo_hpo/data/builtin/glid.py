@@ -1,4 +1,4 @@
-"""GLID: glacial lakes of the Himalaya in true color, from four satellites."""
+"""Define GLID: glacial lakes of the Himalaya in true color, from four satellites."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GLID = benchmark_dataset(
     class_shares=None,
     size_px=512,
     num_scenes=18_367,
-    gsd_m=None,  # 2 m to 30 m, mixed without a word of which
+    gsd_m=None,  # 2 m to 30 m, mixed and not recorded
     source="Ma, Li and Jiang 2025, Journal of Hydrology 657, 133072; data doi:10.5281/zenodo.14838695",
     license="CC-BY-4.0",
     page="https://zenodo.org/records/14838695",

@@ -1,4 +1,4 @@
-"""GSDD: supraglacial debris all over the world, Sentinel-2 with four ancillary layers."""
+"""Define GSDD: supraglacial debris worldwide, Sentinel-2 with four ancillary layers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GSDD = benchmark_dataset(
     ),
     name="gsdd",
     classes=("background", "supraglacial debris"),
-    # Slope, elevation and velocity are among the last four; which is which is not published, so
+    # Slope, elevation and velocity are among the last four; their order is not published, so
     # they are numbered. Cryo-Bench gives them the names of bands near 0.7 and 0.86 um.
     bands="B2 B3 B4 B8 B11 B12 AUX1 AUX2 AUX3 AUX4",
     upstream_bands="B2 B3 B4 B8 B11 B12 B8A B5 B6 B7",

@@ -19,10 +19,10 @@ def benchmark_dataset(
     """Return a published dataset.
 
     Args:
-        tree: Where its files lie.
-        bands: Names of an image's layers in the file's order, separated by blanks.
-        upstream_bands: What Cryo-Bench declares the same layers to be.
-        codes: (mask value, class or `IGNORE`) of mask values beyond the classes' own numbers.
+        tree: Layout of its files.
+        bands: Names of an image's layers in the file's order, separated by spaces.
+        upstream_bands: Names that Cryo-Bench gives the same layers.
+        codes: (mask value, class or `IGNORE`) of mask values other than the classes' numbers.
         **facts: Every other attribute of `Dataset`.
     """
     schema = RasterSchema(

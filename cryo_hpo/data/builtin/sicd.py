@@ -1,4 +1,4 @@
-"""SICD: stages of sea ice development in Sentinel-1 scenes of the AI4Arctic challenge."""
+"""Define SICD: stages of sea ice development in Sentinel-1 scenes of the AI4Arctic challenge."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SICD = benchmark_dataset(
         images="{split}/images",
         masks="{split}/masks",
         suffixes=(".tif", ".tiff"),
-        region=r"(\d{8}T\d{6})",  # when Sentinel-1 saw it: the scene
+        region=r"(\d{8}T\d{6})",  # acquisition time of Sentinel-1: the scene
     ),
     name="sicd",
     classes=(
@@ -26,7 +26,7 @@ SICD = benchmark_dataset(
         "old ice",
     ),
     # AI4Arctic publishes HH and HV; Cryo-Bench declares them VV and VH. Its copy for optical
-    # models has a third layer and calls the three B4, B3 and B2: here the first two are read.
+    # models has a third layer and calls the three B4, B3 and B2; only the first two are read here.
     bands="HH HV",
     upstream_bands="VV VH",
     codes=((255, IGNORE),),
@@ -39,7 +39,7 @@ SICD = benchmark_dataset(
     source="AI4Arctic Sea Ice Challenge (data.dtu.dk, 21316608); doi:10.5194/egusphere-2023-2648",
     license="CC-BY-4.0",
     page=HUB,
-    # Checksums as torchgeo states them, who put the files there.
+    # Checksums as published by torchgeo, which hosts the files.
     downloads=(
         Remote(
             f"{HUB}/resolve/main/metadata.csv",

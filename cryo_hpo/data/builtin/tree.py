@@ -11,21 +11,21 @@ from pathlib import Path
 from ...errors import DataError
 from ..dataset import SceneFiles, Split
 
-SHOWN = 3  # names in a message; the rest is a number
+SHOWN = 3  # names in a message; the others are counted
 SUFFIXES = (".tif", ".tiff", ".png")
-# What files of masks are called besides the name of their image.
+# Words in the names of masks besides the name of their image.
 WORDS = {"mask", "masks", "label", "labels", "gt", "zone", "zones", "image", "images", "img"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tree:
-    """Where the files of a published dataset lie, as Cryo-Bench expects them.
+    """Describe where the files of a published dataset lie, as Cryo-Bench expects them.
 
     Attributes:
-        roots: Names of the folder below the data root, in any case; the first is the one to make.
+        roots: Names of the folder below the data root, in any case; messages give the first.
         images: Folder of a split's images below the root; holds {split}.
         masks: Folder of a split's masks below the root; holds {split}.
-        suffixes: Endings of the files.
+        suffixes: Suffixes of the files.
         region: Regular expression whose group is the region or scene in a file's name, if any.
     """
 
@@ -37,7 +37,7 @@ class Tree:
 
     @property
     def words(self) -> str:
-        """Return the layout in words."""
+        """Layout as text."""
         ends = " or ".join(self.suffixes)
         return f"{self.roots[0]}/ with {self.images}/* and {self.masks}/* ({ends}), {{split}} being train, val or test"
 
@@ -66,13 +66,13 @@ def index(tree: Tree, name: str, data: Path, split: Split) -> list[SceneFiles]:
 
 
 def pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Give each image its mask: by name if names agree but for words like 'mask', else by order.
+    """Pair images and masks: by name if names agree but for words like 'mask', else by order.
 
-    Cryo-Bench pairs sorted lists, and '10_mask' sorts before '1_mask' while '10' comes after '1':
-    names decide where they show what belongs together.
+    Cryo-Bench pairs sorted lists, and '10_mask' sorts before '1_mask' while '10' comes after '1',
+    so names decide where they match.
 
     Raises:
-        DataError: There are more images than masks, or the other way round.
+        DataError: The numbers of images and masks differ.
     """
     if len(images) != len(masks):
         some = images or masks
@@ -88,14 +88,14 @@ def pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
 
 
 def key(path: Path) -> str:
-    """Return what an image and its mask share: the stem without words like 'mask'."""
-    # A Mac writes names decomposed (NFD), others composed: one name in both.
+    """Return the common key of an image and its mask: the stem without words like 'mask'."""
+    # macOS writes names decomposed (NFD), others composed: both give one key.
     words = re.split(r"[\s_.-]+", unicodedata.normalize("NFC", path.stem).lower())
     return "_".join(word for word in words if word not in WORDS)
 
 
 def _unpaired(images: Sequence[Path], masks: Sequence[Path]) -> str:
-    """Name the first files without a partner, if names tell."""
+    """Name the first files without a partner, if names show them."""
     images_by, masks_by = ({key(path): path.name for path in paths} for paths in (images, masks))
     odd = [images_by.get(k) or masks_by[k] for k in sorted(set(images_by) ^ set(masks_by))]
     return f" (first: {', '.join(map(repr, odd[:SHOWN]))})" if odd else ""
@@ -116,7 +116,7 @@ def _root(tree: Tree, name: str, data: Path) -> Path:
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """Return the files of a folder in the order of their names; hidden ones are not data."""
+    """Return the files of a folder in the order of their names, without hidden ones."""
     return sorted(
         path
         for path in folder.glob("*")

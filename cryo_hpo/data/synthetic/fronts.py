@@ -1,4 +1,4 @@
-"""Generate calving fronts as a radar satellite sees them: one band, speckle, radar shadow."""
+"""Generate calving fronts in radar images: one band, speckle, radar shadow."""
 
 # H W pixels
 
@@ -23,7 +23,7 @@ STEEPNESS = 0.7  # rise of the rock walls, per distance from the fjord
 
 
 class Fjord(NamedTuple):
-    """What stays the same from one date to the next; lengths in half sides of the scene."""
+    """The part of a scene that all dates share; lengths in half sides of the scene."""
 
     along_HW: Raster
     """Distance down the fjord, growing towards the sea."""
@@ -33,9 +33,9 @@ class Fjord(NamedTuple):
     wall_HW: Raster
     """Height of the rock above the sea, meters."""
     front: float
-    """Mean place of the front, along."""
+    """Mean position of the front, along the fjord."""
     flow_deg: float
-    """Where the glacier flows to, clockwise from north."""
+    """Direction of the glacier's flow, clockwise from north."""
 
 
 def fjord(size: int, *, rng: np.random.Generator) -> Fjord:
@@ -43,7 +43,7 @@ def fjord(size: int, *, rng: np.random.Generator) -> Fjord:
 
     Args:
         size: Side, pixels of 20 m.
-        rng: Source of chance.
+        rng: Random generator.
     """
     flow_deg = rng.uniform(0, 360)
     angle = np.deg2rad(flow_deg)
@@ -73,7 +73,7 @@ def scenes(
 
     Args:
         size: Side, pixels of 20 m.
-        rng: Source of chance.
+        rng: Random generator.
 
     Yields:
         Amplitude, (1, H, W); and the zones, (H, W), numbered as in `CLASSES`.
@@ -90,7 +90,7 @@ def speckle(power_HW: Raster, *, looks: int, rng: np.random.Generator) -> Raster
     Args:
         power_HW: Backscattered power, linear, (H, W).
         looks: Independent looks averaged; the coefficient of variation is 1 / sqrt(looks).
-        rng: Source of chance.
+        rng: Random generator.
 
     Source:
         Gamma law of multi-look power: Oliver and Quegan, Understanding SAR Images, 2004, section 4.3.
@@ -147,12 +147,12 @@ def _rock(height_HW: Raster, look: Light, *, rng: np.random.Generator) -> Raster
 
 
 def _glacier(place: Fjord, seaward_HW: Raster, *, rng: np.random.Generator) -> Raster:
-    """Cut crevasses across the flow, deepest near the front; draw moraines along it."""
+    """Draw crevasses across the flow, deepest near the front, and moraines along it."""
     size = len(seaward_HW)
     crevasses = fractal(size, exponent=1.6, rng=rng, grain=Grain(place.flow_deg + 90, 4))
     swell = fractal(size, exponent=3.0, rng=rng, grain=Grain(place.flow_deg, 5))
     near_front = 0.35 + 0.65 * np.exp(seaward_HW.clip(None, 0) / 0.5)
-    wet = rng.uniform(-15, -12)  # melting snow swallows the beam, dry firn returns it
+    wet = rng.uniform(-15, -12)  # melting snow absorbs the beam, dry firn returns it
     return wet + rng.uniform(1.5, 3.5) * near_front * crevasses + 1.2 * swell + 2 * near_front
 
 
@@ -173,7 +173,7 @@ def _ocean(seaward_HW: Raster, *, rng: np.random.Generator) -> Raster:
 
 
 def _sense(power_db: Raster, look: Light, *, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Add what lies between ground and file: incidence trend, gain, speckle, noise floor, 8 bits."""
+    """Simulate the sensor: incidence trend, gain, speckle, noise floor, 8 bits."""
     size = len(power_db)
     near_to_far = np.linspace(0.5, -0.5, size) * np.sign(look.towards[1])
     trend_db = -rng.uniform(0, 3) * near_to_far[None, :] + rng.normal(0, 0.7)

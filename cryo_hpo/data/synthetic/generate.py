@@ -25,12 +25,12 @@ from . import fronts, lakes
 
 Scenes = Iterator[tuple[NDArray[Any], NDArray[np.uint8]]]
 
-VERSION = 1  # goes up whenever the same seed gives other pixels
+VERSION = 1  # increased whenever the same seed gives other pixels
 MANIFEST = "manifest.json"
 SCENES: dict[Split, int] = {"train": 64, "val": 24, "test": 32}
 DATES = 4  # scenes of one region
 LEAST_SIZE = 32
-COLUMNS = 10  # regions lie on a grid, so many to a row
+COLUMNS = 10  # regions in a row of the grid
 SPACING_M = 20_000.0
 DESCRIPTION = "Generated scene, not real data"
 
@@ -67,7 +67,7 @@ CARDS: dict[str, DatasetCard] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionGrid:
-    """Where a dataset's regions lie, and who draws them."""
+    """The grid of a dataset's regions, and the function that draws them."""
 
     scenes: Callable[..., Scenes]
     region: str
@@ -77,7 +77,7 @@ class RegionGrid:
     gsd_m: float
 
     def transform(self, number: int, *, size: int) -> Affine:
-        """Place a region on the map, clear of all others."""
+        """Return the transform of a region, at a distance from all others."""
         spacing = max(SPACING_M, 2 * size * self.gsd_m)
         row, column = divmod(number, COLUMNS)
         west, north = self.west_m + column * spacing, self.north_m - row * spacing
@@ -112,7 +112,7 @@ def generate(
     scenes: Mapping[Split, int] | None = None,
     size: int = 96,
 ) -> Path:
-    """Write a generated dataset, unless it is there already.
+    """Write a generated dataset, unless it already exists.
 
     The dataset appears whole or not at all, and the same arguments give the same bytes. Scenes of
     one region share their ground and differ in date; no region is in two splits.
@@ -120,7 +120,7 @@ def generate(
     Args:
         name: One of `CARDS`.
         folder: The data root; the dataset becomes a folder in it.
-        seed: Of everything drawn by chance, at least 0.
+        seed: Seed of all random draws, at least 0.
         scenes: Scenes per split; a split left out keeps its number in `SCENES`.
         size: Side of a scene, pixels.
 
@@ -130,7 +130,7 @@ def generate(
     Raises:
         UnknownName: No generated dataset has this name.
         SpecError: A number is too small, or a split is not one of `SCENES`.
-        DataError: The dataset's folder holds something else, or not all of it.
+        DataError: The dataset's folder holds other files, or only some of the dataset's.
     """
     if name not in CARDS:
         raise UnknownName(name, known=CARDS, what="generated dataset")
@@ -150,7 +150,7 @@ def generate(
         except OSError:
             if not (root / MANIFEST).is_file():
                 raise
-            _refuse_other(root, manifest)  # another process was quicker
+            _refuse_other(root, manifest)  # another process was faster
     return root
 
 
@@ -167,7 +167,7 @@ def _counts(scenes: Mapping[Split, int], *, seed: int, size: int) -> dict[Split,
 
 
 def _ids(name: str, counts: Mapping[Split, int]) -> Iterator[tuple[Split, int, list[str]]]:
-    """Yield split, number and scene ids of one region after another."""
+    """Yield split, number and scene ids, region by region."""
     number = 0
     for split, count in counts.items():
         for first in range(0, count, DATES):
@@ -185,7 +185,7 @@ def _paths(name: str, split: Split, scene: str) -> tuple[str, str]:
 def _write(root: Path, name: str, counts: Mapping[Split, int], *, seed: int, size: int) -> None:
     land = REGION_GRIDS[name]
     for split, number, ids in _ids(name, counts):
-        # The name's checksum, not its hash: Python salts hashes anew in every process.
+        # A checksum of the name, not `hash`, which differs from process to process.
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
         drawn = islice(land.scenes(size, rng=rng), len(ids))
         place = {"crs": f"EPSG:{land.epsg}", "transform": land.transform(number, size=size)}

@@ -1,4 +1,4 @@
-"""Generate mountain lakes as an optical satellite sees them: four bands, clouds, shadows, haze."""
+"""Generate mountain lakes in optical images: four bands, clouds, shadows, haze."""
 
 # C bands (B2, B3, B4, B8), H W pixels, K lakes counted from 1 (0 is land)
 
@@ -41,13 +41,13 @@ MILKY_WATER = _spectrum(0.17, 0.23, 0.15, 0.05)  # glacial flour
 MUDDY_WATER = _spectrum(0.12, 0.15, 0.17, 0.11)
 
 DIRECT = 0.85  # share of flat ground's light that a shadow takes away
-SKYLIGHT = _spectrum(0.22, 0.17, 0.12, 0.08)  # what is left of it in the shade: bluish
+SKYLIGHT = _spectrum(0.22, 0.17, 0.12, 0.08)  # what remains of it in the shade: bluish
 HAZE = _spectrum(1.0, 0.75, 0.5, 0.2)
 OPAQUE = 0.9  # cloud cover of a pixel from which on the ground cannot be judged
 
 
 class Valley(NamedTuple):
-    """What stays the same from one date to the next."""
+    """The part of a scene that all dates share."""
 
     dem_HW: Raster
     """Meters above the sea."""
@@ -58,7 +58,7 @@ class Valley(NamedTuple):
     """Lowest and highest level of each basin's water, meters."""
     flour_K: Raster
     mud_K: Raster
-    """How milky, and how muddy, each lake is by nature; 0 to 1."""
+    """Milkiness and muddiness of each lake, 0 to 1."""
     ground_CHW: NDArray[np.float64]
     """Reflectance of the ground without snow and water."""
 
@@ -68,7 +68,7 @@ def valley(size: int, *, rng: np.random.Generator) -> Valley:
 
     Args:
         size: Side, pixels of 10 m.
-        rng: Source of chance.
+        rng: Random generator.
     """
     while True:
         relief_m = rng.uniform(0.7, 1.1) * size**0.5 * GSD_M
@@ -98,7 +98,7 @@ def scenes(
 
     Args:
         size: Side, pixels of 10 m.
-        rng: Source of chance.
+        rng: Random generator.
 
     Yields:
         Reflectance times 10,000, (C, H, W); and the mask, (H, W): the truth on the ground, 255
@@ -117,7 +117,7 @@ def water_level(place: Valley, *, fullness: float) -> tuple[Facts, Raster]:
         fullness: 0 leaves the basins dry, 1 fills them to their outlets.
 
     Returns:
-        Where there is water, (H, W); and the surface seen from above, meters, (H, W).
+        Whether each pixel is water, (H, W); and the surface seen from above, meters, (H, W).
     """
     level_K = place.floors_K + fullness * (place.outlets_K - place.floors_K)
     level_HW = level_K[place.lakes_HW]
@@ -144,7 +144,7 @@ def _date(
 
 
 def _ground(dem_HW: Raster, *, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Mix rocks by chance, tundra by height and steepness, and grain over all."""
+    """Mix rocks at random, tundra by height and slope, and grain."""
     size = len(dem_HW)
     brown, wet, green = (fractal(size, exponent=2.2, rng=rng) for _ in range(3))
     grain = np.exp(0.18 * fractal(size, exponent=1.2, rng=rng))
@@ -192,7 +192,7 @@ def _sunlight(surface_HW: Raster, sun: Light) -> Raster:
 
 
 def _clouds(size: int, *, rng: np.random.Generator) -> Raster:
-    """Return the clouds' opacity, 0 to 1: clear, veiled or broken sky by chance."""
+    """Return the clouds' opacity, 0 to 1: a clear, veiled or broken sky at random."""
     thin = np.clip(fractal(size, exponent=3.0, rng=rng) - rng.uniform(0, 2), 0, None)
     thick = fractal(size, exponent=2.8, rng=rng) - rng.uniform(1.2, 2.0)
     veiled, broken = rng.random(2) < (0.4, 0.35)
@@ -202,7 +202,7 @@ def _clouds(size: int, *, rng: np.random.Generator) -> Raster:
 
 
 def _cloud_shadow(cloud_HW: Raster, sun: Light, *, rng: np.random.Generator) -> Raster:
-    """Throw the clouds' shadows away from the sun, as far as their height says."""
+    """Cast the clouds' shadows away from the sun, at a distance set by their height."""
     away = rng.uniform(100, 250) / np.tan(np.deg2rad(sun.elevation_deg)) / GSD_M
     south, east, _ = np.array(sun.towards) / np.cos(np.deg2rad(sun.elevation_deg))
     thrown = ndimage.shift(cloud_HW, (-away * south, -away * east), order=1, mode="constant")
@@ -211,12 +211,12 @@ def _cloud_shadow(cloud_HW: Raster, sun: Light, *, rng: np.random.Generator) -> 
 
 
 def _sense(image_CHW: NDArray[np.float64], *, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Add what lies between ground and file: haze, gain, blur, noise and rounding."""
+    """Simulate the sensor: haze, gain, blur, noise and rounding."""
     hazy = image_CHW * rng.uniform(0.8, 1.2) + HAZE * rng.gamma(2.0, 0.015)
     blurred = ndimage.gaussian_filter(hazy, (0, 0.55, 0.55))
     noise = rng.standard_normal(blurred.shape) * (0.004 + 0.015 * blurred)
     numbers: Raster = np.rint((blurred + noise) * SCALE)
-    # 0 is left to Sentinel-2's meaning of it: no data.
+    # 0 keeps Sentinel-2's meaning: no data.
     return np.clip(numbers, 1, np.iinfo(np.uint16).max).astype(np.uint16)
 
 

@@ -19,7 +19,7 @@ NEIGHBORS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0
 
 
 class Light(NamedTuple):
-    """Where the sun, or a radar, stands as seen from the ground."""
+    """Direction to the sun, or to a radar, from the ground."""
 
     azimuth_deg: float
     """Clockwise from north."""
@@ -35,12 +35,12 @@ class Light(NamedTuple):
 
 
 class Grain(NamedTuple):
-    """The direction along which a surface is drawn out, as wind streaks and crevasses are."""
+    """Direction along which a surface is stretched, as wind streaks and crevasses are."""
 
     azimuth_deg: float
     """Clockwise from north."""
     stretch: float
-    """How many times longer than wide its features are."""
+    """Ratio of length to width of its features."""
 
 
 def fractal(
@@ -48,12 +48,12 @@ def fractal(
 ) -> Raster:
     """Draw a random surface whose power falls with frequency as a power law.
 
-    It is cut from a surface of twice the side, since the Fourier synthesis is periodic.
+    The surface is cut from one of twice the side, since the Fourier synthesis is periodic.
 
     Args:
         size: Side, pixels.
-        exponent: Of the power spectrum, k^-exponent: 0 is white noise, 2 rough, 4 smooth.
-        rng: Source of chance.
+        exponent: Exponent of the power spectrum, k^-exponent: 0 is white noise, 2 rough, 4 smooth.
+        rng: Random generator.
         grain: Draws the features out in one direction; None leaves them round.
 
     Returns:
@@ -136,13 +136,13 @@ def basins(dem_HW: Raster, *, depth_m: float, pixels: int) -> tuple[Labels, Rast
 
 
 def slope_deg(dem_HW: Raster, *, gsd_m: float) -> Raster:
-    """Return how steep the ground is, degrees, (H, W)."""
+    """Return the slope of the ground, degrees, (H, W)."""
     steep_HW: Raster = np.rad2deg(np.arctan(np.hypot(*np.gradient(dem_HW, gsd_m))))
     return steep_HW
 
 
 def facing(dem_HW: Raster, light: Light, *, gsd_m: float) -> Raster:
-    """Return the cosine between the ground's normal and the light, (H, W), negative if turned away.
+    """Return the cosine between the ground's normal and the light, (H, W), negative if averted.
 
     Source:
         Lambert's law on a shaded relief: Horn 1981, doi:10.1109/PROC.1981.11918.
@@ -154,9 +154,9 @@ def facing(dem_HW: Raster, light: Light, *, gsd_m: float) -> Raster:
 
 
 def shadowed(dem_HW: Raster, light: Light, *, gsd_m: float) -> Facts:
-    """Return where higher ground on the way to the light keeps it off, (H, W).
+    """Return whether higher ground blocks the light, (H, W).
 
-    Ground beyond the edge is taken to lie as high as the edge.
+    Ground beyond the edge is assumed to be as high as the edge.
     """
     south, east, up = light.towards
     flat = np.hypot(south, east)
