@@ -1,4 +1,4 @@
-"""The BEiT of SSL4EO-S12's data2vec: places are told by a bias of attention that blocks share."""
+"""Define the BEiT of SSL4EO-S12's data2vec, whose blocks share one attention bias for places."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels
 
@@ -25,7 +25,7 @@ OF_CLASS = 3  # last rows of the table: class to place, place to class, class to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beit(Vit):
-    """A vision transformer of BEiT's blocks."""
+    """Hold the sizes of a vision transformer with BEiT's blocks."""
 
     def block(self, drop_path: float) -> nn.Module:
         """Return one block with random weights."""
@@ -38,7 +38,7 @@ class Beit(Vit):
             drop_path=drop_path,
             norm_layer=norm,
         )
-        made.attn.qkv_bias_separate = True  # else the weight is read past adapters of the layer
+        made.attn.qkv_bias_separate = True  # otherwise adapters of the layer are bypassed
         block: nn.Module = made
         return block
 
@@ -47,7 +47,7 @@ class Data2Vec(ViTBlocks):
     """Levels of the BEiT, all at the stride of its patch.
 
     Args:
-        beit: What it is made of.
+        beit: Sizes of the transformer.
         num_bands: Bands of the input.
 
     Source:
@@ -71,7 +71,7 @@ class Data2Vec(ViTBlocks):
         return self.read(x_BND, grid, shared_rel_pos_bias=self._bias(grid))
 
     def _bias(self, grid: Grid) -> Tensor:
-        """Return (heads, N, N); for another grid than the table's, of the table interpolated."""
+        """Return the attention bias (heads, N, N); interpolates the table for another grid."""
         if grid == self.native:
             native: Tensor = self.rel_pos_bias()
             return native
@@ -83,7 +83,7 @@ class Data2Vec(ViTBlocks):
 
 
 def resample_distances(table: Tensor, grid: Grid, *, native: Grid) -> Tensor:
-    """Return a table of biases by distance (rows, heads) for another grid, bicubic.
+    """Resample a table of biases by distance (rows, heads) to another grid, bicubic.
 
     Args:
         table: A row for each distance between places of `native`, then `OF_CLASS`.

@@ -1,4 +1,4 @@
-"""CROMA's joint encoder: radar tokens that attend to optical ones, after an encoder of each."""
+"""Define CROMA's joint encoder: radar tokens attend to optical ones after an encoder for each."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels
 
@@ -73,7 +73,7 @@ class CromaJoint(nn.Module):
 
     Args:
         vit: Sizes of the joint encoder.
-        sensors: "optical" and "sar" -> number of bands; both must be there.
+        sensors: "optical" and "sar" -> number of bands; both are required.
 
     Source:
         Fuller et al. 2023, arXiv:2311.00566.

@@ -1,4 +1,4 @@
-"""DOFA: a vision transformer whose patch kernels are made from the wavelengths of the bands."""
+"""Define DOFA: a vision transformer with patch kernels computed from the bands' wavelengths."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels, P pixels of a patch, Q code
 
@@ -18,10 +18,10 @@ from .positions import Grid, encode_sincos
 from .vit import Vit, resample
 from .vit_blocks import ViTBlocks, init_weights
 
-CODE = 128  # values that a wavelength is told in
+CODE = 128  # values that encode a wavelength
 KERNEL_SCALE = 0.01
-RADAR_UM = 3.75  # what the authors' configuration gives for backscatter of C band
-# Of Sentinel-2, as its authors round them.
+RADAR_UM = 3.75  # backscatter of C band, in the authors' configuration
+# Wavelengths of Sentinel-2, rounded as by DOFA's authors.
 WAVELENGTHS_UM = {
     "B1": 0.44,
     "B2": 0.49,
@@ -56,7 +56,7 @@ class Residual(nn.Module):
 
 
 class KernelMaker(nn.Module):
-    """Make the weight and bias of a patch projection, from codes of wavelengths.
+    """Compute the weight and bias of a patch projection from codes of wavelengths.
 
     Args:
         dim: Values of a token.
@@ -83,10 +83,10 @@ class KernelMaker(nn.Module):
 
 
 class PatchMaker(nn.Module):
-    """Project patches of any bands, by their wavelengths.
+    """Project patches of any bands with kernels for their wavelengths.
 
     Args:
-        wavelengths_um: Of the bands, in their order.
+        wavelengths_um: Wavelengths of the bands, in their order.
         dim: Values of a token.
         patch: Side of a patch, pixels.
     """
@@ -110,8 +110,8 @@ class Dofa(ViTBlocks):
     """Levels of DOFA, all at the stride of its patch.
 
     Args:
-        vit: What it is made of.
-        wavelengths_um: Of the bands of the input, in their order.
+        vit: Sizes of the transformer.
+        wavelengths_um: Wavelengths of the input's bands, in their order.
 
     Source:
         Xiong et al. 2024, arXiv:2403.15356.
@@ -138,7 +138,7 @@ class Dofa(ViTBlocks):
 
 
 def find_wavelength_um(band: Band) -> float:
-    """Return what DOFA is told of a band.
+    """Return the wavelength that DOFA uses for a band, micrometers.
 
     Raises:
         ValueError: The band has no wavelength.

@@ -1,4 +1,4 @@
-"""Galileo: a transformer over patches of each group of bands, at any patch size up to 8."""
+"""Define Galileo: a transformer over patches of each group of bands, at any patch size up to 8."""
 
 # B batch, C channels, H W pixels or patches, P patches, G groups, N tokens, D Q values of a token
 
@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 LARGEST_PATCH = 8  # pixels; the size of the stored kernels
 POSITIONS_M = 10  # meters per unit of the position encoding
-JUNE = 5  # 0-based; what Galileo takes a month to be that nobody told it
+JUNE = 5  # 0-based; Galileo's default for an unknown month
 MONTHS = 12
 
 
@@ -35,14 +35,13 @@ class Galileo(nn.Module):
     """Dense features of one image: as many levels as blocks, all at the stride of the patch.
 
     A level is the mean over the given groups of each patch's tokens after a block; the last one
-    is taken after the final norm. Groups that are not given have no tokens, which is what
-    masking them means.
+    is taken after the final norm. Groups that are not given are masked: they have no tokens.
 
     Args:
         groups: Keys of `GROUPS` that the input holds, in the table's order.
         patch: Side of a patch, pixels, 1 to 8.
         resolution_m: Ground size of a pixel, meters; scales the position encoding.
-        month: When the image was taken, 0 for January.
+        month: Month of the image, 0 for January.
         drop_path: Stochastic depth of every block.
 
     Source:
@@ -125,7 +124,7 @@ class Galileo(nn.Module):
         return F.conv2d(x_BCHW, weight, conv.get_parameter("bias"), stride=self.patch)
 
     def _encodings(self, height: int, width: int) -> Tensor:
-        """Return (G, P, D): a quarter each for group, time step, month and place."""
+        """Return token codes (G, P, D): a quarter each for group, time step, month and place."""
         (num_groups, quarter), num_patches = self.group_embed.shape, height * width
         place_PQ = positions(
             height, width, quarter, scale=self.cell_scale, device=self.when_Q.device
@@ -143,14 +142,14 @@ class Galileo(nn.Module):
 def positions(
     height: int, width: int, dim: int, *, scale: float, device: torch.device | None = None
 ) -> Tensor:
-    """Return (height * width, dim): half of the values for the column, half for the row.
+    """Return position codes (height * width, dim): half for the column, half for the row.
 
     Args:
         height: Rows of the grid.
         width: Columns of the grid.
         dim: Values per place.
         scale: Size of a cell in units of the encoding.
-        device: Of the result.
+        device: Device of the result.
     """
     columns_WQ = encode_sincos(torch.arange(width, device=device) * scale, dim // 2)
     rows_HQ = encode_sincos(torch.arange(height, device=device) * scale, dim // 2)
@@ -161,7 +160,7 @@ def positions(
 def encode_sincos(place: Tensor, dim: int) -> Tensor:
     """Return sines, then cosines, of each place at dim / 2 falling frequencies.
 
-    They fall from 1 towards 10000^(-1/4), a quarter of the usual range on a logarithmic scale.
+    These fall from 1 towards 10000^(-1/4), a quarter of the usual range on a logarithmic scale.
     """
     frequency = 10000.0 ** -(torch.arange(dim // 2, device=place.device) / (2 * dim))
     angle = place[:, None] * frequency
@@ -169,13 +168,13 @@ def encode_sincos(place: Tensor, dim: int) -> Tensor:
 
 
 def encode_month(month: int, dim: int) -> Tensor:
-    """Return the month on the circle of the year: half of the values its sine, half its cosine."""
+    """Return the month's angle in the year's circle: half of the values sine, half cosine."""
     angle = 2 * math.pi * month / MONTHS
     return torch.tensor([math.sin(angle)] * (dim // 2) + [math.cos(angle)] * (dim // 2))
 
 
 def galileo_weights() -> Weights:
-    """Return where the weights of the nano model are, and what of them dense features leave out.
+    """Return the address of the nano model's weights, and the keys that dense features leave out.
 
     Left out: groups that are not given, inputs that are not images, and the two fixed tables of
     months and time steps, which the model computes.
@@ -221,7 +220,7 @@ def _adapt(backbone: nn.Module, state: State) -> State:
 
 
 def _shrink(patch: int) -> Tensor:
-    """Return the matrix (patch^2, 64) that makes a smaller kernel of a stored one.
+    """Return the matrix (patch^2, 64) that resizes a stored kernel to a smaller one.
 
     The small kernel gives on a reduced image what the stored one gives on the whole: it is the
     stored one times the pseudo-inverse of the reduction.

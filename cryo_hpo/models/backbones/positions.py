@@ -1,4 +1,4 @@
-"""Where a token is: sines and cosines of its place, and distances between places."""
+"""Encode the positions of tokens: sines and cosines of places, and distances between places."""
 
 # N tokens, D values of a token, H heads
 
@@ -32,14 +32,14 @@ def list_places(grid: Grid, device: torch.device | None = None) -> tuple[Tensor,
 def encode_places(
     grid: Grid, dim: int, *, scale: float = 1.0, device: torch.device | None = None
 ) -> Tensor:
-    """Return (N, dim): half of the values for the column, half for the row.
+    """Return position codes (N, dim): half of the values for the column, half for the row.
 
     Args:
         grid: Rows and columns.
         dim: Values per place.
-        scale: Of the places: the ground size of a pixel for Scale-MAE, Reed et al. 2022,
+        scale: Factor of the places: the ground size of a pixel for Scale-MAE, Reed et al. 2022,
             arXiv:2212.14532.
-        device: Of the result.
+        device: Device of the result.
     """
     return torch.cat(
         [encode_sincos(place * scale, dim // 2) for place in list_places(grid, device)], dim=1
@@ -47,7 +47,7 @@ def encode_places(
 
 
 def encode_places_and_time(grid: Grid, dim: int, *, device: torch.device | None = None) -> Tensor:
-    """Return (N, dim) for the first time step: 6/16 for the column, 6/16 row, 4/16 time.
+    """Return position codes (N, dim) at the first time step: 6/16 column, 6/16 row, 4/16 time.
 
     Source:
         Jakubik et al. 2023, arXiv:2310.18660 (Prithvi).
@@ -58,7 +58,7 @@ def encode_places_and_time(grid: Grid, dim: int, *, device: torch.device | None 
 
 
 def measure_alibi(grid: Grid, heads: int, *, device: torch.device | None = None) -> Tensor:
-    """Return (1, H, N, N), what is added to attention: less the further two tokens are apart.
+    """Return the attention bias (1, H, N, N): lower the further two tokens are apart.
 
     Source:
         Fuller et al. 2023, arXiv:2311.00566 (CROMA), with the slopes of ALiBi,
@@ -71,7 +71,7 @@ def measure_alibi(grid: Grid, heads: int, *, device: torch.device | None = None)
 
 
 def _choose_slopes(heads: int) -> Tensor:
-    """Return (H): 2^(-8/H), 2^(-16/H), ... for powers of two.
+    """Return the slopes of the heads (H): 2^(-8/H), 2^(-16/H), ... for powers of two.
 
     Other numbers of heads get the slopes of the next lower power, then every second one of the
     next higher power.

@@ -1,4 +1,4 @@
-"""Presto: a transformer over the bands and months of single pixels, here of one image."""
+"""Define Presto: a transformer over the bands and months of single pixels, here of one image."""
 
 # B batch, C channels, H W pixels, P pixels of all images, T months, N tokens, D values of a token
 
@@ -35,7 +35,7 @@ PERIOD = 1000.0
 PLACE = (
     70.0,
     -40.0,
-)  # degrees; every image is taken to be there, since images come without a place
+)  # degrees; assumed for every image, since images come without a place
 STRIDES = (1, 1, 2, 4)
 
 
@@ -124,14 +124,14 @@ def encode_place(latitude: float, longitude: float) -> Tensor:
 
 
 class Presto(nn.Module):
-    """Features of every pixel by itself: after the first block and the last, and coarser means.
+    """Presto's features of single pixels: after the first and last block, and coarser means.
 
     Four levels, at strides 1, 1, 2 and 4; the last two are averages over 2 x 2 and 4 x 4 pixels.
 
     Args:
         groups: Keys of `GROUPS` that the input holds, in the table's order.
-        month: When images were taken, 0 for January.
-        place: Latitude and longitude where they were taken, degrees.
+        month: Month of the images, 0 for January.
+        place: Latitude and longitude of the images, degrees.
 
     Source:
         Tseng et al. 2023, arXiv:2304.14065.
@@ -177,7 +177,7 @@ class Presto(nn.Module):
 
 
 def presto_weights() -> Weights:
-    """Return where the weights are, and what of them dense features leave out.
+    """Return the address of the weights, and the keys that dense features leave out.
 
     Left out: the decoder of pretraining, groups that are not given, land cover, and two fixed
     tables that the model computes. The mirror holds the same tensors as safetensors.

@@ -1,4 +1,4 @@
-"""RAMEN: every band is projected by its wavelength, and the image brought to a chosen resolution."""
+"""Define RAMEN: bands are projected by wavelength, images resampled to a chosen resolution."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels
 
@@ -18,9 +18,9 @@ from .positions import Grid, encode_sincos, list_places
 from .vit_blocks import Blocks, ViTBlocks, init_weights
 
 EXPERTS = 4
-COLDEST = 1e-3  # the mixture is a choice of one there
-PIXEL_M = 10.0  # ground size of a pixel, meters, that datasets of Sentinel have
-# Of Sentinel-2, as its authors round them.
+COLDEST = 1e-3  # there the mixture is a choice of one expert
+PIXEL_M = 10.0  # ground size of a pixel in datasets of Sentinel, meters
+# Wavelengths of Sentinel-2, rounded as by RAMEN's authors.
 WAVELENGTHS_NM = {
     "B1": 440.0,
     "B2": 490.0,
@@ -40,11 +40,11 @@ WAVELENGTHS_NM = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RamenBlocks(Blocks):
-    """A RAMEN.
+    """Hold the sizes of a RAMEN.
 
     Attributes:
         patch: Pixels per token and side, after resampling.
-        size: Unused, since no table depends on it; there so that all encoders can be told.
+        size: Unused, since no table depends on it; present so that all encoders have one.
     """
 
     patch: int = 4
@@ -52,7 +52,7 @@ class RamenBlocks(Blocks):
 
 
 class SpectralProjector(nn.Module):
-    """Make a vector (D) of each wavelength.
+    """Compute a vector (D) for each wavelength.
 
     Args:
         dim: Values of a token.
@@ -91,11 +91,11 @@ class Resampler(nn.Module):
 
 
 class Ramen(ViTBlocks):
-    """Levels of RAMEN, all at the resolution it is brought to.
+    """Levels of RAMEN, all at the resolution of its tokens.
 
     Args:
-        blocks: What it is made of.
-        wavelengths_nm: Of the bands of the input, in their order.
+        blocks: Sizes of the transformer.
+        wavelengths_nm: Wavelengths of the input's bands, in their order.
 
     Source:
         Houdré et al. 2025, arXiv:2512.05025.
@@ -123,8 +123,8 @@ class Ramen(ViTBlocks):
     def forward(self, x_BCHW: Tensor) -> list[Tensor]:
         """Return the levels, shallow to deep.
 
-        Bands are projected after the image is reduced, which is the same as before, since both
-        are linear and the projection has no bias; and takes (1 / patch)^2 of the memory.
+        Bands are projected after the image is reduced, which takes (1 / patch)^2 of the memory.
+        The order does not matter: both are linear and the projection has no bias.
         """
         grid: Grid = (x_BCHW.shape[2] // self.patch, x_BCHW.shape[3] // self.patch)
         small = F.interpolate(x_BCHW, size=grid, mode="bilinear", align_corners=False)
@@ -135,7 +135,7 @@ class Ramen(ViTBlocks):
         return self.read(x_BND, grid)
 
     def _positions(self, grid: Grid) -> Tensor:
-        """Return (N, D) of the places in meters."""
+        """Return position codes (N, D) of the places in meters."""
         half = self.in_norm.weight.shape[0] // 2
         return torch.cat(
             [encode_sincos(place * self.cell_m, half) for place in list_places(grid)], dim=1
@@ -143,7 +143,7 @@ class Ramen(ViTBlocks):
 
 
 def find_wavelength_nm(band: Band) -> float:
-    """Return what RAMEN is told of a band.
+    """Return the wavelength that RAMEN uses for a band, nanometers.
 
     Raises:
         ValueError: The band has no wavelength.

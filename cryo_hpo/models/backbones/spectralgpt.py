@@ -1,4 +1,4 @@
-"""SpectralGPT: tokens are patches of three neighboring bands."""
+"""Define SpectralGPT: tokens are patches of three neighboring bands."""
 
 # B batch, C channels, G groups of bands, N places, D values of a token, H W pixels
 
@@ -23,7 +23,7 @@ class SpectralGpt(ViTBlocks):
     """Levels of SpectralGPT, all at the stride of its patch: the groups' values side by side.
 
     Args:
-        vit: What it is made of.
+        vit: Sizes of the transformer.
         num_bands: Bands of the input, a multiple of three.
 
     Source:

@@ -1,4 +1,4 @@
-"""Windowed transformers: GFM (Swin, of timm) and SatlasNet (Swin V2, of torchvision)."""
+"""Define windowed transformers: GFM (timm's Swin) and SatlasNet (torchvision's Swin V2)."""
 
 # B batch, C channels, H W cells
 
@@ -25,16 +25,16 @@ PATCH = 4  # pixels
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swin:
-    """A windowed transformer.
+    """Hold the sizes of a windowed transformer.
 
     Attributes:
         dim: Channels of the first stage; each next one has twice as many.
         depth: Blocks of each stage.
-        heads: Of each stage's attention.
+        heads: Attention heads of each stage.
         window: Side of the windows, cells.
-        size: Side of its pretraining images, pixels.
+        size: Side of the pretraining images, pixels.
         drop_path: Stochastic depth of the last block; that of the others rises to it.
-        merged: Maps are taken after patches were merged for the next stage, not before.
+        merged: Whether maps are taken after patches are merged for the next stage, not before.
     """
 
     dim: int = 128
@@ -57,10 +57,10 @@ class Swin:
 
 
 class GfmSwin(nn.Module):
-    """The stages of a Swin, or what they hand on to the next.
+    """Maps of a Swin's stages, taken before or after patches are merged.
 
     Args:
-        swin: What it is made of.
+        swin: Sizes of the transformer.
         num_bands: Bands of the input.
 
     Source:
@@ -106,16 +106,16 @@ class GfmSwin(nn.Module):
         return [x_BHWC.permute(0, 3, 1, 2).contiguous() for x_BHWC in maps]
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return 0 for the stem, else one more than the block; merging goes with the block after."""
+        """Return 0 for the stem, else one more than the block; merging counts to the next block."""
         found = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)", parameter_name)
         return self.swin.layer(int(found[1]), int(found[2] or 0)) if found else 0
 
 
 class SatlasSwin(nn.Module):
-    """The stages of a Swin V2.
+    """Maps of a Swin V2's stages.
 
     Args:
-        swin: What it is made of.
+        swin: Sizes of the transformer.
         num_bands: Bands of the input.
 
     Source:
@@ -152,7 +152,7 @@ class SatlasSwin(nn.Module):
         return maps
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return 0 for the stem, else one more than the block; merging goes with the block after."""
+        """Return 0 for the stem, else one more than the block; merging counts to the next block."""
         _, number, inner = parameter_name.split(".", 2)
         if number == "0":
             return 0

@@ -1,4 +1,4 @@
-"""TerraMind with optical and radar tokens: each place has one token per sensor."""
+"""Define TerraMind for optical and radar tokens: each place has one token per sensor."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels
 
@@ -18,7 +18,7 @@ from .positions import Grid
 from .vit import Vit, resample
 from .vit_blocks import ViTBlocks, init_weights
 
-ORDER = ("sar", "optical")  # of the tokens
+ORDER = ("sar", "optical")  # sensors, in the order of the tokens
 
 
 class SensorTokens(nn.Module):

@@ -1,4 +1,4 @@
-"""THOR: a patch embedding per band, tokens per group of bands, and attention that falls with distance."""
+"""Define THOR: tokens per group of bands, and attention that falls with distance."""
 
 # B batch, C channels, G groups, N tokens, D values of a token, H heads or height, W width
 
@@ -15,7 +15,7 @@ from ...bands import Band
 from .positions import Grid, encode_sincos, measure_alibi
 from .vit_blocks import Blocks, ViTBlocks, init_weights
 
-# Groups of pretraining; the place of a group is its code. Those of Cryo-Bench come after.
+# Groups of pretraining, then those of Cryo-Bench; the index of a group is its code.
 GROUPS = (
     ("B2", "B3", "B4", "B8"),
     ("B5", "B6", "B7", "B8A", "B11", "B12"),
@@ -24,18 +24,18 @@ GROUPS = (
     ("HV", "HH"),
 )
 REFERENCE_PATCH = 4  # pixels of the finest ground size whose code is 1
-CODES = {192: 32, 384: 64, 768: 128}  # values of a token that tell its group; else a quarter
+CODES = {192: 32, 384: 64, 768: 128}  # values of a token that encode its group; else a quarter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thor(Blocks):
-    """Sizes of a THOR.
+    """Hold the sizes of a THOR.
 
     Attributes:
         patch: Side of a patch, pixels.
-        size: Unused, since no table depends on it; there so that all encoders have one.
-        counts_present: Number the groups that are given, as Cryo-Bench does, instead of giving
-            each the code of its pretraining.
+        size: Unused, since no table depends on it; present so that all encoders have one.
+        counts_present: Whether the groups that are given are numbered, as in Cryo-Bench, instead
+            of each having the code of its pretraining.
     """
 
     norm_all: bool = True
@@ -47,7 +47,7 @@ class Thor(Blocks):
 class ThorEncoder(ViTBlocks):
     """Levels of THOR, all at the stride of its patch: means over the groups that are given.
 
-    All bands are taken to have one ground size, since a dataset's layers lie on one grid.
+    All bands are assumed to have one ground size, since a dataset's layers lie on one grid.
 
     Args:
         thor: Sizes of the transformer.
@@ -91,7 +91,7 @@ class ThorEncoder(ViTBlocks):
 
 
 def _encode_groups(thor: Thor, codes: Sequence[int]) -> Tensor:
-    """Return (G, D): the code of the patch's ground size, then that of each group."""
+    """Return group codes (G, D): the code of the patch's ground size, then that of each group."""
     width = CODES.get(thor.dim, thor.dim // 4)
     place = torch.tensor(codes, dtype=torch.float64)
     size = torch.full_like(place, thor.patch / REFERENCE_PATCH)

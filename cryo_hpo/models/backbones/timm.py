@@ -1,4 +1,4 @@
-"""Any timm model that can show its inner maps, as a backbone."""
+"""Wrap any timm model that returns intermediate feature maps as a backbone."""
 
 # B batch, C channels, H W pixels, N tokens
 
@@ -19,22 +19,22 @@ from torch import Tensor, nn
 from ...errors import SpecError
 from ..weights.published import State, Weights
 
-SHARES = (4, 6, 8, 12)  # twelfths of its blocks after which a plain transformer is read
+SHARES = (4, 6, 8, 12)  # twelfths of a plain transformer's blocks after which maps are taken
 
 
 @dataclass(frozen=True, slots=True)
 class TimmFacts:
-    """What a timm model says about itself before any number is in it.
+    """Hold the facts of a timm model that are known without its weights.
 
     Attributes:
-        native_size: Side of its pretraining images, pixels.
+        native_size: Side of the pretraining images, pixels.
         multiple: Coarsest stride.
-        any_size: Whether it takes other sizes than its native one.
-        drop_path: Whether it has stochastic depth.
-        dynamic: Whether it must be asked for other sizes at construction.
-        unused: Keys of its checkpoint that a backbone has no use for: the classifier's.
-        license: Of the published weights.
-        repository: On the Hugging Face hub; empty if there are no published weights.
+        any_size: Whether other sizes than the native one are supported.
+        drop_path: Whether the model has stochastic depth.
+        dynamic: Whether other sizes must be enabled at construction.
+        unused: Keys of the checkpoint that a backbone does not use: the classifier's.
+        license: License of the published weights.
+        repository: Repository on the Hugging Face hub; empty if no weights are published.
     """
 
     native_size: int
@@ -49,13 +49,13 @@ class TimmFacts:
 
 @cache
 def timm_facts(name: str) -> TimmFacts:
-    """Ask timm about a model, on the meta device.
+    """Read the facts of a timm model, built on the meta device.
 
     Args:
-        name: As timm spells it, with or without a tag; it must exist.
+        name: Name of an existing timm model, with or without a tag.
 
     Raises:
-        SpecError: The model does not return the inner maps it announces.
+        SpecError: The model does not return intermediate feature maps.
     """
     with torch.device("meta"):
         model: Any = timm.create_model(name)
@@ -82,13 +82,13 @@ def timm_facts(name: str) -> TimmFacts:
 
 
 class TimmBackbone(nn.Module):
-    """Inner maps of a timm model, for any number of bands.
+    """Intermediate feature maps of a timm model, for any number of bands.
 
     Pyramids return every stage as it is. A plain transformer returns the maps after a third,
     a half, two thirds and all of its blocks, the last one through its final norm.
 
     Args:
-        name: As timm spells it, with or without a tag.
+        name: Name of a timm model, with or without a tag.
         num_bands: Bands of the input.
         drop_path: Stochastic depth of the last block, for models that have it.
     """
@@ -137,12 +137,12 @@ class TimmBackbone(nn.Module):
         return [*levels[:-1], last.reshape(levels[-1].shape)]
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return the layer that timm counts a parameter to, 0 the stem."""
+        """Return timm's layer of a parameter, 0 for the stem."""
         return self._layers[re.sub(r"\.lora_(?:down|up)$", ".weight", parameter_name)]
 
 
 def timm_weights(name: str) -> Weights | None:
-    """Return where the published weights of a timm model are, None if there are none."""
+    """Return the address of a timm model's published weights; None if there are none."""
     facts = timm_facts(name)
     if not facts.repository:
         return None
@@ -178,22 +178,22 @@ def _other_bands(weight: Tensor, wanted: Tensor) -> bool:
 
 
 def _takes(model: nn.Module, option: str) -> bool:
-    """Return whether a constructor in the model's ancestry names an option."""
+    """Return whether a constructor of the model or its base classes has an option."""
     constructors = [vars(cls)["__init__"] for cls in type(model).__mro__ if "__init__" in vars(cls)]
     return any(option in signature(constructor).parameters for constructor in constructors)
 
 
 def _matcher(model: Any) -> Any:
-    """Return what timm sorts parameters into layers by, or a guess for models without."""
+    """Return timm's patterns that group parameters by layer, or a guess for models without."""
     if hasattr(model, "group_matcher"):
         return model.group_matcher(coarse=False)
     return {"stem": r"^(?:stem|patch_embed|pos_embed|cls_token)", "blocks": r"^\w+\.(\d+)"}
 
 
 def _prune(model: Any) -> bool:
-    """Drop what no level needs, and return whether the model is a plain transformer.
+    """Drop parts that no level needs, and return whether the model is a plain transformer.
 
-    The final norm of a plain transformer stays: its last level goes through it.
+    The final norm of a plain transformer stays, since the last level passes through.
     """
     flat = len({info["reduction"] for info in model.feature_info}) == 1
     flat = flat and hasattr(model, "num_prefix_tokens")

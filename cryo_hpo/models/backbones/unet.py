@@ -1,4 +1,4 @@
-"""The U-Net encoder, and the two layers that its decoder shares."""
+"""Define the U-Net encoder, and the two layers that it shares with the decoder."""
 
 # B batch, C channels, H W pixels
 
@@ -16,7 +16,7 @@ class BatchNorm(nn.BatchNorm2d):
     """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Normalize with the batch's statistics in training where it has any, else the running ones."""
+        """Normalize with the batch's statistics if training has any, else the running ones."""
         if self.training and x_BCHW.numel() == x_BCHW.shape[1]:
             return F.batch_norm(
                 x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -34,7 +34,7 @@ def double_conv(channels_in: int, channels_out: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Five maps at strides 1, 2, 4, 8, 16; any number of bands.
+    """U-Net encoder: five maps at strides 1, 2, 4, 8, 16, from any number of bands.
 
     Args:
         num_bands: Bands of the input.

@@ -1,4 +1,4 @@
-"""Plain vision transformers: ViT, SSL4EO-S12, Scale-MAE, Prithvi, RemoteCLIP, CROMA, TerraMind."""
+"""Define vision transformers: ViT, SSL4EO-S12, Scale-MAE, Prithvi, RemoteCLIP, CROMA, TerraMind."""
 
 # B batch, C channels, N tokens, D values of a token, H W pixels
 
@@ -19,26 +19,26 @@ from .positions import Grid
 from .vit_blocks import Blocks, ViTBlocks, init_weights
 
 Positions = Literal["learned", "fixed", "zero", "flat", "cubic", "alibi"]
-STORED = ("fixed", "zero", "cubic")  # with the weights, but not trained
+STORED = ("fixed", "zero", "cubic")  # stored with the weights, but not trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vit(Blocks):
-    """A plain vision transformer.
+    """Hold the sizes and options of a plain vision transformer.
 
     Attributes:
         patch: Side of a patch, pixels.
         size: Side of the image that a table of positions is for, pixels.
-        positions: "learned" or "fixed" for a table, interpolated for other sizes, that training
-            changes or does not; "zero" for a fixed one that starts at zero; "cubic" for a fixed
-            one that is computed for other sizes; "flat" for one that is computed for every size;
-            "alibi" for distances in attention.
-        class_token: A token goes before the others.
-        pre_norm: Tokens are normalized before the blocks.
-        patch_bias: The projection of patches has a bias.
-        modality: A learned vector says of which sensor the tokens are.
-        time_step: Which step of a table of positions over several is read: "first", or "middle"
-            for the mean of the two in the middle, as resizing to one step gives.
+        positions: Kind of position codes. "learned": a trained table; "fixed": a table that is
+            not trained; both are interpolated for other sizes. "zero": "fixed" that starts at
+            zero; "cubic": "fixed", but computed for other sizes; "flat": computed for every size;
+            "alibi": distances in attention.
+        class_token: Whether a class token comes before the others.
+        pre_norm: Whether tokens are normalized before the blocks.
+        patch_bias: Whether the projection of patches has a bias.
+        modality: Whether a learned vector of the sensor is added to the tokens.
+        time_step: Time step that is read from a table of positions over several: "first", or
+            "middle" for the mean of the two in the middle, as resizing to one step gives.
     """
 
     patch: int = 16
@@ -55,7 +55,7 @@ class VisionTransformer(ViTBlocks):
     """Levels of a plain vision transformer, all at the stride of its patch.
 
     Args:
-        vit: What it is made of.
+        vit: Sizes of the transformer.
         num_bands: Bands of the input.
 
     Source:
@@ -98,7 +98,7 @@ class VisionTransformer(ViTBlocks):
         return self.read(self.norm_pre(x_BND), grid, attn_mask=mask)
 
     def _positions(self, grid: Grid) -> Tensor | None:
-        """Return what is added to the tokens (1, N, D) for a grid, the class token's first."""
+        """Return the position codes (1, N, D) for a grid, class token first; None for "alibi"."""
         kind = self.vit.positions
         if kind == "alibi":
             return None
@@ -120,17 +120,17 @@ class VisionTransformer(ViTBlocks):
         return torch.zeros_like(where_1ND) if self.vit.positions == "zero" else where_1ND
 
     def _after_class(self, where_ND: Tensor) -> Tensor:
-        """Return (1, N, D), with zeros first for the class token."""
+        """Return position codes (1, N, D), with zeros first for the class token."""
         if self.vit.class_token:
             where_ND = torch.cat([where_ND.new_zeros(1, self.vit.dim), where_ND])
         return where_ND[None]
 
 
 def resample(table_1ND: Tensor, grid: Grid, *, native: Grid, prefix: int = 0) -> Tensor:
-    """Return a table of positions for a grid: bit for bit the stored one if it is its own.
+    """Resample a table of positions to a grid; the native grid gives the table bit for bit.
 
     Args:
-        table_1ND: For `prefix` tokens without a place, and then for each place.
+        table_1ND: Codes for `prefix` tokens without a place, and then for each place.
         grid: Rows and columns wanted.
         native: Rows and columns of the table.
         prefix: Tokens without a place.

@@ -1,4 +1,4 @@
-"""Transformer blocks of timm, read at several depths: what plain vision transformers share."""
+"""Read features at several depths of timm's transformer blocks, for vision transformers."""
 
 # B batch, N tokens, D values of a token, H W cells of the token grid
 
@@ -15,23 +15,23 @@ from torch import Tensor, nn
 
 from .positions import Grid
 
-SHARES = (4, 6, 8, 12)  # twelfths of its blocks after which a plain transformer is read
+SHARES = (4, 6, 8, 12)  # twelfths of a plain transformer's blocks after which maps are taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blocks:
-    """The blocks of a plain vision transformer.
+    """Hold the sizes of a plain vision transformer's blocks.
 
     Attributes:
         dim: Values of a token.
-        depth: Blocks.
-        heads: Of the attention.
-        levels: Blocks after which it is read, 0-based; empty for those at `SHARES`.
+        depth: Number of blocks.
+        heads: Number of attention heads.
+        levels: Blocks after which maps are taken, 0-based; empty for those at `SHARES`.
         norm_last: Whether the last level goes through a final norm.
         norm_all: Whether every level goes through the final norm.
-        eps: Of every layer norm.
-        qkv_bias: Queries, keys and values have a bias.
-        gated: The two layers of a block are a SwiGLU, and nothing has a bias that learns.
+        eps: Epsilon of every layer norm.
+        qkv_bias: Whether queries, keys and values have a bias.
+        gated: Whether the MLP is a SwiGLU; MLP, projection and norms then train no bias.
         drop_path: Stochastic depth of the last block; that of the others rises to it.
     """
 
@@ -48,7 +48,7 @@ class Blocks:
 
     @property
     def norm(self) -> Any:
-        """What makes a layer norm of so many values."""
+        """Constructor of a layer norm for a number of values."""
         return partial(ScaleNorm if self.gated else nn.LayerNorm, eps=self.eps)
 
     def block(self, drop_path: float) -> nn.Module:
@@ -57,12 +57,12 @@ class Blocks:
         if self.gated:
             gated: Any = partial(SwiGLU, bias=False)
             options |= {"mlp_layer": gated, "mlp_ratio": 8 / 3, "proj_bias": False}
-            options["act_layer"] = nn.SiLU  # a block hands its own to the SwiGLU
+            options["act_layer"] = nn.SiLU  # a block passes its own activation to the SwiGLU
         return Block(self.dim, self.heads, qkv_bias=self.qkv_bias, **options)
 
 
 class ScaleNorm(nn.LayerNorm):
-    """A layer norm that learns its scale alone; its bias is kept with the weights as it is."""
+    """Layer norm that trains only its scale; the bias is stored with the weights, unchanged."""
 
     def __init__(self, dim: int, *, eps: float, **where: Any) -> None:
         super().__init__(dim, eps=eps, **where)
@@ -72,10 +72,10 @@ class ScaleNorm(nn.LayerNorm):
 
 
 class ViTBlocks(nn.Module):
-    """Blocks that are read at some depths; those after the last level are not built.
+    """Blocks with maps taken at some depths; blocks after the last level are not built.
 
     Args:
-        blocks: How many, and of what kind.
+        blocks: Number and kind of the blocks.
         stride: Pixels per token.
     """
 
@@ -104,7 +104,7 @@ class ViTBlocks(nn.Module):
             x_BND: Tokens; those before the last parts * H * W belong to no place.
             grid: H and W.
             parts: Tokens of each place, part after part; a map is their mean.
-            extra: What every block is given beside the tokens.
+            extra: Further inputs of every block.
         """
         maps = []
         for i, block in enumerate(self.blocks):
@@ -116,11 +116,11 @@ class ViTBlocks(nn.Module):
         return [tokens_to_maps(average_parts(x_BND, grid, parts), grid) for x_BND in maps]
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return 0 for what makes the tokens, else one more than the block."""
+        """Return 0 for the embedding of tokens, else one more than the block."""
         part, _, inner = parameter_name.partition(".")
         if part == "blocks":
             return int(inner.split(".")[0]) + 1
-        if part == "norm":  # one that all levels go through learns no later than the first
+        if part == "norm":  # a norm of all levels belongs to the first level's layer
             return self.levels[0] + 1 if self.norm_all else self.num_layers - 1
         return 0
 
@@ -146,7 +146,7 @@ def choose_levels(depth: int) -> tuple[int, ...]:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Draw linear layers and embeddings as vision transformers do; norms stay at one and zero."""
+    """Initialize linear layers and embeddings as in vision transformers; norms keep one and zero."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
