@@ -1,4 +1,4 @@
-"""Confusion matrices and the scores they hold. Scores of parts add up to the scores of the whole."""
+"""Compute confusion matrices and scores; those of parts add up to those of the whole."""
 
 # K classes, T truth, P prediction
 
@@ -18,16 +18,16 @@ from ..errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
-    """What a map got right, pooled over all its pixels.
+    """Hold the confusion matrix of a map, pooled over all its pixels, and its scores.
 
     All scores are fractions. A class that is in neither truth nor prediction has no score (nan)
     and no part in the mean, unless `absent_is_zero`.
 
     Attributes:
-        classes: Names; the index is the mask value.
+        classes: Names of the classes; the index is the mask value.
         confusion_TP: Pixels, (K, K): rows truth, columns prediction; ignored pixels are absent.
-        absent_is_zero: Such a class scores 0 and lowers the mean, as in Cryo-Bench: a perfect map
-            of two of three classes has a mIoU of 2/3.
+        absent_is_zero: Whether a class that is absent from both scores 0 and lowers the mean, as in
+            Cryo-Bench: a perfect map of two of three classes has a mIoU of 2/3.
     """
 
     classes: tuple[str, ...]
@@ -54,7 +54,7 @@ class Scores:
         Args:
             truth: Class indices, any shape; `ignore` where the truth is unknown.
             prediction: Class indices, same shape.
-            classes: Names; the index is the mask value.
+            classes: Names of the classes; the index is the mask value.
             ignore: Mask value left out of the score; None: every pixel counts.
 
         Raises:
@@ -78,7 +78,7 @@ class Scores:
 
     @classmethod
     def zero(cls, classes: tuple[str, ...]) -> Scores:
-        """Return the scores of no pixel at all: where a sum begins."""
+        """Return the scores of zero pixels, the start of a sum."""
         return cls(classes, np.zeros((len(classes), len(classes)), dtype=np.int64))
 
     def __add__(self, other: Scores) -> Scores:
@@ -120,29 +120,29 @@ class Scores:
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """Part of a class's pixels in the map that are right, (K,); 0 where it maps none."""
+        """Share of a class's pixels in the map that are right, (K,); 0 where the map has none."""
         return self._ratio(self._hits, self._in_map)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """Part of a class's pixels in the truth that are found, (K,); 0 where there are none."""
+        """Share of a class's pixels in the truth that are found, (K,); 0 where there are none."""
         return self._ratio(self._hits, self._in_truth)
 
     @property
     def miou(self) -> float:
-        """Mean IoU over the classes that have one; nan without any pixel."""
+        """Mean of the IoU over the classes that have one; nan without any pixel."""
         present = self.iou[~np.isnan(self.iou)]
         return float(present.mean()) if present.size else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """Part of all pixels that are right; nan without any pixel."""
+        """Share of all pixels that are right; nan without any pixel."""
         total = self.confusion_TP.sum()
         return float(self._hits.sum() / total) if total else float("nan")
 
     @property
     def predicts_one_class(self) -> bool:
-        """The map holds one class everywhere: training has collapsed, or the scene is plain."""
+        """True if the map holds one class everywhere: training collapsed, or the scene is plain."""
         return int(np.count_nonzero(self._in_map)) == 1
 
     def metrics(self, prefix: str) -> dict[str, float]:
@@ -153,7 +153,7 @@ class Scores:
         return {name: value for name, value in values.items() if not np.isnan(value)}
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values that `from_json` takes back."""
+        """Return plain values that `from_json` reads."""
         return {
             "classes": list(self.classes),
             "confusion_TP": self.confusion_TP.tolist(),
@@ -201,6 +201,6 @@ def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...])
 
 
 def _slugs(names: tuple[str, ...]) -> list[str]:
-    """Make class names fit for a metric's name, and keep them apart."""
+    """Turn class names into distinct parts of metric names."""
     slugs = [re.sub(r"[^\w.-]+", "_", name).strip("_.") or "class" for name in names]
     return [s if slugs.count(s) == 1 else f"{s}_{index}" for index, s in enumerate(slugs)]

@@ -15,7 +15,7 @@ from ..errors import OutOfMemory
 T = TypeVar("T")
 
 # How allocators report that memory is too small, where torch has no error class for it: on a CPU;
-# and on a GPU that another process fills, where the driver or a library is the first to notice.
+# and on a GPU that another process fills, where the driver or a library fails first.
 MESSAGES = (
     "DefaultCPUAllocator",
     "can't allocate memory",
@@ -42,18 +42,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tuple[T, int]:
-    """Do work in batches that memory holds: halve them until it does.
+    """Run work with a batch size that fits into memory: halve the size until it does.
 
     Args:
-        work: Takes the size of a batch; started again with half of it when memory is too small.
-        batch: Size to begin with.
-        what: A batch of what, for messages.
+        work: (batch size) -> result; restarted with half the size when memory is too small.
+        batch: Batch size to start with.
+        what: Name of one item of a batch, for messages.
 
     Returns:
-        What the work gave, and the size it was done with.
+        The result of the work, and the batch size that fits.
 
     Raises:
-        OutOfMemory: One at a time does not fit.
+        OutOfMemory: A single item does not fit.
     """
     while True:
         try:
@@ -62,7 +62,7 @@ def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tu
             if not is_out_of_memory(error):
                 raise
             reason = _first_line(error)
-        # Out here the error is gone, and with it the frames that held the tensors.
+        # Outside `except` the error is gone, and with it the frames that held the tensors.
         if batch == 1:
             raise OutOfMemory(f"Out of memory even with a single {what} ({reason}). {REMEDY}")
         log.warning("out of memory with %d %ss at a time, trying %d", batch, what, batch // 2)
@@ -72,13 +72,13 @@ def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tu
 
 @contextlib.contextmanager
 def reporting_out_of_memory(doing: str) -> Iterator[None]:
-    """Report what did not fit into memory where no smaller batch would help.
+    """Report work that does not fit into memory, where no smaller batch would help.
 
     Args:
         doing: What the block does, such as "building the model".
 
     Raises:
-        OutOfMemory: It did not fit.
+        OutOfMemory: The block does not fit into memory.
     """
     try:
         yield

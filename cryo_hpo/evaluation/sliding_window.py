@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..data.tiles import Normalize
 
 Place = tuple[slice, slice]  # rows and columns of a scene
-Piece = tuple[int, Place]  # number of a scene, and where in it
+Piece = tuple[int, Place]  # number of a scene, and a place in it
 
 
 class Window(NamedTuple):
@@ -34,7 +34,7 @@ class Window(NamedTuple):
     overlap: int
     """Pixels shared by neighboring windows, 0 <= overlap < size."""
     tile: int | None = None
-    """Larger scenes are cut into tiles of this side, and each is an image of its own."""
+    """Side of the tiles that larger scenes are cut into, pixels; each is a separate image."""
     bf16: bool = False
     """Whether the model runs in bf16; blending is always in float32."""
 
@@ -43,7 +43,7 @@ class WindowPredictor:
     """Predict images of any size window by window, with memory that depends on their width only.
 
     Windows are blended with a cosine taper, so that a pixel's logits are the weighted mean over
-    every window that sees it. Images smaller than a window are padded with zeros, the band means
+    every window that covers it. Images smaller than a window are padded with zeros, the band means
     after normalization, and the padding is cut off again.
 
     Attributes:
@@ -69,7 +69,7 @@ class WindowPredictor:
         """Yield (first row, logits (S, K, rows, W)) of images of one size, from top to bottom.
 
         As many rows of windows as fill a forward pass are in memory at a time; rows are yielded
-        once no further window sees them.
+        once no further window covers them.
 
         Args:
             read: (top, bottom) -> those rows of the images, normalized, (S, C, bottom - top, W).
@@ -145,11 +145,11 @@ def map_each(
     window: Window,
     batch: int,
 ) -> Iterator[tuple[int, Place, NDArray[np.uint8]]]:
-    """Yield (scene, where in it, the map of that part) for every scene; for every tile, if cut.
+    """Yield (scene, place in it, map of that place) for every scene, or every tile if cut.
 
     Args:
         model: Segmenter, on the device of `normalize`. Set to evaluation mode.
-        scenes: Decoded.
+        scenes: Decoded scenes.
         normalize: Turns native pixels (C, H, W) into the model's input.
         window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
@@ -187,13 +187,13 @@ def score_each(
     window: Window,
     batch: int,
 ) -> Iterator[tuple[str, Scores]]:
-    """Yield (scene id, its scores) for every scene of a split; for every tile, if it is cut.
+    """Yield (scene id, scores) for every scene of a split, or every tile if scenes are cut.
 
     Args:
         model: Segmenter, on the device of `normalize`. Set to evaluation mode.
-        scenes: One split, decoded.
+        scenes: Decoded scenes of one split.
         normalize: Turns native pixels (C, H, W) into the model's input.
-        classes: Names; the index is the mask value.
+        classes: Names of the classes; the index is the mask value.
         window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
 
@@ -232,7 +232,7 @@ def _classes(logits_SKHW: Tensor) -> NDArray[np.uint8]:
 
 
 def _shift(rows: Tensor, done: int, height: int) -> Tensor:
-    """Drop the finished rows at the top, and begin new ones at the bottom, up to a height."""
+    """Drop the finished rows at the top, and add rows of zeros at the bottom, up to a height."""
     left = rows[..., done:, :]
     return F.pad(left, (0, 0, 0, height - left.shape[-2]))
 

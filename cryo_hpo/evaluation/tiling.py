@@ -1,4 +1,4 @@
-"""Place windows over an image, and weigh their pixels where they overlap."""
+"""Place windows over an image, and weight their pixels where they overlap."""
 
 # H W pixels of the image, S side of a window
 
@@ -36,8 +36,8 @@ def windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> list[tupl
 def grid(length_hw: tuple[int, int], *, size: int) -> list[tuple[int, int]]:
     """Return the top left corners of tiles side by side, row by row; the last ones end at the edge.
 
-    So Cryo-Bench cuts the scenes of CaFFe: what the last tiles share with their neighbors counts
-    twice in its scores. Along a side shorter than a tile there is one, at 0.
+    Cryo-Bench cuts the scenes of CaFFe like this: pixels that the last tiles share with neighbors
+    count twice in its scores. Along a side shorter than a tile there is one tile, at 0.
     """
     tops, lefts = ([*range(0, length - size, size), max(length - size, 0)] for length in length_hw)
     return [(top, left) for top in tops for left in lefts]
@@ -46,9 +46,9 @@ def grid(length_hw: tuple[int, int], *, size: int) -> list[tuple[int, int]]:
 def blend(size: int, *, overlap: int) -> NDArray[np.float32]:
     """Return the weight of each pixel of a window, (S, S): 1 inside, falling towards the edges.
 
-    A pixel near the edge of a window lacks context on one side, so the neighbor that sees it
+    A pixel near the edge of a window lacks context on one side, so the neighbor that has it
     nearer to its middle counts for more. Weights are positive everywhere: the edge of an image
-    is seen by one window only.
+    is covered by one window only.
 
     Args:
         size: Side of a window, pixels.
