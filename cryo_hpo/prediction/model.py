@@ -1,4 +1,4 @@
-"""A trained model by itself: its weights as plain tensors, and a card that says what it is."""
+"""Load, export and run a trained model: weights as plain tensors, and a card about them."""
 
 # C bands, K classes, H W pixels
 
@@ -45,7 +45,7 @@ Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a sc
 
 
 class ModelCard(Frozen):
-    """What a model maps, from what, how well, and where it comes from."""
+    """Describe a trained model: inputs, classes, scores and provenance."""
 
     version: Literal[1] = VERSION
     study: str
@@ -73,11 +73,11 @@ class ModelCard(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A trained model, ready to map.
+    """Hold a trained model, ready to map.
 
     Attributes:
-        card: What it is.
-        segmenter: In evaluation mode.
+        card: Description of the model.
+        segmenter: Network in evaluation mode.
     """
 
     card: ModelCard
@@ -86,7 +86,7 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the network."""
         return self._normalize.mean_C11.device
 
     def native(self) -> nn.Module:
@@ -160,7 +160,7 @@ class Model:
 
 
 class _Native(nn.Module):
-    """A network that takes pixels as they are in the files."""
+    """Network that takes pixels as they are in the files, and normalizes them."""
 
     mean_C11: Tensor
     std_C11: Tensor
@@ -182,10 +182,10 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Model:
 
     Args:
         path: The file.
-        device: Where it shall compute, as torch names it: "cpu", "cuda".
+        device: Device to compute on, in torch's names: "cpu", "cuda".
 
     Raises:
-        DataError: There is no such file, or it is no exported model.
+        DataError: The file does not exist, or is no exported model.
     """
     state = _read(Path(path))
     try:
@@ -208,16 +208,16 @@ def export_model(
     site: Site | None = None,
     merge: bool = False,
 ) -> ModelCard:
-    """Write one of a study's models to a file of its own, and its card as JSON beside it.
+    """Write one of a study's models to a file, and the model's card as JSON beside it.
 
     Args:
         source: A finished study: its folder or its result.json.
         out: A file, such as model.pt; the card gets the same name with .json.
         arm: "tuned", "baseline" or a named baseline; None: the winner.
-        seed: Which of its trainings; None: the best on the validation split.
-        site: Where the study's data are; None: from the environment.
+        seed: Seed of the training; None: the best training on the validation split.
+        site: Folders of data and weights; None: from the environment.
         merge: Fold low-rank adapters into the encoder's weights. Otherwise the file of an adapted
-            model holds only what was trained, and needs the published weights to be read.
+            model holds only the trained tensors; loading it requires the published weights.
 
     Raises:
         CryoError: The study has no such model, or no adapters to merge.
@@ -294,7 +294,7 @@ def _card(
 
 
 def _scale(recipe: Recipe, site: Site) -> Normalize:
-    """Return what normalized the training; a dataset's own statistics need no pixels."""
+    """Return the training's normalization; a dataset's own statistics need no pixels."""
     dataset = dataset_of(recipe.data)
     if dataset.mean is not None and dataset.std is not None:
         return Normalize.of(dataset.mean, dataset.std, device=torch.device("cpu"))
@@ -313,7 +313,7 @@ def _arm(result: Result, name: str | None) -> ArmResult:
 
 
 def _training(arm: ArmResult, seed: int | None) -> SeedResult:
-    """The one asked for, or the best on validation: the test split chooses nothing."""
+    """Return the requested training, or the best on validation: the test split chooses nothing."""
     if seed is None:
         return max(arm.seeds, key=lambda one: one.val_miou)
     found = [one for one in arm.seeds if one.seed == seed]
@@ -332,7 +332,7 @@ def _merge(
     """Return a card and a whole state whose encoder needs no adapters.
 
     Raises:
-        SpecError: The model has none.
+        SpecError: The model has no adapters.
     """
     recipe = _recipe(card.recipe)
     if recipe.model.tune != "lora":
@@ -380,7 +380,7 @@ def _recipe(raw: Mapping[str, Any]) -> Recipe:
 def _read(path: Path) -> dict[str, Any]:
     try:
         state = checkpoints.load(path)
-    except Exception as error:  # torch has many ways to say that a file is not its own
+    except Exception as error:  # torch has many errors for a foreign file
         message = f"{path}: a model is a file that torch reads as plain tensors, this is none."
         raise DataError(message) from error
     if state is None:
@@ -389,7 +389,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _sha256(state: Mapping[str, Tensor]) -> str:
-    """Hash a state: files of the same weights differ in what torch writes around them."""
+    """Hash the tensors of a state, since torch's files of the same weights differ."""
     digest = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())

@@ -1,4 +1,4 @@
-"""A scene file to a map file at the same place, read and written row by row."""
+"""Predict the map of a scene file on the scene's grid, read and written row by row."""
 
 # C bands, K classes, H W pixels
 
@@ -55,12 +55,12 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         scene: Any raster that GDAL reads, with the model's bands in its order.
         out: The map: a GeoTIFF (.tif), or a .png.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
-        layers: Which layers of the scene are the model's bands, from 1; None: all.
+        layers: Layers of the scene that hold the model's bands, from 1; None: all.
         batch: Windows per forward pass; fewer where memory is too small.
         force: Map a scene that does not look like training; the reasons are logged.
 
     Returns:
-        Class -> its pixels.
+        Class -> number of its pixels.
 
     Raises:
         DataError: The scene has other bands or units, or is damaged.
@@ -105,10 +105,10 @@ def _open_scene(
 
 
 def _refuse_other_kind(model: Model, source: Raster, *, chosen: bool, force: bool) -> None:
-    """Refuse, or log, what sets a scene apart from the model's training data.
+    """Refuse a scene that differs from the model's training data, or log the differences.
 
     Raises:
-        DataError: Layers or units are others, and nothing forces the map.
+        DataError: Layers or units differ, and `force` is not set.
     """
     card = model.card
     match = match_scene(
@@ -128,7 +128,7 @@ def _refuse_same(*paths: Path | None) -> None:
 
 
 class _Rows:
-    """Rows of a scene for the model; remembers which of their pixels have no data."""
+    """Read rows of a scene for the model, and keep the mask of pixels without data."""
 
     def __init__(self, source: Raster) -> None:
         self._source = source
@@ -142,6 +142,6 @@ class _Rows:
         return image_CHW
 
     def absent(self, top: int, number: int) -> NDArray[np.bool_]:
-        """Return where the rows read last have no data."""
+        """Return the mask of pixels without data in the rows read last."""
         start = top - self._top
         return self._absent_HW[start : start + number]
