@@ -26,7 +26,7 @@ class Scores:
     Attributes:
         classes: Names of the classes; the index is the mask value.
         confusion_TP: Pixels, (K, K): rows truth, columns prediction; ignored pixels are absent.
-        absent_is_zero: Whether a class that is absent from both scores 0 and lowers the mean, as in
+        absent_is_zero: Whether a class in neither truth nor map scores 0 and lowers the mean, as in
             Cryo-Bench: a perfect map of two of three classes has a mIoU of 2/3.
     """
 
@@ -49,7 +49,7 @@ class Scores:
         classes: tuple[str, ...],
         ignore: int | None = IGNORE,
     ) -> Scores:
-        """Compare a map with its mask.
+        """Compute the scores of a map against its mask.
 
         Args:
             truth: Class indices, any shape; `ignore` where the truth is unknown.
@@ -142,7 +142,7 @@ class Scores:
 
     @property
     def predicts_one_class(self) -> bool:
-        """True if the map holds one class everywhere: training collapsed, or the scene is plain."""
+        """True if the map holds one class everywhere: collapsed training, or a scene of one class."""
         return int(np.count_nonzero(self._in_map)) == 1
 
     def metrics(self, prefix: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA) on the attention and MLP layers of transformer encoders.
+"""Add low-rank adapters (LoRA) to the attention and MLP layers of transformer encoders.
 
 Own code, since peft requires transformers and accelerate, and its injection does not consider
 which tensors a segmentation checkpoint keeps. An adapted encoder trains its adapters and its

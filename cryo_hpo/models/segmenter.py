@@ -1,4 +1,4 @@
-"""Put an encoder and a decoder together into a segmentation model."""
+"""Combine an encoder and a decoder into a segmentation model."""
 
 # B batch, C bands, K classes, H W pixels
 

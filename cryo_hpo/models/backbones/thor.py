@@ -1,4 +1,4 @@
-"""Define THOR: tokens per group of bands, and attention that falls with distance."""
+"""Define THOR: patch embedding per band, tokens per band group, attention falling with distance."""
 
 # B batch, C channels, G groups, N tokens, D values of a token, H heads or height, W width
 

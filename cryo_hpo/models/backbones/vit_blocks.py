@@ -146,7 +146,7 @@ def choose_levels(depth: int) -> tuple[int, ...]:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Initialize linear layers and embeddings as in vision transformers; norms keep one and zero."""
+    """Initialize linear layers and embeddings as vision transformers do; norms keep 1 and 0."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
