@@ -142,7 +142,7 @@ class Scores:
 
     @property
     def predicts_one_class(self) -> bool:
-        """True if the map holds one class everywhere: collapsed training, or a scene of one class."""
+        """True if the map holds only one class: collapsed training, or a scene of one class."""
         return int(np.count_nonzero(self._in_map)) == 1
 
     def metrics(self, prefix: str) -> dict[str, float]:

@@ -106,7 +106,7 @@ class GfmSwin(nn.Module):
         return [x_BHWC.permute(0, 3, 1, 2).contiguous() for x_BHWC in maps]
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return 0 for the stem, else one more than the block; merging belongs to the next block."""
+        """Return 0 for the stem, else one more than the block; merging has the next one's."""
         found = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)", parameter_name)
         return self.swin.layer(int(found[1]), int(found[2] or 0)) if found else 0
 
@@ -152,7 +152,7 @@ class SatlasSwin(nn.Module):
         return maps
 
     def layer_of(self, parameter_name: str) -> int:
-        """Return 0 for the stem, else one more than the block; merging belongs to the next block."""
+        """Return 0 for the stem, else one more than the block; merging has the next one's."""
         _, number, inner = parameter_name.split(".", 2)
         if number == "0":
             return 0
