@@ -12,7 +12,7 @@ __all__ = ["run_study"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `run_study`, and Ray with it, when it is first asked for."""
+    """Import `run_study`, and torch with it, on first access."""
     if name in __all__:
         return getattr(import_module(".run", __name__), name)
     message = f"module '{__name__}' has no attribute '{name}'"

@@ -1,4 +1,4 @@
-"""Draft the card and the study of a folder, every line with its reason."""
+"""Draft the dataset card and the study of a folder, every line with its reason."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ..models.band_selection import plan_bands
 SCRATCH = "unet"
 WIDTH = 16  # channels of a U-Net that learns from scratch on few scenes
 SMALL, LARGE = 64, 256  # sides of a crop, pixels
-STEPS = 600  # of a training; fewer leave a learning rate's merit open (docs/search.md: rungs)
-EPOCHS = (9, 81)  # of a training: the first rung is a ninth
+STEPS = 600  # of a training; fewer do not separate learning rates (docs/search.md: rungs)
+EPOCHS = (9, 81)  # fewest and most of a training: the first rung is a ninth
 MAX_CROPS = 64  # per scene and epoch
 RARE = 0.05  # share of a class below which plain cross entropy may ignore it
-TRAIN = 0.7  # share of the scenes that train gets; see `config.split_rule`
-FEW_GROUPS = 6  # scenes, below which blocks of scenes are dealt out instead of scenes
-BLOCKS = 36  # aimed at, per heap of few large scenes
+TRAIN = 0.7  # share of the scenes in the train part; see `config.split_rule`
+FEW_GROUPS = 6  # scenes or regions; fewer are split into blocks of ground
+BLOCKS = 36  # target number of blocks for few large scenes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What a user has said about a folder; None: decide.
+    """Hold the user's choices for a folder; None: choose automatically.
 
     Attributes:
-        name: Of dataset and study.
+        name: Name of dataset and study.
         classes: Names in the order of the mask values.
         bands: Names in the order of the layers.
         encoder: Name of an encoder.
@@ -48,7 +48,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of YAML and why it says what it says."""
+    """Hold a line of YAML and the reason for its value."""
 
     text: str
     reason: str = ""
@@ -64,11 +64,11 @@ def format_lines(lines: Sequence[Line]) -> str:
 
 
 def choose_bands(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[tuple[str, ...], str]:
-    """Return the names of the layers, and how they are known.
+    """Return the band names of the layers, and the source of the names.
 
     Raises:
-        DataError: Nothing tells what the layers are, or another number was given.
-        UnknownName: A given name is no band's.
+        DataError: The files do not identify the bands, or another number was given.
+        UnknownName: A given name is not a band.
     """
     if given is not None:
         if len(given) != look.bands:
@@ -94,10 +94,10 @@ def choose_bands(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[tupl
 
 
 def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[dict[int, str], str]:
-    """Return mask value -> class, and how it is known.
+    """Return mask value -> class, and the source of the class names.
 
     Raises:
-        DataError: Masks hold one value, values that are no whole numbers, or another number of
+        DataError: Masks hold one value, values that are not whole numbers, or another number of
             classes was given.
     """
     values = [int(value) for value in look.values if value == int(value)]
@@ -134,7 +134,7 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
     """Return the lines of the dataset card.
 
     Raises:
-        DataError: The files leave open what only the user knows; the message names the flag.
+        DataError: The files do not determine bands or classes; the message names the flag.
     """
     bands, band_reason = choose_bands(look, choices.bands)
     classes, class_reason = choose_classes(look, choices.classes)
@@ -169,17 +169,17 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
 
 
 class Units(NamedTuple):
-    """What is dealt out to the parts: scenes, or blocks of few large scenes."""
+    """Hold the units that are split into parts: scenes, or blocks of few large scenes."""
 
-    train: int  # of them, about
-    side_px: int  # of the smallest
-    pixels: float  # of each, about
+    train: int  # units in the train part, about
+    side_px: int  # side of the smallest unit
+    pixels: float  # of each unit, about
     block_px: int | None  # None: whole scenes
     gap_px: int
 
 
 def choose_units(layout: Layout, look: Fingerprint) -> Units:
-    """Choose between whole scenes and blocks of ground; folders of parts leave no choice."""
+    """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes."""
     each = look.pixels / look.scenes
     if layout.parts:
         train = sum(part == PARTS[0] for part, *_ in layout.pairs)
@@ -213,9 +213,9 @@ def draft_study(
     """Return the lines of the study.
 
     Args:
-        layout: Where the scenes lie.
-        look: What is in them.
-        choices: What the user has said.
+        layout: Layout of the scenes' files.
+        look: Fingerprint of the scenes.
+        choices: The user's choices.
         card: File of the card, as the study names it.
         weights: Folder of pretrained weights, CRYO_WEIGHTS.
     """
@@ -268,7 +268,7 @@ def draft_study(
 
 
 def choose_encoder(bands: Sequence[str], given: str | None, weights: Path) -> tuple[str, str]:
-    """Return an encoder, and why: the given one, one whose weights are there, or a U-Net.
+    """Choose an encoder, with the reason: the given one, one with weights here, or a U-Net.
 
     Raises:
         UnknownName: There is no encoder of the given name.
@@ -283,7 +283,7 @@ def choose_encoder(bands: Sequence[str], given: str | None, weights: Path) -> tu
 
 
 def _installed(have: Sequence[Band], weights: Path) -> Mapping[str, int]:
-    """Return encoders whose published weights lie in the folder -> how many of the bands each knows."""
+    """Return encoder -> number of bands it covers, for published weights in the folder."""
     found = {}
     for name, card in ENCODERS.items():
         if card.weights is None or not (weights / card.weights.chosen(weights).file).is_file():
@@ -296,10 +296,10 @@ def _installed(have: Sequence[Band], weights: Path) -> Mapping[str, int]:
 
 
 def choose_crop(look: Fingerprint, encoder: str, *, most: int) -> tuple[int, str]:
-    """Return the side of a training crop, and why.
+    """Return the side of a training crop in pixels, and the reason.
 
-    The side is four times the typical object, between 64 and 256 pixels, at most `most`, and one
-    that the encoder takes.
+    The side is four times the typical object, between 64 and 256 pixels, at most `most`, and valid
+    for the encoder.
     """
     card = find_encoder(encoder)
     if card.only_size is not None:
@@ -320,7 +320,7 @@ def _sizes(look: Fingerprint) -> str:
 
 
 def describe_open_points(layout: Layout, look: Fingerprint) -> Iterator[str]:
-    """Yield what a user should look at before trusting the draft."""
+    """Yield the points that a user should check before trusting the draft."""
     if layout.unused:
         yield (
             f"{len(layout.unused)} rasters belong to no scene and are left out (first: "

@@ -1,4 +1,4 @@
-"""A study's folder on the shared storage: one spec, one driver at a time."""
+"""Manage a study's folder on the shared storage: one spec, one driver at a time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def of(study: Study, site: Site) -> Path:
 
 
 def claim(study: Study, site: Site) -> Path:
-    """Make the folder of a study, which holds nothing yet or the same spec.
+    """Make the folder of a study, unless it exists and holds the same spec.
 
     Raises:
         SpecError: The name belongs to another study.
@@ -47,10 +47,10 @@ def claim(study: Study, site: Site) -> Path:
 
 
 def make(folder: Path) -> Path:
-    """Make a folder where there is none.
+    """Make a folder unless it exists.
 
     Raises:
-        StorageError: It cannot be made.
+        StorageError: The folder cannot be made.
     """
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,10 +58,10 @@ def make(folder: Path) -> Path:
 
 
 def refuse_another(study: Study, site: Site) -> None:
-    """Make sure that no other study has this name; writes nothing.
+    """Refuse a name that another study or a campaign has; writes nothing.
 
     Raises:
-        SpecError: One has; the message says what differs.
+        SpecError: The name is taken; the message names the differences from another study.
     """
     path = of(study, site) / SPEC
     if path.with_name(CAMPAIGN).is_file():
@@ -81,7 +81,7 @@ def refuse_another(study: Study, site: Site) -> None:
 
 
 def keep_spec(study: Study, folder: Path) -> None:
-    """Write the resolved spec: from now on the name is taken.
+    """Write the resolved spec, which takes the study's name.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -90,7 +90,7 @@ def keep_spec(study: Study, folder: Path) -> None:
 
 
 def keep(path: Path, spec: str) -> None:
-    """Write a spec, whole or not at all, unless it is there.
+    """Write a spec atomically, unless the file exists.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -100,7 +100,7 @@ def keep(path: Path, spec: str) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of the folder, whole or not at all.
+    """Write a file of the folder atomically.
 
     Raises:
         StorageError: The folder cannot be written.
@@ -113,12 +113,12 @@ def require_room(folder: Path, *, gib: float, begun: Path | None = None) -> None
     """Refuse a new study whose checkpoints cannot all be kept.
 
     Args:
-        folder: Its folder.
-        gib: What its checkpoints take at most.
-        begun: File that is there once it has begun; None: its spec.
+        folder: The study's folder.
+        gib: Size of its checkpoints at most, GiB.
+        begun: File that exists once the study has begun; None: its spec.
 
     Raises:
-        StorageError: The disk has less room than they take.
+        StorageError: The disk has less free space than the checkpoints take.
     """
     free = shutil.disk_usage(folder).free / 2**30
     if gib > free and not (begun or folder / SPEC).exists():
@@ -145,7 +145,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def driving(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process alone.
+    """Lock the folder for this process.
 
     Raises:
         StorageError: Another driver runs this study, on this host; or the folder cannot be

@@ -1,8 +1,8 @@
-"""The only place that opens the test split: once, after every choice has been made.
+"""Score the test split: opened only here, once, after every choice has been made.
 
-Three files of the study's folder hold what was seen, and nobody looks again: every training's
-scores, its confusion matrix in every scene, and the maps of the scenes in which tuned and baseline
-differ most.
+Three files of the study's folder keep the results, so the split is not opened again: every
+training's scores, its confusion matrix in every scene, and the maps of the scenes in which tuned
+and baseline differ most.
 """
 
 # N seeds, S scenes, K classes, H W pixels
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..execution.executor import Executor, TrialResources
     from ..search.jobs import Job
 
-SHOWN = 2  # scenes of each end
+SHOWN = 2  # scenes kept of each end of the ranking
 LONGEST = 384  # pixels a side of a kept map
 PAIR = ("baseline", "tuned")
 Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
@@ -45,14 +45,14 @@ def open_test(
 ) -> dict[str, Any]:
     """Score every training of the comparison on the test split, once.
 
-    The scores are written down; a study that goes on reads them and does not look again.
+    The scores are written to a file; a resumed study reads it and does not open the split again.
 
     Args:
         arms: The recipes compared.
-        site: Where data are.
+        site: Locations of the data.
         path: The study's folder, with the finished trainings.
-        slots: What a training gets.
-        executor: Where trainings are scored.
+        slots: Resources of a training.
+        executor: Executor that scores the trainings.
 
     Returns:
         Training's name -> its scores as JSON; a training that diverged before it had a
@@ -82,7 +82,7 @@ def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
         path: The study's folder.
 
     Returns:
-        Training's name -> its matrices; `scenes` -> ids. Empty where they were not kept.
+        Training's name -> its matrices; `scenes` -> ids. Empty if none were kept.
     """
     if not (path / TEST_SCENES).exists():
         return {}
@@ -91,7 +91,7 @@ def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
 
 
 def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the matrices of tuned and baseline, (N, S, K, K); None unless all are there."""
+    """Return the matrices of tuned and baseline, (N, S, K, K); None unless all were kept."""
     found = scene_scores(path)
     names = [[f"{arm}-seed{seed}" for seed in seeds] for arm in PAIR]
     if not all(name in found for arm in names for name in arm):
@@ -101,7 +101,7 @@ def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray
 
 
 def _finished(arms: Sequence[Arm], site: Site, path: Path) -> dict[str, Job]:
-    """Return the trainings that have something to score; a store's checkpoints come home first."""
+    """Return the trainings with a best checkpoint, after pulling those of a checkpoint store."""
     jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
     for one in jobs:
         pull_checkpoints(site, Path(one.workdir), BEST)
@@ -131,7 +131,7 @@ def _keep_maps(
     path: Path,
     mapped: Callable[[list[Job], list[str]], list[dict[str, NDArray[np.uint8]]]],
 ) -> None:
-    """Map the scenes at both ends with one pair of trainings, and keep what a report shows."""
+    """Map the chosen scenes with one pair of trainings, and save thumbnails for the report."""
     seed, shown = choose(found)
     names = [name for name in (f"{arm}-seed{seed}" for arm in PAIR) if name in jobs]
     if not shown or not names:
@@ -158,11 +158,11 @@ def _keep_maps(
 
 
 def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
-    """Choose what to show: the pair of trainings, and the scenes.
+    """Choose the pair of trainings and the scenes to map for the report.
 
     The pair is the seed whose difference in mIoU is the median; the scenes are those where tuned
     gains most over the baseline, and least, in the mean over all seeds. Without a tuned recipe,
-    those that the baseline maps best and worst.
+    the scenes are those that the baseline maps best and worst.
 
     Returns:
         A seed; and scene -> its difference in mIoU (or its mIoU), best first.
@@ -190,6 +190,6 @@ def _gains(found: Mapping[str, Confusions], seed: int, *, pair: bool) -> dict[st
 
 
 def _save(file: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays whole or not at all."""
+    """Write arrays to a file atomically."""
     with replacing(file) as draft, draft.open("wb") as opened:
         np.savez_compressed(opened, allow_pickle=False, **arrays)

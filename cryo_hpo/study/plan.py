@@ -1,4 +1,4 @@
-"""What a study will cost, before anything runs."""
+"""Estimate the cost of a study in epochs and disk space before anything runs."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
 EXACT = 6  # seeds; fewer allow no sign test at 95 %
-KEPT = 2  # states of a training: the newest, and the one before
+KEPT = 2  # checkpoints of a training: the newest, and the one before
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The size of a study.
+    """Hold the expected size of a study.
 
     Attributes:
         trials: Configurations tried, the baseline included.
         rungs: (epoch, trials expected to reach it), full length last.
-        epochs_expected: Of the search, if one trial in `reduction` goes on from each rung.
-        epochs_most: Of the search, if every trial trained to full length: what a grid costs.
-        epochs_confirm: Of the final trainings, all arms on all seeds.
-        parameters: Of one model.
-        disk_gib: Checkpoints of everything, at most.
-        seeds: Pairs of baseline and winner.
+        epochs_expected: Epochs of the search if one trial in `reduction` continues at each rung.
+        epochs_most: Epochs of the search if every trial trained to full length: a grid's cost.
+        epochs_confirm: Epochs of the final trainings, all arms on all seeds.
+        parameters: Parameters of one model.
+        disk_gib: Size of all checkpoints, at most, GiB.
+        seeds: Number of pairs of baseline and winner.
     """
 
     trials: int
@@ -72,7 +72,7 @@ def plan(study: Study, *, site: Site) -> Plan:
 
 
 def num_arms(study: Study) -> int:
-    """Return how many recipes the final comparison has: base, named baselines, the tuned one."""
+    """Return the number of recipes in the final comparison: base, named baselines, the tuned one."""
     return 1 + len(study.baselines) + (study.search is not None)
 
 
@@ -92,7 +92,7 @@ def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
 
 
 def epochs_of(steps: tuple[tuple[int, int], ...]) -> int:
-    """Return the epochs trained if each step is reached by as many trials as it says."""
+    """Return the epochs trained if each step (epoch, trials) is reached by its trials."""
     total, below = 0, 0
     for epoch, trials in steps:
         total += (epoch - below) * trials
@@ -121,7 +121,7 @@ def lines(plan: Plan) -> list[str]:
 
 
 def seed_lines(seeds: int) -> list[str]:
-    """Say what a comparison on so few seeds cannot tell; nothing from six on."""
+    """Return the warning about a comparison on few seeds; empty from six on."""
     if seeds >= EXACT:
         return []
     if seeds < FEWEST:

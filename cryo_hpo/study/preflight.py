@@ -1,4 +1,4 @@
-"""Whether a study can run, seen before anything does: data, models, weights, groups, GPU."""
+"""Check that a study can run before anything does: data, models, weights, groups, GPU."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
 
 
 def check(study: Study, *, site: Site) -> list[Group]:
-    """Refuse what cannot train, all of it at once.
+    """Refuse a study that cannot train, with all its problems at once.
 
     Every split is decoded into the cache, which looks at every pixel and mask value once;
     nothing is scored. The models of the base, of the named baselines and at the edges of the
@@ -52,7 +52,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         The optimizer groups of the base.
 
     Raises:
-        CryoError: What is wrong, one line per problem, and the remedies.
+        CryoError: The study cannot train; one line per problem, with remedies.
     """
     groups: list[Group] = []
     looks: list[Callable[[], object]] = [
@@ -77,7 +77,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
 
 
 def protocol_lines(recipe: Recipe) -> list[str]:
-    """Say by which protocol a recipe trains, and where it departs from a published one."""
+    """Return the lines on a recipe's protocol and its departures from the published one."""
     if recipe.protocol != CRYO_BENCH:
         return [f"Protocol: {recipe.protocol}."]
     found = departures(recipe.flat(), recipe.model.encoder, recipe.data.name)
@@ -87,7 +87,7 @@ def protocol_lines(recipe: Recipe) -> list[str]:
 
 
 def _require_gpu(resources: Resources) -> None:
-    """Look for the GPU that was asked for; what a cluster has is seen once it is joined."""
+    """Refuse if a requested GPU is missing; a cluster's GPUs are checked once it is joined."""
     if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
         with concerning("resources", "gpus"):
             device_for(float(resources.gpus))
@@ -99,7 +99,7 @@ def _decode(recipe: Recipe, split: Split, site: Site) -> None:
 
 
 def _review_data(recipe: Recipe, site: Site) -> None:
-    """Compare the decoded scenes of all splits; warns, or refuses what cannot be learned from."""
+    """Compare the decoded scenes of all splits; log warnings, refuse unlearnable data."""
     dataset = dataset_of(recipe.data)
     try:
         parts = {split: read_facts(scenes_of(recipe, split, site).folder) for split in SPLITS}
@@ -115,7 +115,7 @@ def _review_data(recipe: Recipe, site: Site) -> None:
 def _fit(
     study: Study, changes: Mapping[str, Scalar], site: Site, key: tuple[str, ...]
 ) -> list[Group]:
-    """Build one recipe's model; returns its optimizer groups."""
+    """Build one recipe's model and return its optimizer groups."""
     with concerning(*key):
         recipe = study.recipe(changes)
     with concerning(*key, "data", "name"):
@@ -125,7 +125,7 @@ def _fit(
     with concerning(*key, "data", "crop"):
         check_size(recipe.model.encoder, recipe.data.crop)
     with concerning(*key, "model", "encoder"):
-        with torch.device("meta"):  # what does not fit is refused before weights are read
+        with torch.device("meta"):  # a model that does not fit is refused before weights are read
             segmenter(recipe, site=site, weights="scratch")
         model = segmenter(recipe, site=site, weights=recipe.model.weights)
     freeze(recipe, model)
@@ -133,7 +133,7 @@ def _fit(
 
 
 def band_plans(study: Study) -> list[tuple[str, BandPlan]]:
-    """Return (encoder, which band goes where in it) of every model of a study, each once."""
+    """Return (encoder, band plan) of every model of a study, each once."""
     recipes = [study.base, *(study.recipe(changes) for _, changes in _variants(study))]
     return list(dict.fromkeys((recipe.model.encoder, band_plan(recipe)) for recipe in recipes))
 
@@ -146,7 +146,7 @@ def _tell_gaps(study: Study) -> None:
 
 
 def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:
-    """Yield (key of the study, what differs from base) of every other model, each once."""
+    """Yield (key of the study, changes to base) of every other model, each once."""
     found: list[tuple[tuple[str, ...], Mapping[str, Scalar]]] = [
         (("baselines", name), changes) for name, changes in study.baselines.items()
     ]
@@ -162,11 +162,11 @@ def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scal
 
 
 def _edges(space: SearchSpace) -> Iterator[tuple[str, dict[str, Scalar]]]:
-    """Yield (parameter, point): each edge, with what it hangs on and what hangs on it."""
+    """Yield (parameter, point): each edge, with the parameters linked to it by conditions."""
     for name, param in space.params.items():
         values = dict.fromkeys(param.edges())
         if isinstance(param, Int) and param.low < param.high:
-            values[param.low + param.step] = None  # if it divides as low does, all others do
+            values[param.low + param.step] = None  # if it and low divide, all others do
         for value in values if name.startswith(SHAPES) else ():
             wanted, here = {name: value}, name
             while here in space.when:
@@ -176,7 +176,7 @@ def _edges(space: SearchSpace) -> Iterator[tuple[str, dict[str, Scalar]]]:
 
 
 def _whole(space: SearchSpace, wanted: Mapping[str, Scalar]) -> dict[str, Scalar]:
-    """Add the first value of each parameter that exists because of those wanted."""
+    """Complete a point with the first value of each parameter that the wanted ones activate."""
     point: dict[str, Scalar] = {}
     for name, param in space.params.items():
         condition = space.when.get(name)

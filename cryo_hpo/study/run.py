@@ -1,4 +1,4 @@
-"""One study from its spec to its verdict: search, paired retraining, the test split, the result."""
+"""Run one study from its spec to its verdict: search, paired retraining, test split, result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ..search.listener import Listener
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
-STOP_WAIT_S = 3.0  # between Ray's asking a job to stop and killing it
+STOP_WAIT_S = 3.0  # between Ray's stop signal to a job and its kill
 
 log = logging.getLogger(__name__)
 
@@ -58,18 +58,18 @@ def run_study(
 ) -> Result:
     """Run a study to its verdict, resume it, or return the result it already has.
 
-    Nothing runs before data, model, weights and MLflow are seen to be in order.
+    Data, model, weights and MLflow are checked before anything runs.
 
     Args:
         study: The study, or the path of its YAML file.
-        site: Where data, weights, storage, cache and MLflow are; None: from the environment.
-        console: Where progress goes; None: standard output.
-        inline: Whether to train in this process, one training after another, without Ray: a
-            breakpoint in the training loop works, and RAY_ADDRESS is not used.
+        site: Locations of data, weights, storage, cache and MLflow; None: from the environment.
+        console: Console for progress; None: standard output.
+        inline: Train in this process, one training after another, without Ray: a breakpoint in
+            the training loop works, and RAY_ADDRESS is not used.
 
     Raises:
-        CryoError: What is wrong, and the remedy. What was computed is kept.
-        Stopped: A signal asked the study to stop.
+        CryoError: The study failed; the message gives the remedy. Computed results are kept.
+        Stopped: A signal requested a stop.
     """
     study = study if isinstance(study, Study) else load_study(study)
     site = site or Site.from_env(os.environ)
@@ -112,7 +112,7 @@ def run_study(
 
 
 def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Executor) -> Result:
-    """Search, confirm, open the test split, compare."""
+    """Search, retrain winner and baselines, score the test split, compare."""
     slots = executor.slots(study.resources, study.search.parallel if study.search else None)
     trials: list[Record] = []
     if study.search is not None:
@@ -135,7 +135,7 @@ def conclude(
     slots: TrialResources,
     executor: Executor,
 ) -> Result:
-    """Open the test split of a study whose trainings are over, and compare."""
+    """Score the test split of a study whose trainings are over, and return the result."""
     best = winner(trials) if trials else None
     arms = arms_of(study, best)
     scores = testsplit.open_test(arms, site=site, path=path, slots=slots, executor=executor)
@@ -145,7 +145,7 @@ def conclude(
 def search_source(
     study: Study, search: Search, path: Path, *, site: Site, listener: Listener
 ) -> SearchSource:
-    """Return the search's jobs, as the journal in the study's folder, or a database, left them."""
+    """Return the job source of the search, resumed from the study's journal or database."""
     return SearchSource(
         study,
         suggest=suggest_of(search),
@@ -158,7 +158,7 @@ def search_source(
 def confirm_source(
     study: Study, trials: list[Record], path: Path, *, listener: Listener
 ) -> ConfirmSource:
-    """Return the trainings of the final comparison, without those that are over."""
+    """Return the job source of the final comparison, without the finished trainings."""
     arms = arms_of(study, winner(trials) if trials else None)
     return ConfirmSource(arms, folder=path / folders.CONFIRM, listener=listener)
 
@@ -182,14 +182,14 @@ def open_run(
     tracker: Tracker,
     parent: str | None = None,
 ) -> None:
-    """Open the study's own MLflow run and attach what it is made of.
+    """Open the study's own MLflow run and attach spec, environment and data fingerprints.
 
     Args:
-        study: What runs.
-        site: Where its data are.
-        path: Its folder.
-        tracker: Of the study's log.
-        parent: Key of the run that the study is shown below.
+        study: The study that runs.
+        site: Locations of the data.
+        path: The study's folder.
+        tracker: Tracker of the study's log.
+        parent: Key of the MLflow run above the study's run.
     """
     tracker.start(
         study.name,
@@ -211,12 +211,12 @@ def open_run(
 def close_runs(
     records: Sequence[Records], tracker: Tracker, error: BaseException, console: Console
 ) -> None:
-    """End the MLflow runs of what did not finish, and say how to go on."""
-    if tracker.closed:  # the study has told its end, and something went wrong after that
+    """End the MLflow runs of unfinished trainings, and print how to resume."""
+    if tracker.closed:  # the study's end is recorded, and the error came after it
         return
     for one in records:
         one.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-    # A stopped job is killed after this time; a second of it is for everything else.
+    # Ray kills a stopped job after this time; one second of it is for everything else.
     wait_s = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S) - 1
     pending = tracker.close(timeout_s=wait_s, ends_first=True)
     say_pending(pending, console)
@@ -227,7 +227,7 @@ def close_runs(
 def _finish(
     result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
 ) -> Result:
-    """Write the result and the report, log both, and wait until they have arrived."""
+    """Write the result and the report, log both, and wait for their delivery."""
     publish(result, study, site, path, tracker=tracker)
     pending = tracker.close()
     say_pending(pending, console)
@@ -254,7 +254,7 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
 
 
 def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
-    """Attach the winner's model to the study's run; what goes wrong costs the model alone."""
+    """Attach the winner's model to the study's run; an error loses only the model."""
     folder = path / MODEL
     try:
         model = open_model(path, site=site)
@@ -271,7 +271,7 @@ def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker:
 
 
 def delivered(result: Result, study: Study, site: Site, path: Path, *, pending: int) -> Result:
-    """Write into the result where MLflow has it, or how much still waits."""
+    """Write the MLflow run id into the result, or the number of pending records."""
     run = None if pending else run_id(site.mlflow, experiment(study), study.name)
     result = result.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
     write(result, path)
@@ -311,7 +311,7 @@ def _parent_metrics(result: Result) -> dict[str, float]:
 
 
 def _rates(result: Result) -> dict[str, float]:
-    """Return which learning rate won, and the best validation score, as the parent's own."""
+    """Return the learning rates and the best validation score as metrics of the parent run."""
     trial = next((t for t in result.trials if t.number == result.winner), None)
     found = response(result)
     if trial is None or found is None:
@@ -335,7 +335,7 @@ def _parent_tags(result: Result) -> dict[str, str]:
 
 
 def say_pending(pending: int, console: Console) -> None:
-    """Say that records wait on disk, if any do."""
+    """Print how many records are pending on disk, if any are."""
     if pending:
         console.print(
             f"{pending} records wait for MLflow on disk; `cryo-hpo upload STUDY` delivers them."

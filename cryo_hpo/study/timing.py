@@ -1,4 +1,4 @@
-"""Time a training step on this machine, and tell from it how long a study takes."""
+"""Time a training step on this machine, and estimate a study's duration from it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from ..config import Recipe, Site
 
-REPEATS = 3  # timed, after one that warms up
+REPEATS = 3  # timed steps, after one that warms up
 
 
 def time_step(recipe: Recipe, site: Site) -> float:
@@ -43,7 +43,7 @@ def estimate_minutes(plan: Plan, *, step_s: float, steps: int) -> float:
     Validation, checkpoints and start-up come on top.
 
     Args:
-        plan: Its epochs.
+        plan: Plan with the study's epochs.
         step_s: Seconds of a step.
         steps: Steps of an epoch.
     """

@@ -1,4 +1,4 @@
-"""From trainings to a verdict: what a finished study's folder says, as a `Result`."""
+"""Build the `Result` of a finished study, with its verdict, from its folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..stats import Interval, over_scenes, relative_improvement
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import holdout as testsplit
 
-LEVEL = 0.95  # of every interval
+LEVEL = 0.95  # confidence level of every interval
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site, Study
@@ -42,7 +42,7 @@ def experiment(study: Study) -> str:
 
 
 def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[ArmResult]:
-    """Return what every arm scored on the test split, one entry per seed.
+    """Return every arm's scores on the test split, one entry per seed.
 
     Args:
         arms: The recipes compared.
@@ -68,7 +68,7 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
 def _seed(
     arm: Arm, seed: int, recorded: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any]
 ) -> SeedResult:
-    """One training's scores; one that diverged before its first checkpoint maps nothing: 0."""
+    """Return one training's scores; 0 if it diverged before its first checkpoint."""
     name = job(arm, seed, Path()).key
     epochs = recorded.get(name, [])
     reached = max((e["epoch"] for e in epochs), default=0)
@@ -96,7 +96,7 @@ def result(
     best: Record | None,
     arms: list[ArmResult],
 ) -> Result:
-    """Put together what a finished study found."""
+    """Assemble the result of a finished study."""
     epochs = recording.by_key(path)
     tried = tuple(_trial(one, study, epochs.get(key(one.number), [])) for one in trials)
     winner = None if best is None else best.number
@@ -151,7 +151,7 @@ def _trial(record: Record, study: Study, epochs: Sequence[dict[str, Any]]) -> Tr
 
 
 def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None:
-    """Samples at a time where they are fewer than the recipe's batch: memory was too small."""
+    """Return the micro-batch if memory was too small for the recipe's batch, else None."""
     sizes = [int(e["micro_batch"]) for e in epochs if "micro_batch" in e]
     return min(sizes) if sizes and min(sizes) < recipe.batch_size else None
 
@@ -191,7 +191,7 @@ def _improvement(
 
 
 def _over_scenes(tuned: ArmResult, path: Path) -> Interval:
-    """Return the interval over seeds and scenes; without bounds where scenes are not known."""
+    """Return the interval over seeds and scenes; without bounds if scene scores are missing."""
     both = testsplit.paired(path, [s.seed for s in tuned.seeds]) if tuned.name == "tuned" else None
     if both is None:
         return Interval.unbounded(math.nan, LEVEL)
