@@ -1,4 +1,4 @@
-"""A campaign from its spec to one table: every cell a study, all trials in one queue."""
+"""Run a campaign from its spec to one table: every cell a study, all trials in one queue."""
 
 from __future__ import annotations
 

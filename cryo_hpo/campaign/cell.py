@@ -1,4 +1,4 @@
-"""One cell at work: its study, its records, and its trainings as a source of jobs."""
+"""Run one cell of a campaign: its study, its records, and its trainings as a job source."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class CellRun:
-    """A cell from its first trial to the last training of its final comparison.
+    """Hold a cell's run, from its first trial to the last training of its final comparison.
 
     Attributes:
-        cell: Its place in the matrix.
-        study: Its study; with what finished cells offer, once it has begun.
+        cell: The cell's place in the matrix.
+        study: The cell's study; with the offers of finished cells, once the cell has begun.
         path: The study's folder.
-        trials: Of its search, once that is over.
-        source: Its jobs.
-        records: Of its trainings; None: it has not begun.
-        tracker: Of its own log, once it has begun.
+        trials: Trials of the search, once the search is over.
+        source: Job source of the cell.
+        records: Records of the trainings; None: the cell has not begun.
+        tracker: Tracker of the cell's own log, once the cell has begun.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class CellRun:
         tell: tuple[Tracker, Progress, str],
         informed: Callable[[CellRun], Study],
     ) -> None:
-        """Prepare a cell; nothing is read or written before its first job is asked for.
+        """Prepare a cell; nothing is read or written before its first job is requested.
 
         Args:
-            cell: Its place in the matrix.
-            study: Its study, as the matrix says.
-            site: Where things are.
+            cell: The cell's place in the matrix.
+            study: The cell's study, as the matrix defines it.
+            site: Locations of data and storage.
             tell: Tracker, progress, and the key of the campaign's own run.
-            informed: Returns the study with what finished cells offer to it.
+            informed: Returns the study with the offers of finished cells.
         """
         self.cell, self.study, self._site = cell, study, site
         self.path = folders.of(study, site)

@@ -1,4 +1,4 @@
-"""A campaign's folder on the shared storage; its cells' folders lie beside it."""
+"""Manage a campaign's folder on the shared storage; its cells' folders lie beside it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CAMPAIGN = folders.CAMPAIGN
 
 
 def refuse_another(campaign: Campaign, site: Site) -> None:
-    """Make sure that the name is free, or belongs to this spec; writes nothing.
+    """Refuse a name that a study or another campaign has; writes nothing.
 
     Raises:
-        SpecError: It belongs to a study, or to another campaign.
+        SpecError: The name belongs to a study, or to another campaign.
     """
     path = site.storage / campaign.name
     if (path / folders.SPEC).is_file():
@@ -51,7 +51,7 @@ def claim(campaign: Campaign, site: Site) -> Path:
 
 
 def keep_spec(campaign: Campaign, folder: Path) -> None:
-    """Write the resolved spec: from now on the name is taken.
+    """Write the resolved spec, which takes the campaign's name.
 
     Raises:
         StorageError: The folder cannot be written.

@@ -1,4 +1,4 @@
-"""Whether every cell of a campaign can run, seen before any does; and what they will cost."""
+"""Check that every cell of a campaign can run before any does, and estimate their cost."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def check_campaign(campaign: Campaign, *, site: Site) -> None:
-    """Refuse what cannot train, in any cell, all of it at once.
+    """Refuse a campaign with a cell that cannot train, with all problems at once.
 
     Raises:
-        CryoError: What is wrong, one line per problem, with the cells that have it.
+        CryoError: A cell cannot train; one line per problem, with the cells that have it.
     """
     refuse_another(campaign, site)
     transfer = Transfer(campaign, site.storage / campaign.name)
@@ -54,7 +54,7 @@ def _error(
 
 @dataclass(frozen=True, slots=True)
 class CampaignPlan:
-    """The size of a campaign: the plan of every cell, by the name of its study."""
+    """Hold the expected size of a campaign: the plan of every cell, by the name of its study."""
 
     cells: dict[str, Plan]
 
@@ -65,7 +65,7 @@ class CampaignPlan:
 
     @property
     def disk_gib(self) -> float:
-        """Checkpoints of all cells, at most."""
+        """Size of the checkpoints of all cells, at most, GiB."""
         return sum(p.disk_gib for p in self.cells.values())
 
     def lines(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A campaign from its spec to its result: one queue, one tracker, one table."""
+"""Run a campaign from its spec to its result: one queue, one tracker, one table."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ def run_campaign(
 ) -> CampaignResult:
     """Run a campaign to its table, resume it, or return the result it already has.
 
-    Nothing runs before every cell is seen to be in order. Trials of all cells stand in one queue.
+    Every cell is checked before anything runs. Trials of all cells share one queue.
 
     Args:
         campaign: The campaign, or the path of its YAML file.
-        site: Where data, weights, storage, cache and MLflow are; None: from the environment.
-        console: Where progress goes; None: standard output.
-        inline: Whether to train in this process, one training after another, without Ray: a
-            breakpoint in the training loop works, and RAY_ADDRESS is not used.
+        site: Locations of data, weights, storage, cache and MLflow; None: from the environment.
+        console: Console for progress; None: standard output.
+        inline: Train in this process, one training after another, without Ray: a breakpoint in
+            the training loop works, and RAY_ADDRESS is not used.
 
     Raises:
-        CryoError: What is wrong, and the remedy. What was computed is kept; cells that could be
-            finished are.
-        Stopped: A signal asked the campaign to stop.
+        CryoError: The campaign failed; the message gives the remedy. Computed results are kept;
+            cells that could be finished are.
+        Stopped: A signal requested a stop.
     """
     campaign = campaign if isinstance(campaign, Campaign) else load_campaign(campaign)
     site = site or Site.from_env(os.environ)
@@ -89,7 +89,7 @@ def run_campaign(
                 raise_if_asked()
                 results = cells.conclude(slots, executor)
                 return _finish(campaign, site, path, results, cells=cells, console=console)
-            except BaseException as error:  # told before Ray ends, which takes seconds
+            except BaseException as error:  # recorded before Ray ends, which takes seconds
                 if not tracker.closed:
                     killed = isinstance(error, KeyboardInterrupt)
                     tracker.end(campaign.name, "KILLED" if killed else "FAILED")
@@ -98,7 +98,7 @@ def run_campaign(
 
 
 class _Cells:
-    """The cells of a campaign: those that run, and those that have finished."""
+    """Hold the cells of a campaign: those that run, and those that have finished."""
 
     def __init__(
         self, campaign: Campaign, site: Site, path: Path, *, tracker: Tracker, progress: Progress
@@ -119,7 +119,7 @@ class _Cells:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folders of the cells: none of them is run as a study meanwhile."""
+        """Lock the folders of the cells, so that none is run as a study meanwhile."""
         with contextlib.ExitStack() as stack:
             for run in self._runs.values():
                 stack.enter_context(folders.driving(folders.make(run.path)))
@@ -135,10 +135,10 @@ class _Cells:
     def conclude(
         self, slots: TrialResources, executor: Executor
     ) -> dict[Cell, tuple[Study, Result]]:
-        """Open the test splits of the cells whose trainings are over, and publish their results.
+        """Score the test splits of the cells whose trainings are over, and publish their results.
 
         Raises:
-            CryoError: Which cells could not be finished, and why.
+            CryoError: Cells could not be finished; the message names each with its error.
         """
         for run in self._runs.values():
             if run.source.error is None:
@@ -200,7 +200,7 @@ def _finish(
     cells: _Cells,
     console: Console,
 ) -> CampaignResult:
-    """Write the campaign's result and report, log both, and wait until they have arrived."""
+    """Write the campaign's result and report, log both, and wait for their delivery."""
     tracker = cells.tracker
     found = outcome(campaign, results, transfer=cells.transfer)
     for file in report.write_campaign(found, path / "report"):

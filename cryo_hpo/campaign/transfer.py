@@ -1,7 +1,7 @@
-"""What finished cells offer to later ones: where good values lay, as a belief of their search.
+"""Transfer good values from finished cells to later ones, as priors of their search.
 
-What a cell was offered is written down before its first trial, so a campaign that goes on offers
-the same again, whatever has finished since.
+A cell's offers are written to a file before its first trial, so a resumed campaign offers the same
+again, whatever has finished since.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .cell import CellRun
 
 OFFERS = "offers.json"
-SPREAD = 3.0  # at least this factor around what siblings found: optima move between datasets
+SPREAD = 3.0  # least factor around the siblings' values: optima move between datasets
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class _Finished:
 
 
 class Transfer:
-    """Collects what cells found, and tells those that begin."""
+    """Collect the winners of finished cells, and offer their values to cells that begin."""
 
     def __init__(self, campaign: Campaign, folder: Path) -> None:
         self._on, self._file = campaign.transfer, folder / OFFERS
@@ -49,19 +49,19 @@ class Transfer:
         }
 
     def searched(self, run: CellRun) -> None:
-        """Take note of a cell whose search is over."""
+        """Record the winner of a cell whose search is over."""
         if run.trials:
             best = winner(run.trials)
             self._take(run.cell, run.study, dict(best.params))
 
     def finished(self, cell: Cell, study: Study, result: Result) -> None:
-        """Take note of a cell that an earlier run of the campaign finished."""
+        """Record the winner of a cell that an earlier run of the campaign finished."""
         trials = {trial.number: trial.params for trial in result.trials}
         if result.winner is not None:
             self._take(cell, study, dict(trials[result.winner]))
 
     def informed(self, run: CellRun) -> Study:
-        """Return a cell's study with what its finished siblings offer, the same at every call."""
+        """Return a cell's study with the offers of finished siblings, the same at every call."""
         if not self._on:
             return run.study
         name = run.study.name
@@ -72,11 +72,11 @@ class Transfer:
         return with_belief(run.study, self._told[name])
 
     def as_begun(self, study: Study) -> Study:
-        """Return a cell's study as it began, with what it was offered; as it is, if it has not."""
+        """Return a cell's study with its recorded offers, unchanged if the cell has not begun."""
         return with_belief(study, self._told.get(study.name, ()))
 
     def offers(self, study: str) -> tuple[Offer, ...]:
-        """Return what a cell was offered."""
+        """Return the recorded offers of a cell, by the name of its study."""
         return tuple(self._told.get(study, ()))
 
     def _take(self, cell: Cell, study: Study, params: dict[str, Scalar]) -> None:
@@ -89,7 +89,7 @@ class Transfer:
         self._finished.append(_Finished(cell, study.name, found))
 
     def _siblings(self, cell: Cell) -> list[_Finished]:
-        """The same encoder in the same regime; if there is none, the same dataset likewise."""
+        """Return finished cells of the same regime and encoder; if none, regime and dataset."""
         same = [f for f in self._finished if f.cell.regime == cell.regime]
         for axis in ("encoder", "dataset"):
             found = [f for f in same if getattr(f.cell, axis) == getattr(cell, axis)]
@@ -106,11 +106,11 @@ class Transfer:
 
 
 def with_belief(study: Study, offers: Sequence[Offer]) -> Study:
-    """Return a study whose search believes in what siblings found; its own belief comes first.
+    """Return a study with its siblings' values as a search prior; its own prior comes first.
 
     Args:
-        study: Of the cell that begins.
-        offers: At least one for a belief.
+        study: Study of the cell that begins.
+        offers: Offers of the siblings; without one the study is unchanged.
     """
     assert study.search is not None, "a campaign has a search"
     space = study.search.space
@@ -126,10 +126,10 @@ def with_belief(study: Study, offers: Sequence[Offer]) -> Study:
 
 
 def belief(param: Float | Int, values: Sequence[float]) -> dict[str, Any]:
-    """Return center and spread of a parameter's good values, within its range.
+    """Return center and spread of a parameter's prior from good values, within its range.
 
-    On a logarithmic scale: the geometric mean, and a factor that covers the values, at least
-    `SPREAD`. Else the mean, and a difference that covers them, at least a sixth of the range.
+    On a logarithmic scale: the geometric mean, and the standard deviation as a factor, at least
+    `SPREAD`. Else the mean, and the standard deviation, at least a sixth of the range.
     """
     if param.log:
         logs = [math.log(value) for value in values]

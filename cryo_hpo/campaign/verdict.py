@@ -1,4 +1,4 @@
-"""From the results of cells to the result of their campaign."""
+"""Build the result of a campaign from the results of its cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def outcome(
     campaign: Campaign, results: Mapping[Cell, tuple[Study, Result]], *, transfer: Transfer
 ) -> CampaignResult:
-    """Put together what a finished campaign found."""
+    """Assemble the result of a finished campaign."""
     cells = tuple(_cell(campaign, cell, results[cell][1], transfer) for cell in campaign.cells())
     return CampaignResult(
         campaign=campaign.name,
