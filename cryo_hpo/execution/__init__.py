@@ -1,4 +1,4 @@
-"""Run a study's jobs: in this process (`inline`), or on Ray; Ray is imported only to be used."""
+"""Run a study's jobs in this process (`inline`) or on Ray, which is imported only when used."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def executor_for(*, inline: bool) -> Executor:
-    """Return what runs a study's jobs.
+    """Return the executor of a study's jobs.
 
     Args:
-        inline: In this process, one after another; False: on Ray.
+        inline: Run the jobs in this process, one after another; False: on Ray.
     """
     if inline:
         from .inline import InlineExecutor

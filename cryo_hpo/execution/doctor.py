@@ -24,13 +24,13 @@ from .node import Node, examine
 if TYPE_CHECKING:
     from ..config import Site
 
-WAIT_S = 60.0  # a node that does not answer within this is told as such
+WAIT_S = 60.0  # a node that does not answer within this is reported as silent
 
 
 def examined(site: Site) -> tuple[list[Node], list[str]]:
-    """Return what every node says of itself, and the addresses of those that do not answer.
+    """Return the facts of every node, and the addresses of the nodes that do not answer.
 
-    Without a RAY_ADDRESS there is this machine alone, and no Ray is started for it.
+    Without a RAY_ADDRESS only this machine is examined, and no Ray is started for it.
     """
     with _mark(site.storage) as mark:
         if not os.environ.get("RAY_ADDRESS"):
@@ -73,7 +73,7 @@ def _look(address: str, site: Site, mark: str) -> Node:
 
 
 def _corrected(node: Node, *, asked: float, gpus: float) -> Node:
-    """Fill in what the driver knows: the clock's distance, 0 while the answer's own time explains it."""
+    """Fill in the promised GPUs and the clock skew, 0 if the call's own duration explains it."""
     told, now = node.skew_s, time.time()
     skew = 0.0 if asked <= told <= now else told - (asked if told < asked else now)
     return replace(node, skew_s=skew, promised_gpus=float(gpus))
@@ -88,9 +88,9 @@ def _alive() -> list[dict[str, Any]]:
 
 @contextlib.contextmanager
 def _mark(storage: Path) -> Iterator[str]:
-    """Leave a file on the storage while the nodes are asked whether they see it."""
+    """Keep a mark file on the storage while the nodes are examined."""
     path = storage / f".doctor-{secrets.token_hex(8)}"
-    with contextlib.suppress(OSError):  # each node says itself what is wrong with the storage
+    with contextlib.suppress(OSError):  # each node reports its own storage problem
         storage.mkdir(parents=True, exist_ok=True)
         path.write_text("mark")
     try:

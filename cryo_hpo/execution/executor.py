@@ -1,4 +1,4 @@
-"""The contract of what runs a study's jobs (`Executor`), and the resources of one trial."""
+"""Define the executor that runs a study's jobs, and the resources of one trial."""
 
 # K classes, H W pixels
 
@@ -24,7 +24,7 @@ RETRIES = 3  # new attempts after a crash; what a retry cannot fix is not retrie
 
 @dataclass(frozen=True, slots=True)
 class TrialResources:
-    """What each trial gets, and how many may run at a time.
+    """Hold the resources of each trial, and the number of trials at a time.
 
     Attributes:
         cpus: Cores of one trial.
@@ -41,13 +41,13 @@ class Executor(Protocol):
     """Run a study's jobs and score its finished trainings: in this process, or on Ray."""
 
     def cluster(self) -> AbstractContextManager[None]:
-        """Hold what the jobs run on, from before the first to after the last."""
+        """Hold the cluster that jobs run on, from before the first job to after the last."""
 
     def metered(self, study: str, log: EventLog) -> AbstractContextManager[None]:
-        """Export the numbers of a study to Prometheus while it runs, where that is possible."""
+        """Export the metrics of a study to Prometheus while it runs, where that is possible."""
 
     def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
-        """Return what each trial gets.
+        """Return the resources of each trial.
 
         Raises:
             SpecError: One trial requests more than there is.
@@ -57,8 +57,8 @@ class Executor(Protocol):
         """Run the jobs of a source until it has no more.
 
         Raises:
-            Stopped: A signal asked the study to stop.
-            CryoError: Whatever the source raises.
+            Stopped: A signal requested a stop.
+            CryoError: The source raised it.
         """
 
     def score(
@@ -70,29 +70,29 @@ class Executor(Protocol):
             For each training: scene -> its confusion matrix, (K, K).
 
         Raises:
-            Stopped: A signal asked the study to stop.
+            Stopped: A signal requested a stop.
         """
 
     def map(
         self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
-        """Map some test scenes with finished trainings: for each of them scene -> map, (H, W).
+        """Map some test scenes with finished trainings: for each training, scene -> map, (H, W).
 
         Raises:
-            Stopped: A signal asked the study to stop.
+            Stopped: A signal requested a stop.
         """
 
 
 def fit_resources(
     resources: Resources, parallel: int | None, nodes: Iterable[Mapping[str, float]], *, where: str
 ) -> TrialResources:
-    """Fit what a study requests for one trial to the nodes there are.
+    """Fit the resources that a study requests for one trial to the available nodes.
 
     Args:
-        resources: What the study requests.
+        resources: Resources that the study requests.
         parallel: The most trials at a time; None: as many as there is room for.
         nodes: "CPU" and "GPU" of each node.
-        where: What has the nodes, for the message: "the cluster's nodes have".
+        where: Subject and verb of the message, such as "the cluster's nodes have".
 
     Raises:
         SpecError: One trial requests more than any node has.

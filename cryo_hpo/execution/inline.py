@@ -1,7 +1,7 @@
 """Run a study's jobs in this process, one after another: no Ray, and a debugger works.
 
-A job behaves as on Ray: it starts again from its last checkpoint after a crash, and a request to
-stop takes effect after the epoch in which it comes.
+A job behaves as on Ray: it restarts from its last checkpoint after a crash, and a request to stop
+takes effect after the epoch in which it comes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class InlineExecutor:
     """Run jobs in this process; see `Executor`."""
 
     def __init__(self, train: Callable[..., Generator[Report, None, None]] = train_job) -> None:
-        """Choose what trains.
+        """Set the function that trains.
 
         Args:
             train: Yields a job's reports; a simulation replays curves instead.
@@ -51,7 +51,7 @@ class InlineExecutor:
 
     @contextlib.contextmanager
     def cluster(self) -> Iterator[None]:
-        """Give this process its threads and random states back afterwards."""
+        """Restore the threads and random states of this process afterwards."""
         states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
         threads, omp = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
         try:
@@ -65,11 +65,11 @@ class InlineExecutor:
             os.environ |= {} if omp is None else {"OMP_NUM_THREADS": omp}
 
     def metered(self, study: str, log: EventLog) -> contextlib.nullcontext[None]:  # noqa: ARG002
-        """Export nothing: Prometheus reads the numbers from Ray's exporter."""
+        """Export nothing: Prometheus reads the metrics from Ray's exporter."""
         return contextlib.nullcontext()
 
     def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
-        """Return what each trial gets of this machine; see `Executor`."""
+        """Return the resources of each trial on this machine; see `Executor`."""
         machine = {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count()}
         return fit_resources(resources, parallel, [machine], where="this machine has")
 
@@ -115,7 +115,7 @@ class InlineExecutor:
     def _reports(
         self, job: Job, site: Site, slots: TrialResources
     ) -> Generator[Report, None, None]:
-        """Yield a job's reports; after a crash it starts again from its last checkpoint."""
+        """Yield a job's reports; after a crash the job restarts from its last checkpoint."""
         for attempt in range(RETRIES + 1):
             try:
                 yield from self._train(asdict(job), site=site, cpus=slots.cpus, gpus=slots.gpus)

@@ -1,6 +1,6 @@
-"""What may be wrong with a cluster before a study finds out: facts of each node, and what they say.
+"""Diagnose the nodes of a cluster before a study runs: facts of each node, and their problems.
 
-Pure but for `examine`, which looks at the machine it is called on; `tune.doctor` calls it on all.
+Pure except for `examine`, which inspects the machine it is called on; `doctor` calls it on all.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a node says of itself.
+    """Hold the facts of one node.
 
     Attributes:
-        address: As the cluster knows it; "here" for this machine alone.
-        host: Its own name.
-        versions: Python and the packages that a study uses.
+        address: Address in the cluster; "here" without a cluster.
+        host: Host name of the node.
+        versions: Versions of Python and the packages that a study uses.
         gpus: Names of the GPUs that torch sees.
-        promised_gpus: How many the cluster believes it has.
-        sees_mark: Whether it read the file that the driver has just written to CRYO_STORAGE.
-        storage_problem: Why it cannot write there; empty if it can.
-        data_problem: Why it cannot read CRYO_DATA; empty if it can.
-        free_gib: Of "storage", "cache" and "shared memory".
-        skew_s: Its clock minus the driver's, seconds.
-        store_problem: Why it cannot use CRYO_CHECKPOINTS; None: that is not set, and nodes share
-            CRYO_STORAGE.
+        promised_gpus: Number of GPUs that the cluster reports for the node.
+        sees_mark: True if the node sees the file that the driver has just written to CRYO_STORAGE.
+        storage_problem: Reason the node cannot write to CRYO_STORAGE; empty if it can.
+        data_problem: Reason the node cannot read CRYO_DATA; empty if it can.
+        free_gib: Free space of "storage", "cache" and "shared memory", GiB.
+        skew_s: The node's clock minus the driver's, seconds.
+        store_problem: Reason the node cannot use CRYO_CHECKPOINTS; None: that is not set, and
+            nodes share CRYO_STORAGE.
     """
 
     address: str
@@ -64,15 +64,15 @@ def examine(
     mark: str,
     gpus: tuple[str, ...],
 ) -> Node:
-    """Look at this machine; what depends on the driver's clock or the cluster is left at 0.
+    """Collect the facts of this machine; `doctor` corrects `skew_s`, here the clock, and the GPUs.
 
     Args:
-        address: As the cluster knows it.
+        address: Address in the cluster.
         storage: CRYO_STORAGE.
         cache: CRYO_CACHE of this node.
         data: CRYO_DATA.
         mark: Name of a file below `storage` that the driver has just written.
-        gpus: Names of the GPUs that are seen here.
+        gpus: Names of the GPUs that torch sees here.
     """
     packages = environment()["packages"]
     assert isinstance(packages, dict), "provenance says so"
@@ -95,11 +95,11 @@ def examine(
 
 
 def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
-    """Return what is wrong, each as law, value and remedy; empty if nothing is.
+    """Return the problems of the nodes, each with law, value and remedy; empty if there are none.
 
     Args:
         nodes: At least one; the first is where the driver runs.
-        needs_gpus: Whether a node without a GPU is a problem.
+        needs_gpus: True if a node without a GPU is a problem.
     """
     found = list(_versions(nodes))
     for node in nodes:
@@ -158,7 +158,7 @@ def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
 
 
 def _unwritable(folder: Path) -> str:
-    """Write and remove a file; say why that failed."""
+    """Write and remove a file; return the reason that failed, empty if it worked."""
     probe = folder / f".doctor-{secrets.token_hex(4)}"
     try:
         probe.write_text("x")

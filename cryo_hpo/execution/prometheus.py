@@ -1,7 +1,7 @@
-"""Export a study's numbers through Ray's own Prometheus exporter, beside those of the cluster.
+"""Export a study's metrics through Ray's own Prometheus exporter, beside those of the cluster.
 
-Each node of a cluster with a dashboard serves them under `/metrics` (Ray's documentation, "Collecting
-and monitoring metrics"); this only turns the events of a log into counters and
+Each node of a cluster with a dashboard serves the metrics under `/metrics` (Ray's documentation,
+"Collecting and monitoring metrics"); this module turns the events of a log into counters and
 gauges.
 """
 
@@ -19,7 +19,7 @@ STUDY = ("study",)
 
 @contextlib.contextmanager
 def exported(study: str, log: EventLog) -> Iterator[None]:
-    """Count the events of a study's log while this lasts; call it when Ray is initialized."""
+    """Count the events of a study's log inside the `with` block; Ray must be initialized."""
     meters = _Meters(study).take
     log.subscribe(meters)
     try:
@@ -40,7 +40,7 @@ class _Meters:
         self._running: set[str] = set()
 
     def take(self, event: Event) -> None:
-        """Count one event; what cannot be counted must not end a study."""
+        """Count one event; a failure to count must not end a study."""
         with contextlib.suppress(Exception):
             self._count(event["event"], event)
 

@@ -18,8 +18,8 @@ from ..errors import StorageError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the study keeps its own records
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a diverged trial has none
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study ends itself, see study.py
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # the search's memory is Optuna's
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # the study handles it, see signals.py
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "86400")  # Optuna's storage has the trials
 os.environ.setdefault(
     "TUNE_MAX_PENDING_TRIALS_PG", "1024"
 )  # `_JobSearcher` submits no more than fit
@@ -99,13 +99,13 @@ def run(
 
     Args:
         source: Hands out jobs, records every epoch, and decides (see `jobs.Source`).
-        site: Where workers find data, weights and the cache.
-        slots: What each job gets, and how many run at a time.
-        train: What a worker runs; a simulation replays curves instead.
+        site: Locations of data, weights and cache for the workers.
+        slots: Resources of each job, and how many run at a time.
+        train: Function that a worker runs; a simulation replays curves instead.
 
     Raises:
         StorageError: The scratch folder of Tune cannot be written.
-        CryoError: Whatever the source raises.
+        CryoError: The source raised it.
     """
     kept = _FirstErrorKept(source)
     trainable = tune.with_resources(
@@ -173,7 +173,7 @@ def _dirname(trial: Trial) -> str:
 
 
 class _FirstErrorKept:
-    """Keep the first error of a source: Tune would raise its own in place of it."""
+    """Keep the first error of a source: Tune would raise its own error instead."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -196,7 +196,7 @@ class _FirstErrorKept:
 
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
-        """Raise the source's own error in place of what Tune makes of it.
+        """Raise the source's own error in place of Tune's.
 
         Raises:
             StorageError: Tune has no room for its own files.
@@ -231,7 +231,7 @@ class _Stateless:
 
 
 class _JobSearcher(_Stateless, Searcher):
-    """Hands the source's jobs to Tune."""
+    """Hand the source's jobs to Tune."""
 
     def __init__(self, source: Source, *, budget: Callable[[], int]) -> None:
         super().__init__(metric=SCORE, mode="max")
@@ -259,7 +259,7 @@ class _JobSearcher(_Stateless, Searcher):
         self._running.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
-        """Keep nothing: the search's memory is Optuna's storage."""
+        """Save nothing: the state of a search is in Optuna's storage."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Do nothing: a study resumes in a fresh Tuner."""
@@ -268,8 +268,8 @@ class _JobSearcher(_Stateless, Searcher):
 class _RungScheduler(_Stateless, FIFOScheduler):
     """Let the source decide after every epoch whether the trial continues.
 
-    A trial that is paused at a rung ends for Tune and starts again from its own checkpoint when
-    it is promoted. Tune's PAUSE would hold it in Tune's memory, which a crash loses.
+    A trial that is paused at a rung ends for Tune and restarts from its own checkpoint when it is
+    promoted. Tune's PAUSE would hold the trial in Tune's memory, which a crash loses.
     """
 
     def __init__(self, source: Source) -> None:
@@ -290,7 +290,7 @@ class _OutcomeCallback(_Stateless, tune.Callback):
         self._source = source
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Act on a request to stop; Tune calls this ten times a second, between its events."""
+        """Raise on a request to stop; Tune calls this ten times a second, between its events."""
         raise_if_asked()
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]

@@ -28,11 +28,11 @@ class RayExecutor:
         return driver.cluster()
 
     def metered(self, study: str, log: EventLog) -> AbstractContextManager[None]:
-        """Export a study's numbers through Ray's Prometheus exporter; see `Executor`."""
+        """Export a study's metrics through Ray's Prometheus exporter; see `Executor`."""
         return exported(study, log)
 
     def slots(self, resources: Resources, parallel: int | None) -> TrialResources:
-        """Return what each trial gets of the cluster; see `Executor`."""
+        """Return the resources of each trial on the cluster; see `Executor`."""
         return driver.slots_for(resources, parallel)
 
     def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of the cluster when training is over: scores and maps of the test split."""
+"""Score and map the test split on the Ray cluster when training is over."""
 
 # K classes, H W pixels
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 def score_tests(
     jobs: Sequence[Job], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.int64]]]:
-    """Score finished trainings on the test split, each where its resources are.
+    """Score finished trainings on the test split, each on a node with its resources.
 
     Returns:
         For each training: scene -> its confusion matrix, (K, K).
 
     Raises:
-        Stopped: The study was asked to stop.
+        Stopped: A signal requested a stop.
     """
     return _ask(score_test, jobs, site=site, slots=slots)
 
@@ -40,10 +40,10 @@ def score_tests(
 def map_tests(
     jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.uint8]]]:
-    """Map some test scenes with finished trainings: for each of them scene -> its map, (H, W).
+    """Map some test scenes with finished trainings: for each training, scene -> map, (H, W).
 
     Raises:
-        Stopped: The study was asked to stop.
+        Stopped: A signal requested a stop.
     """
     return _ask(map_test, jobs, site=site, slots=slots, ids=list(ids))
 

@@ -1,7 +1,7 @@
 """Turn SIGTERM and SIGINT into a clean shutdown at the next safe point.
 
-The signal's handler only takes a note, since it may run while a record is being written or inside
-Ray, which swallows some exceptions. Whoever waits for long asks `raise_if_asked` in between.
+The handler only records the first signal, since it may run while a record is being written or
+inside Ray, which swallows some exceptions. Long waits call `raise_if_asked` in between.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_asked: list[str] = []  # names of the signals heard; a process has one set of handlers
+_asked: list[str] = []  # names of the signals received; a process has one set of handlers
 
 
 class Stopped(KeyboardInterrupt):
-    """Someone asked the study to stop; the same command goes on."""
+    """End a study on a requested stop; the same command resumes the study."""
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Take SIGTERM and SIGINT as requests to stop; enter after `ray.init`, which sets its own."""
+    """Handle SIGTERM and SIGINT as stop requests; enter after `ray.init`, which sets handlers."""
     _asked.clear()
     before = {number: signal.signal(number, _hear) for number in SIGNALS}
     try:
@@ -33,11 +33,11 @@ def stoppable() -> Iterator[None]:
 
 
 def raise_if_asked() -> None:
-    """Act on a request to stop.
+    """Raise if a stop was requested.
 
     Raises:
-        Stopped: There was one. From now on the signals are ignored: a second one must not break
-            the clean-up that the first one began.
+        Stopped: A stop was requested. From now on the signals are ignored: a second signal must
+            not break the clean-up that the first one began.
     """
     if not _asked:
         return
@@ -49,5 +49,5 @@ def raise_if_asked() -> None:
 
 def _hear(number: int, _: FrameType | None) -> None:
     _asked.append(signal.Signals(number).name)
-    if len(_asked) > 1:  # whoever asks twice does not want to wait for a safe place
+    if len(_asked) > 1:  # a second signal stops without waiting for a safe point
         raise_if_asked()

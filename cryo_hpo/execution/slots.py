@@ -1,8 +1,8 @@
-"""Budget how many trials of a study may run now: a share of what the cluster has.
+"""Budget the trials of a study that may run now: the study's share of the cluster.
 
-Nodes join and leave while a study runs, and other studies come and go, so the budget is computed
-again and again. Every driver on a shared cluster keeps a named actor of no resources; their number
-is the number of studies, and each takes its share. An actor dies with its driver.
+Nodes join and leave while a study runs, and other studies come and go, so the budget is recomputed
+all the time. Every driver on a shared cluster keeps a named actor of no resources; the number of
+actors is the number of studies, and each study takes its share. An actor dies with its driver.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from ..config import Resources
 
 NAMESPACE = "cryo_hpo"
-LOOK_S = 1.0  # between two looks at the cluster; each is a call to the head
+LOOK_S = 1.0  # between two queries of the cluster; each is a call to the head
 
 
 def slots_for(resources: Resources, parallel: int | None) -> TrialResources:
-    """Return what each trial gets of the cluster.
+    """Return the resources of each trial on the cluster.
 
     Raises:
         SpecError: One trial requests more than any node has.
@@ -43,7 +43,7 @@ class SlotBudget:
         self._known, self._until = 1, 0.0
 
     def __call__(self) -> int:
-        """Return the number, at least 1, as it was at most `LOOK_S` ago."""
+        """Return the number of trials, at least 1, as it was at most `LOOK_S` ago."""
         if time.monotonic() >= self._until:
             fits = sum(trials_fitting(node, self._slots) for node in _nodes())
             self._known = fair_share(
@@ -54,9 +54,9 @@ class SlotBudget:
 
 
 def trials_fitting(node: dict[str, float], slots: TrialResources) -> int:
-    """Return how many trials fit on a node; a trial lies on one node."""
+    """Return the number of trials that fit on a node; a trial lies on one node."""
     by_cpu = int(node.get("CPU", 0)) // slots.cpus
-    # a hair more, since shares like 0.1 are not exact
+    # a tolerance, since shares like 0.1 are not exact
     by_gpu = int(node.get("GPU", 0.0) / slots.gpus + 1e-9) if slots.gpus else by_cpu
     return min(by_cpu, by_gpu)
 
@@ -80,7 +80,7 @@ def registered_study() -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(Exception):  # the cluster may have gone before us
+        with contextlib.suppress(Exception):  # the cluster may be gone already
             ray.kill(sign)
 
 
@@ -99,7 +99,7 @@ def requested_capacity(slots: TrialResources) -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(Exception):  # the cluster may have gone before us
+        with contextlib.suppress(Exception):  # the cluster may be gone already
             request_resources(bundles=[])
 
 
@@ -118,6 +118,6 @@ def _num_studies() -> int:
 
 
 def _nodes() -> list[dict[str, float]]:
-    """The resources of every node that is alive."""
+    """Return the resources of every node that is alive."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [node["Resources"] for node in nodes if node["Alive"]]

@@ -1,4 +1,4 @@
-"""What `ray job submit` is told about a study: where things are, and what stays at home."""
+"""Build the `ray job submit` command of a study: its variables, and the folders left out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import SpecError
 if TYPE_CHECKING:
     from ..config import Site
 
-# cluster/runtime_env.yaml says the same to those who call `ray job submit` themselves.
+# cluster/runtime_env.yaml sets the same for those who call `ray job submit` themselves.
 ENV = {
     "RAY_JOB_STOP_WAIT_TIME_S": "30",  # to close MLflow's runs; Ray's default is 3 seconds
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -28,18 +28,18 @@ IN_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it for the driver of a job
 def command(
     study: Path, site: Site, *, address: str, env: Mapping[str, str], options: Sequence[str] = ()
 ) -> list[str]:
-    """Return the `ray job submit` that sends a study from the current folder.
+    """Return the `ray job submit` command that sends a study from the current folder.
 
     Args:
-        study: The study's file, or that of one that ships with the package.
-        site: Where data, weights and storage are, here and on the cluster.
-        address: Of the cluster's dashboard.
-        env: The environment here; its CRYO_ variables go along, as absolute paths.
+        study: The study's file, also of a study that ships with the package.
+        site: Locations of data, weights and storage, here and on the cluster.
+        address: Address of the cluster's dashboard.
+        env: The environment here; its CRYO_ variables are sent along, paths made absolute.
         options: More options of `ray job submit`.
 
     Raises:
-        SpecError: The study's file is not below the current folder, so it would stay here; or
-            a database's password would lie open in the job's description.
+        SpecError: The study's file is not below the current folder, so it would not be sent; or
+            the job's description would show a database's password.
     """
     here, file = Path.cwd().resolve(), study.resolve()
     shipped = is_shipped(str(study))  # it is in the package on the cluster too
@@ -74,7 +74,7 @@ def require_storage(env: Mapping[str, str]) -> None:
     """Refuse to write a job's results into the copy of the sent folder, which Ray removes.
 
     Raises:
-        SpecError: This is the driver of a job, and CRYO_STORAGE names no folder of its own.
+        SpecError: This is the driver of a job, and CRYO_STORAGE is not an absolute path.
     """
     value = env.get("CRYO_STORAGE", "")
     if IN_JOB in env and not Path(value).expanduser().is_absolute():

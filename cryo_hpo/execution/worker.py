@@ -28,16 +28,16 @@ Report = Mapping[str, Any]  # an epoch's metrics; the last one may be an outcome
 def train_job(
     config: Mapping[str, Any], *, site: Site, cpus: int, gpus: float
 ) -> Generator[Report, None, None]:
-    """Train one job; yield what there is to report after each epoch.
+    """Train one job; yield a report after each epoch.
 
     Problems that a retry cannot fix (divergence, data, weights) are reported as the job's
-    outcome; anything else is raised, and the job starts again from its last checkpoint.
+    outcome; anything else is raised, and the job restarts from its last checkpoint.
 
     Args:
         config: The fields of a `Job`.
-        site: Where data, weights, storage and cache lie.
-        cpus: Cores it may use.
-        gpus: GPUs it may use, or the share of one.
+        site: Locations of data, weights, storage and cache.
+        cpus: Cores the job may use.
+        gpus: GPUs the job may use, or the share of one.
     """
     _claim(cpus)
     site = site.on_node(os.environ)
@@ -52,10 +52,10 @@ def train_job(
         # An attempt may have died between writing a checkpoint and reporting it.
         yield from training.history[-1:]
         for epoch in training:
-            place.push(BEST, LAST)  # what is reported is safe
+            place.push(BEST, LAST)  # before the report: a reported epoch is safe
             yield epoch.metrics()
     except Diverged as error:
-        place.push(BEST)  # there may be one from before the first epoch
+        place.push(BEST)  # a best model may exist from before the first epoch
         yield {OUTCOME: "diverged", MESSAGE: str(error)}
     except StorageError as error:
         yield {OUTCOME: "unwritable", MESSAGE: str(error)}
@@ -90,7 +90,7 @@ def map_test(
 
 @contextlib.contextmanager
 def _best(site: Site, config: Mapping[str, Any]) -> Iterator[Path]:
-    """Have a finished training's best checkpoint on this node."""
+    """Pull a finished training's best checkpoint to this node for the `with` block."""
     place = workdir_on(site, Path(config["workdir"]))
     place.pull(BEST)
     try:
@@ -100,9 +100,9 @@ def _best(site: Site, config: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _claim(cpus: int) -> None:
-    """Use the CPUs the trial was given and no more, and seed the global random states.
+    """Limit the process to the trial's CPUs, and seed the global random states.
 
-    Processes are reused: what an earlier trial left in this one must not reach the next.
+    Processes are reused: the state that an earlier trial left must not reach the next.
     """
     torch.set_num_threads(cpus)
     os.environ["OMP_NUM_THREADS"] = str(cpus)

@@ -72,7 +72,7 @@ def plan(study: Study, *, site: Site) -> Plan:
 
 
 def num_arms(study: Study) -> int:
-    """Return the number of recipes in the final comparison: base, named baselines, the tuned one."""
+    """Return the number of recipes compared in the end: base, named baselines, the tuned one."""
     return 1 + len(study.baselines) + (study.search is not None)
 
 
