@@ -64,7 +64,7 @@ def examine(
     mark: str,
     gpus: tuple[str, ...],
 ) -> Node:
-    """Collect the facts of this machine; `doctor` corrects `skew_s`, here the clock, and the GPUs.
+    """Collect the facts of this machine, with its clock as `skew_s` and no promised GPUs.
 
     Args:
         address: Address in the cluster.

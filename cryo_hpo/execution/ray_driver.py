@@ -69,7 +69,7 @@ WORKER_ENV = {
 def cluster() -> Iterator[None]:
     """Join the cluster of RAY_ADDRESS, or start a local one that ends with this process."""
     local: dict[str, Any] = {
-        "address": "local",  # else Ray would join whatever cluster somebody started on this machine
+        "address": "local",  # else Ray would join any cluster that runs on this machine
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE,
     }

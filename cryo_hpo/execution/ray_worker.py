@@ -1,4 +1,4 @@
-"""The Ray Tune trainable: train one job and report each epoch to Tune."""
+"""Train one job as a Ray Tune trainable, and report each epoch to Tune."""
 
 from __future__ import annotations
 

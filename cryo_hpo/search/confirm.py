@@ -47,7 +47,7 @@ class ConfirmSource:
             job(arm, seed, folder).key: arm.recipe.replace({"seed": seed}) for seed, arm in pairs
         }
         todo = [job(arm, seed, folder) for seed, arm in pairs]
-        # A full training without the file runs again, and only reports its last epoch.
+        # A full training without this file runs again, and only reports its last epoch.
         self._todo = [one for one in todo if not (Path(one.workdir) / ENDED).exists()]
         self._reached: dict[str, int] = {}
         self._at_work = 0

@@ -12,10 +12,11 @@ Kind = Literal["baseline", "search", "confirm"]
 
 
 class Listener(Protocol):
-    """Receive the events of every trial. A method that raises, as for a full disk, ends the study.
+    """Receive the events of every trial.
 
-    Listeners are notified before the journal is written, so a study that resumes after a crash
-    may repeat an event, but omits none.
+    A method that raises ends the study, so only a full disk is a reason to raise. Listeners are
+    notified before the journal is written, so a study that resumes after a crash may repeat an
+    event, but omits none.
     """
 
     def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
