@@ -1,4 +1,4 @@
-"""What every test gets: a scrubbed environment, and the shared material where there is any."""
+"""Define fixtures for all tests: a scrubbed environment, and shared data where available."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from .support.clusters import Head
 
-# How long an example takes says how busy the machine is, and nothing about the code.
+# The duration of an example depends on the load of the machine, not on the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
@@ -25,7 +25,7 @@ SCRUBBED = ("CRYO_", "MLFLOW_", "RAY_", "HF_", "AWS_")
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the user's settings, and keep every library silent about the outside world."""
+    """Remove the user's settings, and keep every library off the network."""
     for name in [name for name in os.environ if name.startswith(SCRUBBED)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -35,7 +35,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real data, weights and reference values beside the project."""
+    """Return the folder of real data, weights and reference values beside the project."""
     folder = ROOT.parent / "shared"
     if not folder.is_dir():
         pytest.skip("real data, weights and reference values are not on this machine")
@@ -46,7 +46,7 @@ def shared() -> Path:
 def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """Start a Ray head of five cores that requires a token, and an MLflow server beside it.
 
-    The tests of what Ray must do share it; each process of tests starts its own.
+    Tests that need Ray share it; each test process starts its own.
     """
     from .support.clusters import head
 
@@ -54,7 +54,7 @@ def ray_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield running
 
 
-# What makes an encoder of the table tiny; those that are small anyway need nothing.
+# Makes an encoder of the table tiny; those that are small anyway need no change.
 SMALL: dict[str, Any] = {"dim": 32, "depth": 4, "heads": 2, "size": 64}
 TINY: dict[str, dict[str, Any]] = {
     "unet": {},
@@ -67,7 +67,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def tiny_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every encoder of the table be a tiny one of its kind, for tests of what all must do."""
+    """Replace every encoder of the table by a tiny one of its kind, for tests of all encoders."""
     from cryo_hpo.models import ENCODERS
 
     for name, card in list(ENCODERS.items()):

@@ -1,4 +1,4 @@
-"""Campaigns for tests: small ones that can run, and finished ones made by hand."""
+"""Make campaigns for tests: small ones that can run, and finished ones with made-up scores."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCORES: dict[str, dict[str, tuple[tuple[float, ...], tuple[float, ...], float]]]
 
 
 def small_campaign(root: Path, **changes: Any) -> Path:
-    """Write two tiny datasets and the file of a campaign of three cells; return the file."""
+    """Write two tiny datasets and a campaign of three cells; return the campaign's file."""
     root.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(("one", "two")):
         card = fake_folder(root / "data", num=(6, 2, 2), size=(32, 32), name=name, seed=seed)

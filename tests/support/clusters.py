@@ -1,4 +1,4 @@
-"""A real Ray head and a real MLflow server for tests: on loopback, ended by process group."""
+"""Run a real Ray head and MLflow server for tests: on loopback, ended by process group."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ SCRUBBED = ("CRYO_", "MLFLOW_", "RAY_")
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A running head, and what a client needs to reach it."""
+    """A running head, and what a client needs to connect."""
 
-    address: str  # of its dashboard, which takes jobs
+    address: str  # of its dashboard, which accepts jobs
     gcs: str
     mlflow: str
     env: Mapping[str, str]
@@ -48,7 +48,7 @@ class Head:
 
     @property
     def joined(self) -> dict[str, str]:
-        """Return the variables with which a driver joins the cluster."""
+        """The variables with which a driver joins the cluster."""
         names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
         return {"RAY_ADDRESS": self.gcs, **{name: self.env[name] for name in names}}
 
@@ -66,7 +66,7 @@ class Done:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without the user's settings, with our programs first."""
+    """Return the environment without the user's settings, with the venv's programs first."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(SCRUBBED)}
     return {**kept, **QUIET, "PATH": f"{BIN}:{os.environ['PATH']}", **more}
 
@@ -77,7 +77,7 @@ def run(
     cwd: Path | None = None,
     timeout_s: float = 180,
 ) -> Done:
-    """Run a program to its end, whatever that is."""
+    """Run a program to its end, whatever its exit code."""
     done = subprocess.run(
         [str(word) for word in words],
         env=dict(env),
@@ -91,7 +91,7 @@ def run(
 
 
 def free_ports(num: int) -> list[int]:
-    """Return ports nobody listens on, none of them twice."""
+    """Return distinct ports on which no process listens."""
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(num)]
         for probe in probes:
@@ -100,7 +100,7 @@ def free_ports(num: int) -> list[int]:
 
 
 def until(what: Callable[[], Any], *, timeout_s: float = 90, every_s: float = 0.2) -> Any:
-    """Return the first true answer."""
+    """Poll until the answer is true, and return it."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         found = what()
@@ -112,7 +112,7 @@ def until(what: Callable[[], Any], *, timeout_s: float = 90, every_s: float = 0.
 
 
 def answers(url: str, headers: Mapping[str, str] = {}) -> int:
-    """Return the status a server answers with, 0 for no answer."""
+    """Return the HTTP status of a server, 0 for no answer."""
     try:
         request = urllib.request.Request(url, headers=dict(headers))
         with urllib.request.urlopen(request, timeout=5) as answer:
@@ -126,7 +126,7 @@ def answers(url: str, headers: Mapping[str, str] = {}) -> int:
 def members(mark: str) -> dict[int, str]:
     """Return the living processes with a text in their environment: id -> command line.
 
-    A job's driver has a session of its own, so that neither group nor session finds them all.
+    A job's driver has its own session, so neither group nor session finds them all.
     """
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -139,7 +139,7 @@ def members(mark: str) -> dict[int, str]:
 
 
 def listening(pids: set[int]) -> set[str]:
-    """Return the addresses that some processes listen on, as Linux writes them: "127.0.0.1:80"."""
+    """Return the addresses that processes listen on, as Linux writes them: "127.0.0.1:80"."""
     sockets = set()
     for pid in pids:
         for link in Path(f"/proc/{pid}/fd").glob("*"):
@@ -156,7 +156,7 @@ def listening(pids: set[int]) -> set[str]:
 
 
 def _ip(text: str) -> str:
-    """Read an address of /proc/net/tcp: words of four bytes, each the wrong way round."""
+    """Parse an address of /proc/net/tcp: words of four bytes, each in reverse order."""
     words = [bytes.fromhex(text[i : i + 8])[::-1] for i in range(0, len(text), 8)]
     if len(words) == 1 or words[:3] == [bytes(4), bytes(4), b"\0\0\xff\xff"]:
         return socket.inet_ntop(socket.AF_INET, words[-1])
@@ -167,7 +167,7 @@ def _ip(text: str) -> str:
 def started(
     *words: str | Path, env: Mapping[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server in a session of its own, and end the whole session."""
+    """Run a server in its own session, and end the whole session."""
     with log.open("wb") as file:
         server = subprocess.Popen(
             [str(word) for word in words],
@@ -180,7 +180,7 @@ def started(
     try:
         yield server
     finally:
-        # The leader first: Ray's ends what it began, and in the right order.
+        # The leader first: Ray's ends its children in the right order.
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(20)
@@ -202,7 +202,7 @@ def check_nothing_left(mark: str) -> None:
 
 @contextlib.contextmanager
 def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
-    """A Ray head that asks for a token, and an MLflow server on a database."""
+    """Run a Ray head that requires a token, and an MLflow server with a database."""
     gcs, dashboard, client, tracking = free_ports(4)
     token = folder / "token"
     token.touch(mode=0o600)
@@ -233,7 +233,7 @@ def head(folder: Path, *, num_cpus: int = 2, **env: str) -> Iterator[Head]:
             started(*ray_words, env=environment(**auth), log=folder / "ray.log") as ray,
             started(*mlflow_words, env=environment(**auth), log=folder / "mlflow.log"),
         ):
-            log = folder / "ray.log"  # the GCS answers before its node has started, if it ever does
+            log = folder / "ray.log"  # the GCS answers before its node has started or failed to
             until(lambda: "runtime started" in log.read_text() or ray.poll(), timeout_s=300)
             assert ray.poll() is None, log.read_text()
             until(lambda: answers(f"{address}/api/gcs_healthz") == 200)

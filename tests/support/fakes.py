@@ -1,4 +1,4 @@
-"""Tiny datasets on disk that a model can learn: the brighter the ground, the higher its class."""
+"""Write tiny datasets that a model can learn: the brighter the ground, the higher its class."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def fake_folder(
     """Write a dataset below a data root, and return its card.
 
     Args:
-        root: The data root; the folder below it is called `name`.
+        root: The data root; the dataset's folder in it is `name`.
         num: Scenes for training, validation and test, two of a region.
         size: Height and width, pixels.
         bands: 1, 3 or 4.
         dtype: One of `SCALE`; PNG holds uint8 and uint16.
-        suffix: Of the images; masks are PNG.
-        georeferenced: Whether GeoTIFFs say where they lie.
-        seed: Another one is another dataset.
-        name: Of the dataset.
+        suffix: Suffix of the images; masks are PNG.
+        georeferenced: Whether GeoTIFFs have a georeference.
+        seed: Seed of the dataset.
+        name: Name of the dataset.
     """
     rng = np.random.default_rng(seed)
     card = DatasetCard(
@@ -115,7 +115,7 @@ def fake_classes(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """Return an image (C, H, W) with a published dataset's statistics, and its mask (H, W).
 
-    Every class of the dataset is in it, as rings around a point.
+    Every class of the dataset occurs, as rings around a point.
     """
     dataset = find_dataset(name)
     assert dataset.mean is not None
@@ -144,7 +144,7 @@ def _scenes(
 
 
 def fake_glid(root: Path, *, num: tuple[int, int, int] = (11, 3, 3), size: int = 48) -> None:
-    """Write PNGs numbered in every split alike; lakes are 255, and names of masks end otherwise.
+    """Write PNGs numbered alike in every split; lakes are 255, and names of masks end in `_mask`.
 
     Sorted, the masks are in another order than the images: 10_mask comes before 1_mask.
     """
@@ -158,7 +158,7 @@ def fake_glid(root: Path, *, num: tuple[int, int, int] = (11, 3, 3), size: int =
 def fake_gld(root: Path, *, num: tuple[int, int, int] = (6, 3, 4), size: int = 48) -> None:
     """Write ten layers with coherence in the seventh, chips without data, and shared scenes.
 
-    A granule lies in every split, as in the published one; one mask is 16 bits with -1.
+    A granule occurs in every split, as in the published one; one mask is 16 bits with -1.
     """
     kinds = _scenes("gld", num=num, size=(size, size), dtype="float32", seed=2)
     for split, number, image_CHW, mask_HW in kinds:
@@ -226,4 +226,4 @@ FAKES: dict[str, Callable[[Path], None]] = {
     "caffe": fake_caffe,
     "gsdd": fake_gsdd,
 }
-"""Dataset -> who writes a tiny one below a data root, in its real layout and with its quirks."""
+"""Dataset -> writer of a tiny one below a data root, in its real layout and with its quirks."""

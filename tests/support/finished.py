@@ -1,4 +1,4 @@
-"""A finished study without Ray: two arms on two seeds, trained for real on sixteen small scenes."""
+"""Make a finished study without Ray: two arms, two seeds, real trainings on 16 small scenes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEDS = (1, 2)
 
 
 class Finished(NamedTuple):
-    """Where a finished study lies."""
+    """The location of a finished study."""
 
     study: Study
     site: Site
@@ -44,11 +44,11 @@ def finished_study(
 
     Args:
         root: An empty folder.
-        bands: Of the scenes.
-        dtype: Of the scenes.
-        model: Of the recipe; None for a small U-Net.
+        bands: Bands of the scenes.
+        dtype: Data type of the scenes.
+        model: Model of the recipe; None for a small U-Net.
         weights: Folder of weights; None for an empty one.
-        epochs: Of every training.
+        epochs: Epochs of every training.
         data: Further fields of the recipe's data.
     """
     card = fake_folder(root / "data", num=(4, 2, 2), size=(32, 32), bands=bands, dtype=dtype)

@@ -1,4 +1,4 @@
-"""Several hosts on this machine for tests: network namespaces on one bridge, a Ray node in each."""
+"""Simulate several hosts on this machine: network namespaces on one bridge, a Ray node in each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PORT, DASHBOARD, METRICS = 6379, 8265, 9100  # each host has its own
 
 
 def why_not() -> str:
-    """Return why there can be no network namespaces here; empty if there can."""
+    """Return why network namespaces are unavailable; empty if they work."""
     if os.geteuid() != 0:
         return "network namespaces are made by root"
     if shutil.which("ip") is None:
@@ -58,10 +58,10 @@ class Hosts:
         """Start a Ray node of one core, unless options say more; the first is the head.
 
         Args:
-            host: Its number.
-            options: More options of `ray start`.
-            hidden: A folder that this host does not share with the others: it sees an empty one.
-            env: Its own variables.
+            host: Number of the host.
+            options: Further options of `ray start`.
+            hidden: A folder that this host does not share with the others: it is empty there.
+            env: Environment variables of this node.
         """
         words = ["--node-ip-address", self.address(host), "--num-cpus", "1", "--num-gpus", "0"]
         words += ["--object-store-memory", str(100 * 2**20), "--disable-usage-stats", "--block"]
@@ -71,8 +71,8 @@ class Hosts:
             words += ["--include-dashboard", "true", "--dashboard-host", self.address(0)]
         else:
             words += ["--address", f"{self.address(0)}:{PORT}"]
-        words += options  # the last of two wins
-        # `ip netns exec` has mounts of its own, which nobody else sees
+        words += options  # the last occurrence wins
+        # `ip netns exec` has its own mounts, invisible to other processes
         apart = ("sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(hidden)) if hidden else ()
         self.stack.enter_context(
             started(
@@ -84,9 +84,9 @@ class Hosts:
         )
 
     def _disk(self, host: int) -> tuple[str, ...]:
-        """Give a host its own of Ray's folder, as machines have it.
+        """Return a prefix that gives a host its own Ray folder, as separate machines have.
 
-        Nodes that share one remove each other's packages, and take each other's address for theirs.
+        Nodes that share one remove each other's packages, and confuse their addresses.
         """
         if host == 0:
             return ()
@@ -101,7 +101,7 @@ class Hosts:
         return run(*there, *words, env={**self.env, **env}, timeout_s=600)
 
     def metrics(self) -> str:
-        """Return what a Prometheus would read on the head."""
+        """Return what Prometheus would scrape on the head."""
         return self.run("curl", "-s", f"http://{self.address(0)}:{METRICS}/metrics").output
 
     def kill(self, host: int) -> None:
@@ -114,7 +114,7 @@ class Hosts:
 
 @contextlib.contextmanager
 def hosts(folder: Path, *head: str, num: int, **env: str) -> Iterator[Hosts]:
-    """Make hosts that reach each other and nobody else, and a head, with options, on the first."""
+    """Create hosts that reach only each other; the first runs the head, with options `head`."""
     mark = secrets.token_hex(3)
     names = tuple(f"cr{mark}-{host}" for host in range(num))
     token = folder / "token"
@@ -137,7 +137,7 @@ def hosts(folder: Path, *head: str, num: int, **env: str) -> Iterator[Hosts]:
 
 @contextlib.contextmanager
 def _network(names: tuple[str, ...]) -> Iterator[None]:
-    """A bridge in the first namespace; every namespace is a host on it."""
+    """Create a bridge in the first namespace; every namespace is a host on it."""
     try:
         for name in names:
             _ip("netns", "add", name)

@@ -1,4 +1,4 @@
-"""Compare what studies came to: all that does not depend on when and where they ran."""
+"""Compare the outcomes of studies, apart from times and places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .recorded import recorded_epochs
 
 
 def trial_histories(result: Result) -> list[tuple[Any, ...]]:
-    """Return what was proposed, decided and scored: number, parameters, state and curve."""
+    """Return the history of each trial: number, parameters, state and curve."""
     return [(t.number, t.params, t.state, t.curve) for t in result.trials]
 
 
@@ -22,7 +22,7 @@ def scores_by_arm(result: Result) -> list[tuple[str, list[float]]]:
 
 
 def check_same_outcome(folder: Path, whole: Path) -> None:
-    """Hold an interrupted study to one that ran through: trials, scores and epochs paid."""
+    """Compare an interrupted study with an uninterrupted one: trials, scores and epochs paid."""
     epochs = recorded_epochs(folder)
     assert len(epochs) == len(set(epochs)), "an epoch is recorded twice"
     result, expected = load_result(folder), load_result(whole)

@@ -1,4 +1,4 @@
-"""A pool of workers without Ray: it takes a source's jobs and trains curves that are given."""
+"""Simulate a pool of workers without Ray: take a source's jobs and train given curves."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ Curves = Callable[[Recipe], list[float]]
 
 
 class Crash(Exception):
-    """The driver is gone; what is on disk stays."""
+    """The driver has crashed; what is on disk remains."""
 
 
 class Refused(Exception):
-    """A worker's answer to a recipe that cannot be trained at all."""
+    """A worker's report that a recipe cannot be trained at all."""
 
 
 @dataclass
 class Disk:
-    """What workers leave: the best score after each epoch, by work directory."""
+    """The state that workers leave: the best score after each epoch, by work directory."""
 
     scores: dict[str, list[float]] = field(default_factory=dict)
-    trained: list[tuple[str, int]] = field(default_factory=list)  # every epoch really computed
+    trained: list[tuple[str, int]] = field(default_factory=list)  # every epoch that was computed
 
 
 @dataclass
 class Heard:
-    """A listener that keeps everything, each epoch once, as `Records` does."""
+    """A listener that records everything, each epoch once, as `Records` does."""
 
     epochs: dict[tuple[str, int], float] = field(default_factory=dict)
     ends: dict[str, list[str]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Heard:
 
 @dataclass
 class Worker:
-    """One job at work."""
+    """A job in progress."""
 
     job: Job
     recipe: Recipe
@@ -80,11 +80,11 @@ def simulate(
     Args:
         source: Hands out jobs and decides, as on a cluster.
         curves: Recipe -> score after every epoch; nan diverges, `Refused` refuses.
-        workers: Jobs at a time.
-        order: Seed of which worker is the next to finish an epoch.
-        disk: What an earlier pool left; written as workers go on.
-        crash_after: Raise `Crash` after so many events.
-        retries: Share of epochs after which a worker is lost and the job begins again.
+        workers: Number of concurrent jobs.
+        order: Seed of the order in which workers finish epochs.
+        disk: State that an earlier pool left; updated as workers proceed.
+        crash_after: Number of events after which `Crash` is raised.
+        retries: Share of epochs after which a worker is lost and the job restarts.
     """
     disk, chance = disk or Disk(), random.Random(order)
     busy: list[Worker] = []
@@ -142,7 +142,7 @@ def _step(
             return True
         scores.append(max([score, *scores]))
         disk.trained.append((job.key, len(scores)))
-        event()  # the checkpoint is written and nobody has heard of it
+        event()  # the checkpoint is written and not yet reported
     if source.epoch(job, {EPOCH: len(scores), SCORE: scores[-1]}):
         return False
     event()
@@ -151,7 +151,7 @@ def _step(
 
 
 def peak(best: float = 1e-3, *, diverges: float = 1.0, epochs: int = 9) -> Curves:
-    """Return curves that are highest where the learning rate is `best`; high ones diverge."""
+    """Return curves that peak at the learning rate `best`; high rates diverge."""
 
     def curve(recipe: Recipe) -> list[float]:
         lr = recipe.optim.lr

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own: a folder below /tmp, a free port of loopback, a password."""
+"""Run a private PostgreSQL server: a folder below /tmp, a free loopback port, a password."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .clusters import free_ports
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that can be stopped and started again."""
+    """A server that can be stopped and restarted."""
 
     folder: Path
     port: int
@@ -43,7 +43,7 @@ class Server:
 
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
-    """Start a server; skip the test where PostgreSQL is not installed."""
+    """Start a server; skip the test if PostgreSQL is not installed."""
     if _program("initdb") is None:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
@@ -83,7 +83,7 @@ def _run(name: str, *words: Any) -> None:
         who = {"user": uid, "group": gid, "extra_groups": []}
     program = _program(name)
     assert program is not None, name
-    # a file, not a pipe: the server keeps what it was started with
+    # a file, not a pipe: the server keeps its inherited descriptors open
     with tempfile.TemporaryFile("w+") as said:
         done = subprocess.run(
             [str(program), *map(str, words)],

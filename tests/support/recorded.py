@@ -1,4 +1,4 @@
-"""Read what a study has recorded so far, also while it runs."""
+"""Read what a study has recorded so far, even while it runs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def nodes_of_epochs(folder: Path) -> set[str]:
 
 
 def trains_on(folder: Path, node: str, *, before: int) -> bool:
-    """Return whether a host is in a training that is not yet at an epoch.
+    """Return whether a host runs a training that is not yet at an epoch.
 
-    A training that is cut there has to continue on another host.
+    An interrupted training has to resume on another host.
     """
     epochs = recorded_events(folder, "epoch")
     last = next((event for event in reversed(epochs) if event["node"] == node), None)
@@ -39,12 +39,12 @@ def trains_on(folder: Path, node: str, *, before: int) -> bool:
 
 
 def last_epoch_s(folder: Path) -> float:
-    """Return when the last epoch of a study was recorded, seconds since 1970."""
+    """Return the time at which the last epoch of a study was recorded, seconds since 1970."""
     epochs = recorded_events(folder, "epoch")
     return max(datetime.fromisoformat(event["time"]).timestamp() for event in epochs)
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines; a line that is being written is left out."""
+    """Read a file of JSON lines, without a line that is still being written."""
     text = file.read_text() if file.exists() else ""
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -1,4 +1,4 @@
-"""A driver of its own whose trials replay recorded curves: `python -m tests.replaying '{...}'`."""
+"""Run a driver whose trials replay recorded curves: `python -m tests.replaying '{...}'`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def study(name: str, *, trials: int, parallel: int | None) -> Study:
 
 
 def run(one: Study, storage: Path, *, epoch_s: float) -> None:
-    """Run the search alone, and tell its events as `run_study` does."""
+    """Run only the search, and log its events as `run_study` does."""
     path = storage / one.name
     path.mkdir(parents=True)
     assert one.search is not None, "made with one"

@@ -1,4 +1,4 @@
-"""A finished study made by hand: twelve trials, rungs at 1, 3 and 9 of 27 epochs, four seeds."""
+"""Make a finished study by hand: twelve trials, rungs at 1, 3 and 9 of 27 epochs, four seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryo_hpo.stats import relative_improvement
 
 EPOCHS = 27
 SECONDS = 41.5  # per epoch
-# number: learning rate, epochs trained, mIoU it tends to, how many epochs that takes, state
+# number: learning rate, epochs trained, limit of the mIoU, epochs to approach it, state
 TRIALS: dict[int, tuple[float, int, float, float, str]] = {
     0: (1e-4, 27, 0.716, 9.0, "complete"),
     1: (3.1e-5, 1, 0.590, 14.0, "pruned"),
@@ -103,7 +103,7 @@ def an_arm(name: str, scores: tuple[float, ...], *, lr: float = 1e-4) -> ArmResu
 
 
 def a_recipe(lr: float) -> dict[str, Any]:
-    """Return as much of a recipe as a report looks at."""
+    """Return the part of a recipe that reports read."""
     return {
         "data": {"name": "lakes-demo", "crop": 128},
         "model": {"encoder": "unet", "weights": None},
@@ -114,7 +114,7 @@ def a_recipe(lr: float) -> dict[str, Any]:
 
 
 def an_improvement(**changes: Any) -> ImprovementResult:
-    """Return the comparison of the two arms of `TEST`, as the rules decide it."""
+    """Return the comparison of the two arms of `TEST`, under the production rules."""
     result = relative_improvement(TEST["tuned"], TEST["baseline"])
     values: dict[str, Any] = {
         "baseline": result.baseline,

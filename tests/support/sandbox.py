@@ -29,7 +29,7 @@ RULES: dict[str, dict[str, Any]] = {
 
 
 class Sandbox:
-    """Hold a data root with sixteen small scenes, and as many storages as there are tests."""
+    """Hold a data root with sixteen small scenes, and one storage per test."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -54,17 +54,17 @@ class Sandbox:
                 "parallel": 1,
             },
             "seeds": SEEDS,
-            "log_model": False,  # a third of a tiny study's time; where it is the subject, asked for
+            "log_model": False,  # a third of a tiny study's time; tests of it turn it on
         }
         return Study.model_validate_json(json.dumps({**fields, **changes}))
 
     def places(self, storage: str) -> dict[str, str]:
-        """Return the variables that lead a study to the data and to one of the storages."""
+        """Return the environment variables that set a study's data root and storage."""
         names = {"CRYO_DATA": "data", "CRYO_CACHE": "cache", "CRYO_STORAGE": storage}
         return {name: str(self.root / folder) for name, folder in names.items()}
 
     def run(self, study: Study, storage: str, command: str = "run") -> str:
-        """Run the command line on a study to its end, inline, and return what it printed."""
+        """Run the command line on a study to its end, inline, and return its output."""
         words = self._words(study, storage, command, inline=True)
         done = CliRunner().invoke(main, words, env=self.places(storage), catch_exceptions=False)
         assert done.exit_code == 0, done.output
@@ -83,8 +83,8 @@ class Sandbox:
 
         Args:
             study: The study.
-            storage: Which of the storages it is kept in.
-            command: run, or what takes a study's name.
+            storage: Name of the storage to use.
+            command: run, or a command that takes a study's name.
             inline: Whether it trains in that process; otherwise on Ray.
             env: Further variables, such as the address of a cluster.
         """
@@ -113,21 +113,21 @@ class Sandbox:
         return [command, *options, str(spec) if command == "run" else study.name]
 
     def close(self) -> None:
-        """Kill what a failed test left running."""
+        """Kill processes that a failed test left running."""
         for process in self.started:
             if process.poll() is None:
                 kill(process)
 
 
 def finish(process: subprocess.Popen[str], *, code: int = 0) -> str:
-    """Wait until a driver has ended with an exit code, and return what it printed."""
+    """Wait until a driver has ended with an exit code, and return its output."""
     output, _ = process.communicate(timeout=500)
     assert process.returncode == code, output
     return output
 
 
 def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
-    """Wait until a running study has come to a point; fail if it ends before."""
+    """Wait until a running study meets a condition; fail if it ends before."""
     end = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, process.communicate()[0]
@@ -136,6 +136,6 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> N
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a driver with SIGKILL; Ray processes that it started notice by themselves."""
+    """Kill a driver with SIGKILL; the Ray processes that it started end by themselves."""
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()

@@ -1,4 +1,4 @@
-"""Pooled scores of a finished training on a split."""
+"""Score a finished training on a split, pooled over scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The MLflow servers of cluster/mlflow as their files start them: here, with the test's places."""
+"""Start the MLflow servers of cluster/mlflow as their files do, but on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IN_FOLDER = ("/bin/sh", "-c", 'umask "$0" && cd "$1" && shift && exec "$@"')
 
 @dataclass(frozen=True, slots=True)
 class Shipped:
-    """A command and its variables as a file has them, but for places, port and passwords."""
+    """A command and its variables as in a file, but for folders, port and passwords."""
 
     words: tuple[str, ...]
     env: Mapping[str, str]
@@ -43,20 +43,20 @@ class Shipped:
 
     @property
     def url(self) -> str:
-        """Return the server's address."""
+        """Address of the server."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def password(self) -> str:
-        """Return what the administrator signs in with."""
+        """Password of the administrator."""
         return self.env["MLFLOW_AUTH_ADMIN_PASSWORD"]
 
     def pids(self) -> set[int]:
-        """Return the server's processes: its secret is in no other's environment."""
+        """Return the server's processes; its secret is in no other environment."""
         return set(members(self.env["MLFLOW_FLASK_SERVER_SECRET_KEY"]))
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """Return what PostgreSQL itself answers."""
+        """Return PostgreSQL's own answer to a query."""
         with psycopg.connect(self.database) as connection:
             return connection.execute(query.encode()).fetchall()
 
@@ -73,13 +73,13 @@ class Shipped:
 
 
 def unit(folder: Path, data: postgres.Server) -> Shipped:
-    """Return what systemd starts: ExecStart, Environment, WorkingDirectory and UMask."""
+    """Return the server that systemd starts: ExecStart, Environment, WorkingDirectory and UMask."""
     text = (FILES / "mlflow.service").read_text()
     line = dict(re.findall(r"^(\w+)=(.*)$", text, re.M))
     home, port, database = folder / "mlflow", free_ports(1)[0], _database(data)
     places = {"/opt/cryo_hpo/.venv/bin/": f"{BIN}/", line["WorkingDirectory"]: str(home)}
     words = shlex.split(_with(line["ExecStart"], {**places, "--port 5000": f"--port {port}"}))
-    # what the comment at its top says must be in the EnvironmentFile
+    # variables that the comment at its top requires in the EnvironmentFile
     (promised,) = re.findall(r"mlflow\.env.* holds (.*?)\.\n\[Unit\]", text, re.S)
     given = {name: secrets.token_hex(24) for name in re.findall(r"MLFLOW_\w+", promised)}
     given["MLFLOW_BACKEND_STORE_URI"] = database.replace("postgresql:", "postgresql+psycopg:")
@@ -88,14 +88,14 @@ def unit(folder: Path, data: postgres.Server) -> Shipped:
 
 
 def compose(folder: Path, data: postgres.Server) -> Shipped:
-    """Return what the container starts: its command, its environment and its folder."""
+    """Return the server that the container starts: command, environment and folder."""
     service = yaml.safe_load((FILES / "compose.yaml").read_text())["services"]["mlflow"]
     names = re.findall(r"^(\w+)=", (FILES / "example.env").read_text(), re.M)
     home, port, database = folder / "mlflow", free_ports(1)[0], _database(data)
     dotenv = {name: secrets.token_hex(24) for name in names} | {"DATABASE_PASSWORD": data.password}
     changes = {
         "$$": "$",
-        "$(hostname -i)": "127.0.0.1",  # of a container: its own address, published on loopback
+        "$(hostname -i)": "127.0.0.1",  # address of a container, published on loopback
         "--port 5000": f"--port {port}",
         "@database/": f"@127.0.0.1:{data.port}/",
         service["working_dir"]: str(home),
@@ -116,7 +116,7 @@ def _with(text: str, changes: Mapping[str, str]) -> str:
 
 
 def _database(data: postgres.Server) -> str:
-    """Make the user and the database `mlflow`, as the files expect them."""
+    """Create the user and the database `mlflow` that the files expect."""
     with psycopg.connect(data.url, autocommit=True) as connection:
         words = sql.SQL("CREATE ROLE mlflow LOGIN PASSWORD {}").format(data.password)
         connection.execute(words)

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine for tests: munge, a controller and two nodes, in one folder."""
+"""Run a real Slurm on this machine for tests: munge, a controller and two nodes, in one folder."""
 
 from __future__ import annotations
 
@@ -47,18 +47,18 @@ PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 
 @dataclass(frozen=True, slots=True)
 class Slurm:
-    """A running Slurm, and the environment in which its commands find it."""
+    """A running Slurm, and the environment of its commands."""
 
     env: Mapping[str, str]
 
     def __call__(self, *words: str | Path, cwd: Path | None = None) -> str:
-        """Run one of its commands, and return what it prints."""
+        """Run a Slurm command, and return its output."""
         done = run(*words, env=self.env, cwd=cwd, timeout_s=60)
         assert done.code == 0, done.output
         return done.output
 
     def state(self, job: str) -> str:
-        """Return what Slurm says of a job: RUNNING, COMPLETED, ..."""
+        """Return Slurm's state of a job: RUNNING, COMPLETED, ..."""
         words = self("scontrol", "show", "job", job).split()
         return next(w.removeprefix("JobState=") for w in words if w.startswith("JobState="))
 
@@ -73,7 +73,7 @@ def why_not() -> str:
 
 @contextlib.contextmanager
 def slurm() -> Iterator[Slurm]:
-    """Start Slurm on loopback ports of its own, two nodes on this host; end it afterwards."""
+    """Start Slurm on its own loopback ports, with two nodes on this host; end it afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # munge refuses an open folder
     (folder / "state").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))

@@ -1,4 +1,4 @@
-"""Random search spaces and studies, for properties."""
+"""Generate random search spaces and studies for property tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cryo_hpo.config import (
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.config.space import Choice, Float, Int, Scalar, SearchSpace, When
 
-calm = settings(  # a busy machine is no counterexample
+calm = settings(  # a busy machine must not fail a test
     max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 texts = st.text(
@@ -31,7 +31,7 @@ texts = st.text(
 scalars: st.SearchStrategy[Scalar] = (
     texts
     | st.booleans()
-    | st.integers(-(2**63) + 1, 2**63 - 1)  # what a YAML file may hold
+    | st.integers(-(2**63) + 1, 2**63 - 1)  # the range of a YAML file
     | st.floats(allow_nan=False, allow_infinity=False)
 )
 names = st.from_regex(r"\A[a-z_][a-z0-9_]{0,6}(\.[a-z_][a-z0-9_]{0,6}){0,2}\Z")

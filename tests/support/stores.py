@@ -1,4 +1,4 @@
-"""A real server that speaks S3, for tests: moto's, on a loopback port or in a host's namespace."""
+"""Run a real S3 server for tests: moto's, on a loopback port or in a host's namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "keeps-this-to
 
 
 def url(address: str, port: int, *, folder: str = "studies") -> str:
-    """Return what CRYO_CHECKPOINTS says of the server."""
+    """Return the value of CRYO_CHECKPOINTS for the server."""
     query = f"endpoint_override={address}:{port}&scheme=http&region=us-east-1"
     return f"s3://{BUCKET}/{folder}?{query}"
 
@@ -25,10 +25,10 @@ def server(
     """Run a server with one bucket.
 
     Args:
-        folder: For its log.
-        port: Where it listens.
-        address: On which address.
-        host: Name of the network namespace it runs in; empty: this machine's.
+        folder: Folder of its log.
+        port: Port to listen on.
+        address: Address to listen on.
+        host: Name of its network namespace; empty: this machine's.
     """
     there = ("ip", "netns", "exec", host) if host else ()
     words = (*there, str(BIN / "moto_server"), "-H", address, "-p", str(port))

@@ -1,4 +1,4 @@
-"""Write a finished study to MLflow with the code that writes real ones; nothing is trained."""
+"""Write a finished study to MLflow with the production code; nothing is trained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A web server on this machine, with ranges, entity tags, redirects, and all that goes wrong."""
+"""Run a web server on this machine, with ranges, entity tags, redirects, and injected failures."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Web:
 
     Attributes:
         files: Path -> content.
-        moved: Path -> where it is now.
+        moved: Path -> new location.
         asked: (path, Range header) of each request.
         cut: Bytes of the file after which an answer ends, one for each of the next answers.
-        failures: How many of the next answers are 503.
+        failures: Number of next answers that are 503.
         ranges: Whether it can send a part.
-        headers: Sent with every answer.
+        headers: Headers of every answer.
         tokens: Authorization header of each request.
     """
 

@@ -1,4 +1,4 @@
-"""Whole images predicted by overlapping windows."""
+"""Predict whole images by overlapping windows."""
 
 from __future__ import annotations
 
