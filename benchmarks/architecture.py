@@ -22,7 +22,7 @@ from tests.test_architecture import FILES, FLOOR, FLOORS, _files_imported, _room
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "docs" / "architecture.png"
 PAGE = OUT.with_suffix(".md")
-OLD_PATHS = {"spec", "specfile"}  # modules that only warn of a moved name
+OLD_PATHS = {"spec", "specfile"}  # modules that only warn about a moved name
 ROLES = {
     "__main__": "python -m cryo_hpo",
     "__init__": "the public names",
@@ -54,14 +54,14 @@ SWEEPS = 24
 
 @dataclass(frozen=True)
 class Stop:
-    """A box (one name) or the place where a long arrow passes a floor (two names)."""
+    """A box (one name), or the point where a long arrow passes a floor (two names)."""
 
     floor: int
     names: tuple[str, ...]
 
     @property
     def width(self) -> float:
-        """The width that this stop takes on its floor."""
+        """Width of this stop on its floor."""
         return WIDTH + GAP if len(self.names) == 1 else LANE
 
 

@@ -1,4 +1,4 @@
-"""How often do the intervals hold the truth, on real scores whose tails are heavy?
+"""Measure how often the intervals contain the truth, on real scores with heavy tails.
 
 The populations are final test scores of real fine-tunings at two learning rates; a comparison
 draws a few seeds from each. `python benchmarks/coverage.py CURVES` prints the table of
@@ -34,13 +34,13 @@ POPULATIONS = {
 
 
 class Row(NamedTuple):
-    """Shares of comparisons, of one population and number of seeds."""
+    """Shares of comparisons of one population and number of seeds."""
 
     population: str
     seeds: int
-    typical: float  # the deciding interval holds the median gain
-    fieller: float  # Fieller's interval holds the ratio of the means
-    bca: float  # the bootstrap's interval holds it
+    typical: float  # the deciding interval contains the median gain
+    fieller: float  # Fieller's interval contains the ratio of the means
+    bca: float  # the bootstrap's interval contains the ratio of the means
     improved: float  # verdicts
     worse: float
 
@@ -62,7 +62,7 @@ def median_gain(tuned: Floats, baseline: Floats) -> float:
 
 
 def cover(folder: Path, name: str, seeds: int, *, repeats: int, bootstraps: int) -> Row:
-    """Compare again and again, and count."""
+    """Repeat the comparison, and return the shares."""
     rng = np.random.default_rng(seeds)
     tuned, baseline = population(folder, name)
     truth, means = median_gain(tuned, baseline), 100 * (tuned.mean() / baseline.mean() - 1)
@@ -80,15 +80,15 @@ def cover(folder: Path, name: str, seeds: int, *, repeats: int, bootstraps: int)
 
 
 def holds(interval: Interval, truth: float) -> bool:
-    """Whether an interval holds a value."""
+    """Return whether an interval contains a value."""
     return interval.low <= truth <= interval.high
 
 
 def one_seed(folder: Path, name: str, *, repeats: int) -> tuple[float, float, float]:
-    """Return the true median gain, and how far one seed's gain lies from it at both ends.
+    """Return the true median gain, and the range of the gain on a single seed.
 
     Returns:
-        The truth, and the 2.5 and 97.5 % quantile of the gain that one seed shows.
+        The truth, and the 2.5 and 97.5 % quantiles of the gain on one seed.
     """
     rng = np.random.default_rng(1)
     tuned, baseline = population(folder, name)

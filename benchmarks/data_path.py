@@ -1,14 +1,15 @@
-"""How fast training tiles come, measured against Cryo-Bench's way of reading, in one run.
+"""Measure the speed of training tiles against Cryo-Bench's way of reading, in one run.
 
-Its way: every epoch, every item opens its files with rasterio, decodes the whole image, cuts the
-encoder's crop, and normalizes it band by band; a DataLoader's workers do so, and the loader puts
-batches together. Ours: the split was decoded once, a crop is copied out of the memory-mapped copy
-in its native type, and a whole batch is normalized at once, in the one process that trains.
+Cryo-Bench's way: in every epoch, every item opens its files with rasterio, decodes the whole image,
+cuts the encoder's crop, and normalizes it band by band; workers of a DataLoader do so, and the
+loader assembles batches. Our way: the split is decoded once, crops are copied out of the
+memory-mapped copy in their native type, and a whole batch is normalized at once, in the training
+process.
 
-Images have each dataset's real size and type. Both ways are asked for the same crops, and give the
-same bits, which is checked first. Then the quickstart's model is trained for a few epochs, to see
-how much of its time goes into waiting for tiles. Numbers of one machine say little about another,
-so what counts is the ratio.
+Images have each dataset's real size and type. Both ways produce the same crops, bit by bit,
+which is checked first. Then the quickstart's model is trained for a few epochs, to measure
+the share of its time spent waiting for tiles. Absolute numbers depend on the machine,
+so the ratio is what matters.
 """
 
 # B batch, C bands, H W pixels
@@ -47,15 +48,15 @@ from cryo_hpo.training.loop import Epoch, fit
 
 CPU = torch.device("cpu")
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "studies" / "quickstart.yaml"
-SEED, CROP, WORKERS = 0, 224, 2  # 224: what most encoders take
-EPOCHS = 3  # of a round: the first batch after the other way's turn finds no memory to use again
+SEED, CROP, WORKERS = 0, 224, 2  # 224: the size that most encoders take
+EPOCHS = 3  # of a round: the first batch after the other way's turn cannot reuse memory
 Batch = tuple[Tensor, Tensor]
 Place = tuple[slice, slice]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Images as large as a dataset's, of its type, in files like its own."""
+    """Images of a dataset's size and type, in files like its own."""
 
     name: str
     images: str
@@ -80,17 +81,17 @@ CASES = {
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was measured for one dataset.
+    """The measurements for one dataset.
 
     Attributes:
         tiles: Images per second of `Tiles`, median over the rounds.
-        loader: Likewise of Cryo-Bench's way.
+        loader: Images per second of Cryo-Bench's way, median over the rounds.
         ratio: Median over the rounds of tiles / loader.
         ratio_low: Least of the rounds.
         ratio_high: Greatest of the rounds.
-        cpu_ratio: Processor time of an image, Cryo-Bench's way over ours: what a busy machine
-            cannot blur.
-        decode_seconds: Spent once, to build the decoded copy.
+        cpu_ratio: Processor time per image, Cryo-Bench's way over ours; insensitive to other load
+            on the machine.
+        decode_seconds: One-time cost of the decoded copy.
     """
 
     tiles: float
@@ -135,9 +136,9 @@ def _write(path: Path, pixels_CHW: NDArray[Any]) -> None:
 
 
 class Opened(Dataset[Batch]):
-    """Cryo-Bench's way: every item opens its two files, every epoch again.
+    """Cryo-Bench's way of reading: every item opens its two files anew in every epoch.
 
-    It is asked for the crops that `Tiles` draws, so that both give the same.
+    It cuts the same crops as `Tiles`, so that both give the same batches.
     """
 
     def __init__(
@@ -176,7 +177,7 @@ class Opened(Dataset[Batch]):
 
 
 class Order:
-    """Hands the loader (epoch, number) in the order of `Tiles`, another one every epoch."""
+    """Yields (epoch, number) in the order of `Tiles`, which differs every epoch."""
 
     def __init__(self, scenes: int) -> None:
         self.scenes = scenes
@@ -197,10 +198,10 @@ def speed(
     """Measure both ways in turns.
 
     Args:
-        case: Which dataset's images.
+        case: Images of a dataset.
         root: An empty folder for scenes and cache.
-        scenes: In the training split.
-        size: Of a scene, pixels.
+        scenes: Number of scenes in the training split.
+        size: Height and width of a scene, pixels.
         batch_size: B.
         rounds: Turns of each way, `EPOCHS` each, after one epoch that is not measured.
     """
@@ -230,7 +231,7 @@ def speed(
         (_pass([tiled(EPOCHS * turn + i) for i in range(EPOCHS)]), _pass([loader] * EPOCHS))
         for turn in range(1, rounds + 1)
     ]
-    loader._iterator = None  # ends the workers: only then is their time known
+    loader._iterator = None  # ends the workers: only then is their time available
     workers = (_cpu_of_workers() - before) / (scenes * (EPOCHS * rounds + 1))
     ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
     ours, theirs = zip(*pairs, strict=True)
@@ -246,12 +247,12 @@ def speed(
 
 
 class Pass(NamedTuple):
-    """One way, several times through all scenes."""
+    """Several epochs of one way over all scenes."""
 
     rate: float
     """Images per second."""
     cpu: float
-    """Seconds of this process for an image."""
+    """CPU seconds of this process per image."""
 
 
 def _pass(epochs: Iterable[Iterable[Batch]]) -> Pass:
@@ -263,7 +264,7 @@ def _pass(epochs: Iterable[Iterable[Batch]]) -> Pass:
 
 
 def _cpu_of_workers() -> float:
-    """Return the processor time of all processes that this one started and that have ended."""
+    """Return the processor time of all child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -276,7 +277,7 @@ def _require_equal(ours: Iterable[Batch], theirs: Iterable[Batch]) -> None:
 
 
 def share(epochs: Iterable[Epoch]) -> float:
-    """Return the time spent waiting for batches, as a part of the time spent computing."""
+    """Return the time spent waiting for batches, relative to the time spent computing."""
     waited = total = 0.0
     for epoch in epochs:
         waited += epoch.data_seconds

@@ -1,4 +1,4 @@
-"""What a driver costs: the CPU time of its parts and threads, its memory, and of what it is made."""
+"""Measure the cost of a driver: CPU time of its parts and threads, and memory by library."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ COLUMNS = (*PARTS, TUNE, MLFLOW, OTHER)
 
 
 class Clocks:
-    """Seconds of parts of the driver; a part's own, without the parts that it calls.
+    """Measure seconds of parts of the driver, each without the parts that it calls.
 
-    What the main thread does outside of all parts is Tune.
+    Time of the main thread outside of all parts is attributed to Tune.
 
     Attributes:
-        wall_s: Part -> seconds in which nothing else was done, waits for the disk included.
+        wall_s: Part -> seconds spent only in it, waits for the disk included.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Clocks:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Time every call of a part while this lasts."""
+        """Time every call of a part within the context."""
         with ExitStack() as stack:
             for part, (owner, names) in PARTS.items():
                 for name in names:
@@ -73,9 +73,9 @@ class Clocks:
         self._inner[-1] = outer_cpu_s + cpu_s, outer_wall_s + wall_s
 
     def read(self) -> dict[str, float]:
-        """Return the CPU seconds of each of `COLUMNS` up to now; call it on the main thread."""
+        """Return the CPU seconds of each of `COLUMNS` so far; call it on the main thread."""
         main, mlflow = time.thread_time(), _thread_seconds("mlflow")
-        # what is open now, such as the part that asks, belongs to Tune until it returns
+        # a part that is running now, such as the caller's, counts as Tune until it returns
         rest = {TUNE: main - sum(self._cpu_s.values()), MLFLOW: mlflow}
         return {**self._cpu_s, **rest, OTHER: time.process_time() - main - mlflow}
 
@@ -92,7 +92,7 @@ def _seconds(stat: Path, *, ended_children: bool = False) -> float:
 
 
 def tree_seconds(root: int) -> float:
-    """Return the CPU seconds of a process and of those that it began."""
+    """Return the CPU seconds of a process and its descendants."""
     found: set[int] = {root}
     new = {root}
     while new:
@@ -103,13 +103,13 @@ def tree_seconds(root: int) -> float:
 
 
 def rss_mib() -> float:
-    """Return this process's memory now, MiB."""
+    """Return the current resident memory of this process, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def growth_kib(before: tracemalloc.Snapshot, after: tracemalloc.Snapshot) -> Mapping[str, float]:
-    """Return by how much the memory of each library's Python objects has grown, largest first."""
+    """Return the growth of the memory of each library's Python objects, largest first."""
     grown: dict[str, float] = {}
     for difference in after.compare_to(before, "traceback"):
         library = _library(difference.traceback)
@@ -118,7 +118,7 @@ def growth_kib(before: tracemalloc.Snapshot, after: tracemalloc.Snapshot) -> Map
 
 
 def _library(stack: tracemalloc.Traceback) -> str:
-    """Return whose code asked for memory: the innermost that is not Python's own."""
+    """Return the library that allocated memory: the innermost frame outside Python's own."""
     for frame in reversed(stack):
         for mark in ("/site-packages/", "/cryo_hpo/"):
             _, found, inside = frame.filename.rpartition(mark)

@@ -1,8 +1,8 @@
-"""What every encoder of the table costs at its native size: arithmetic, CPU time and memory.
+"""Measure the cost of every encoder of the table at its native size: FLOP, CPU time and memory.
 
-Each is built at full size in a process of its own, forked before any model was there, with one
-thread. CPU seconds of that process are counted, not the clock: they hang less on what else the
-machine does. Arithmetic is counted on the meta device. The table is written to the package, where
+Each is built at full size in its own process, forked before any model was built, with one
+thread. CPU seconds of that process are counted, not wall time: they depend less on the load of the
+machine. Arithmetic is counted on the meta device. The table is written to the package, where
 `cryo-hpo list encoders` reads it.
 """
 
@@ -31,18 +31,18 @@ from cryo_hpo.models.lookup import ENCODERS, Encoder
 OUT = Path(__file__).parents[1] / "cryo_hpo" / "models" / FILE
 ANY = tuple(
     band for band in BANDS.values() if band.sensor == "sentinel-2"
-)  # for those of any bands
-UNPRETRAINED = 224  # pixels; as the other transformers, for those without a native size
-ROUNDS = 2  # the lesser counts: other work on the machine only ever adds
+)  # for encoders of any bands
+UNPRETRAINED = 224  # pixels; for encoders without a native size, as the other transformers
+ROUNDS = 2  # the lesser counts: other load only ever adds time
 
 
 def bands_of(card: Encoder) -> tuple[Band, ...]:
-    """Return the bands an encoder is measured with: all it knows, or Sentinel-2's."""
+    """Return the bands to measure an encoder with: all it has, or Sentinel-2's."""
     return card.bands or ANY
 
 
 def size_of(card: Encoder) -> int:
-    """Return the side of the images an encoder is measured on, pixels."""
+    """Return the side of the images to measure an encoder on, pixels."""
     size = card.native_size or UNPRETRAINED
     return size // card.multiple * card.multiple
 
@@ -59,7 +59,7 @@ def count(card: Encoder) -> tuple[int, float]:
 
 
 def measure(card: Encoder) -> Cost:
-    """Measure an encoder in this process, which must be fresh for the memory to be its own."""
+    """Measure an encoder in this process, which must be fresh for memory to be attributed."""
     parameters, gflops = count(card)
     before = _resident_mib()
     model = card.build(bands_of(card))
@@ -103,7 +103,7 @@ def _peak_mib() -> float:
 
 
 def conditions() -> list[str]:
-    """Say on what, and how, the numbers were measured."""
+    """Describe the machine and method of the measurement."""
     names = [
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--side-by-side", type=int, default=1, help="processes at a time")
     asked = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # before the fork: what it leaves of a pool of threads is none
+    torch.set_num_threads(1)  # before the fork: a forked pool of threads has none
     cards = [ENCODERS[name] for name in asked.names or ENCODERS]
     fork = multiprocessing.get_context("fork")
     with (

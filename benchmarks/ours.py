@@ -1,4 +1,4 @@
-"""The production search, fed from recorded curves instead of a cluster."""
+"""Run the production search on recorded curves instead of a cluster."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .simulate import Table, Task
 
 
 class MemoryJournal(Journal):
-    """The journal, without its file: a simulated search has no crash to survive."""
+    """A journal without a file: a simulated search has no crash to survive."""
 
     def __init__(self) -> None:
         self._path = Path("memory")
@@ -29,7 +29,7 @@ class MemoryJournal(Journal):
 
 
 class _Silence:
-    """A listener that hears nothing."""
+    """A listener that ignores everything."""
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None: ...
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None: ...
@@ -38,7 +38,7 @@ class _Silence:
 
 
 class Ours:
-    """`SearchSource` as the simulated clock wants it."""
+    """Adapts `SearchSource` to the simulated clock."""
 
     only_complete = True
 

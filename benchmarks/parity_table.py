@@ -1,4 +1,4 @@
-"""Put what the parity tests found into docs/encoders.md.
+"""Write the results of the parity tests into docs/encoders.md.
 
 make parity-table
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "encoders.md"
 START, END = "<!-- parity: start -->", "<!-- parity: end -->"
-# Held by tests of their own: what they are compared with is not a row of the same test.
+# Tested elsewhere: their references are not rows of the same test.
 OTHERS = [
     "| unet | own | 0 | exact (`tests/models/test_unet.py`) |",
     "| galileo-nano | timm blocks, own tokens | below 1e-5 | 1e-5, real weights (`tests/models/test_galileo.py`) |",
@@ -20,7 +20,7 @@ OTHERS = [
 
 
 def short(value: float) -> str:
-    """Return a small number as people write it."""
+    """Format a small number for readers."""
     return "0" if value == 0 else f"{value:.1e}".replace("e-0", "e-")
 
 

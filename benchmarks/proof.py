@@ -1,7 +1,7 @@
-"""How many pairs a proof needs: today's fixed number of seeds against stopping when it is decided.
+"""Compare the pairs a verdict needs: a fixed number of seeds against stopping once decided.
 
-Draws comparisons from real trainings (see `coverage`) and counts, for each population and rule, the
-pairs trained, the verdicts, and how often the interval that decides holds the true median gain.
+Comparisons are drawn from real trainings (see `coverage`). For each population and rule the table
+counts pairs trained, verdicts, and how often the deciding interval contains the true median gain.
 
     python -m benchmarks.proof ../shared/data/lr_curves
 """
@@ -27,14 +27,14 @@ REPEATS = 2000
 
 
 class Outcome(NamedTuple):
-    """One comparison: the pairs trained, and the interval that decides."""
+    """One comparison: the pairs trained, and the deciding interval."""
 
     pairs: int
     interval: Interval
 
 
 class Row(NamedTuple):
-    """Means over comparisons, of one population and rule."""
+    """Means over comparisons of one population and rule."""
 
     pairs: float
     improved: float
@@ -43,12 +43,12 @@ class Row(NamedTuple):
 
 
 def compare_fixed(tuned: Floats, baseline: Floats, *, seeds: int) -> Outcome:
-    """Compare on a number of seeds that was fixed beforehand."""
+    """Compare on a number of seeds fixed beforehand."""
     return Outcome(seeds, typical_gain(tuned[:seeds], baseline[:seeds]))
 
 
 def compare_anytime(tuned: Floats, baseline: Floats) -> Outcome:
-    """Train pair after pair until it is decided or futile."""
+    """Train pair after pair until the comparison is decided or futile."""
     gains = paired_gains(tuned, baseline).tolist()
     undecided = (
         n for n in range(1, AT_MOST + 1) if decide(gains[:n], at_most=AT_MOST) != "undecided"
@@ -66,7 +66,7 @@ RULES: dict[str, Callable[[Floats, Floats], Outcome]] = {
 
 
 def simulate(folder: Path, name: str, *, repeats: int) -> Iterator[tuple[str, Row]]:
-    """Yield every rule's row, all from the same draws."""
+    """Yield the row of every rule, all from the same draws."""
     rng = np.random.default_rng(0)
     tuned, baseline = population(folder, name)
     truth = median_gain(tuned, baseline)
@@ -77,7 +77,7 @@ def simulate(folder: Path, name: str, *, repeats: int) -> Iterator[tuple[str, Ro
 
 
 def average(outcomes: list[Outcome], truth: float) -> Row:
-    """Return the means of the outcomes; intervals are held against the true median gain."""
+    """Return the means of the outcomes; intervals are compared with the true median gain."""
     intervals = [outcome.interval for outcome in outcomes]
     return Row(
         pairs=float(np.mean([outcome.pairs for outcome in outcomes])),

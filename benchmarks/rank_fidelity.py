@@ -1,9 +1,9 @@
-"""How well an early score tells how a learning rate ends: raw weights against averaged ones.
+"""Measure how well early scores predict final ones: raw weights against averaged ones.
 
     python -m benchmarks.rank_fidelity
 
 For every dataset, encoder and seed of our own recording: Spearman's correlation over the learning
-rates, between the best validation score so far at a rung and what the training gives in the end.
+rates, between the best validation score so far at a rung and the final score of the training.
 """
 
 # P recordings (dataset, encoder, seed), L learning rates, N epochs
@@ -30,11 +30,11 @@ Floats = NDArray[np.float64]
 
 
 class Recording(NamedTuple):
-    """All learning rates of one dataset, encoder and seed.
+    """Trainings at all learning rates for one dataset, encoder and seed.
 
     Attributes:
         val: Best validation score so far by kind of weights, (L, N).
-        test: Of the checkpoint kept in the end, by kind of weights, (L,).
+        test: Test score of the final checkpoint, by kind of weights, (L,).
     """
 
     val: dict[str, Floats]
@@ -70,7 +70,7 @@ def fidelity(found: list[Recording], kind: str, rung: int, target: str) -> Float
 
 
 def kept(found: list[Recording], kind: str, rung: int) -> Floats:
-    """Return whether the best third at a rung holds the rate that wins in the end, (P,)."""
+    """Return whether the best third at a rung contains the final best rate, (P,)."""
     held = []
     for r in found:
         early, last = r.val[kind][:, rung - 1], r.val[kind][:, -1]
@@ -80,7 +80,7 @@ def kept(found: list[Recording], kind: str, rung: int) -> Floats:
 
 
 def interval(values: Floats) -> tuple[float, float, float]:
-    """Return the mean and its bootstrap interval, recordings drawn anew."""
+    """Return the mean and its bootstrap interval, with recordings resampled."""
     values = values[~np.isnan(values)]
     chance = np.random.default_rng(0)
     drawn = values[chance.integers(len(values), size=(DRAWS, len(values)))].mean(axis=1)
@@ -117,7 +117,7 @@ def lines(found: list[Recording]) -> list[str]:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Print the study, with the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--table", type=Path, default=OWN, help="our own recording")
     sys.stdout.write("\n".join(lines(list(recordings(parser.parse_args().table)))) + "\n")

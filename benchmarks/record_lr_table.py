@@ -1,15 +1,15 @@
-"""Record what learning rates make of real and generated scenes: the table of the search benchmark.
+"""Record learning curves over learning rates: the table of the search benchmark.
 
 The production trainer trains every cell of the table (task, encoder, learning rate, seed) to full
-length and writes down each epoch: validation and test, of the raw and of the averaged weights. Scenes
-are cut small and networks are small, so that the whole table costs about an hour of one core; a
-search sees the same kind of curves that it sees at full size.
+length and records each epoch: validation and test, with raw and averaged weights. Scenes
+and networks are small, so that the whole table costs about an hour of one core; the curves that a
+search sees are of the same kind as at full size.
 
     python benchmarks/record_lr_table.py record --data ../shared/data --weights ../shared/weights
     python benchmarks/record_lr_table.py pack benchmarks/data/lr_table.npz
 
-`record` appends a line per finished training and goes on where it was. Seeds are outermost, so a
-table cut short is balanced.
+`record` appends a line per finished training and resumes where it stopped. Seeds are outermost, so
+a table cut short is balanced.
 """
 
 # C bands, H W pixels; T tasks, E encoders, L learning rates, S seeds, N epochs
@@ -54,13 +54,13 @@ CPU = torch.device("cpu")
 
 
 class Task(NamedTuple):
-    """A dataset, cut down.
+    """A dataset, reduced in size.
 
     Attributes:
-        card: Its card's file name, or the name of a generated dataset.
-        reduce: Every so many-th pixel is taken, images as means.
-        tiles: At most so many windows of a scene, those with the most labeled pixels.
-        augment: Of the training tiles.
+        card: File name of its card, or the name of a generated dataset.
+        reduce: Stride of the pixels taken; images are averaged.
+        tiles: Maximum number of windows of a scene, those with the most labeled pixels.
+        augment: Augmentations of the training tiles.
     """
 
     card: str
@@ -89,7 +89,7 @@ SERIES = ("val", "val_ema", "test", "test_ema", "loss")
 
 
 def prepare(root: Path, out: Path) -> dict[str, DatasetCard]:
-    """Write the cut-down datasets below `out` and return their cards."""
+    """Write the reduced datasets below `out` and return their cards."""
     return {name: _cut(name, task, root, out) for name, task in TASKS.items()}
 
 
@@ -104,7 +104,7 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
         "root": str(out / "cut" / name),
         "images": "{split}/images/{id}.tif",
         "masks": "{split}/masks/{id}.tif",
-        "bands": ("GREY",) if len(card.bands) == 1 else card.bands,  # Galileo knows no thermal band
+        "bands": ("GREY",) if len(card.bands) == 1 else card.bands,  # Galileo has no thermal band
         "ignore": IGNORE,
         "region": None,
     }
@@ -121,7 +121,7 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
 def _windows(
     image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8], task: Task
 ) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
-    """Cut one scene into windows on a grid; the ones with the most labeled pixels."""
+    """Cut one scene into windows on a grid; return those with the most labeled pixels."""
     k = task.reduce
     height, width = (side // k * k for side in mask_HW.shape)
     blocks = image_CHW[:, :height, :width].reshape(-1, height // k, k, width // k, k)
@@ -146,7 +146,7 @@ def _write(path: Path, pixels_CHW: NDArray[Any]) -> None:
         height=height,
         width=width,
         dtype=pixels_CHW.dtype,
-        crs="EPSG:32633",  # of no importance: readers warn of rasters without a place
+        crs="EPSG:32633",  # arbitrary: readers warn about rasters without a georeference
         transform=rasterio.Affine(10, 0, 500_000, 0, -10, 8_700_000),
     ) as file:
         file.write(pixels_CHW)
@@ -173,7 +173,7 @@ def cells() -> list[Cell]:
 
 
 def train(cell: Cell, card: DatasetCard, site: Site) -> dict[str, Any]:
-    """Train one cell and return its curves; they end where the training diverged."""
+    """Train one cell and return its curves, which end if the training diverges."""
     recipe = Recipe(
         data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment),
         model=MODELS[cell.model],
@@ -255,7 +255,7 @@ class _Tester:
 
 
 def record(data: Path, weights: Path, work: Path, limit: int | None) -> None:
-    """Train what the log does not hold yet."""
+    """Train the cells that the log does not contain yet."""
     torch.set_num_threads(1)
     cards = prepare(data, work / "scenes")
     log = work / "lr_table.jsonl"
@@ -279,7 +279,7 @@ def record(data: Path, weights: Path, work: Path, limit: int | None) -> None:
 
 
 def pack(log: Path, out: Path) -> None:
-    """Turn the log into arrays (T, E, L, S, N); nan after divergence and where nothing was trained."""
+    """Convert the log to arrays (T, E, L, S, N); nan after divergence and where not trained."""
     rows = {row["key"]: row for row in map(json.loads, log.read_text().splitlines())}
     shape = (len(TASKS), len(MODELS), len(LRS), len(SEEDS))
     arrays = {name: np.full((*shape, EPOCHS), np.nan, np.float32) for name in SERIES}
@@ -300,7 +300,7 @@ def pack(log: Path, out: Path) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/lr-table"), help="where the log and scenes lie"

@@ -1,4 +1,4 @@
-"""A training that replays recorded learning curves: everything of a search but the training."""
+"""Replay recorded learning curves in place of a training, to run a search without training."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cryo_hpo.config import Recipe
 
 TABLE = Path(__file__).parent / "data" / "lr_table.npz"
 EPOCHS = 27  # of every recorded run
-STARTS = "starts"  # in a trial's folder: the node of each start, a line each
+STARTS = "starts"  # file in a trial's folder: the node of each start, a line each
 
 
 def curves(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return learning rates, (R), and scores, (R, N), of the project's own table or any other.
+    """Return learning rates, (R), and scores, (R, N), of the project's own table or another.
 
-    Of our own table these are the runs of the first task and encoder.
+    Of the own table these are the runs of the first task and encoder.
     """
     table = np.load(path)
     lr_R, val_RN = table["lr"], table["val"]
@@ -33,7 +33,7 @@ def curves(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def run_of(recipe: Recipe, lr_R: NDArray[np.float64], *, number: int) -> int:
-    """Return a recorded run at the learning rate nearest to a recipe's; trials take turns."""
+    """Return a recorded run with the learning rate nearest to a recipe's; trials take turns."""
     far_R = np.abs(np.log(lr_R) - np.log(recipe.optim.lr))
     nearest = np.flatnonzero(far_R <= far_R.min() + 1e-9)
     return int(nearest[number % len(nearest)])
@@ -42,7 +42,7 @@ def run_of(recipe: Recipe, lr_R: NDArray[np.float64], *, number: int) -> int:
 def replay(
     config: dict[str, Any], *, path: Path = TABLE, epoch_s: float = 0.0, **_: object
 ) -> None:
-    """Report a recorded curve instead of training; goes on where its folder says."""
+    """Report a recorded curve instead of training; resume from the epoch in its folder."""
     recipe = Recipe.model_validate_json(config["recipe"])
     lr_R, val_RN = curves(path)
     score_N = val_RN[run_of(recipe, lr_R, number=int(config["key"].rpartition("-")[2]))]
@@ -52,7 +52,7 @@ def replay(
         file.write(f"{ray.get_runtime_context().get_node_id()}\n")
     count = folder / "epochs"
     done = int(count.read_text()) if count.exists() else 0
-    for epoch in range(max(done, 1), recipe.epochs + 1):  # the last one is told again
+    for epoch in range(max(done, 1), recipe.epochs + 1):  # the last epoch is reported again
         if epoch > done:
             time.sleep(epoch_s)
         count.write_text(str(epoch))

@@ -1,4 +1,4 @@
-"""Tables and the figure of the search benchmark."""
+"""Make the tables and the figure of the search benchmark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .simulate import Outcomes
 
 TARGETS = (1.0, 0.6)  # points below the reference
-COARSE = (5.0, 2.0)  # where nobody comes closer: tables with few seeds and sharp optima
+COARSE = (5.0, 2.0)  # where no search comes closer: tables with few seeds and sharp optima
 COSTS = (1.0, 2.0, 4.0, 8.0)  # full trainings
 PAIRED = (1.5, 2.0, 4.0)
 DRAWS, LEVEL = 1000, 95.0
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 
 def means(gaps: Floats) -> Floats:
-    """Return the mean gap at each cost; infinite where a search has crowned nobody yet."""
+    """Return the mean gap at each cost; infinite where a search has no winner yet."""
     found: Floats = np.where(np.isnan(gaps), np.inf, gaps).mean(axis=0)
     return found
 
@@ -49,7 +49,7 @@ def ratio(
 
 
 def difference(mine: Floats, other: Floats) -> tuple[float, float, float]:
-    """Return the mean paired difference of gaps with its bootstrap interval; nan: none crowned."""
+    """Return the mean paired difference of gaps with its bootstrap interval; nan: no winner."""
     both = ~(np.isnan(mine) | np.isnan(other))
     if not both.any():
         return (float("nan"),) * 3
@@ -81,7 +81,7 @@ def rivals(
 def ratios(
     played: Mapping[str, Outcomes], grid: Sequence[float], ours: str, others: Sequence[str]
 ) -> list[str]:
-    """Return our cost as a share of others', a line for each and each target."""
+    """Return our cost as a share of the rivals', a line for each rival and target."""
     lines = []
     for other in others:
         for target in (*COARSE, *TARGETS):
@@ -147,14 +147,14 @@ def say(lines: Sequence[str]) -> None:
 
 
 def into_page(lines: Sequence[str], page: Path) -> None:
-    """Put lines between the marks of a page."""
+    """Write lines between the markers of a page."""
     text = page.read_text()
     before, after = text.split(START)[0], text.split(END)[1]
     page.write_text("\n".join([f"{before}{START}", "", *lines, f"{END}{after}"]))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a Markdown table, its first column left and the others right."""
+    """Return a Markdown table, its first column left-aligned and the others right-aligned."""
     line = ["---", *["---:"] * (len(titles) - 1)]
     return ["| " + " | ".join(cells) + " |" for cells in (titles, line, *rows)]
 

@@ -1,4 +1,4 @@
-"""What else one could do: by hand, at random, and the rules of Ray and Optuna, their own classes."""
+"""Define the rivals of the search: by hand, at random, and the rules of Ray and Optuna."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DISTRIBUTION = optuna.distributions.FloatDistribution
 
 
 def stream(table: Table, seed: int) -> Iterator[float]:
-    """Yield log-uniform learning rates: the same for every rival of one seed."""
+    """Yield log-uniform learning rates, the same for every rival of one seed."""
     chance = np.random.default_rng([seed, 11])
     while True:
         yield float(table.low * (table.high / table.low) ** chance.random())
@@ -51,7 +51,7 @@ class Full:
 
 
 class OneEpoch(Full):
-    """Trains every learning rate for one epoch, and goes by that."""
+    """Trains every learning rate for one epoch, and ranks by its score."""
 
     def epoch(self, trial: int, epoch: int, score: float) -> bool:  # noqa: ARG002
         """See `Method`."""
@@ -59,7 +59,7 @@ class OneEpoch(Full):
 
 
 class RayStop(Full):
-    """Ray's `AsyncHyperBandScheduler`, asked after every epoch."""
+    """Ray's `AsyncHyperBandScheduler`, called after every epoch."""
 
     def __init__(self, lrs: Iterator[float], *, epochs: int) -> None:
         from ray.tune.schedulers import AsyncHyperBandScheduler
@@ -91,13 +91,13 @@ class RayStop(Full):
 
 
 class Pruned(Full):
-    """An Optuna study with one of its pruners; learning rates are those of the stream."""
+    """An Optuna study with one of its pruners; learning rates come from `stream`."""
 
     def __init__(
         self, lrs: Iterator[float], pruner: BasePruner, *, table: Table, seed: int
     ) -> None:
         super().__init__(lrs)
-        # Hyperband draws brackets from the study's name
+        # Hyperband derives brackets from the study's name
         self._study = optuna.create_study(
             direction="maximize", pruner=pruner, study_name=f"search-{seed}"
         )
@@ -128,7 +128,7 @@ class Pruned(Full):
 
 
 class TpeFull:
-    """Optuna's TPE as it comes, ten random learning rates first, each trained to full length."""
+    """Optuna's TPE with its defaults: ten random learning rates first, each at full length."""
 
     only_complete = False
 
@@ -158,7 +158,7 @@ class TpeFull:
 
 
 def by_hand(table: Table) -> Sequence[float]:
-    """Return four learning rates spread evenly over a table's range, its ends included."""
+    """Return four learning rates spread evenly over a table's range, including its ends."""
     return [float(lr) for lr in np.geomspace(table.low, table.high, 4)]
 
 

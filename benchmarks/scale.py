@@ -1,8 +1,8 @@
-"""Many trials through the real scheduler: throughput, the driver's time and memory, MLflow's writes.
+"""Measure many trials on the real scheduler: throughput, driver time and memory, MLflow writes.
 
-The trials replay recorded learning curves, so what is measured is everything but training: Ray
-Tune, the rungs, Optuna's journal, the study's event log, which a real `mlflow
-server` empties. Three Ray nodes run on this machine (`ray.cluster_utils`), each with its own workers.
+The trials replay recorded learning curves, so everything but training is measured: Ray
+Tune, the rungs, Optuna's journal, and the study's event log, which is delivered to a real `mlflow
+server`. Three Ray nodes run on this machine (`ray.cluster_utils`), each with its own workers.
 
     python -m benchmarks.scale --trials 1000 --curves ../shared/data/lr_curves/deberta-base.npz
 """
@@ -48,15 +48,15 @@ Train = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The driver at one moment.
+    """The state of the driver at one moment.
 
     Attributes:
-        trials: Begun so far.
-        epochs: Heard so far.
-        wall_s: Since the search began.
+        trials: Trials started so far.
+        epochs: Epochs reported so far.
+        wall_s: Time since the search started.
         cpu_s: Part of the driver -> its CPU seconds so far.
-        rss_mib: Its resident memory.
-        pending: Records on disk that MLflow has not taken.
+        rss_mib: Resident memory of the driver.
+        pending: Records on disk that MLflow has not received.
     """
 
     trials: int
@@ -69,18 +69,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was measured.
+    """The measurements.
 
     Attributes:
-        rows: The beginning, every so many trials, and the end.
-        states: How the trials ended.
-        starts: Of trials, new and resumed, by node.
-        traffic: What went to MLflow until the search ended.
-        delivery_s: From the search's end until MLflow had taken everything.
-        wall_s: Part of the driver -> seconds it took, waits for the disk included.
-        growth_kib: Library -> Python objects that were there at the end, and not after the first
-            part of the trials; empty unless asked for.
-        load: Average of the machine at the end, one minute.
+        rows: Rows at the start, every so many trials, and at the end.
+        states: Number of trials by final state.
+        starts: Starts of trials, new and resumed, by node.
+        traffic: Traffic to MLflow until the search ended.
+        delivery_s: Time from the search's end until MLflow had received everything.
+        wall_s: Part of the driver -> its wall seconds, waits for the disk included.
+        growth_kib: Library -> Python objects present at the end but not after the first
+            part of the trials; empty unless requested.
+        load: Load average of the machine at the end, one minute.
     """
 
     rows: list[Row]
@@ -94,7 +94,7 @@ class Found:
 
 
 class Watched:
-    """A listener that also notes, every so many trials, what the driver has become."""
+    """A listener that also records, every so many trials, the state of the driver."""
 
     def __init__(self, records: Records, tracker: Tracker, clocks: Clocks, *, every: int) -> None:
         self._records, self._tracker, self._clocks, self._every = records, tracker, clocks, every
@@ -106,7 +106,7 @@ class Watched:
         self.look()
 
     def look(self) -> None:
-        """Note what the driver is now."""
+        """Record the current state of the driver."""
         if tracemalloc.is_tracing() and self._begun and self.first is None:
             self.first = tracemalloc.take_snapshot()
         wall, cpu = time.perf_counter() - self._begun_s, self._clocks.read()
@@ -114,7 +114,7 @@ class Watched:
         self.rows.append(Row(len(self._begun), self._epochs, wall, cpu, rss_mib(), pending))
 
     def started(self, key: str, recipe: Recipe, *, kind: Kind) -> None:
-        """Look, if it is time to, and pass it on."""
+        """Record the state if due, and forward the event."""
         if key not in self._begun:
             self._begun.add(key)
             if len(self._begun) % self._every == 0:
@@ -122,22 +122,22 @@ class Watched:
         self._records.started(key, recipe, kind=kind)
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        """Count it, and pass it on."""
+        """Count the epoch, and forward the event."""
         self._epochs += 1
         self._records.epoch(key, metrics)
 
     def paused(self, key: str, epoch: int) -> None:
-        """Pass it on."""
+        """Forward the event."""
         self._records.paused(key, epoch)
 
     def ended(self, key: str, state: str, message: str) -> None:
-        """Pass it on."""
+        """Forward the event."""
         self._records.ended(key, state, message)
 
 
 @contextmanager
 def ray_nodes(num: int) -> Iterator[None]:
-    """Ray nodes of one slot each on this machine."""
+    """Start Ray nodes of one slot each on this machine."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     try:
         for _ in range(num - 1):
@@ -151,7 +151,7 @@ def ray_nodes(num: int) -> Iterator[None]:
 
 
 def study(trials: int, epochs: int) -> Study:
-    """Return the paper's question over the range of the recorded curves."""
+    """Return a study of the learning rate over the range of the recorded curves."""
     space = SearchSpace(params={"optim.lr": Float(low=1e-6, high=1e-3, log=True)})
     return Study(
         name="scale",
@@ -200,7 +200,7 @@ def _starts(path: Path) -> list[int]:
 
 
 def show(found: Found) -> None:
-    """Print what was measured."""
+    """Print the measurements."""
     print(f"\ndriver CPU-ms an epoch, since the line before\n{'trials':>7}{'epochs':>8}", end="")
     print("".join(f"{name:>15}" for name in (*COLUMNS, "all", "RSS MiB", "pending")))
     for before, now in zip(found.rows, found.rows[1:], strict=False):
@@ -231,7 +231,7 @@ def show(found: Found) -> None:
 
 
 def main() -> None:
-    """Run, and print what was measured."""
+    """Run the benchmark, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--curves", type=Path, default=TABLE, help="a table of learning curves")
     parser.add_argument("--trials", type=int, default=300)

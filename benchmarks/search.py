@@ -1,11 +1,11 @@
-"""What a search costs: the production rules against what else one could do, on recorded trainings.
+"""Measure the cost of a search: the production rules against rivals, on recorded trainings.
 
     make bench-search
 
-A simulated clock with two workers plays each way of searching over recorded learning curves, 200
-times with other random draws; the same seed gives every rival the same random learning rates. What
-counts is the test score of whom a search would crown at a cost, and a search crowns nobody who has
-not been trained to full length: where its leader has not, a whole training is charged for that.
+A simulated clock with two workers runs each way of searching over recorded learning curves, 200
+times with different random draws; one seed gives every rival the same random learning rates. The
+score is the test score of the winner at a cost, and a winner must be trained to full length: if the
+leader is not, a full training is added to the cost.
 Prints Markdown; `--write` puts it into docs/search-benchmark.md and draws its figure.
 """
 
@@ -82,13 +82,13 @@ VARIANTS: dict[str, Maker] = {
 
 
 def best_lr(table: Table) -> float:
-    """Return where the best test scores of a table lie: what another study could have found."""
+    """Return the learning rate of a table's best test scores, as another study could find it."""
     top = np.argsort(-table.test)[: max(len(table.test) // 50, 1)]
     return float(np.exp(np.median(np.log(table.lr[top]))))
 
 
 def _prior(shift: float) -> Maker:
-    """Believe in a rate so many factors of ten away from the best, where the range is wider."""
+    """Center a prior a factor of 10^shift away from the best rate, where the range is wider."""
 
     def make(table: Table, seed: int) -> Ours:
         best = best_lr(table)
@@ -108,13 +108,13 @@ PRIORS: dict[str, Maker] = {
 
 
 class Problem(NamedTuple):
-    """Tables whose searches are counted together."""
+    """Tables whose searches are pooled."""
 
     name: str
     tables: tuple[Table, ...]
 
     def outcomes(self, make: Maker, seeds: int) -> Outcomes:
-        """Run so many searches in all, the same number on each table."""
+        """Run `seeds` searches in all, the same number on each table."""
         each = range(max(seeds // len(self.tables), 1))
         found = [outcomes(make, t, each, [round(c * t.epochs) for c in GRID]) for t in self.tables]
         return Outcomes(
@@ -123,7 +123,7 @@ class Problem(NamedTuple):
 
 
 def problems(curves: Path, own: Path) -> list[Problem]:
-    """Return every recording that is there."""
+    """Return every recording that is present."""
     found = []
     if own.exists():
         found.append(Problem("cryosphere", tuple(lr_tables(own))))
@@ -134,13 +134,13 @@ def problems(curves: Path, own: Path) -> list[Problem]:
 
 
 def samplers(problem: Problem, seeds: int) -> Mapping[str, Outcomes]:
-    """Play TPE against GP after the same even beginning; few and short, since GP is slow."""
+    """Run TPE and GP from the same initial points; few short searches, since GP is slow."""
     pair = {name: _ours(trials=16, sampler=name) for name in ("tpe", "gp")}
     return {name: problem.outcomes(make, seeds) for name, make in pair.items()}
 
 
 def sections(found: list[Problem], seeds: int, *, figure: Path | None) -> list[str]:
-    """Run all searches; return the page's tables, and draw the figure if it has a place."""
+    """Run all searches; return the page's tables, and draw the figure if a path is given."""
     lines: list[str] = []
     drawn: dict[str, Mapping[str, Outcomes]] = {}
     for problem in found:
@@ -163,7 +163,7 @@ def sections(found: list[Problem], seeds: int, *, figure: Path | None) -> list[s
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--curves", type=Path, default=CURVES, help="folder of lr_curves")
     parser.add_argument("--table", type=Path, default=OWN, help="our own recording")

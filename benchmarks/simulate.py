@@ -1,7 +1,7 @@
-"""A clock without a cluster: workers train recorded curves, and a search decides as it always does.
+"""Simulate the clock of a cluster: workers replay recorded curves, and a real search decides.
 
-Scores of a table come with the number of epochs they took, so a search of hours runs in a fraction
-of a second, and two searches see the same world.
+Scores of a table come with their number of epochs, so a search of hours runs in a fraction
+of a second, and two searches see the same data.
 """
 
 # n runs, N epochs of a full training
@@ -19,31 +19,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-LEAST_RATES = 8  # of a grid that is searched over
+LEAST_RATES = 8  # of a grid to search
 Trial = int
 
 
 class Task(NamedTuple):
-    """A trial to train, or to go on with."""
+    """A trial to start or to resume."""
 
     trial: Trial
     lr: float
 
 
 class Method(Protocol):
-    """A search: what to train next, whether it goes on, and whom it would crown."""
+    """A search: its next task, whether trials continue, and its winner."""
 
     def next(self) -> Task | Literal["wait"] | None:
-        """Return the next task, "wait" if one may come when others end, None at the end."""
+        """Return the next task; "wait" if one may come when others end; None at the end."""
 
     def epoch(self, trial: Trial, epoch: int, score: float) -> bool:
-        """Hear a score; return whether the trial goes on."""
+        """Record a score; return whether the trial continues."""
 
     def ended(self, trial: Trial, *, diverged: bool) -> None:
-        """Hear that a trial has stopped, for now or for good."""
+        """Record that a trial has stopped, for now or for good."""
 
     only_complete: bool
-    """Whether it crowns nobody who has not been trained to full length."""
+    """Whether the winner must be trained to full length."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +51,15 @@ class Table:
     """Recorded trainings of one problem.
 
     Attributes:
-        name: Of the problem.
+        name: Name of the problem.
         lr: Learning rate of each run, (n,).
         val: Best validation score so far, a fraction, (n, N); nan from divergence on.
-        test: Of what a full training of each run gives on test, (n,); 0 where it diverged.
-        low: Lowest learning rate that is searched over.
-        high: Highest.
-        reference: Test score that gaps are measured from.
-        near: A trial is one of so many nearest runs, by chance.
-        again: Whether one run may stand for several trials.
+        test: Test score of a full training of each run, (n,); 0 where it diverged.
+        low: Lowest learning rate to search.
+        high: Highest learning rate to search.
+        reference: Test score from which gaps are measured.
+        near: Number of nearest runs from which a trial's run is drawn.
+        again: Whether one run may serve several trials.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Table:
 
     @property
     def epochs(self) -> int:
-        """Length of a full training."""
+        """Number of epochs of a full training."""
         return int(self.val.shape[1])
 
     @property
@@ -83,26 +83,26 @@ class Table:
         return np.isnan(self.val[:, -1])
 
     def gap(self, run: int | None) -> float:
-        """Return the points by which the test score of a crowned run is below the reference."""
+        """Return how many points the test score of a winning run is below the reference."""
         return 100 * (self.reference - (0.0 if run is None else float(self.test[run])))
 
     def world(self, seed: int) -> World:
-        """Return what one search will meet."""
+        """Return the world of one search."""
         return World(self, np.random.default_rng([seed, 7]))
 
 
 @dataclass
 class World:
-    """A table as one search sees it: each trial is a run of nearly its learning rate."""
+    """A table as seen by one search: each trial is a run with nearly its learning rate."""
 
     table: Table
     chance: np.random.Generator
     runs: dict[Trial, int] = field(default_factory=dict)
     done: dict[Trial, int] = field(default_factory=dict)
-    """Epochs that each trial has behind it: what checkpoints are in a real study."""
+    """Epochs done by each trial, as checkpoints hold them in a real study."""
 
     def run(self, task: Task) -> int:
-        """Return the run that stands for a trial: one of the nearest that no other trial has."""
+        """Return the run of a trial: one of the nearest that no other trial uses."""
         if task.trial not in self.runs:
             far = np.abs(np.log(self.table.lr / task.lr))
             if not self.table.again:
@@ -116,10 +116,10 @@ class Event(NamedTuple):
     """An epoch of a trial, or its divergence.
 
     Attributes:
-        cost: Epochs trained by all until then, this one included.
-        trial: Whose.
-        epoch: Of that trial, from 1.
-        score: Best validation score so far; nan: it diverged in this epoch.
+        cost: Epochs trained by all trials so far, this one included.
+        trial: Number of the trial.
+        epoch: Epoch of that trial, from 1.
+        score: Best validation score so far; nan: the trial diverged in this epoch.
     """
 
     cost: int
@@ -129,12 +129,12 @@ class Event(NamedTuple):
 
 
 def play(method: Method, world: World, *, workers: int = 2, cost: float = math.inf) -> list[Event]:
-    """Run a search until it has no more to train, or has trained so many epochs."""
+    """Run a search until it has no more tasks, or has trained `cost` epochs."""
     return list(_events(method, world, workers, cost))
 
 
 def _events(method: Method, world: World, workers: int, limit: float) -> Iterator[Event]:
-    busy: list[tuple[int, int, Task]] = []  # when the epoch ends; in which order it began
+    busy: list[tuple[int, int, Task]] = []  # end of the epoch; order of its start
     now = begun = cost = 0
     while cost < limit:
         while len(busy) < workers:
@@ -161,19 +161,19 @@ def _events(method: Method, world: World, workers: int, limit: float) -> Iterato
 
 @dataclass(frozen=True)
 class Standing:
-    """Who leads after so many epochs."""
+    """The leading trials after a number of epochs."""
 
     cost: int
     leader: Trial | None
-    """The best score so far of those that have not diverged."""
+    """Trial with the best score so far, without diverged ones."""
     complete: bool
     """Whether the leader is trained to full length."""
     finisher: Trial | None
-    """The best of those trained to full length."""
+    """Trial with the best score of those trained to full length."""
 
 
 def standings(events: list[Event], epochs: int) -> Iterator[Standing]:
-    """Yield who leads after each event."""
+    """Yield the standing after each event."""
     scores: dict[Trial, tuple[float, int]] = {}
     for event in events:
         if math.isnan(event.score):
@@ -189,15 +189,15 @@ def standings(events: list[Event], epochs: int) -> Iterator[Standing]:
 def crowned(
     events: list[Event], world: World, grid: list[int], *, only_complete: bool
 ) -> list[int | None]:
-    """Return the run that is crowned at each cost of a grid; None: nobody can be yet.
+    """Return the winning run at each cost of a grid; None: no winner yet.
 
-    Who is crowned has been trained to full length within the cost: where the leader has not,
+    A winner has been trained to full length within the cost: if the leader has not,
     the search ended a full training earlier and the leader was trained anew (`verification`).
-    A method that crowns finishers alone drops a leader whose verification diverges.
+    A method whose winners must be complete drops a leader whose verification diverges.
 
     Args:
-        events: Of one search.
-        world: Where they happened.
+        events: Events of one search.
+        world: World of that search.
         grid: Costs, epochs, rising.
         only_complete: See `Method`.
     """
@@ -228,7 +228,7 @@ def _crown(
 
 
 def _at(line: list[Standing], cost: int) -> Standing | None:
-    """Return the standing at a cost; a search that is over stays as it ended."""
+    """Return the standing at a cost; after its end, a search keeps the last one."""
     if cost < 1 or not line:
         return None
     return line[min(cost, len(line)) - 1]
@@ -239,11 +239,11 @@ Maker = Callable[[Table, int], Method]
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a method's searches gave on one table.
+    """Results of a method's searches on one table.
 
     Attributes:
-        gaps: Points below the reference, (searches, costs); nan: nobody crowned.
-        diverging: Whether the crowned run diverges, (searches, costs).
+        gaps: Points below the reference, (searches, costs); nan: no winner.
+        diverging: Whether the winning run diverges, (searches, costs).
     """
 
     gaps: Floats
@@ -251,7 +251,7 @@ class Outcomes:
 
 
 def outcomes(make: Maker, table: Table, seeds: range, grid: list[int]) -> Outcomes:
-    """Run one search per seed, and score whom it crowns at each cost of a grid."""
+    """Run one search per seed, and score its winner at each cost of a grid."""
     gaps = np.full((len(seeds), len(grid)), np.nan)
     diverging = np.zeros(gaps.shape, bool)
     for row, seed in enumerate(seeds):
@@ -283,7 +283,7 @@ def _opda(name: str, path: Path, *, low: float, high: float) -> Table:
 
 
 def kept_best(raw: Floats, test: Floats) -> tuple[Floats, Floats]:
-    """Return best validation scores so far (n, N), and test of the best checkpoint (n,)."""
+    """Return best validation scores so far (n, N), and test scores of the best checkpoint (n,)."""
     lost = np.isnan(raw)
     val = np.maximum.accumulate(np.where(lost, -np.inf, raw), axis=1)
     best = np.argmax(np.where(lost, -np.inf, raw), axis=1)
@@ -295,9 +295,9 @@ def kept_best(raw: Floats, test: Floats) -> tuple[Floats, Floats]:
 def lr_tables(path: Path, *, averaged: bool = False) -> list[Table]:
     """Return our own recordings, a table for each dataset and encoder (see data/README.md).
 
-    A trial is the nearest learning rate, on one of the seeds. What it gives on test is the mean
+    A trial is the nearest learning rate on one of the seeds. Its test score is the mean
     over the seeds, as a study confirms it; gaps are measured from the learning rate that an
-    exhaustive grid would crown: the one with the best mean validation score.
+    exhaustive grid would choose: the one with the best mean validation score.
 
     Args:
         path: The npz.
@@ -318,7 +318,7 @@ def lr_tables(path: Path, *, averaged: bool = False) -> list[Table]:
 
 
 def _grid(name: str, lr: Floats, val_LSN: Floats, test_LSN: Floats) -> Table:
-    """Return a table of a grid of learning rates, with the seeds that hold all of them."""
+    """Return a table of a grid of learning rates, with the seeds that contain all of them."""
     seeds = [s for s in range(val_LSN.shape[1]) if not np.isnan(val_LSN[:, s, 0]).all()]
     whole = [s for s in seeds if s == seeds[0] or _as_full(val_LSN, s, seeds[0])]
     val, test = val_LSN[:, whole].astype(float), test_LSN[:, whole].astype(float)
@@ -341,5 +341,5 @@ def _grid(name: str, lr: Floats, val_LSN: Floats, test_LSN: Floats) -> Table:
 
 
 def _as_full(val_LSN: Floats, seed: int, other: int) -> bool:
-    """Whether a seed holds a training of every learning rate that another one holds."""
+    """Return whether a seed has a training at every learning rate that another seed has."""
     return bool((~np.isnan(val_LSN[:, seed, 0]) >= ~np.isnan(val_LSN[:, other, 0])).all())

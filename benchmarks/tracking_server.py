@@ -1,4 +1,4 @@
-"""A real `mlflow server` on loopback, and what is sent to it."""
+"""Run a real `mlflow server` on loopback, and count its traffic."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ START_S = 90.0  # an `mlflow server` may take this long to answer
 
 @dataclass(slots=True)
 class Traffic:
-    """What went to a server.
+    """The traffic to a server.
 
     Attributes:
-        pid: Of the server.
-        requests: Over HTTP.
+        pid: Process id of the server.
+        requests: HTTP requests.
         calls: Groups of records that were sent together; the start of a run takes some requests.
-        events: Records in them.
+        events: Records in these groups.
         largest: Most records in one call.
-        server_cpu_s: CPU seconds that the server and its workers took for them.
+        server_cpu_s: CPU seconds of the server and its workers for these requests.
     """
 
     pid: int
@@ -47,12 +47,12 @@ class Traffic:
     server_cpu_s: float = 0.0
 
     def copy(self) -> Traffic:
-        """Return what it is now."""
+        """Return a copy of the current counts."""
         return replace(self, server_cpu_s=tree_seconds(self.pid) - self.server_cpu_s)
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Count while this lasts."""
+        """Count within the context."""
         apply: Callable[..., None] = Runs.apply
         send: Callable[..., Any] = rest_utils.http_request
         self.server_cpu_s = tree_seconds(self.pid)  # of its start
@@ -75,11 +75,11 @@ class Traffic:
 
 @contextmanager
 def server(folder: Path, *, store: str | None = None) -> Iterator[tuple[str, Traffic]]:
-    """Run a server with one worker; its address, and what is sent to it.
+    """Run a server with one worker; yield its address and its traffic.
 
     Args:
-        folder: For its files.
-        store: Where it keeps runs, as a URL of a database; None: SQLite in the folder.
+        folder: Folder of its files.
+        store: Database URL where it keeps runs; None: SQLite in the folder.
     """
     port = _free_port()
     words = ("-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")

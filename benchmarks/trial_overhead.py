@@ -1,9 +1,9 @@
-"""CPU seconds that a pause, a resume and a new trial cost, against Ray Tune's default, in one run.
+"""Measure the CPU seconds of a pause, a resume and a new trial, against Ray Tune's default.
 
-Trials do nothing but import what a training imports, report, wait at a rung and are resumed, so all
-that is measured is machinery: driver, raylet, workers, the whole tree of processes, from the moment
+Trials only import what a training imports, report, pause at a rung and are resumed, so only
+the overhead is measured: driver, raylet, workers, the whole tree of processes, from the moment
 when every worker has had its first trials. A pause ends a trial for Tune, so each start (of a new
-trial or a resumed one) pays for one pause or end too.
+trial or a resumed one) includes one pause or end.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.search.jobs import Job, Outcome
 
 TARGET = 0.3  # CPU seconds
-WARM = 2  # starts of each worker before measuring begins
+WARM = 2  # starts of each worker before the measurement begins
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What was measured.
+    """The measurements.
 
     Attributes:
-        reuse: Whether workers are used again; Ray's default is no.
-        workers: Trials at a time.
-        starts: Of new and resumed trials.
-        processes: That ran them.
-        cpu_seconds: Of one start.
+        reuse: Whether workers are reused; Ray's default is no.
+        workers: Number of concurrent trials.
+        starts: Starts of new and resumed trials.
+        processes: Processes that ran them.
+        cpu_seconds: CPU seconds of one start.
     """
 
     reuse: bool
@@ -49,17 +49,17 @@ class Cost:
 
 @dataclass
 class Pausing:
-    """A source whose trials all wait at epoch 1 and are resumed, one after another."""
+    """A source whose trials all pause at epoch 1 and are resumed, one after another."""
 
     trials: int
     folder: Path
     begun: int = 0
     waiting: list[int] = field(default_factory=list)
     at_work: int = 0
-    seconds: list[float] = field(default_factory=list)  # CPU, whenever a trial has ended
+    seconds: list[float] = field(default_factory=list)  # CPU seconds, whenever a trial has ended
 
     def next(self) -> Job | Literal["wait"] | None:
-        """Resume who waits; else begin a new trial."""
+        """Resume a paused trial, else start a new one."""
         if self.waiting:
             return self._job(self.waiting.pop(0), cleared=1)
         if self.begun < self.trials:
@@ -72,7 +72,7 @@ class Pausing:
         return not (metrics["epoch"] == 1 and job.cleared == 0)
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
-        """Note who waits now."""
+        """Record which trials are paused."""
         assert outcome == "done", message
         self.at_work -= 1
         self.seconds.append(cpu_seconds(os.getpid()))
@@ -86,7 +86,7 @@ class Pausing:
 
 
 def idle(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:  # noqa: ARG001
-    """Do what every training does but train: import, say who is at work, report."""
+    """Do what every training does except train: import, write the process id, report."""
     from ray import tune
 
     import cryo_hpo.execution.worker  # noqa: F401  torch and timm with it
@@ -100,7 +100,7 @@ def idle(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
 
 @contextlib.contextmanager
 def without_reuse() -> Iterator[None]:
-    """Let Tune start a process for every trial, as it does by default."""
+    """Let Tune start a process for every trial, its default."""
     from ray import tune
 
     config = tune.TuneConfig
@@ -113,7 +113,7 @@ def without_reuse() -> Iterator[None]:
 
 
 def measure(*, trials: int, workers: int, reuse: bool) -> Cost:
-    """Measure one way of running trials on a Ray of its own."""
+    """Measure one way of running trials on its own Ray."""
     with (
         tempfile.TemporaryDirectory() as folder,
         driver.cluster(),
