@@ -81,8 +81,25 @@ def average_ranks() -> dict[str, float]:
     }
 
 
+# Of a family in the table, but another model: other weights, sizes or modalities.
+NOT_IN_TABLE = frozenset(
+    {
+        "croma-joint",
+        "prithvi-v2-300m",
+        "terramind-tiny",
+        "terramind-small",
+        "terramind-tiny-s2s1",
+        "terramind-small-s2s1",
+        "terramind-base-s2s1",
+        "terramind-large-s2s1",
+    }
+)
+
+
 def row_of(encoder: str) -> Row | None:
     """Return the row of an encoder's model; None if Cryo-Bench lacks it."""
+    if encoder in NOT_IN_TABLE:
+        return None
     family = family_of(encoder)
     return next((row for row in rows() if row.family == family), None)
 

@@ -137,8 +137,8 @@ def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Pat
 def test_no_encoder_takes_an_ancillary_layer_for_reflectance(encoder: str, name: str) -> None:
     try:
         plan = plan_bands(ENCODERS[encoder], find_dataset(name).bands, missing="zero")
-    except BandMismatch:  # an encoder of radar sees none of these
-        assert {band.sensor for band in ENCODERS[encoder].bands or ()} == {"sar"}
+    except BandMismatch:  # an encoder that needs radar sees none of these
+        assert "sar" in {band.sensor for band in ENCODERS[encoder].bands or ()}
         return
     for slot in plan.slots:
         seen = plan.fill(slot)

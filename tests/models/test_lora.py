@@ -135,6 +135,10 @@ def test_a_checkpoint_holds_what_was_trained_and_restores_it(make: Make, encoder
         assert set(twin.state_dict()) == set(state)
 
 
+# Of float32 sums in another order, relative to the largest value; Presto adds up more terms a pixel.
+ROUNDING = {"presto": 2e-6}
+
+
 @pytest.mark.parametrize("encoder", ADAPTABLE)
 def test_merged_adapters_compute_the_same_in_a_plain_model(make: Make, encoder: str) -> None:
     model = make(encoder, **LORA)
@@ -148,7 +152,7 @@ def test_merged_adapters_compute_the_same_in_a_plain_model(make: Make, encoder: 
         plain = make(encoder).eval()
         plain.load_state_dict(model.state_dict())
         again = plain(image)
-    limit = 1e-6 * expected.abs().max().item()
+    limit = ROUNDING.get(encoder, 1e-6) * expected.abs().max().item()
     torch.testing.assert_close(merged, expected, rtol=0, atol=limit)
     torch.testing.assert_close(again, merged, rtol=0, atol=0)
 
