@@ -34,7 +34,7 @@ from cryo_hpo.models import lookup
 from ..support.fakes import write
 
 S2 = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12")
-BANDS = {"optical": S2, "radar": ("VV", "VH")}
+BANDS = {"optical": S2, "radar": ("VV", "VH"), "both": (*S2, "VV", "VH")}
 IN_PACKAGE, IN_TEST = "/cryo_hpo/", "test_"
 aten = torch.ops.aten
 
@@ -165,7 +165,7 @@ Places = dict[str, tuple[Site, DatasetCard]]
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
-    """Datasets of all optical bands and of radar, with scenes larger than a window."""
+    """Datasets of all optical bands, of radar and of both, with scenes larger than a window."""
     places, rng = {}, np.random.default_rng(0)
     for kind, bands in BANDS.items():
         root = tmp_path_factory.mktemp(kind)

@@ -59,6 +59,8 @@ def _train(run: loop._Run, cuda: SyncCounter, epoch: int = 1) -> float:
 
 
 def _place(places: Places, encoder: str) -> tuple[Site, DatasetCard]:
+    if encoder in ENCODERS and ENCODERS[encoder].needs_all:
+        return places["both"]
     return places["radar" if "sar" in encoder else "optical"]
 
 
