@@ -25,6 +25,7 @@ import torch
 import torch.optim.optimizer as optimizers
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.utils import _foreach_utils
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cryo_hpo.config import Site
@@ -133,6 +134,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncCounter]:
         assert self.device.type == "cpu", "numpy() of a tensor on the GPU"
         return np.zeros(tuple(self.shape), str(self.dtype).removeprefix("torch."))
 
+    # torch remembers its constructors at first use: they must be its own, not the one patched below
+    _device_constructors()
     empty = torch.empty
 
     def unpinned(*args: Any, **kwargs: Any) -> torch.Tensor:

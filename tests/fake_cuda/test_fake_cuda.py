@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils import _pytree
+from torch.utils._device import _device_constructors
 
 from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.config.dataset_card import DatasetCard
@@ -147,3 +148,16 @@ def test_a_scene_is_mapped_on_the_gpu(places, cuda, monkeypatch):
         )
     assert sum(part.shape[2] for _, part in parts) == 150
     assert {(part.device.type, part.dtype) for _, part in parts} == {("cuda", torch.float32)}
+
+
+@pytest.fixture
+def first_use() -> None:
+    """Let torch forget its constructors, as if this were the first test of the process."""
+    _device_constructors.cache_clear()
+
+
+def test_the_fake_card_leaves_torch_as_it_was(first_use, cuda, monkeypatch):
+    with torch.device("meta"):
+        assert torch.empty(1).device.type == "meta"
+    monkeypatch.undo()
+    assert torch.empty in _device_constructors()

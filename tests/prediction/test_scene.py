@@ -215,8 +215,8 @@ def test_an_unknown_model_says_what_a_model_is(site, scene, tmp_path):
 
 MEMORY = """
 import dataclasses, resource, sys
-from cryo_hpo.exported import load_model
-from cryo_hpo.predict import predict_scene
+from cryo_hpo.prediction.model import load_model
+from cryo_hpo.prediction.scene import predict_scene
 model = load_model(sys.argv[1])
 recipe = model.card.recipe
 wider = {**recipe, "data": {**recipe["data"], "crop": 128}}
