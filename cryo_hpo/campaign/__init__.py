@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .folder import CAMPAIGN
+from ..study.folder import CAMPAIGN
 from .preflight import check_campaign, plan_campaign
 from .run import run_campaign
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from ..config import cell_studies, locate_in_campaign
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
+from ..study.folder import refuse_another
 from ..study.plan import Plan, plan
 from ..study.preflight import check
-from .folder import refuse_another
 from .transfer import Transfer
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
 from ..errors import CryoError
 from ..execution import executor_for
-from ..execution.signals import raise_if_asked, stoppable
+from ..execution.signals import raise_if_asked
 from ..monitoring.terminal import Progress
 from ..results.campaign import NAME, CampaignResult, load_campaign_result, write
 from ..results.study import Result, load_result
 from ..search.queue import Queue
 from ..study import folder as folders
+from ..study import frame
 from ..study import run as studies
 from ..tracking import Tracker, run_id
 from .cell import CellRun
-from .folder import CAMPAIGN, claim, keep_spec
 from .preflight import check_campaign, plan_campaign
 from .transfer import Transfer
 from .verdict import metrics, outcome
@@ -60,41 +60,31 @@ def run_campaign(
     campaign = campaign if isinstance(campaign, Campaign) else load_campaign(campaign)
     site = site or Site.from_env(os.environ)
     console, executor = console or Console(), executor_for(inline=inline)
-    path = claim(campaign, site)
+    path = folders.claim(campaign, site)
     with folders.driving(path):
         if (path / NAME).exists():
             console.print(f"Campaign '{campaign.name}' has finished; its result is in {path}.")
             return load_campaign_result(path)
         check_campaign(campaign, site=site)
         size = plan_campaign(campaign, site=site)
-        gib = 0.0 if site.checkpoints else size.disk_gib
-        folders.require_room(path, gib=gib, begun=path / CAMPAIGN)
-        tracker = Tracker.connect(
-            site.mlflow, experiment=_experiment(campaign), log=path / folders.EVENTS
+        tracker = frame.begin(
+            campaign, site, path, experiment=_experiment(campaign), disk_gib=size.disk_gib
         )
-        keep_spec(campaign, path)
         progress = Progress(console=console, epochs_expected=size.epochs)
         cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
         with (
-            contextlib.closing(tracker),
             cells.held(),
-            executor.cluster(),
-            stoppable(),
+            frame.running(
+                tracker, executor, console, unfinished=cells.unfinished, own_run=campaign.name
+            ),
         ):
-            try:
-                _open(campaign, path, tracker)
-                slots = executor.slots(campaign.resources, campaign.search.parallel)
-                with progress:
-                    executor.run(cells.queue(), site=site, slots=slots)
-                raise_if_asked()
-                results = cells.conclude(slots, executor)
-                return _finish(campaign, site, path, results, cells=cells, console=console)
-            except BaseException as error:  # recorded before Ray ends, which takes seconds
-                if not tracker.closed:
-                    killed = isinstance(error, KeyboardInterrupt)
-                    tracker.end(campaign.name, "KILLED" if killed else "FAILED")
-                studies.close_runs(cells.unfinished(), tracker, error, console)
-                raise
+            _open(campaign, path, tracker)
+            slots = executor.slots(campaign.resources, campaign.search.parallel)
+            with progress:
+                executor.run(cells.queue(), site=site, slots=slots)
+            raise_if_asked()
+            results = cells.conclude(slots, executor)
+            return _finish(campaign, site, path, results, cells=cells, console=console)
 
 
 class _Cells:
@@ -188,7 +178,7 @@ def _open(campaign: Campaign, path: Path, tracker: Tracker) -> None:
             "seeds": ", ".join(map(str, campaign.seeds)),
         },
     )
-    tracker.artifact(campaign.name, path / CAMPAIGN)
+    tracker.artifact(campaign.name, path / folders.CAMPAIGN)
 
 
 def _finish(
@@ -211,7 +201,7 @@ def _finish(
     tracker.tag(campaign.name, {"mlflow.note.content": report.campaign_note(found)})
     tracker.end(campaign.name, "FINISHED")
     pending = tracker.close()
-    studies.say_pending(pending, console)
+    frame.print_pending(pending, console)
     for study, one in results.values():
         folder = folders.of(study, site)
         if one.mlflow_run_id is None:

@@ -1,4 +1,4 @@
-"""Manage a study's folder on the shared storage: one spec, one driver at a time."""
+"""Manage the folder of a study or a campaign on the shared storage: one spec, one driver at a time."""
 
 from __future__ import annotations
 
@@ -9,9 +9,17 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from ..config import differences, dump_study, load_study
+from ..config import (
+    Campaign,
+    Study,
+    differences,
+    dump_campaign,
+    dump_study,
+    load_campaign,
+    load_study,
+)
 from ..errors import SpecError, StorageError
 from ..results.files import CAMPAIGN as CAMPAIGN
 from ..results.files import CONFIRM as CONFIRM
@@ -27,23 +35,37 @@ from ..storage import atomic
 from ..storage.lock import lock
 
 if TYPE_CHECKING:
-    from ..config import Site, Study
+    from ..config import Site
+
+Spec: TypeAlias = Study | Campaign
 
 
-def of(study: Study, site: Site) -> Path:
-    """Return the folder that belongs to a study's name."""
-    return site.storage / study.name
+class _Kind(NamedTuple):
+    """Say how one kind of spec is called and stored."""
+
+    noun: str
+    file: str
+    beside: str = ""  # what else is removed with its folder
 
 
-def claim(study: Study, site: Site) -> Path:
-    """Make the folder of a study, unless it exists and holds the same spec.
+STUDIES = _Kind("study", SPEC)
+CAMPAIGNS = _Kind("campaign", CAMPAIGN, beside=" and the folders '{name}.*' beside it")
+
+
+def of(spec: Spec, site: Site) -> Path:
+    """Return the folder that belongs to the name of a study or a campaign."""
+    return site.storage / spec.name
+
+
+def claim(spec: Spec, site: Site) -> Path:
+    """Make the folder of a study or a campaign, unless it exists and holds the same spec.
 
     Raises:
-        SpecError: The name belongs to another study.
+        SpecError: The name belongs to another spec.
         StorageError: The folder cannot be written.
     """
-    refuse_another(study, site)
-    return make(of(study, site))
+    refuse_another(spec, site)
+    return make(of(spec, site))
 
 
 def make(folder: Path) -> Path:
@@ -57,36 +79,48 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def refuse_another(study: Study, site: Site) -> None:
-    """Refuse a name that another study or a campaign has; writes nothing.
+def refuse_another(spec: Spec, site: Site) -> None:
+    """Refuse a name that another study or campaign has; writes nothing.
 
     Raises:
-        SpecError: The name is taken; the message names the differences from another study.
+        SpecError: The name is taken; the message names the differences from the other spec.
     """
-    path = of(study, site) / SPEC
-    if path.with_name(CAMPAIGN).is_file():
+    own, other = _kinds(spec)
+    folder = of(spec, site)
+    if (folder / other.file).is_file():
         message = (
-            f"{path.with_name(CAMPAIGN)}: a name belongs to one spec, '{study.name}' is a campaign. "
-            "Give this study a new name."
+            f"{folder / other.file}: a name belongs to one spec, '{spec.name}' is a {other.noun}. "
+            f"Give this {own.noun} a new name."
         )
         raise SpecError(message)
-    changed = differences(load_study(path), study) if path.is_file() else []
+    file = folder / own.file
+    changed = differences(_load(file, own), spec) if file.is_file() else []
     if changed:
         message = (
-            f"{path}: a study's name belongs to one spec, this file holds another "
-            f"'{study.name}': {'; '.join(changed)}. Give this study a new name, or remove "
-            f"'{path.parent}'."
+            f"{file}: a {own.noun}'s name belongs to one spec, this file holds another "
+            f"'{spec.name}': {'; '.join(changed)}. Give this {own.noun} a new name, or remove "
+            f"'{folder}'{own.beside.format(name=spec.name)}."
         )
         raise SpecError(message)
 
 
-def keep_spec(study: Study, folder: Path) -> None:
-    """Write the resolved spec, which takes the study's name.
+def keep_spec(spec: Spec, folder: Path) -> None:
+    """Write the resolved spec, which takes the name.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    keep(folder / SPEC, dump_study(study))
+    text = dump_study(spec) if isinstance(spec, Study) else dump_campaign(spec)
+    keep(folder / _kinds(spec)[0].file, text)
+
+
+def _kinds(spec: Spec) -> tuple[_Kind, _Kind]:
+    """Return the kind of a spec, and the other kind."""
+    return (STUDIES, CAMPAIGNS) if isinstance(spec, Study) else (CAMPAIGNS, STUDIES)
+
+
+def _load(file: Path, kind: _Kind) -> Spec:
+    return load_study(file) if kind is STUDIES else load_campaign(file)
 
 
 def keep(path: Path, spec: str) -> None:
@@ -109,22 +143,23 @@ def write(path: Path, text: str) -> None:
         atomic.write_text(path, text)
 
 
-def require_room(folder: Path, *, gib: float, begun: Path | None = None) -> None:
-    """Refuse a new study whose checkpoints cannot all be kept.
+def require_room(spec: Spec, folder: Path, *, gib: float) -> None:
+    """Refuse a new study or campaign whose checkpoints cannot all be kept.
 
     Args:
-        folder: The study's folder.
+        spec: The study or campaign; one that has begun is not refused.
+        folder: Its folder.
         gib: Size of its checkpoints at most, GiB.
-        begun: File that exists once the study has begun; None: its spec.
 
     Raises:
         StorageError: The disk has less free space than the checkpoints take.
     """
+    kind, _ = _kinds(spec)
     free = shutil.disk_usage(folder).free / 2**30
-    if gib > free and not (begun or folder / SPEC).exists():
+    if gib > free and not (folder / kind.file).exists():
         message = (
-            f"{folder}: the study's checkpoints take up to {gib:.3g} GiB, {free:.3g} GiB are free. "
-            "Free space, or set CRYO_STORAGE to a folder with more."
+            f"{folder}: the {kind.noun}'s checkpoints take up to {gib:.3g} GiB, {free:.3g} GiB are "
+            "free. Free space, or set CRYO_STORAGE to a folder with more."
         )
         raise StorageError(message)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +13,7 @@ from rich.console import Console
 from .. import report
 from ..config import Site, Study, load_study
 from ..execution import executor_for
-from ..execution.signals import raise_if_asked, stoppable
+from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
@@ -33,6 +31,7 @@ from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
 from ..training.checkpoints import read_history
 from . import folder as folders
+from . import frame
 from . import holdout as testsplit
 from .plan import plan
 from .preflight import check
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
     from ..search.listener import Listener
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
-STOP_WAIT_S = 3.0  # between Ray's stop signal to a job and its kill
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +81,9 @@ def run_study(
         if study.search is not None:
             database.require(site.optuna)
         size = plan(study, site=site)
-        folders.require_room(path, gib=0.0 if site.checkpoints else size.disk_gib)
-        tracker = Tracker.connect(
-            site.mlflow, experiment=experiment(study), log=path / folders.EVENTS
+        tracker = frame.begin(
+            study, site, path, experiment=experiment(study), disk_gib=size.disk_gib
         )
-        folders.keep_spec(study, path)
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
@@ -95,20 +91,14 @@ def run_study(
         records.restore(path, read_history)
         progress.follow(tracker.events, done=records.epochs)
         with (
-            contextlib.closing(tracker),
-            executor.cluster(),
+            frame.running(tracker, executor, console, unfinished=lambda: [records]),
             executor.metered(study.name, tracker.events),
-            stoppable(),
         ):
-            try:
-                open_run(study, site, path, tracker=tracker)
-                with progress:
-                    result = _run(study, site, path, records=records, executor=executor)
-                raise_if_asked()
-                return _finish(result, study, site, path, tracker=tracker, console=console)
-            except BaseException as error:  # recorded before Ray ends, which takes seconds
-                close_runs([records], tracker, error, console)
-                raise
+            open_run(study, site, path, tracker=tracker)
+            with progress:
+                result = _run(study, site, path, records=records, executor=executor)
+            raise_if_asked()
+            return _finish(result, study, site, path, tracker=tracker, console=console)
 
 
 def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Executor) -> Result:
@@ -208,29 +198,13 @@ def open_run(
     tracker.artifact(study.name, path / folders.SPEC)
 
 
-def close_runs(
-    records: Sequence[Records], tracker: Tracker, error: BaseException, console: Console
-) -> None:
-    """End the MLflow runs of unfinished trainings, and print how to resume."""
-    if tracker.closed:  # the study's end is recorded, and the error came after it
-        return
-    for one in records:
-        one.stopped("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-    # Ray kills a stopped job after this time; one second of it is for everything else.
-    wait_s = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S) - 1
-    pending = tracker.close(timeout_s=wait_s, ends_first=True)
-    say_pending(pending, console)
-    if isinstance(error, KeyboardInterrupt):
-        console.print("Stopped. The same command goes on where it was.")
-
-
 def _finish(
     result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
 ) -> Result:
     """Write the result and the report, log both, and wait for their delivery."""
     publish(result, study, site, path, tracker=tracker)
     pending = tracker.close()
-    say_pending(pending, console)
+    frame.print_pending(pending, console)
     return delivered(result, study, site, path, pending=pending)
 
 
@@ -332,11 +306,3 @@ def _parent_tags(result: Result) -> dict[str, str]:
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
         **({} if result.winner is None else {"cryo.winner": key(result.winner)}),
     }
-
-
-def say_pending(pending: int, console: Console) -> None:
-    """Print how many records are pending on disk, if any are."""
-    if pending:
-        console.print(
-            f"{pending} records wait for MLflow on disk; `cryo-hpo upload STUDY` delivers them."
-        )

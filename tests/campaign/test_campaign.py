@@ -10,7 +10,6 @@ import pytest
 from click.testing import CliRunner
 
 from cryo_hpo.campaign import check_campaign, plan_campaign
-from cryo_hpo.campaign.folder import claim, keep_spec
 from cryo_hpo.campaign.transfer import SPREAD, Transfer, belief, with_belief
 from cryo_hpo.campaign.verdict import metrics
 from cryo_hpo.cli.main import main
@@ -21,7 +20,7 @@ from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
 from cryo_hpo.results.campaign import Offer, load_campaign_result, write
 from cryo_hpo.search.trials import Record
-from cryo_hpo.study.folder import refuse_another
+from cryo_hpo.study.folder import claim, keep_spec, refuse_another
 from cryo_hpo.study.plan import plan
 
 from ..support.campaigns import SCORES, a_campaign_result, small_campaign
