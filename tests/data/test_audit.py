@@ -40,14 +40,14 @@ def _data(*words: object) -> Result:
 # -- check
 
 
-def test_check_says_which_scenes_the_published_gld_split_shares(root: Path) -> None:
+def test_check_says_which_scenes_the_parts_of_gld_share(root: Path) -> None:
     fake_gld(root)
     done = _data("check", "gld")
     assert done.exit_code == 1
     assert (
         "train and test share 3 regions (T44RPU, T45RVM, T46RBT); 4 scenes of test" in done.output
     )
-    assert "about 93 % of the test chips" in done.output
+    assert "how many Sentinel-2 scenes the parts share is not published" in done.output
     assert "`data.split: region`" in done.output
 
 

@@ -72,6 +72,7 @@ CASES = [
     Case("terramind-base-s2s1", "terramind_base_s2_s1", "timm blocks, own tokens"),
     Case("prithvi-v2-300m", "prithvi_eo_v2_300", "timm blocks"),
     Case("thor-tiny", "thor_tiny", "timm blocks, own tokens"),
+    Case("croma-joint", "croma_joint", "timm blocks, own cross blocks"),
 ]
 
 

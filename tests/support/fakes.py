@@ -158,7 +158,7 @@ def fake_glid(root: Path, *, num: tuple[int, int, int] = (11, 3, 3), size: int =
 def fake_gld(root: Path, *, num: tuple[int, int, int] = (6, 3, 4), size: int = 48) -> None:
     """Write ten layers with coherence in the seventh, chips without data, and shared scenes.
 
-    A granule occurs in every split, as in the published one; one mask is 16 bits with -1.
+    A granule occurs in every split; one mask is 16 bits with -1.
     """
     kinds = _scenes("gld", num=num, size=(size, size), dtype="float32", seed=2)
     for split, number, image_CHW, mask_HW in kinds:

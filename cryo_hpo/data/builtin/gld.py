@@ -32,6 +32,6 @@ GLD = benchmark_dataset(
     source="Kaushik et al. 2022, doi:10.1016/j.jag.2022.103085; data doi:10.5281/zenodo.16986936",
     license="CC-BY-4.0 and Apache-2.0",
     page="https://zenodo.org/records/16986936",
-    shared="Sentinel-2 scenes: about 93 % of the test chips share one with training",
+    shared="unknown: how many Sentinel-2 scenes the parts share is not published",
     notes="The layers after B11 are named from their statistics, not by the record.",
 )
