@@ -26,15 +26,15 @@ def check_campaign(campaign: Campaign, *, site: Site) -> None:
     """
     refuse_another(campaign, site)
     transfer = Transfer(campaign, site.storage / campaign.name)
-    found: dict[tuple[str, tuple[str, ...], type[CryoError]], list[Cell]] = {}
+    causes: dict[tuple[str, tuple[str, ...], type[CryoError]], list[Cell]] = {}
     for cell, study in cell_studies(campaign).items():
         try:
             check(transfer.as_begun(study), site=site)
         except CryoError as error:
             for part in error.parts or (error,):
                 place = tuple(map(str, locate_in_campaign(campaign, cell, part.key)))
-                found.setdefault((str(part), place, type(part)), []).append(cell)
-    errors = [_error(campaign, *what, cells) for what, cells in found.items()]
+                causes.setdefault((str(part), place, type(part)), []).append(cell)
+    errors = [_error(campaign, *what, cells) for what, cells in causes.items()]
     if errors:
         raise combine(errors)
 

@@ -42,10 +42,10 @@ class Transfer:
     def __init__(self, campaign: Campaign, folder: Path) -> None:
         self._on, self._file = campaign.transfer, folder / OFFERS
         self._finished: list[_Finished] = []
-        told = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self._told: dict[str, list[Offer]] = {
+        recorded = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self._offers: dict[str, list[Offer]] = {
             study: [Offer.model_validate_json(json.dumps(one)) for one in offers]
-            for study, offers in told.items()
+            for study, offers in recorded.items()
         }
 
     def searched(self, run: CellRun) -> None:
@@ -65,19 +65,19 @@ class Transfer:
         if not self._on:
             return run.study
         name = run.study.name
-        if name not in self._told:
+        if name not in self._offers:
             offers = [Offer(study=f.study, params=f.params) for f in self._siblings(run.cell)]
-            self._told[name] = offers
+            self._offers[name] = offers
             self._keep()
-        return with_belief(run.study, self._told[name])
+        return with_belief(run.study, self._offers[name])
 
     def as_begun(self, study: Study) -> Study:
         """Return a cell's study with its recorded offers, unchanged if the cell has not begun."""
-        return with_belief(study, self._told.get(study.name, ()))
+        return with_belief(study, self._offers.get(study.name, ()))
 
     def offers(self, study: str) -> tuple[Offer, ...]:
         """Return the recorded offers of a cell, by the name of its study."""
-        return tuple(self._told.get(study, ()))
+        return tuple(self._offers.get(study, ()))
 
     def _take(self, cell: Cell, study: Study, params: dict[str, Scalar]) -> None:
         assert study.search is not None, "a campaign has a search"
@@ -85,22 +85,22 @@ class Transfer:
         names = tuple(space.params) if isinstance(space, SearchSpace) else ()
         flat = study.recipe(params).flat()
         values = {name: flat[name] for name in names}
-        found = {name: value for name, value in values.items() if value is not None}
-        self._finished.append(_Finished(cell, study.name, found))
+        known = {name: value for name, value in values.items() if value is not None}
+        self._finished.append(_Finished(cell, study.name, known))
 
     def _siblings(self, cell: Cell) -> list[_Finished]:
         """Return finished cells of the same regime and encoder; if none, regime and dataset."""
         same = [f for f in self._finished if f.cell.regime == cell.regime]
         for axis in ("encoder", "dataset"):
-            found = [f for f in same if getattr(f.cell, axis) == getattr(cell, axis)]
-            if found:
-                return found
+            siblings = [f for f in same if getattr(f.cell, axis) == getattr(cell, axis)]
+            if siblings:
+                return siblings
         return []
 
     def _keep(self) -> None:
         raw = {
             study: [one.model_dump(mode="json") for one in offers]
-            for study, offers in self._told.items()
+            for study, offers in self._offers.items()
         }
         folders.write(self._file, json.dumps(raw, indent=2) + "\n")
 

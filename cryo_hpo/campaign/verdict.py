@@ -39,15 +39,15 @@ def outcome(
 
 def overall(cells: tuple[CellResult, ...]) -> OverallResult:
     """Compare tuned with fixed over all cells."""
-    found = mean_relative_improvement([(cell.tuned, cell.baseline) for cell in cells])
+    mean = mean_relative_improvement([(cell.tuned, cell.baseline) for cell in cells])
     verdicts = Counter(cell.improvement.verdict for cell in cells)
     return OverallResult(
-        mean_relative_pct=_finite(found.mean_pct),
-        low_pct=_finite(found.low_pct),
-        high_pct=_finite(found.high_pct),
-        level=found.level,
-        num_cells=found.num_cells,
-        undefined=found.undefined,
+        mean_relative_pct=_finite(mean.mean_pct),
+        low_pct=_finite(mean.low_pct),
+        high_pct=_finite(mean.high_pct),
+        level=mean.level,
+        num_cells=mean.num_cells,
+        undefined=mean.undefined,
         improved=verdicts["improved"],
         not_shown=verdicts["not shown"],
         worse=verdicts["worse"],

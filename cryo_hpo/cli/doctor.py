@@ -36,16 +36,16 @@ def doctor(*, gpus: bool, as_json: bool) -> None:
 
     site = read_site()
     nodes, silent = examined(site)
-    found = problems(nodes, needs_gpus=gpus) if nodes else []
-    found += [f"{address}: does not answer; see its raylet's log." for address in silent]
-    found += _tracking(site.mlflow)
+    faults = problems(nodes, needs_gpus=gpus) if nodes else []
+    faults += [f"{address}: does not answer; see its raylet's log." for address in silent]
+    faults += _tracking(site.mlflow)
     if as_json:
-        told = {"nodes": [asdict(node) for node in nodes], "problems": found}
-        click.echo(json.dumps(told, indent=2))
+        report = {"nodes": [asdict(node) for node in nodes], "problems": faults}
+        click.echo(json.dumps(report, indent=2))
     else:
         click.echo(_table(nodes))
-        click.echo("\n".join(f"- {text}" for text in found) or "Nothing is wrong.")
-    sys.exit(1 if found else 0)
+        click.echo("\n".join(f"- {text}" for text in faults) or "Nothing is wrong.")
+    sys.exit(1 if faults else 0)
 
 
 def _tracking(uri: str) -> list[str]:

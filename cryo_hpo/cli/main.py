@@ -111,13 +111,13 @@ def check(study: Path) -> None:
     from ..training.build import scenes_of
     from .encoders_text import band_lines
 
-    found, site = load_study(study), read_site()
+    spec, site = load_study(study), read_site()
     with line_numbers(study):
-        groups = check_study(found, site=site)
+        groups = check_study(spec, site=site)
     for split in SPLITS:
-        scenes = scenes_of(found.base, split, site)
+        scenes = scenes_of(spec.base, split, site)
         click.echo(f"{split}: {len(scenes)} scenes, {scenes.num_bands} bands, {scenes.dtype}")
-    for encoder, plan in band_plans(found):
+    for encoder, plan in band_plans(spec):
         click.echo("\n".join(band_lines(encoder, plan)))
     rows = [
         (g.name, str(len(g.parameters)), f"{g.num_values:,}", f"{g.lr:.3g}", f"{g.weight_decay:g}")
@@ -125,9 +125,9 @@ def check(study: Path) -> None:
     ]
     click.echo(align_columns(("group", "tensors", "parameters", "lr", "decay"), rows))
     click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
-    for line in protocol_lines(found.base):
+    for line in protocol_lines(spec.base):
         click.echo(line)
-    click.echo(f"'{found.name}' can run: cryo-hpo run {format_source(study)}")
+    click.echo(f"'{spec.name}' can run: cryo-hpo run {format_source(study)}")
 
 
 @main.command()
@@ -140,9 +140,9 @@ def plan(study: Path) -> None:
     from ..config import load_study
     from ..study import plan as planning
 
-    found = load_study(study)
+    spec = load_study(study)
     with line_numbers(study):
-        size = planning.plan(found, site=read_site())
+        size = planning.plan(spec, site=read_site())
     for line in planning.lines(size):
         click.echo(line)
 

@@ -125,8 +125,8 @@ class Campaign(Frozen):
         """Return the cells that are not skipped, one dataset after the other."""
         m = self.matrix
         places = product(m.datasets, m.encoders, m.regimes, m.label_fractions)
-        found = (Cell(encoder, data, regime, share) for data, encoder, regime, share in places)
-        return tuple(cell for cell in found if not any(_covers(s, cell) for s in self.skip))
+        every = (Cell(encoder, data, regime, share) for data, encoder, regime, share in places)
+        return tuple(cell for cell in every if not any(_covers(s, cell) for s in self.skip))
 
     def row(self, cell: Cell) -> str:
         """Return a cell's row in a table of datasets: its name without the dataset."""

@@ -17,13 +17,13 @@ from .frozen import ConstraintErrors, Loc, Problem, format_value
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
     """Return the problems of a value of `model`, one per broken law."""
     details = error.errors(include_url=False)
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for detail in details:
         # pydantic also reports a list as too short when its entries are wrong.
         inner = (d for d in details if d["loc"][:-1] == detail["loc"] and d is not detail)
         if detail["type"] != "too_short" or not any(inner):
-            found += [p for p in _problems(detail, model) if p not in found]
-    return found
+            problems += [p for p in _problems(detail, model) if p not in problems]
+    return problems
 
 
 def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:
@@ -107,20 +107,20 @@ class _Place(NamedTuple):
 
 def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
     """Walk the types along a pydantic path; parts that no type has are tags of unions."""
-    here: list[Any] = [model]
+    types: list[Any] = [model]
     known: tuple[str, ...] = ()
     path: list[str | int] = []
     hint = ""
     for i, part in enumerate(loc):
-        known = tuple(name for t in here if _is_model(t) for name in t.model_fields)
-        below = [inner for t in here for inner in _below(t, part)]
+        known = tuple(name for t in types if _is_model(t) for name in t.model_fields)
+        below = [inner for t in types for inner in _below(t, part)]
         if below or (keep_last and i == len(loc) - 1):
-            hint = next((_hint(t, part) for t in here if _hint(t, part)), "")
+            hint = next((_hint(t, part) for t in types if _hint(t, part)), "")
             path.append(part)
-            here = below
+            types = below
         else:
-            here = [t for t in here if part in (*_kinds(t), getattr(t, "__name__", ""))] or here
-    kinds = tuple(kind for t in here for kind in _kinds(t))
+            types = [t for t in types if part in (*_kinds(t), getattr(t, "__name__", ""))] or types
+    kinds = tuple(kind for t in types for kind in _kinds(t))
     return _Place(tuple(path), known, kinds, hint)
 
 

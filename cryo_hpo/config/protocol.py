@@ -133,10 +133,10 @@ def published_recipe(encoder: str, dataset: str | None) -> dict[str, Value]:
         dataset: Name of the dataset; None for one of the user's own.
     """
     family = family_of(encoder)
-    found = {**_ALWAYS, **FAMILIES.get(family or "", {})}
+    published = {**_ALWAYS, **FAMILIES.get(family or "", {})}
     if family == "unet" and dataset in _TILES:
-        found["data.crop"] = _TILES[dataset]
-    return found
+        published["data.crop"] = _TILES[dataset]
+    return published
 
 
 def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -> list[str]:
@@ -147,7 +147,7 @@ def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -
         encoder: Name of the encoder.
         dataset: Name of the dataset; None for one of the user's own.
     """
-    found = []
+    lines = []
     for path, theirs in published_recipe(encoder, dataset).items():
         ours, wanted = recipe[path], ",".join(theirs) if isinstance(theirs, tuple) else theirs
         also = _OTHER_BATCH.get(dataset or "") if path == "batch_size" else None
@@ -155,8 +155,8 @@ def departures(recipe: Mapping[str, Value], encoder: str, dataset: str | None) -
             own = (
                 "a quarter of the crop" if (path, ours) == ("data.overlap", None) else _shown(ours)
             )
-            found.append(f"{path}: {own} instead of {_shown(wanted)}")
-    return found
+            lines.append(f"{path}: {own} instead of {_shown(wanted)}")
+    return lines
 
 
 def _plain(name: str) -> str:

@@ -74,16 +74,16 @@ def _look(address: str, site: Site, mark: str) -> Node:
 
 def _corrected(node: Node, *, asked: float, gpus: float) -> Node:
     """Fill in the promised GPUs and the clock skew, 0 if the call's own duration explains it."""
-    told, now = node.skew_s, time.time()
-    skew = 0.0 if asked <= told <= now else told - (asked if told < asked else now)
+    clock, now = node.skew_s, time.time()
+    skew = 0.0 if asked <= clock <= now else clock - (asked if clock < asked else now)
     return replace(node, skew_s=skew, promised_gpus=float(gpus))
 
 
 def _alive() -> list[dict[str, Any]]:
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     alive = [node for node in nodes if node["Alive"]]
-    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return sorted(alive, key=lambda n: (n["NodeManagerAddress"] != here, n["NodeManagerAddress"]))
+    own = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return sorted(alive, key=lambda n: (n["NodeManagerAddress"] != own, n["NodeManagerAddress"]))
 
 
 @contextlib.contextmanager

@@ -101,10 +101,10 @@ def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
         nodes: At least one; the first is where the driver runs.
         needs_gpus: True if a node without a GPU is a problem.
     """
-    found = list(_versions(nodes))
+    faults = list(_versions(nodes))
     for node in nodes:
-        found += [f"{node.address}: {text}" for text in _of(node, needs_gpus=needs_gpus)]
-    return found
+        faults += [f"{node.address}: {text}" for text in _of(node, needs_gpus=needs_gpus)]
+    return faults
 
 
 def _versions(nodes: Sequence[Node]) -> Iterator[str]:
@@ -170,5 +170,5 @@ def _unwritable(folder: Path) -> str:
 
 def _free(folder: Path) -> float:
     """Return the free space of the disk a folder is on, or will be, GiB."""
-    there = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
-    return shutil.disk_usage(there).free / GIB
+    nearest = next((p for p in (folder, *folder.parents) if p.exists()), Path("/"))
+    return shutil.disk_usage(nearest).free / GIB

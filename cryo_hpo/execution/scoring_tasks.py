@@ -59,5 +59,5 @@ def _ask(
     ]
     while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):
         raise_if_asked()
-    found: list[Any] = ray.get(asked)
-    return found
+    results: list[Any] = ray.get(asked)
+    return results

@@ -41,12 +41,12 @@ def command(
         SpecError: The study's file is not below the current folder, so it would not be sent; or
             the job's description would show a database's password.
     """
-    here, file = Path.cwd().resolve(), study.resolve()
+    folder, file = Path.cwd().resolve(), study.resolve()
     shipped = is_shipped(str(study))  # it is in the package on the cluster too
-    if not shipped and not file.is_relative_to(here):
+    if not shipped and not file.is_relative_to(folder):
         message = (
             f"{study}: the current folder is what is sent, so it must hold the study's file; "
-            f"'{here}' does not. Submit from a folder that does."
+            f"'{folder}' does not. Submit from a folder that does."
         )
         raise SpecError(message)
     if site.optuna is not None and urlsplit(site.optuna.get_secret_value()).password:
@@ -61,12 +61,12 @@ def command(
     variables = {name: value for name, value in env.items() if name.startswith("CRYO_") and value}
     variables |= {name: str(path) for name, path in places.items()}
     variables |= {"MLFLOW_TRACKING_URI": site.mlflow, **ENV}
-    below = [p.resolve() for p in places.values() if p.resolve().is_relative_to(here)]
-    inside = [f"/{path.relative_to(here).as_posix()}" for path in below if path != here]
+    below = [p.resolve() for p in places.values() if p.resolve().is_relative_to(folder)]
+    inside = [f"/{path.relative_to(folder).as_posix()}" for path in below if path != folder]
     runtime = {"env_vars": variables, "excludes": list(dict.fromkeys([*EXCLUDES, *inside]))}
     words = ["ray", "job", "submit", "--address", address, "--working-dir", "."]
     words += ["--runtime-env-json", json.dumps(runtime), *options]
-    word = format_source(study) if shipped else file.relative_to(here).as_posix()
+    word = format_source(study) if shipped else file.relative_to(folder).as_posix()
     return [*words, "--", "cryo-hpo", "run", word]
 
 

@@ -41,22 +41,22 @@ def schema() -> dict[str, Any]:
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of files of studies, or of models made of studies."""
-    found = _schema(model)
-    space = found["$defs"]["Search"]["properties"]["space"]
+    whole = _schema(model)
+    space = whole["$defs"]["Search"]["properties"]["space"]
     text = {
         "type": "string",
         "description": "Name of a space that ships (lr), or a YAML file or file.py:function, relative to this file.",
     }
     space["anyOf"] = [text, *space.pop("oneOf")]
-    card = found["$defs"]["DataSpec"]["properties"]["card"]
+    card = whole["$defs"]["DataSpec"]["properties"]["card"]
     text = {
         "type": "string",
         "description": "Name of a card that ships, or a YAML file, relative to this file.",
     }
     card["anyOf"] = [text, *card["anyOf"]]
-    prior = found["$defs"]["Search"]["properties"]["prior"]
+    prior = whole["$defs"]["Search"]["properties"]["prior"]
     text = {"type": "string", "description": "Folder of a finished study, or its result.json."}
-    fields = found["$defs"]["Prior"]["properties"]
+    fields = whole["$defs"]["Prior"]["properties"]
     by_study = {
         "type": "object",
         "properties": {"from": text, "spread": fields["spread"], "weight": fields["weight"]},
@@ -65,7 +65,7 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     }
     plain = {key: prior.pop(key) for key in ("type", "additionalProperties")}
     prior["anyOf"] = [by_study, plain]
-    return found
+    return whole
 
 
 def space_schema() -> dict[str, Any]:
@@ -74,11 +74,11 @@ def space_schema() -> dict[str, Any]:
 
 
 def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    found = model.model_json_schema()
-    for name, kind in found["$defs"].items():
+    whole = model.model_json_schema()
+    for name, kind in whole["$defs"].items():
         if name != "NoStopping" and "kind" in kind.get("properties", {}):
             kind["required"] = ["kind", *kind.get("required", [])]  # files must name the kind
-    return {"$schema": DIALECT, **found}
+    return {"$schema": DIALECT, **whole}
 
 
 def _leaves(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

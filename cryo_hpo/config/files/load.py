@@ -115,14 +115,14 @@ def add_line_numbers(error: CryoError, path: Path) -> CryoError:
         path: The study's file.
     """
     marks = read(path, what="study").marks
-    found: list[CryoError] = []
+    errors: list[CryoError] = []
     for part in error.parts or (error,):
         if not part.key:
-            found.append(part)
+            errors.append(part)
             continue
         mark = locate(marks, Problem(part.key, "")).mark
-        found.append(SpecError(f"{mark.file}:{mark.line}: {part}"))
-    return combine(found)
+        errors.append(SpecError(f"{mark.file}:{mark.line}: {part}"))
+    return combine(errors)
 
 
 def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
@@ -159,7 +159,7 @@ def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
 
 def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
     """Validate; then remove what is wrong and validate again, for laws between the other fields."""
-    found: list[Problem] = []
+    problems: list[Problem] = []
     gone: list[Loc] = []
     while True:
         try:
@@ -167,10 +167,10 @@ def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
         except ValidationError as error:
             new = [p for p in explain(error, Study) if not _below(p.loc, gone)]
         else:
-            return (None if found else study), found
+            return (None if problems else study), problems
         if not new:
-            return None, found
-        found += new
+            return None, problems
+        problems += new
         gone += [_cut(raw, problem.loc) for problem in new]
 
 

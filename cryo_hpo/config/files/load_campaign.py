@@ -116,8 +116,8 @@ def _problems(campaign: Campaign) -> Iterator[Problem]:
 
 
 def _names(raw: Any, axis: str) -> list[str]:
-    found = raw.get(MATRIX)
-    inner = found.get(axis) if isinstance(found, dict) else None
+    matrix = raw.get(MATRIX)
+    inner = matrix.get(axis) if isinstance(matrix, dict) else None
     return (
         [name for name, value in inner.items() if isinstance(value, dict)]
         if isinstance(inner, dict)

@@ -33,23 +33,23 @@ def inline_prior(marked: Marked, study: Path) -> None:
         return
     source, rest = prior[FROM], {key: value for key, value in prior.items() if key != FROM}
     try:
-        found = dict(_found(_read(Path(os.path.normpath(study.parent / str(source))))))
+        values = dict(_winning_values(_read(Path(os.path.normpath(study.parent / str(source))))))
     except CryoError as error:
         search["prior"] = {}
         marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), str(error)))
         return
-    beliefs = {n: v for n, v in found.items() if n in _own(search, found)}
+    beliefs = {n: v for n, v in values.items() if n in _own(search, values)}
     if not beliefs:
         message = (
             f"'{source}' has no prior for this study: it searched over "
-            f"{', '.join(found) or 'nothing'}, and no number of this study's space is among them. "
+            f"{', '.join(values) or 'nothing'}, and no number of this study's space is among them. "
             "Drop the prior."
         )
         marked.faults.append(Fault(marked.marks[(*LOC, FROM)], (*LOC, FROM), message))
     search["prior"] = {name: {"center": value, **rest} for name, value in beliefs.items()}
 
 
-def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _winning_values(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     """Yield every number that a study searched over, with its best value."""
     if result["winner"] is None:
         return
@@ -59,14 +59,14 @@ def _found(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, value
 
 
-def _own(search: Mapping[str, Any], found: Mapping[str, float]) -> set[str]:
-    """Return the parameters of this study's space; for a function, all of `found`."""
+def _own(search: Mapping[str, Any], values: Mapping[str, float]) -> set[str]:
+    """Return the parameters of this study's space; for a function, all of `values`."""
     space = search.get("space")
     params = space.get("params") if isinstance(space, dict) else None
     if not isinstance(params, dict):
-        return set(found)
+        return set(values)
     numbers = {n for n, p in params.items() if isinstance(p, dict) and p.get("kind") != "choice"}
-    return numbers & set(found)
+    return numbers & set(values)
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:

@@ -139,10 +139,10 @@ def write(raw: Mapping[str, Any]) -> str:
 
 def locate(marks: Mapping[Loc, Mark], problem: Problem) -> Fault:
     """Return a problem with the line of the nearest enclosing value."""
-    here = problem.loc
-    while here not in marks:
-        here = here[:-1]
-    return Fault(marks[here], problem.loc, problem.message)
+    place = problem.loc
+    while place not in marks:
+        place = place[:-1]
+    return Fault(marks[place], problem.loc, problem.message)
 
 
 def _refuse_deep(text: str, path: Path) -> None:

@@ -152,19 +152,19 @@ class _Corner:
 
 def _inside(path: Path) -> str:
     """Return a path relative to the working directory; only shipped files may lie outside."""
-    file, here = path.resolve(), Path.cwd().resolve()
-    if not file.is_relative_to(here):
+    file, folder = path.resolve(), Path.cwd().resolve()
+    if not file.is_relative_to(folder):
         if is_shipped(str(path)):
             return str(path)
         message = (
-            f"'{file}' is outside the working directory '{here}', and a Python space is code that "
+            f"'{file}' is outside the working directory '{folder}', and a Python space is code that "
             "runs. Copy it there, or start from its own project."
         )
         raise SpecError(message)
     if not file.is_file():
         message = f"There is no search space file '{os.path.normpath(path)}'. Check the path, which is relative to the file that names it."
         raise SpecError(message)
-    return file.relative_to(here).as_posix()
+    return file.relative_to(folder).as_posix()
 
 
 def _function(file: str, name: str) -> Callable[..., Any]:
