@@ -19,6 +19,7 @@ from .guard import STUDY, GuardedGroup, line_numbers, read_site
 from .init import init
 from .list import list_
 from .model import export, predict
+from .status import status, stop
 from .weights import weights
 
 INLINE = click.option(
@@ -46,6 +47,7 @@ def main() -> None:
       cryo-hpo data generate lakes-demo
       cryo-hpo check quickstart
       cryo-hpo run quickstart
+      cryo-hpo status quickstart
       cryo-hpo ui
 
     \b
@@ -273,7 +275,7 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, doctor, export, list_, predict, weights, init):
+for command in (data, doctor, export, list_, predict, weights, init, status, stop):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -39,3 +39,19 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[IO[bytes]]:
     with path.open("a+b", buffering=0) as file:
         lock(file, wait=wait)
         yield file
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock of a file; False if there is no such file.
+
+    The lock is taken and released to see it: a process that requests it without waiting in the
+    same few microseconds is refused.
+    """
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False

@@ -1,0 +1,202 @@
+"""Read the status of studies from their folders, without disturbing the process that runs one."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import SpecError, StorageError
+from ..results.campaign import NAME
+from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
+from ..storage.event_log import read_events
+from ..storage.lock import is_locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..storage.event_log import Event
+
+State = Literal["running", "finished", "interrupted", "not begun"]
+
+
+@dataclass(slots=True)
+class Training:
+    """Hold how far one training is.
+
+    Attributes:
+        key: Name, such as "trial-0003" or "tuned-seed1".
+        lr: Learning rate.
+        length: Epochs of a full training.
+        epoch: Last recorded epoch.
+        miou: Best validation mIoU so far, a fraction; None before the first epoch.
+        state: A trial's state, see the table of states in CONTRIBUTING.
+    """
+
+    key: str
+    lr: float
+    length: int
+    epoch: int = 0
+    miou: float | None = None
+    state: str = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Name the process that runs a study."""
+
+    pid: int | None
+    host: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the process is on this machine."""
+        return self.pid is not None and self.host == socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Hold the status of one study or campaign.
+
+    Attributes:
+        name: Name of the study.
+        kind: Whether the folder holds a study or a campaign.
+        state: `running` while a process holds the folder, `finished` with a result, else
+            `interrupted`, or `not begun` without an event.
+        driver: The process that runs it; None: nobody does.
+        last_event: Time of the last event, UTC; None before the first.
+        trainings: Trainings in the order in which they began.
+    """
+
+    name: str
+    kind: Literal["study", "campaign"]
+    state: State
+    driver: Driver | None
+    last_event: datetime | None
+    trainings: tuple[Training, ...] = field(default=())
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs trained."""
+        return sum(training.epoch for training in self.trainings)
+
+
+def read_status(folder: Path) -> Status:
+    """Return the status of the study or campaign in a folder.
+
+    Raises:
+        SpecError: The folder holds neither.
+        StorageError: An older version began the study.
+    """
+    kind = next((k for k, file in _SPECS.items() if (folder / file).is_file()), None)
+    if kind is None:
+        message = (
+            f"There is no study '{folder.name}' in '{folder.parent}'. "
+            "Known: `cryo-hpo status` without a name lists all."
+        )
+        raise SpecError(message)
+    driver = read_driver(folder)
+    events = list(read_events(folder / EVENTS)) if (folder / EVENTS).exists() else []
+    return Status(
+        name=folder.name,
+        kind=kind,
+        state=_state(folder, driver, events),
+        driver=driver,
+        last_event=datetime.fromisoformat(events[-1]["time"]) if events else None,
+        trainings=_trainings(events, is_driven=driver is not None),
+    )
+
+
+def list_status(storage: Path) -> list[Status]:
+    """Return the status of every study and campaign of a storage folder, sorted by name."""
+    files = {file.parent for spec in _SPECS.values() for file in storage.glob(f"*/{spec}")}
+    return [read_status(folder) for folder in sorted(files)]
+
+
+def read_driver(folder: Path) -> Driver | None:
+    """Return the process that runs the study in a folder, or None."""
+    if not is_locked(folder / LOCK):
+        return None
+    try:
+        raw: dict[str, Any] = json.loads((folder / LOCK).read_text())
+        return Driver(int(raw["pid"]), str(raw["host"]))
+    except (OSError, ValueError, KeyError, TypeError):  # it is being written just now
+        return Driver(None, "(unknown)")
+
+
+def request_stop(folder: Path, signal_number: int) -> Driver:
+    """Send a stop request to the process that runs a study, and return that process.
+
+    Raises:
+        SpecError: Nobody runs the study.
+        StorageError: The process is on another machine, or cannot be signaled.
+    """
+    driver = read_driver(folder)
+    if driver is None:
+        message = f"Study '{folder.name}' is not running: no process holds '{folder / LOCK}'."
+        raise SpecError(message)
+    if not driver.is_here or driver.pid is None:
+        message = (
+            f"Study '{folder.name}' is run by process {driver.pid} on {driver.host}, this is "
+            f"{socket.gethostname()}. Stop it there, or with `ray job stop` if it is a job."
+        )
+        raise StorageError(message)
+    try:
+        os.kill(driver.pid, signal_number)
+    except OSError as error:
+        message = f"Cannot stop process {driver.pid} of study '{folder.name}': {error.strerror}."
+        raise StorageError(message) from error
+    return driver
+
+
+def age(moment: datetime, *, now: datetime | None = None) -> str:
+    """Return how long ago a moment was, as text."""
+    seconds = max(0.0, ((now or datetime.now(UTC)) - moment).total_seconds())
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+_RESULTS = ("result.json", NAME)
+_SPECS: dict[Literal["study", "campaign"], str] = {"study": SPEC, "campaign": CAMPAIGN}
+
+
+def _state(folder: Path, driver: Driver | None, events: list[Event]) -> State:
+    if driver is not None:
+        return "running"
+    if any((folder / file).is_file() for file in _RESULTS):
+        return "finished"
+    return "interrupted" if events else "not begun"
+
+
+def _trainings(events: Iterable[Event], *, is_driven: bool) -> tuple[Training, ...]:
+    trainings: dict[str, Training] = {}
+    for event in events:
+        key = event.get("key", "")
+        if event["event"] == "started" and "lr" in event and key not in trainings:
+            trainings[key] = Training(key, event["lr"], event["epochs"])
+        elif key in trainings:
+            _apply(trainings[key], event)
+    for training in trainings.values():
+        if training.state == "running" and not is_driven:
+            training.state = "interrupted"
+    return tuple(trainings.values())
+
+
+def _apply(training: Training, event: Event) -> None:
+    """Change a training as an event of its log says."""
+    match event["event"]:
+        case "started":
+            training.state = "running"
+        case "epoch":
+            training.epoch = max(training.epoch, int(event["epoch"]))
+            training.miou = event["best_val_miou"]
+        case "paused":
+            training.state = "paused"
+        case "ended":
+            training.state = event["state"]

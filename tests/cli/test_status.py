@@ -1,0 +1,172 @@
+"""`cryo-hpo status` and `cryo-hpo stop` beside a study that runs, has stopped or has ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cryo_hpo.cli.main import main
+from cryo_hpo.config import DataSpec, Recipe, Study
+from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.storage.event_log import EventLog
+from cryo_hpo.study import folder as folders
+from cryo_hpo.study.status import age
+
+# A driver: holds the folder until it gets a stop request.
+DRIVER = """
+import sys, time
+from pathlib import Path
+from cryo_hpo.execution.signals import Stopped, raise_if_asked, stoppable
+from cryo_hpo.study.folder import driving
+with driving(Path(sys.argv[1])), stoppable():
+    print("drives", flush=True)
+    try:
+        while True:
+            raise_if_asked()
+            time.sleep(0.02)
+    except Stopped:
+        pass
+"""
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CRYO_STORAGE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def study() -> Study:
+    return Study(name="lakes", base=Recipe(data=DataSpec(name="lakes-demo"), epochs=9), seeds=(1,))
+
+
+@pytest.fixture
+def folder(storage: Path, study: Study) -> Path:
+    """The folder of a study with a trial of each state."""
+    path = folders.make(storage / study.name)
+    folders.keep_spec(study, path)
+    with closing(EventLog(path / folders.EVENTS)) as log:
+        records = Records(study, log)
+        for key, epochs in (("trial-0000", 9), ("trial-0001", 3), ("trial-0002", 2)):
+            records.started(key, study.base, kind="search")
+            for epoch in range(1, epochs + 1):
+                records.epoch(key, {"epoch": epoch, "best_val_miou": epoch / 10, "seconds": 1.0})
+        records.ended("trial-0000", "complete", "")
+        records.paused("trial-0001", 3)
+    return path
+
+
+@pytest.fixture
+def driver(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "drives\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def _run(*words: str) -> Result:
+    return CliRunner().invoke(main, words, catch_exceptions=False)
+
+
+def _states(name: str) -> dict[str, str]:
+    (study,) = json.loads(_run("status", name, "--json").output)
+    return {training["key"]: training["state"] for training in study["trainings"]}
+
+
+def test_an_interrupted_study_shows_each_training(folder: Path) -> None:
+    shown = _run("status", "lakes").output
+    assert shown.startswith("study 'lakes': interrupted, 14 epochs, last event ")
+    assert "trial-0000" in shown
+    assert "90.00" in shown
+    assert _states("lakes") == {
+        "trial-0000": "complete",
+        "trial-0001": "paused",
+        "trial-0002": "interrupted",
+    }
+
+
+def test_a_running_study_names_its_process_and_is_not_disturbed(
+    folder: Path, driver: subprocess.Popen[str]
+) -> None:
+    assert f"running (process {driver.pid} on " in _run("status").output
+    assert _states("lakes")["trial-0002"] == "running"
+    assert driver.poll() is None
+
+
+def test_stop_ends_the_process_and_names_the_way_back(
+    folder: Path, driver: subprocess.Popen[str]
+) -> None:
+    done = _run("stop", "lakes")
+    assert done.exit_code == 0
+    assert "Resume it with: cryo-hpo resume lakes" in done.output
+    assert driver.wait(timeout=10) == 0
+    again = _run("stop", "lakes")
+    assert again.exit_code == 2
+    assert "is not running" in again.output
+
+
+def test_a_process_that_does_not_stop_in_time_is_reported(
+    folder: Path, driver: subprocess.Popen[str]
+) -> None:
+    done = _run("stop", "lakes", "--wait", "0")
+    assert done.exit_code == 1
+    assert "has not stopped within 0 s" in done.output
+
+
+def test_a_study_of_another_machine_is_not_signaled(
+    folder: Path, driver: subprocess.Popen[str]
+) -> None:
+    (folder / folders.LOCK).write_text('{"pid": 1, "host": "elsewhere"}')
+    done = _run("stop", "lakes")
+    assert done.exit_code == 1
+    assert "is run by process 1 on elsewhere" in done.output
+    assert driver.poll() is None
+
+
+def _finish(folder: Path) -> None:
+    (folder / "result.json").write_text("{}")
+
+
+def _forget(folder: Path) -> None:
+    (folder / folders.EVENTS).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "state"), [(_finish, "finished"), (_forget, "not begun"), (None, "interrupted")]
+)
+def test_the_list_has_the_state_of_every_study(
+    folder: Path, change: Callable[[Path], None] | None, state: str
+) -> None:
+    if change is not None:
+        change(folder)
+    (line,) = _run("status").output.splitlines()[1:]
+    assert line.split()[:2] == ["lakes", "study"]
+    assert state in line
+
+
+def test_an_unknown_name_and_an_empty_storage_are_told(storage: Path) -> None:
+    assert _run("status").output == f"No study in '{storage}' yet.\n"
+    for command in ("status", "stop"):
+        done = _run(command, "nothing")
+        assert done.exit_code == 2
+        assert "nothing" in done.output
+
+
+def test_ages_are_in_units_that_people_use() -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    seconds = (1, 119, 121, 7199, 7201, 86400 * 3)
+    ages = [age(now - timedelta(seconds=s), now=now) for s in seconds]
+    assert ages == ["1 s ago", "119 s ago", "2 min ago", "120 min ago", "2 h ago", "3 d ago"]
