@@ -35,6 +35,16 @@ class _Silence:
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None: ...
     def paused(self, key: str, epoch: int) -> None: ...
     def ended(self, key: str, state: str, message: str) -> None: ...
+    def reconcile(
+        self,
+        key: str,
+        recipe: Recipe,
+        *,
+        kind: str,
+        epochs: int,
+        state: str | None = None,
+        message: str = "",
+    ) -> None: ...
 
 
 class Ours:

@@ -134,6 +134,19 @@ class Watched:
         """Forward the event."""
         self._records.ended(key, state, message)
 
+    def reconcile(
+        self,
+        key: str,
+        recipe: Recipe,
+        *,
+        kind: Kind,
+        epochs: int,
+        state: str | None = None,
+        message: str = "",
+    ) -> None:
+        """Forward the event."""
+        self._records.reconcile(key, recipe, kind=kind, epochs=epochs, state=state, message=message)
+
 
 @contextmanager
 def ray_nodes(num: int) -> Iterator[None]:

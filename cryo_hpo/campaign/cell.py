@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from ..monitoring.recorder import Records
 from ..search.queue import Phases
 from ..study import folder as folders
 from ..study import run as studies
-from ..training.build import band_plan
-from ..training.checkpoints import read_history
 
 if TYPE_CHECKING:
     from ..config import Cell, Site, Study
+    from ..monitoring.recorder import Records
     from ..monitoring.terminal import Progress
     from ..search.jobs import Source
     from ..search.trials import Record
@@ -65,8 +63,7 @@ class CellRun:
         folders.keep_spec(self.study, self.path)
         tracker, progress, parent = self._tell
         self.tracker = tracker.beside(self.path / folders.EVENTS)
-        self.records = Records(self.study, self.tracker.events, bands=band_plan)
-        self.records.restore(self.path, read_history)
+        self.records = studies.open_records(self.study, self.tracker, self._site, self.path)
         shown = self.study.name.removeprefix(f"{parent}.")
         progress.follow(self.tracker.events, done=self.records.epochs, name=shown)
         studies.open_run(self.study, self._site, self.path, tracker=self.tracker, parent=parent)
@@ -81,6 +78,8 @@ class CellRun:
         yield search
         search.raise_if_hopeless()
         self.trials = search.records
-        confirm = studies.confirm_source(self.study, self.trials, self.path, listener=self.records)
+        confirm = studies.confirm_source(
+            self.study, self.trials, self.path, site=self._site, listener=self.records
+        )
         yield confirm
         confirm.raise_if_lost()

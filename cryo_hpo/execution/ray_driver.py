@@ -9,6 +9,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -150,16 +151,6 @@ def _scratch(storage: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _config(job: Job) -> dict[str, Any]:
-    return {
-        "key": job.key,
-        "recipe": job.recipe,
-        "workdir": job.workdir,
-        "keep_best": job.keep_best,
-        "cleared": job.cleared,
-    }
-
-
 def _job(trial: Trial) -> Job:
     return Job(**trial.config)
 
@@ -252,7 +243,7 @@ class _JobSearcher(_Stateless, Searcher):
         if job is None:
             return str(Searcher.FINISHED)
         self._running.add(trial_id)
-        return _config(job)
+        return asdict(job)
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
         """Free the slot; `_OutcomeCallback` reports the outcome, since it has the job."""

@@ -18,7 +18,13 @@ from ..errors import CryoError, Diverged, StorageError
 from ..search.jobs import MESSAGE, OUTCOME
 from ..training.build import device_for
 from ..training.checkpoint_store import workdir_on
-from ..training.checkpoints import BEST, LAST, PREVIOUS
+from ..training.checkpoints import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    restart_without_best,
+    set_aside_foreign,
+)
 from ..training.loop import fit
 from ..training.scoring import map_scenes, score_scenes
 
@@ -46,11 +52,15 @@ def train_job(
     try:
         device = device_for(gpus)
         place.pull(LAST, PREVIOUS, BEST)
+        set_aside_foreign(place.folder, recipe.id)
+        if config["keep_best"]:
+            restart_without_best(place.folder, recipe.id)
         training = fit(
             recipe, site=site, workdir=place.folder, device=device, keep_best=config["keep_best"]
         )
-        # An attempt may have died between writing a checkpoint and reporting it.
-        yield from training.history[-1:]
+        # An attempt may have died between writing a checkpoint and reporting it, and a damaged
+        # journal may have lost epochs. The last one is reported always: it may decide.
+        yield from training.history[config.get("recorded", 0) :] or training.history[-1:]
         for epoch in training:
             place.push(BEST, LAST)  # before the report: a reported epoch is safe
             yield epoch.metrics()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..config.recipe import short_lr
 from ..results.files import CONFIRM, TRIALS
+
+History = Callable[[str], Iterable[Mapping[str, Any]]]
 
 if TYPE_CHECKING:
     from ..config import Recipe, Study
@@ -25,7 +26,12 @@ class Records:
     """
 
     def __init__(
-        self, study: Study, log: EventLog, *, bands: Callable[[Recipe], object] = lambda _: ""
+        self,
+        study: Study,
+        log: EventLog,
+        *,
+        bands: Callable[[Recipe], object] = lambda _: "",
+        history: History = lambda _: (),
     ) -> None:
         """Read the recorded epochs of a study's log.
 
@@ -33,15 +39,20 @@ class Records:
             study: Study whose trainings are recorded.
             log: The study's log.
             bands: Returns a description of how a recipe's encoder gets its bands.
+            history: Reads the metrics of a training's epochs from its checkpoint; gets the
+                training's folder within the study's.
         """
-        self._study, self._log, self._bands = study, log, bands
+        self._study, self._log, self._bands, self._history = study, log, bands, history
         self.open: set[str] = set()
         self._batches: dict[str, int] = {}  # training -> batch size of the recipe
         # training -> epoch -> seconds; saves reading the whole log at the end of each training
         self._seen: dict[str, dict[int, float]] = {}
+        self._ends: set[str] = set()
         for _, event in log.read():
             if event["event"] == "epoch":
                 self._see(event["key"], event)
+            elif event["event"] == "ended":
+                self._ends.add(event["key"])
 
     @property
     def epochs(self) -> int:
@@ -51,20 +62,6 @@ class Records:
     def has(self, key: str, epoch: int) -> bool:
         """Return True if an epoch of a training is recorded."""
         return epoch in self._seen.get(key, {})
-
-    def restore(self, folder: Path, history: Callable[[Path], Iterable[Mapping[str, Any]]]) -> None:
-        """Restore epochs that a damaged or missing log has lost, from the trainings' checkpoints.
-
-        Args:
-            folder: The study's folder.
-            history: Returns the metrics of the epochs in a training's folder.
-        """
-        if self._seen and not self._log.damaged:
-            return
-        for phase in (TRIALS, CONFIRM):
-            for workdir in sorted(path for path in (folder / phase).glob("*") if path.is_dir()):
-                for metrics in history(workdir):
-                    self.epoch(workdir.name, metrics)
 
     def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
         """Record that a training starts, or resumes."""
@@ -110,10 +107,38 @@ class Records:
     def ended(self, key: str, state: str, message: str) -> None:
         """Record the final state of a training, with its epochs and seconds."""
         self.open.discard(key)
+        self._ends.add(key)
         seconds = self._seen.get(key, {}).values()
         self._append(
             "ended", key, state=state, message=message, epochs=len(seconds), seconds=sum(seconds)
         )
+
+    def reconcile(
+        self,
+        key: str,
+        recipe: Recipe,
+        *,
+        kind: str,
+        epochs: int,
+        state: str | None = None,
+        message: str = "",
+    ) -> None:
+        """Record what the log has lost of a training of an earlier run; see `Listener`.
+
+        Epochs are read from the training's checkpoint, which is large: only if any is missing.
+        """
+        missing = [n for n in range(1, epochs + 1) if not self.has(key, n)]
+        lost_end = state is not None and key not in self._ends
+        if not missing and not lost_end:
+            return
+        self.started(key, recipe, kind=kind)
+        for metrics in self._history(f"{CONFIRM if kind == 'confirm' else TRIALS}/{key}"):
+            if missing and metrics["epoch"] <= epochs:
+                self.epoch(key, metrics)
+        if state is None:
+            self.paused(key, epochs)
+        else:
+            self.ended(key, state, message)
 
     def stopped(self, status: Literal["KILLED", "FAILED"]) -> None:
         """Record that the study and all open trainings are interrupted."""

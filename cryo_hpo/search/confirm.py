@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 
 ENDED = "ended"  # file in a training's folder, once its outcome is recorded
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,26 @@ def job(arm: Arm, seed: int, folder: Path) -> Job:
 class ConfirmSource:
     """Hand out the trainings of all arms, pair by pair; finished ones are not run again."""
 
-    def __init__(self, arms: Sequence[Arm], *, folder: Path, listener: Listener) -> None:
+    def __init__(
+        self,
+        arms: Sequence[Arm],
+        *,
+        folder: Path,
+        listener: Listener,
+        damage: Callable[[Job], str] = lambda _: "",
+    ) -> None:
+        """Find the trainings that are still to run.
+
+        Args:
+            arms: The recipes compared.
+            folder: Folder of the trainings.
+            listener: Receives their events.
+            damage: Describes what a finished training has lost, so that it must run again; empty
+                if it has lost nothing.
+
+        Raises:
+            StorageError: The folder cannot be written.
+        """
         self._listener = listener
         # Seed by seed, so that a study cut short holds whole pairs.
         pairs = [(seed, arm) for seed in arms[0].seeds for arm in arms]
@@ -47,11 +70,25 @@ class ConfirmSource:
             job(arm, seed, folder).key: arm.recipe.replace({"seed": seed}) for seed, arm in pairs
         }
         todo = [job(arm, seed, folder) for seed, arm in pairs]
-        # A full training without this file runs again, and only reports its last epoch.
+        for one in todo:
+            _reopen(one, damage)
+        # A full training without this file runs again, and only reports its epochs.
         self._todo = [one for one in todo if not (Path(one.workdir) / ENDED).exists()]
+        self._reconcile(todo)
         self._reached: dict[str, int] = {}
         self._at_work = 0
         self._lost: dict[str, str] = {}
+
+    def _reconcile(self, jobs: Sequence[Job]) -> None:
+        """Record what the study's log has lost of the finished trainings."""
+        for one in jobs:
+            state = read_end(one)
+            if state:
+                recipe = self._recipes[one.key]
+                epochs = recipe.epochs if state == "complete" else 0
+                self._listener.reconcile(
+                    one.key, recipe, kind="confirm", epochs=epochs, state=state
+                )
 
     def next(self) -> Job | Literal["wait"] | None:
         """Return the next job, "wait" or None; see `Source`."""
@@ -97,10 +134,37 @@ class ConfirmSource:
         raise CryoError(message)
 
 
-def _keep(path: Path, state: str) -> None:
+def read_end(job: Job) -> str:
+    """Return the recorded outcome of a training: "complete", "diverged", or "" if there is none."""
     try:
+        state = (Path(job.workdir) / ENDED).read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return state if state in ("complete", "diverged") else ""
+
+
+def _reopen(job: Job, damage: Callable[[Job], str]) -> None:
+    """Remove the outcome of a finished training that has lost its model, or a damaged outcome."""
+    ended = Path(job.workdir) / ENDED
+    if not ended.exists():
+        return
+    why = damage(job) if read_end(job) else f"'{ended}' is damaged"
+    if why:
+        log.warning("%s. Training '%s' runs again.", why, job.key)
+        with _writing(ended):
+            ended.unlink(missing_ok=True)
+
+
+def _keep(path: Path, state: str) -> None:
+    with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, state + "\n")
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         message = f"CRYO_STORAGE must be writable, '{path}' is not: {error}. Free space."
         raise StorageError(message) from error

@@ -30,3 +30,24 @@ class Listener(Protocol):
 
     def ended(self, key: str, state: str, message: str) -> None:
         """Record that a training has ended for good."""
+
+    def reconcile(
+        self,
+        key: str,
+        recipe: Recipe,
+        *,
+        kind: Kind,
+        epochs: int,
+        state: str | None = None,
+        message: str = "",
+    ) -> None:
+        """Record what the log has lost of a training of an earlier run; nothing if it is whole.
+
+        Args:
+            key: Name of the training.
+            recipe: Its recipe.
+            kind: Its part of the study.
+            epochs: Number of epochs that it has reached.
+            state: Its final state; None: it has not ended.
+            message: Reason of the final state.
+        """

@@ -47,6 +47,7 @@ class SearchSource:
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
         self._refused = 0
         self._shown: Memory = {}
+        self._reconcile()
 
     @property
     def ladder(self) -> Ladder | None:
@@ -128,6 +129,19 @@ class SearchSource:
             f"At least one trial must reach full length for there to be a winner, none did ({why})."
         )
         raise CryoError(message)
+
+    def _reconcile(self) -> None:
+        """Record what the study's log has lost of earlier trials."""
+        for number, record in self._records.items():
+            if number not in self._interrupted:  # those report again what they have
+                self._listener.reconcile(
+                    key(number),
+                    self._study.recipe(record.params),
+                    kind="baseline" if number == BASELINE else "search",
+                    epochs=record.epochs,
+                    state=None if record.state == "running" else record.state,
+                    message=record.message,
+                )
 
     def _passed(self, number: int, epoch: int) -> bool:
         """Return whether a trial that reports an epoch again continues; a past decision stands.
@@ -246,6 +260,7 @@ class SearchSource:
             workdir=str(self._folder / key(number)),
             keep_best=False,
             cleared=cleared,
+            recorded=self._records[number].unbroken,
         )
         self._listener.started(job.key, recipe, kind="baseline" if number == BASELINE else "search")
         return job

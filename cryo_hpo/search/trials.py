@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Literal
 
 from .rungs import Step
@@ -39,6 +40,11 @@ class Record:
     def epochs(self) -> int:
         """Epochs trained."""
         return max(self.curve, default=0)
+
+    @property
+    def unbroken(self) -> int:
+        """Number of epochs from the first on without a gap."""
+        return next(n for n in count() if n + 1 not in self.curve)
 
     @property
     def score(self) -> float:

@@ -10,6 +10,9 @@ and baseline differ most.
 from __future__ import annotations
 
 import json
+import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,24 +22,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import Recipe
 from ..data.preview import render_scene, thumbnail
+from ..errors import StorageError
 from ..evaluation.metrics import Scores
-from ..search.confirm import Arm, job
+from ..results import epochs as recording
+from ..search.confirm import Arm, job, read_end
 from ..stats import miou
 from ..storage.atomic import replacing, write_text
 from ..training.build import dataset_of, protocol_of, scenes_of
 from ..training.checkpoint_store import pull_checkpoints
-from ..training.checkpoints import BEST
+from ..training.checkpoints import BEST, damage_of_best, has_score
 from .folder import CONFIRM, TEST_MAPS, TEST_SCENES, TEST_SCORES
 
 if TYPE_CHECKING:
-    from ..config import Recipe, Site
+    from ..config import Site
     from ..execution.executor import Executor, TrialResources
     from ..search.jobs import Job
 
 SHOWN = 2  # scenes kept of each end of the ranking
 LONGEST = 384  # pixels a side of a kept map
 PAIR = ("baseline", "tuned")
+
+log = logging.getLogger(__name__)
+
 Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
 
 
@@ -59,9 +68,9 @@ def open_test(
         checkpoint is left out.
     """
     file = path / TEST_SCORES
-    if file.exists():
-        scores: dict[str, Any] = json.loads(file.read_text())
-        return scores
+    kept = _read_scores(file)
+    if kept is not None:
+        return kept
     jobs = _finished(arms, site, path)
     found = dict(
         zip(jobs, executor.score(list(jobs.values()), site=site, slots=slots), strict=True)
@@ -75,6 +84,25 @@ def open_test(
     return scores
 
 
+def _read_scores(file: Path) -> dict[str, Any] | None:
+    """Return the kept scores of the test split; None if there are none, or they are damaged."""
+    if not file.exists():
+        return None
+    try:
+        scores: dict[str, Any] = json.loads(file.read_bytes())
+        for each in scores.values():
+            Scores.from_json(each)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        log.warning(
+            "'%s' is damaged (%s). The same models are scored again, with the same scores.",
+            file,
+            error,
+        )
+        file.unlink()
+        return None
+    return scores
+
+
 def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
     """Return every training's confusion matrices, (S, K, K), and the ids of the scenes.
 
@@ -84,10 +112,18 @@ def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
     Returns:
         Training's name -> its matrices; `scenes` -> ids. Empty if none were kept.
     """
-    if not (path / TEST_SCENES).exists():
+    file = path / TEST_SCENES
+    if not file.exists():
         return {}
-    with np.load(path / TEST_SCENES, allow_pickle=False) as data:
-        return {name: data[name] for name in data.files}
+    try:
+        with np.load(file, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        message = (
+            f"'{file}' is damaged ({error}). Remove it and '{path / TEST_SCORES}', and run the same "
+            "command again: it scores the same models again."
+        )
+        raise StorageError(message) from error
 
 
 def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
@@ -100,11 +136,40 @@ def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray
     return tuned, baseline
 
 
+def damage_finder(site: Site, path: Path) -> Callable[[Job], str]:
+    """Return a function that describes what a finished training's best model has lost.
+
+    It returns an empty text if nothing is lost: the model is whole and of the training's recipe,
+    the training diverged before it had one, or the test split has been scored already.
+    """
+    scored = (path / TEST_SCORES).exists()
+    epochs = recording.by_key(path)
+
+    def damage(job: Job) -> str:
+        if scored or not (read_end(job) == "complete" or has_score(epochs.get(job.key, ()))):
+            return ""
+        pull_checkpoints(site, Path(job.workdir), BEST)
+        return damage_of_best(Path(job.workdir) / BEST, Recipe.model_validate_json(job.recipe).id)
+
+    return damage
+
+
 def _finished(arms: Sequence[Arm], site: Site, path: Path) -> dict[str, Job]:
-    """Return the trainings with a best checkpoint, after pulling those of a checkpoint store."""
+    """Return the trainings with a best model, after pulling those of a checkpoint store.
+
+    Raises:
+        StorageError: A training has lost its best model since it ended.
+    """
     jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
-    for one in jobs:
-        pull_checkpoints(site, Path(one.workdir), BEST)
+    damage = damage_finder(site, path)
+    lost = [text for text in map(damage, jobs) if text]
+    if lost:
+        message = (
+            f"{lost[0]}. The test split is not scored without it"
+            f"{f', nor without {len(lost) - 1} others' if len(lost) > 1 else ''}. Run the same "
+            "command again: it trains the lost models again and keeps the others."
+        )
+        raise StorageError(message)
     return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
 
 

@@ -29,7 +29,7 @@ from ..search.trials import Record
 from ..storage.atomic import write_text
 from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
-from ..training.checkpoints import read_history
+from ..training.checkpoint_store import stored_history
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
@@ -87,8 +87,7 @@ def run_study(
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
-        records = Records(study, tracker.events, bands=band_plan)
-        records.restore(path, read_history)
+        records = open_records(study, tracker, site, path)
         progress.follow(tracker.events, done=records.epochs)
         with (
             frame.running(tracker, executor, console, unfinished=lambda: [records]),
@@ -110,7 +109,7 @@ def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Ex
         executor.run(search, site=site, slots=slots)
         search.raise_if_hopeless()
         trials = search.records
-    confirm = confirm_source(study, trials, path, listener=records)
+    confirm = confirm_source(study, trials, path, site=site, listener=records)
     executor.run(confirm, site=site, slots=slots)
     confirm.raise_if_lost()
     return conclude(study, site, path, trials=trials, slots=slots, executor=executor)
@@ -132,6 +131,16 @@ def conclude(
     return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
 
 
+def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Records:
+    """Return the records of a study's trainings."""
+    return Records(
+        study,
+        tracker.events,
+        bands=band_plan,
+        history=lambda workdir: stored_history(site, path / workdir),
+    )
+
+
 def search_source(
     study: Study, search: Search, path: Path, *, site: Site, listener: Listener
 ) -> SearchSource:
@@ -146,11 +155,15 @@ def search_source(
 
 
 def confirm_source(
-    study: Study, trials: list[Record], path: Path, *, listener: Listener
+    study: Study, trials: list[Record], path: Path, *, site: Site, listener: Listener
 ) -> ConfirmSource:
     """Return the job source of the final comparison, without the finished trainings."""
-    arms = arms_of(study, winner(trials) if trials else None)
-    return ConfirmSource(arms, folder=path / folders.CONFIRM, listener=listener)
+    return ConfirmSource(
+        arms_of(study, winner(trials) if trials else None),
+        folder=path / folders.CONFIRM,
+        listener=listener,
+        damage=testsplit.damage_finder(site, path),
+    )
 
 
 def arms_of(study: Study, best: Record | None) -> list[Arm]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.protocol import PROTOCOLS
+from ..errors import StorageError
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
+from ..results.files import TEST_SCORES
 from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
 from ..results.study import (
@@ -27,6 +29,7 @@ from ..search.replay import suggest_of
 from ..search.source import BASELINE, key
 from ..stats import Interval, over_scenes, relative_improvement
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
+from ..training.checkpoints import has_score
 from . import holdout as testsplit
 
 LEVEL = 0.95  # confidence level of every interval
@@ -72,6 +75,13 @@ def _seed(
     name = job(arm, seed, Path()).key
     epochs = recorded.get(name, [])
     reached = max((e["epoch"] for e in epochs), default=0)
+    if name not in scores and has_score(epochs):
+        message = (
+            f"The scores of the test split lack training '{name}', which has a model. Remove "
+            f"'{TEST_SCORES}' from the study's folder and run the same command again: it "
+            "scores the models again."
+        )
+        raise StorageError(message)
     test = Scores.from_json(scores[name]) if name in scores else None
     iou = {} if test is None else dict(zip(test.classes, test.iou.tolist(), strict=True))
     return SeedResult(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError, StorageError
 from ..storage.atomic import replacing
+from .checkpoints import LAST, PREVIOUS, read_history
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -159,6 +160,24 @@ def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
     if site.checkpoints is not None:
         key = path.relative_to(site.storage).as_posix()
         Workdir(path, Store(site.checkpoints), key).pull(*names)
+
+
+def stored_history(site: Site, path: Path) -> list[dict[str, float]]:
+    """Return the metrics of a training's epochs from its newest undamaged checkpoint.
+
+    Args:
+        site: Site of the checkpoints: the store, if there is one.
+        path: The training's folder on the driver, below CRYO_STORAGE.
+
+    Raises:
+        StorageError: The store cannot be read.
+    """
+    place = workdir_on(site, path)
+    try:
+        place.pull(LAST, PREVIOUS)
+        return read_history(place.folder)
+    finally:
+        place.leave()
 
 
 def probe_store(site: Site) -> str | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..storage.atomic import replacing
 LAST = "last.pt"
 PREVIOUS = "before.pt"  # the `LAST` of one save earlier
 BEST = "best.pt"
+OTHER = ".other"  # ending of a checkpoint that was found in the place of another training's
 
 log = logging.getLogger(__name__)
 
@@ -80,26 +82,135 @@ def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str,
 def read_history(workdir: Path) -> list[dict[str, float]]:
     """Return the metrics of every epoch in a training's newest undamaged checkpoint."""
     state = load_last(workdir)
-    return [] if state is None else list(state["history"])
+    return [] if state is None else list(state.get("history", ()))
+
+
+def set_aside_foreign(workdir: Path, recipe: str) -> None:
+    """Rename the states in a training's folder that belong to another recipe, with a warning.
+
+    The training then resumes from the state before, or starts again.
+
+    Args:
+        workdir: Folder of the training.
+        recipe: Id of the training's recipe.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    for name in (LAST, PREVIOUS):
+        path = workdir / name
+        owner = _recipe_of(path)
+        if owner is None or owner == recipe:
+            continue
+        aside = path.with_name(name + OTHER)
+        log.warning(
+            "Checkpoint '%s' belongs to recipe %s, not to %s, and is renamed to '%s'. The training "
+            "resumes from the checkpoint before it, or starts again.",
+            path,
+            owner or "(none)",
+            recipe,
+            aside.name,
+        )
+        with _writing(path):
+            path.replace(aside)
+
+
+def restart_without_best(workdir: Path, recipe: str) -> None:
+    """Remove the states of a training that has lost its best model, so that it starts again.
+
+    A training that resumes would end without a best model, or with one of its later epochs.
+
+    Args:
+        workdir: Folder of the training.
+        recipe: Id of the training's recipe.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    if not has_score(read_history(workdir)):
+        return
+    damage = damage_of_best(workdir / BEST, recipe)
+    if damage:
+        log.warning("%s. The training starts again: its best model was lost.", damage)
+        remove(workdir)
+
+
+def remove(workdir: Path) -> None:
+    """Remove the checkpoints of a training.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    for name in (LAST, PREVIOUS, BEST):
+        with _writing(workdir / name):
+            (workdir / name).unlink(missing_ok=True)
+
+
+def has_score(history: Iterable[Mapping[str, Any]]) -> bool:
+    """Return True if a training was scored on validation, and so has a best model."""
+    scores = (epoch.get("best_val_miou") for epoch in history)
+    return any(score is not None and math.isfinite(score) for score in scores)
+
+
+def damage_of_best(path: Path, recipe: str) -> str:
+    """Describe why a best model cannot be used; empty if it is whole and of this recipe.
+
+    Args:
+        path: File of the best model.
+        recipe: Id of the recipe that was trained.
+    """
+    if not path.exists():
+        return f"'{path}' is missing"
+    damage = _damage(path)
+    if damage:
+        return f"'{path}' is damaged ({damage})"
+    owner = _recipe_of(path)
+    return "" if owner == recipe else f"'{path}' belongs to another recipe than {recipe}"
 
 
 def load(path: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
     """Read a checkpoint, or None where there is none.
 
     Raises:
-        StorageError: The checkpoint is damaged.
+        StorageError: The checkpoint is damaged, or is no checkpoint.
     """
     if not path.exists():
         return None
     damage = _damage(path)
+    if not damage:
+        state, damage = _read(path, device)
     if damage:
         message = (
             f"Checkpoint '{path}' is damaged ({damage}). Remove the folder '{path.parent}' and run "
             "the same command again: that training starts from the beginning."
         )
         raise StorageError(message)
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state
+
+
+def _read(path: Path, device: torch.device | str) -> tuple[dict[str, Any], str]:
+    """Read a checkpoint; return it, and its damage as text, empty if it was read."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (torch.AcceleratorError, torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # torch raises whatever its readers do
+        if is_out_of_memory(error):
+            raise
+        return {}, (str(error) or type(error).__name__).splitlines()[0][:200]
+    return (state, "") if isinstance(state, dict) else ({}, "it holds no training")
+
+
+def _recipe_of(path: Path) -> str | None:
+    """Return the id of a checkpoint's recipe, "" if it names none, None if it cannot be read.
+
+    Tensors stay on disk, so this takes the same time for every size.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # damage is reported where the checkpoint is loaded
+        return None
+    return str(state.get("recipe", "")) if isinstance(state, dict) else ""
 
 
 def _damage(path: Path) -> str:

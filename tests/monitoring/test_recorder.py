@@ -25,12 +25,12 @@ def _metrics(epoch: int) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _begun(folder: Path) -> Iterator[tuple[Records, list[dict[str, Any]]]]:
+def _begun(folder: Path, **given: Any) -> Iterator[tuple[Records, list[dict[str, Any]]]]:
     """Open a study's records; what they append meanwhile."""
     with contextlib.closing(EventLog(folder / LOG)) as log:
         appended: list[dict[str, Any]] = []
         log.subscribe(appended.append)
-        yield Records(STUDY, log), appended
+        yield Records(STUDY, log, **given), appended
 
 
 def _epochs(folder: Path, key: str) -> list[int]:
@@ -85,34 +85,52 @@ def test_an_epoch_on_a_damaged_line_is_recorded_again(tmp_path):
     assert _epochs(tmp_path, "trial-0001") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("lost", ["a line", "the end", "the file", "nothing"])
+@pytest.mark.parametrize("lost", ["a line", "the end", "the last epoch", "the file", "nothing"])
 def test_what_the_log_lost_is_recorded_again_from_checkpoints(tmp_path, lost):
-    for workdir in ("trials/trial-0001", "confirm/tuned-seed2"):
-        (tmp_path / workdir).mkdir(parents=True)
     with _begun(tmp_path) as (found, _):
         for key in ("trial-0001", "tuned-seed2"):
             for epoch in (1, 2):
                 found.epoch(key, _metrics(epoch))
+            found.ended(key, "complete", "")
         Mark(found._log, "mlflow").write(found._log.end)
     lines = (tmp_path / LOG).read_bytes().splitlines(keepends=True)
     lines[2] = lines[2].replace(b"0.2", b"0.7") if lost == "a line" else lines[2]
-    kept = {"the end": lines[:-1], "the file": []}.get(lost, lines)
+    kept = {"the end": lines[:-1], "the last epoch": lines[:-2], "the file": []}.get(lost, lines)
     (tmp_path / LOG).write_bytes(b"".join(kept))
     read = []
 
-    def history(workdir: Path) -> list[dict[str, float]]:
-        read.append(workdir.name)
+    def history(workdir: str) -> list[dict[str, float]]:
+        read.append(workdir)
         return [_metrics(1), _metrics(2)]
 
-    with _begun(tmp_path) as (found, appended):
-        Mark(found._log, "mlflow")
-        found.restore(tmp_path, history)
-    missing = {"a line": 1, "the end": 1, "the file": 4, "nothing": 0}[lost]
-    assert len(appended) == missing
+    with _begun(tmp_path, history=history) as (found, appended):
+        for key, kind in {"trial-0001": "search", "tuned-seed2": "confirm"}.items():
+            found.reconcile(key, STUDY.base, kind=kind, epochs=2, state="complete")
+            found.reconcile(key, STUDY.base, kind=kind, epochs=2, state="complete")
+    ends = [e["key"] for e in appended if e["event"] == "ended"]
+    assert (
+        ends
+        == {
+            "a line": ["trial-0001"],
+            "the end": ["tuned-seed2"],
+            "the last epoch": ["tuned-seed2"],
+            "the file": ["trial-0001", "tuned-seed2"],
+            "nothing": [],
+        }[lost]
+    )
+    missing = {"a line": 1, "the last epoch": 1, "the file": 4}.get(lost, 0)
+    assert len([e for e in appended if e["event"] == "epoch"]) == missing
     assert (read == []) == (lost == "nothing"), "checkpoints are large: they are read at need only"
+    assert set(read) <= {"trials/trial-0001", "confirm/tuned-seed2"}
     expected = {"trial-0001": [0.1, 0.2], "tuned-seed2": [0.1, 0.2]}
     by_key = records.by_key(tmp_path)
     assert {k: [e["best_val_miou"] for e in v] for k, v in by_key.items()} == expected
+
+
+def test_a_paused_trial_gets_its_lost_epochs_and_stays_open(tmp_path):
+    with _begun(tmp_path, history=lambda _: [_metrics(1), _metrics(2)]) as (found, appended):
+        found.reconcile("trial-0001", STUDY.base, kind="search", epochs=1)
+    assert [e["event"] for e in appended] == ["started", "epoch", "paused"]
 
 
 def test_a_study_without_epochs_has_none(tmp_path):

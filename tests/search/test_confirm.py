@@ -7,6 +7,7 @@ import pytest
 
 from cryo_hpo.errors import CryoError, StorageError
 from cryo_hpo.search.confirm import Arm, ConfirmSource
+from cryo_hpo.search.jobs import Job
 
 from ..support.pool import NAN, Crash, Disk, Heard, Refused, a_study, peak, simulate
 
@@ -116,3 +117,29 @@ def test_a_lost_job_counts_as_missing(tmp_path):
         source.ended(job, "crashed", "the node is gone")
     with pytest.raises(CryoError, match="the node is gone"):
         source.raise_if_lost()
+
+
+@pytest.mark.parametrize("lost", ["model", "outcome", "nothing"])
+def test_a_finished_training_that_lost_its_model_runs_again(tmp_path, lost, caplog):
+    disk, heard = Disk(), Heard()
+    _drive(tmp_path, disk, heard)
+    ended = tmp_path / "tuned-seed2" / "ended"
+    if lost == "outcome":
+        ended.write_bytes(b"\xff\xfe")
+    broken = {"model": "'best.pt' is missing"}.get(lost, "")
+    source = ConfirmSource(
+        ARMS,
+        folder=tmp_path,
+        listener=heard,
+        damage=lambda job: broken if job.key == "tuned-seed2" else "",
+    )
+    job = source.next()
+    assert (job.key if isinstance(job, Job) else job) == (
+        None if lost == "nothing" else "tuned-seed2"
+    )
+    assert ("Training 'tuned-seed2' runs again" in caplog.text) == (lost != "nothing")
+    assert ended.exists() == (lost == "nothing")
+    others = {f"{arm.name}-seed{n}" for arm in ARMS for n in (1, 2, 3)} - {"tuned-seed2"}
+    assert others <= heard.reconciled.keys()
+    assert heard.reconciled["baseline-seed1"] == (4, "complete")
+    assert heard.reconciled["huge-seed1"] == (0, "diverged")

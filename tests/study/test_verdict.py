@@ -8,6 +8,7 @@ import pytest
 
 from cryo_hpo import report, stats
 from cryo_hpo.config import Site
+from cryo_hpo.errors import StorageError
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.results.files import EVENTS
 from cryo_hpo.results.study import Result, load_result, write
@@ -79,8 +80,15 @@ def test_an_epoch_that_the_record_lost_is_no_divergence(tmp_path):
     file = tmp_path / EVENTS
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join([*lines[:2], lines[2][:20] + "\n", *lines[3:]]))
-    (arm,) = score_arms([Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, {})
+    scores = {"baseline-seed1": _scores(9, 1).to_json()}
+    (arm,) = score_arms([Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, scores)
     assert (arm.seeds[0].diverged, arm.seeds[0].epochs) == (False, 4)
+
+
+def test_a_training_with_a_model_and_without_scores_is_refused_and_never_scores_0(tmp_path):
+    _write(tmp_path, {"baseline-seed1": 4})
+    with pytest.raises(StorageError, match=r"lack training 'baseline-seed1'.*Remove"):
+        score_arms([Arm("baseline", a_study(epochs=4).base, (1,))], tmp_path, {})
 
 
 @pytest.fixture
@@ -109,7 +117,8 @@ def _result(
             "trial-0001": 1,
             "trial-0002": 4,
             "trial-0001-seed1": 4,
-            **{f"{a}-seed{s}": 4 for a in ("baseline", "tuned") for s in SEEDS},
+            **{f"baseline-seed{s}": 4 for s in SEEDS},
+            **{f"tuned-seed{s}": 4 for s, _ in zip(SEEDS, tuned, strict=False)},  # or diverged
         },
     )
     curve = {e: 0.1 * e for e in range(1, 5)}
@@ -142,9 +151,12 @@ def test_the_verdict_is_the_paired_comparison_of_the_seeds(site, tmp_path, tuned
     assert (found.winner, found.winner_is_baseline) == (2, False)
     assert found.best_recipe["optim"]["lr"] == 1e-3
     # a named baseline may be called like a trial
-    assert (found.costs.epochs_search, found.costs.epochs_confirm) == (9, 28)
+    assert (found.costs.epochs_search, found.costs.epochs_confirm) == (9, 16 + 4 * len(tuned))
     assert found.costs.epochs_full_grid == 12
-    assert (found.costs.seconds_search, found.costs.seconds_data) == (18.0, 18.5)
+    assert (found.costs.seconds_search, found.costs.seconds_data) == (
+        18.0,
+        (9 + 16 + 4 * len(tuned)) / 2,
+    )
     write(found, tmp_path)
     assert load_result(tmp_path) == found
 

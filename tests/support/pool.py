@@ -42,6 +42,7 @@ class Heard:
     epochs: dict[tuple[str, int], float] = field(default_factory=dict)
     ends: dict[str, list[str]] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    reconciled: dict[str, tuple[int, str | None]] = field(default_factory=dict)
 
     def started(self, key: str, _: Recipe, *, kind: str) -> None:
         self.kinds[key] = kind
@@ -54,6 +55,18 @@ class Heard:
 
     def ended(self, key: str, state: str, _: str) -> None:
         self.ends.setdefault(key, []).append(state)
+
+    def reconcile(
+        self,
+        key: str,
+        recipe: Recipe,  # noqa: ARG002
+        *,
+        kind: str,  # noqa: ARG002
+        epochs: int,
+        state: str | None = None,
+        message: str = "",  # noqa: ARG002
+    ) -> None:
+        self.reconciled[key] = (epochs, state)
 
 
 @dataclass

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import logging
+import math
+import pickle
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +65,70 @@ def test_a_damaged_state_is_told_and_the_one_before_is_taken(tmp_path, damage, c
     assert "last.pt' is damaged" in caplog.text
     damage(tmp_path / "before.pt") if damage is not _flip else _cut(tmp_path / "before.pt")
     assert _epoch(tmp_path) is None, "a training starts afresh"
+
+
+def _whole_archive(path: Path) -> None:
+    """Write an archive whose checksums are right and whose content torch refuses."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("last/data.pkl", pickle.dumps(logging.getLogger))
+        archive.writestr("last/version", "3\n")
+        archive.writestr("last/byteorder", "little")
+
+
+def _tensor(path: Path) -> None:
+    torch.save(torch.ones(3), path)
+
+
+@pytest.mark.parametrize("replace", [_whole_archive, _tensor])
+def test_a_whole_file_that_is_no_checkpoint_counts_as_damaged(tmp_path, replace, caplog):
+    _two_epochs(tmp_path)
+    replace(tmp_path / "last.pt")
+    assert _epoch(tmp_path) == 1
+    assert "last.pt' is damaged" in caplog.text
+
+
+def _training(folder: Path, *, recipe: str = "mine", best: str | None = "mine") -> None:
+    for epoch in (1, 2):
+        history = [{"epoch": e, "best_val_miou": 0.5} for e in range(1, epoch + 1)]
+        checkpoints.save_last(folder, {"recipe": recipe, "history": history, "epoch": epoch})
+    if best is not None:
+        checkpoints.save(folder / "best.pt", {"recipe": best, "model": {}})
+
+
+def test_a_checkpoint_of_another_recipe_is_set_aside_and_the_one_before_is_used(tmp_path, caplog):
+    _training(tmp_path / "mine")
+    _training(tmp_path / "other", recipe="other")
+    shutil.copy(tmp_path / "other" / "last.pt", tmp_path / "mine")
+    checkpoints.set_aside_foreign(tmp_path / "mine", "mine")
+    assert _epoch(tmp_path / "mine") == 1
+    assert (tmp_path / "mine" / "last.pt.other").exists()
+    assert "belongs to recipe other, not to mine" in caplog.text
+    shutil.copy(tmp_path / "other" / "last.pt", tmp_path / "mine" / "before.pt")
+    checkpoints.set_aside_foreign(tmp_path / "mine", "mine")
+    assert _epoch(tmp_path / "mine") is None
+
+
+@pytest.mark.parametrize("lost", ["gone", "cut", "zeros", "swapped", "nothing"])
+def test_a_training_that_lost_its_best_model_starts_again(tmp_path, lost, caplog):
+    _training(tmp_path, best="other" if lost == "swapped" else "mine")
+    path = tmp_path / "best.pt"
+    if lost == "gone":
+        path.unlink()
+    elif lost == "cut":
+        _cut(path)
+    elif lost == "zeros":
+        path.write_bytes(bytes(path.stat().st_size))
+    assert (checkpoints.damage_of_best(path, "mine") == "") == (lost == "nothing")
+    checkpoints.restart_without_best(tmp_path, "mine")
+    assert _epoch(tmp_path) == (2 if lost == "nothing" else None)
+    assert ("starts again" in caplog.text) == (lost != "nothing")
+
+
+@pytest.mark.parametrize("history", [[], [{"epoch": 1, "best_val_miou": -math.inf}]])
+def test_a_training_without_scores_has_no_best_model_to_lose(tmp_path, history):
+    checkpoints.save_last(tmp_path, {"recipe": "mine", "history": history, "epoch": 1})
+    checkpoints.restart_without_best(tmp_path, "mine")
+    assert _epoch(tmp_path) == 1
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
