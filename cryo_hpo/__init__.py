@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .campaign import run_campaign
     from .prediction.model import Model, ModelCard, export_model, load_model, open_model
     from .prediction.scene import predict_scene
-    from .stats import Improvement, relative_improvement
+    from .stats import Improvement, Interval, relative_improvement
     from .study import run_study
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Float",
     "Improvement",
     "Int",
+    "Interval",
     "LoraSpec",
     "LossSpec",
     "Matrix",
@@ -99,6 +100,7 @@ __all__ = [
 # Where the heavy names are made.
 _LAZY = {
     "Improvement": ".stats",
+    "Interval": ".stats",
     "Model": ".prediction.model",
     "ModelCard": ".prediction.model",
     "export_model": ".prediction.model",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from statistics import fmean
@@ -39,15 +38,12 @@ def outcome(
 
 def overall(cells: tuple[CellResult, ...]) -> OverallResult:
     """Compare tuned with fixed over all cells."""
-    mean = mean_relative_improvement([(cell.tuned, cell.baseline) for cell in cells])
+    pooled = mean_relative_improvement([(cell.tuned, cell.baseline) for cell in cells])
     verdicts = Counter(cell.improvement.verdict for cell in cells)
     return OverallResult(
-        mean_relative_pct=_finite(mean.mean_pct),
-        low_pct=_finite(mean.low_pct),
-        high_pct=_finite(mean.high_pct),
-        level=mean.level,
-        num_cells=mean.num_cells,
-        undefined=mean.undefined,
+        relative_pct=pooled.relative_pct,
+        num_cells=pooled.num_cells,
+        undefined=pooled.undefined,
         improved=verdicts["improved"],
         not_shown=verdicts["not shown"],
         worse=verdicts["worse"],
@@ -56,20 +52,18 @@ def overall(cells: tuple[CellResult, ...]) -> OverallResult:
 
 def metrics(result: CampaignResult) -> dict[str, float]:
     """Return the numbers of the campaign's MLflow run."""
-    found, cells = result.overall, result.cells
-    numbers = {
-        "mean_relative_improvement_pct": found.mean_relative_pct,
-        "mean_relative_improvement_pct.low": found.low_pct,
-        "mean_relative_improvement_pct.high": found.high_pct,
+    total, cells = result.overall, result.cells
+    mean = total.relative_pct
+    return {
+        **({} if mean is None else mean.to_metrics("mean_relative_improvement_pct")),
         "cells": float(len(cells)),
-        "cells_improved": float(found.improved),
-        "cells_worse": float(found.worse),
+        "cells_improved": float(total.improved),
+        "cells_worse": float(total.worse),
         "baseline.test_miou": fmean(fmean(cell.baseline) for cell in cells),
         "tuned.test_miou": fmean(fmean(cell.tuned) for cell in cells),
         "epochs_spent": float(sum(c.epochs_search + c.epochs_confirm for c in cells)),
         "epochs_full_grid": float(sum(c.epochs_full_grid for c in cells)),
     }
-    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) -> CellResult:
@@ -87,7 +81,7 @@ def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) ->
         tuned_lr=tuned.recipe["optim"]["lr"],
         winner=result.winner,
         winner_is_baseline=result.winner_is_baseline,
-        seeds=tuple(one.seed for one in baseline.seeds),
+        seeds=tuple(seed.seed for seed in baseline.seeds),
         baseline=_scores(baseline),
         tuned=_scores(tuned),
         baseline_collapsed=_collapsed(baseline),
@@ -102,12 +96,8 @@ def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) ->
 
 
 def _scores(arm: ArmResult) -> tuple[float, ...]:
-    return tuple(one.test_miou for one in arm.seeds)
+    return tuple(seed.test_miou for seed in arm.seeds)
 
 
 def _collapsed(arm: ArmResult) -> int:
-    return sum(one.collapsed or one.diverged for one in arm.seeds)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return sum(seed.collapsed or seed.diverged for seed in arm.seeds)

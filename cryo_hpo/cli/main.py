@@ -161,7 +161,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
     from ..report import cryo_bench as published
     from ..report import write
-    from ..report.wording import verdict_line
+    from ..report.verdict import verdict_line
     from ..results.study import load_result
 
     path = Path(study) if Path(study).exists() else read_site().storage / study
@@ -261,7 +261,7 @@ def _run(file: Path, *, inline: bool) -> None:
         return
     from ..config import load_study
     from ..execution.submit import require_storage
-    from ..report.wording import verdict_table
+    from ..report.verdict import verdict_table
     from ..study import run_study
     from ..tracking import ui_command
 

@@ -27,6 +27,7 @@ from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import WindowPredictor
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..results.files import CONFIRM
+from ..results.improvement import to_json
 from ..results.study import ArmResult, Result, SeedResult, load_result
 from ..storage.atomic import write_text
 from ..training import checkpoints
@@ -270,7 +271,7 @@ def _card(
     result: Result, arm: ArmResult, training: SeedResult, site: Site, state: Mapping[str, Tensor]
 ) -> ModelCard:
     recipe = _recipe(arm.recipe).replace({"seed": training.seed})
-    dataset, found = dataset_of(recipe.data), result.improvement
+    dataset = dataset_of(recipe.data)
     scale = _scale(recipe, site)
     return ModelCard(
         study=result.study,
@@ -286,7 +287,7 @@ def _card(
         val_miou=training.val_miou,
         test_miou=training.test_miou,
         test_iou=training.test_iou,
-        improvement=None if found is None else found.model_dump(mode="json"),
+        improvement=None if result.improvement is None else to_json(result.improvement),
         data_fingerprints=result.data_fingerprints,
         provenance=result.provenance,
         weights_sha256=_sha256(state),

@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..results.campaign import CampaignResult, CellResult
+from ..stats import Interval
 from ..stats.pooled import ranks
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
 from .table import Table, csv_text, markdown
+from .wording import NONE, signed
 
-NONE = "-"
 GAINS = "gains"
 VERDICTS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
 
@@ -29,15 +32,14 @@ def page(result: CampaignResult) -> Page:
 
 def headline(result: CampaignResult) -> str:
     """Return the campaign's result in one sentence."""
-    found = result.overall
-    if found.mean_relative_pct is None:
+    overall, mean = result.overall, result.overall.relative_pct
+    if mean is None:
         return f"{result.campaign}: no cell has a baseline above 0, so nothing is relative to it."
     return (
-        f"{result.campaign}: tuning changes the test mIoU by {found.mean_relative_pct:+.2f} % "
-        f"relative to the fixed learning rate, the mean of {found.num_cells} cells "
-        f"({100 * found.level:.0f} % interval {_signed(found.low_pct)} to "
-        f"{_signed(found.high_pct)}): improved in {found.improved}, not shown in "
-        f"{found.not_shown}, worse in {found.worse}."
+        f"{result.campaign}: tuning changes the test mIoU by {signed(mean.mid, 2)} % "
+        f"relative to the fixed learning rate, the mean of {overall.num_cells} cells "
+        f"({100 * mean.level:.0f} % interval {_limits(mean, 2)}): improved in "
+        f"{overall.improved}, not shown in {overall.not_shown}, worse in {overall.worse}."
     )
 
 
@@ -94,45 +96,47 @@ def cells_csv(result: CampaignResult) -> str:
 
 def gains(result: CampaignResult, stem: Path) -> list[Path]:
     """Draw the relative improvement of every cell with its interval, and their mean."""
-    cells = [cell for cell in result.cells if cell.improvement.relative_pct is not None]
+    cells = [cell for cell in result.cells if math.isfinite(cell.improvement.relative_pct.mid)]
     if not cells:
         return []
     with figure(1.2 + 0.32 * (len(cells) + 1)) as fig:
         ax = fig.add_subplot()
         for y, cell in enumerate(cells):
-            found = cell.improvement
-            color = VERDICTS[found.verdict]
-            if found.low_pct is not None and found.high_pct is not None:
-                ax.plot([found.low_pct, found.high_pct], [y, y], color=color, linewidth=2)
-            ax.scatter(found.relative_pct or 0.0, y, color=color, s=28, zorder=3)
-        whole, last = result.overall, len(cells)
-        if whole.low_pct is not None and whole.high_pct is not None:
-            ax.plot([whole.low_pct, whole.high_pct], [last, last], color=INK, linewidth=3)
-        ax.scatter(whole.mean_relative_pct or 0.0, last, color=INK, marker="D", s=36, zorder=3)
+            color = VERDICTS[cell.improvement.verdict]
+            _draw_gain(ax, y, cell.improvement.relative_pct, color=color, marker="o")
+        if result.overall.relative_pct is not None:
+            _draw_gain(ax, len(cells), result.overall.relative_pct, color=INK, marker="D")
         ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         names = [f"{cell.dataset}, {cell.row}" for cell in cells]
         ax.set_yticks(range(len(cells) + 1), [*names, "mean of all cells"])
         ax.invert_yaxis()
         ax.grid(visible=False, axis="y")
-        ax.set_xlim(*_limits(result))
+        ax.set_xlim(*_room(result))
         ax.set_xlabel("Relative improvement of test mIoU (%)")
         return save(fig, stem)
 
 
-def _limits(result: CampaignResult) -> tuple[float, float]:
+def _draw_gain(ax: Axes, y: int, gain: Interval, *, color: str, marker: str) -> None:
+    if math.isfinite(gain.low) and math.isfinite(gain.high):
+        ax.plot([gain.low, gain.high], [y, y], color=color, linewidth=2 if marker == "o" else 3)
+    ax.scatter(gain.mid, y, color=color, marker=marker, s=28 if marker == "o" else 36, zorder=3)
+
+
+def _room(result: CampaignResult) -> tuple[float, float]:
     """Return limits that show every estimate; intervals of few seeds may exceed them."""
-    found = result.overall
-    points = [c.improvement.relative_pct for c in result.cells]
-    marks = [p for p in (*points, found.low_pct, found.high_pct, 0.0) if p is not None]
+    mean = result.overall.relative_pct
+    ends = () if mean is None else (mean.low, mean.high)
+    values = (*(cell.improvement.relative_pct.mid for cell in result.cells), *ends, 0.0)
+    marks = [value for value in values if math.isfinite(value)]
     room = max(0.35 * (max(marks) - min(marks)), 1.0)
     return min(marks) - room, max(marks) + room
 
 
 def _tone(result: CampaignResult) -> Tone:
-    low, high = result.overall.low_pct, result.overall.high_pct
-    if low is None or high is None:
+    mean = result.overall.relative_pct
+    if mean is None:
         return "none"
-    return "improved" if low > 0 else "worse" if high < 0 else "not shown"
+    return "improved" if mean.low > 0 else "worse" if mean.high < 0 else "not shown"
 
 
 def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
@@ -158,7 +162,7 @@ def _cells(result: CampaignResult) -> Table:
 
 
 def _cell(cell: CellResult) -> tuple[str, ...]:
-    found = cell.improvement
+    improvement = cell.improvement
     return (
         cell.dataset,
         cell.row,
@@ -166,11 +170,11 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
         "the same" if cell.winner_is_baseline else f"{cell.tuned_lr:.3g}",
         f"{100 * np.mean(cell.baseline):.2f}",
         f"{100 * np.mean(cell.tuned):.2f}",
-        f"{_signed(found.relative_pct, 1)} %",
-        f"{_signed(found.low_pct, 1)} to {_signed(found.high_pct, 1)}",
-        f"{found.p_value:.3g}",
+        f"{_number(improvement.relative_pct.mid, 1)} %",
+        _limits(improvement.relative_pct, 1),
+        f"{improvement.p_value:.3g}",
         f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",
-        found.verdict,
+        improvement.verdict,
     )
 
 
@@ -198,12 +202,12 @@ def _offered(cell: CellResult) -> tuple[str, ...]:
 
 
 def _mean_gain(word: str, cells: Sequence[CellResult]) -> Iterator[str]:
-    pairs = [(c.improvement.relative_pct, c.epochs_search) for c in cells]
-    found = [gain for gain, _ in pairs if gain is not None]
-    if found:
-        epochs = np.mean([epochs for _, epochs in pairs])
+    gains = [cell.improvement.relative_pct.mid for cell in cells]
+    finite = [gain for gain in gains if math.isfinite(gain)]
+    if finite:
+        epochs = np.mean([cell.epochs_search for cell in cells])
         yield (
-            f"Mean relative improvement {word}: {np.mean(found):+.1f} %, for {epochs:.0f} epochs "
+            f"Mean relative improvement {word}: {np.mean(finite):+.1f} %, for {epochs:.0f} epochs "
             "of search per cell."
         )
 
@@ -230,5 +234,9 @@ def _provenance(result: CampaignResult) -> Table:
     return Table.of(("what", "value"), rows, left=2)
 
 
-def _signed(value: float | None, digits: int = 2) -> str:
-    return NONE if value is None else f"{value:+.{digits}f}"
+def _limits(interval: Interval, digits: int) -> str:
+    return f"{_number(interval.low, digits)} to {_number(interval.high, digits)}"
+
+
+def _number(value: float, digits: int) -> str:
+    return signed(value, digits) if math.isfinite(value) else NONE

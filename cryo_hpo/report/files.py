@@ -16,6 +16,7 @@ from . import campaign as _campaign
 from . import html as _html
 from . import latex, study
 from . import markdown as _markdown
+from . import verdict as verdicts
 from . import wording as tables
 from .figures import comparison as arms
 from .figures import maps, parameters
@@ -106,8 +107,8 @@ def note(result: Result) -> str:
     MLflow's page shows only images from its own artifacts, and takes 8,000 characters of a tag.
     """
     figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
-    parts = [f"**{tables.verdict_line(result)}**", *([figure] if result.trials else [])]
-    rest = tables.verdict_table(result).split("\n\n")[1:]
+    parts = [f"**{verdicts.verdict_line(result)}**", *([figure] if result.trials else [])]
+    rest = verdicts.verdict_table(result).split("\n\n")[1:]
     while sum(map(len, (*parts, *rest))) > MAX_NOTE:
         rest.pop()
     return "\n\n".join([*parts, *rest]) + "\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..results.lr_response import response
 from ..results.study import Result
+from . import verdict as verdicts
 from . import wording as tables
 from .figures import comparison as arms
 from .figures import maps, parameters
@@ -54,7 +55,7 @@ def page(result: Result, *, figures: Collection[str] = ()) -> Page:
     tone: Tone = "none" if result.improvement is None else result.improvement.verdict
     drawn = [(title, _kept(parts, figures)) for title, parts in _sections(result)]
     sections = tuple(Section(title, tuple(parts)) for title, parts in drawn if parts)
-    return Page(result.study, tables.verdict_line(result), tone, sections)
+    return Page(result.study, verdicts.verdict_line(result), tone, sections)
 
 
 def _kept(parts: list[Part], figures: Collection[str]) -> list[Part]:
@@ -84,11 +85,11 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
 
 
 def _scores(result: Result) -> list[Part]:
-    intervals = tables.intervals(result)
+    intervals = verdicts.intervals(result)
     return [
         "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
-        tables.verdict(result),
-        *tables.verdict_notes(result),
+        verdicts.verdict(result),
+        *verdicts.verdict_notes(result),
         PAIRS,
         *([] if intervals is None else [intervals]),
         "Every arm, means over its seeds:",

@@ -8,27 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import stats
 from ..config.recipe import short_lr as short_lr
-from ..results.study import ArmResult, ImprovementResult, Result, SeedResult, TrialResult
+from ..results.study import ArmResult, Result, TrialResult
 from ..search.rungs import Ladder
-from .table import Table, csv_text, markdown
+from .table import Table, csv_text
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms of every verdict
 NONE = "-"
-GAINS = (1, 2, 5, 10)  # percent, for which the notes state the number of seeds needed
 ONE_CLASS = "collapsed: predicts one class"
-
-
-class VerdictRow(NamedTuple):
-    """A line of the paired comparison, as text."""
-
-    seed: str
-    baseline: str
-    tuned: str
-    difference: str
 
 
 def percent(fraction: float | None) -> str:
@@ -59,130 +49,6 @@ def rung_epochs(result: Result) -> tuple[int, ...]:
 def fixed_lr(result: Result) -> float:
     """Return the baseline's learning rate."""
     return float(result.arm(BASELINE).recipe["optim"]["lr"])
-
-
-def verdict_line(result: Result) -> str:
-    """Return the outcome of a study as one sentence."""
-    fixed = f"the fixed learning rate {short_lr(fixed_lr(result))}"
-    baseline = result.arm(BASELINE)
-    scored = (
-        f"test mIoU {percent(baseline.mean_test_miou)} over {_count(len(baseline.seeds), 'seed')}"
-    )
-    if result.winner is None:
-        return f"No search, no comparison: {fixed} gives {scored}."
-    if result.winner_is_baseline:
-        return (
-            f"No other trial ({len(result.trials) - 1} tried) beat {fixed} on validation: "
-            f"the winner is the baseline itself, {scored}; improvement not shown."
-        )
-    found = result.improvement
-    if found is None:
-        return (
-            f"Trial {result.winner} won on validation; on test, {fixed} gives {scored}: not shown."
-        )
-    opening = {
-        "improved": f"Tuned beats {fixed}",
-        "not shown": f"Tuned is not shown to beat {fixed}",
-        "worse": f"Tuned falls behind {fixed}",
-    }[found.verdict]
-    return (
-        f"{opening}: test mIoU {percent(found.tuned)} against {percent(found.baseline)}, "
-        f"{_relative(found)}{_typical(found)}, "
-        f"{_count(found.num_pairs, 'paired seed')}: {found.verdict}."
-    )
-
-
-def verdict_rows(result: Result) -> list[VerdictRow]:
-    """Return the test scores of the two arms seed by seed, and their means."""
-    baseline = result.arm(BASELINE)
-    tuned = _tuned(result)
-    of_tuned = {} if tuned is None else {s.seed: s for s in tuned.seeds}
-    rows = [
-        VerdictRow(
-            str(one.seed),
-            _score(one),
-            _score(other),
-            _gain(one.test_miou, other.test_miou if other else None),
-        )
-        for one in baseline.seeds
-        for other in [of_tuned.get(one.seed)]
-    ]
-    b, t = baseline.mean_test_miou, None if tuned is None else tuned.mean_test_miou
-    return [*rows, VerdictRow("mean", percent(b), percent(t), _gain(b, t))]
-
-
-def verdict(result: Result) -> Table:
-    """Return the paired comparison, seed by seed and as means."""
-    rows = verdict_rows(result)
-    if _tuned(result) is None:
-        return Table.of(("seed", BASELINE), [row[:2] for row in rows], strong=[-1])
-    return Table.of(("seed", BASELINE, TUNED, "difference"), rows, strong=[-1])
-
-
-def verdict_notes(result: Result) -> list[str]:
-    """Return the notes below the paired comparison: interval, verdict, p value."""
-    found = result.improvement
-    if found is None or _tuned(result) is None:
-        return []
-    # 2 of 2^n sign patterns are at least as extreme as a sample of one sign.
-    least = 2.0 ** (1 - found.num_pairs)
-    few = f"; {_count(found.num_pairs, 'pair')} cannot give less than {least:.4f}"
-    sign = "" if found.sign_p_value is None else f", sign test: p = {found.sign_p_value:.4f}"
-    return [
-        f"Difference of the means: {_relative(found)}{_typical(found)}. Verdict: {found.verdict}.",
-        f"Paired sign-flip test: p = {found.p_value:.4f}{sign}"
-        f"{few if least > 1 - found.level else ''}.",
-        *_too_few(found),
-        *_seeds_needed(found),
-    ]
-
-
-def _too_few(found: ImprovementResult) -> list[str]:
-    if found.num_pairs >= stats.FEWEST or found.verdict != "not shown":  # results of older rules
-        return []
-    return [
-        f"{_count(found.num_pairs, 'seed')} cannot decide: an interval needs {stats.FEWEST}, an "
-        "exact one six. Run a study of a new name with more `seeds`."
-    ]
-
-
-def _seeds_needed(found: ImprovementResult) -> list[str]:
-    """Return how many seeds would show gains of several sizes, at the observed spread."""
-    if not found.spread_pct:
-        return []
-    needed = {gain: stats.seeds_needed(gain, found.spread_pct) for gain in GAINS}
-    said = ", ".join(
-        f"{gain} %: {f'more than {stats.MOST}' if seeds is None else seeds}"
-        for gain, seeds in needed.items()
-    )
-    return [
-        f"Seeds it takes to show a gain with a chance of 80 %, at the spread seen here "
-        f"({found.spread_pct:.1f} percentage points), for {said}."
-    ]
-
-
-def intervals(result: Result) -> Table | None:
-    """Return every interval of the relative improvement; None without a comparison."""
-    found = result.improvement
-    if found is None or _tuned(result) is None:
-        return None
-    means = found.relative_pct
-    rows = [
-        ("typical seed (median); decides", found.typical_pct,
-         found.typical_low_pct, found.typical_high_pct),
-        ("means, Fieller", means, found.low_pct, found.high_pct),
-        ("means, BCa over seeds", means, found.bca_low_pct, found.bca_high_pct),
-        ("means, BCa over seeds and scenes", means, found.scenes_low_pct, found.scenes_high_pct),
-    ]  # fmt: skip
-    head = ("relative improvement in percent", "estimate", "low", "high")
-    shown = [(name, *(NONE if v is None else signed(v) for v in row)) for name, *row in rows]
-    return Table.of(head, shown, left=1, strong=[0])
-
-
-def verdict_table(result: Result) -> str:
-    """Return the verdict sentence and the paired comparison, for a terminal or a note."""
-    parts = [verdict_line(result), markdown(verdict(result)), "\n".join(verdict_notes(result))]
-    return "\n\n".join(filter(None, parts))
 
 
 def scores(result: Result) -> Table:
@@ -304,43 +170,9 @@ def _exact(fraction: float | None) -> float | None:
     return None if fraction is None else round(100 * fraction, 6)
 
 
-def _relative(found: ImprovementResult) -> str:
-    if found.relative_pct is None:
-        return "relative improvement undefined"  # the baseline's mean is 0
-    point = f"{signed(found.relative_pct)} % relative"
-    return f"{point} {_bounds((found.low_pct, found.high_pct), found.level)}"
-
-
-def _typical(found: ImprovementResult) -> str:
-    """Return the gain of a typical seed, which decides; empty in results before that rule."""
-    if found.typical_pct is None:
-        return ""
-    ends = (found.typical_low_pct, found.typical_high_pct)
-    return f"; a typical seed gains {signed(found.typical_pct)} % {_bounds(ends, found.level)}"
-
-
-def _bounds(ends: tuple[float | None, float | None], level: float) -> str:
-    name = f"{100 * level:g} % interval"
-    if ends == (None, None):
-        return f"[{name} unbounded]"
-    low, high = ("unbounded" if end is None else signed(end) for end in ends)
-    return f"[{name} {low} to {high}]"
-
-
-def _tuned(result: Result) -> ArmResult | None:
+def tuned_arm(result: Result) -> ArmResult | None:
+    """Return the tuned arm; None where the baseline won or there was no search."""
     return next((arm for arm in result.arms if arm.name == TUNED), None)
-
-
-def _score(seed: SeedResult | None) -> str:
-    if seed is None:
-        return NONE
-    flags = {"diverged": seed.diverged, "one class": seed.collapsed}
-    faults = ", ".join(word for word, is_so in flags.items() if is_so)
-    return f"{percent(seed.test_miou)} ({faults})" if faults else percent(seed.test_miou)
-
-
-def _gain(baseline: float, tuned: float | None) -> str:
-    return NONE if tuned is None else signed(100 * (tuned - baseline), 2)
 
 
 def _arm_row(arm: ArmResult, classes: Sequence[str]) -> tuple[str, ...]:
@@ -389,5 +221,6 @@ def plain(value: object) -> str:
     return short_lr(value) if 0 < abs(value) < 0.01 else f"{value:.4g}"
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 seed, 2 seeds."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from .improvement import StoredImprovement, StoredInterval
 from .load import load_json, write_json
-from .study import ImprovementResult
+from .version_1 import upgrade_campaign
 
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 NAME = "campaign-result.json"
 
 
@@ -40,7 +41,7 @@ class CellResult(Frozen):
     tuned: tuple[float, ...] = Field(description="Likewise; the baseline's own if it won")
     baseline_collapsed: int = Field(description="Seeds that diverged or map one class")
     tuned_collapsed: int
-    improvement: ImprovementResult
+    improvement: StoredImprovement
     epochs_search: int
     epochs_confirm: int
     epochs_full_grid: int
@@ -51,10 +52,9 @@ class CellResult(Frozen):
 class OverallResult(Frozen):
     """Hold the comparison of tuned and fixed learning rates over all cells."""
 
-    mean_relative_pct: float | None = Field(description="Mean over cells; null: no cell counts")
-    low_pct: float | None
-    high_pct: float | None
-    level: float = Field(description="Of the interval, a fraction")
+    relative_pct: StoredInterval | None = Field(
+        description="Mean over cells of the relative improvement; null: no cell counts"
+    )
     num_cells: int = Field(description="Cells that count")
     undefined: int = Field(description="Cells whose baseline scored 0")
     improved: int
@@ -65,7 +65,7 @@ class OverallResult(Frozen):
 class CampaignResult(Frozen):
     """Hold the results of a finished campaign."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     campaign: str
     project: str
     spec: dict[str, Any] = Field(description="The campaign as it was resolved")
@@ -92,4 +92,4 @@ def load_campaign_result(path: Path | str) -> CampaignResult:
     Raises:
         CryoError: The file is missing, damaged, or of another version.
     """
-    return load_json(CampaignResult, path, name=NAME, what="campaign")
+    return load_json(CampaignResult, path, name=NAME, what="campaign", upgrade=upgrade_campaign)

@@ -12,21 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from .improvement import StoredImprovement
 from .load import load_json, write_json
+from .version_1 import Decision as Decision
+from .version_1 import upgrade_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Decision = Literal["continued", "paused", "promoted", "pruned"]
 VERSION: Literal[2] = 2
-DECISIONS_1: dict[str, Decision] = {  # names in version 1
-    "went on": "continued",
-    "waited": "paused",
-    "promoted": "promoted",
-    "carried on": "promoted",
-    "paused": "pruned",
-    "stopped": "pruned",
-}
 NAME = "result.json"
 
 
@@ -90,44 +84,6 @@ class ArmResult(Frozen):
     seeds: tuple[SeedResult, ...]
 
 
-class ImprovementResult(Frozen):
-    """Hold the paired comparison of the tuned recipe with the fixed-LR baseline, on test mIoU."""
-
-    baseline: float = Field(description="Mean over seeds")
-    tuned: float = Field(description="Mean over seeds")
-    relative_pct: float | None = Field(
-        description="100 * (tuned / baseline - 1) of the means; null: the baseline scored 0"
-    )
-    low_pct: float | None = Field(description="Lower end of its interval; null: unbounded")
-    high_pct: float | None = Field(description="Upper end of its interval; null: unbounded")
-    typical_pct: float | None = Field(
-        default=None, description="Median of the seeds' relative gains; null: infinite"
-    )
-    typical_low_pct: float | None = Field(
-        default=None, description="Lower end of its interval, which decides; null: unbounded"
-    )
-    typical_high_pct: float | None = Field(
-        default=None, description="Upper end of its interval, which decides; null: unbounded"
-    )
-    bca_low_pct: float | None = Field(
-        default=None, description="Of relative_pct, by bootstrap over seeds; null: unbounded"
-    )
-    bca_high_pct: float | None = Field(default=None, description="Likewise, upper end")
-    scenes_low_pct: float | None = Field(
-        default=None,
-        description="Of relative_pct, by bootstrap over seeds and scenes; null: not known",
-    )
-    scenes_high_pct: float | None = Field(default=None, description="Likewise, upper end")
-    spread_pct: float | None = Field(
-        default=None, description="Standard deviation of the seeds' relative gains"
-    )
-    sign_p_value: float | None = Field(default=None, description="Exact two-sided sign test")
-    level: float = Field(description="Of the intervals, a fraction")
-    p_value: float = Field(description="Exact two-sided sign-flip test on the paired differences")
-    num_pairs: int
-    verdict: Literal["improved", "not shown", "worse"]
-
-
 class Costs(Frozen):
     """Hold the costs of a study, and those of a grid of full trainings."""
 
@@ -169,7 +125,9 @@ class Result(Frozen):
         description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
     )
     arms: tuple[ArmResult, ...]
-    improvement: ImprovementResult | None = Field(description="null: nothing to compare")
+    improvement: StoredImprovement | None = Field(
+        description="Paired comparison of tuned and baseline on test mIoU; null: nothing to compare"
+    )
     costs: Costs
     provenance: dict[str, Any] = Field(description="Code, versions, machine")
     mlflow_experiment: str
@@ -242,17 +200,4 @@ def load_result(path: Path | str) -> Result:
     Raises:
         CryoError: The file is missing, damaged, or of another version.
     """
-    return load_json(Result, path, name=NAME, what="study", upgrade=_upgrade)
-
-
-def _upgrade(raw: dict[str, Any]) -> dict[str, Any]:
-    """Convert a result of version 1 to this version; return any other unchanged."""
-    if raw["version"] != 1:
-        return raw
-    try:
-        for trial in raw["trials"]:
-            for step in trial.get("steps", ()):
-                step["decision"] = DECISIONS_1[step["decision"]]
-    except (AttributeError, KeyError, TypeError):  # not a result: validation reports the problems
-        return raw
-    return {**raw, "version": VERSION}
+    return load_json(Result, path, name=NAME, what="study", upgrade=upgrade_study)

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ..errors import StorageError
-from ..results.study import DECISIONS_1
+from ..results.version_1 import DECISIONS
 from .postgres import ERRORS, open_study, shown, unreachable
 from .replay import replayed
 from .rungs import Step
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .replay import Suggest
 
 PARAMS, OUTCOME, MESSAGE, STEPS = "params", "outcome", "message", "steps"
-OLD_ONLY = set(DECISIONS_1) - set(DECISIONS_1.values())
+OLD_ONLY = set(DECISIONS) - set(DECISIONS.values())
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -155,6 +155,6 @@ def _steps(noted: Sequence[Sequence[Any]]) -> tuple[Step, ...]:
     """Read rung decisions, also in the old terms of a version 0.1 journal."""
     old = any(decision in OLD_ONLY for _, decision, *_ in noted)
     return tuple(
-        Step(rung, DECISIONS_1[decision] if old else decision, *place)
+        Step(rung, DECISIONS[decision] if old else decision, *place)
         for rung, decision, *place in noted
     )

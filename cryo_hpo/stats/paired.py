@@ -30,18 +30,24 @@ RESAMPLES = 20_000  # sign patterns sampled
 class Improvement:
     """Hold the comparison of a tuned recipe with its baseline on the same seeds.
 
+    `result.improvement` and `relative_improvement` return it. All intervals are in percent; a limit
+    is infinite where the data set none, which is null in `result.json`.
+
     Attributes:
         baseline: Mean score of the baseline.
         tuned: Mean score of the tuned recipe.
         typical_pct: Median over the seeds of 100 * (tuned / baseline - 1); see `typical_gain`.
         relative_pct: 100 * (mean of tuned / mean of baseline - 1), with Fieller's interval.
         bca_pct: `relative_pct` with the bootstrap's interval; too narrow for few seeds.
-        spread_pct: Standard deviation of the seeds' gains; nan below two seeds or if one is infinite.
+        spread_pct: Standard deviation of the seeds' gains; None below two seeds or if one gain is
+            infinite.
         p_value: Two-sided sign-flip test on the paired differences.
         sign_p_value: Two-sided sign test on the number of seeds that gain.
         num_pairs: Seeds that both arms have.
         verdict: "improved" or "worse" when the interval of `typical_pct` leaves out 0, else
             "not shown".
+        scenes_pct: `relative_pct` with the bootstrap's interval over seeds and test scenes; None
+            where the scores of the scenes are not known.
     """
 
     baseline: float
@@ -49,11 +55,12 @@ class Improvement:
     typical_pct: Interval
     relative_pct: Interval
     bca_pct: Interval
-    spread_pct: float
+    spread_pct: float | None
     p_value: float
     sign_p_value: float
     num_pairs: int
     verdict: Verdict
+    scenes_pct: Interval | None = None
 
 
 def relative_improvement(
@@ -130,8 +137,8 @@ def paired_gains(t: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.f
     return np.array([100 * (_ratio(float(x), float(y)) - 1) for x, y in zip(t, b, strict=True)])
 
 
-def _spread(gains: NDArray[np.float64]) -> float:
-    return float(gains.std(ddof=1)) if len(gains) > 1 and np.isfinite(gains).all() else math.nan
+def _spread(gains: NDArray[np.float64]) -> float | None:
+    return float(gains.std(ddof=1)) if len(gains) > 1 and np.isfinite(gains).all() else None
 
 
 def _sign_test(differences: NDArray[np.float64]) -> float:
@@ -184,9 +191,16 @@ def _sign_flip(differences: NDArray[np.float64]) -> float:
     num = len(differences)
     if num < 2 or not differences.any():
         return 1.0
+    scale = np.abs(differences).max()
+
+    def total(signed: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+        """Return the sums; those that differ only by rounding errors are made to tie."""
+        sums: NDArray[np.float64] = np.round(signed.sum(axis=axis) / scale, 9)
+        return sums
+
     test = stats.permutation_test(
         (differences,),
-        np.sum,
+        total,
         permutation_type="samples",
         n_resamples=2**num if num <= EXACT_TO else RESAMPLES,
         rng=0,

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+from .intervals import Interval
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -23,18 +24,12 @@ class PooledImprovement:
     """Hold the mean relative improvement of tuned over fixed rates, over all cells.
 
     Attributes:
-        mean_pct: Mean over cells of 100 * (tuned / baseline - 1); nan if no cell counts.
-        low_pct: Lower end of its interval, percent.
-        high_pct: Upper end, percent.
-        level: Level of the interval, a fraction.
+        relative_pct: Mean over cells of 100 * (tuned / baseline - 1); None if no cell counts.
         num_cells: Cells that count.
         undefined: Cells whose baseline scored 0: their relative improvement is undefined.
     """
 
-    mean_pct: float
-    low_pct: float
-    high_pct: float
-    level: float
+    relative_pct: Interval | None
     num_cells: int
     undefined: int
 
@@ -58,7 +53,7 @@ def mean_relative_improvement(
     pairs = [(np.asarray(t, float), np.asarray(b, float)) for t, b in cells]
     counted = [(t, b) for t, b in pairs if b.mean() > 0]
     if not counted:
-        return PooledImprovement(math.nan, math.nan, math.nan, LEVEL, 0, len(pairs))
+        return PooledImprovement(None, 0, len(pairs))
     points = [float(_relative(t.mean(), b.mean())) for t, b in counted]
     rng = np.random.default_rng(0)
     drawn_RN = _drawn(counted, rng, resamples)
@@ -67,10 +62,7 @@ def mean_relative_improvement(
     means_R = np.nanmean(np.take_along_axis(drawn_RN, picks_RN, axis=1), axis=1)
     low, high = np.quantile(means_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return PooledImprovement(
-        mean_pct=float(np.mean(points)),
-        low_pct=float(low),
-        high_pct=float(high),
-        level=LEVEL,
+        relative_pct=Interval(float(low), float(np.mean(points)), float(high), LEVEL),
         num_cells=len(counted),
         undefined=len(pairs) - len(counted),
     )
@@ -82,11 +74,11 @@ def ranks(scores_MD: NDArray[np.float64]) -> NDArray[np.float64]:
     Args:
         scores_MD: Scores, (M, D); a nan, for a missing score, gets the rank nan.
     """
-    found_MD = np.full(scores_MD.shape, np.nan)
+    ranks_MD = np.full(scores_MD.shape, np.nan)
     for column, scores_M in enumerate(scores_MD.T):
-        there_M = np.isfinite(scores_M)
-        found_MD[there_M, column] = rankdata(-scores_M[there_M])
-    return found_MD
+        scored_M = np.isfinite(scores_M)
+        ranks_MD[scored_M, column] = rankdata(-scores_M[scored_M])
+    return ranks_MD
 
 
 def _drawn(

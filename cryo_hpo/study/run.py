@@ -276,37 +276,24 @@ def _parent_metrics(result: Result) -> dict[str, float]:
     full = result.costs.epochs_full_grid
     metrics |= {"epochs_saved_pct": 100 * (1 - result.costs.epochs_search / full)} if full else {}
     metrics |= _rates(result)
-    found = result.improvement
-    if found is not None:
-        metrics["tuned.test_miou"] = found.tuned
-        metrics["p_value"] = found.p_value
-        ranges = {
-            "relative_improvement_pct": (found.relative_pct, found.low_pct, found.high_pct),
-            "typical_gain_pct": (
-                found.typical_pct,
-                found.typical_low_pct,
-                found.typical_high_pct,
-            ),
-        }
-        metrics |= {
-            f"{name}{end}": value
-            for name, values in ranges.items()
-            for end, value in zip(("", ".low", ".high"), values, strict=True)
-            if value is not None
-        }
+    if result.improvement is not None:
+        metrics["tuned.test_miou"] = result.improvement.tuned
+        metrics["p_value"] = result.improvement.p_value
+        metrics |= result.improvement.relative_pct.to_metrics("relative_improvement_pct")
+        metrics |= result.improvement.typical_pct.to_metrics("typical_gain_pct")
     return metrics
 
 
 def _rates(result: Result) -> dict[str, float]:
     """Return the learning rates and the best validation score as metrics of the parent run."""
     trial = next((t for t in result.trials if t.number == result.winner), None)
-    found = response(result)
-    if trial is None or found is None:
+    curve = response(result)
+    if trial is None or curve is None:
         return {}
     rates = {
         "winner_lr": trial.lr,
-        "fixed_lr": found.fixed_lr,
-        "recommended_lr": found.recommended_lr,
+        "fixed_lr": curve.fixed_lr,
+        "recommended_lr": curve.recommended_lr,
     }
     known = {name: lr for name, lr in rates.items() if lr is not None}
     return {**known, "best_val_miou": trial.best_val_miou or 0.0}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from ..results.provenance import environment
 from ..results.study import (
     ArmResult,
     Costs,
-    ImprovementResult,
     Result,
     RungStep,
     SeedResult,
@@ -27,7 +26,7 @@ from ..search.confirm import Arm, job
 from ..search.importance import importance
 from ..search.replay import suggest_of
 from ..search.source import BASELINE, key
-from ..stats import Interval, over_scenes, relative_improvement
+from ..stats import Improvement, Interval, over_scenes, relative_improvement
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
 from . import holdout as testsplit
@@ -52,20 +51,21 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
         path: The study's folder.
         scores: Training's name -> its test scores as JSON; one that is missing scored 0.
     """
-    found, epochs = [], recording.by_key(path)
-    for arm in arms:
-        seeds = tuple(_seed(arm, seed, epochs, scores) for seed in arm.seeds)
-        mean = sum(s.test_miou for s in seeds) / len(seeds)
-        found.append(
-            ArmResult(
-                name=arm.name,
-                recipe=_json(arm.recipe),
-                bands=str(band_plan(arm.recipe)),
-                mean_test_miou=mean,
-                seeds=seeds,
-            )
-        )
-    return found
+    epochs = recording.by_key(path)
+    return [_score_arm(arm, epochs, scores) for arm in arms]
+
+
+def _score_arm(
+    arm: Arm, recorded: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any]
+) -> ArmResult:
+    seeds = tuple(_seed(arm, seed, recorded, scores) for seed in arm.seeds)
+    return ArmResult(
+        name=arm.name,
+        recipe=_json(arm.recipe),
+        bands=str(band_plan(arm.recipe)),
+        mean_test_miou=sum(s.test_miou for s in seeds) / len(seeds),
+        seeds=seeds,
+    )
 
 
 def _seed(
@@ -108,7 +108,7 @@ def result(
 ) -> Result:
     """Assemble the result of a finished study."""
     epochs = recording.by_key(path)
-    tried = tuple(_trial(one, study, epochs.get(key(one.number), [])) for one in trials)
+    tried = tuple(_trial(trial, study, epochs.get(key(trial.number), [])) for trial in trials)
     winner = None if best is None else best.number
     return Result(
         study=study.name,
@@ -166,45 +166,21 @@ def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None
     return min(sizes) if sizes and min(sizes) < recipe.batch_size else None
 
 
-def _improvement(
-    arms: list[ArmResult], best: Record | None, path: Path
-) -> ImprovementResult | None:
+def _improvement(arms: list[ArmResult], best: Record | None, path: Path) -> Improvement | None:
     """Compare tuned with baseline on the same seeds; the baseline with itself if it won."""
     if best is None:
         return None
     baseline = next(arm for arm in arms if arm.name == "baseline")
     tuned = next((arm for arm in arms if arm.name == "tuned"), baseline)
-    found = relative_improvement(
-        [s.test_miou for s in tuned.seeds], [s.test_miou for s in baseline.seeds]
-    )
-    scenes = _over_scenes(tuned, path)
-    return ImprovementResult(
-        baseline=found.baseline,
-        tuned=found.tuned,
-        relative_pct=_finite(found.relative_pct.mid),
-        low_pct=_finite(found.relative_pct.low),
-        high_pct=_finite(found.relative_pct.high),
-        typical_pct=_finite(found.typical_pct.mid),
-        typical_low_pct=_finite(found.typical_pct.low),
-        typical_high_pct=_finite(found.typical_pct.high),
-        bca_low_pct=_finite(found.bca_pct.low),
-        bca_high_pct=_finite(found.bca_pct.high),
-        scenes_low_pct=_finite(scenes.low),
-        scenes_high_pct=_finite(scenes.high),
-        spread_pct=_finite(found.spread_pct),
-        sign_p_value=found.sign_p_value,
-        level=found.relative_pct.level,
-        p_value=found.p_value,
-        num_pairs=found.num_pairs,
-        verdict=found.verdict,
-    )
+    scores = ([seed.test_miou for seed in arm.seeds] for arm in (tuned, baseline))
+    return replace(relative_improvement(*scores, level=LEVEL), scenes_pct=_over_scenes(tuned, path))
 
 
-def _over_scenes(tuned: ArmResult, path: Path) -> Interval:
-    """Return the interval over seeds and scenes; without bounds if scene scores are missing."""
+def _over_scenes(tuned: ArmResult, path: Path) -> Interval | None:
+    """Return the interval over seeds and scenes; None if scene scores are missing."""
     both = testsplit.paired(path, [s.seed for s in tuned.seeds]) if tuned.name == "tuned" else None
     if both is None:
-        return Interval.unbounded(math.nan, LEVEL)
+        return None
     zero = PROTOCOLS[tuned.recipe.get("protocol", "corrected")].absent_is_zero
     return over_scenes(*both, LEVEL, absent_is_zero=zero)
 
@@ -223,10 +199,6 @@ def _costs(study: Study, path: Path) -> Costs:
         seconds_confirm=sum(e["seconds"] for e in confirm),
         seconds_data=sum(e["data_seconds"] for e in epochs),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _json(value: Recipe | Study) -> dict[str, Any]:

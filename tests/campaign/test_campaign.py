@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +21,14 @@ from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
 from cryo_hpo.results.campaign import Offer, load_campaign_result, write
 from cryo_hpo.search.trials import Record
+from cryo_hpo.stats import relative_improvement
 from cryo_hpo.study.folder import claim, keep_spec, refuse_another
 from cryo_hpo.study.plan import plan
 
 from ..support.campaigns import SCORES, a_campaign_result, small_campaign
 from ..support.results import a_result
+
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 
 @pytest.fixture
@@ -190,8 +194,8 @@ def test_the_table_is_cryo_benchs():
 
 def test_the_headline_is_the_mean_over_cells_and_counts_verdicts():
     result = a_campaign_result()
-    gains = [cell.improvement.relative_pct for cell in result.cells]
-    mean = np.mean([gain for gain in gains if gain is not None])
+    gains = [cell.improvement.relative_pct.mid for cell in result.cells]
+    mean = np.mean(gains)
     assert f"{mean:+.2f} %" in headline(result)
     assert "mean of 4 cells" in headline(result)
     verdicts = [cell.improvement.verdict for cell in result.cells]
@@ -242,15 +246,29 @@ def test_a_campaign_whose_baselines_all_scored_0_has_no_number():
     from cryo_hpo.campaign.verdict import overall
 
     result = whole.model_copy(update={"cells": cells, "overall": overall(cells)})
-    assert result.overall.mean_relative_pct is None
+    assert result.overall.relative_pct is None
     assert result.overall.undefined == 4
     assert "nothing is relative to it" in headline(result)
     json.loads(result.model_dump_json())
+
+
+def test_a_campaign_that_0_1_0_finished_is_read(tmp_path):
+    raw = json.loads((GOLDEN / "campaign-result-0.1.0.json").read_text())
+    result = load_campaign_result(GOLDEN / "campaign-result-0.1.0.json")
+    assert (raw["version"], result.version) == (1, 2)
+    old, mean = raw["overall"], result.overall.relative_pct
+    assert mean is not None
+    ends = (mean.mid, mean.low, mean.high, mean.level)
+    assert ends == (old["mean_relative_pct"], old["low_pct"], old["high_pct"], old["level"])
+    cell = result.cells[0]
+    assert cell.improvement == relative_improvement(cell.tuned, cell.baseline)
+    write(result, tmp_path)
+    assert load_campaign_result(tmp_path) == result
 
 
 def test_another_version_or_no_result_is_refused(tmp_path):
     with pytest.raises(CryoError, match="Run the campaign first"):
         load_campaign_result(tmp_path)
     (tmp_path / "campaign-result.json").write_text(a_result().model_dump_json())
-    with pytest.raises(CryoError, match="version 1"):
+    with pytest.raises(CryoError, match="version 2"):
         load_campaign_result(tmp_path)

@@ -105,8 +105,9 @@ def test_mlflow_shows_campaign_cells_and_trainings_below_each_other(whole):
     found = load_campaign_result(storage / "camp")
     top = client.get_run(found.mlflow_run_id or "")
     assert top.info.status == "FINISHED"
+    assert found.overall.relative_pct is not None
     assert top.data.metrics["mean_relative_improvement_pct"] == pytest.approx(
-        found.overall.mean_relative_pct
+        found.overall.relative_pct.mid
     )
 
     def below(run_id: str) -> list[str]:

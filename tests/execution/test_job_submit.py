@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cryo_hpo.execution.submit import ENV
-from cryo_hpo.report.wording import verdict_table
+from cryo_hpo.report.verdict import verdict_table
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import (

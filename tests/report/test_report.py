@@ -14,6 +14,7 @@ from matplotlib.image import imread
 from cryo_hpo import report
 from cryo_hpo.report.figures import maps, search, style
 from cryo_hpo.results.study import Result
+from cryo_hpo.stats import Interval
 
 from ..support.results import a_recipe, a_result, a_trial, an_arm, an_improvement
 
@@ -138,7 +139,7 @@ def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
 
 
 def test_the_page_begins_with_the_verdict() -> None:
-    lost = an_improvement(low_pct=-2.0, verdict="not shown")
+    lost = an_improvement(typical_pct=Interval(-2.0, 1.0, 4.0, 0.95), verdict="not shown")
     page = report.markdown(a_result(improvement=lost))
     assert page.splitlines()[2].startswith("**Tuned is not shown to beat the fixed learning rate")
     assert "beats" not in page

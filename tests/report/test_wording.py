@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from typing import Any
 
 import pytest
 
+from cryo_hpo.report import verdict as verdicts
 from cryo_hpo.report import wording as tables
 from cryo_hpo.report.table import Table, markdown
 from cryo_hpo.results.study import Result
+from cryo_hpo.stats import Interval
 
 from ..support.results import EPOCHS, TEST, TRIALS, a_result, a_trial, an_arm, an_improvement
 
 ONE_ARM = (an_arm("baseline", TEST["baseline"]),)
 ONE_PAIR = (an_arm("baseline", (0.70,)), an_arm("tuned", (0.71,), lr=9.8e-4))
-UNBOUNDED: dict[str, Any] = {"low_pct": None, "high_pct": None}
-MEANS_ONLY = dict.fromkeys(("typical_pct", "typical_low_pct", "typical_high_pct"))
+
+
+def means(low: float, mid: float, high: float) -> Interval:
+    return Interval(low, mid, high, 0.95)
+
 
 # what happened: the study, and the sentence it must say
 SENTENCES: dict[str, tuple[Result, str]] = {
@@ -31,29 +37,27 @@ SENTENCES: dict[str, tuple[Result, str]] = {
         a_result(
             improvement=an_improvement(
                 tuned=0.7102,
-                relative_pct=1.2546,
-                low_pct=-3.04,
-                high_pct=5.61,
+                relative_pct=means(-3.04, 1.2546, 5.61),
+                typical_pct=means(-3.5, 1.3, 6.0),
                 verdict="not shown",
-                **MEANS_ONLY,
             )
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 71.02 against 70.14, "
-        "+1.3 % relative [95 % interval -3.0 to +5.6], 4 paired seeds: not shown.",
+        "+1.3 % relative [95 % interval -3.0 to +5.6]; a typical seed gains +1.3 % "
+        "[95 % interval -3.5 to +6.0], 4 paired seeds: not shown.",
     ),
     "worse": (
         a_result(
             improvement=an_improvement(
                 tuned=0.6102,
-                relative_pct=-13.0026,
-                low_pct=-15.5,
-                high_pct=-10.1,
+                relative_pct=means(-15.5, -13.0026, -10.1),
+                typical_pct=means(-15.4, -13.0, -10.0),
                 verdict="worse",
-                **MEANS_ONLY,
             )
         ),
         "Tuned falls behind the fixed learning rate 1e-4: test mIoU 61.02 against 70.14, "
-        "-13.0 % relative [95 % interval -15.5 to -10.1], 4 paired seeds: worse.",
+        "-13.0 % relative [95 % interval -15.5 to -10.1]; a typical seed gains -13.0 % "
+        "[95 % interval -15.4 to -10.0], 4 paired seeds: worse.",
     ),
     "one pair": (
         a_result(
@@ -63,33 +67,41 @@ SENTENCES: dict[str, tuple[Result, str]] = {
                 tuned=0.71,
                 num_pairs=1,
                 verdict="not shown",
-                **UNBOUNDED,
-                **MEANS_ONLY,
+                relative_pct=means(-math.inf, 1.43, math.inf),
+                typical_pct=means(-math.inf, 1.43, math.inf),
             ),
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 71.00 against 70.00, "
-        "+15.8 % relative [95 % interval unbounded], 1 paired seed: not shown.",
+        "+1.4 % relative [95 % interval unbounded]; a typical seed gains +1.4 % "
+        "[95 % interval unbounded], 1 paired seed: not shown.",
     ),
     "unbounded above": (
-        a_result(improvement=an_improvement(high_pct=None, **MEANS_ONLY)),
+        a_result(improvement=an_improvement(relative_pct=means(15.57, 15.83, math.inf))),
         "Tuned beats the fixed learning rate 1e-4: test mIoU 81.24 against 70.14, "
-        "+15.8 % relative [95 % interval +15.6 to unbounded], 4 paired seeds: improved.",
+        "+15.8 % relative [95 % interval +15.6 to unbounded]; a typical seed gains +15.9 % "
+        "[95 % interval +15.6 to +16.1], 4 paired seeds: improved.",
     ),
     "baseline without a score": (
         a_result(
             improvement=an_improvement(
-                baseline=0.0, relative_pct=None, verdict="not shown", **UNBOUNDED, **MEANS_ONLY
+                baseline=0.0,
+                relative_pct=means(-math.inf, math.inf, math.inf),
+                typical_pct=means(-math.inf, math.inf, math.inf),
+                verdict="not shown",
             )
         ),
         "Tuned is not shown to beat the fixed learning rate 1e-4: test mIoU 81.24 against 0.00, "
-        "relative improvement undefined, 4 paired seeds: not shown.",
+        "relative improvement undefined; a typical seed gains infinitely "
+        "[95 % interval unbounded], 4 paired seeds: not shown.",
     ),
     "winner is baseline": (
         a_result(
             winner=0,
             winner_is_baseline=True,
             arms=ONE_ARM,
-            improvement=an_improvement(tuned=0.7014, relative_pct=0.0, verdict="not shown"),
+            improvement=an_improvement(
+                tuned=0.7014, relative_pct=means(0.0, 0.0, 0.0), verdict="not shown"
+            ),
         ),
         "No other trial (11 tried) beat the fixed learning rate 1e-4 on validation: the winner is "
         "the baseline itself, test mIoU 70.14 over 4 seeds; improvement not shown.",
@@ -109,25 +121,25 @@ SENTENCES: dict[str, tuple[Result, str]] = {
 @pytest.mark.parametrize("case", SENTENCES)
 def test_the_verdict_is_one_plain_sentence(case: str) -> None:
     result, sentence = SENTENCES[case]
-    assert tables.verdict_line(result).rstrip(".") == sentence.rstrip(".")
-    assert tables.verdict_table(result).startswith(tables.verdict_line(result))
+    assert verdicts.verdict_line(result).rstrip(".") == sentence.rstrip(".")
+    assert verdicts.verdict_table(result).startswith(verdicts.verdict_line(result))
 
 
 def test_only_an_improvement_is_said_to_beat_the_baseline() -> None:
-    said = {case for case, (r, _) in SENTENCES.items() if "Tuned beats" in tables.verdict_line(r)}
+    said = {case for case, (r, _) in SENTENCES.items() if "Tuned beats" in verdicts.verdict_line(r)}
     assert said == {"improved", "unbounded above"}
 
 
 def test_seeds_are_compared_in_pairs_whatever_their_order() -> None:
     baseline, tuned = an_arm("baseline", (0.1, 0.2, 0.3)), an_arm("tuned", (0.2, 0.4, 0.6))
     turned = tuned.model_copy(update={"seeds": tuned.seeds[::-1]})
-    rows = tables.verdict_rows(a_result(arms=(baseline, turned)))
+    rows = verdicts.verdict_rows(a_result(arms=(baseline, turned)))
     assert [row.difference for row in rows] == ["+10.00", "+20.00", "+30.00", "+20.00"]
     assert [row.seed for row in rows] == ["1", "2", "3", "mean"]
 
 
 def test_a_seed_that_one_arm_lacks_is_left_blank() -> None:
-    rows = tables.verdict_rows(a_result(arms=(an_arm("baseline", (0.7, 0.7)), ONE_PAIR[1])))
+    rows = verdicts.verdict_rows(a_result(arms=(an_arm("baseline", (0.7, 0.7)), ONE_PAIR[1])))
     assert rows[1] == ("2", "70.00", "-", "-")
 
 
@@ -135,7 +147,7 @@ def test_collapse_and_divergence_are_told_beside_the_score() -> None:
     arm = an_arm("baseline", (0.3333,))
     seed = arm.seeds[0].model_copy(update={"collapsed": True, "diverged": True})
     arms = (arm.model_copy(update={"seeds": (seed,)}),)
-    assert tables.verdict_rows(a_result(arms=arms))[0].baseline == "33.33 (diverged, one class)"
+    assert verdicts.verdict_rows(a_result(arms=arms))[0].baseline == "33.33 (diverged, one class)"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +159,7 @@ def test_collapse_and_divergence_are_told_beside_the_score() -> None:
     ],
 )
 def test_too_few_pairs_for_a_small_p_value_are_told(pairs: int, told: str | None) -> None:
-    text = "\n".join(tables.verdict_notes(a_result(improvement=an_improvement(num_pairs=pairs))))
+    text = "\n".join(verdicts.verdict_notes(a_result(improvement=an_improvement(num_pairs=pairs))))
     assert ("cannot give less" in text) == (told is not None)
     assert told is None or told in text
 
@@ -263,6 +275,6 @@ def cells(table: Table | str) -> list[list[str]]:
 
 def test_three_seeds_that_show_nothing_are_told_why() -> None:
     unshown = a_result(improvement=an_improvement(verdict="not shown", num_pairs=3))
-    assert any("3 seeds cannot decide" in note for note in tables.verdict_notes(unshown))
+    assert any("3 seeds cannot decide" in note for note in verdicts.verdict_notes(unshown))
     enough = a_result(improvement=an_improvement(verdict="not shown", num_pairs=4))
-    assert not any("cannot decide" in note for note in tables.verdict_notes(enough))
+    assert not any("cannot decide" in note for note in verdicts.verdict_notes(enough))

@@ -1,26 +1,36 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from cryo_hpo.errors import CryoError
 from cryo_hpo.results.study import NAME, VERSION, Result, load_result, write
+from cryo_hpo.stats import Interval, relative_improvement
 
 from ..support.results import a_result, an_improvement
 
-UNBOUNDED = an_improvement(relative_pct=None, low_pct=None, high_pct=None)
+GOLDEN = Path(__file__).parents[1] / "golden"
+UNBOUNDED = Interval.unbounded(math.inf, 0.95)
+NO_SCORE = an_improvement(
+    relative_pct=UNBOUNDED, typical_pct=UNBOUNDED, bca_pct=UNBOUNDED, spread_pct=None
+)
+SCENES = an_improvement(scenes_pct=Interval(-1.5, 2.0, math.inf, 0.95))
 
 
 @pytest.mark.parametrize(
     "result",
     [
         a_result(),
-        a_result(improvement=UNBOUNDED),
+        a_result(improvement=NO_SCORE),
+        a_result(improvement=SCENES),
         a_result(winner=None, improvement=None, trials=(), mlflow_run_id=None),
         a_result(winner=0, winner_is_baseline=True),
     ],
-    ids=["whole", "unbounded", "no search", "baseline won"],
+    ids=["whole", "unbounded", "scenes", "no search", "baseline won"],
 )
 def test_what_is_written_is_what_is_read(tmp_path, result: Result):
     file = write(result, tmp_path)
@@ -60,17 +70,50 @@ def test_a_damaged_result_is_named_with_the_remedy_that_helps(tmp_path, content)
         load_result(tmp_path)
 
 
-def test_a_result_of_version_1_is_read_with_the_words_of_today(tmp_path):
+def test_an_interval_is_stored_as_one_value_with_null_for_a_limit_that_is_not_set(tmp_path):
+    write(a_result(improvement=SCENES), tmp_path)
+    stored = json.loads((tmp_path / NAME).read_text())["improvement"]
+    assert stored["scenes_pct"] == {"low": -1.5, "mid": 2.0, "high": None, "level": 0.95}
+    assert stored["relative_pct"]["mid"] == pytest.approx(15.8, abs=0.05)
+
+
+def test_a_result_that_0_1_0_wrote_is_read_in_the_terms_of_today(tmp_path):
+    raw = json.loads((GOLDEN / "result-0.1.0.json").read_text())
+    result = load_result(GOLDEN / "result-0.1.0.json")
+    assert (raw["version"], result.version) == (1, VERSION)
+    assert [step.decision for step in result.trials[2].steps] == [
+        "continued", "paused", "promoted", "paused", "pruned",
+    ]  # fmt: skip
+    improvement = result.improvement
+    assert improvement is not None
+    scores = ([seed.test_miou for seed in result.arm(arm).seeds] for arm in ("tuned", "baseline"))
+    assert improvement == replace(
+        relative_improvement(*scores),
+        scenes_pct=Interval(12.5, improvement.relative_pct.mid, 19.25, 0.95),
+    )
+    assert load_result(write(result, tmp_path)) == result, "it is written as version 2"
+
+
+def test_decisions_of_0_1_0_keep_their_meaning(tmp_path):
     words = {"went on": "continued", "waited": "paused", "carried on": "promoted"}
     words |= {"paused": "pruned", "stopped": "pruned", "promoted": "promoted"}
-    raw = json.loads(a_result().model_dump_json())
-    raw["version"] = 1
-    raw["trials"][8]["steps"] = [{"rung": 1, "decision": old, "place": 1, "of": 3} for old in words]
+    raw = json.loads((GOLDEN / "result-0.1.0.json").read_text())
+    raw["trials"][0]["steps"] = [{"rung": 1, "decision": old, "place": 1, "of": 3} for old in words]
     (tmp_path / NAME).write_text(json.dumps(raw))
-    result = load_result(tmp_path)
-    assert [step.decision for step in result.trials[8].steps] == list(words.values())
-    assert result.version == VERSION
-    assert load_result(write(result, tmp_path)) == result, "it is written as version 2"
+    steps = load_result(tmp_path).trials[0].steps
+    assert [step.decision for step in steps] == list(words.values())
+
+
+def test_limits_that_0_1_0_left_open_are_infinite(tmp_path):
+    raw = json.loads((GOLDEN / "result-0.1.0.json").read_text())
+    names = ("relative_pct", "low_pct", "high_pct", "typical_low_pct", "scenes_low_pct")
+    raw["improvement"] |= dict.fromkeys((*names, "scenes_high_pct"))
+    (tmp_path / NAME).write_text(json.dumps(raw))
+    improvement = load_result(tmp_path).improvement
+    assert improvement is not None
+    assert improvement.relative_pct == UNBOUNDED
+    assert improvement.typical_pct.low == -math.inf
+    assert improvement.scenes_pct is None
 
 
 def test_a_field_of_a_later_version_is_not_passed_over(tmp_path):

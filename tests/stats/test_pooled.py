@@ -24,31 +24,35 @@ CELLS = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(CELLS)
 def test_the_mean_is_that_of_the_cells_and_lies_in_its_interval(cells):
-    found = mean_relative_improvement(cells, resamples=500)
+    pooled = mean_relative_improvement(cells, resamples=500)
     gains = [100 * (np.mean(t) / np.mean(b) - 1) for t, b in cells]
-    assert found.mean_pct == pytest.approx(np.mean(gains))
-    assert found.low_pct <= found.high_pct
+    assert pooled.relative_pct is not None
+    assert pooled.relative_pct.mid == pytest.approx(np.mean(gains))
+    assert pooled.relative_pct.low <= pooled.relative_pct.high
     spread = [100 * (ti / bi - 1) for t, b in cells for ti in t for bi in b]
-    assert min(spread) - 1e-9 <= found.low_pct
-    assert found.high_pct <= max(spread) + 1e-9
+    assert min(spread) - 1e-9 <= pooled.relative_pct.low
+    assert pooled.relative_pct.high <= max(spread) + 1e-9
 
 
 def test_one_gain_everywhere_is_certain():
-    found = mean_relative_improvement([([0.6, 0.66], [0.5, 0.55])] * 3)
-    assert (found.mean_pct, found.low_pct, found.high_pct) == pytest.approx((20, 20, 20))
+    pooled = mean_relative_improvement([([0.6, 0.66], [0.5, 0.55])] * 3)
+    assert pooled.relative_pct is not None
+    ends = (pooled.relative_pct.low, pooled.relative_pct.mid, pooled.relative_pct.high)
+    assert ends == pytest.approx((20, 20, 20))
 
 
 def test_the_papers_kind_of_mean_does_not_weigh_cells_by_their_scores():
-    found = mean_relative_improvement([([0.2], [0.1]), ([0.9], [0.9])])
-    assert found.mean_pct == pytest.approx(50)
+    pooled = mean_relative_improvement([([0.2], [0.1]), ([0.9], [0.9])])
+    assert pooled.relative_pct is not None
+    assert pooled.relative_pct.mid == pytest.approx(50)
 
 
 def test_a_cell_whose_baseline_scored_0_is_counted_apart():
-    found = mean_relative_improvement([([0.5, 0.5], [0.0, 0.0]), ([0.6, 0.6], [0.5, 0.5])])
-    assert found.mean_pct == pytest.approx(20)
-    assert (found.num_cells, found.undefined) == (1, 1)
-    none = mean_relative_improvement([([0.5], [0.0])])
-    assert np.isnan([none.mean_pct, none.low_pct, none.high_pct]).all()
+    pooled = mean_relative_improvement([([0.5, 0.5], [0.0, 0.0]), ([0.6, 0.6], [0.5, 0.5])])
+    assert pooled.relative_pct is not None
+    assert pooled.relative_pct.mid == pytest.approx(20)
+    assert (pooled.num_cells, pooled.undefined) == (1, 1)
+    assert mean_relative_improvement([([0.5], [0.0])]).relative_pct is None
 
 
 def test_the_interval_covers_the_mean_of_cells_and_seeds():
@@ -63,8 +67,9 @@ def test_the_interval_covers_the_mean_of_cells_and_seeds():
             )
             for g in gains
         ]
-        found = mean_relative_improvement(cells, resamples=400)
-        hits += found.low_pct <= 10 <= found.high_pct
+        pooled = mean_relative_improvement(cells, resamples=400)
+        assert pooled.relative_pct is not None
+        hits += pooled.relative_pct.low <= 10 <= pooled.relative_pct.high
     assert hits >= 180, "nominal 95 %, 20 cells"
 
 

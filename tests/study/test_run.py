@@ -40,7 +40,7 @@ def test_a_study_runs_to_its_verdict(finished, rule):
         [s.test_miou for s in tuned.seeds], [s.test_miou for s in fixed.seeds]
     )
     assert result.improvement is not None
-    assert result.improvement.relative_pct == pytest.approx(found.relative_pct.mid)
+    assert result.improvement.relative_pct.mid == pytest.approx(found.relative_pct.mid)
     assert (result.improvement.verdict, result.improvement.p_value) == (
         found.verdict,
         found.p_value,
@@ -80,7 +80,7 @@ def test_mlflow_has_one_run_per_training_below_the_study(finished, rule, tmp_pat
     wanted = {
         "baseline.test_miou": result.arm("baseline").mean_test_miou,
         "tuned.test_miou": improvement.tuned,
-        "relative_improvement_pct": improvement.relative_pct,
+        "relative_improvement_pct": improvement.relative_pct.mid,
         "epochs_spent": result.costs.epochs_search + result.costs.epochs_confirm,
         "epochs_full_grid": TRIALS * EPOCHS,
     }
@@ -118,7 +118,7 @@ def test_the_baseline_may_win_and_that_is_said(sandbox):
     assert (result.winner, result.winner_is_baseline) == (0, True)
     assert [arm.name for arm in result.arms] == ["baseline"]
     assert result.improvement is not None
-    assert (result.improvement.relative_pct, result.improvement.verdict) == (0.0, "not shown")
+    assert (result.improvement.relative_pct.mid, result.improvement.verdict) == (0.0, "not shown")
     assert "baseline" in output.casefold()
 
 

@@ -146,7 +146,7 @@ def test_the_verdict_is_the_paired_comparison_of_the_seeds(site, tmp_path, tuned
         [s.test_miou for s in found.arm("baseline").seeds],
     )
     assert found.improvement is not None
-    assert found.improvement.relative_pct == wanted.relative_pct.mid
+    assert found.improvement == wanted
     assert (found.improvement.verdict, found.improvement.num_pairs) == (wanted.verdict, 3)
     assert (found.winner, found.winner_is_baseline) == (2, False)
     assert found.best_recipe["optim"]["lr"] == 1e-3
@@ -165,7 +165,7 @@ def test_a_winning_baseline_is_compared_with_itself(site, tmp_path):
     found = _result(site, tmp_path / "s", best=0, tuned=[])
     assert (found.winner, found.winner_is_baseline) == (0, True)
     assert found.improvement is not None
-    assert (found.improvement.relative_pct, found.improvement.verdict) == (0.0, "not shown")
+    assert (found.improvement.relative_pct.mid, found.improvement.verdict) == (0.0, "not shown")
 
 
 def test_without_a_search_there_is_nothing_to_compare(site, tmp_path):

@@ -10,7 +10,6 @@ import yaml
 
 from cryo_hpo.campaign.verdict import overall
 from cryo_hpo.results.campaign import CampaignResult, CellResult, Offer
-from cryo_hpo.results.study import ImprovementResult
 from cryo_hpo.stats import relative_improvement
 
 from .fakes import fake_folder
@@ -69,19 +68,7 @@ def small_campaign(root: Path, **changes: Any) -> Path:
 def a_cell(dataset: str, model: str) -> CellResult:
     """Return a finished cell of `SCORES`."""
     baseline, tuned, rate = SCORES[dataset][model]
-    found = relative_improvement(list(tuned), list(baseline))
     same = baseline == tuned
-    improvement = ImprovementResult(
-        baseline=found.baseline,
-        tuned=found.tuned,
-        relative_pct=found.relative_pct.mid,
-        low_pct=found.relative_pct.low,
-        high_pct=found.relative_pct.high,
-        level=0.95,
-        p_value=found.p_value,
-        num_pairs=len(SEEDS),
-        verdict=found.verdict,
-    )
     offers = (Offer(study=f"camp.fronts.{model}", params={"optim.lr": 1e-3}),)
     return CellResult(
         study=f"camp.{dataset}.{model}",
@@ -99,7 +86,7 @@ def a_cell(dataset: str, model: str) -> CellResult:
         tuned=tuned,
         baseline_collapsed=1 if dataset == "fronts" else 0,
         tuned_collapsed=0,
-        improvement=improvement,
+        improvement=relative_improvement(tuned, baseline),
         epochs_search=30,
         epochs_confirm=54,
         epochs_full_grid=72,

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from cryo_hpo.results.study import (
     ArmResult,
     Costs,
     Decision,
-    ImprovementResult,
     Result,
     RungStep,
     SeedResult,
     TrialResult,
 )
-from cryo_hpo.stats import relative_improvement
+from cryo_hpo.stats import Improvement, relative_improvement
 
 EPOCHS = 27
 SECONDS = 41.5  # per epoch
@@ -113,28 +113,9 @@ def a_recipe(lr: float) -> dict[str, Any]:
     }
 
 
-def an_improvement(**changes: Any) -> ImprovementResult:
+def an_improvement(**changes: Any) -> Improvement:
     """Return the comparison of the two arms of `TEST`, under the production rules."""
-    result = relative_improvement(TEST["tuned"], TEST["baseline"])
-    values: dict[str, Any] = {
-        "baseline": result.baseline,
-        "tuned": result.tuned,
-        "relative_pct": result.relative_pct.mid,
-        "low_pct": result.relative_pct.low,
-        "high_pct": result.relative_pct.high,
-        "typical_pct": result.typical_pct.mid,
-        "typical_low_pct": result.typical_pct.low,
-        "typical_high_pct": result.typical_pct.high,
-        "bca_low_pct": result.bca_pct.low,
-        "bca_high_pct": result.bca_pct.high,
-        "spread_pct": result.spread_pct,
-        "sign_p_value": result.sign_p_value,
-        "level": result.relative_pct.level,
-        "p_value": result.p_value,
-        "num_pairs": result.num_pairs,
-        "verdict": result.verdict,
-    }
-    return ImprovementResult(**{**values, **changes})
+    return replace(relative_improvement(TEST["tuned"], TEST["baseline"]), **changes)
 
 
 def a_result(**changes: Any) -> Result:

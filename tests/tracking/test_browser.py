@@ -88,7 +88,7 @@ def _picture(page: Any, name: str, tmp_path: Path) -> Path:
 def test_the_page_of_the_study_says_verdict_improvement_and_trainings(page, told, tmp_path):
     uri, study, result = told
     assert result.improvement is not None
-    gain = f"{result.improvement.relative_pct:.2f}"[:4]
+    gain = f"{result.improvement.relative_pct.mid:.2f}"[:4]
     address = ui_command(uri, experiment=experiment(study), key=study.name)
     page.get(f"{address}?workflowType=machine_learning")
     _wait(page, "lakes-lr", "improved", "relative_improvement_pct", gain)

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...results.study import ImprovementResult, Result
+from ...results.study import Result
+from ...stats import Improvement, Interval
 from .. import wording as tables
+from ..verdict import name_intervals
 from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"
@@ -22,15 +24,15 @@ def paired_seeds(result: Result, stem: Path) -> list[Path]:
     Returns:
         `stem` with .svg and .png; nothing without a tuned arm.
     """
-    found = result.improvement
+    improvement = result.improvement
     arms = {arm.name: arm for arm in result.arms}
-    if found is None or tables.TUNED not in arms:
+    if improvement is None or tables.TUNED not in arms:
         return []
     num = len(arms[tables.TUNED].seeds)
     with figure(1.9 + 0.24 * num) as fig:
         top, below = fig.subplots(2, 1, height_ratios=[num + 1.2, 3.4])
         _pairs(top, result)
-        _intervals(below, found)
+        _intervals(below, improvement)
         fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
         return save(fig, stem)
 
@@ -84,37 +86,31 @@ def _pairs(ax: Axes, result: Result) -> None:
     ax.grid(visible=False, axis="y")
 
 
-def _intervals(ax: Axes, found: ImprovementResult) -> None:
+def _intervals(ax: Axes, improvement: Improvement) -> None:
     """Draw the intervals of the relative improvement; an open end is an arrow."""
-    rows = {
-        "typical seed (decides)": (
-            found.typical_pct,
-            found.typical_low_pct,
-            found.typical_high_pct,
-        ),
-        "means, Fieller": (found.relative_pct, found.low_pct, found.high_pct),
-        "means, BCa over seeds": (found.relative_pct, found.bca_low_pct, found.bca_high_pct),
-        "means, BCa over scenes too": (
-            found.relative_pct,
-            found.scenes_low_pct,
-            found.scenes_high_pct,
-        ),
-    }
-    ends = [value for row in rows.values() for value in row if value is not None] + [0.0]
-    room = max(0.12 * (max(ends) - min(ends)), 0.5)
-    left, right = min(ends) - room, max(ends) + room
+    rows = name_intervals(improvement)
+    values = [v for of in rows.values() for v in (of.low, of.mid, of.high) if np.isfinite(v)]
+    left, right = min([*values, 0.0]), max([*values, 0.0])
+    room = max(0.12 * (right - left), 0.5)
+    left, right = left - room, right + room
     ax.axvline(0, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
-    for row, (name, (mid, low, high)) in enumerate(rows.items()):
-        color = BLUE if row == 0 else GREY
-        if mid is None or (low is None and high is None and "BCa" in name):
-            continue
-        ax.plot([low if low is not None else left, high if high is not None else right],
-                [row, row], color=color, lw=2.4 if row == 0 else 1.4)  # fmt: skip
-        for end, edge, mark in ((low, left, "<"), (high, right, ">")):
-            ax.plot(edge if end is None else end, row, mark if end is None else "|", color=color)
-        ax.scatter(mid, row, color=color, s=30, zorder=3)
+    for row, (name, interval) in enumerate(rows.items()):
+        if np.isfinite(interval.mid) and (interval.is_bounded or "BCa" not in name):
+            _draw_interval(ax, row, interval, (left, right), decides=row == 0)
     ax.set_xlim(left, right)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.6)
-    ax.set_xlabel(f"Relative improvement (%), {100 * found.level:g} % intervals")
+    level = improvement.relative_pct.level
+    ax.set_xlabel(f"Relative improvement (%), {100 * level:g} % intervals")
     ax.grid(visible=False, axis="y")
+
+
+def _draw_interval(
+    ax: Axes, row: int, interval: Interval, limits: tuple[float, float], *, decides: bool
+) -> None:
+    color, width = (BLUE, 2.4) if decides else (GREY, 1.4)
+    ends = np.clip((interval.low, interval.high), *limits)
+    ax.plot(ends, [row, row], color=color, lw=width)
+    for end, value, mark in zip(ends, (interval.low, interval.high), "<>", strict=True):
+        ax.plot(end, row, "|" if np.isfinite(value) else mark, color=color)
+    ax.scatter(interval.mid, row, color=color, s=30, zorder=3)

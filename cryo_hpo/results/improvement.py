@@ -1,0 +1,39 @@
+"""Define how result files hold an improvement: its intervals as values, infinite limits as null."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter
+
+from ..stats import Improvement, Interval
+
+LIMITS = {"low": -math.inf, "mid": math.inf, "high": math.inf}  # JSON has no infinity: null
+
+
+def _restore_limits(value: Any) -> Any:
+    """Return an interval as JSON holds it with its infinite values; anything else unchanged."""
+    if not isinstance(value, Mapping):
+        return value
+    return {k: LIMITS[k] if v is None and k in LIMITS else v for k, v in value.items()}
+
+
+def _restore_intervals(value: Any) -> Any:
+    """Do the same for all intervals of an improvement."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: _restore_limits(part) for name, part in value.items()}
+
+
+StoredInterval = Annotated[Interval, BeforeValidator(_restore_limits)]
+StoredImprovement = Annotated[Improvement, BeforeValidator(_restore_intervals)]
+
+
+def to_json(improvement: Improvement) -> dict[str, Any]:
+    """Return an improvement as `result.json` holds it."""
+    text = TypeAdapter(Improvement).dump_json(improvement)
+    values: dict[str, Any] = json.loads(text)
+    return values
