@@ -68,8 +68,18 @@ def generate(name: str, seed: int) -> None:
 @click.option(
     "--sha256", "sha256s", multiple=True, metavar="FILE=HEX", help="Expected SHA-256 checksum."
 )
+@click.option(
+    "--collected", is_flag=True, help="Take the copy that Cryo-Bench collected, not the record."
+)
 @click.option("--list", "only_list", is_flag=True, help="Show what would be fetched, and stop.")
-def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list: bool) -> None:
+def get(
+    name: str,
+    md5s: tuple[str, ...],
+    sha256s: tuple[str, ...],
+    *,
+    collected: bool,
+    only_list: bool,
+) -> None:
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
     The same command resumes a download that was cut. Every file must have the checksum that
@@ -82,10 +92,12 @@ def get(name: str, md5s: tuple[str, ...], sha256s: tuple[str, ...], *, only_list
     dataset = find_dataset(name)
     if not dataset.page:
         raise DataError(f"'{name}' has no public record. {dataset.source}")
+    if collected and not dataset.collected:
+        raise DataError(f"No public copy of '{name}' is known that Cryo-Bench collected.")
     root = read_site().data / dataset.folder
     click.echo(f"{name}: {dataset.source}\nlicense: {dataset.license}\nrecord: {dataset.page}")
     try:
-        found = remotes(dataset, scratch=root / KEPT)
+        found = dataset.collected if collected else remotes(dataset, scratch=root / KEPT)
         given = {**_checksums("md5", md5s), **_checksums("sha256", sha256s)}
         files = with_checksums(found, given, dataset=dataset, folder=root)
         for file in files:
@@ -115,7 +127,7 @@ def check(source: str, split: str, split_seed: int) -> None:
     for scenes that show the same ground. Ends with exit code 1 if a file is wrong or something is
     shared.
     """
-    from ..data.audit import describe_overlap
+    from ..data.audit import describe_acquisitions, describe_overlap
     from ..data.leakage import find_duplicates, find_shared
     from ..data.review import review
     from ..data.splits import identify_scenes
@@ -135,6 +147,7 @@ def check(source: str, split: str, split_seed: int) -> None:
         for p, items in parts.items()
     }
     leaks = [line for one in find_shared(kin) for line in describe_overlap(one)]
+    leaks += describe_acquisitions(dataset, parts)
     doubles = [pair for scenes in kin.values() for pair in find_duplicates(scenes)]
     for line in (*problems, *reviewed.refusals, *leaks):
         click.echo(line)

@@ -118,7 +118,7 @@ def card_of(name: str) -> dict[str, Any]:
         UnknownName: No encoder has this name.
     """
     card = find_encoder(name)
-    upstream = card.under("cryo-bench")
+    upstream = card.under("cryo-bench@3")
     cost, weights = costs().get(name), card.weights
     facts: dict[str, Any] = {
         "name": card.name,
@@ -132,7 +132,9 @@ def card_of(name: str) -> dict[str, Any]:
         "only size": card.only_size,
         "channels": list(card.channels),
         "strides": list(card.strides),
-        "cryo-bench build": ", ".join(f"{k}={v}" for k, v in card.cryo_bench.items()),
+        "cryo-bench build": ", ".join(
+            f"{k}={v}" for k, v in {**card.cryo_bench, **card.later}.items()
+        ),
         "parameters": card.parameters or (cost.parameters if cost else None),
         "normalization": card.normalization,
         "knobs": sorted(card.knobs),

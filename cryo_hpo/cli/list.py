@@ -31,6 +31,11 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
     """List what a spec can name; with the NAME of an encoder, its whole card.
 
     \b
+    The published table of Cryo-Bench, of all revisions or of one:
+      cryo-hpo list published
+      cryo-hpo list published cryo-bench@3
+
+    \b
     Encoders with what they cost, and everything about one:
       cryo-hpo list encoders
       cryo-hpo list encoders galileo-nano
@@ -44,12 +49,16 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
     from ..models import ENCODERS
     from . import encoders_text
 
-    if what != "encoders" and (name or as_json):
+    if (what not in ("encoders", "published") and name) or (what != "encoders" and as_json):
         message = f"'cryo-hpo list {what}' takes no name and no --json; only encoders do. Drop it."
         raise SpecError(message)
     if as_json:
         cards = [encoders_text.card_of(encoder) for encoder in ([name] if name else ENCODERS)]
         click.echo(json.dumps(cards, indent=2))
+    elif name and what == "published":
+        from ..report.cryo_bench import revision_named, tables
+
+        click.echo("\n".join(tables(revision_named(name))))
     elif name:
         click.echo("\n".join(encoders_text.card_lines(name)))
     elif markdown and what == "encoders":
@@ -163,9 +172,9 @@ def _question(file: str) -> str:
 
 
 def _list_published() -> list[str]:
-    from ..report.cryo_bench import table
+    from ..report.cryo_bench import tables
 
-    return table()
+    return tables()
 
 
 LISTS: dict[str, Callable[[], list[str]]] = {

@@ -154,8 +154,11 @@ def plan(study: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to.")
 @click.option(
     "--against",
-    type=click.Choice(["cryo-bench"]),
-    help="Print the published scores on the study's dataset beside its own.",
+    metavar="cryo-bench[@REVISION]",
+    help=(
+        "Print the published scores on the study's dataset beside its own; without a revision those "
+        "of the study's protocol, else the newest."
+    ),
 )
 def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
@@ -164,6 +167,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     from ..report.verdict import verdict_line
     from ..results.study import load_result
 
+    revision = published.revision_named(against) if against else None
     path = Path(study) if Path(study).exists() else read_site().storage / study
     if campaigns.report(path, out):
         return
@@ -172,7 +176,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     for file in write(result, out or folder / "report", folder=folder):
         click.echo(file)
     click.echo(verdict_line(result))
-    for line in published.against(result) if against else ():
+    for line in published.against(result, revision) if against else ():
         click.echo(line)
 
 

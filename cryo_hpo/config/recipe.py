@@ -7,14 +7,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..bands import Missing
 from ..errors import SpecError, UnknownName
 from .dataset_card import DatasetCard
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .messages import explain
-from .protocol import CRYO_BENCH, Value, published_recipe
+from .protocol import CRYO_BENCH, PROTOCOLS, Value, published_recipe
 from .space import Scalar
 
 
@@ -224,19 +224,27 @@ class Recipe(Frozen):
         ),
     )
     seed: int = Field(default=0, ge=0, description="Seeds every random number of the training.")
-    protocol: Literal["corrected", "cryo-bench"] = Field(
+    protocol: Literal["corrected", "cryo-bench", "cryo-bench@1", "cryo-bench@3"] = Field(
         default="corrected",
         description=(
-            "Training and scoring protocol. corrected: this package's own; cryo-bench: as "
-            "published, faults included, with its values for every key that is left out."
+            "Training and scoring protocol. corrected: this package's own; cryo-bench@1, "
+            "cryo-bench@3: as that revision of Cryo-Bench published it, faults included, with its "
+            "values for every key that is left out; cryo-bench: cryo-bench@1."
         ),
     )
+
+    @field_validator("protocol")
+    @classmethod
+    def _name_revision(cls, protocol: str) -> str:
+        return "cryo-bench@1" if protocol == CRYO_BENCH else protocol
 
     @model_validator(mode="after")
     def _take_published(self) -> Self:
         """Fill values that were not given with Cryo-Bench's, under its protocol."""
-        if self.protocol == CRYO_BENCH:
-            for path, value in published_recipe(self.model.encoder, self.data.name).items():
+        revision = PROTOCOLS[self.protocol].revision
+        if revision is not None:
+            published = published_recipe(self.model.encoder, self.data.name, revision)
+            for path, value in published.items():
                 self._default(path, value)
         return self
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ..errors import UnknownName
 from .builtin.caffe import CAFFE
+from .builtin.glb import GLB
 from .builtin.gld import GLD
 from .builtin.glid import GLID
 from .builtin.gsdd import GSDD
+from .builtin.shelf_bench import SHELF_BENCH
 from .builtin.sicd import SICD
 from .custom import custom_dataset
 from .dataset import Dataset
@@ -24,6 +26,8 @@ DATASETS: dict[str, Dataset] = {
     "sicd": SICD,
     "caffe": CAFFE,
     "gsdd": GSDD,
+    "glb": GLB,
+    "shelf-bench": SHELF_BENCH,
     **DEMOS,
 }
 """The built-in datasets; a user's own is described by a card (see `custom_dataset`)."""

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from .dataset import IGNORE, Dataset, SceneFiles
+from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .decode import Moments
 from .facts import SceneFacts, facts_of
-from .leakage import Shared
+from .leakage import Shared, find_shared_acquisitions
 
 SHOWN = 3  # names in a sentence; the others are counted
 
@@ -136,6 +136,18 @@ def describe_overlap(one: Shared) -> Iterator[str]:
     if one.overlaps:
         pairs = tuple(f"{x} and {y}" for x, y in one.overlaps)
         yield f"{a} and {b} show the same ground in {_some(pairs, 'pair of scenes')}."
+
+
+def describe_acquisitions(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFiles]]
+) -> Iterator[str]:
+    """Describe how many scenes of a part come from satellite scenes of another part."""
+    if not dataset.acquisition:
+        return
+    for a, b, number in find_shared_acquisitions(dataset.acquisition, parts):
+        yield (
+            f"{number} of {len(parts[b])} scenes of {b} are cut from satellite scenes that {a} has too."
+        )
 
 
 def _some(names: tuple[str, ...], what: str) -> str:

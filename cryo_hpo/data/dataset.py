@@ -95,7 +95,10 @@ class Dataset:
         rules: Everything else that decides the outcome of `read`, as text; part of the cache's key.
         upstream_bands: The layers as Cryo-Bench declares them, in the same order; None: as `bands`.
             They differ where upstream gives a layer a wrong name.
+        upstream_statistics: Mean and standard deviation that Cryo-Bench uses for every band, in the
+            file's units; None: those of `mean` and `std`.
         upstream_ignore: Mask value that Cryo-Bench ignores; None: none.
+        centered: Whether the first revision of Cryo-Bench used only the center of each image.
         size_px: Side of an image in Cryo-Bench's configuration; None where there is none.
         num_scenes: Published number of scenes in all parts; None: none is published.
         class_shares: Published share of each class; None where none are published.
@@ -103,8 +106,11 @@ class Dataset:
         rule: How scenes without official parts are divided; then `index` lists all of them,
             whatever the part. None: `index` lists the scenes of a part.
         shared: Known overlap between the parts of the official split; "": none.
+        acquisition: Regular expression whose group is the satellite scene in an image's name, for
+            datasets whose region is larger; "": none.
         page: Web page about the data, with downloads by hand.
         downloads: Files of the public record.
+        collected: Files of the copy that Cryo-Bench collected; empty: none is public.
         folder: Name of the folder below the data root.
         layout: Folder and its content, for messages.
         scale: How the reader treats scale and offset tags; None: they are ignored and must agree.
@@ -124,15 +130,19 @@ class Dataset:
     read: Callable[..., Scene]
     rules: str = ""
     upstream_bands: tuple[Band, ...] | None = None
+    upstream_statistics: tuple[float, float] | None = None
     upstream_ignore: int | None = None
+    centered: bool = False
     size_px: int | None = None
     num_scenes: int | None = None
     class_shares: tuple[float, ...] | None = None
     split_seed: int | None = None
     rule: SplitRule | None = None
     shared: str = ""
+    acquisition: str = ""
     page: str = ""
     downloads: tuple[Remote, ...] = ()
+    collected: tuple[Remote, ...] = ()
     folder: str = ""
     layout: str = ""
     notes: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -67,6 +68,28 @@ def find_shared(parts: Mapping[Split, Sequence[SceneIdentity]]) -> list[Shared]:
         inside = sum(k.item.region in regions for k in parts[b])
         found.append(Shared((a, b), names, inside, tuple(copies), tuple(sorted(ordered))))
     return [one for one in found if one]
+
+
+def find_shared_acquisitions(
+    pattern: str, parts: Mapping[Split, Sequence[SceneFiles]]
+) -> Iterator[tuple[Split, Split, int]]:
+    """Yield (part, other, scenes of `other`) cut from a satellite scene that `part` has too.
+
+    Args:
+        pattern: Regular expression whose group is the satellite scene in an image's name.
+        parts: Scenes of each part.
+    """
+    names = {part: [_acquisition(pattern, item) for item in items] for part, items in parts.items()}
+    for a, b in combinations(parts, 2):
+        known = set(names[a]) - {None}
+        number = sum(name in known for name in names[b])
+        if number:
+            yield a, b, number
+
+
+def _acquisition(pattern: str, item: SceneFiles) -> str | None:
+    match = re.search(pattern, item.image.stem)
+    return match[1] if match else None
 
 
 def find_duplicates(scenes: Iterable[SceneIdentity]) -> list[tuple[str, str]]:

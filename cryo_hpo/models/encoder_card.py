@@ -67,8 +67,10 @@ class Encoder:
         weights_license: License of the published weights, or "not stated".
         knobs: Options of `build`, out of "width" and "drop_path".
         build: (bands, **knobs) -> `Backbone` with random weights; no network access, any device.
-        cryo_bench: Options of `build` under the protocol "cryo-bench".
+        cryo_bench: Options of `build` under the protocol "cryo-bench", whatever its revision.
         cryo_bench_bands: Value of `bands` under that protocol; None: unchanged.
+        later: Further options from the second revision on.
+        later_bands: Value of `bands` from the second revision on; None: as `cryo_bench_bands`.
     """
 
     name: str
@@ -96,6 +98,8 @@ class Encoder:
     build: Callable[..., nn.Module]
     cryo_bench: Mapping[str, Any] = field(default_factory=dict)
     cryo_bench_bands: tuple[Band, ...] | None = None
+    later: Mapping[str, Any] = field(default_factory=dict)
+    later_bands: tuple[Band, ...] | None = None
 
     @property
     def takes_any(self) -> bool:
@@ -112,16 +116,21 @@ class Encoder:
         return (self.native_size or 128) // self.multiple * self.multiple
 
     def under(self, protocol: str) -> Encoder:
-        """Return the card for a protocol: "corrected", or "cryo-bench" with upstream's faults.
+        """Return the card for a protocol: "corrected", or with the faults of "cryo-bench@1" or "@3".
 
         A changed card has no channels, strides and parameters: only a build shows them.
         """
-        if protocol != "cryo-bench" or not (self.cryo_bench or self.cryo_bench_bands):
+        if not protocol.startswith("cryo-bench"):
+            return self
+        options, bands = dict(self.cryo_bench), self.cryo_bench_bands
+        if protocol not in ("cryo-bench", "cryo-bench@1"):
+            options, bands = {**options, **self.later}, self.later_bands or bands
+        if not (options or bands):
             return self
         return replace(
             self,
-            bands=self.cryo_bench_bands or self.bands,
-            build=partial(self.build, **self.cryo_bench),
+            bands=bands or self.bands,
+            build=partial(self.build, **options),
             channels=(),
             strides=(),
             parameters=None,

@@ -84,7 +84,7 @@ def find_encoder(name: str, *, protocol: str = "corrected") -> Encoder:
 
     Args:
         name: Key of `ENCODERS`, or "timm/<name>".
-        protocol: Under "cryo-bench" the card has upstream's bands, levels and faults.
+        protocol: Under "cryo-bench@1" or "@3" the card has upstream's bands, levels and faults.
 
     Raises:
         UnknownName: Neither has the encoder; the message names similar ones.

@@ -48,7 +48,7 @@ def build(  # noqa: PLR0913 (the model part of a recipe, and nothing else)
         drop_path: Stochastic depth of the encoder, a share.
         weights: None for the published weights, "scratch", "hub", or a file below `weights_root`.
         weights_root: Folder of weights.
-        protocol: "corrected", or "cryo-bench" for upstream's bands, levels and biases.
+        protocol: "corrected", or "cryo-bench@1", "cryo-bench@3" for upstream's bands, levels and biases.
 
     Raises:
         UnknownName: The encoder or decoder does not exist.

@@ -35,6 +35,7 @@ from ..training.build import (
     dataset_of,
     normalizer,
     overlap_of,
+    published_statistics,
     runs_in_bf16,
     scenes_of,
     segmenter,
@@ -296,9 +297,9 @@ def _card(
 
 def _scale(recipe: Recipe, site: Site) -> Normalize:
     """Return the training's normalization; a dataset's own statistics need no pixels."""
-    dataset = dataset_of(recipe.data)
-    if dataset.mean is not None and dataset.std is not None:
-        return Normalize.of(dataset.mean, dataset.std, device=torch.device("cpu"))
+    mean, std = published_statistics(recipe)
+    if mean is not None and std is not None:
+        return Normalize.of(mean, std, device=torch.device("cpu"))
     return normalizer(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..config.protocol import CRYO_BENCH, departures
+from ..config.protocol import PROTOCOLS, departures
 from ..config.space import Int, SearchSpace
 from ..data.facts import read_facts
 from ..data.review import review
@@ -78,12 +78,15 @@ def check(study: Study, *, site: Site) -> list[Group]:
 
 def protocol_lines(recipe: Recipe) -> list[str]:
     """Return the lines on a recipe's protocol and its departures from the published one."""
-    if recipe.protocol != CRYO_BENCH:
+    if PROTOCOLS[recipe.protocol].revision is None:
         return [f"Protocol: {recipe.protocol}."]
-    found = departures(recipe.flat(), recipe.model.encoder, recipe.data.name)
-    if not found:
-        return ["Protocol: cryo-bench, as published."]
-    return ["Protocol: cryo-bench, but for what this study says:", *(f"  {one}" for one in found)]
+    apart = departures(recipe.flat(), recipe.model.encoder, recipe.data.name)
+    if not apart:
+        return [f"Protocol: {recipe.protocol}, as published."]
+    return [
+        f"Protocol: {recipe.protocol}, but for what this study says:",
+        *(f"  {p}" for p in apart),
+    ]
 
 
 def _require_gpu(resources: Resources) -> None:

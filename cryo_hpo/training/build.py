@@ -9,6 +9,7 @@ import torch
 
 from ..config.protocol import PROTOCOLS, Protocol
 from ..data import find_dataset
+from ..data.builtin.center import center_scenes
 from ..data.cache import Scenes, open_split
 from ..data.custom import custom_dataset
 from ..data.label_fraction import sample
@@ -79,7 +80,10 @@ def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
     The seed `data.label_seed` draws the share of labels, not the seed of the training, so that
     baseline and trials, and the arms of the comparison, train on the same scenes.
     """
-    scenes = open_split(dataset_of(recipe.data), site.data, split, cache=site.cache)
+    dataset = dataset_of(recipe.data)
+    if protocol_of(recipe).centers_scenes:
+        dataset = center_scenes(dataset)
+    scenes = open_split(dataset, site.data, split, cache=site.cache)
     if split not in thinned(recipe):
         return scenes
     kept = sample(
@@ -202,7 +206,22 @@ def device_for(gpus: float) -> torch.device:
 
 def normalizer(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
     """Build the normalization from the dataset's statistics, else from the training split's."""
+    mean, std = published_statistics(recipe)
+    return Normalize.of(
+        train.mean if mean is None else mean, train.std if std is None else std, device=device
+    )
+
+
+def published_statistics(
+    recipe: Recipe,
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return mean and standard deviation of the recipe's dataset; None where they are computed.
+
+    Under a protocol with declared bands they are Cryo-Bench's, where these differ.
+    """
     dataset = dataset_of(recipe.data)
-    mean = train.mean if dataset.mean is None else dataset.mean
-    std = train.std if dataset.std is None else dataset.std
-    return Normalize.of(mean, std, device=device)
+    upstream = dataset.upstream_statistics
+    if upstream is not None and protocol_of(recipe).declared_bands:
+        mean, std = ((value,) * len(dataset.bands) for value in upstream)
+        return mean, std
+    return dataset.mean, dataset.std

@@ -85,7 +85,7 @@ def test_check_prints_splits_groups_and_the_next_command(study):
         (
             {"protocol": "cryo-bench", "precision": "fp32"},
             [
-                "Protocol: cryo-bench, but for what this study says:",
+                "Protocol: cryo-bench@1, but for what this study says:",
                 "  batch_size: 2 instead of 8",
                 "  epochs: 9 instead of 80",
             ],

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -35,16 +36,18 @@ from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.models import ENCODERS, check_size
 from cryo_hpo.study.preflight import protocol_lines
 from cryo_hpo.training.build import (
+    band_plan,
     bands_of,
     freeze,
     parameter_groups,
+    published_statistics,
     sampled_ids,
     scenes_of,
     segmenter,
 )
 from cryo_hpo.training.loop import Epoch, fit
 
-from ..support.fakes import fake_folder
+from ..support.fakes import fake_folder, fake_sicd
 from ..support.scoring import score_split
 
 CPU = torch.device("cpu")
@@ -88,7 +91,7 @@ def _fit(recipe: Recipe, site: Site, name: str) -> list[Epoch]:
 
 def test_corrected_is_the_default_and_has_no_fault() -> None:
     assert Recipe(data=DataSpec(name="glid")).protocol == "corrected"
-    ours, theirs = PROTOCOLS["corrected"], PROTOCOLS["cryo-bench"]
+    ours, theirs = PROTOCOLS["corrected"], PROTOCOLS["cryo-bench@1"]
     assert ours == Protocol()
     for field in dataclasses.fields(Protocol):
         assert getattr(ours, field.name) != getattr(theirs, field.name), field.name
@@ -169,7 +172,7 @@ def test_every_encoder_takes_its_published_size_and_stochastic_depth() -> None:
 
 
 def test_validation_is_scored_every_fifth_epoch_and_at_the_end() -> None:
-    theirs = PROTOCOLS["cryo-bench"]
+    theirs = PROTOCOLS["cryo-bench@3"]
     assert [n for n in range(1, 13) if theirs.scores(n, of=12)] == [5, 10, 12]
     assert [n for n in range(1, 81) if theirs.scores(n, of=80)] == list(range(5, 81, 5))
     assert all(Protocol().scores(n, of=12) for n in range(1, 13))
@@ -189,7 +192,7 @@ def test_rungs_stand_where_the_protocol_scores() -> None:
     (problem,) = explain(caught.value, Study)
     assert str(problem) == (
         "search.scheduler.grace_epochs: There is no validation score at epoch 3: "
-        "protocol 'cryo-bench' scores every 5 epochs. Use 5 or a multiple, or scheduler: {kind: none}."
+        "protocol 'cryo-bench@1' scores every 5 epochs. Use 5 or a multiple, or scheduler: {kind: none}."
     )
     assert _study({"grace_epochs": 3}, protocol="corrected").base.protocol == "corrected"
 
@@ -242,7 +245,7 @@ def test_a_frozen_encoder_gets_no_gradient_and_its_mode_is_the_protocols(
     assert all(p.grad is None for p in encoder.parameters())
     assert all(p.grad is not None for p in made.decoder.parameters())
     assert {g.part for g in parameter_groups(recipe, made)} == {"decoder"}
-    assert {m.training for m in encoder.modules()} == {protocol == "cryo-bench"}
+    assert {m.training for m in encoder.modules()} == {protocol != "corrected"}
     dropped = [m for m in encoder.modules() if "Drop" in type(m).__name__]
     assert dropped, "the encoder has stochastic depth to be silenced"
 
@@ -262,7 +265,7 @@ def test_moving_statistics_of_a_frozen_encoder_move_under_cryo_bench_alone(
         for name, _ in nn.Module.named_parameters(segmenter(recipe, site=site, weights="scratch"))
     }
     assert not moved & learned, "no weight moves"
-    assert bool(moved) == (protocol == "cryo-bench")
+    assert bool(moved) == (protocol != "corrected")
 
 
 def test_the_rate_of_every_step_is_that_of_torchs_multistep(tiny, site, monkeypatch) -> None:
@@ -306,7 +309,7 @@ def test_an_absent_class_lowers_the_score_under_cryo_bench_alone(tiny, site) -> 
         found[protocol] = score_split(
             recipe, "test", site=site, workdir=site.storage / protocol, device=CPU
         )
-    ours, theirs = found["corrected"], found["cryo-bench"]
+    ours, theirs = found["corrected"], found["cryo-bench@3"]
     assert theirs.iou[2] == 0 or theirs.confusion_TP[:, 2].any()
     assert theirs.miou == pytest.approx(theirs.iou.mean())
     without = Scores(ours.classes, ours.confusion_TP)
@@ -343,6 +346,92 @@ def test_few_labels_are_the_same_for_every_seed(
     assert len(_fit(again, site, "few")) == 2
 
 
+def test_a_protocol_without_a_revision_is_the_first() -> None:
+    assert _recipe().protocol == "cryo-bench@1"
+    assert _recipe(protocol="cryo-bench@1") == _recipe()
+    assert _recipe(protocol="cryo-bench@3").id != _recipe().id
+    with pytest.raises(ValidationError):
+        _recipe(protocol="cryo-bench@2")  # its scores of sea ice are of models trained otherwise
+
+
+def test_later_revisions_train_their_vit_on_whole_batches() -> None:
+    def vit(protocol: str, dataset: str) -> Recipe:
+        model = {"encoder": "vit-scratch"}
+        return _recipe(model=model, data={"name": dataset}, protocol=protocol)
+
+    assert vit("cryo-bench@1", "glid").model.tune == "frozen"
+    assert vit("cryo-bench@3", "glid").model.tune == "full"
+    assert vit("cryo-bench@3", "gsdd").model.tune == "frozen"
+    small = {"batch_size": 4, "data": {"name": "glid"}}
+    flat = [_recipe(**small, protocol=f"cryo-bench@{n}").flat() for n in (1, 3)]
+    assert [departures(one, "unet", "glid") for one in flat] == [[], ["batch_size: 4 instead of 8"]]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "encoder", "dataset", "told"),
+    [
+        ("cryo-bench@3", "galileo-nano", "gld", ["data.name: gld is not in revision 3"]),
+        ("cryo-bench@1", "galileo-nano", "glb", ["data.name: glb is not in revision 1"]),
+        ("cryo-bench@3", "ramen-base", "glid", ["model.encoder: RAMEN is not in revision 3"]),
+        ("cryo-bench@1", "ramen-base", "glid", []),
+        ("cryo-bench@3", "prithvi-100m", "glb", []),
+    ],
+)
+def test_what_a_revision_lacks_is_told(
+    protocol: str, encoder: str, dataset: str, told: list[str]
+) -> None:
+    recipe = _recipe(model={"encoder": encoder}, data={"name": dataset}, protocol=protocol)
+    assert departures(recipe.flat(), encoder, dataset) == told
+
+
+@pytest.mark.parametrize("dataset", ["sicd", "shelf-bench"])
+def test_other_inputs_of_the_unet_are_told(dataset: str) -> None:
+    recipe = _recipe(data={"name": dataset}, protocol="cryo-bench@3")
+    (line,) = departures(recipe.flat(), "unet", dataset)
+    assert line.startswith("input: ")
+
+
+def test_the_first_revision_sees_only_the_center_of_sea_ice(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scenes of 64 pixels stand for those of 5,000, a tile of 32 for that of 512."""
+    small = dataclasses.replace(DATASETS["sicd"], size_px=32)
+    monkeypatch.setitem(DATASETS, "sicd", small)
+    fake_sicd(site.data)
+    whole, center = (
+        scenes_of(_recipe(data={"name": "sicd"}, protocol=protocol), "test", site)
+        for protocol in ("cryo-bench@3", "cryo-bench@1")
+    )
+    assert set(whole.sizes) == {(64, 64)}
+    assert set(center.sizes) == {(32, 32)}
+    np.testing.assert_array_equal(center.image(0), whole.image(0)[:, 16:48, 16:48])
+    np.testing.assert_array_equal(center.mask(0), whole.mask(0)[16:48, 16:48])
+    ours = scenes_of(_recipe(data={"name": "sicd"}, protocol="corrected"), "test", site)
+    assert ours.folder == whole.folder, "one decoded copy of whole scenes"
+
+
+def test_cryo_bench_normalizes_shelves_by_placeholders(site: Site) -> None:
+    def scale(protocol: str) -> tuple[float, float]:
+        recipe = _recipe(data={"name": "shelf-bench"}, protocol=protocol)
+        mean, std = published_statistics(recipe)
+        assert mean is not None
+        assert std is not None
+        return mean[0] / 255, std[0] / 255
+
+    assert scale("cryo-bench@3") == (0.5, 0.5)
+    assert scale("corrected") == pytest.approx((0.47684, 0.27794), abs=1e-6)
+
+
+def test_index_and_terrain_go_in_as_blue_light_under_cryo_bench_alone() -> None:
+    def seen(protocol: str) -> list[float | None]:
+        recipe = _recipe(model={"encoder": "dofa-base"}, data={"name": "glb"}, protocol=protocol)
+        return [band.center_um for band in band_plan(recipe).bands]
+
+    assert seen("cryo-bench@3")[6:9] == [0.49] * 3
+    assert len(seen("cryo-bench@3")) == 11
+    assert len(seen("corrected")) == 8, "six bands of Sentinel-2 and two of radar"
+
+
 @pytest.mark.parametrize("path", ["data.label_fraction", "data.label_seed", "protocol"])
 def test_a_study_does_not_vary_its_regime(path: str) -> None:
     value = "corrected" if path == "protocol" else 1
@@ -366,11 +455,11 @@ def test_the_study_of_the_page_is_the_published_procedure(tmp_path: Path) -> Non
     spec = tmp_path / "study.yaml"
     spec.write_text(text.split("```yaml\n")[1].split("```")[0])
     study = load_study(spec)
-    assert protocol_lines(study.base) == ["Protocol: cryo-bench, as published."]
+    assert protocol_lines(study.base) == ["Protocol: cryo-bench@1, as published."]
 
 
 def test_the_page_tells_every_fault_once() -> None:
     rows = [line.split("|")[1:-1] for line in DOCS.read_text().splitlines()]
     faults = [row for row in rows if row and row[0].strip().isdigit()]
-    assert [int(row[0]) for row in faults] == list(range(1, 20))
+    assert [int(row[0]) for row in faults] == list(range(1, 29))
     assert all(len(row) == 5 and all(cell.strip() for cell in row) for row in faults)

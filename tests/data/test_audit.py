@@ -21,7 +21,7 @@ from cryo_hpo.data import download, find_dataset
 from cryo_hpo.data.dataset import Remote
 from cryo_hpo.errors import DataError
 
-from ..support.fakes import FAKES, fake_folder, fake_gld, fake_glid, fake_sicd, write
+from ..support.fakes import FAKES, fake_folder, fake_glb, fake_gld, fake_glid, fake_sicd, write
 from ..support.web import Web
 
 
@@ -56,6 +56,18 @@ def test_check_of_the_split_by_region_finds_nothing(root: Path) -> None:
     done = _data("check", "gld", "--split", "region", "--split-seed", 3)
     assert done.exit_code == 0
     assert "split region, seed 3: every file is as it must be" in done.output
+
+
+def test_check_counts_chips_of_satellite_scenes_in_two_parts_of_glb(root: Path) -> None:
+    fake_glb(root)
+    done = _data("check", "glb")
+    assert done.exit_code == 1
+    assert "2 of 4 scenes of test are cut from satellite scenes that train has too." in done.output
+    assert "train and test hold 1 identical image" in done.output
+    assert "1,774 of 1,907 test chips (93 %)" in done.output
+    done = _data("check", "glb", "--split", "region")
+    assert done.exit_code == 0, done.output
+    assert "satellite scenes" not in done.output
 
 
 def test_check_finds_copies_in_two_parts_and_in_one(root: Path) -> None:

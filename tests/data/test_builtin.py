@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,15 @@ from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import BandMismatch, DataError
 from cryo_hpo.models import ENCODERS, plan_bands
 
-from ..support.fakes import fake_caffe, fake_gld, fake_glid, fake_sicd, write
+from ..support.fakes import (
+    fake_caffe,
+    fake_glb,
+    fake_gld,
+    fake_glid,
+    fake_shelf_bench,
+    fake_sicd,
+    write,
+)
 
 
 def test_glid_pairs_by_name_where_sorting_would_not(tmp_path: Path) -> None:
@@ -119,6 +128,52 @@ def test_sicd_third_layer_of_the_optical_copy_is_left_out(tmp_path: Path) -> Non
     sicd = find_dataset("sicd")
     two, three = (sicd.read(sicd.index(tmp_path / n, "val")[0]) for n in ("two", "three"))
     np.testing.assert_array_equal(two.image_CHW, three.image_CHW)
+
+
+def test_glb_has_the_glacier_region_of_every_chip(tmp_path: Path) -> None:
+    fake_glb(tmp_path)
+    regions = {item.region for item in find_dataset("glb").index(tmp_path, "train")}
+    assert regions == {"CE", "NA", "AK"}, "NA is a region, not a missing one"
+
+
+@pytest.mark.parametrize("folder", ["GLB/GLB", "GLB/Glacial_Lake_Bench"])
+def test_glb_is_read_in_the_layout_of_the_record_and_of_the_hub(
+    tmp_path: Path, folder: str
+) -> None:
+    fake_glb(tmp_path / "plain")
+    for split in ("train", "val", "test"):
+        there = tmp_path / "plain" / "GLB" / split
+        names = ("images", "masks") if folder == "GLB/GLB" else ("img_dir", "ann_dir")
+        for old, new in zip(("images", "masks"), names, strict=True):
+            inner = f"{split}/{new}" if folder == "GLB/GLB" else f"{new}/{split}"
+            shutil.copytree(there / old, tmp_path / "other" / folder / inner)
+    plain, other = (
+        [(i.id, i.region) for i in find_dataset("glb").index(tmp_path / name, "test")]
+        for name in ("plain", "other")
+    )
+    assert plain == other
+
+
+def test_glb_pixels_without_a_number_are_ignored(tmp_path: Path) -> None:
+    fake_glb(tmp_path)
+    glb = find_dataset("glb")
+    first = next(item for item in glb.index(tmp_path, "train") if item.id.endswith("_000"))
+    scene = glb.read(first)
+    assert (scene.mask_HW[:2, :2] == IGNORE).all()
+    assert (scene.image_CHW[-2:] == 0).all(), "radar that is missing is an exact 0"
+
+
+def test_shelf_bench_pairs_patches_of_a_scene_and_knows_the_scene(tmp_path: Path) -> None:
+    fake_shelf_bench(tmp_path)
+    dataset = find_dataset("shelf-bench")
+    items = dataset.index(tmp_path, "train")
+    assert {item.region for item in items} == {
+        f"{name}_0{n}"
+        for n, name in enumerate(("S1A_20190101_HH", "ERS_19950101_VV", "ENV_20060101_VV"))
+    }
+    scene = dataset.read(items[0])
+    assert scene.image_CHW.dtype == np.uint8
+    assert set(np.unique(scene.mask_HW)) == {0, 1}
 
 
 def test_caffe_scenes_are_larger_than_a_tile_and_zones_are_classes(tmp_path: Path) -> None:

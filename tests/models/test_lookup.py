@@ -182,6 +182,8 @@ def test_the_right_order_of_bands_is_that_of_pretraining() -> None:
     assert order("terramind-base", "corrected").endswith("B8A B9 B11 B12")
     assert order("terramind-base", "cryo-bench").endswith("B8A B10 B11 B12")
     assert CARDS["unet"].under("cryo-bench") is CARDS["unet"]
+    assert order("prithvi-100m", "cryo-bench@1") == order("prithvi-100m", "corrected")
+    assert order("prithvi-100m", "cryo-bench@3") == "B2 B3 B4 B8A"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A study on a fake of each of the five datasets, in each regime, through the command line, inline."""
+"""A study on a fake of each published dataset, in each regime, through the command line, inline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.config.protocol import DATASETS_OF
 from cryo_hpo.data import DATASETS
-from cryo_hpo.report.cryo_bench import FIVE
 from cryo_hpo.results.study import Result, load_result
 
 from ..support.fakes import FAKES
@@ -21,17 +21,18 @@ pytestmark = pytest.mark.slow
 UNET = {"encoder": "unet", "decoder": "unet", "width": 4}
 FROZEN = {"encoder": "timm/resnet10t", "weights": "scratch", "tune": "frozen", "channels": 8}
 REGIMES: dict[str, dict[str, Any]] = {
-    "frozen": {"model": FROZEN, "protocol": "cryo-bench"},
+    "frozen": {"model": FROZEN, "protocol": "cryo-bench@1"},
     "few-shot": {"model": {**FROZEN, "decoder": "upernet"}, "data": {"label_fraction": 0.1}},
     "full": {"model": UNET},
 }
-CELLS = [(name, regime) for name in FIVE for regime in REGIMES]
+CELLS = [(name, regime) for name in DATASETS_OF[1] for regime in REGIMES]
+CELLS += [("glb", "frozen"), ("shelf-bench", "few-shot")]  # their loading is like the others'
 EPOCHS = 2
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with all five datasets."""
+    """A data root with all datasets."""
     root = tmp_path_factory.mktemp("regimes")
     for write in FAKES.values():
         write(root / "data")

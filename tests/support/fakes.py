@@ -177,8 +177,8 @@ def fake_gld(root: Path, *, num: tuple[int, int, int] = (6, 3, 4), size: int = 4
 def fake_sicd(
     root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 64, layers: int = 2
 ) -> None:
-    """Write two radar layers with NaN at a border, and masks with 255; three layers are the copy
-    for optical models."""
+    """Write two radar layers with NaN at a border, and masks with 255; three layers as Cryo-Bench
+    reads them."""
     kinds = _scenes("sicd", num=num, size=(size, size), dtype="float32", seed=3)
     for split, number, image_CHW, mask_HW in kinds:
         scene = f"201{SPLITS.index(split)}010{number // 2 + 1}T101010"
@@ -219,11 +219,55 @@ def fake_gsdd(root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 
         write(folder / "mask" / chip, mask_HW[None])
 
 
+def fake_glb(root: Path, *, num: tuple[int, int, int] = (6, 3, 4), size: int = 48) -> None:
+    """Write eleven layers in 0..1; a Sentinel-2 scene in every part, radar missing, a copy elsewhere.
+
+    Names are `<region>_<satellite>_<tile>_<date>_<n>_L2A_<k>`; `NA` is a region. The first chip of
+    training has no radar (exact 0) and pixels without a number; the last of the test part is the
+    same, byte by byte, under another region.
+    """
+    kinds = _scenes("glb", num=num, size=(size, size), dtype="float32", seed=6)
+    regions = {"train": ("CE", "NA", "AK"), "val": ("CE", "NA"), "test": ("CE", "NA", "SAW")}
+    tiles = {"CE": "32TLS", "NA": "45UWR", "AK": "06VWN", "SAW": "18GXP"}
+    for split, number, image_CHW, mask_HW in kinds:
+        folder, region = root / "GLB" / split, regions[split][number % len(regions[split])]
+        date = "20200801" if region == "CE" else f"2020080{2 + SPLITS.index(split)}"
+        chip = f"{region}_S2A_{tiles[region]}_{date}_0_L2A_{SPLITS.index(split)}{number:02d}.tif"
+        image_CHW = image_CHW.clip(0, 1)
+        if (split, number) == ("train", 0):
+            image_CHW[-2:] = 0
+            image_CHW[:6, :2, :2] = np.nan
+        write(folder / "images" / chip, image_CHW)
+        write(folder / "masks" / chip, mask_HW[None])
+    copied = sorted((root / "GLB" / "train" / "images").glob("AK_*"))[0]
+    last = sorted((root / "GLB" / "test" / "images").glob("SAW_*"))[-1]
+    last.write_bytes(copied.read_bytes())
+
+
+def fake_shelf_bench(root: Path, *, num: tuple[int, int, int] = (6, 3, 3), size: int = 64) -> None:
+    """Write 8-bit radar patches, padded with 0 at the bottom, and masks of 0 and 255.
+
+    Names are `<scene>__<padH>_<padW>_<i>_<y>_<x>`, two patches of a scene in one part.
+    """
+    kinds = _scenes("shelf-bench", num=num, size=(size, size), dtype="uint8", seed=7)
+    satellites = ("S1A_20190101_HH", "ERS_19950101_VV", "ENV_20060101_VV")
+    for split, number, image_CHW, mask_HW in kinds:
+        scene = f"{satellites[number // 2]}_{SPLITS.index(split)}{number // 2}"
+        patch = f"{scene}__12_0_{number % 2}_0_{64 * (number % 2)}.png"
+        image_CHW[:, -12:] = 0
+        mask_HW[-12:] = 0
+        folder = root / "Shelf-Bench" / split
+        write(folder / "images" / patch, image_CHW)
+        write(folder / "masks" / patch, (mask_HW * 255)[None].astype(np.uint8))
+
+
 FAKES: dict[str, Callable[[Path], None]] = {
     "glid": fake_glid,
     "gld": fake_gld,
     "sicd": fake_sicd,
     "caffe": fake_caffe,
     "gsdd": fake_gsdd,
+    "glb": fake_glb,
+    "shelf-bench": fake_shelf_bench,
 }
 """Dataset -> writer of a tiny one below a data root, in its real layout and with its quirks."""

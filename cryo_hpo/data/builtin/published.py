@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ...bands import find_band
+from ...bands import Band, find_band
 from ..dataset import Dataset
 from ..mask_labels import RasterSchema
 from ..raster import read_scene
@@ -21,7 +22,8 @@ def benchmark_dataset(
     Args:
         tree: Layout of its files.
         bands: Names of an image's layers in the file's order, separated by spaces.
-        upstream_bands: Names that Cryo-Bench gives the same layers.
+        upstream_bands: Names that Cryo-Bench gives the same layers; `NDWI@0.49` is a layer that it
+            declares to be light of 0.49 micrometers.
         codes: (mask value, class or `IGNORE`) of mask values other than the classes' numbers.
         **facts: Every other attribute of `Dataset`.
     """
@@ -35,7 +37,7 @@ def benchmark_dataset(
     )
     return Dataset(
         bands=tuple(map(find_band, bands.split())),
-        upstream_bands=tuple(map(find_band, upstream_bands.split())),
+        upstream_bands=tuple(map(_declared, upstream_bands.split())),
         index=partial(trees.index, tree, facts["name"]),
         read=partial(read_scene, schema),
         rules=schema.rules,
@@ -43,3 +45,9 @@ def benchmark_dataset(
         layout=tree.words,
         **facts,
     )
+
+
+def _declared(text: str) -> Band:
+    """Return the band of a name, with another wavelength where `@` gives one."""
+    name, _, center = text.partition("@")
+    return replace(find_band(name), center_um=float(center)) if center else find_band(name)

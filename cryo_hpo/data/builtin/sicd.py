@@ -25,8 +25,9 @@ SICD = benchmark_dataset(
         "thick first-year ice",
         "old ice",
     ),
-    # AI4Arctic publishes HH and HV; Cryo-Bench declares them VV and VH. Its copy for optical
-    # models has a third layer and calls the three B4, B3 and B2; only the first two are read here.
+    # AI4Arctic publishes HH and HV; Cryo-Bench declares them VV and VH. Its files have a third
+    # layer, which optical models get as B2 (and the others as B4 and B3); its content is not
+    # published, so only the first two are read here.
     bands="HH HV",
     upstream_bands="VV VH",
     codes=((255, IGNORE),),
@@ -34,7 +35,8 @@ SICD = benchmark_dataset(
     mean=(-0.1638, -0.2202),
     std=(0.6144, 0.3742),
     class_shares=(0.65, 0.01, 0.025, 0.021, 0.145, 0.132),
-    size_px=512,
+    size_px=512,  # the tile; scenes are larger
+    centered=True,
     gsd_m=80.0,
     source="AI4Arctic Sea Ice Challenge (data.dtu.dk, 21316608); doi:10.5194/egusphere-2023-2648",
     license="CC-BY-4.0",
@@ -62,6 +64,10 @@ SICD = benchmark_dataset(
             f"{HUB}/resolve/main/test.tar.gz", "md5:bca98ec6734783aa6f005382549a0d21", "test.tar.gz"
         ),
     ),
-    shared="unknown: how Cryo-Bench cut the scenes into pieces is not published",
-    notes="The hub has NetCDF scenes; Cryo-Bench reads GeoTIFF pieces of 512 pixels made from them.",
+    shared="unknown: how Cryo-Bench divided the scenes is not published",
+    notes=(
+        "The hub has NetCDF scenes; Cryo-Bench reads GeoTIFFs made from them, whole scenes of about "
+        "5,200 x 5,000 pixels. Its first revision scored only the center of each: those numbers are "
+        "of other pixels."
+    ),
 )

@@ -26,6 +26,7 @@ class Tree:
         images: Folder of a split's images below the root; holds {split}.
         masks: Folder of a split's masks below the root; holds {split}.
         suffixes: Suffixes of the files.
+        record: The two folders as the public record has them; None: as `images` and `masks`.
         region: Regular expression whose group is the region or scene in a file's name, if any.
     """
 
@@ -33,6 +34,7 @@ class Tree:
     images: str
     masks: str
     suffixes: tuple[str, ...] = SUFFIXES
+    record: tuple[str, str] | None = None
     region: str | None = None
 
     @property
@@ -49,10 +51,10 @@ def index(tree: Tree, name: str, data: Path, split: Split) -> list[SceneFiles]:
         DataError: The folder is missing or empty, or images and masks do not pair.
     """
     root = _root(tree, name, data)
-    images, masks = (
-        _files(root / folder.format(split=split), tree.suffixes)
-        for folder in (tree.images, tree.masks)
-    )
+    folders = (tree.images, tree.masks)
+    if tree.record and (root / tree.record[0].format(split=split)).is_dir():
+        folders = tree.record
+    images, masks = (_files(root / one.format(split=split), tree.suffixes) for one in folders)
     if not images:
         raise DataError(
             f"{root}: split '{split}' of '{name}' must hold at least one image, there is none in "
@@ -107,12 +109,20 @@ def _root(tree: Tree, name: str, data: Path) -> Path:
     there = {path.name.lower(): path for path in sorted(data.glob("*")) if path.is_dir()}
     for root in wanted:
         if root in there:
-            return there[root]
+            return _unpacked(there[root], wanted)
     raise DataError(
         f"{data / tree.roots[0]}: dataset '{name}' must lie in this folder, which does not exist. "
         f"Set CRYO_DATA to the folder that holds '{tree.roots[0]}', now '{data}'. "
         f"The layout is {tree.words}; `cryo-hpo data get {name}` says where it comes from."
     )
+
+
+def _unpacked(root: Path, names: Sequence[str]) -> Path:
+    """Return the folder that an archive made inside the dataset's own, or else the latter."""
+    inner = [
+        path for path in sorted(root.glob("*")) if path.is_dir() and path.name.lower() in names
+    ]
+    return inner[0] if inner else root
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

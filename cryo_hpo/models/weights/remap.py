@@ -55,7 +55,10 @@ def remap_dino(backbone: nn.Module, state: State) -> State:
 
 
 def remap_prithvi(backbone: nn.Module, state: State) -> State:
-    """Keep the encoder's tensors, with the kernel's only time step and one of the positions."""
+    """Keep the encoder's tensors, with the kernel's only time step and one of the positions.
+
+    The kernels of bands that the encoder lacks go: Cryo-Bench's later revisions cut it to four.
+    """
     inside = {key for key in state if key.startswith("encoder.")}
     kept = {key: x for key, x in state.items() if key in inside or not inside}
     adapted = drop_unused(backbone, _rename(kept, ((r"^encoder\.", ""),)))
@@ -63,7 +66,9 @@ def remap_prithvi(backbone: nn.Module, state: State) -> State:
     vit: Any = getattr(backbone, "vit", None)
     middle = vit is not None and vit.time_step == "middle"
     _change(adapted, "pos_embed", lambda x: _take_step(x, places, middle=middle))
-    _change(adapted, "patch_embed.proj.weight", lambda x: x.squeeze(2))
+    kernels = backbone.get_parameter("patch_embed.proj.weight")
+    bands = kernels.shape[1] if middle else None
+    _change(adapted, "patch_embed.proj.weight", lambda x: x.squeeze(2)[:, :bands])
     return adapted
 
 

@@ -179,6 +179,8 @@ VIT_CARDS = (
         license="Apache-2.0",
         weights_license="Apache-2.0",
         cryo_bench={"levels": (11,)},
+        later={"time_step": "middle"},
+        later_bands=named_bands("B2 B3 B4 B8A"),
     ),
     plain(
         "remoteclip-b32",
