@@ -7,6 +7,7 @@ never share trials, whatever their studies are called.
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from sqlalchemy.engine import make_url
 
 from ..errors import SpecError, StorageError
+from ..results.files import TRIALS
 from ..storage import atomic
+from .journal_file import COPY, JournalFile
 
 if TYPE_CHECKING:
     from ..config.site import SecretStr
@@ -31,6 +33,8 @@ ENGINE: dict[str, Any] = {
     "connect_args": {"connect_timeout": CONNECT_S},
 }
 ERRORS = (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+
+log = logging.getLogger(__name__)
 
 
 def require(database: SecretStr | None) -> None:
@@ -73,20 +77,19 @@ def open_study(path: Path, *, name: str, database: SecretStr | None) -> optuna.S
         database: PostgreSQL URL; None: the journal file.
 
     Raises:
-        StorageError: The study began in another storage.
+        StorageError: The study began in another storage, or its journal is damaged for good.
         OSError: The folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _refuse_elsewhere(path, database)
     if database is None:
-        _cut_torn_line(path)
-        backend = JournalFileBackend(str(path), lock_obj=_NoLock(str(path)))
-        return _study(JournalStorage(backend), name)
+        _warn_if_gone(path)
+        return _study(JournalStorage(JournalFile(path)), name)
     return _in_database(path.with_name(MARKER), name, database)
 
 
 def _in_database(marker: Path, name: str, database: SecretStr) -> optuna.Study:
-    facts = json.loads(marker.read_text()) if marker.exists() else {}
+    facts = _read(marker) if marker.exists() else {}
     if not facts:
         facts = {"database": shown(database), "study": f"{name}-{secrets.token_hex(4)}"}
         _write(marker, {**facts, "begun": False})
@@ -106,6 +109,8 @@ def _in_database(marker: Path, name: str, database: SecretStr) -> optuna.Study:
 
 
 def _study(storage: BaseStorage, name: str) -> optuna.Study:
+    if isinstance(storage, JournalStorage) and name in optuna.get_all_study_names(storage):
+        return optuna.load_study(study_name=name, storage=storage)  # appends no line
     return optuna.create_study(
         storage=storage, study_name=name, direction="maximize", load_if_exists=True
     )
@@ -115,7 +120,7 @@ def _refuse_elsewhere(path: Path, database: SecretStr | None) -> None:
     """Refuse to resume a study in another storage than its first, which holds its budget."""
     marker = path.with_name(MARKER)
     if database is None and marker.exists():
-        where = json.loads(marker.read_text())["database"]
+        where = _read(marker)["database"]
         message = (
             f"The trials of the study in '{path.parent}' are in the database {where}. Set "
             "CRYO_OPTUNA_STORAGE to it, and give the same command again."
@@ -139,28 +144,36 @@ def _url(database: SecretStr) -> str:
     return "postgresql+psycopg:" + database.get_secret_value().partition(":")[2]
 
 
+def _read(marker: Path) -> dict[str, Any]:
+    """Read which database and study hold the trials.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
+    try:
+        facts: dict[str, Any] = json.loads(marker.read_bytes())
+        if {"database", "study"} <= facts.keys():
+            return facts
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    message = (
+        f"'{marker}' is damaged: it must name the database and the study in it that hold the "
+        "trials. Restore it from a backup; the trials themselves are in the database."
+    )
+    raise StorageError(message)
+
+
 def _write(path: Path, facts: dict[str, Any]) -> None:
     atomic.write_text(path, json.dumps(facts) + "\n")
 
 
-class _NoLock(JournalFileOpenLock):
-    """Replace Optuna's lock by none: a study's folder has only one driver already.
-
-    Optuna's own lock is a file that a killed driver leaves behind; the next would wait 30 s.
-    """
-
-    def acquire(self) -> bool:
-        """Return True."""
-        return True
-
-    def release(self) -> None:
-        """Do nothing."""
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Remove a last line torn by a full disk: the next line would be appended to it."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
+def _warn_if_gone(path: Path) -> None:
+    """Warn if a study that has trials has neither its journal nor the journal's copy."""
+    files = (path, path.with_name(path.name + COPY))
+    trials = path.with_name(TRIALS)
+    if not any(file.exists() for file in files) and trials.is_dir() and any(trials.iterdir()):
+        log.warning(
+            "'%s' and its copy are gone. The search is proposed again from its first trial; a trial "
+            "with the same recipe as before resumes from its checkpoint.",
+            path,
+        )

@@ -18,7 +18,6 @@ import math
 import os
 import threading
 import uuid
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import IO, Any
 from ..errors import StorageError
 from .atomic import write_text
 from .lock import lock
+from .sealed_lines import seal, unseal
 
 Event = dict[str, Any]
 
@@ -115,7 +115,7 @@ class EventLog:
     def _write(self, facts: Event) -> Event:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         record = {"n": self._next, "time": now, **{k: _strict(v) for k, v in facts.items()}}
-        line = format_line(record)
+        line = seal(record)
         try:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -218,22 +218,10 @@ def read_events(path: Path) -> Iterator[Event]:
                 yield event
 
 
-def format_line(record: Event) -> bytes:
-    """Format an event as a line of JSON that ends with a checksum."""
-    body = json.dumps(record, allow_nan=False)[:-1].encode()
-    return body + b', "crc": "%08x"}\n' % zlib.crc32(body)
-
-
 def parse_line(line: bytes) -> Event | None:
     """Parse the event of a line; None if the line is torn or damaged."""
-    body, mark, rest = line.rpartition(b', "crc": "')
-    if not mark or rest != b'%08x"}\n' % zlib.crc32(body):
-        return None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and {"n", "event"} <= record.keys() else None
+    record = unseal(line)
+    return record if record is not None and {"n", "event"} <= record.keys() else None
 
 
 def report_damage(path: Path, events: Iterable[Event | None]) -> bool:

@@ -120,7 +120,20 @@ def _kinds(spec: Spec) -> tuple[_Kind, _Kind]:
 
 
 def _load(file: Path, kind: _Kind) -> Spec:
-    return load_study(file) if kind is STUDIES else load_campaign(file)
+    """Read the spec that a folder keeps.
+
+    Raises:
+        SpecError: The file is damaged, or of another version.
+    """
+    try:
+        return load_study(file) if kind is STUDIES else load_campaign(file)
+    except SpecError as error:
+        message = (
+            f"'{file}' is damaged, or another version of cryo_hpo wrote it "
+            f"({str(error).splitlines()[0]}). Remove this file and run the same command again: it is "
+            "written again, and all else in the folder is kept."
+        )
+        raise SpecError(message) from error
 
 
 def keep(path: Path, spec: str) -> None:

@@ -35,7 +35,7 @@ class Backlog:
     def __init__(self, opened: EventLog) -> None:
         self.opened = opened
         self._mark = Mark(opened, CONSUMER)
-        self.refilled = self._mark.lost
+        self.refilled = self._mark.lost or opened.damaged
         self._lock = threading.Lock()
         self._pending = sum(1 for _ in self._waiting_events())
         self._taken = self._mark.start, 0

@@ -5,7 +5,9 @@ Each test damages a copy of one finished study, gives the same command, and comp
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,3 +54,37 @@ def test_a_lost_best_model_is_trained_again_and_never_scores_0(
     assert caplog.text.count("runs again") == 1
     check_same_outcome(folder, finished("promote"))
     assert load_result(folder).improvement == load_result(finished("promote")).improvement
+
+
+def test_damaged_records_change_nothing_and_are_reported(sandbox, finished, copied, caplog):
+    """The journal has a line of zeros; the log lost a line, and its second half."""
+    folder = copied("records")
+    journal, log = folder / "journal.log", folder / "events.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[len(lines) // 2] = b"\0" * 40 + b"\n"
+    journal.write_bytes(b"".join(lines))
+    events = log.read_bytes().splitlines(keepends=True)
+    events[6] = b"\xff" + events[6][1:]
+    log.write_bytes(b"".join(events[: len(events) // 2]))
+    _again(sandbox, folder)
+    assert "restored from the journal's copy" in caplog.text
+    assert f"'{log}': line 7 is damaged" in caplog.text
+    assert "has lost its end" in caplog.text
+    check_same_outcome(folder, finished("promote"))
+    database = sqlite3.connect(f"file:{folder.parent}/mlflow.db?mode=ro", uri=True)
+    with contextlib.closing(database) as opened:
+        states = [status for (status,) in opened.execute("select status from runs")]
+        points = opened.execute(
+            "select count(*) from metrics group by run_uuid, key, step order by 1 desc limit 1"
+        ).fetchone()
+    assert set(states) == {"FINISHED"}
+    assert points == (1,), "a point stands twice"
+
+
+def test_a_damaged_spec_of_the_folder_is_named_with_the_remedy(sandbox, copied):
+    folder = copied("spec")
+    content = (folder / "study.yaml").read_bytes()
+    for part in (content[: len(content) // 2], b""):
+        (folder / "study.yaml").write_bytes(part)
+        with pytest.raises(AssertionError, match=r"is damaged.*Remove this file"):
+            _again(sandbox, folder)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from cryo_hpo.storage.event_log import read_events
 
 
 def recorded_epochs(folder: Path) -> list[tuple[str, int]]:
@@ -20,7 +21,7 @@ def has_begun(folder: Path, key: str) -> bool:
 
 def recorded_events(folder: Path, *events: str) -> list[dict[str, Any]]:
     """Return a study's events so far, all or some kinds: each with time, node and process."""
-    return [e for e in _lines(folder / "events.jsonl") if not events or e["event"] in events]
+    return [e for e in read_events(folder / "events.jsonl") if not events or e["event"] in events]
 
 
 def nodes_of_epochs(folder: Path) -> set[str]:
@@ -42,9 +43,3 @@ def last_epoch_s(folder: Path) -> float:
     """Return the time at which the last epoch of a study was recorded, seconds since 1970."""
     epochs = recorded_events(folder, "epoch")
     return max(datetime.fromisoformat(event["time"]).timestamp() for event in epochs)
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """Read a file of JSON lines, without a line that is still being written."""
-    text = file.read_text() if file.exists() else ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
