@@ -27,6 +27,7 @@ ELSEWHERE = {
     "cryo-hpo init": "tests/cli/test_init.py",
     "cryo-hpo data rasterize": "tests/cli/test_init.py",
     "cryo-hpo run": "tests/study/test_run.py",
+    "cryo-hpo stop": "tests/cli/test_status.py",
     "cryo-hpo resume": "tests/campaign/test_run.py",
     "cryo-hpo report": "tests/cli/test_main.py",
     "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/study/test_real_studies.py",
