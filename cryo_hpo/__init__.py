@@ -43,6 +43,7 @@ from .results.study import Result, load_result
 
 if TYPE_CHECKING:
     from .campaign import run_campaign
+    from .prediction.ensemble import Ensemble, open_ensemble
     from .prediction.model import Model, ModelCard, export_model, load_model, open_model
     from .prediction.scene import predict_scene
     from .stats import Improvement, Interval, relative_improvement
@@ -57,6 +58,7 @@ __all__ = [
     "DataSpec",
     "DatasetCard",
     "DefineByRun",
+    "Ensemble",
     "Float",
     "Improvement",
     "Int",
@@ -90,6 +92,7 @@ __all__ = [
     "load_result",
     "load_space",
     "load_study",
+    "open_ensemble",
     "open_model",
     "predict_scene",
     "relative_improvement",
@@ -99,12 +102,14 @@ __all__ = [
 
 # Where the heavy names are made.
 _LAZY = {
+    "Ensemble": ".prediction.ensemble",
     "Improvement": ".stats",
     "Interval": ".stats",
     "Model": ".prediction.model",
     "ModelCard": ".prediction.model",
     "export_model": ".prediction.model",
     "load_model": ".prediction.model",
+    "open_ensemble": ".prediction.ensemble",
     "open_model": ".prediction.model",
     "predict_scene": ".prediction.scene",
     "relative_improvement": ".stats",

@@ -12,57 +12,118 @@ from .guard import read_site
 
 if TYPE_CHECKING:
     from ..config import Site
+    from ..prediction.ensemble import Ensemble
 
 ARM = click.option("--arm", help="tuned, baseline or a named baseline; left out: the winner.")
 SEED = click.option("--seed", type=int, help="Which training; left out: best on validation.")
 
 
+MEMBERS = ("all", "best")
+
+
 @click.command()
 @click.argument("model")
-@click.argument("scene", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Map, a .tif or .png.")
+@click.argument("scenes", metavar="SCENE...", nargs=-1, required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Map, a .tif or .png; of several scenes, a folder.",
+)
 @click.option("--probabilities", type=click.Path(path_type=Path), help="Likewise, of floats.")
+@click.option(
+    "--uncertainty", type=click.Path(path_type=Path), help="Likewise: entropy and spread."
+)
 @click.option("--layers", help="Layers of SCENE that are the model's bands: 3,2,1.")
 @ARM
-@SEED
+@click.option("--seed", type=int, help="Only the training of this seed.")
+@click.option(
+    "--members",
+    type=click.Choice(MEMBERS),
+    default="all",
+    show_default=True,
+    help="Of a study: the mean of all its trainings of the arm, or the best on validation.",
+)
+@click.option("--tta", is_flag=True, help="Average over mirrored windows too: four times as long.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what is there.")
 @click.option("--force", is_flag=True, help="Map a scene unlike the training data all the same.")
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
 def predict(  # noqa: PLR0913 (options of a command)
     model: str,
-    scene: Path,
+    scenes: tuple[str, ...],
     out: Path,
     probabilities: Path | None,
+    uncertainty: Path | None,
     layers: str | None,
     arm: str | None,
     seed: int | None,
+    members: str,
     device: str,
     batch: int,
     *,
+    tta: bool,
     force: bool,
 ) -> None:
     """Map SCENE, a raster of any size, with MODEL.
 
     MODEL is a finished study (its name, folder, result.json or MLflow run) or a file that
-    `cryo-hpo export` wrote. The map lies where the scene lies: same coordinates and size, class
-    numbers with colors, 255 where the scene has no data.
+    `cryo-hpo export` wrote. The trainings of a study map together: the mean of their
+    probabilities. The map lies where the scene lies: same coordinates and size, class numbers
+    with colors, 255 where the scene has no data.
+
+    SCENE... may be files, folders and patterns such as 'scenes/2024*.tif'; --out and the other
+    outputs are then folders, with a map of the scene's name for each.
 
     \b
       cryo-hpo predict lakes-lr scene.tif --out mask.tif
+      cryo-hpo predict lakes-lr scene.tif --out mask.tif --uncertainty doubt.tif
+      cryo-hpo predict lakes-lr scenes --out maps
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
-    from ..prediction.model import open_model
     from ..prediction.scene import predict_scene
+    from ..prediction.scenes import plan_maps
+
+    jobs = plan_maps(scenes, out=out, probabilities=probabilities, uncertainty=uncertainty)
+    chosen = _open(model, arm=arm, seed=seed, members=members, device=device, tta=tta)
+    numbers = None if layers is None else _numbers(layers)
+    for number, job in enumerate(jobs, 1):
+        counts = predict_scene(
+            chosen,
+            job.scene,
+            job.out,
+            probabilities=job.probabilities,
+            uncertainty=job.uncertainty,
+            layers=numbers,
+            batch=batch,
+            force=force,
+        )
+        total = max(sum(counts.values()), 1)
+        shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
+        progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
+        click.echo(f"{progress}{job.out}: {shares}")
+
+
+def _open(
+    name: str, *, arm: str | None, seed: int | None, members: str, device: str, tta: bool
+) -> Ensemble:
+    """Open the models that map together, and print which they are."""
+    from ..prediction.ensemble import Ensemble, open_ensemble, with_flips
+    from ..prediction.model import open_model
 
     site = read_site()
-    chosen = open_model(_study(model, site), arm=arm, seed=seed, site=site, device=device)
-    numbers = None if layers is None else _numbers(layers)
-    counts = predict_scene(
-        chosen, scene, out, probabilities=probabilities, layers=numbers, batch=batch, force=force
-    )
-    total = max(sum(counts.values()), 1)
-    shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
-    click.echo(f"{out}: {shares}")
+    study = _study(name, site)
+    if seed is None and members == "all" and (study.is_dir() or study.suffix == ".json"):
+        models = open_ensemble(study, arm=arm, site=site, device=device)
+    else:
+        models = Ensemble((open_model(study, arm=arm, seed=seed, site=site, device=device),))
+    if tta:
+        models = Ensemble(tuple(with_flips(model) for model in models.members))
+    card, seeds = models.card, ", ".join(str(model.card.seed) for model in models.members)
+    number = len(models.members)
+    mean = f"the mean of {number} trainings, seeds" if number > 1 else "one training, seed"
+    mirrored = ", each over four mirror images" if tta else ""
+    click.echo(f"'{card.arm}' of study '{card.study}': {mean} {seeds}{mirrored}")
+    return models
 
 
 @click.command()

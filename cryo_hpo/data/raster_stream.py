@@ -166,10 +166,10 @@ def mask_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator
 
 
 @contextmanager
-def probability_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator[Any]:
-    """Write one layer of probabilities for each class, NaN where there is no data."""
-    with _writer(path, like, count=len(classes), dtype="float32", nodata=np.nan) as file:
-        for k, name in enumerate(classes, start=1):
+def float_writer(path: Path, like: Raster, *, layers: Sequence[str]) -> Iterator[Any]:
+    """Write named layers of floats, NaN where there is no data."""
+    with _writer(path, like, count=len(layers), dtype="float32", nodata=np.nan) as file:
+        for k, name in enumerate(layers, start=1):
             file.set_band_description(k, name)
         yield file
 

@@ -138,16 +138,24 @@ class Model:
             overlap=overlap_of(recipe.data),
             batch=batch,
         )
+        parts = predictor.predict_rows(
+            lambda first, last: self._normalize(rows(first, last))[None], length_hw=length_hw
+        )
         bf16 = runs_in_bf16(recipe, self.device)
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16),
-            reporting_out_of_memory("mapping a scene"),
-        ):
-            for top, logits_SKHW in predictor.predict_rows(
-                lambda first, last: self._normalize(rows(first, last))[None], length_hw=length_hw
+        while True:
+            # Modes of torch are never held over a yield: models that map in turns would leave the
+            # mode of one another on.
+            with (
+                torch.inference_mode(),
+                torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16),
+                reporting_out_of_memory("mapping a scene"),
             ):
-                yield top, logits_SKHW[0].softmax(dim=0).cpu().numpy()
+                part = next(parts, None)
+                if part is None:
+                    return
+                top, logits_SKHW = part
+                probs_KHW = logits_SKHW[0].softmax(dim=0).cpu().numpy()
+            yield top, probs_KHW
 
     def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
         if image_CHW.ndim != 3 or len(image_CHW) != len(self.card.bands):
@@ -254,7 +262,7 @@ def _of_study(
     path: Path, arm: str | None, seed: int | None, site: Site
 ) -> tuple[ModelCard, dict[str, Tensor]]:
     result = load_result(path)
-    chosen = _arm(result, arm)
+    chosen = arm_of(result, arm)
     training = _training(chosen, seed)
     folder = path if path.is_dir() else path.parent
     file = folder / CONFIRM / f"{chosen.name}-seed{training.seed}" / checkpoints.BEST
@@ -303,7 +311,12 @@ def _scale(recipe: Recipe, site: Site) -> Normalize:
     return normalizer(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
 
 
-def _arm(result: Result, name: str | None) -> ArmResult:
+def arm_of(result: Result, name: str | None) -> ArmResult:
+    """Return an arm of a result; None: the winner.
+
+    Raises:
+        SpecError: There is no such arm.
+    """
     names = [arm.name for arm in result.arms]
     if name is None:
         return result.arm("tuned" if "tuned" in names else "baseline")

@@ -15,31 +15,33 @@ import numpy as np
 from ..data.dataset import IGNORE
 from ..data.raster_stream import (
     Raster,
+    float_writer,
     map_driver,
     mask_writer,
     open_raster,
-    probability_writer,
     write_rows,
 )
 from ..data.scene_match import match_scene
 from ..errors import DataError, SpecError
 from ..training.scoring import WINDOWS_PER_PASS
+from .ensemble import Ensemble, entropy, spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .model import Model
+    from .model import Model, ModelCard
 
 
 log = logging.getLogger(__name__)
 
 
 def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by name)
-    model: Model,
+    model: Model | Ensemble,
     scene: Path | str,
     out: Path | str,
     *,
     probabilities: Path | str | None = None,
+    uncertainty: Path | str | None = None,
     layers: Sequence[int] | None = None,
     batch: int = WINDOWS_PER_PASS,
     force: bool = False,
@@ -51,10 +53,13 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
     layers have other names, or values of other units, than the model was trained on is refused.
 
     Args:
-        model: See `load_model`.
+        model: See `load_model`, or `open_ensemble` for the mean of several models.
         scene: Any raster that GDAL reads, with the model's bands in its order.
         out: The map: a GeoTIFF (.tif), or a .png.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
+        uncertainty: A GeoTIFF with a layer `entropy` (of the probabilities, 0 certain to 1 even)
+            and, of an ensemble, a layer `spread` (standard deviation over its members of the
+            predicted class's probability); None: none.
         layers: Layers of the scene that hold the model's bands, from 1; None: all.
         batch: Windows per forward pass; fewer where memory is too small.
         force: Map a scene that does not look like training; the reasons are logged.
@@ -68,49 +73,62 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         StorageError: A map cannot be written.
     """
     scene, out = Path(scene), Path(out)
-    extra = None if probabilities is None else Path(probabilities)
-    _refuse_same(scene, out, extra)
+    extras = [None if path is None else Path(path) for path in (probabilities, uncertainty)]
+    _refuse_same(scene, out, *extras)
     map_driver(out)
-    if extra is not None:
+    for extra in filter(None, extras):
         map_driver(extra, "float32")
-    classes = model.card.classes
+    models = model if isinstance(model, Ensemble) else Ensemble((model,))
+    classes = models.card.classes
     counts_K = np.zeros(len(classes), dtype=np.int64)
     with contextlib.ExitStack() as stack:
-        source = stack.enter_context(_open_scene(model, scene, layers))
-        _refuse_other_kind(model, source, chosen=layers is not None, force=force)
+        source = stack.enter_context(_open_scene(models.card, scene, layers))
+        _refuse_other_kind(models.card, source, chosen=layers is not None, force=force)
         maps = stack.enter_context(mask_writer(out, source, classes=classes))
-        shares = extra and stack.enter_context(probability_writer(extra, source, classes=classes))
+        shares, doubts = (
+            path and stack.enter_context(float_writer(path, source, layers=names))
+            for path, names in zip(extras, (classes, _doubts(models)), strict=True)
+        )
         rows = _Rows(source)
-        for top, part_KHW in model.predict_rows(rows.pixels, length_hw=source.size, batch=batch):
+        for top, part_MKHW in models.predict_members(
+            rows.pixels, length_hw=source.size, batch=batch
+        ):
+            part_KHW = part_MKHW.mean(axis=0)
             absent_HW = rows.absent(top, part_KHW.shape[1])
             mask_HW = part_KHW.argmax(axis=0).astype(np.uint8)
             mask_HW[absent_HW] = IGNORE
             write_rows(maps, top, mask_HW[None])
             counts_K += np.bincount(mask_HW[~absent_HW], minlength=len(classes))
             if shares:
-                part_KHW[:, absent_HW] = np.nan
-                write_rows(shares, top, part_KHW)
+                write_rows(shares, top, np.where(absent_HW, np.nan, part_KHW))
+            if doubts:
+                layers_LHW = [entropy(part_KHW), spread(part_MKHW)][: doubts.count]
+                write_rows(doubts, top, np.where(absent_HW, np.nan, layers_LHW))
     return dict(zip(classes, counts_K.tolist(), strict=True))
 
 
+def _doubts(models: Ensemble) -> tuple[str, ...]:
+    """Return the layers of the uncertainty file: one model has no spread."""
+    return ("entropy", "spread") if len(models.members) > 1 else ("entropy",)
+
+
 def _open_scene(
-    model: Model, scene: Path, layers: Sequence[int] | None
+    card: ModelCard, scene: Path, layers: Sequence[int] | None
 ) -> contextlib.AbstractContextManager[Raster]:
     """Open a scene the way the model's training data were read."""
-    trained = model.card.recipe.get("data", {}).get("card") or {}
+    trained = card.recipe.get("data", {}).get("card") or {}
     nodata = trained.get("nodata")
     values = () if nodata is None else nodata if isinstance(nodata, list | tuple) else (nodata,)
     scales = trained.get("scale") == "apply"
-    return open_raster(scene, bands=model.card.bands, layers=layers, nodata=values, scales=scales)
+    return open_raster(scene, bands=card.bands, layers=layers, nodata=values, scales=scales)
 
 
-def _refuse_other_kind(model: Model, source: Raster, *, chosen: bool, force: bool) -> None:
+def _refuse_other_kind(card: ModelCard, source: Raster, *, chosen: bool, force: bool) -> None:
     """Refuse a scene that differs from the model's training data, or log the differences.
 
     Raises:
         DataError: Layers or units differ, and `force` is not set.
     """
-    card = model.card
     match = match_scene(
         source, bands=card.bands, mean=card.mean, std=card.std, gsd_m=card.gsd_m, chosen=chosen
     )
@@ -123,7 +141,7 @@ def _refuse_other_kind(model: Model, source: Raster, *, chosen: bool, force: boo
 def _refuse_same(*paths: Path | None) -> None:
     places = [path.resolve() for path in paths if path is not None]
     if len(set(places)) < len(places):
-        message = "Scene, map and probabilities are files of their own. Choose another --out."
+        message = "Scene, map, probabilities and uncertainty are files of their own. Choose another --out."
         raise SpecError(message)
 
 
@@ -133,13 +151,15 @@ class _Rows:
     def __init__(self, source: Raster) -> None:
         self._source = source
         self._top = 0
+        self._kept: tuple[tuple[int, int], NDArray[Any]] | None = None
         self._absent_HW: NDArray[np.bool_] = np.zeros((0, source.size[1]), dtype=np.bool_)
 
     def pixels(self, top: int, bottom: int) -> NDArray[Any]:
-        """Return rows of the scene, (C, bottom - top, W)."""
-        image_CHW, self._absent_HW = self._source.rows(top, bottom)
-        self._top = top
-        return image_CHW
+        """Return rows of the scene, (C, bottom - top, W); the rows read last are kept."""
+        if self._kept is None or self._kept[0] != (top, bottom):
+            image_CHW, self._absent_HW = self._source.rows(top, bottom)
+            self._kept, self._top = ((top, bottom), image_CHW), top
+        return self._kept[1]
 
     def absent(self, top: int, number: int) -> NDArray[np.bool_]:
         """Return the mask of pixels without data in the rows read last."""

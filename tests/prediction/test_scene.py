@@ -59,7 +59,7 @@ def _layers(path):
 
 
 def test_the_map_is_what_evaluation_predicts_at_the_scenes_own_place(done, site, scene, tmp_path):
-    said = _run("predict", "done", scene, "--out", tmp_path / "mask.tif")
+    said = _run("predict", "done", scene, "--out", tmp_path / "mask.tif", "--members", "best")
     assert said.exit_code == 0, said.output
     assert "lake" in said.output
     mask_1HW, profile, colors = _layers(tmp_path / "mask.tif")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from cryo_hpo.config import Site, Study
+from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.results.study import write
 from cryo_hpo.search.confirm import job
+from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.run import arms_of
 from cryo_hpo.study.verdict import result, score_arms
@@ -72,15 +75,19 @@ def finished_study(
     path = folders.claim(study, site)
     folders.keep_spec(study, path)
     arms, scores = arms_of(study, None), {}
-    for arm in arms:
-        for seed in arm.seeds:
-            one = job(arm, seed, path / folders.CONFIRM)
-            recipe, workdir = arm.recipe.replace({"seed": seed}), Path(one.workdir)
-            for _ in fit(recipe, site=site, workdir=workdir, device=torch.device("cpu")):
-                pass
-            scores[one.key] = score_split(
-                recipe, "test", site=site, workdir=workdir, device=torch.device("cpu")
-            ).to_json()
+    with closing(EventLog(path / folders.EVENTS)) as log:
+        records = Records(study, log)
+        for arm in arms:
+            for seed in arm.seeds:
+                one = job(arm, seed, path / folders.CONFIRM)
+                recipe, workdir = arm.recipe.replace({"seed": seed}), Path(one.workdir)
+                records.started(one.key, recipe, kind="confirm")
+                for epoch in fit(recipe, site=site, workdir=workdir, device=torch.device("cpu")):
+                    records.epoch(one.key, epoch.metrics())
+                records.ended(one.key, "complete", "")
+                scores[one.key] = score_split(
+                    recipe, "test", site=site, workdir=workdir, device=torch.device("cpu")
+                ).to_json()
     found = score_arms(arms, path, scores)
     write(result(study, site, path, trials=[], best=None, arms=found), path)
     return Finished(study, site, path)
