@@ -41,6 +41,7 @@ from ..training.build import (
     segmenter,
 )
 from ..training.scoring import WINDOWS_PER_PASS
+from .native import NativeModel
 
 VERSION: Literal[1] = 1
 Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a scene, (C, h, W)
@@ -100,7 +101,7 @@ class Model:
         if is_adapted(segmenter):
             segmenter = copy.deepcopy(segmenter)
             merge_adapters(segmenter)
-        return _Native(segmenter, self._normalize).eval()
+        return NativeModel(segmenter, self._normalize).eval()
 
     def predict(self, image_CHW: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the class of every pixel, (H, W).
@@ -167,24 +168,6 @@ class Model:
         height, width = image_CHW.shape[1:]
         parts = self.predict_rows(lambda a, b: image_CHW[:, a:b], length_hw=(height, width))
         return np.concatenate([part_KHW for _, part_KHW in parts], axis=1)
-
-
-class _Native(nn.Module):
-    """Network that takes pixels as they are in the files, and normalizes them."""
-
-    mean_C11: Tensor
-    std_C11: Tensor
-
-    def __init__(self, segmenter: nn.Module, normalize: Normalize) -> None:
-        super().__init__()
-        self.segmenter = segmenter
-        self.register_buffer("mean_C11", normalize.mean_C11)
-        self.register_buffer("std_C11", normalize.std_C11)
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return logits (B, K, H, W)."""
-        logits: Tensor = self.segmenter((x_BCHW - self.mean_C11) / self.std_C11)
-        return logits
 
 
 def load_model(path: Path | str, *, device: str = "cpu") -> Model:

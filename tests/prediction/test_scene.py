@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -260,6 +261,8 @@ COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)).splitl
 
 def test_the_commands_of_the_page_run(site, scene, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("scenes").mkdir()
+    shutil.copy(scene, "scenes")
     assert len(COMMANDS) > 3
     for command in COMMANDS:
         said = _run(*shlex.split(command.replace("quickstart", "done"))[1:])

@@ -52,8 +52,8 @@ def test_cryo_hpo_run_brings_a_real_study_to_its_verdict(shared, tmp_path):
     assert study.search is not None
     short = study.model_copy(
         update={
-            "base": study.base.replace({"epochs": 3}),
-            "search": study.search.model_copy(update={"trials": 3}),
+            "base": study.base.replace({"epochs": 2}),
+            "search": study.search.model_copy(update={"trials": 2}),
             "seeds": (1, 2),
         }
     )
@@ -64,7 +64,7 @@ def test_cryo_hpo_run_brings_a_real_study_to_its_verdict(shared, tmp_path):
         env={**os.environ, **_environment(shared, tmp_path)},
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     result = load_result(tmp_path / "runs" / "calving-fronts")
