@@ -219,9 +219,13 @@ def ui(port: int, *, only_print: bool) -> None:
 @main.command()
 @click.argument("study")
 def upload(study: str) -> None:
-    """Deliver the records of STUDY (its name) that were kept while MLflow was away."""
+    """Deliver the records of STUDY (its name) that were kept while MLflow was away.
+
+    A result that was not published whole is published first.
+    """
     from ..config import cell_studies, load_campaign, load_study
     from ..study.folder import CAMPAIGN, EVENTS, SPEC
+    from ..study.run import publish_finished
     from ..tracking import deliver
 
     site, spec = read_site(), read_site().storage / study / SPEC
@@ -233,6 +237,8 @@ def upload(study: str) -> None:
     # A cell that has not started has no log.
     logs = [log for name in names if (log := site.storage / name / EVENTS).exists()]
     logs = logs or [spec.with_name(EVENTS)]
+    for name in names:
+        publish_finished(site.storage / name, site)
     left = sum(deliver(log, uri=site.mlflow, experiment=f"cryo/{project}") for log in logs)
     click.echo(
         "All records are delivered." if not left else f"{left} records are still to be delivered."

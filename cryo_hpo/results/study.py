@@ -6,6 +6,7 @@ version.
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -133,6 +134,12 @@ class Result(Frozen):
     mlflow_experiment: str
     mlflow_run_id: str | None
     mlflow_pending: int = Field(description="Records not yet delivered; 0 is all of them")
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the result without its delivery to MLflow; it identifies what was published."""
+        text = self.model_dump_json(exclude={"mlflow_run_id", "mlflow_pending"})
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def arm(self, name: str) -> ArmResult:
         """Return one arm by its name."""

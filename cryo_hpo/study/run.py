@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from .. import report
 from ..config import Site, Study, load_study
+from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
@@ -19,7 +21,7 @@ from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
 from ..results.lr_response import response
 from ..results.provenance import environment
-from ..results.study import Result, load_result, write
+from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
 from ..search.confirm import Arm, ConfirmSource
 from ..search.journal import Journal
@@ -27,6 +29,7 @@ from ..search.replay import suggest_of
 from ..search.source import BASELINE, SearchSource, key, winner
 from ..search.trials import Record
 from ..storage.atomic import write_text
+from ..storage.event_log import read_events
 from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
 from ..training.checkpoint_store import stored_history
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from ..execution.executor import Executor, TrialResources
     from ..search.listener import Listener
 
+RESULT = "cryo.result"  # tag of a study's MLflow run: digest of the published result
 MODEL = "mlflow-model"  # the winner in MLflow's format
 
 log = logging.getLogger(__name__)
@@ -74,9 +78,9 @@ def run_study(
     console, executor = console or Console(), executor_for(inline=inline)
     path = folders.claim(study, site)
     with folders.driving(path):
-        if (path / "result.json").exists():
+        if (path / NAME).exists():
             console.print(f"Study '{study.name}' has finished; its result is in {path}.")
-            return load_result(path)
+            return complete(study, site, path, console=console)
         check(study, site=site)
         if study.search is not None:
             database.require(site.optuna)
@@ -222,13 +226,17 @@ def _finish(
 
 
 def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
-    """Write the result and the report, and log both; from here on the study has finished."""
+    """Write the result and the report, and log both; from here on the study has finished.
+
+    Publishing the same result again adds nothing to MLflow: a study that is killed meanwhile
+    publishes it again.
+    """
     top = result.study
-    tracker.log(top, _parent_metrics(result), step=0)
+    tracker.log_once(top, _parent_metrics(result), step=0)
     for arm in result.arms:
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
-            tracker.log(run, {"test_miou": seed.test_miou}, step=seed.epochs)
+            tracker.log_once(run, {"test_miou": seed.test_miou}, step=seed.epochs)
     files = report.write(result, path / "report", folder=path)
     write(result, path)
     for file in files:
@@ -236,8 +244,57 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     tracker.artifact(top, path / "result.json")
     if study.log_model:
         log_winner(result, study, site, path, tracker=tracker)
-    tracker.tag(top, {"mlflow.note.content": report.note(result), **_parent_tags(result)})
+    tags = {"mlflow.note.content": report.note(result), RESULT: result.digest}
+    tracker.tag(top, {**tags, **_parent_tags(result)})
     tracker.end(top, "FINISHED")
+
+
+def complete(study: Study, site: Site, path: Path, *, console: Console) -> Result:
+    """Return the result of a finished study; publish and deliver it if that was interrupted.
+
+    A server that is away is reported; the result does not depend on it.
+
+    Raises:
+        CryoError: The result is damaged, or of another version.
+    """
+    result = load_result(path)
+    published = is_published(result, path)
+    if (published and result.mlflow_run_id) or not (path / folders.EVENTS).exists():
+        return result
+    try:
+        tracker = Tracker.connect(
+            site.mlflow, experiment=experiment(study), log=path / folders.EVENTS
+        )
+        with contextlib.closing(tracker):
+            if not published:
+                publish(result, study, site, path, tracker=tracker)
+            pending = tracker.close()
+            frame.print_pending(pending, console)
+            return delivered(result, study, site, path, pending=pending)
+    except CryoError as error:
+        log.warning("The result of '%s' is not yet in MLflow. %s", study.name, error)
+        return result
+
+
+def publish_finished(path: Path, site: Site) -> None:
+    """Publish and deliver the result of a study's folder, if it has one; see `complete`.
+
+    Raises:
+        CryoError: The result or the spec is damaged, or another driver runs the study.
+    """
+    if (path / NAME).exists() and (path / folders.SPEC).exists():
+        with folders.driving(path):
+            complete(load_study(path / folders.SPEC), site, path, console=Console(stderr=True))
+
+
+def is_published(result: Result, path: Path) -> bool:
+    """Return True if a study's log holds the whole result, up to the end of its MLflow run."""
+    tagged = ended = False
+    for event in read_events(path / folders.EVENTS):
+        tagged = tagged or event.get("tags", {}).get(RESULT) == result.digest
+        if event["event"] in ("study started", "study ended"):
+            ended = event.get("status") == "FINISHED"
+    return tagged and ended
 
 
 def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:

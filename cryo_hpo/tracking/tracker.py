@@ -93,6 +93,20 @@ class Tracker:
         if finite:
             self._append("metrics", key, step=step, metrics=finite)
 
+    def log_once(self, key: str, metrics: Mapping[str, float], *, step: int) -> None:
+        """Log points as `log` does, except those that this log holds already.
+
+        A study that is killed while it publishes its result publishes it again; MLflow would show
+        a point twice that is logged at two times.
+        """
+        study, _, training = key.partition("/")
+        past: set[str] = set()
+        for _, event in self.events.read():
+            own = event["event"] == "metrics" and event["study"] == study
+            if own and event["key"] == training and event["step"] == step:
+                past |= event["metrics"].keys()
+        self.log(key, {m: v for m, v in metrics.items() if legal_name(m) not in past}, step=step)
+
     def tag(self, key: str, tags: Mapping[str, str]) -> None:
         """Set tags of a run; `mlflow.note.content` is its description, `mlflow.runName` its name.
 

@@ -31,6 +31,17 @@ def tracked_study(root: Path, uri: str) -> tuple[Study, Result]:
         root: An empty folder.
         uri: A server or a database.
     """
+    study, site, result = trained_study(root, uri)
+    path = folders.of(study, site)
+    tracker = Tracker.connect(uri, experiment=experiment(study), log=path / folders.EVENTS)
+    with closing(tracker):
+        studies.publish(result, study, site, path, tracker=tracker)
+        assert tracker.close(timeout_s=180) == 0
+    return study, result
+
+
+def trained_study(root: Path, uri: str) -> tuple[Study, Site, Result]:
+    """Write the same study to MLflow, up to the moment in which its result is published."""
     generate("lakes-demo", root / "data", scenes={"train": 2, "val": 2, "test": 2}, size=64)
     env = {f"CRYO_{n}": str(root / n.lower()) for n in ("DATA", "STORAGE", "CACHE", "WEIGHTS")}
     site = Site.from_env({**env, "MLFLOW_TRACKING_URI": uri})
@@ -48,9 +59,8 @@ def tracked_study(root: Path, uri: str) -> tuple[Study, Result]:
         result = a_result()
         _record_trials(result, study, records)
         _record_arms(result, study, records)
-        studies.publish(result, study, site, path, tracker=tracker)
         assert tracker.close(timeout_s=180) == 0
-    return study, result
+    return study, site, result
 
 
 def _record_trials(result: Result, study: Study, records: Records) -> None:
