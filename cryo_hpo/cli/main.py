@@ -164,7 +164,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     """Write tables and figures of a finished STUDY: its name, its folder or a result.json."""
     from ..report import cryo_bench as published
     from ..report import write
-    from ..report.verdict import verdict_line
+    from ..report.verdict import verdict_lines
     from ..results.study import load_result
 
     revision = published.revision_named(against) if against else None
@@ -175,7 +175,7 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     folder = path if path.is_dir() else path.parent
     for file in write(result, out or folder / "report", folder=folder):
         click.echo(file)
-    click.echo(verdict_line(result))
+    click.echo("\n\n".join(verdict_lines(result)))
     for line in published.against(result, revision) if against else ():
         click.echo(line)
 
@@ -271,7 +271,7 @@ def _run(file: Path, *, inline: bool) -> None:
         return
     from ..config import load_study
     from ..execution.submit import require_storage
-    from ..report.verdict import verdict_table
+    from ..report.verdict import verdict_text
     from ..study import run_study
     from ..tracking import ui_command
 
@@ -279,7 +279,7 @@ def _run(file: Path, *, inline: bool) -> None:
     require_storage(os.environ)
     with line_numbers(file):
         result = run_study(study, site, inline=inline)
-    click.echo(verdict_table(result))
+    click.echo(verdict_text(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
     click.echo(f"report: {site.storage / study.name / 'report' / 'report.html'}")
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")

@@ -145,6 +145,16 @@ class Scores:
         """True if the map holds only one class: collapsed training, or a scene of one class."""
         return int(np.count_nonzero(self._in_map)) == 1
 
+    def as_constant(self, label: str) -> Scores:
+        """Return the scores of a map that holds one class in all of these pixels.
+
+        Args:
+            label: Name of the class.
+        """
+        confusion_TP = np.zeros_like(self.confusion_TP)
+        confusion_TP[:, self.classes.index(label)] = self._in_truth
+        return Scores(self.classes, confusion_TP, self.absent_is_zero)
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """Return `{prefix}_miou` and `{prefix}_iou/{class}`; a score that is nan is left out."""
         names = _slugs(self.classes)

@@ -6,6 +6,7 @@ from .campaign import headline
 from .campaign import note as campaign_note
 from .files import markdown, note, write, write_campaign, write_page
 from .page import Page, Picture, Section
+from .warning import warnings
 
 __all__ = [
     "Page",
@@ -15,6 +16,7 @@ __all__ = [
     "headline",
     "markdown",
     "note",
+    "warnings",
     "write",
     "write_campaign",
     "write_page",

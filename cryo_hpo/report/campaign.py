@@ -18,10 +18,10 @@ from ..stats.pooled import ranks
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
 from .table import Table, csv_text, markdown
-from .wording import NONE, signed
+from .wording import NONE, VERDICTS, signed
 
 GAINS = "gains"
-VERDICTS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
+COLORS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
 
 
 def page(result: CampaignResult) -> Page:
@@ -39,7 +39,7 @@ def headline(result: CampaignResult) -> str:
         f"{result.campaign}: tuning changes the test mIoU by {signed(mean.mid, 2)} % "
         f"relative to the fixed learning rate, the mean of {overall.num_cells} cells "
         f"({100 * mean.level:.0f} % interval {_limits(mean, 2)}): improved in "
-        f"{overall.improved}, not shown in {overall.not_shown}, worse in {overall.worse}."
+        f"{overall.improved}, no clear difference in {overall.not_shown}, worse in {overall.worse}."
     )
 
 
@@ -102,7 +102,7 @@ def gains(result: CampaignResult, stem: Path) -> list[Path]:
     with figure(1.2 + 0.32 * (len(cells) + 1)) as fig:
         ax = fig.add_subplot()
         for y, cell in enumerate(cells):
-            color = VERDICTS[cell.improvement.verdict]
+            color = COLORS[cell.improvement.verdict]
             _draw_gain(ax, y, cell.improvement.relative_pct, color=color, marker="o")
         if result.overall.relative_pct is not None:
             _draw_gain(ax, len(cells), result.overall.relative_pct, color=INK, marker="D")
@@ -174,7 +174,7 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
         _limits(improvement.relative_pct, 1),
         f"{improvement.p_value:.3g}",
         f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",
-        improvement.verdict,
+        VERDICTS[improvement.verdict].lower(),
     )
 
 

@@ -18,10 +18,13 @@ from . import latex, study
 from . import markdown as _markdown
 from . import verdict as verdicts
 from . import wording as tables
+from .evidence import evidence_notes
 from .figures import comparison as arms
 from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE, curves, lr_response
 from .page import Page
+from .table import markdown as format_markdown
+from .warning import warnings
 
 FIGURES: dict[str, Callable[[Result, Path], list[Path]]] = {
     arms.SEEDS: arms.paired_seeds,
@@ -49,10 +52,10 @@ def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path
     figures = [file for name, draw in FIGURES.items() for file in draw(result, out / name)]
     figures += maps.maps(folder, result.classes, out / maps.NAME)
     texts = {out / "scores.csv": tables.scores_csv(result)}
-    found = response(result)
-    if found is not None:
+    curve = response(result)
+    if curve is not None:
         texts[out / "trials.csv"] = tables.trials_csv(result)
-        texts[out / f"{LR_RESPONSE}.json"] = found.model_dump_json(indent=2) + "\n"
+        texts[out / f"{LR_RESPONSE}.json"] = curve.model_dump_json(indent=2) + "\n"
     for path, text in texts.items():
         path.write_text(text, encoding="utf-8")
     page = study.page(result, figures={file.stem for file in figures})
@@ -102,13 +105,16 @@ def _drawable(result: Result) -> list[str]:
 
 
 def note(result: Result) -> str:
-    """Return the description of the study's MLflow run: verdict, figure, seeds, in Markdown.
+    """Return the description of the study's MLflow run: warnings, verdict, figure, seeds.
 
     MLflow's page shows only images from its own artifacts, and takes 8,000 characters of a tag.
     """
     figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
-    parts = [f"**{verdicts.verdict_line(result)}**", *([figure] if result.trials else [])]
-    rest = verdicts.verdict_table(result).split("\n\n")[1:]
-    while sum(map(len, (*parts, *rest))) > MAX_NOTE:
+    cautions = [f"> **Warning:** {text}" for text in warnings(result)]
+    verdict = f"**{verdicts.verdict_line(result)}**"
+    parts = [*cautions, verdict, *([figure] if result.trials else [])]
+    rest = [format_markdown(verdicts.verdict(result)), "\n".join(evidence_notes(result))]
+    while rest and sum(map(len, (*parts, *rest))) > MAX_NOTE:
         rest.pop()
-    return "\n\n".join([*parts, *rest]) + "\n"
+    text = "\n\n".join(filter(None, [*parts, *rest])) + "\n"
+    return text if len(text) <= MAX_NOTE else text[: MAX_NOTE - 4] + " ...\n"

@@ -35,6 +35,10 @@ def html(page: Page, folder: Path) -> str:
     return _template().substitute(
         title=escape(page.title),
         tone=page.tone.replace(" ", "-"),
+        warnings="\n".join(
+            f'<p class="warning"><strong>Warning:</strong> {tables.rich(text)}</p>'
+            for text in page.warnings
+        ),
         lead=escape(page.lead),
         links="\n".join(f'<a href="#{slug}">{title}</a>' for slug, title in titles),
         sections="\n".join(sections),

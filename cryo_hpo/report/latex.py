@@ -8,14 +8,14 @@ from .page import Page
 from .table import Table, latex
 
 HEAD = r"""% {title}
-% {lead}
+{lead}
 % Needs \usepackage{{booktabs}}; wide tables want \usepackage{{graphicx}} and \resizebox.
 """
 
 
 def tables(page: Page) -> str:
     """Write every table of a page as a float, captioned with its section's title."""
-    parts = [HEAD.format(title=_comment(page.title), lead=_comment(page.lead))]
+    parts = [HEAD.format(title=_comment(page.title), lead=_comments(page))]
     for section in page.sections:
         found = [part for part in section.parts if isinstance(part, Table)]
         for number, table in enumerate(found, start=1):
@@ -24,6 +24,12 @@ def tables(page: Page) -> str:
             caption = f"{page.title}: {section.title.lower()}"
             parts.append(latex(table, caption=caption, label=label))
     return "\n".join(parts)
+
+
+def _comments(page: Page) -> str:
+    """Return the warnings and the verdict as comment lines."""
+    lines = (*(f"Warning: {text}" for text in page.warnings), page.lead)
+    return "\n".join(f"% {_comment(line)}" for line in lines)
 
 
 def _comment(text: str) -> str:

@@ -9,7 +9,8 @@ from .table import Table
 
 def markdown(page: Page) -> str:
     """Write a page as Markdown."""
-    blocks = [f"# {page.title}", f"**{page.lead}**"]
+    warnings = [f"> **Warning:** {text}" for text in page.warnings]
+    blocks = [f"# {page.title}", *warnings, f"**{page.lead}**"]
     for section in page.sections:
         blocks += [f"## {section.title}", *(_part(part) for part in section.parts)]
     return "\n\n".join(blocks) + "\n"

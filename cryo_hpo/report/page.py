@@ -47,12 +47,14 @@ class Page:
 
     Attributes:
         title: Title of the page.
-        lead: First sentence: the verdict.
+        lead: First sentences: the verdict.
         tone: Kind of verdict.
         sections: Sections in order.
+        warnings: What the reader must know before the verdict, shown above it.
     """
 
     title: str
     lead: str
     tone: Tone
     sections: tuple[Section, ...]
+    warnings: tuple[str, ...] = ()

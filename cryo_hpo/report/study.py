@@ -7,6 +7,7 @@ from typing import Any
 
 from ..results.lr_response import response
 from ..results.study import Result
+from . import evidence
 from . import verdict as verdicts
 from . import wording as tables
 from .figures import comparison as arms
@@ -14,6 +15,7 @@ from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE
 from .page import Page, Part, Picture, Section, Tone
 from .table import Table
+from .warning import warnings
 from .wording import NONE
 
 RUNGS = (
@@ -55,7 +57,9 @@ def page(result: Result, *, figures: Collection[str] = ()) -> Page:
     tone: Tone = "none" if result.improvement is None else result.improvement.verdict
     drawn = [(title, _kept(parts, figures)) for title, parts in _sections(result)]
     sections = tuple(Section(title, tuple(parts)) for title, parts in drawn if parts)
-    return Page(result.study, verdicts.verdict_line(result), tone, sections)
+    return Page(
+        result.study, verdicts.verdict_line(result), tone, sections, tuple(warnings(result))
+    )
 
 
 def _kept(parts: list[Part], figures: Collection[str]) -> list[Part]:
@@ -80,37 +84,43 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
         yield "Learning curves", [Picture(CURVES, "Validation mIoU by epoch")]
     yield "Classes", [CLASSES]
     yield "Maps", [MAPS]
+    yield "Statistics", _evidence(result)
     yield "Costs", [tables.costs(result)]
     yield "Provenance", [_provenance(result)]
 
 
 def _scores(result: Result) -> list[Part]:
-    intervals = verdicts.intervals(result)
     return [
         "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
         verdicts.verdict(result),
-        *verdicts.verdict_notes(result),
         PAIRS,
-        *([] if intervals is None else [intervals]),
         "Every arm, means over its seeds:",
         tables.scores(result),
-        tables.losses(result),
+    ]
+
+
+def _evidence(result: Result) -> list[Part]:
+    intervals = evidence.intervals(result)
+    return [
+        *evidence.evidence_notes(result),
+        *([] if intervals is None else [intervals]),
+        evidence.losses(result),
     ]
 
 
 def _learning_rate(result: Result) -> list[Part]:
-    found = response(result)
-    assert found is not None, "there are trials"
+    curve = response(result)
+    assert curve is not None, "there are trials"
     facts = {
-        "recommended": found.recommended_lr,
-        "best trial of full length": found.best_lr,
-        "plateau from": found.plateau_low,
-        "plateau to": found.plateau_high,
-        "fixed (baseline)": found.fixed_lr,
-        "diverged from": found.divergence_edge,
+        "recommended (trained)": curve.recommended_lr,
+        "best trial of full length": curve.best_lr,
+        "plateau from": curve.plateau_low,
+        "plateau to": curve.plateau_high,
+        "fixed (baseline)": curve.fixed_lr,
+        "diverged from": curve.divergence_edge,
     }
     rows = [(name, NONE if lr is None else tables.short_lr(lr)) for name, lr in facts.items()]
-    noise = "not known" if found.noise is None else f"{100 * found.noise:.2f} percentage points"
+    noise = "not known" if curve.noise is None else f"{100 * curve.noise:.2f} percentage points"
     return [
         Picture(LR_RESPONSE, "Validation mIoU against learning rate"),
         Table.of(("learning rate", "value"), rows, left=1, strong=[0]),

@@ -1,17 +1,30 @@
-"""Describe the verdict of a study: sentence, paired comparison, notes and intervals."""
+"""Describe the verdict of a study: what repeats gained, relative to what, and against doing nothing."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from statistics import median
 from typing import NamedTuple
 
-from .. import stats
 from ..results.study import Result, SeedResult
+from ..results.weak_runs import is_below_constant, runs_below_constant, runs_of
 from ..stats import Improvement, Interval
+from .evidence import evidence_notes
 from .table import Table, markdown
-from .wording import BASELINE, NONE, TUNED, count_of, fixed_lr, percent, short_lr, signed, tuned_arm
-
-GAINS = (1, 2, 5, 10)  # percent, for which the notes state the number of seeds needed
+from .warning import warnings
+from .wording import (
+    BASELINE,
+    NONE,
+    TUNED,
+    VERDICTS,
+    count_of,
+    fixed_lr,
+    percent,
+    short_lr,
+    signed,
+    tuned_arm,
+)
 
 
 class VerdictRow(NamedTuple):
@@ -24,54 +37,115 @@ class VerdictRow(NamedTuple):
 
 
 def verdict_line(result: Result) -> str:
-    """Return the outcome of a study as one sentence."""
+    """Return the verdict in sentences: repeats, relative improvement, the score of doing nothing."""
+    opening = _opening(result) if result.improvement is None or tuned_arm(result) is None else ""
+    if opening or result.improvement is None:
+        return " ".join([opening, *_against_nothing(result)])
+    return " ".join(
+        [
+            f"{_judgement(result, result.improvement)}: {_repeats(result, result.improvement)}",
+            _relative(result.improvement),
+            *_against_nothing(result),
+        ]
+    )
+
+
+def _opening(result: Result) -> str:
+    """Return the sentence of a study without a tuned arm."""
     fixed = f"the fixed learning rate {short_lr(fixed_lr(result))}"
     baseline = result.arm(BASELINE)
+    repeats = count_of(len(baseline.seeds), "repeat")
     scored = (
-        f"test mIoU {percent(baseline.mean_test_miou)} over {count_of(len(baseline.seeds), 'seed')}"
+        f"test mIoU {percent(baseline.mean_test_miou)} over {repeats} ({_seeds(baseline.seeds)})"
     )
     if result.winner is None:
         return f"No search, no comparison: {fixed} gives {scored}."
     if result.winner_is_baseline:
         return (
-            f"No other trial ({len(result.trials) - 1} tried) beat {fixed} on validation: "
-            f"the winner is the baseline itself, {scored}; improvement not shown."
+            f"{VERDICTS['not shown']}: no other trial ({len(result.trials) - 1} tried) beat {fixed} "
+            f"on validation, so the winner is the baseline itself, {scored}."
         )
-    improvement = result.improvement
-    if improvement is None:
-        return (
-            f"Trial {result.winner} won on validation; on test, {fixed} gives {scored}: not shown."
-        )
-    opening = {
-        "improved": f"Tuned beats {fixed}",
-        "not shown": f"Tuned is not shown to beat {fixed}",
-        "worse": f"Tuned falls behind {fixed}",
-    }[improvement.verdict]
     return (
-        f"{opening}: test mIoU {percent(improvement.tuned)} against "
-        f"{percent(improvement.baseline)}, "
-        f"{_relative(improvement.relative_pct)}{_typical(improvement.typical_pct)}, "
-        f"{count_of(improvement.num_pairs, 'paired seed')}: {improvement.verdict}."
+        f"{VERDICTS['not shown']}: trial {result.winner} won on validation and was not compared; "
+        f"{fixed} gives {scored}."
     )
+
+
+def _seeds(seeds: tuple[SeedResult, ...]) -> str:
+    return "seed" if len(seeds) == 1 else "seeds"
+
+
+def _judgement(result: Result, improvement: Improvement) -> str:
+    """Return the verdict's word; it names a baseline that is no better than a constant map."""
+    word = VERDICTS[improvement.verdict]
+    constant = result.constant_map
+    if constant is None or not is_below_constant(result.arm(BASELINE), result):
+        return word
+    link = "over" if improvement.verdict == "improved" else "to"
+    link = "than" if improvement.verdict == "worse" else link
+    return (
+        f"{word} {link} a baseline that is no better than a constant map "
+        f"({percent(constant.test_miou)})"
+    )
+
+
+def _repeats(result: Result, improvement: Improvement) -> str:
+    """Return how many repeats gained, by how many points, and both means."""
+    points = sorted(100 * difference for difference in improvement.differences)
+    least, most = signed(points[0], 2), signed(points[-1], 2)
+    reach = f"{least} points" if len(points) == 1 else f"{least} to {most} points"
+    middle = f" (median {signed(median(points), 2)})" if len(points) > 1 else ""
+    several = "repeat (seed)" if len(points) == 1 else "repeats (seeds)"
+    return (
+        f"{improvement.num_gained} of {len(points)} {several} gain over the fixed learning rate "
+        f"{short_lr(fixed_lr(result))}. Test mIoU changes by {reach}{middle}, from "
+        f"{percent(improvement.baseline)} to {percent(improvement.tuned)} on average."
+    )
+
+
+def _relative(improvement: Improvement) -> str:
+    means, typical = improvement.relative_pct, improvement.typical_pct
+    if not math.isfinite(means.mid):
+        return "Relative improvement: undefined, the baseline scored 0."
+    if not math.isfinite(typical.mid):
+        return f"Relative improvement of the means: {signed(means.mid)} %; most seeds began at 0."
+    return (
+        f"Relative improvement: {signed(means.mid)} % of the means; a typical seed "
+        f"{signed(typical.mid)} % {format_limits(typical)}."
+    )
+
+
+def _against_nothing(result: Result) -> Iterator[str]:
+    """Yield the score of the best constant map, and how many runs do not exceed it."""
+    if result.constant_map is None:
+        return
+    label, score = result.constant_map.label, percent(result.constant_map.test_miou)
+    below, of = len(runs_below_constant(result)), len(runs_of(result))
+    runs = "every run scores more" if not below else f"{below} of {of} runs score no more"
+    yield f"Doing nothing ('{label}' everywhere) scores {score} on the same pixels; {runs}."
+
+
+def format_limits(gain: Interval) -> str:
+    """Return the limits of an interval of percentages in brackets, with its level."""
+    name = f"{100 * gain.level:g} % interval"
+    if not gain.is_bounded:
+        return f"[{name} unbounded]"
+    low, high = (signed(v) if math.isfinite(v) else "unbounded" for v in (gain.low, gain.high))
+    return f"[{name} {low} to {high}]"
 
 
 def verdict_rows(result: Result) -> list[VerdictRow]:
     """Return the test scores of the two arms seed by seed, and their means."""
-    baseline = result.arm(BASELINE)
-    tuned = tuned_arm(result)
-    of_tuned = {} if tuned is None else {s.seed: s for s in tuned.seeds}
-    rows = [
-        VerdictRow(
-            str(one.seed),
-            _score(one),
-            _score(other),
-            _gain(one.test_miou, other.test_miou if other else None),
-        )
-        for one in baseline.seeds
-        for other in [of_tuned.get(one.seed)]
-    ]
+    baseline, tuned = result.arm(BASELINE), tuned_arm(result)
+    by_seed = {} if tuned is None else {seed.seed: seed for seed in tuned.seeds}
+    rows = [_row(seed, by_seed.get(seed.seed)) for seed in baseline.seeds]
     b, t = baseline.mean_test_miou, None if tuned is None else tuned.mean_test_miou
     return [*rows, VerdictRow("mean", percent(b), percent(t), _gain(b, t))]
+
+
+def _row(baseline: SeedResult, tuned: SeedResult | None) -> VerdictRow:
+    gain = _gain(baseline.test_miou, tuned.test_miou if tuned else None)
+    return VerdictRow(str(baseline.seed), _score(baseline), _score(tuned), gain)
 
 
 def verdict(result: Result) -> Table:
@@ -82,99 +156,16 @@ def verdict(result: Result) -> Table:
     return Table.of(("seed", BASELINE, TUNED, "difference"), rows, strong=[-1])
 
 
-def verdict_notes(result: Result) -> list[str]:
-    """Return the notes below the paired comparison: interval, verdict, p value."""
-    improvement = result.improvement
-    if improvement is None or tuned_arm(result) is None:
-        return []
-    # 2 of 2^n sign patterns are at least as extreme as a sample of one sign.
-    least = 2.0 ** (1 - improvement.num_pairs)
-    few = f"; {count_of(improvement.num_pairs, 'pair')} cannot give less than {least:.4f}"
-    return [
-        f"Difference of the means: {_relative(improvement.relative_pct)}"
-        f"{_typical(improvement.typical_pct)}. Verdict: {improvement.verdict}.",
-        f"Paired sign-flip test: p = {improvement.p_value:.4f}, sign test: "
-        f"p = {improvement.sign_p_value:.4f}"
-        f"{few if least > 1 - improvement.relative_pct.level else ''}.",
-        *_too_few(improvement),
-        *_seeds_needed(improvement),
-    ]
+def verdict_lines(result: Result) -> list[str]:
+    """Return the warnings and below them the verdict, one paragraph each."""
+    return [*(f"Warning: {text}" for text in warnings(result)), verdict_line(result)]
 
 
-def _too_few(improvement: Improvement) -> list[str]:
-    if (
-        improvement.num_pairs >= stats.FEWEST or improvement.verdict != "not shown"
-    ):  # results of older rules
-        return []
-    return [
-        f"{count_of(improvement.num_pairs, 'seed')} cannot decide: an interval needs {stats.FEWEST}, an "
-        "exact one six. Run a study of a new name with more `seeds`."
-    ]
-
-
-def _seeds_needed(improvement: Improvement) -> list[str]:
-    """Return how many seeds would show gains of several sizes, at the observed spread."""
-    if not improvement.spread_pct:
-        return []
-    needed = {gain: stats.seeds_needed(gain, improvement.spread_pct) for gain in GAINS}
-    said = ", ".join(
-        f"{gain} %: {f'more than {stats.MOST}' if seeds is None else seeds}"
-        for gain, seeds in needed.items()
-    )
-    return [
-        f"Seeds it takes to show a gain with a chance of 80 %, at the spread seen here "
-        f"({improvement.spread_pct:.1f} percentage points), for {said}."
-    ]
-
-
-def name_intervals(improvement: Improvement) -> dict[str, Interval]:
-    """Return the intervals of an improvement under the names of table and figure."""
-    rows = {
-        "typical seed (decides)": improvement.typical_pct,
-        "means, Fieller": improvement.relative_pct,
-        "means, BCa over seeds": improvement.bca_pct,
-        "means, BCa over scenes too": improvement.scenes_pct,
-    }
-    return {name: interval for name, interval in rows.items() if interval is not None}
-
-
-def intervals(result: Result) -> Table | None:
-    """Return every interval of the relative improvement; None without a comparison."""
-    if result.improvement is None or tuned_arm(result) is None:
-        return None
-    rows = [
-        (name, *(signed(v) if math.isfinite(v) else NONE for v in (of.mid, of.low, of.high)))
-        for name, of in name_intervals(result.improvement).items()
-    ]
-    head = ("relative improvement in percent", "estimate", "low", "high")
-    return Table.of(head, rows, left=1, strong=[0])
-
-
-def verdict_table(result: Result) -> str:
-    """Return the verdict sentence and the paired comparison, for a terminal or a note."""
-    parts = [verdict_line(result), markdown(verdict(result)), "\n".join(verdict_notes(result))]
+def verdict_text(result: Result) -> str:
+    """Return warnings, verdict, paired comparison and statistics, for a terminal."""
+    notes = "\n".join(evidence_notes(result))
+    parts = [*verdict_lines(result), markdown(verdict(result)), notes]
     return "\n\n".join(filter(None, parts))
-
-
-def _relative(gain: Interval) -> str:
-    if not math.isfinite(gain.mid):
-        return "relative improvement undefined"  # the baseline's mean is 0
-    return f"{signed(gain.mid)} % relative {format_limits(gain)}"
-
-
-def _typical(gain: Interval) -> str:
-    """Return the gain of a typical seed, which decides."""
-    point = f"{signed(gain.mid)} %" if math.isfinite(gain.mid) else "infinitely"
-    return f"; a typical seed gains {point} {format_limits(gain)}"
-
-
-def format_limits(gain: Interval) -> str:
-    """Return the limits of an interval of percentages in brackets, with its level."""
-    name = f"{100 * gain.level:g} % interval"
-    if not gain.is_bounded:
-        return f"[{name} unbounded]"
-    low, high = (signed(v) if math.isfinite(v) else "unbounded" for v in (gain.low, gain.high))
-    return f"[{name} {low} to {high}]"
 
 
 def _score(seed: SeedResult | None) -> str:

@@ -14,10 +14,16 @@ from .. import stats
 from ..config.recipe import short_lr as short_lr
 from ..results.study import ArmResult, Result, TrialResult
 from ..search.rungs import Ladder
+from ..stats import Verdict
 from .table import Table, csv_text
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms of every verdict
 NONE = "-"
+VERDICTS: dict[Verdict, str] = {
+    "improved": "Improved",
+    "not shown": "No clear difference",
+    "worse": "Worse",
+}
 ONE_CLASS = "collapsed: predicts one class"
 
 
@@ -57,16 +63,6 @@ def scores(result: Result) -> Table:
     head = (*fixed, *result.classes)
     rows = [_arm_row(arm, result.classes) for arm in result.arms]
     return Table.of(head, rows, left=1)
-
-
-def losses(result: Result) -> str:
-    """Return how often each arm collapsed or diverged, with exact intervals."""
-    said = []
-    for arm in result.arms:
-        lost = sum(seed.collapsed or seed.diverged for seed in arm.seeds)
-        of = stats.share(lost, len(arm.seeds))
-        said.append(f"{arm.name} {lost} of {of.of} [{100 * of.low:.0f} to {100 * of.high:.0f} %]")
-    return f"Trainings that collapsed or diverged, with exact 95 % intervals: {'; '.join(said)}."
 
 
 def trials(result: Result) -> Table:

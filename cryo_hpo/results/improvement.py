@@ -15,14 +15,16 @@ LIMITS = {"low": -math.inf, "mid": math.inf, "high": math.inf}  # JSON has no in
 
 
 def _restore_limits(value: Any) -> Any:
-    """Return an interval as JSON holds it with its infinite values; anything else unchanged."""
+    """Return an interval as JSON holds it with its infinite values, and a list as a tuple."""
+    if isinstance(value, list):
+        return tuple(value)
     if not isinstance(value, Mapping):
         return value
     return {k: LIMITS[k] if v is None and k in LIMITS else v for k, v in value.items()}
 
 
 def _restore_intervals(value: Any) -> Any:
-    """Do the same for all intervals of an improvement."""
+    """Do the same for all parts of an improvement."""
     if not isinstance(value, Mapping):
         return value
     return {name: _restore_limits(part) for name, part in value.items()}

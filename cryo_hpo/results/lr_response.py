@@ -3,8 +3,8 @@
 Pure: computed from the trials of a finished study. Noise is the standard deviation of the validation
 scores over each arm's seeds, pooled over the arms without a collapsed or diverged seed. The plateau
 is the range of learning rates around the best one in which every full-length trial scores within
-twice the noise of the best; the recommended rate is the geometric middle of the plateau, kept below
-a third of the divergence edge.
+twice the noise of the best. Recommended is the trained rate of the plateau that is nearest to its
+geometric middle, or nearest to a third of the divergence edge where that is lower.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class LrResponse(Frozen):
     divergence_edge: float | None = Field(
         description="Lowest learning rate above the best that diverged; null: none did"
     )
-    recommended_lr: float | None = Field(description="Middle of the plateau, away from the edge")
+    recommended_lr: float | None = Field(
+        description="Trained rate of the plateau nearest to its middle, away from the edge"
+    )
     fixed_lr: float = Field(description="Of the baseline")
     fixed_on_plateau: bool = Field(description="Whether the fixed rate is as good as the best")
 
@@ -70,7 +72,7 @@ def response(result: Result) -> LrResponse | None:
         plateau_low=low,
         plateau_high=high,
         divergence_edge=edge,
-        recommended_lr=None if low is None or high is None else _middle(low, high, edge),
+        recommended_lr=_recommend(plateau, edge),
         fixed_lr=fixed,
         fixed_on_plateau=low is not None and high is not None and low <= fixed <= high,
     )
@@ -117,9 +119,18 @@ def divergence_edge(trials: Sequence[TrialResult], best: int | None) -> float | 
     return min(lost, default=None)
 
 
-def _middle(low: float, high: float, edge: float | None) -> float:
-    middle = math.sqrt(low * high)
-    return middle if edge is None else max(low, min(middle, edge / SAFE))
+def _recommend(plateau: Sequence[TrialResult], edge: float | None) -> float | None:
+    """Return the trained rate nearest to the plateau's middle, and away from the edge.
+
+    Nearest by ratio; of two that are as near, the lower one.
+    """
+    if not plateau:
+        return None
+    middle = math.sqrt(plateau[0].lr * plateau[-1].lr)
+    wanted = middle if edge is None else min(middle, edge / SAFE)
+    return min(
+        (trial.lr for trial in plateau), key=lambda lr: (round(abs(math.log(lr / wanted)), 9), lr)
+    )
 
 
 def _points(result: Result, plateau: set[int]) -> tuple[Point, ...]:

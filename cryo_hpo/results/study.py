@@ -67,6 +67,14 @@ class SeedResult(Frozen):
     diverged: bool = Field(description="Loss or gradient stopped being finite before the end")
     epochs: int
     seconds: float
+    train_loss: float | None = Field(
+        default=None, description="Mean of the last epoch; null: not recorded"
+    )
+    late_gain: float | None = Field(
+        default=None,
+        description="Rise of the best validation mIoU over the last tenth of the epochs; null: "
+        "not recorded, or no score before it",
+    )
     micro_batch: int | None = Field(
         default=None,
         description="Samples at a time where the recipe's batch did not fit into memory; else null",
@@ -82,7 +90,18 @@ class ArmResult(Frozen):
         default="", description="The encoder's bands, and what fills each if not its own"
     )
     mean_test_miou: float
+    even_guess_loss: float | None = Field(
+        default=None,
+        description="The recipe's loss where every class has the same probability; for Dice 1",
+    )
     seeds: tuple[SeedResult, ...]
+
+
+class ConstantMap(Frozen):
+    """Hold the best score that a map of one class everywhere reaches on the test pixels."""
+
+    label: str = Field(description="Name of the class")
+    test_miou: float = Field(description="Computed as the scores of the arms are")
 
 
 class Costs(Frozen):
@@ -126,6 +145,14 @@ class Result(Frozen):
         description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
     )
     arms: tuple[ArmResult, ...]
+    constant_map: ConstantMap | None = Field(
+        default=None, description="What doing nothing scores; null: not recorded, or no scores"
+    )
+    weak_runs: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="`below_constant`, `diverged`, `above_even_guess` or `still_rising` -> the "
+        "trainings of the comparison; what holds for none is absent",
+    )
     improvement: StoredImprovement | None = Field(
         description="Paired comparison of tuned and baseline on test mIoU; null: nothing to compare"
     )
@@ -177,7 +204,8 @@ class Result(Frozen):
         """Return the final comparison as a table: a row per arm and seed.
 
         Columns: `arm`, `seed`, `test_miou`, `val_miou` (fractions), `collapsed`, `diverged`,
-        `epochs`, `seconds`, and `test_iou.<class>` for each class.
+        `epochs`, `seconds`, `train_loss`, `late_gain`, `micro_batch`, and `test_iou.<class>` for each
+        class.
         """
         import pandas as pd
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Decision = Literal["continued", "paused", "promoted", "pruned"]
@@ -30,8 +30,16 @@ def upgrade_study(raw: dict[str, Any]) -> dict[str, Any]:
         return raw
     try:
         trials = [_upgrade_trial(trial) for trial in raw["trials"]]
-        improvement = raw["improvement"] and _upgrade_improvement(raw["improvement"])
-    except (AttributeError, KeyError, TypeError):  # not a result: validation reports the problems
+        improvement = raw["improvement"] and {
+            **_upgrade_improvement(raw["improvement"]),
+            "differences": _differences(raw["arms"]),
+        }
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ):  # not a result: validation reports the problems
         return raw
     return {**raw, "version": 2, "trials": trials, "improvement": improvement}
 
@@ -42,7 +50,11 @@ def upgrade_campaign(raw: dict[str, Any]) -> dict[str, Any]:
         return raw
     try:
         cells = [
-            {**cell, "improvement": _upgrade_improvement(cell["improvement"])}
+            {
+                **cell,
+                "improvement": _upgrade_improvement(cell["improvement"])
+                | {"differences": _subtract(cell["tuned"], cell["baseline"])},
+            }
             for cell in raw["cells"]
         ]
         overall = dict(raw["overall"])
@@ -55,7 +67,7 @@ def upgrade_campaign(raw: dict[str, Any]) -> dict[str, Any]:
             )
         }
         level = overall.pop("level")
-    except (AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return raw
     overall["relative_pct"] = None if ends["mid"] is None else {**ends, "level": level}
     return {**raw, "version": 2, "cells": cells, "overall": overall}
@@ -79,3 +91,14 @@ def _upgrade_improvement(flat: Mapping[str, Any]) -> dict[str, Any]:
     if flat["scenes_low_pct"] is None and flat["scenes_high_pct"] is None:
         values["scenes_pct"] = None
     return values
+
+
+def _differences(arms: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return tuned minus baseline on every seed; zeros where the baseline won."""
+    scores = {arm["name"]: [seed["test_miou"] for seed in arm["seeds"]] for arm in arms}
+    baseline = scores["baseline"]
+    return _subtract(scores.get("tuned", baseline), baseline)
+
+
+def _subtract(tuned: Sequence[float], baseline: Sequence[float]) -> list[float]:
+    return [t - b for t, b in zip(tuned, baseline, strict=True)]

@@ -46,6 +46,7 @@ class Improvement:
         num_pairs: Seeds that both arms have.
         verdict: "improved" or "worse" when the interval of `typical_pct` leaves out 0, else
             "not shown".
+        differences: Tuned minus baseline of every seed, in the unit of the scores.
         scenes_pct: `relative_pct` with the bootstrap's interval over seeds and test scenes; None
             where the scores of the scenes are not known.
     """
@@ -60,7 +61,13 @@ class Improvement:
     sign_p_value: float
     num_pairs: int
     verdict: Verdict
+    differences: tuple[float, ...]
     scenes_pct: Interval | None = None
+
+    @property
+    def num_gained(self) -> int:
+        """Number of seeds on which tuned scores more than the baseline."""
+        return sum(difference > 0 for difference in self.differences)
 
 
 def relative_improvement(
@@ -90,6 +97,7 @@ def relative_improvement(
         sign_p_value=_sign_test(t - b),
         num_pairs=len(t),
         verdict=_verdict(typical),
+        differences=tuple((t - b).tolist()),
     )
 
 

@@ -125,5 +125,7 @@ def seed_lines(seeds: int) -> list[str]:
     if seeds >= EXACT:
         return []
     if seeds < FEWEST:
-        return [f"seeds: {seeds} cannot decide, the verdict will be 'not shown'; give {EXACT}"]
+        return [
+            f"seeds: {seeds} cannot decide, the verdict will be 'no clear difference'; give {EXACT}"
+        ]
     return [f"seeds: {seeds} decide under a normal approximation; from {EXACT} on it is exact"]

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from ..search.listener import Listener
 
 RESULT = "cryo.result"  # tag of a study's MLflow run: digest of the published result
+MAX_TAG = 4000  # characters of the warnings; MLflow takes 8,000
 MODEL = "mlflow-model"  # the winner in MLflow's format
 
 log = logging.getLogger(__name__)
@@ -333,9 +334,13 @@ def _parent_metrics(result: Result) -> dict[str, float]:
     full = result.costs.epochs_full_grid
     metrics |= {"epochs_saved_pct": 100 * (1 - result.costs.epochs_search / full)} if full else {}
     metrics |= _rates(result)
+    metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
+    if result.constant_map is not None:
+        metrics["constant_map.test_miou"] = result.constant_map.test_miou
     if result.improvement is not None:
         metrics["tuned.test_miou"] = result.improvement.tuned
         metrics["p_value"] = result.improvement.p_value
+        metrics["repeats_gained"] = float(result.improvement.num_gained)
         metrics |= result.improvement.relative_pct.to_metrics("relative_improvement_pct")
         metrics |= result.improvement.typical_pct.to_metrics("typical_gain_pct")
     return metrics
@@ -358,8 +363,10 @@ def _rates(result: Result) -> dict[str, float]:
 
 def _parent_tags(result: Result) -> dict[str, str]:
     verdict = result.improvement.verdict if result.improvement else "no search"
+    warnings = report.warnings(result)
     return {
         "cryo.verdict": verdict,
+        **({"cryo.warnings": "\n".join(warnings)[:MAX_TAG]} if warnings else {}),
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
         **({} if result.winner is None else {"cryo.winner": key(result.winner)}),
     }

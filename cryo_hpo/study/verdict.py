@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,14 @@ from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
 from ..results.study import (
     ArmResult,
+    ConstantMap,
     Costs,
     Result,
     RungStep,
     SeedResult,
     TrialResult,
 )
+from ..results.weak_runs import name_weak_runs
 from ..search.confirm import Arm, job
 from ..search.importance import importance
 from ..search.replay import suggest_of
@@ -29,6 +32,7 @@ from ..search.source import BASELINE, key
 from ..stats import Improvement, Interval, over_scenes, relative_improvement
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
+from ..training.losses import even_guess
 from . import holdout as testsplit
 
 LEVEL = 0.95  # confidence level of every interval
@@ -64,6 +68,7 @@ def _score_arm(
         recipe=_json(arm.recipe),
         bands=str(band_plan(arm.recipe)),
         mean_test_miou=sum(s.test_miou for s in seeds) / len(seeds),
+        even_guess_loss=_even_guess(arm.recipe),
         seeds=seeds,
     )
 
@@ -93,8 +98,40 @@ def _seed(
         diverged=reached < arm.recipe.epochs,
         epochs=reached,
         seconds=sum(e["seconds"] for e in epochs),
+        train_loss=epochs[-1].get("train_loss") if epochs else None,
+        late_gain=_late_gain(epochs),
         micro_batch=_micro_batch(epochs, arm.recipe),
     )
+
+
+def _even_guess(recipe: Recipe) -> float:
+    num = len(dataset_of(recipe.data).classes)
+    return even_guess(recipe.loss.name, num_classes=num, focal_gamma=recipe.loss.focal_gamma)
+
+
+def _late_gain(epochs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the rise of the best validation score over the last tenth of the epochs.
+
+    At least the last epoch; None if no epoch before them has a score.
+    """
+    if not epochs:
+        return None
+    last = epochs[-1]
+    late = max(1, round(last["epoch"] / 10))
+    before = [e["best_val_miou"] for e in epochs if e["epoch"] <= last["epoch"] - late]
+    return float(last["best_val_miou"] - before[-1]) if before and before[-1] > 0 else None
+
+
+def _constant_map(path: Path) -> ConstantMap | None:
+    """Return the best map of one class everywhere, scored on the test pixels as all maps are."""
+    file = path / TEST_SCORES
+    scores = json.loads(file.read_bytes()) if file.exists() else {}
+    if not scores:
+        return None
+    test = Scores.from_json(next(iter(scores.values())))
+    maps = {label: test.as_constant(label).miou for label in test.classes}
+    best = max(maps, key=lambda label: maps[label])
+    return ConstantMap(label=best, test_miou=maps[best])
 
 
 def result(
@@ -110,7 +147,7 @@ def result(
     epochs = recording.by_key(path)
     tried = tuple(_trial(trial, study, epochs.get(key(trial.number), [])) for trial in trials)
     winner = None if best is None else best.number
-    return Result(
+    built = Result(
         study=study.name,
         project=study.project,
         spec=_json(study),
@@ -129,6 +166,7 @@ def result(
         divergence_edge=divergence_edge(tried, winner),
         importance=_importance(study, trials),
         arms=tuple(arms),
+        constant_map=_constant_map(path),
         improvement=_improvement(arms, best, path),
         costs=_costs(study, path),
         provenance=environment(),
@@ -136,6 +174,7 @@ def result(
         mlflow_run_id=None,
         mlflow_pending=0,
     )
+    return built.model_copy(update={"weak_runs": name_weak_runs(built)})
 
 
 def _importance(study: Study, trials: Sequence[Record]) -> dict[str, float]:

@@ -177,3 +177,13 @@ def test_every_pixel_counts_when_none_is_ignored() -> None:
 def test_refuses_to_add_scores_of_other_classes() -> None:
     with pytest.raises(DataError, match="classes are the same"):
         Scores.zero(CLASSES) + Scores.zero(CLASSES[:2])
+
+
+@given(masks, pixels, st.sampled_from(CLASSES), st.booleans())
+def test_a_constant_map_is_scored_as_that_map_would_be(
+    truth: Any, prediction: Any, label: str, absent_is_zero: bool
+) -> None:
+    drawn = np.full_like(truth, CLASSES.index(label))
+    wanted = replace(scores(truth, drawn), absent_is_zero=absent_is_zero)
+    found = replace(scores(truth, prediction), absent_is_zero=absent_is_zero).as_constant(label)
+    assert found == wanted

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cryo_hpo.execution.submit import ENV
-from cryo_hpo.report.verdict import verdict_table
+from cryo_hpo.report.verdict import verdict_text
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import (
@@ -65,7 +65,7 @@ def test_a_job_gives_the_result_of_a_local_run(ray_head: Head, tmp_path: Path) -
     assert done.code == 0, done.output
     assert "trial-0002" in done.output
     assert "epoch 4/4" in done.output
-    assert verdict_table(load_result(tmp_path / "storage/same")) in done.output
+    assert verdict_text(load_result(tmp_path / "storage/same")) in done.output
 
     local = tmp_path / "local"
     here |= {"CRYO_STORAGE": str(local), "MLFLOW_TRACKING_URI": f"sqlite:///{local}/mlflow.db"}

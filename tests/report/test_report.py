@@ -141,8 +141,8 @@ def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
 def test_the_page_begins_with_the_verdict() -> None:
     lost = an_improvement(typical_pct=Interval(-2.0, 1.0, 4.0, 0.95), verdict="not shown")
     page = report.markdown(a_result(improvement=lost))
-    assert page.splitlines()[2].startswith("**Tuned is not shown to beat the fixed learning rate")
-    assert "beats" not in page
+    assert page.splitlines()[2].startswith("**No clear difference: 4 of 4 repeats (seeds) gain")
+    assert "Improved" not in page
 
 
 def test_a_winner_that_is_the_baseline_changes_nothing() -> None:
@@ -158,7 +158,7 @@ def test_records_that_wait_for_delivery_are_told() -> None:
 
 def test_the_note_holds_verdict_and_seeds() -> None:
     text = report.note(a_result())
-    assert text.startswith("**Tuned beats the fixed learning rate 1e-4")
+    assert text.startswith("**Improved: 4 of 4 repeats (seeds) gain")
     assert "(get-artifact?path=report%2Flr-response.png&run_uuid={run_id})" in text
     assert len(text) < 8000
     assert "|    2 |    70.51 | 81.51 |     +11.00 |" in text
@@ -174,7 +174,7 @@ def test_the_html_page_is_alone_and_says_everything(tmp_path: Path) -> None:
     page = report.write(a_result(), tmp_path)[0].read_text(encoding="utf-8")
     assert not re.search(r"<script|https?://(?!www\.w3\.org)|src=\"(?!data:)", page)
     assert page.count("<svg") == len(FIGURES)
-    assert "Tuned beats the fixed learning rate 1e-4" in page
+    assert "Improved: 4 of 4 repeats (seeds) gain" in page
     assert '<p class="verdict improved">' in page
     titles = re.findall(r"<h2>(.+?)</h2>", page)
     assert titles[:2] == ["Scores", "Learning rate"]

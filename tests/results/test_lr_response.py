@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cryo_hpo.results.lr_response import LrResponse, response
 from cryo_hpo.results.study import Result, TrialResult
@@ -43,7 +45,7 @@ def test_the_plateau_is_what_lies_within_noise_around_the_best() -> None:
     assert (found.plateau_low, found.plateau_high) == (3e-4, 3e-3), "0.815 lies behind a valley"
     assert found.best_lr == 1e-3
     assert found.divergence_edge == 4e-2, "one that diverged below the best is no edge"
-    assert found.recommended_lr == pytest.approx(math.sqrt(3e-4 * 3e-3))
+    assert found.recommended_lr == 1e-3, "trained, and nearest to the middle"
     assert (found.fixed_lr, found.fixed_on_plateau) == (1e-4, False)
     assert [p.trial for p in found.points if p.on_plateau] == [1, 2, 3]
     assert [p.lr for p in found.points] == sorted(p.lr for p in found.points)
@@ -52,10 +54,24 @@ def test_the_plateau_is_what_lies_within_noise_around_the_best() -> None:
 def test_the_recommendation_keeps_away_from_the_edge() -> None:
     near = (*TRIALS[:4], a_trial(10, lr=3.3e-3))
     found = answered(a_result(trials=near, arms=ARMS, winner=2))
-    assert found.recommended_lr == pytest.approx(min(math.sqrt(9e-7), 3.3e-3 / 3))
+    assert found.recommended_lr == 1e-3, "nearest to a third of 3.3e-3"
+    nearer = (*TRIALS[:4], a_trial(10, lr=3.01e-3 / 2))
+    assert answered(a_result(trials=nearer, arms=ARMS, winner=2)).recommended_lr == 3e-4
     steep = (whole(0, 1e-4, 0.7), whole(1, 1e-3, 0.8), a_trial(10, lr=1.1e-3))
     found = answered(a_result(trials=steep, arms=ARMS, winner=1))
     assert found.recommended_lr == 1e-3, "never below what was seen to be good"
+
+
+RATES = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=8, unique=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(RATES, st.floats(1e-6, 10.0))
+def test_what_is_recommended_was_trained_to_full_length(rates: list[float], edge: float) -> None:
+    trials = [whole(number, lr, 0.8) for number, lr in enumerate(rates)]
+    found = answered(a_result(trials=(*trials, a_trial(10, number=99, lr=edge)), arms=ARMS))
+    assert found.recommended_lr in rates
+    assert found.recommended_lr in {p.lr for p in found.points if p.on_plateau}
 
 
 def test_without_two_seeds_the_noise_is_not_known_and_the_plateau_is_the_best() -> None:

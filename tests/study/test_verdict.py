@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,12 @@ from cryo_hpo import report, stats
 from cryo_hpo.config import Site
 from cryo_hpo.errors import StorageError
 from cryo_hpo.evaluation.metrics import Scores
-from cryo_hpo.results.files import EVENTS
-from cryo_hpo.results.study import Result, load_result, write
+from cryo_hpo.results.files import EVENTS, TEST_SCORES
+from cryo_hpo.results.study import ConstantMap, Result, load_result, write
 from cryo_hpo.search.confirm import Arm
 from cryo_hpo.search.trials import Record
 from cryo_hpo.storage.event_log import EventLog
+from cryo_hpo.study import verdict
 from cryo_hpo.study.verdict import result, score_arms
 
 from ..support.fakes import fake_folder
@@ -29,7 +33,7 @@ def _scores(right: int, wrong: int) -> Scores:
     return Scores.from_json({**Scores.zero(CLASSES).to_json(), "confusion_TP": confusion})
 
 
-def _write(folder: Path, epochs: dict[str, int]) -> None:
+def _write(folder: Path, epochs: dict[str, int], losses: Sequence[float] = ()) -> None:
     lines: list[dict[str, Any]] = [
         {
             "key": key,
@@ -38,6 +42,7 @@ def _write(folder: Path, epochs: dict[str, int]) -> None:
             "seconds": 2.0,
             "data_seconds": 0.5,
             "collapsed": 0.0,
+            **({"train_loss": losses[e - 1]} if losses else {}),
         }
         for key, last in epochs.items()
         for e in range(1, last + 1)
@@ -159,6 +164,37 @@ def test_the_verdict_is_the_paired_comparison_of_the_seeds(site, tmp_path, tuned
     )
     write(found, tmp_path)
     assert load_result(tmp_path) == found
+
+
+def test_what_doing_nothing_scores_is_from_the_same_test_pixels(site, tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    test = {**_scores(70, 10).to_json(), "confusion_TP": [[60, 20], [15, 5]]}
+    (folder / TEST_SCORES).write_text(json.dumps({"baseline-seed1": test}))
+    found = _result(site, folder, best=2, tuned=[90, 92, 95])
+    # 80 of 100 test pixels are background: as a map of it, IoU 80 / 100 and 0
+    assert found.constant_map == ConstantMap(label="background", test_miou=0.4)
+    assert found.weak_runs["still_rising"][0] == "baseline-seed1", "0.1 in the last of four epochs"
+    assert "below_constant" not in found.weak_runs
+
+
+def test_a_training_is_recorded_with_its_final_loss_and_late_gain(tmp_path):
+    _write(tmp_path, {"baseline-seed1": 4}, losses=[3.0, 2.0, 1.5, 1.25])
+    arm = Arm("baseline", a_study(epochs=4).base, (1,))
+    (scored,) = score_arms([arm], tmp_path, {"baseline-seed1": _scores(9, 1).to_json()})
+    assert scored.even_guess_loss == pytest.approx(math.log(2))
+    assert scored.seeds[0].train_loss == 1.25
+    assert scored.seeds[0].late_gain == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("curve", "gain"),
+    [([], None), ([0.4], None), ([0.0, 0.4], None), ([0.1] * 18 + [0.2, 0.35], 0.25)],
+)
+def test_the_late_gain_is_that_of_the_last_tenth(curve, gain):
+    epochs = [{"epoch": e, "best_val_miou": score} for e, score in enumerate(curve, start=1)]
+    found = verdict._late_gain(epochs)
+    assert found == (None if gain is None else pytest.approx(gain))
 
 
 def test_a_winning_baseline_is_compared_with_itself(site, tmp_path):

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from ...results.study import Result
 from ...stats import Improvement, Interval
 from .. import wording as tables
-from ..verdict import name_intervals
+from ..evidence import name_intervals
 from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"

@@ -1,0 +1,117 @@
+"""Describe the statistics below a verdict in words: p values, power, intervals, lost trainings."""
+
+from __future__ import annotations
+
+import math
+
+from .. import stats
+from ..results.study import Result
+from ..stats import Improvement, Interval
+from .table import Table
+from .wording import NONE, count_of, signed, tuned_arm
+
+GAINS = (1, 2, 5, 10)  # percent, for which the notes state the number of seeds needed
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def evidence_notes(result: Result) -> list[str]:
+    """Return what decides, the p values and the power of the comparison; empty without one."""
+    improvement = result.improvement
+    if improvement is None or tuned_arm(result) is None:
+        return []
+    return [
+        f"The interval of a typical seed's relative gain decides; files have the verdict as "
+        f"`{improvement.verdict}`.",
+        _p_values(improvement),
+        *_too_few(improvement),
+        *_seeds_needed(improvement),
+    ]
+
+
+def name_intervals(improvement: Improvement) -> dict[str, Interval]:
+    """Return the intervals of an improvement under the names of table and figure."""
+    rows = {
+        "typical seed (decides)": improvement.typical_pct,
+        "means, Fieller": improvement.relative_pct,
+        "means, BCa over seeds": improvement.bca_pct,
+        "means, BCa over scenes too": improvement.scenes_pct,
+    }
+    return {name: interval for name, interval in rows.items() if interval is not None}
+
+
+def intervals(result: Result) -> Table | None:
+    """Return every interval of the relative improvement; None without a comparison."""
+    if result.improvement is None or tuned_arm(result) is None:
+        return None
+    rows = [
+        (name, *(signed(v) if math.isfinite(v) else NONE for v in (of.mid, of.low, of.high)))
+        for name, of in name_intervals(result.improvement).items()
+    ]
+    head = ("relative improvement in percent", "estimate", "low", "high")
+    return Table.of(head, rows, left=1, strong=[0])
+
+
+def losses(result: Result) -> str:
+    """Return how often each arm collapsed or diverged, with exact intervals."""
+    shares = []
+    for arm in result.arms:
+        lost = sum(seed.collapsed or seed.diverged for seed in arm.seeds)
+        of = stats.share(lost, len(arm.seeds))
+        shares.append(f"{arm.name} {lost} of {of.of} [{100 * of.low:.0f} to {100 * of.high:.0f} %]")
+    return f"Trainings that collapsed or diverged, with exact 95 % intervals: {'; '.join(shares)}."
+
+
+def _p_values(improvement: Improvement) -> str:
+    """Return whether the repeats agree, and whether so many can be significant at all."""
+    num, limit = improvement.num_pairs, 1 - improvement.typical_pct.level
+    least = 2.0 ** (1 - num)  # 2 of 2^n sign patterns are as extreme as a sample of one sign
+    values = f"sign-flip test p = {improvement.p_value:.4f}, sign test p = {improvement.sign_p_value:.4f}"
+    if num == 1:
+        return "One repeat allows no test."
+    agreement = _agreement(improvement)
+    if least > limit + 1e-9:
+        return (
+            f"{agreement}, but {_in_words(num)} are too few for p < {limit:.2g}: "
+            f"{_in_words(num)} cannot give less than {least:.4f} ({values})."
+        )
+    return (
+        f"{agreement}: without a true difference, repeats differ as clearly in "
+        f"{100 * improvement.p_value:.2g} % of studies ({values})."
+    )
+
+
+def _agreement(improvement: Improvement) -> str:
+    num, gained = improvement.num_pairs, improvement.num_gained
+    lost = sum(difference < 0 for difference in improvement.differences)
+    if num in (gained, lost):
+        return f"All {_in_words(num)} repeats agree"
+    return f"{gained} of {num} repeats gain and {lost} lose"
+
+
+def _in_words(number: int) -> str:
+    return NUMBERS[number] if number < len(NUMBERS) else str(number)
+
+
+def _too_few(improvement: Improvement) -> list[str]:
+    if improvement.num_pairs >= stats.FEWEST or improvement.verdict != "not shown":
+        return []
+    return [
+        f"{count_of(improvement.num_pairs, 'seed')} cannot decide: an interval needs "
+        f"{stats.FEWEST}, an exact one six. Run a study of a new name with more `seeds`."
+    ]
+
+
+def _seeds_needed(improvement: Improvement) -> list[str]:
+    """Return how many seeds would show gains of several sizes, at the observed spread."""
+    if not improvement.spread_pct:
+        return []
+    needed = {gain: stats.seeds_needed(gain, improvement.spread_pct) for gain in GAINS}
+    seeds = ", ".join(
+        f"{f'more than {stats.MOST}' if number is None else number} for {gain} %"
+        for gain, number in needed.items()
+    )
+    return [
+        f"Repeats differ in their relative gain by {improvement.spread_pct:.1f} percentage points "
+        f"(standard deviation). To show a gain in four studies of five, that takes so many seeds: "
+        f"{seeds}."
+    ]

@@ -1,0 +1,68 @@
+"""Warn above a verdict of runs that beat no constant map, diverged, did not learn or were rising."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ..results.study import Result
+from ..results.weak_runs import (
+    Run,
+    runs_above_even_guess,
+    runs_below_constant,
+    runs_of,
+    runs_still_rising,
+    runs_that_diverged,
+)
+from .wording import percent, signed
+
+
+def warnings(result: Result) -> list[str]:
+    """Return the warnings of a study's verdict; each counts and names its runs."""
+    return list(_warnings(result))
+
+
+def _warnings(result: Result) -> Iterator[str]:
+    if (below := runs_below_constant(result)) and result.constant_map is not None:
+        constant = result.constant_map
+        fact = (
+            f"score no more than doing nothing: a map of '{constant.label}' everywhere has "
+            f"{percent(constant.test_miou)} on the same test pixels."
+        )
+        yield _warning(result, below, fact, lambda run: percent(run.seed.test_miou))
+    if diverged := runs_that_diverged(result):
+        yield _warning(result, diverged, "diverged before the end.", _divergence)
+    if above := runs_above_even_guess(result):
+        fact = (
+            "did not learn: the training loss ended no lower than an even guess between the "
+            "classes. Search lower learning rates, or train longer (`base.epochs`)."
+        )
+        yield _warning(result, above, fact, _losses)
+    if rising := runs_still_rising(result):
+        fact = (
+            "were not converged: the best validation mIoU still rose by a point or more in the "
+            "last tenth of the epochs. Longer training (`base.epochs`) may change the verdict."
+        )
+        yield _warning(result, rising, fact, lambda run: signed(_points(run.seed.late_gain), 2))
+
+
+def _warning(result: Result, runs: Sequence[Run], fact: str, value: Callable[[Run], str]) -> str:
+    """Return a warning: how many runs, the fact, and every arm's seeds with their values."""
+    by_arm: dict[str, list[str]] = {}
+    for run in runs:
+        by_arm.setdefault(run.arm.name, []).append(f"{run.seed.seed} ({value(run)})")
+    names = "; ".join(
+        f"{arm} seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for arm, seeds in by_arm.items()
+    )
+    return f"{len(runs)} of {len(runs_of(result))} runs {fact} These are {names}."
+
+
+def _divergence(run: Run) -> str:
+    return f"in epoch {run.seed.epochs + 1} of {run.arm.recipe['epochs']}"
+
+
+def _losses(run: Run) -> str:
+    return f"loss {run.seed.train_loss:.3g}, even guess {run.arm.even_guess_loss:.3g}"
+
+
+def _points(gain: float | None) -> float:
+    return 100 * (gain or 0.0)
