@@ -168,7 +168,7 @@ def test_report_writes_tables_and_figures_of_a_result(site):
     done = _run("report", "glid", "--out", site / "out")
     assert done.exit_code == 0, done.output
     assert (site / "out" / "report.md").exists()
-    assert "paired seeds" in done.output
+    assert "4 of 4 repeats (seeds) gain" in done.output
 
 
 def test_report_of_nothing_says_what_to_do(site):
