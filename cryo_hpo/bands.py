@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from .errors import UnknownName
 
-Missing = Literal["zero", "mean", "refuse"]
+Missing = Literal["zero", "mean", "nearest", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class BandPlan:
         have: The dataset's bands, in the order of its layers.
         slots: The encoder's inputs, in its order.
         missing: How a slot without a layer is filled. Images are normalized before, so "zero" is
-            the dataset's mean; "mean" is the mean, pixel by pixel, of the layers in use; "refuse"
-            means that there is no such slot.
+            the dataset's mean; "mean" is the mean, pixel by pixel, of the layers in use; "nearest"
+            and "refuse" mean that there is no such slot.
         masked: Bands of the encoder that the plan omits: they get no input.
     """
 

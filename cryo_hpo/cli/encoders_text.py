@@ -18,6 +18,7 @@ from ..report.table import align_columns, markdown_rows
 GAPS = {
     "zero": "zero is the dataset's mean, as its bands are normalized",
     "mean": "the mean of those that are",
+    "nearest": "",
     "refuse": "",
 }
 WIDTH = 100  # characters of a terminal

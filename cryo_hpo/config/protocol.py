@@ -90,6 +90,7 @@ DATASETS_OF: Mapping[int, tuple[str, ...]] = MappingProxyType(
 
 _ALWAYS: dict[str, Value] = {
     "data.augment": (),
+    "data.normalize": "dataset",
     "data.overlap": 0,
     "data.replicate": 1,
     "model.decoder": "upernet",

@@ -46,6 +46,14 @@ class DataSpec(Frozen):
     augment: tuple[Literal["hflip", "vflip", "rot90"], ...] = Field(
         default=("hflip", "vflip", "rot90"), description="Random augmentations of training crops."
     )
+    normalize: Literal["dataset", "pretraining", "image"] = Field(
+        default="dataset",
+        description=(
+            "Normalization of each band. dataset: mean and standard deviation of the training part; "
+            "pretraining: those of the encoder's pretraining, for images in its units; image: those "
+            "of each crop or window by itself (pixels without data count as 0)."
+        ),
+    )
     replicate: int = Field(
         default=1,
         ge=1,
@@ -129,7 +137,8 @@ class ModelSpec(Frozen):
         default="zero",
         description=(
             "Fill for bands that the encoder expects and the dataset lacks. zero: 0 after "
-            "normalization, as in Cryo-Bench; mean: mean of the available bands; refuse: an error."
+            "normalization, as in Cryo-Bench; mean: mean of the available bands; nearest: the band of "
+            "the nearest wavelength, 0 for radar; refuse: an error."
         ),
     )
     tune: Literal["full", "frozen", "lora"] = Field(

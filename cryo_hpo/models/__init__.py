@@ -5,13 +5,17 @@ from .decoders import DECODERS
 from .lookup import ENCODERS, Backbone, Encoder, check_size, find_encoder
 from .lora import add_adapters, is_adapted, merge_adapters
 from .model_builder import build
+from .pretraining import PRETRAINING
+from .rescale import PretrainingScale, pretraining_factors
 from .segmenter import Segmenter, freeze
 
 __all__ = [
     "DECODERS",
     "ENCODERS",
+    "PRETRAINING",
     "Backbone",
     "Encoder",
+    "PretrainingScale",
     "Segmenter",
     "add_adapters",
     "build",
@@ -21,4 +25,5 @@ __all__ = [
     "is_adapted",
     "merge_adapters",
     "plan_bands",
+    "pretraining_factors",
 ]

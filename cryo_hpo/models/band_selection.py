@@ -28,6 +28,7 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
     - If encoder and dataset share no band, a single band is repeated for the encoder's `gray`
       bands, as Cryo-Bench does for the radar images of CaFFe; radar bands fill these in turn.
     - Slots without a band are treated as `missing` states; bands without a slot are left out.
+      "nearest" gives them the band of the nearest wavelength, and 0 where they have none (radar).
 
     Raises:
         BandMismatch: Nothing fits, or a slot is empty and `missing` is "refuse".
@@ -44,6 +45,9 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
         gray = _gray(card, have)
         slots = tuple(Slot(band, gray.get(band)) for band in card.bands)
     given = _given_bands(card, slots, have)
+    if missing == "nearest":
+        slots = tuple(_with_nearest(slot, have) for slot in slots)
+        missing = "zero"
     plan = BandPlan(
         have=have,
         slots=tuple(slot for slot in slots if slot.band in given),
@@ -55,10 +59,23 @@ def plan_bands(card: Encoder, have: Sequence[Band], *, missing: Missing = "zero"
         message = (
             f"Encoder '{card.name}' needs the bands {_names(card.bands)}; the dataset has "
             f"{_names(have)}, and model.missing_bands refuses what lacks: {lacking}. "
-            "Set it to 'zero' or 'mean', or use an encoder that takes any band."
+            "Set it to 'zero', 'mean' or 'nearest', or use an encoder that takes any band."
         )
         raise BandMismatch(message)
     return plan
+
+
+def _with_nearest(slot: Slot, have: Sequence[Band]) -> Slot:
+    """Return an empty slot with the optical layer of the nearest wavelength, if there is any."""
+    center = slot.band.center_um
+    if slot.layer is not None or center is None:
+        return slot
+    distances = {
+        layer: abs(band.center_um - center)
+        for layer, band in enumerate(have)
+        if band.center_um is not None and band.sensor in ("sentinel-2", "optical")
+    }
+    return slot._replace(layer=min(distances, key=distances.__getitem__, default=None))
 
 
 def _whole(card: Encoder, have: tuple[Band, ...]) -> BandPlan:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import torch
+from torch import nn
 
 from ..bands import Band, Missing
 from ..errors import SpecError, UnknownName
 from .band_selection import plan_bands
 from .decoders import DECODERS
 from .lookup import Backbone, Encoder, check_size, find_encoder
+from .rescale import ImageScale, Normalization, PretrainingScale
 from .segmenter import Segmenter
 from .weights.load import load_weights
 
@@ -23,6 +26,7 @@ def build(  # noqa: PLR0913 (the model part of a recipe, and nothing else)
     *,
     bands: Sequence[Band],
     missing: Missing = "zero",
+    normalize: Normalization = "dataset",
     num_classes: int,
     size: int,
     channels: int = 256,
@@ -40,6 +44,7 @@ def build(  # noqa: PLR0913 (the model part of a recipe, and nothing else)
         encoder: Key of `ENCODERS`, or "timm/<name>".
         decoder: Key of `DECODERS`.
         bands: Bands of the dataset, in its order.
+        normalize: Further normalization of the images; they are normalized by their dataset.
         missing: Value of the encoder's bands that the dataset lacks.
         num_classes: Number of classes, K.
         size: Side of the crops, pixels.
@@ -68,7 +73,12 @@ def build(  # noqa: PLR0913 (the model part of a recipe, and nothing else)
     head = DECODERS[decoder](
         levels.channels, levels.strides, num_classes=num_classes, channels=channels
     )
-    return Segmenter(backbone, head, plan=plan)
+    rescale: dict[str, Callable[[], nn.Module]] = {
+        "image": ImageScale,
+        "pretraining": partial(PretrainingScale, len(plan.slots)),
+    }
+    made = rescale[normalize]() if normalize in rescale else None
+    return Segmenter(backbone, head, plan=plan, rescale=made)
 
 
 def _knobs(card: Encoder, *, width: int | None, drop_path: float) -> dict[str, float]:

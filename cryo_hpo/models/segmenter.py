@@ -27,26 +27,35 @@ class Segmenter(nn.Module):
         encoder: A `Backbone`.
         decoder: Maps the encoder's levels to logits of any height and width.
         plan: Layer of the input for each band of the encoder; None passes all layers as given.
+        rescale: Further normalization of the encoder's input; None: none.
     """
 
     encoder: Backbone
     decoder: nn.Module
     pick: nn.Module | None
+    rescale: nn.Module | None
 
     def __init__(
-        self, encoder: nn.Module, decoder: nn.Module, *, plan: BandPlan | None = None
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        *,
+        plan: BandPlan | None = None,
+        rescale: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.encoder = cast(Backbone, encoder)
         self.decoder = decoder
         self.frozen = False
         self.pick = None if plan is None or plan.as_given else Pick(plan)
+        self.rescale = rescale
         self._omitted: tuple[str, ...] = ()
         self._sha256 = ""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, H, W)."""
         seen = x_BCHW if self.pick is None else self.pick(x_BCHW)
+        seen = seen if self.rescale is None else self.rescale(seen)
         logits: Tensor = self.decoder(self.encoder(seen))
         size = x_BCHW.shape[-2:]
         if logits.shape[-2:] == size:

@@ -61,6 +61,7 @@ class ModelCard(Frozen):
     classes: tuple[str, ...] = Field(description="The position of a name is its value in a map")
     mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
     std: tuple[float, ...] = Field(description="By which each band is divided after that")
+    normalize: str = Field(default="dataset", description="Value of data.normalize")
     val_miou: float = Field(description="Fraction; of these weights")
     test_miou: float = Field(description="Fraction; of these weights")
     test_iou: dict[str, float | None] = Field(description="Per class")
@@ -276,6 +277,7 @@ def _card(
         classes=result.classes,
         mean=tuple(scale.mean_C11.flatten().tolist()),
         std=tuple(scale.std_C11.flatten().tolist()),
+        normalize=recipe.data.normalize,
         val_miou=training.val_miou,
         test_miou=training.test_miou,
         test_iou=training.test_iou,

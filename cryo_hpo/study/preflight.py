@@ -20,6 +20,7 @@ from ..training.build import (
     band_plan,
     dataset_of,
     device_for,
+    factors_to_pretraining,
     freeze,
     parameter_groups,
     scenes_of,
@@ -125,6 +126,8 @@ def _fit(
         dataset_of(recipe.data)
     with concerning(*key, "model", "encoder"):
         find_encoder(recipe.model.encoder)
+    with concerning(*key, "data", "normalize"):
+        _require_statistics(recipe, site)
     with concerning(*key, "data", "crop"):
         check_size(recipe.model.encoder, recipe.data.crop)
     with concerning(*key, "model", "encoder"):
@@ -133,6 +136,16 @@ def _fit(
         model = segmenter(recipe, site=site, weights=recipe.model.weights)
     freeze(recipe, model)
     return parameter_groups(recipe, model)
+
+
+def _require_statistics(recipe: Recipe, site: Site) -> None:
+    """Refuse `data.normalize: pretraining` for an encoder or images that it does not fit."""
+    if recipe.data.normalize == "pretraining":
+        try:
+            train = scenes_of(recipe, "train", site)
+        except DataError:
+            return  # reported where the split was decoded
+        factors_to_pretraining(recipe, train)
 
 
 def band_plans(study: Study) -> list[tuple[str, BandPlan]]:

@@ -17,7 +17,16 @@ from ..data.region_split import split_by_region
 from ..data.tiles import Normalize
 from ..errors import SpecError
 from ..evaluation.sliding_window import Window
-from ..models import Segmenter, add_adapters, build, find_encoder, plan_bands
+from ..models import (
+    PRETRAINING,
+    PretrainingScale,
+    Segmenter,
+    add_adapters,
+    build,
+    find_encoder,
+    plan_bands,
+    pretraining_factors,
+)
 from ..models import freeze as freeze_encoder
 from .optimizer import check_groups_cover_model, groups
 
@@ -124,6 +133,7 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         spec.decoder,
         bands=bands_of(recipe),
         missing=spec.missing_bands,
+        normalize=recipe.data.normalize,
         num_classes=len(dataset.classes),
         size=recipe.data.crop,
         channels=spec.channels,
@@ -206,9 +216,41 @@ def device_for(gpus: float) -> torch.device:
 
 def normalizer(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:
     """Build the normalization from the dataset's statistics, else from the training split's."""
+    mean, std = statistics(recipe, train)
+    return Normalize.of(mean, std, device=device)
+
+
+def statistics(recipe: Recipe, train: Scenes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each layer, published or of the training split."""
     mean, std = published_statistics(recipe)
-    return Normalize.of(
-        train.mean if mean is None else mean, train.std if std is None else std, device=device
+    return train.mean if mean is None else mean, train.std if std is None else std
+
+
+def scale_to_pretraining(recipe: Recipe, model: Segmenter, train: Scenes) -> None:
+    """Set the factors of a model under `data.normalize: pretraining`; do nothing under others.
+
+    Raises:
+        SpecError: The encoder has no such statistics, or the images are not in its units.
+    """
+    if isinstance(model.rescale, PretrainingScale):
+        model.rescale.set_factors(factors_to_pretraining(recipe, train))
+
+
+def factors_to_pretraining(recipe: Recipe, train: Scenes) -> list[tuple[float, float]]:
+    """Return (scale, shift) of each encoder input, from the dataset's to its normalization.
+
+    Raises:
+        SpecError: The encoder has no such statistics, or the images are not in its units.
+    """
+    mean, std = statistics(recipe, train)
+    encoder = recipe.model.encoder
+    return pretraining_factors(
+        encoder,
+        PRETRAINING.get(encoder),
+        band_plan(recipe),
+        mean=mean,
+        std=std,
+        eight_bit=train.dtype == np.uint8,
     )
 
 

@@ -26,6 +26,7 @@ from .build import (
     parameter_groups,
     protocol_of,
     runs_in_bf16,
+    scale_to_pretraining,
     scenes_of,
     segmenter,
     window_of,
@@ -165,7 +166,9 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
     with torch.random.fork_rng(devices=_cuda(device)):
         torch.manual_seed(recipe.seed)
         weights = "scratch" if resumes else recipe.model.weights
-        model = segmenter(recipe, site=site, weights=weights).to(device)
+        model = segmenter(recipe, site=site, weights=weights)
+    scale_to_pretraining(recipe, model, train)
+    model.to(device)
     if device.type == "cuda":
         _to_channels_last(model)
     freeze(recipe, model)
