@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .campaign import run_campaign
     from .prediction.ensemble import Ensemble, open_ensemble
     from .prediction.model import Model, ModelCard, export_model, load_model, open_model
+    from .prediction.outlines import outline_map
     from .prediction.scene import predict_scene
     from .stats import Improvement, Interval, relative_improvement
     from .study import run_study
@@ -94,6 +95,7 @@ __all__ = [
     "load_study",
     "open_ensemble",
     "open_model",
+    "outline_map",
     "predict_scene",
     "relative_improvement",
     "run_campaign",
@@ -111,6 +113,7 @@ _LAZY = {
     "load_model": ".prediction.model",
     "open_ensemble": ".prediction.ensemble",
     "open_model": ".prediction.model",
+    "outline_map": ".prediction.outlines",
     "predict_scene": ".prediction.scene",
     "relative_improvement": ".stats",
     "run_campaign": ".campaign",

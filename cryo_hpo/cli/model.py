@@ -34,6 +34,14 @@ MEMBERS = ("all", "best")
 @click.option(
     "--uncertainty", type=click.Path(path_type=Path), help="Likewise: entropy and spread."
 )
+@click.option(
+    "--vector",
+    type=click.Path(path_type=Path),
+    help="Outlines, a .gpkg: class and area in km2 of every polygon.",
+)
+@click.option("--classes", help="Classes to outline: ice,lake. Left out: all but the first.")
+@click.option("--smallest", default=0.0, help="Smallest outline, km2.")
+@click.option("--simplify", default=0.0, help="Tolerance of the outlines, meters.")
 @click.option("--layers", help="Layers of SCENE that are the model's bands: 3,2,1.")
 @ARM
 @click.option("--seed", type=int, help="Only the training of this seed.")
@@ -54,6 +62,10 @@ def predict(  # noqa: PLR0913 (options of a command)
     out: Path,
     probabilities: Path | None,
     uncertainty: Path | None,
+    vector: Path | None,
+    classes: str | None,
+    smallest: float,
+    simplify: float,
     layers: str | None,
     arm: str | None,
     seed: int | None,
@@ -77,13 +89,17 @@ def predict(  # noqa: PLR0913 (options of a command)
     \b
       cryo-hpo predict lakes-lr scene.tif --out mask.tif
       cryo-hpo predict lakes-lr scene.tif --out mask.tif --uncertainty doubt.tif
+      cryo-hpo predict lakes-lr scene.tif --out mask.tif --vector lakes.gpkg --smallest 0.001
       cryo-hpo predict lakes-lr scenes --out maps
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
+    from ..prediction.outlines import outline_map
     from ..prediction.scene import predict_scene
     from ..prediction.scenes import plan_maps
 
-    jobs = plan_maps(scenes, out=out, probabilities=probabilities, uncertainty=uncertainty)
+    jobs = plan_maps(
+        scenes, out=out, probabilities=probabilities, uncertainty=uncertainty, vector=vector
+    )
     chosen = _open(model, arm=arm, seed=seed, members=members, device=device, tta=tta)
     numbers = None if layers is None else _numbers(layers)
     for number, job in enumerate(jobs, 1):
@@ -101,6 +117,17 @@ def predict(  # noqa: PLR0913 (options of a command)
         shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
         progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
         click.echo(f"{progress}{job.out}: {shares}")
+        if job.vector is not None:
+            areas = outline_map(
+                job.out,
+                job.vector,
+                classes=chosen.card.classes,
+                only=[] if classes is None else classes.split(","),
+                smallest_km2=smallest,
+                simplify_m=simplify,
+            )
+            sizes = ", ".join(f"{name} {area:.6g} km2" for name, area in areas.items())
+            click.echo(f"{progress}{job.vector}: {sizes}")
 
 
 def _open(

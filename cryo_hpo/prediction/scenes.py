@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.outlines import SUFFIX, require_suffix
 from ..errors import SpecError
 
 MAP_SUFFIX = ".tif"  # of maps that are named after their scenes
@@ -22,6 +23,7 @@ class MapJob(NamedTuple):
     out: Path
     probabilities: Path | None
     uncertainty: Path | None
+    vector: Path | None
 
 
 def plan_maps(
@@ -30,6 +32,7 @@ def plan_maps(
     out: Path,
     probabilities: Path | None = None,
     uncertainty: Path | None = None,
+    vector: Path | None = None,
 ) -> list[MapJob]:
     """Return a job for each scene.
 
@@ -39,6 +42,7 @@ def plan_maps(
         out: Map, or folder of maps.
         probabilities: File or folder of the probabilities; None: none.
         uncertainty: File or folder of the uncertainties; None: none.
+        vector: File or folder of the outlines; None: none.
 
     Raises:
         SpecError: A pattern or folder has no scene, two maps would have one name, or an output is
@@ -46,24 +50,23 @@ def plan_maps(
     """
     files = list(dict.fromkeys(file for scene in scenes for file in _expand(scene)))
     if len(scenes) == 1 and files == [Path(scenes[0])]:
-        return [MapJob(files[0], out, probabilities, uncertainty)]
-    folders = [out, *filter(None, (probabilities, uncertainty))]
+        if vector is not None:
+            require_suffix(vector)
+        return [MapJob(files[0], out, probabilities, uncertainty, vector)]
+    folders = [out, *filter(None, (probabilities, uncertainty, vector))]
     _refuse_files(folders, number=len(files))
     _refuse_equal_names(files)
     _refuse_overwriting(files, folders)
     return [
         MapJob(
             file,
-            out / _map_name(file),
-            probabilities and probabilities / _map_name(file),
-            uncertainty and uncertainty / _map_name(file),
+            out / f"{file.stem}{MAP_SUFFIX}",
+            probabilities and probabilities / f"{file.stem}{MAP_SUFFIX}",
+            uncertainty and uncertainty / f"{file.stem}{MAP_SUFFIX}",
+            vector and vector / f"{file.stem}{SUFFIX}",
         )
         for file in files
     ]
-
-
-def _map_name(scene: Path) -> str:
-    return f"{scene.stem}{MAP_SUFFIX}"
 
 
 def _expand(scene: str) -> Iterator[Path]:
@@ -84,7 +87,7 @@ def _expand(scene: str) -> Iterator[Path]:
 
 def _refuse_files(folders: Sequence[Path], *, number: int) -> None:
     for folder in folders:
-        if folder.is_file() or folder.suffix.lower() in (".tif", ".tiff", ".png"):
+        if folder.is_file() or folder.suffix.lower() in (".tif", ".tiff", ".png", SUFFIX):
             message = (
                 f"{number} scenes are mapped into folders, '{folder}' is the name of a file. "
                 "Give a folder."
