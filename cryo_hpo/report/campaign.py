@@ -218,8 +218,9 @@ def _costs(result: CampaignResult) -> str:
     grid = sum(cell.epochs_full_grid for cell in result.cells)
     hours = sum(cell.seconds for cell in result.cells) / 3600
     return (
-        f"{search} epochs of search ({grid} for a full grid of the same configurations) and "
-        f"{confirm} of paired retraining; {hours:.2f} hours of training in sum."
+        f"{search} epochs of search and {confirm} of proof (retraining on seeds), "
+        f"{search + confirm} in total; {hours:.2f} hours of training in sum. A full grid of the same "
+        f"configurations takes {grid} epochs without proof and {grid + confirm} with it."
     )
 
 

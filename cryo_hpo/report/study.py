@@ -10,6 +10,7 @@ from ..results.study import Result
 from . import evidence
 from . import verdict as verdicts
 from . import wording as tables
+from .costs import cost_line, costs
 from .figures import comparison as arms
 from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE
@@ -44,6 +45,10 @@ PARAMETERS: list[Part] = [
     Picture(parameters.SLICES, "Validation mIoU against every parameter"),
     Picture(parameters.PARALLEL, "All parameters of every trial", "Every line is a trial."),
 ]
+GRID = (
+    "Time is the sum over trainings, not by the clock; that of the grid is estimated from the "
+    "search's time per epoch."
+)
 NO_RUNGS = "Best validation mIoU in percent; nothing was stopped early."
 
 
@@ -85,7 +90,7 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
     yield "Classes", [CLASSES]
     yield "Maps", [MAPS]
     yield "Statistics", _evidence(result)
-    yield "Costs", [tables.costs(result)]
+    yield "Costs", [cost_line(result), GRID, costs(result)]
     yield "Provenance", [_provenance(result)]
 
 

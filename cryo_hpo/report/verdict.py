@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ..results.study import Result, SeedResult
 from ..results.weak_runs import is_below_constant, runs_below_constant, runs_of
 from ..stats import Improvement, Interval
+from .costs import cost_line
 from .evidence import evidence_notes
 from .table import Table, markdown
 from .warning import warnings
@@ -162,9 +163,9 @@ def verdict_lines(result: Result) -> list[str]:
 
 
 def verdict_text(result: Result) -> str:
-    """Return warnings, verdict, paired comparison and statistics, for a terminal."""
+    """Return warnings, verdict, paired comparison, statistics and costs, for a terminal."""
     notes = "\n".join(evidence_notes(result))
-    parts = [*verdict_lines(result), markdown(verdict(result)), notes]
+    parts = [*verdict_lines(result), markdown(verdict(result)), notes, cost_line(result)]
     return "\n\n".join(filter(None, parts))
 
 

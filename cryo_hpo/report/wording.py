@@ -106,25 +106,6 @@ def rungs(result: Result) -> Table:
     return Table.of(head, rows, left=1, right=len(epochs))
 
 
-def costs(result: Result) -> Table:
-    """Return the cost of the study beside that of a grid of full trainings of the same points."""
-    spent = result.costs
-    grid = spent.epochs_full_grid
-    saved = f"{100 * (1 - spent.epochs_search / grid):.1f} %" if grid else NONE
-    seconds = spent.seconds_search + spent.seconds_confirm
-    waiting = f" ({100 * spent.seconds_data / seconds:.1f} %)" if seconds else ""
-    rows = [
-        ("search", str(spent.epochs_search), duration(spent.seconds_search)),
-        ("confirmation on seeds", str(spent.epochs_confirm), duration(spent.seconds_confirm)),
-        ("together", str(spent.epochs_search + spent.epochs_confirm), duration(seconds)),
-        ("of which waiting for data", "", duration(spent.seconds_data) + waiting),
-        ("search as a full grid", str(grid) if grid else NONE, ""),
-        ("saved by early stopping", saved, ""),
-        ("energy", "", "not measured"),
-    ]
-    return Table.of(("", "epochs", "training time"), rows, left=1)
-
-
 def trials_csv(result: Result) -> str:
     """Return the trials as CSV, one column per parameter; scores in percent, full precision."""
     params = list(dict.fromkeys(name for trial in result.trials for name in trial.params))

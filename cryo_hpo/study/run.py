@@ -331,8 +331,10 @@ def _parent_metrics(result: Result) -> dict[str, float]:
         "epochs_full_grid": float(result.costs.epochs_full_grid),
         **{f"{arm.name}.test_miou": arm.mean_test_miou for arm in result.arms},
     }
-    full = result.costs.epochs_full_grid
-    metrics |= {"epochs_saved_pct": 100 * (1 - result.costs.epochs_search / full)} if full else {}
+    if result.costs.epochs_full_grid:
+        grid = metrics["epochs_full_grid"] + metrics["epochs_confirm"]
+        metrics["epochs_full_grid_and_proof"] = grid
+        metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
     metrics |= _rates(result)
     metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
     if result.constant_map is not None:

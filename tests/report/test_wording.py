@@ -72,16 +72,6 @@ def test_without_early_stopping_there_are_no_rungs(search: dict[str, Any] | None
     assert cells(tables.rungs(result))[0] == ["trial", f"epoch {EPOCHS}", "fate", "why"]
 
 
-def test_the_saving_is_against_a_grid_of_full_trainings() -> None:
-    costs = a_result().costs.model_copy(update={"epochs_search": 81, "epochs_full_grid": 324})
-    text = tables.costs(a_result(costs=costs))
-    assert ["saved by early stopping", "75.0 %", ""] in cells(text)
-    free = dict.fromkeys(("epochs_search", "epochs_confirm", "epochs_full_grid"), 0)
-    idle = dict.fromkeys(("seconds_search", "seconds_confirm", "seconds_data"), 0.0)
-    text = tables.costs(a_result(costs=costs.model_copy(update={**free, **idle})))
-    assert ["saved by early stopping", "-", ""] in cells(text)
-
-
 def test_the_csv_reads_back() -> None:
     trials = (
         a_trial(0),

@@ -1,0 +1,92 @@
+"""Describe what a study cost, search and proof, against a grid with and without the same proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..results.study import Costs, Result
+from .table import Table
+from .wording import duration
+
+Row = tuple[str, int | None, float | None]  # name, epochs, seconds of training
+
+
+def costs(result: Result) -> Table:
+    """Return the costs of search, proof and both, and of a grid with and without the proof."""
+    device, number = _devices(result)
+    rows = [
+        (
+            name,
+            "" if epochs is None else str(epochs),
+            "" if seconds is None else duration(seconds),
+            "" if seconds is None else f"{number * seconds / 3600:.2f}",
+        )
+        for name, epochs, seconds in _rows(result.costs)
+    ]
+    head = ("", "epochs", "training time", device)
+    width = len(head) if device else len(head) - 1
+    return Table.of(head[:width], [row[:width] for row in rows], left=1, strong=[2])
+
+
+def cost_line(result: Result) -> str:
+    """Return the costs in sentences; nothing is saved that the proof spent again."""
+    spent = result.costs
+    total = f"Cost: {spent.epochs_search} epochs of search and {spent.epochs_confirm} of proof"
+    seconds = spent.seconds_search + spent.seconds_confirm
+    line = f"{total}, {_total(spent)} in total ({duration(seconds)} of training)."
+    grid = spent.epochs_full_grid
+    if not grid:
+        return line
+    return (
+        f"{line} A grid of the same configurations at full length takes {grid} epochs without proof "
+        f"and {grid + spent.epochs_confirm} with it: the study cost "
+        f"{_change(_total(spent), grid)} than the one, "
+        f"{_change(_total(spent), grid + spent.epochs_confirm)} than the other."
+    )
+
+
+def _rows(spent: Costs) -> Iterator[Row]:
+    seconds = spent.seconds_search + spent.seconds_confirm
+    yield "search", spent.epochs_search, spent.seconds_search
+    yield "proof (retraining on seeds)", spent.epochs_confirm, spent.seconds_confirm
+    yield "total", _total(spent), seconds
+    yield (
+        f"of which waiting for data{_share(spent.seconds_data, seconds)}",
+        None,
+        spent.seconds_data,
+    )
+    if spent.epochs_full_grid:
+        grid = _grid_seconds(spent)
+        whole = None if grid is None else grid + spent.seconds_confirm
+        yield "a grid of the same, without proof", spent.epochs_full_grid, grid
+        yield "a grid of the same, with proof", spent.epochs_full_grid + spent.epochs_confirm, whole
+
+
+def _grid_seconds(spent: Costs) -> float | None:
+    """Return the estimated time of the grid, at the search's time per epoch."""
+    if not spent.epochs_search:
+        return None
+    return spent.epochs_full_grid * spent.seconds_search / spent.epochs_search
+
+
+def _total(spent: Costs) -> int:
+    return spent.epochs_search + spent.epochs_confirm
+
+
+def _share(part: float, whole: float) -> str:
+    return f" ({100 * part / whole:.1f} %)" if whole else ""
+
+
+def _change(epochs: int, other: int) -> str:
+    """Return by how many percent one number of epochs differs from another."""
+    share = 100 * (epochs / other - 1)
+    return f"{abs(share):.0f} % {'more' if share > 0 else 'less'}"
+
+
+def _devices(result: Result) -> tuple[str, float]:
+    """Return the unit that a training occupies, and how many; no unit where that was not fixed."""
+    resources = result.spec.get("resources") or {}
+    gpus = resources.get("gpus")
+    if gpus == 0:
+        return "core-hours", float(resources.get("cpus", 1))
+    return ("GPU-hours", float(gpus)) if isinstance(gpus, int | float) else ("", 1.0)
