@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -37,6 +37,15 @@ class ConstraintErrors(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, problems)))
+
+
+def value_at(raw: Any, loc: Loc) -> Any:
+    """Return the value at a path of nested mappings; None if there is none."""
+    for part in loc:
+        if not isinstance(raw, Mapping) or part not in raw:
+            return None
+        raw = raw[part]
+    return raw
 
 
 def format_path(loc: Loc) -> str:

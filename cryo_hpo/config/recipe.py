@@ -293,7 +293,7 @@ class Recipe(Frozen):
 
     def flat(self) -> dict[str, Scalar | None]:
         """Return dotted path -> value of everything in the recipe; lists as 'a,b'."""
-        return dict(_flat(self.model_dump(mode="json")))
+        return dict(flatten(self.model_dump(mode="json")))
 
     def replace(self, params: Mapping[str, Scalar]) -> Recipe:
         """Return this recipe with new values at dotted paths, validated again.
@@ -354,10 +354,11 @@ def _plain(path: str, value: object) -> Scalar:
     return value
 
 
-def _flat(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar | None]]:
+def flatten(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Scalar | None]]:
+    """Yield the leaves of nested mappings under dotted names; a list as its items with commas."""
     for name, value in raw.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         elif isinstance(value, list):
             yield prefix + name, ",".join(map(str, value))
         else:

@@ -17,10 +17,10 @@ def tables(page: Page) -> str:
     """Write every table of a page as a float, captioned with its section's title."""
     parts = [HEAD.format(title=_comment(page.title), lead=_comments(page))]
     for section in page.sections:
-        found = [part for part in section.parts if isinstance(part, Table)]
-        for number, table in enumerate(found, start=1):
+        sheets = [part for part in section.parts if isinstance(part, Table)]
+        for number, table in enumerate(sheets, start=1):
             name = re.sub(r"\W+", "-", section.title.lower())
-            label = f"tab:{name}" if len(found) == 1 else f"tab:{name}-{number}"
+            label = f"tab:{name}" if len(sheets) == 1 else f"tab:{name}-{number}"
             caption = f"{page.title}: {section.title.lower()}"
             parts.append(latex(table, caption=caption, label=label))
     return "\n".join(parts)

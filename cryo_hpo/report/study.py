@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator
 
+from ..config.recipe import flatten
 from ..results.lr_response import response
 from ..results.study import Result
 from . import evidence
@@ -136,7 +136,10 @@ def _learning_rate(result: Result) -> list[Part]:
 
 def _changes(result: Result) -> Table:
     """Return what the winning recipe changes from the baseline; empty if nothing."""
-    before, after = _flat(result.arm(tables.BASELINE).recipe), _flat(result.best_recipe)
+    before, after = (
+        dict(flatten(result.arm(tables.BASELINE).recipe)),
+        dict(flatten(result.best_recipe)),
+    )
     paths = [p for p in {**before, **after} if p != "seed" and before.get(p) != after.get(p)]
     rows = [(f"`{p}`", tables.plain(before.get(p)), tables.plain(after.get(p))) for p in paths]
     head = ("parameter", tables.BASELINE, tables.TUNED)
@@ -145,21 +148,11 @@ def _changes(result: Result) -> Table:
 
 def _provenance(result: Result) -> Table:
     """Return the provenance of the result: data, code, versions, machine."""
-    facts = _flat(
-        {"dataset": result.dataset, "split": result.data_split, "data": result.data_fingerprints}
-    )
+    data = {"dataset": result.dataset, "split": result.data_split, "data": result.data_fingerprints}
+    facts = dict(flatten(data))
     facts["mlflow.experiment"] = result.mlflow_experiment
     facts["mlflow.run"] = result.mlflow_run_id
     facts["mlflow.pending"] = result.mlflow_pending or None
-    facts |= _flat(result.provenance)
+    facts |= flatten(result.provenance)
     rows = [(name, tables.plain(v)) for name, v in facts.items() if v is not None]
     return Table.of(("what", "value"), rows, left=2)
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings under dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        nested = isinstance(value, Mapping)
-        found |= _flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
-    return found

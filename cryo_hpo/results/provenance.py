@@ -33,12 +33,12 @@ def environment() -> dict[str, object]:
 
 def _git(*command: str) -> str | None:
     """Run git on this file's repository; return its output, None if git does not track the file."""
-    here = Path(__file__)
-    git = ["git", "-C", str(here.parent)]
+    module = Path(__file__)
+    git = ["git", "-C", str(module.parent)]
     try:
         # A package installed into some project's folder is not part of that project.
         subprocess.run(
-            [*git, "ls-files", "--error-unmatch", here.name], capture_output=True, check=True
+            [*git, "ls-files", "--error-unmatch", module.name], capture_output=True, check=True
         )
         run = subprocess.run([*git, *command], capture_output=True, check=True, text=True)
     except (OSError, subprocess.CalledProcessError):

@@ -59,5 +59,5 @@ def test_without_a_search_there_is_no_grid() -> None:
     none = costly(epochs_search=0, epochs_full_grid=0, seconds_search=0.0)
     assert [row[0] for row in costs(none).rows][-1].startswith("of which waiting for data")
     assert "grid" not in cost_line(none)
-    idle = costly(**dict.fromkeys(SPENT, 0))
+    idle = a_result(costs=Costs(**dict.fromkeys(SPENT, 0)))
     assert costs(idle).rows[2] == ("total", "0", "0 s")

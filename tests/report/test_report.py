@@ -226,5 +226,5 @@ def test_maps_are_drawn_where_they_were_kept(tmp_path: Path) -> None:
     )
     painted = maps._difference(*(each.astype(np.uint8) for each in (truth, baseline, tuned)))
     colors = [*maps.DIFFERENCE.values()]
-    wanted = [colors[0], colors[2], colors[1], colors[3], maps.IGNORED]
-    assert painted[0].tolist() == [list(maps._rgb(color)) for color in wanted]
+    wanted = [colors[0], colors[2], colors[1], colors[3], style.IGNORED]
+    assert painted[0].tolist() == [list(style.rgb(color)) for color in wanted]

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ...errors import CryoError, SpecError, combine
 from ..dataset_card import DatasetCard
-from ..frozen import Loc, Problem
+from ..frozen import Loc, Problem, value_at
 from ..messages import explain
 from ..space import SearchSpace
 from ..study import DefineByRun, Study
@@ -127,7 +127,7 @@ def add_line_numbers(error: CryoError, path: Path) -> CryoError:
 
 def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
     """Replace a file's name by its content; return the problems of other files."""
-    parent, source = _at(marked.raw, loc[:-1]), _at(marked.raw, loc)
+    parent, source = value_at(marked.raw, loc[:-1]), value_at(marked.raw, loc)
     if not isinstance(source, str):
         return []
     kind: Kind = "search space" if loc == SPACE else "dataset card"
@@ -181,7 +181,7 @@ def _cut(raw: dict[str, Any], loc: Loc) -> Loc:
     for whole in WHOLE:
         if loc[: len(whole)] == whole:
             loc = ("base", "data") if whole == CARD else whole
-    parent = _at(raw, loc[:-1])
+    parent = value_at(raw, loc[:-1])
     if loc in STAND_INS and isinstance(parent, dict):
         parent[loc[-1]] = copy.deepcopy(STAND_INS[loc])
     elif isinstance(parent, dict) and loc[-1] in parent:
@@ -203,15 +203,6 @@ def refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> Non
     lines = dict.fromkeys([*map(str, faults), *elsewhere])
     if lines:
         raise SpecError("\n".join(lines))
-
-
-def _at(raw: Any, loc: Loc) -> Any:
-    """Return the value at a path; None if there is none."""
-    for part in loc:
-        if not isinstance(raw, dict) or part not in raw:
-            return None
-        raw = raw[part]
-    return raw
 
 
 def _is_python(source: str) -> bool:

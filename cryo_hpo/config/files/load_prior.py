@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CryoError
-from ..frozen import Loc
+from ..frozen import Loc, value_at
 from .marked_yaml import Fault, Marked
 
 FROM = "from"
@@ -54,7 +54,7 @@ def _winning_values(result: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     if result["winner"] is None:
         return
     for name in dict.fromkeys(name for trial in result["trials"] for name in trial["params"]):
-        value = _at(result["best_recipe"], name)
+        value = value_at(result["best_recipe"], tuple(name.split(".")))
         if isinstance(value, int | float) and not isinstance(value, bool):
             yield name, value
 
@@ -67,13 +67,6 @@ def _own(search: Mapping[str, Any], values: Mapping[str, float]) -> set[str]:
         return set(values)
     numbers = {n for n, p in params.items() if isinstance(p, dict) and p.get("kind") != "choice"}
     return numbers & set(values)
-
-
-def _at(raw: Mapping[str, Any], path: str) -> Any:
-    value: Any = raw
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,13 +16,11 @@ from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
 from ...data.preview import render_scene, thumbnail
+from .style import IGNORED, class_color, rgb
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
-# Okabe and Ito 2008: distinct in any color vision.
-COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#000000")
-IGNORED = "#BBBBBB"
 CELL_IN = 1.25
 SHOWN_PX = 320  # longest side that is drawn
 DPI = 80
@@ -67,7 +65,7 @@ def contact_sheet(
             if column == 0:
                 shown.set_ylabel(f"{part} ({len(items)})", fontsize=7)
     _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
-    handles = [Patch(color=_color(i), label=name) for i, name in enumerate(dataset.classes)]
+    handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(dataset.classes)]
     handles.append(Patch(color=IGNORED, label="ignored"))
     bands = " ".join(band.name for band in dataset.bands)
     figure.suptitle(f"{dataset.name}: {bands}; {dataset.license}", fontsize=7, wrap=True)
@@ -87,14 +85,14 @@ def _painted(scene: Scene) -> NDArray[np.uint8]:
     """Return the mask in colors, (H, W, 3)."""
     palette = np.full((256, 3), 0, dtype=np.uint8)
     for value in range(IGNORE):
-        palette[value] = _rgb(_color(value))
-    palette[IGNORE] = _rgb(IGNORED)
+        palette[value] = rgb(class_color(value))
+    palette[IGNORE] = rgb(IGNORED)
     painted: NDArray[np.uint8] = palette[scene.mask_HW]
     return painted
 
 
 def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[float]]) -> None:
-    colors = [*map(_color, range(len(dataset.classes))), IGNORED]
+    colors = [*map(class_color, range(len(dataset.classes))), IGNORED]
     for row, (part, values) in enumerate(shares.items()):
         left = 0.0
         for value, color in zip(values, colors, strict=True):
@@ -109,15 +107,6 @@ def _draw_shares(axes: Any, dataset: Dataset, shares: Mapping[Split, Sequence[fl
     axes.set_ylim(len(shares) - 0.5, -0.5)
     axes.set_title("share of pixels", fontsize=7)
     axes.axis("off")
-
-
-def _color(value: int) -> str:
-    return COLORS[value % len(COLORS)]
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return red, green, blue
 
 
 def _short(name: str) -> str:

@@ -16,13 +16,10 @@ from numpy.typing import NDArray
 from ...data.dataset import IGNORE
 from ...results.files import TEST_MAPS
 from .. import wording as tables
-from .style import INK, WIDTH, figure, save
+from .style import IGNORED, INK, WIDTH, class_color, figure, rgb, save
 
 NAME = "maps"
-# Okabe and Ito 2008, for classes; the first is ground. Slightly different from the colors of
-# `style.THEME`, so that a dark page does not exchange them in the legend.
-COLORS = ("#D9D9D9", "#0173B3", "#E69F00", "#009E73", "#CC79A7", "#D65F01", "#56B4E9", "#F0E442")
-IGNORED, GAINED, LOST, BOTH_WRONG = "#FEFEFE", "#009E73", "#D65F01", "#F2C14E"
+GAINED, LOST, BOTH_WRONG = "#009E73", "#D65F01", "#F2C14E"
 DIFFERENCE = {  # meaning of a pixel in the last column
     "both right": "#E8E8E8",
     "tuned alone right": GAINED,
@@ -59,7 +56,7 @@ def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
             for ax, panel, title in zip(grid[number], panels, titles, strict=True):
                 _show(ax, panel, title if number == 0 else "")
             grid[number][0].set_ylabel(_name(scene, difference, len(arms)), fontsize=6)
-        handles = [Patch(color=_color(i), label=name) for i, name in enumerate(classes)]
+        handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(classes)]
         if len(arms) == 2:
             handles += [Patch(color=color, label=name) for name, color in DIFFERENCE.items()]
         fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7)
@@ -71,15 +68,15 @@ def _panels(
 ) -> list[NDArray[Any]]:
     image, truth = kept[f"{number}.image"], kept[f"{number}.truth"]
     shown = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=-1)
-    found = [kept[f"{number}.{arm}"] for arm in arms]
-    painted = [_painted(each, truth, num) for each in (truth, *found)]
-    return [shown, *painted, *([_difference(truth, *found)] if len(found) == 2 else [])]
+    predicted = [kept[f"{number}.{arm}"] for arm in arms]
+    painted = [_painted(each, truth, num) for each in (truth, *predicted)]
+    return [shown, *painted, *([_difference(truth, *predicted)] if len(predicted) == 2 else [])]
 
 
 def _painted(map_HW: NDArray[np.uint8], truth_HW: NDArray[np.uint8], num: int) -> NDArray[np.uint8]:
-    palette = np.array([_rgb(_color(i)) for i in range(num)], dtype=np.uint8)
+    palette = np.array([rgb(class_color(i)) for i in range(num)], dtype=np.uint8)
     painted: NDArray[np.uint8] = palette[np.minimum(map_HW, num - 1)]
-    painted[truth_HW == IGNORE] = _rgb(IGNORED)
+    painted[truth_HW == IGNORE] = rgb(IGNORED)
     return painted
 
 
@@ -90,9 +87,9 @@ def _difference(
     code = np.select(
         [(baseline == truth) & (tuned == truth), tuned == truth, baseline == truth], [0, 1, 2], 3
     )
-    palette = np.array([_rgb(color) for color in DIFFERENCE.values()], dtype=np.uint8)
+    palette = np.array([rgb(color) for color in DIFFERENCE.values()], dtype=np.uint8)
     painted: NDArray[np.uint8] = palette[code]
-    painted[truth == IGNORE] = _rgb(IGNORED)
+    painted[truth == IGNORE] = rgb(IGNORED)
     return painted
 
 
@@ -111,12 +108,3 @@ def _name(scene: str, difference: float, arms: int) -> str:
     short = scene if len(scene) <= 18 else f"{scene[:8]}..{scene[-8:]}"
     points = 100 * difference
     return f"{short}\n{tables.signed(points)} mIoU" if arms == 2 else f"{short}\n{points:.1f} mIoU"
-
-
-def _color(value: int) -> str:
-    return COLORS[value % len(COLORS)]
-
-
-def _rgb(color: str) -> tuple[int, int, int]:
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return red, green, blue

@@ -26,8 +26,8 @@ WIDE = 30  # values over a larger range than this get a log axis
 def varied(result: Result) -> list[str]:
     """Return the parameters that took more than one value, the most important first."""
     names = dict.fromkeys(name for trial in result.trials for name in trial.params)
-    found = [n for n in names if len({t.params[n] for t in result.trials if n in t.params}) > 1]
-    return sorted(found, key=lambda name: -result.importance.get(name, 0.0))[:MAX_PARAMETERS]
+    several = [n for n in names if len({t.params[n] for t in result.trials if n in t.params}) > 1]
+    return sorted(several, key=lambda name: -result.importance.get(name, 0.0))[:MAX_PARAMETERS]
 
 
 def importance(result: Result, stem: Path) -> list[Path]:

@@ -50,35 +50,35 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
     Returns:
         `path_stem` with .svg and .png; nothing if the study has no trials.
     """
-    trials, found = result.trials, response(result)
-    if found is None:
+    trials, curve = result.trials, response(result)
+    if curve is None:
         return []
     with figure(3.6) as fig:
         ax = fig.add_subplot()
-        lr_axis(ax, [found.fixed_lr, *(trial.lr for trial in trials)])
+        lr_axis(ax, [curve.fixed_lr, *(trial.lr for trial in trials)])
         miou_axis(ax, [_point(t)[1] for t in trials if t.curve], "Best validation mIoU (%)")
-        _ranges(ax, found)
-        _fixed_line(ax, found.fixed_lr)
+        _ranges(ax, curve)
+        _fixed_line(ax, curve.fixed_lr)
         _points(ax, result)
         _bottom_edge(ax, trials)
         fig.legend(loc="outside upper center", ncols=2)
         return save(fig, path_stem)
 
 
-def _ranges(ax: Axes, found: LrResponse) -> None:
+def _ranges(ax: Axes, curve: LrResponse) -> None:
     """Shade the plateau and the range beyond the divergence edge; mark the recommendation."""
-    if found.plateau_low is not None and found.plateau_high is not None:
-        low, high = found.plateau_low / 1.04, found.plateau_high * 1.04
+    if curve.plateau_low is not None and curve.plateau_high is not None:
+        low, high = curve.plateau_low / 1.04, curve.plateau_high * 1.04
         label = "plateau, within noise of the best"
         ax.axvspan(low, high, color=BLUE, alpha=0.13, lw=0, zorder=0, label=label)
-    if found.recommended_lr is not None:
-        label = f"recommended ({tables.short_lr(found.recommended_lr)})"
-        ax.axvline(found.recommended_lr, color=BLUE, lw=1, zorder=1, label=label)
-    if found.divergence_edge is not None:
-        label = f"diverged from {tables.short_lr(found.divergence_edge)}"
+    if curve.recommended_lr is not None:
+        label = f"recommended ({tables.short_lr(curve.recommended_lr)})"
+        ax.axvline(curve.recommended_lr, color=BLUE, lw=1, zorder=1, label=label)
+    if curve.divergence_edge is not None:
+        label = f"diverged from {tables.short_lr(curve.divergence_edge)}"
         end = ax.get_xlim()[1]
         ax.axvspan(
-            found.divergence_edge, end, color=ORANGE, alpha=0.12, lw=0, zorder=0, label=label
+            curve.divergence_edge, end, color=ORANGE, alpha=0.12, lw=0, zorder=0, label=label
         )
 
 
@@ -152,17 +152,17 @@ def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[Tria
     """Write its epochs beside each paused trial, on the side where other marks are farthest."""
     dots_XY = [ax.transData.transform(_point(t)) for t in scored]
     for trial in paused:
-        here = ax.transData.transform(_point(trial))
-        others = [dot for dot in dots_XY if not np.array_equal(dot, here)]
+        own = ax.transData.transform(_point(trial))
+        others = [dot for dot in dots_XY if not np.array_equal(dot, own)]
         ways = 8 * np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
-        free = [min((np.hypot(*(here + w - o)) for o in others), default=NEAR) for w in ways]
+        free = [min((np.hypot(*(own + w - o)) for o in others), default=NEAR) for w in ways]
         # the right side, unless something is near it and another side is freer
         way = ways[int(np.argmax(np.minimum(free, NEAR)))]
         style: dict[str, Any] = {"fontsize": 7, "color": GREY, "ha": "center", "va": "center"}
         ax.annotate(
             str(trial.epochs), _point(trial), xytext=way, textcoords="offset points", **style
         )
-        dots_XY.append(here + way)
+        dots_XY.append(own + way)
 
 
 def _bottom_edge(ax: Axes, trials: Sequence[TrialResult]) -> None:
