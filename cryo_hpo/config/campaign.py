@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
 from .space import Value
-from .study import SLUG, Resources, Search
+from .study import SLUG, Resources, Search, Seeds
 
 Regime = Literal["full", "frozen", "lora"]
 NAME = Annotated[str, Field(pattern=SLUG)]
@@ -88,10 +88,9 @@ class Campaign(Frozen):
         default=False,
         description="Start the search of later cells at good values of finished ones.",
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
-        min_length=1,
-        description="Seeds on which each cell retrains its baseline and its winner, in pairs.",
+        description="Seeds on which each cell retrains its baseline and its winner, in pairs: a list, or {at_most: 16} to stop each cell as soon as it is decided.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import count, islice
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
@@ -27,6 +28,8 @@ NOT_VARIED = {
     "data.label_seed": "all trainings of a study learn from the same scenes; write a second study",
     "data.name": "scores on different datasets do not compare; write a second study",
 }
+
+FEWEST_SIGNS = 6  # equal ones, which decide a comparison at 95 %; see stats/sequential.py
 
 # Measured, see docs/search-benchmark.md: after one short epoch a score predicts little.
 FIRST_RUNG = 3
@@ -133,6 +136,27 @@ class Resources(Frozen):
     )
 
 
+class SeedLimit(Frozen):
+    """Seeds up to a limit: pairs are trained until the comparison is decided."""
+
+    at_most: int = Field(
+        ge=FEWEST_SIGNS,
+        le=100,
+        description="Pairs after which the comparison ends undecided; six equal signs are the fewest that decide, 16 is a good value.",
+    )
+
+
+def _seeds_kind(value: object) -> str:
+    return "SeedLimit" if isinstance(value, SeedLimit | Mapping) else "tuple"
+
+
+Seeds = Annotated[
+    Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag("tuple")]
+    | Annotated[SeedLimit, Tag("SeedLimit")],
+    Discriminator(_seeds_kind),
+]
+
+
 class Study(Frozen):
     """A study: search the hyperparameters of one recipe, then compare winner and baseline."""
 
@@ -150,10 +174,9 @@ class Study(Frozen):
     search: Search | None = Field(
         default=None, description="Hyperparameter search; left out: only train `base` on `seeds`."
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
-        min_length=1,
-        description="Seeds on which baseline and winner are retrained, in pairs.",
+        description="Seeds on which baseline and winner are retrained, in pairs: a list, or {at_most: 16} to stop as soon as the comparison is decided.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},
@@ -197,6 +220,19 @@ class Study(Frozen):
         changes = {**(params or {}), **({} if seed is None else {"seed": seed})}
         return self.base.replace(changes) if changes else self.base
 
+    @property
+    def stops_when_decided(self) -> bool:
+        """True if the final comparison stops at the pair that decides it."""
+        return isinstance(self.seeds, SeedLimit)
+
+    @property
+    def comparison_seeds(self) -> tuple[int, ...]:
+        """All seeds that the final comparison may use, in order; none is the search's."""
+        if not isinstance(self.seeds, SeedLimit):
+            return self.seeds
+        numbers = (seed for seed in count(1) if seed != self.base.seed)
+        return tuple(islice(numbers, self.seeds.at_most))
+
     def _model_problems(self) -> Iterator[Problem]:
         if self.registered_as is not None and not self.log_model:
             message = (
@@ -206,6 +242,14 @@ class Study(Frozen):
             yield Problem(("registered_as",), message)
 
     def _seed_problems(self) -> Iterator[Problem]:
+        if isinstance(self.seeds, SeedLimit):
+            if self.search is None:
+                message = (
+                    "Without a search there is no tuned recipe to compare, so nothing decides when "
+                    "to stop. List the seeds: [1, 2, 3]."
+                )
+                yield Problem(("seeds", "at_most"), message)
+            return
         twins = sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1})
         if twins:
             message = (

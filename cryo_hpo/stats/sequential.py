@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import accumulate, count
 from typing import Literal, NamedTuple
 
@@ -79,6 +79,64 @@ def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Deci
     return "undecided" if chance >= MIN_CHANCE else "futile"
 
 
+def count_pairs_to_stop(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> int:
+    """Return the fewest further pairs after which a comparison can end, decided or futile.
+
+    So many pairs are trained whatever they show, and may be trained at the same time.
+
+    Args:
+        gains: Relative gains of the seeds so far, in the order in which they were trained.
+        at_most: Pairs after which the comparison ends anyway.
+        level: Confidence of the decision, a fraction.
+
+    Returns:
+        0 if the comparison has ended.
+
+    Raises:
+        ValueError: See `decide`.
+    """
+    if decide(gains, at_most=at_most, level=level) != "undecided":
+        return 0
+    signs = reduce(_Signs.add, gains, _Signs())
+    return _fewest_to_stop(signs, at_most - len(gains), level)
+
+
+def find_stop(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Stop:
+    """Return the first seed at which a comparison ends, and how; see `decide`.
+
+    Seeds after the first at which it ends are no part of the comparison.
+
+    Raises:
+        ValueError: See `decide`.
+    """
+    for pairs in range(len(gains) + 1):
+        decision = decide(gains[:pairs], at_most=at_most, level=level)
+        if decision != "undecided":
+            return Stop(pairs, decision)
+    return Stop(len(gains), "undecided")
+
+
+def compute_p_value(gains: Sequence[float]) -> float:
+    """Return the two-sided p value of "the median gain is 0", valid at any stopping time.
+
+    It is 2 / w, at most 1, where w is the largest wealth of either bet at any seed so far, and so
+    at most alpha exactly where `decide` returns "improved" or "worse".
+
+    Source: Shafer, Shen, Vereshchagin and Vovk, "Test Martingales, Bayes Factors and p-Values",
+    Statistical Science 26, 2011.
+    """
+    _check(gains, 0.95)
+    states = accumulate(gains, _Signs.add, initial=_Signs())
+    return min(1.0, 2 / max(max(signs.wealths) for signs in states))
+
+
+class Stop(NamedTuple):
+    """Hold the number of pairs at which a comparison stands or ended, and its decision there."""
+
+    pairs: int
+    decision: Decision
+
+
 class _Signs(NamedTuple):
     """Hold the numbers of seeds that gained, lost and tied."""
 
@@ -89,14 +147,21 @@ class _Signs(NamedTuple):
     def add(self, gain: float) -> _Signs:
         return _Signs(self.gained + (gain > 0), self.lost + (gain < 0), self.tied + (gain == 0))
 
+    @property
+    def wealths(self) -> tuple[float, float]:
+        """Wealth of the bets on gains and on losses."""
+        return (
+            compute_wealth(self.gained, self.lost + self.tied),
+            compute_wealth(self.lost, self.gained + self.tied),
+        )
+
     def find_outcome(self, level: float) -> Literal["improved", "worse"] | None:
         """Return the decision at this seed, if any; at most one of the two can hold."""
         target = 2 / (1 - level)
-        if compute_wealth(self.gained, self.lost + self.tied) >= target:
+        gaining, losing = self.wealths
+        if gaining >= target:
             return "improved"
-        if compute_wealth(self.lost, self.gained + self.tied) >= target:
-            return "worse"
-        return None
+        return "worse" if losing >= target else None
 
 
 @cache
@@ -114,6 +179,14 @@ def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
     after_gain = _chance_to_decide(signs.add(1.0), pairs_left - 1, level)
     after_loss = _chance_to_decide(signs.add(-1.0), pairs_left - 1, level)
     return next_gains * after_gain + (1 - next_gains) * after_loss
+
+
+@cache
+def _fewest_to_stop(signs: _Signs, pairs_left: int, level: float) -> int:
+    if signs.find_outcome(level) or _chance_to_decide(signs, pairs_left, level) < MIN_CHANCE:
+        return 0
+    following = (signs.add(gain) for gain in (1.0, -1.0, 0.0))
+    return 1 + min(_fewest_to_stop(after, pairs_left - 1, level) for after in following)
 
 
 def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:

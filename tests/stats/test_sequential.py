@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate
 
-from cryo_hpo.stats.sequential import bound_median, compute_wealth, decide
+from cryo_hpo.stats.sequential import (
+    bound_median,
+    compute_p_value,
+    compute_wealth,
+    count_pairs_to_stop,
+    decide,
+    find_stop,
+)
 
 GAINS = st.lists(st.floats(-50, 50, allow_nan=False).map(lambda x: round(x, 1)), max_size=16)
 
@@ -122,3 +129,37 @@ def test_a_comparison_ends_when_more_pairs_hardly_decide(gains, at_most, decisio
 def test_what_is_no_comparison_is_refused(gains, at_most, words):
     with pytest.raises(ValueError, match=words):
         decide(gains, at_most=at_most)
+
+
+@given(GAINS)
+def test_the_p_value_decides_as_the_rule_does(gains):
+    decided = decide(gains, at_most=16) in ("improved", "worse")
+    assert (compute_p_value(gains) <= 0.05 + 1e-12) == decided
+    longer = compute_p_value([*gains, 0.0])
+    assert 0 < longer <= compute_p_value(gains) <= 1, "looking again never raises it"
+
+
+def _ends_along(path, gains, at_most):
+    """Return True if the comparison ends before the last of these further pairs."""
+    prefixes = ([*gains, *path[:n]] for n in range(1, len(path)))
+    return any(decide(each, at_most=at_most) != "undecided" for each in prefixes)
+
+
+@given(GAINS, st.integers(6, 16))
+def test_no_pair_that_is_trained_at_once_could_have_been_spared(gains, at_most):
+    gains = gains[:at_most]
+    needed = count_pairs_to_stop(gains, at_most=at_most)
+    assert (needed == 0) == (decide(gains, at_most=at_most) != "undecided")
+    assert not any(
+        _ends_along(path, gains, at_most)
+        for path in itertools.product((1.0, -1.0, 0.0), repeat=needed)
+    )
+
+
+@given(GAINS)
+def test_a_comparison_stops_at_its_first_decision(gains):
+    pairs, decision = find_stop(gains, at_most=16)
+    assert decision == decide(gains[:pairs], at_most=16)
+    assert all(decide(gains[:n], at_most=16) == "undecided" for n in range(pairs))
+    assert pairs == len(gains) or decision != "undecided"
+    assert find_stop([*gains[:pairs], *gains[:1]][:16], at_most=16).pairs >= pairs
