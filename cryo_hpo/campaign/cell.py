@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from ..search.queue import Phases
 from ..study import folder as folders
 from ..study import run as studies
+from ..study.proof import Proof
 
 if TYPE_CHECKING:
     from ..config import Cell, Site, Study
+    from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
     from ..monitoring.terminal import Progress
     from ..search.jobs import Source
@@ -26,7 +28,7 @@ class CellRun:
         study: The cell's study; with the offers of finished cells, once the cell has begun.
         path: The study's folder.
         trials: Trials of the search, once the search is over.
-        source: Job source of the cell.
+        source: Job source of the cell: the search and the first pairs, later the next pairs.
         records: Records of the trainings; None: the cell has not begun.
         tracker: Tracker of the cell's own log, once the cell has begun.
     """
@@ -78,8 +80,26 @@ class CellRun:
         yield search
         search.raise_if_hopeless()
         self.trials = search.records
-        confirm = studies.confirm_source(
-            self.study, self.trials, self.path, site=self._site, listener=self.records
-        )
-        yield confirm
-        confirm.raise_if_lost()
+        yield from self._pairs()
+
+    def prove_further(self) -> bool:
+        """Take the next pairs of the final comparison as the cell's source; False if it is over."""
+        if self.source.error is not None or self._proof.is_over:
+            return False
+        self.source = Phases(self._pairs())
+        return True
+
+    def score(self, slots: TrialResources, executor: Executor) -> None:
+        """Score the pairs that are trained on the test split, unless the cell has failed."""
+        if self.source.error is None:
+            self._proof.score(self._site, slots=slots, executor=executor)
+
+    @property
+    def _proof(self) -> Proof:
+        return Proof.of(self.study, self.path, self.trials)
+
+    def _pairs(self) -> Iterator[Source]:
+        assert self.records is not None, "a cell's comparison follows its search"
+        pairs = self._proof.source(self._site, self.records)
+        yield pairs
+        pairs.raise_if_lost()

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
+from ..config.study import format_seeds
 from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
@@ -81,8 +82,11 @@ def run_campaign(
             _open(campaign, path, tracker)
             slots = executor.slots(campaign.resources, campaign.search.parallel)
             with progress:
-                executor.run(cells.queue(), site=site, slots=slots)
-            raise_if_asked()
+                queue: Queue | None = cells.queue()
+                while queue is not None:
+                    executor.run(queue, site=site, slots=slots)
+                    raise_if_asked()
+                    queue = cells.next_pairs(slots, executor)
             results = cells.conclude(slots, executor)
             return _finish(campaign, site, path, results, cells=cells, console=console)
 
@@ -121,6 +125,13 @@ class _Cells:
             {name: run.source for name, run in self._runs.items()},
             told=lambda name: self.transfer.searched(self._runs[name]),
         )
+
+    def next_pairs(self, slots: TrialResources, executor: Executor) -> Queue | None:
+        """Score the pairs so far; return the next ones of undecided cells, None if all are over."""
+        for run in self._runs.values():
+            run.score(slots, executor)
+        sources = {name: run.source for name, run in self._runs.items() if run.prove_further()}
+        return Queue(sources) if sources else None
 
     def conclude(
         self, slots: TrialResources, executor: Executor
@@ -175,7 +186,7 @@ def _open(campaign: Campaign, path: Path, tracker: Tracker) -> None:
             "label_fractions": ", ".join(map(str, campaign.matrix.label_fractions)),
             "cells": len(campaign.cells()),
             "trials": campaign.search.trials,
-            "seeds": ", ".join(map(str, campaign.seeds)),
+            "seeds": format_seeds(campaign.seeds),
         },
     )
     tracker.artifact(campaign.name, path / folders.CAMPAIGN)

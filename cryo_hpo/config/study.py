@@ -304,6 +304,13 @@ class Study(Frozen):
             yield Problem(("search", "scheduler", "grace_epochs"), message)
 
 
+def format_seeds(seeds: Seeds) -> str:
+    """Format seeds for people: 1, 2, 3; or "at most 16"."""
+    if isinstance(seeds, SeedLimit):
+        return f"at most {seeds.at_most}"
+    return ", ".join(map(str, seeds))
+
+
 def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:
     """Return why a study may not vary its base like this; empty if it may."""
     if path in NOT_VARIED:

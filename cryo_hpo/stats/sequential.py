@@ -82,7 +82,8 @@ def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Deci
 def count_pairs_to_stop(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> int:
     """Return the fewest further pairs after which a comparison can end, decided or futile.
 
-    So many pairs are trained whatever they show, and may be trained at the same time.
+    So many pairs are trained whatever they show, and may be trained at the same time. Only an exact
+    tie can end a comparison before.
 
     Args:
         gains: Relative gains of the seeds so far, in the order in which they were trained.
@@ -185,7 +186,7 @@ def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
 def _fewest_to_stop(signs: _Signs, pairs_left: int, level: float) -> int:
     if signs.find_outcome(level) or _chance_to_decide(signs, pairs_left, level) < MIN_CHANCE:
         return 0
-    following = (signs.add(gain) for gain in (1.0, -1.0, 0.0))
+    following = (signs.add(gain) for gain in (1.0, -1.0))
     return 1 + min(_fewest_to_stop(after, pairs_left - 1, level) for after in following)
 
 

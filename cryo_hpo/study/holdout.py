@@ -1,4 +1,4 @@
-"""Score the test split: opened only here, once, after every choice has been made.
+"""Score the test split: opened only here, once for each training, after the winner was chosen.
 
 Three files of the study's folder keep the results, so the split is not opened again: every
 training's scores, its confusion matrix in every scene, and the maps of the scenes in which tuned
@@ -52,9 +52,9 @@ Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
 def open_test(
     arms: Sequence[Arm], *, site: Site, path: Path, slots: TrialResources, executor: Executor
 ) -> dict[str, Any]:
-    """Score every training of the comparison on the test split, once.
+    """Score the trainings of the comparison on the test split, each once.
 
-    The scores are written to a file; a resumed study reads it and does not open the split again.
+    The scores are written to a file; a resumed study reads it and does not score a training again.
 
     Args:
         arms: The recipes compared.
@@ -67,30 +67,31 @@ def open_test(
         Training's name -> its scores as JSON; a training that diverged before it had a
         checkpoint is left out.
     """
+    kept = kept_scores(path)
+    wanted = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
+    todo = [one for one in wanted if one.key not in kept]
+    jobs = _finished(todo, site, path)
+    if todo:
+        scored = executor.score(list(jobs.values()), site=site, slots=slots)
+        found = dict(zip(jobs, scored, strict=True))
+        _keep_scenes(found, path)
+        kept |= dict.fromkeys(one.key for one in todo)
+        kept |= {name: _total(each, arms[0].recipe).to_json() for name, each in found.items()}
+        write_text(path / TEST_SCORES, json.dumps(kept))
+    return {one.key: kept[one.key] for one in wanted if kept[one.key] is not None}
+
+
+def kept_scores(path: Path) -> dict[str, Any]:
+    """Return the scores that are kept: training's name -> scores as JSON.
+
+    A training that diverged before it had a checkpoint has None.
+    """
     file = path / TEST_SCORES
-    kept = _read_scores(file)
-    if kept is not None:
-        return kept
-    jobs = _finished(arms, site, path)
-    found = dict(
-        zip(jobs, executor.score(list(jobs.values()), site=site, slots=slots), strict=True)
-    )
-    recipe = arms[0].recipe
-    _keep_scenes(found, path)
-    mapped = partial(executor.map, site=site, slots=slots)
-    _keep_maps(jobs, found, recipe, site=site, path=path, mapped=mapped)
-    scores = {name: _total(each, recipe).to_json() for name, each in found.items()}
-    write_text(file, json.dumps(scores))
-    return scores
-
-
-def _read_scores(file: Path) -> dict[str, Any] | None:
-    """Return the kept scores of the test split; None if there are none, or they are damaged."""
     if not file.exists():
-        return None
+        return {}
     try:
         scores: dict[str, Any] = json.loads(file.read_bytes())
-        for each in scores.values():
+        for each in filter(None, scores.values()):
             Scores.from_json(each)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         log.warning(
@@ -99,8 +100,33 @@ def _read_scores(file: Path) -> dict[str, Any] | None:
             error,
         )
         file.unlink()
-        return None
+        return {}
     return scores
+
+
+def map_test(
+    arms: Sequence[Arm], *, site: Site, path: Path, slots: TrialResources, executor: Executor
+) -> None:
+    """Map a few test scenes with one pair of scored trainings, for the report; only once.
+
+    Args:
+        arms: The recipes compared, all scored.
+        site: Locations of the data.
+        path: The study's folder, with the finished trainings.
+        slots: Resources of a training.
+        executor: Executor that maps.
+    """
+    if (path / TEST_MAPS).exists():
+        return
+    names = {f"{arm.name}-seed{seed}" for arm in arms for seed in arm.seeds}
+    found = {name: each for name, each in _by_scene(path).items() if name in names}
+    seed, shown = choose(found)
+    pair = [arm for arm in arms if arm.name in PAIR and f"{arm.name}-seed{seed}" in found]
+    if shown and pair:
+        jobs = _finished([job(arm, seed, path / CONFIRM) for arm in pair], site, path)
+        if jobs:
+            mapped = partial(executor.map, site=site, slots=slots)
+            _keep_maps(jobs, (seed, shown), arms[0].recipe, site=site, path=path, mapped=mapped)
 
 
 def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
@@ -140,13 +166,15 @@ def damage_finder(site: Site, path: Path) -> Callable[[Job], str]:
     """Return a function that describes what a finished training's best model has lost.
 
     It returns an empty text if nothing is lost: the model is whole and of the training's recipe,
-    the training diverged before it had one, or the test split has been scored already.
+    the training diverged before it had one, or it has been scored on the test split already.
     """
-    scored = (path / TEST_SCORES).exists()
+    scored = kept_scores(path).keys()
     epochs = recording.by_key(path)
 
     def damage(job: Job) -> str:
-        if scored or not (read_end(job) == "complete" or has_score(epochs.get(job.key, ()))):
+        if job.key in scored or not (
+            read_end(job) == "complete" or has_score(epochs.get(job.key, ()))
+        ):
             return ""
         pull_checkpoints(site, Path(job.workdir), BEST)
         return damage_of_best(Path(job.workdir) / BEST, Recipe.model_validate_json(job.recipe).id)
@@ -154,13 +182,12 @@ def damage_finder(site: Site, path: Path) -> Callable[[Job], str]:
     return damage
 
 
-def _finished(arms: Sequence[Arm], site: Site, path: Path) -> dict[str, Job]:
+def _finished(jobs: Sequence[Job], site: Site, path: Path) -> dict[str, Job]:
     """Return the trainings with a best model, after pulling those of a checkpoint store.
 
     Raises:
         StorageError: A training has lost its best model since it ended.
     """
-    jobs = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
     damage = damage_finder(site, path)
     lost = [text for text in map(damage, jobs) if text]
     if lost:
@@ -179,17 +206,26 @@ def _total(each: Confusions, recipe: Recipe) -> Scores:
     return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
 
 
+def _by_scene(path: Path) -> dict[str, Confusions]:
+    """Return the matrices that are kept: training's name -> scene -> (K, K)."""
+    arrays: dict[str, NDArray[Any]] = dict(scene_scores(path))
+    ids = arrays.pop("scenes", np.array([])).tolist()
+    return {name: dict(zip(ids, each, strict=True)) for name, each in arrays.items()}
+
+
 def _keep_scenes(found: Mapping[str, Confusions], path: Path) -> None:
-    ids = list(next(iter(found.values()), {}))
+    """Add the matrices of trainings to those that are kept."""
+    every = {**_by_scene(path), **found}
+    ids = list(next(iter(every.values()), {}))
     arrays: dict[str, Any] = {
-        name: np.stack([each[i] for i in ids]) for name, each in found.items()
+        name: np.stack([each[i] for i in ids]) for name, each in every.items()
     }
     _save(path / TEST_SCENES, {"scenes": np.array(ids, dtype=np.str_), **arrays})
 
 
 def _keep_maps(
     jobs: Mapping[str, Job],
-    found: Mapping[str, Confusions],
+    chosen: tuple[int, Mapping[str, float]],
     recipe: Recipe,
     *,
     site: Site,
@@ -197,11 +233,8 @@ def _keep_maps(
     mapped: Callable[[list[Job], list[str]], list[dict[str, NDArray[np.uint8]]]],
 ) -> None:
     """Map the chosen scenes with one pair of trainings, and save thumbnails for the report."""
-    seed, shown = choose(found)
-    names = [name for name in (f"{arm}-seed{seed}" for arm in PAIR) if name in jobs]
-    if not shown or not names:
-        return
-    maps = mapped([jobs[name] for name in names], list(shown))
+    seed, shown = chosen
+    maps = mapped(list(jobs.values()), list(shown))
     scenes = scenes_of(recipe, "test", site)
     bands = dataset_of(recipe.data).bands
     arrays: dict[str, Any] = {
@@ -217,7 +250,7 @@ def _keep_maps(
             f"{number}.image": thumbnail(seen, LONGEST),
             f"{number}.truth": thumbnail(mask, LONGEST),
         }
-        for name, each in zip(names, maps, strict=True):
+        for name, each in zip(jobs, maps, strict=True):
             arrays[f"{number}.{name.rpartition('-seed')[0]}"] = thumbnail(each[scene], LONGEST)
     _save(path / TEST_MAPS, arrays)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from ..config.study import FEWEST_SIGNS
 from ..report.table import align_columns
 from ..search.rungs import Ladder
 from ..stats import FEWEST
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
-EXACT = 6  # seeds; fewer allow no sign test at 95 %
 KEPT = 2  # checkpoints of a training: the newest, and the one before
 
 
@@ -30,10 +30,13 @@ class Plan:
         rungs: (epoch, trials expected to reach it), full length last.
         epochs_expected: Epochs of the search if one trial in `reduction` continues at each rung.
         epochs_most: Epochs of the search if every trial trained to full length: a grid's cost.
-        epochs_confirm: Epochs of the final trainings, all arms on all seeds.
+        epochs_confirm: Epochs of the final trainings, all arms on all seeds; if they stop when
+            decided, up to the first pair that can decide.
+        epochs_confirm_most: Epochs of the final trainings at most.
         parameters: Parameters of one model.
         disk_gib: Size of all checkpoints, at most, GiB.
-        seeds: Number of pairs of baseline and winner.
+        seeds: Number of pairs of baseline and winner, at most.
+        stops_when_decided: Whether the final trainings stop at the pair that decides.
     """
 
     trials: int
@@ -41,9 +44,11 @@ class Plan:
     epochs_expected: int
     epochs_most: int
     epochs_confirm: int
+    epochs_confirm_most: int
     parameters: int
     disk_gib: float
     seeds: int
+    stops_when_decided: bool = False
 
 
 def plan(study: Study, *, site: Site) -> Plan:
@@ -58,16 +63,20 @@ def plan(study: Study, *, site: Site) -> Plan:
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     one, last = (n * BYTES / 2**30 for n in (parameters, parameters + MOMENTS * trained))
-    runs = arms * len(study.seeds)
+    seeds = len(study.comparison_seeds)
+    runs = arms * seeds
+    few = FEWEST_SIGNS if study.stops_when_decided else seeds
     return Plan(
         trials=trials,
         rungs=steps,
         epochs_expected=epochs_of(steps),
         epochs_most=trials * epochs,
-        epochs_confirm=runs * epochs,
+        epochs_confirm=arms * few * epochs,
+        epochs_confirm_most=runs * epochs,
         parameters=parameters,
         disk_gib=KEPT * trials * last + runs * (KEPT * last + one),
-        seeds=len(study.seeds),
+        seeds=seeds,
+        stops_when_decided=study.stops_when_decided,
     )
 
 
@@ -113,19 +122,30 @@ def lines(plan: Plan) -> list[str]:
         *align_columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
         f"trials: {plan.trials}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_most}",
-        f"epochs of the paired retraining: {plan.epochs_confirm}",
+        f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
         *seed_lines(plan.seeds),
     ]
 
 
+def _confirm(plan: Plan) -> str:
+    if not plan.stops_when_decided:
+        return str(plan.epochs_confirm)
+    return (
+        f"{plan.epochs_confirm} if the first {FEWEST_SIGNS} pairs decide, at most "
+        f"{plan.epochs_confirm_most} ({plan.seeds} pairs)"
+    )
+
+
 def seed_lines(seeds: int) -> list[str]:
     """Return the warning about a comparison on few seeds; empty from six on."""
-    if seeds >= EXACT:
+    if seeds >= FEWEST_SIGNS:
         return []
     if seeds < FEWEST:
         return [
-            f"seeds: {seeds} cannot decide, the verdict will be 'no clear difference'; give {EXACT}"
+            f"seeds: {seeds} cannot decide, the verdict will be 'no clear difference'; give {FEWEST_SIGNS}"
         ]
-    return [f"seeds: {seeds} decide under a normal approximation; from {EXACT} on it is exact"]
+    return [
+        f"seeds: {seeds} decide under a normal approximation; from {FEWEST_SIGNS} on it is exact"
+    ]

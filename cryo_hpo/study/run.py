@@ -23,11 +23,9 @@ from ..results.lr_response import response
 from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
-from ..search.confirm import Arm, ConfirmSource
 from ..search.journal import Journal
 from ..search.replay import suggest_of
-from ..search.source import BASELINE, SearchSource, key, winner
-from ..search.trials import Record
+from ..search.source import SearchSource, key
 from ..storage.atomic import write_text
 from ..storage.event_log import read_events
 from ..tracking import Tracker, run_id, save_model
@@ -38,12 +36,14 @@ from . import frame
 from . import holdout as testsplit
 from .plan import plan
 from .preflight import check
+from .proof import Proof
 from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
     from ..config import Search
     from ..execution.executor import Executor, TrialResources
     from ..search.listener import Listener
+    from ..search.trials import Record
 
 RESULT = "cryo.result"  # tag of a study's MLflow run: digest of the published result
 MAX_TAG = 4000  # characters of the warnings; MLflow takes 8,000
@@ -100,12 +100,22 @@ def run_study(
         ):
             open_run(study, site, path, tracker=tracker)
             with progress:
-                result = _run(study, site, path, records=records, executor=executor)
+                result = _run(
+                    study, site, path, records=records, executor=executor, console=console
+                )
             raise_if_asked()
             return _finish(result, study, site, path, tracker=tracker, console=console)
 
 
-def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Executor) -> Result:
+def _run(
+    study: Study,
+    site: Site,
+    path: Path,
+    *,
+    records: Records,
+    executor: Executor,
+    console: Console,
+) -> Result:
     """Search, retrain winner and baselines, score the test split, compare."""
     slots = executor.slots(study.resources, study.search.parallel if study.search else None)
     trials: list[Record] = []
@@ -114,9 +124,9 @@ def _run(study: Study, site: Site, path: Path, *, records: Records, executor: Ex
         executor.run(search, site=site, slots=slots)
         search.raise_if_hopeless()
         trials = search.records
-    confirm = confirm_source(study, trials, path, site=site, listener=records)
-    executor.run(confirm, site=site, slots=slots)
-    confirm.raise_if_lost()
+    proof = Proof.of(study, path, trials)
+    for line in proof.run(site, slots=slots, executor=executor, listener=records):
+        console.print(line, highlight=False)
     return conclude(study, site, path, trials=trials, slots=slots, executor=executor)
 
 
@@ -130,10 +140,11 @@ def conclude(
     executor: Executor,
 ) -> Result:
     """Score the test split of a study whose trainings are over, and return the result."""
-    best = winner(trials) if trials else None
-    arms = arms_of(study, best)
-    scores = testsplit.open_test(arms, site=site, path=path, slots=slots, executor=executor)
-    return result(study, site, path, trials=trials, best=best, arms=score_arms(arms, path, scores))
+    proof = Proof.of(study, path, trials)
+    scores = proof.score(site, slots=slots, executor=executor)
+    testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
+    arms = score_arms(proof.arms, path, scores)
+    return result(study, site, path, trials=trials, best=proof.best, arms=arms)
 
 
 def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Records:
@@ -157,29 +168,6 @@ def search_source(
         folder=path / folders.TRIALS,
         listener=listener,
     )
-
-
-def confirm_source(
-    study: Study, trials: list[Record], path: Path, *, site: Site, listener: Listener
-) -> ConfirmSource:
-    """Return the job source of the final comparison, without the finished trainings."""
-    return ConfirmSource(
-        arms_of(study, winner(trials) if trials else None),
-        folder=path / folders.CONFIRM,
-        listener=listener,
-        damage=testsplit.damage_finder(site, path),
-    )
-
-
-def arms_of(study: Study, best: Record | None) -> list[Arm]:
-    """Return the recipes of the final comparison; all train on the same seeds and epochs."""
-    arms = [Arm("baseline", study.base, study.seeds)]
-    arms += [
-        Arm(name, study.base.replace(over), study.seeds) for name, over in study.baselines.items()
-    ]
-    if best is not None and best.number != BASELINE:
-        arms.append(Arm("tuned", study.recipe(best.params), study.seeds))
-    return arms
 
 
 def open_run(

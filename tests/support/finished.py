@@ -15,7 +15,7 @@ from cryo_hpo.results.study import write
 from cryo_hpo.search.confirm import job
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
-from cryo_hpo.study.run import arms_of
+from cryo_hpo.study.proof import arms_of
 from cryo_hpo.study.verdict import result, score_arms
 from cryo_hpo.training.loop import fit
 

@@ -1,0 +1,150 @@
+"""Run the final comparison of a study: which pairs are trained, and when it is over.
+
+A list of seeds is trained whole. A limit of seeds is trained in rounds: each round has the pairs
+that are needed before the comparison can end, whatever they show (`count_pairs_to_stop`), so their
+trainings run at the same time and none could have been spared. After a round its pairs are scored
+on the test split, each once, and the rule of `stats.sequential` decides whether another follows.
+
+The scores decide nothing but the number of pairs: the winner was chosen on the validation split
+before the first one, and the rule keeps its level at any number of looks. They are written before
+the next round begins, so a resumed study trains the same pairs and ends at the same one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..config.study import SeedLimit
+from ..evaluation.metrics import Scores
+from ..search.confirm import Arm, ConfirmSource
+from ..search.source import BASELINE, winner
+from ..stats.paired import paired_gains
+from ..stats.sequential import Stop, count_pairs_to_stop, find_stop
+from . import holdout as testsplit
+from .folder import CONFIRM
+
+if TYPE_CHECKING:
+    from ..config import Site, Study
+    from ..execution.executor import Executor, TrialResources
+    from ..search.listener import Listener
+    from ..search.trials import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Hold the final comparison of a study, whose whole state is in the study's folder.
+
+    Attributes:
+        study: The study.
+        path: Its folder.
+        best: The winner of the search; None: the study has no search.
+    """
+
+    study: Study
+    path: Path
+    best: Record | None
+
+    @classmethod
+    def of(cls, study: Study, path: Path, trials: list[Record]) -> Proof:
+        """Return the comparison of a study whose search is over."""
+        return cls(study, path, winner(trials) if trials else None)
+
+    @property
+    def arms(self) -> list[Arm]:
+        """The recipes compared, with the seeds that are needed as far as is known."""
+        return arms_of(self.study, self.best, self._seeds())
+
+    def run(
+        self, site: Site, *, slots: TrialResources, executor: Executor, listener: Listener
+    ) -> Iterator[str]:
+        """Train and score round after round; yield a line after each that decides the next."""
+        while True:
+            pairs = self.source(site, listener)
+            executor.run(pairs, site=site, slots=slots)
+            pairs.raise_if_lost()
+            self.score(site, slots=slots, executor=executor)
+            if stop := self.find_stop():
+                most = len(self.study.comparison_seeds)
+                yield f"Comparison after {stop.pairs} of at most {most} pairs: {stop.decision}."
+            if self.is_over:
+                return
+
+    def source(self, site: Site, listener: Listener) -> ConfirmSource:
+        """Return the job source of the rounds so far and the next, without finished trainings."""
+        return ConfirmSource(
+            self.arms,
+            folder=self.path / CONFIRM,
+            listener=listener,
+            damage=testsplit.damage_finder(site, self.path),
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """True if every training that is needed has been scored."""
+        known = testsplit.kept_scores(self.path)
+        return all(f"{arm.name}-seed{seed}" in known for arm in self.arms for seed in arm.seeds)
+
+    def score(self, site: Site, *, slots: TrialResources, executor: Executor) -> dict[str, Any]:
+        """Score the trainings of the rounds so far on the test split; see `holdout.open_test`."""
+        return testsplit.open_test(
+            self.arms, site=site, path=self.path, slots=slots, executor=executor
+        )
+
+    def find_stop(self) -> Stop | None:
+        """Return where the comparison stands; None if its number of pairs is fixed.
+
+        A baseline that won its search is compared with nothing, and "futile".
+        """
+        if not isinstance(self.study.seeds, SeedLimit):
+            return None
+        if not self._has_tuned:
+            return Stop(len(self._seeds()), "futile")
+        return find_stop(self._gains(), at_most=self.study.seeds.at_most)
+
+    @property
+    def _has_tuned(self) -> bool:
+        return self.best is not None and self.best.number != BASELINE
+
+    def _seeds(self) -> tuple[int, ...]:
+        """Return the seeds that are trained already or needed next."""
+        every = self.study.comparison_seeds
+        if not isinstance(self.study.seeds, SeedLimit):
+            return every
+        most, gains = self.study.seeds.at_most, self._gains()
+        done = gains[: find_stop(gains, at_most=most).pairs]
+        return every[: len(done) + count_pairs_to_stop(done, at_most=most)]
+
+    def _gains(self) -> list[float]:
+        """Return the relative gains of the scored pairs, in percent, in the order of seeds."""
+        known = testsplit.kept_scores(self.path)
+        names = [[f"{arm}-seed{s}" for arm in testsplit.PAIR] for s in self.study.comparison_seeds]
+        pairs = list(takewhile(lambda pair: all(name in known for name in pair), names))
+        scores = np.array([[_miou(known[name]) for name in pair] for pair in pairs]).reshape(-1, 2)
+        gains: list[float] = paired_gains(scores[:, 1], scores[:, 0]).tolist()
+        return gains
+
+
+def _miou(scores: Any) -> float:
+    return 0.0 if scores is None else float(Scores.from_json(scores).miou)
+
+
+def arms_of(study: Study, best: Record | None, seeds: tuple[int, ...] | None = None) -> list[Arm]:
+    """Return the recipes of the final comparison; all train on the same seeds and epochs.
+
+    Args:
+        study: The study.
+        best: The winner of the search; None: the study has no search.
+        seeds: The first seeds of the comparison; None: all.
+    """
+    seeds = study.comparison_seeds if seeds is None else seeds
+    arms = [Arm("baseline", study.base, seeds)]
+    arms += [Arm(name, study.base.replace(over), seeds) for name, over in study.baselines.items()]
+    if best is not None and best.number != BASELINE:
+        arms.append(Arm("tuned", study.recipe(best.params), seeds))
+    return arms
