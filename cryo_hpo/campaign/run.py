@@ -12,7 +12,7 @@ from rich.console import Console
 
 from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
-from ..config.study import format_seeds
+from ..config.study import format_length, format_seeds
 from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
@@ -185,7 +185,7 @@ def _open(campaign: Campaign, path: Path, tracker: Tracker) -> None:
             "regimes": ", ".join(campaign.matrix.regimes),
             "label_fractions": ", ".join(map(str, campaign.matrix.label_fractions)),
             "cells": len(campaign.cells()),
-            "trials": campaign.search.trials,
+            "trials": format_length(campaign.search),
             "seeds": format_seeds(campaign.seeds),
         },
     )

@@ -87,7 +87,17 @@ class Search(Frozen):
         Annotated[SearchSpace, Tag("SearchSpace")] | Annotated[DefineByRun, Tag("DefineByRun")],
         Discriminator(_space_kind),
     ] = Field(description="Search space: the hyperparameters to vary, and their ranges.")
-    trials: int = Field(ge=1, description="Number of configurations to try, the baseline included.")
+    trials: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of configurations to try, the baseline included; or give `budget`.",
+    )
+    budget: float | None = Field(
+        default=None,
+        ge=1,
+        le=1000,
+        description="Cost of the whole search in full trainings, in place of `trials`: 2 or 1.5.",
+    )
     scheduler: Annotated[Asha | NoStopping, Field(discriminator="kind")] = Field(
         default=Asha(), description="Early-stopping rule: asha, or none."
     )
@@ -108,11 +118,29 @@ class Search(Frozen):
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [
-            Problem(("prior", *p.loc), p.message) for p in prior_problems(self.prior, self.space)
+            *self._length_problems(),
+            *(
+                Problem(("prior", *p.loc), p.message)
+                for p in prior_problems(self.prior, self.space)
+            ),
         ]
         if problems:
             raise ConstraintErrors(problems)
         return self
+
+    def _length_problems(self) -> Iterator[Problem]:
+        if self.trials is None and self.budget is None:
+            message = (
+                "Required key is missing. Add it, the number of configurations to try; or add "
+                "`budget`, the cost of the search in full trainings."
+            )
+            yield Problem(("trials",), message)
+        if self.trials is not None and self.budget is not None:
+            message = (
+                f"A search has a number of trials or a budget, this one has both: {self.trials} "
+                f"trials and a budget of {self.budget:g} trainings. Drop one of the two."
+            )
+            yield Problem(("budget",), message)
 
 
 def _refuse_other_than_auto(value: object) -> object:
@@ -200,6 +228,7 @@ class Study(Frozen):
             *self._space_problems(),
             *self._baseline_problems(),
             *self._rung_problems(),
+            *self._budget_problems(),
         ]
         if problems:
             raise ConstraintErrors(problems)
@@ -302,6 +331,28 @@ class Study(Frozen):
                 "scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "grace_epochs"), message)
+
+    def _budget_problems(self) -> Iterator[Problem]:
+        if self.search is None or self.search.budget is None:
+            return
+        rule, epochs = self.search.scheduler, self.base.epochs
+        first = epochs
+        if isinstance(rule, Asha) and rule.rule == "promote":
+            first = min(rule.grace_epochs, epochs)
+        if self.search.budget * epochs + 1e-9 < epochs + first:
+            message = (
+                f"A budget of {self.search.budget:g} trainings compares nothing: trials pause at "
+                f"epoch {first} of {epochs} at the earliest, so two of them and a winner of full "
+                f"length cost {(epochs + first) / epochs:.3g}. Raise it, or lower grace_epochs."
+            )
+            yield Problem(("search", "budget"), message)
+
+
+def format_length(search: Search) -> str:
+    """Format the length of a search for people: 12, or "a budget of 2 trainings"."""
+    if search.budget is None:
+        return str(search.trials)
+    return f"a budget of {search.budget:g} trainings"
 
 
 def format_seeds(seeds: Seeds) -> str:

@@ -76,6 +76,7 @@ def propose(
             and changes nothing.
     """
     sampler, seed = search.sampler, search.seed
+    assert search.trials is not None, "the number of trials is known, or expected from the budget"
     if number <= num_strata(search.trials - 1) and (sampler != "random" or search.prior):
         return stratum(suggest, seed=seed, index=number - 1, prior=search.prior)
     chance = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import CryoError, StorageError
 from ..results.epochs import EPOCH, SCORE
 from ..results.study import Decision
+from .budget import budget_of, fix_trials
 from .jobs import Job, Outcome
 from .replay import Suggest, replayed
 from .rungs import Ladder, Promotion, decision_at, finalist, passes_rung, promotable, stops
@@ -37,12 +38,15 @@ class SearchSource:
         self, study: Study, *, suggest: Suggest, journal: Journal, folder: Path, listener: Listener
     ) -> None:
         assert study.search is not None, "a study without a search has no trials"
-        self._study, self._search, self._suggest = study, study.search, suggest
+        self._study, self._suggest = study, suggest
+        self._budget = budget_of(study.search, study.base.epochs)
+        self._search = fix_trials(study.search, study.base.epochs)
         self._journal, self._folder, self._listener = journal, folder, listener
         self._records = {record.number: record for record in journal.records()}
         self._rule = getattr(self._search.scheduler, "rule", "none")
         self._rungs = _rungs(self._search, study.base.epochs)
         self._at_work: set[int] = set()
+        self._finishing: set[int] = set()  # leaders that train to full length without a pause
         # A trial that was running when the driver died resumes from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
         self._refused = 0
@@ -66,10 +70,10 @@ class SearchSource:
         if self._interrupted:
             return self._job(self._interrupted.pop(0), cleared=0)
         promotion = self._promotion()
-        if promotion is not None:
+        if promotion is not None and self._affords(promotion.trial):
             self._note(promotion.trial, promotion.rung, "promoted")
             return self._job(promotion.trial, cleared=promotion.rung)
-        if len(self._records) < self._search.trials:
+        if self._may_begin():
             return self._job(self._begin(), cleared=0)
         if self._at_work:
             return "wait"
@@ -161,6 +165,7 @@ class SearchSource:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
             passes = passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
+            passes = passes and self._affords(number)
         no: Decision = "pruned" if self._rule == "stop" else "paused"
         self._note(number, rung, "continued" if passes else no)
         return passes
@@ -196,6 +201,46 @@ class SearchSource:
             return None
         return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
 
+    def _may_begin(self) -> bool:
+        """Return whether a new trial may begin: there are trials left, or the budget allows it."""
+        if self._budget is None:
+            assert self._search.trials is not None, "a search has trials or a budget"
+            return len(self._records) < self._search.trials
+        return self._affords(len(self._records))
+
+    def _affords(self, number: int) -> bool:
+        """Return whether the budget allows a trial to train until its next rung; see `Budget`."""
+        if self._budget is None:
+            return True
+        others = [record for n, record in self._records.items() if n != number]
+        spent = sum(map(self._committed, others))
+        if not self._pausing:
+            return self._budget.allows_whole(others=spent)
+        record = self._records.get(number)
+        return self._budget.allows(
+            self._next_stop(record.epochs if record else 0),
+            others=spent,
+            paused=[r.epochs for r in others if r.number in self._waiting()],
+            has_candidate=any(r.state == "complete" for r in others if r.number != BASELINE),
+        )
+
+    @property
+    def _pausing(self) -> tuple[int, ...]:
+        """The rungs at which trials pause."""
+        return () if self.ladder is None else self.ladder.rungs
+
+    def _next_stop(self, epoch: int) -> int:
+        """Return the epoch above one at which a trial pauses or is complete."""
+        return min(e for e in (*self._pausing, self._study.base.epochs) if e > epoch)
+
+    def _committed(self, record: Record) -> int:
+        """Return the epochs that a trial has trained, or trains before it can be paused."""
+        if record.number in self._finishing and record.number in self._at_work:
+            return self._study.base.epochs
+        runs = record.number in self._at_work or self._was_cut(record)
+        open_ended = record.state == "running" and record.epochs < self._study.base.epochs
+        return self._next_stop(record.epochs) if runs and open_ended else record.epochs
+
     def _note(self, number: int, rung: int, decision: Decision) -> str:
         """Record a decision about a trial at a rung with the trial's rank; return it as text."""
         rule = self._search.scheduler
@@ -217,13 +262,23 @@ class SearchSource:
             return None
         winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
         leader = finalist(self._curves(), self.ladder, self._waiting())
-        if leader is not None and not winners:
+        if leader is not None and not winners and self._may_finish(leader.trial):
             self._note(leader.trial, leader.rung, "promoted")
+            self._finishing.add(leader.trial)
             return self._job(leader.trial, cleared=self.ladder.epochs)
         for number in sorted(self._waiting()):
             why = self._note(number, self._records[number].epochs, "pruned")
             self._close(number, "pruned", why)
         return None
+
+    def _may_finish(self, number: int) -> bool:
+        """Return whether a leader may train to full length: the budget allows it, or none is."""
+        spent = sum(self._committed(r) for n, r in self._records.items() if n != number)
+        return (
+            self._budget is None
+            or self._budget.allows_whole(others=spent)
+            or not any(record.state == "complete" for record in self.records)
+        )
 
     def _begin(self) -> int:
         number = len(self._records)

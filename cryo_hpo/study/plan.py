@@ -9,12 +9,12 @@ import torch
 
 from ..config.study import FEWEST_SIGNS
 from ..report.table import align_columns
-from ..search.rungs import Ladder
+from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
 from ..stats import FEWEST
 from ..training.build import freeze, segmenter
 
 if TYPE_CHECKING:
-    from ..config import Search, Site, Study
+    from ..config import Site, Study
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
@@ -26,10 +26,11 @@ class Plan:
     """Hold the expected size of a study.
 
     Attributes:
-        trials: Configurations tried, the baseline included.
+        trials: Configurations tried, the baseline included; as expected if the search has a budget.
         rungs: (epoch, trials expected to reach it), full length last.
         epochs_expected: Epochs of the search if one trial in `reduction` continues at each rung.
         epochs_most: Epochs of the search if every trial trained to full length: a grid's cost.
+        epochs_budget: Epochs of the search at most, if it has a budget.
         epochs_confirm: Epochs of the final trainings, all arms on all seeds; if they stop when
             decided, up to the first pair that can decide.
         epochs_confirm_most: Epochs of the final trainings at most.
@@ -49,13 +50,16 @@ class Plan:
     disk_gib: float
     seeds: int
     stops_when_decided: bool = False
+    epochs_budget: int | None = None
 
 
 def plan(study: Study, *, site: Site) -> Plan:
     """Return the size of a study; builds its model without weights, reads no data."""
     epochs = study.base.epochs
-    trials = 0 if study.search is None else study.search.trials
-    steps = () if study.search is None else rungs(study.search, epochs)
+    steps = () if study.search is None else expect_rungs(study.search, epochs)
+    trials = steps[0][1] if steps else 0
+    most = 0 if study.search is None else most_trials(study.search, epochs)
+    budget = None if study.search is None else study.search.budget
     arms = num_arms(study)
     with torch.device("meta"):
         model = segmenter(study.base, site=site, weights="scratch")
@@ -69,12 +73,13 @@ def plan(study: Study, *, site: Site) -> Plan:
     return Plan(
         trials=trials,
         rungs=steps,
-        epochs_expected=epochs_of(steps),
+        epochs_expected=count_epochs(steps),
+        epochs_budget=None if budget is None else limit_of(budget, epochs),
         epochs_most=trials * epochs,
         epochs_confirm=arms * few * epochs,
         epochs_confirm_most=runs * epochs,
         parameters=parameters,
-        disk_gib=KEPT * trials * last + runs * (KEPT * last + one),
+        disk_gib=KEPT * most * last + runs * (KEPT * last + one),
         seeds=seeds,
         stops_when_decided=study.stops_when_decided,
     )
@@ -83,30 +88,6 @@ def plan(study: Study, *, site: Site) -> Plan:
 def num_arms(study: Study) -> int:
     """Return the number of recipes compared in the end: base, named baselines, the tuned one."""
     return 1 + len(study.baselines) + (study.search is not None)
-
-
-def rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
-    """Return (epoch, trials expected to reach it)."""
-    rule = search.scheduler
-    if rule.kind != "asha":
-        return ((epochs, search.trials),)
-    ladder = Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
-    steps, here = [], search.trials
-    for rung in ladder.rungs:
-        steps.append((rung, here))
-        best = max(here // rule.reduction, 1)  # one candidate at least
-        # the stop rule never ends the baseline, which is seldom among the best
-        here = min(here, best + (rule.rule == "stop"))
-    return (*steps, (epochs, here))
-
-
-def epochs_of(steps: tuple[tuple[int, int], ...]) -> int:
-    """Return the epochs trained if each step (epoch, trials) is reached by its trials."""
-    total, below = 0, 0
-    for epoch, trials in steps:
-        total += (epoch - below) * trials
-        below = epoch
-    return total
 
 
 def lines(plan: Plan) -> list[str]:
@@ -120,13 +101,17 @@ def lines(plan: Plan) -> list[str]:
     total = plan.epochs_expected + plan.epochs_confirm
     return [
         *align_columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
-        f"trials: {plan.trials}, the fixed-LR baseline included",
-        f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_most}",
+        f"trials: {_trials(plan)}, the fixed-LR baseline included",
+        f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_budget or plan.epochs_most}",
         f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
         *seed_lines(plan.seeds),
     ]
+
+
+def _trials(plan: Plan) -> str:
+    return str(plan.trials) if plan.epochs_budget is None else f"about {plan.trials}"
 
 
 def _confirm(plan: Plan) -> str:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo.config import Recipe, Site
-from cryo_hpo.study.plan import epochs_of, lines, num_arms, plan, rungs, seed_lines
+from cryo_hpo.search.budget import count_epochs, expect_rungs
+from cryo_hpo.study.plan import lines, num_arms, plan, seed_lines
 
 from ..search.test_source import _open
 from ..support.pool import Curves, Disk, Heard, a_study, simulate
@@ -35,20 +36,20 @@ SITE = Site.from_env({})
 def test_the_best_share_reaches_the_next_rung(rule, trials, counts):
     search = a_study(rule, trials=trials, epochs=27).search
     assert search is not None
-    assert rungs(search, 27) == tuple(zip((1, 3, 9, 27), counts, strict=True))
+    assert expect_rungs(search, 27) == tuple(zip((1, 3, 9, 27), counts, strict=True))
 
 
 @given(st.integers(1, 200), st.integers(2, 5), st.integers(1, 200))
 def test_the_numbers_fall_and_a_candidate_always_arrives(trials, reduction, epochs):
     search = a_study(trials=trials, reduction=reduction, epochs=epochs).search
     assert search is not None
-    steps = rungs(search, epochs)
+    steps = expect_rungs(search, epochs)
     counts = [count for _, count in steps]
     assert counts[0] == trials
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] >= 1
     assert steps[-1][0] == epochs
-    assert epochs_of(steps) <= trials * epochs
+    assert count_epochs(steps) <= trials * epochs
 
 
 def _random(seed: int) -> Curves:
@@ -69,7 +70,7 @@ def test_what_is_expected_is_what_happens(tmp_path, monkeypatch):
         simulate(source, _random(seed), workers=2, order=seed, disk=disk)
         spent.append(len(disk.trained))
     assert study.search is not None
-    expected = epochs_of(rungs(study.search, 27))
+    expected = count_epochs(expect_rungs(study.search, 27))
     assert statistics.mean(spent) == pytest.approx(expected, rel=0.4)
 
 
@@ -102,7 +103,7 @@ def test_a_plan_counts_everything():
 def test_without_stopping_a_plan_is_a_grid():
     search = a_study("none", trials=12, epochs=27).search
     assert search is not None
-    assert rungs(search, 27) == ((27, 12),)
+    assert expect_rungs(search, 27) == ((27, 12),)
 
 
 def test_a_plan_says_what_few_seeds_cannot_tell():

@@ -14,6 +14,7 @@ import pytest
 
 from cryo_hpo.config import Site
 from cryo_hpo.execution.executor import TrialResources
+from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.jobs import Job, Source
 from cryo_hpo.search.trials import Record
 from cryo_hpo.stats.sequential import Stop
@@ -28,7 +29,7 @@ BASELINE = Record(number=0, params={}, state="complete", curve={9: 0.9})
 
 
 @dataclass
-class FakeExecutor:
+class FakeExecutor(InlineExecutor):
     """Train instantly, and score the tuned recipe above or below the baseline by a seed's sign."""
 
     signs: str
