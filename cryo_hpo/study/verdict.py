@@ -168,7 +168,7 @@ def result(
         arms=tuple(arms),
         constant_map=_constant_map(path),
         improvement=_improvement(arms, best, path),
-        costs=_costs(study, path),
+        costs=_costs(study, path, len(tried)),
         provenance=environment(),
         mlflow_experiment=experiment(study),
         mlflow_run_id=None,
@@ -224,9 +224,8 @@ def _over_scenes(tuned: ArmResult, path: Path) -> Interval | None:
     return over_scenes(*both, LEVEL, absent_is_zero=zero)
 
 
-def _costs(study: Study, path: Path) -> Costs:
+def _costs(study: Study, path: Path, trials: int) -> Costs:
     epochs = list(recording.read(path))
-    trials = 0 if study.search is None else study.search.trials
     searched = {key(number) for number in range(trials)}  # a named baseline may be "trial-x"
     search = [e for e in epochs if e["key"] in searched]
     confirm = [e for e in epochs if e["key"] not in searched]

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cryo_hpo.config import Site
+from cryo_hpo.config import Recipe, Site
 from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.jobs import Job, Source
 from cryo_hpo.search.trials import Record
 from cryo_hpo.stats.sequential import Stop
 from cryo_hpo.study.proof import Proof
-from cryo_hpo.training.checkpoints import BEST
+from cryo_hpo.training.checkpoints import BEST, save
 
 from ..support.pool import Crash, Disk, Heard, a_study, peak, simulate
 
@@ -62,17 +62,15 @@ class FakeExecutor(InlineExecutor):
 
 
 class Written(Heard):
-    """A listener that leaves a best checkpoint where a training ends, as a worker would."""
+    """A listener that leaves a best checkpoint where a training begins, as a worker would."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
-    def ended(self, key: str, state: str, message: str) -> None:
-        super().ended(key, state, message)
-        folder = self._path / "confirm" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / BEST).touch()
+    def started(self, key: str, recipe: Recipe, *, kind: str) -> None:
+        super().started(key, recipe, kind=kind)
+        save(self._path / "confirm" / key / BEST, {"recipe": recipe.id})
 
 
 def _prove(path: Path, executor: FakeExecutor, *, best: Record = WINNER, **study: Any) -> Proof:
@@ -119,7 +117,7 @@ def test_a_comparison_that_has_ended_is_not_opened_again(tmp_path):
     _prove(tmp_path, FakeExecutor("+" * 16))
     later = FakeExecutor("-" * 16)
     assert _prove(tmp_path, later).find_stop() == Stop(6, "improved")
-    assert (later.rounds, later.scored) == ([], [])
+    assert (later.rounds, later.scored) == ([[]], [])
 
 
 def test_a_list_of_seeds_is_trained_whole_and_scored_once(tmp_path):
