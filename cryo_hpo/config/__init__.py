@@ -20,7 +20,16 @@ from .messages import explain
 from .prior import Prior
 from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, OptimSpec, Recipe
 from .site import Site
-from .study import Asha, DefineByRun, NoStopping, Resources, Search, Study, explain_refusal
+from .study import (
+    Asha,
+    DefineByRun,
+    NoStopping,
+    Resources,
+    Search,
+    SeedLimit,
+    Study,
+    explain_refusal,
+)
 
 __all__ = [
     "PATHS",
@@ -40,6 +49,7 @@ __all__ = [
     "Recipe",
     "Resources",
     "Search",
+    "SeedLimit",
     "Site",
     "Skip",
     "Study",

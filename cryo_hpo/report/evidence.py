@@ -22,9 +22,32 @@ def evidence_notes(result: Result) -> list[str]:
     return [
         f"The interval of a typical seed's relative gain decides; files have the verdict as "
         f"`{improvement.verdict}`.",
-        _p_values(improvement),
+        *_stop(improvement),
+        *([_p_values(improvement)] if improvement.stopped is None else []),
         *_too_few(improvement),
         *_seeds_needed(improvement),
+    ]
+
+
+def _stop(improvement: Improvement) -> list[str]:
+    """Return why a comparison that stops when it is decided stopped, and what holds at such a stop."""
+    if improvement.stopped is None:
+        return []
+    most, pairs = improvement.stopped.at_most, improvement.num_pairs
+    spared = f"after {pairs} of at most {most} pairs ({count_of(most - pairs, 'pair')} spared)"
+    why = {
+        "improved": f"decided {spared}",
+        "worse": f"decided {spared}",
+        "futile": f"given up {spared}: the others would have decided with a chance below "
+        f"{100 * stats.MIN_CHANCE:g} %",
+        "undecided": f"not decided {spared}",
+    }[improvement.stopped.decision]
+    if pairs == most and improvement.verdict == "not shown":
+        why = f"not decided by all {most} pairs"
+    return [
+        f"The comparison was {why}. Sequential sign test: p = {improvement.p_value:.4f}. This p and "
+        "the interval of the typical seed hold although scores were looked at on the way; the "
+        "intervals of the means are those of a fixed number of pairs."
     ]
 
 
@@ -36,7 +59,12 @@ def name_intervals(improvement: Improvement) -> dict[str, Interval]:
         "means, BCa over seeds": improvement.bca_pct,
         "means, BCa over scenes too": improvement.scenes_pct,
     }
-    return {name: interval for name, interval in rows.items() if interval is not None}
+    fixed = "" if improvement.stopped is None else ", as if fixed"  # the number of pairs
+    return {
+        f"{name}{fixed if name.startswith('means') else ''}": interval
+        for name, interval in rows.items()
+        if interval is not None
+    }
 
 
 def intervals(result: Result) -> Table | None:
@@ -93,7 +121,8 @@ def _in_words(number: int) -> str:
 
 
 def _too_few(improvement: Improvement) -> list[str]:
-    if improvement.num_pairs >= stats.FEWEST or improvement.verdict != "not shown":
+    decides = improvement.num_pairs >= stats.FEWEST or improvement.verdict != "not shown"
+    if decides or improvement.stopped is not None:
         return []
     return [
         f"{count_of(improvement.num_pairs, 'seed')} cannot decide: an interval needs "

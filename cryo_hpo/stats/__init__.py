@@ -8,14 +8,17 @@ from .bootstrap import bca, bca_ratio, miou, over_scenes
 from .intervals import Interval
 from .paired import FEWEST, Improvement, Verdict, relative_improvement, typical_gain
 from .power import MOST, power, seeds_needed
+from .sequential import MIN_CHANCE, Stopping
 from .summary import Share, Summary, share, summary
 
 __all__ = [
     "FEWEST",
+    "MIN_CHANCE",
     "MOST",
     "Improvement",
     "Interval",
     "Share",
+    "Stopping",
     "Summary",
     "Verdict",
     "bca",

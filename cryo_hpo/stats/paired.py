@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy import stats
 
 from .bootstrap import bca_ratio
 from .intervals import Interval
+from .sequential import Stopping, bound_median, compute_p_value, decide
 
 Verdict = Literal["improved", "not shown", "worse"]
 FEWEST = 4  # pairs; with fewer no interval keeps a level of 95 %; docs/statistics.md
@@ -47,6 +48,9 @@ class Improvement:
         verdict: "improved" or "worse" when the interval of `typical_pct` leaves out 0, else
             "not shown".
         differences: Tuned minus baseline of every seed, in the unit of the scores.
+        stopped: How the comparison ended, if it was to stop as soon as it is decided: then the
+            interval of `typical_pct` and both p values are valid at any stopping time, and all
+            other intervals are those of a fixed number of pairs. None: the number was fixed.
         scenes_pct: `relative_pct` with the bootstrap's interval over seeds and test scenes; None
             where the scores of the scenes are not known.
     """
@@ -63,6 +67,7 @@ class Improvement:
     verdict: Verdict
     differences: tuple[float, ...]
     scenes_pct: Interval | None = None
+    stopped: Stopping | None = None
 
     @property
     def num_gained(self) -> int:
@@ -71,7 +76,11 @@ class Improvement:
 
 
 def relative_improvement(
-    tuned: Sequence[float], baseline: Sequence[float], *, level: float = 0.95
+    tuned: Sequence[float],
+    baseline: Sequence[float],
+    *,
+    level: float = 0.95,
+    at_most: int | None = None,
 ) -> Improvement:
     """Compare two recipes trained on the same seeds.
 
@@ -79,12 +88,32 @@ def relative_improvement(
         tuned: Scores, one per seed.
         baseline: Scores of the same seeds in the same order.
         level: Confidence of the interval, a fraction.
+        at_most: Pairs after which a comparison ends that was to stop as soon as it is decided
+            (see `sequential`); None: the number of pairs was fixed beforehand.
 
     Raises:
-        ValueError: The samples differ in length, or hold a value that is no score.
+        ValueError: The samples differ in length, hold a value that is no score, or are longer
+            than `at_most`.
     """
     t, b = np.asarray(tuned, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     _check(t, b, level)
+    fixed = _compare(t, b, level)
+    if at_most is None:
+        return fixed
+    gains = paired_gains(t, b).tolist()
+    typical, p_value = bound_median(gains, level), compute_p_value(gains)
+    return replace(
+        fixed,
+        typical_pct=typical,
+        p_value=p_value,
+        sign_p_value=p_value,
+        verdict=_verdict(typical),
+        stopped=Stopping(at_most, decide(gains, at_most=at_most, level=level)),
+    )
+
+
+def _compare(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Improvement:
+    """Compare two recipes on a number of seeds that was fixed beforehand."""
     ratio, typical = fieller(t, b, level), typical_gain(t, b, level)
     return Improvement(
         baseline=float(b.mean()),

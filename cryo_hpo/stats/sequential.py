@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import accumulate, count
 from typing import Literal, NamedTuple
@@ -129,6 +130,19 @@ def compute_p_value(gains: Sequence[float]) -> float:
     _check(gains, 0.95)
     states = accumulate(gains, _Signs.add, initial=_Signs())
     return min(1.0, 2 / max(max(signs.wealths) for signs in states))
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Hold how a comparison that stops as soon as it is decided ended.
+
+    Attributes:
+        at_most: Pairs after which it would have ended anyway.
+        decision: What its last pair decided; see `decide`.
+    """
+
+    at_most: int
+    decision: Decision
 
 
 class Stop(NamedTuple):

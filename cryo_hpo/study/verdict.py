@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.protocol import PROTOCOLS
+from ..config.study import SeedLimit
 from ..errors import StorageError
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
@@ -167,7 +168,7 @@ def result(
         importance=_importance(study, trials),
         arms=tuple(arms),
         constant_map=_constant_map(path),
-        improvement=_improvement(arms, best, path),
+        improvement=_improvement(study, arms, best, path),
         costs=_costs(study, path, len(tried)),
         provenance=environment(),
         mlflow_experiment=experiment(study),
@@ -205,14 +206,18 @@ def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None
     return min(sizes) if sizes and min(sizes) < recipe.batch_size else None
 
 
-def _improvement(arms: list[ArmResult], best: Record | None, path: Path) -> Improvement | None:
+def _improvement(
+    study: Study, arms: list[ArmResult], best: Record | None, path: Path
+) -> Improvement | None:
     """Compare tuned with baseline on the same seeds; the baseline with itself if it won."""
     if best is None:
         return None
     baseline = next(arm for arm in arms if arm.name == "baseline")
     tuned = next((arm for arm in arms if arm.name == "tuned"), baseline)
     scores = ([seed.test_miou for seed in arm.seeds] for arm in (tuned, baseline))
-    return replace(relative_improvement(*scores, level=LEVEL), scenes_pct=_over_scenes(tuned, path))
+    at_most = study.seeds.at_most if isinstance(study.seeds, SeedLimit) else None
+    improvement = relative_improvement(*scores, level=LEVEL, at_most=at_most)
+    return replace(improvement, scenes_pct=_over_scenes(tuned, path))
 
 
 def _over_scenes(tuned: ArmResult, path: Path) -> Interval | None:

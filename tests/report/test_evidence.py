@@ -67,3 +67,27 @@ def test_the_interval_over_scenes_is_shown_where_it_is_known() -> None:
     table = intervals(a_result(improvement=scenes))
     assert table is not None
     assert table.rows[-1] == ("means, BCa over scenes too", "+15.8", "+12.0", "+19.0")
+
+
+@pytest.mark.parametrize(
+    ("signs", "reason"),
+    [
+        ((1,) * 6, "decided after 6 of at most 16 pairs (10 pairs spared). Sequential"),
+        ((-1,) * 6, "decided after 6 of at most 16 pairs (10 pairs spared). Sequential"),
+        ((1, -1, 1, -1), "given up after 4 of at most 16 pairs (12 pairs spared): the others"),
+        ((1, -1) * 8, "not decided by all 16 pairs"),
+    ],
+)
+def test_a_comparison_that_stopped_says_why_and_what_it_spared(
+    signs: tuple[int, ...], reason: str
+) -> None:
+    improvement = relative_improvement(
+        [0.5 + sign / 100 for sign in signs], [0.5] * len(signs), at_most=16
+    )
+    notes = "\n".join(evidence_notes(a_result(improvement=improvement)))
+    assert reason in notes
+    assert "sign-flip" not in notes, "that test holds for a fixed number of pairs"
+    assert "cannot decide" not in notes
+    names = name_intervals(improvement)
+    means = [name for name in names if name.startswith("means")]
+    assert means == [name for name in names if "as if fixed" in name] != []

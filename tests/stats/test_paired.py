@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from cryo_hpo.stats import Improvement, relative_improvement, typical_gain
-from cryo_hpo.stats.paired import fieller, rank_of
+from cryo_hpo.stats.paired import fieller, paired_gains, rank_of
+from cryo_hpo.stats.sequential import Stopping, bound_median
 
 TUNED = [0.71, 0.74, 0.69, 0.75, 0.73]
 BASELINE = [0.66, 0.70, 0.67, 0.69, 0.64]
@@ -236,3 +237,31 @@ def test_refuses_what_is_no_comparison(
 ) -> None:
     with pytest.raises(ValueError, match=said):
         relative_improvement(tuned, baseline, level=level)
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict", "decision"),
+    [
+        ((5, 4, 3, 2, 1, 6), "improved", "improved"),
+        ((-5, -4, -3, -2, -1, -6), "worse", "worse"),
+        ((5, -4, 3, -2), "not shown", "futile"),
+        ((5, -4, 3, 3, 4, 5), "not shown", "undecided"),
+        ((3, 0, 0, 0), "not shown", "futile"),
+    ],
+)
+def test_a_comparison_that_stops_when_decided_is_judged_by_the_rule_that_stopped_it(
+    gains, verdict, decision
+):
+    baseline = [0.5] * len(gains)
+    tuned = [0.5 * (1 + gain / 100) for gain in gains]
+    fixed = relative_improvement(tuned, baseline)
+    stopped = relative_improvement(tuned, baseline, at_most=16)
+    assert stopped.stopped == Stopping(16, decision)
+    assert stopped.verdict == verdict
+    assert (stopped.p_value <= 0.05) == (verdict != "not shown")
+    assert stopped.p_value == stopped.sign_p_value >= fixed.sign_p_value
+    assert stopped.typical_pct == bound_median(
+        paired_gains(np.array(tuned), np.array(baseline)).tolist()
+    )
+    assert (stopped.relative_pct, stopped.bca_pct) == (fixed.relative_pct, fixed.bca_pct)
+    assert fixed.stopped is None

@@ -9,7 +9,7 @@ from cryo_hpo import stats
 from cryo_hpo.results.study import load_result
 
 from ..support.recorded import last_epoch_s, recorded_epochs
-from ..support.sandbox import EPOCHS, RULES, SEEDS, TRIALS
+from ..support.sandbox import EPOCHS, LR, RULES, SEEDS, TRIALS
 
 pytestmark = pytest.mark.slow
 
@@ -134,3 +134,26 @@ def test_a_study_without_a_search_trains_its_base_and_a_diverged_arm_scores_0(sa
     assert huge.epochs < EPOCHS
     assert huge.test_miou == 0.0 or huge.epochs > 0
     assert result.costs.epochs_full_grid == 0
+
+
+def test_a_budget_is_spent_and_a_comparison_stops_when_it_is_decided(sandbox):
+    search = {
+        "space": {"params": {"optim.lr": LR}},
+        "budget": 2,
+        "parallel": 1,
+        "scheduler": RULES["promote"],
+    }
+    study = sandbox.study("decided", search=search, seeds={"at_most": 16})
+    hopeless = study.model_copy(update={"base": study.base.replace({"optim.lr": 1e-9})})
+    output = sandbox.run(hopeless, "decided")
+    folder = sandbox.root / "decided" / study.name
+    result = load_result(folder)
+    assert result.costs.epochs_search <= 2 * EPOCHS
+    assert result.trials[result.winner or 0].epochs == EPOCHS
+    assert result.improvement is not None
+    assert (result.improvement.verdict, result.improvement.num_pairs) == ("improved", 6)
+    assert result.improvement.stopped == stats.Stopping(16, "improved")
+    assert [len(arm.seeds) for arm in result.arms] == [6, 6]
+    assert result.costs.epochs_confirm == 2 * 6 * EPOCHS
+    assert "Comparison after 4 of at most 16 pairs: undecided." in output
+    assert "10 pairs spared" in (folder / "report" / "report.md").read_text()
