@@ -81,7 +81,7 @@ def driver(env: Mapping[str, str], folder: Path, name: str, **asked: Any) -> Ite
     log = folder / f"{name}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.replaying", json.dumps(words)],
+            [sys.executable, "-m", "tests.support.replaying", json.dumps(words)],
             env=dict(env),
             cwd=ROOT,
             stdout=out,

@@ -52,7 +52,7 @@ class Head:
         names = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
         return {"RAY_ADDRESS": self.gcs, **{name: self.env[name] for name in names}}
 
-    def ray(self, *words: str, cwd: Path | None = None, timeout_s: float = 180) -> Done:
+    def ray(self, *words: str, cwd: Path | None = None, timeout_s: float = 600) -> Done:
         """Run `ray job ...` as a user would."""
         return run("ray", "job", *words, env=self.env, cwd=cwd, timeout_s=timeout_s)
 
@@ -75,7 +75,7 @@ def run(
     *words: str | Path,
     env: Mapping[str, str],
     cwd: Path | None = None,
-    timeout_s: float = 180,
+    timeout_s: float = 600,
 ) -> Done:
     """Run a program to its end, whatever its exit code."""
     done = subprocess.run(
@@ -99,7 +99,7 @@ def free_ports(num: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def until(what: Callable[[], Any], *, timeout_s: float = 90, every_s: float = 0.2) -> Any:
+def until(what: Callable[[], Any], *, timeout_s: float = 300, every_s: float = 0.2) -> Any:
     """Poll until the answer is true, and return it."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""Run a driver whose trials replay recorded curves: `python -m tests.replaying '{...}'`."""
+"""Run a driver whose trials replay recorded curves: `python -m tests.support.replaying '{...}'`."""
 
 from __future__ import annotations
 
