@@ -175,7 +175,7 @@ def cells() -> list[Cell]:
 def train(cell: Cell, card: DatasetCard, site: Site) -> dict[str, Any]:
     """Train one cell and return its curves, which end if the training diverges."""
     recipe = Recipe(
-        data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment),
+        data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment, replicate=1),
         model=MODELS[cell.model],
         loss=LossSpec(name="ce+dice"),
         optim=OptimSpec(lr=cell.lr, ema=EMA),

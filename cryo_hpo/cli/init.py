@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..config import Study
     from ..data.fingerprint import Fingerprint
     from ..data.layout import Layout
-    from ..study.draft import Choices
+    from ..study.draft_card import Choices
 
 
 @click.command()
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of dataset and study.  [default: the folder's]")
 @click.option("--classes", help="Class names in the order of the mask values: background,lake.")
 @click.option("--bands", help="Band names in the order of the layers: B4,B3,B2.")
+@click.option("--sensor", help="Sensor whose numbers the bands are: landsat-8.")
 @click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path(), help="Where card and study go."
@@ -41,7 +42,7 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     """
     from ..data.fingerprint import take_fingerprint
     from ..data.layout import recognize_layout
-    from ..study.draft import Choices, describe_open_points
+    from ..study.draft_card import Choices, describe_open_points
 
     folder = folder.expanduser().absolute()
     chosen = Choices(
@@ -49,13 +50,14 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
         classes=_words(given["classes"]),
         bands=_words(given["bands"]),
         encoder=given["encoder"],
+        sensor=given["sensor"],
     )
     files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
     _refuse_existing(files, force=force)
     layout = recognize_layout(folder)
     click.echo(f"{folder}: {len(layout.pairs)} pairs of {layout.images} and {layout.masks}")
     look = take_fingerprint(layout)
-    chosen = _ask(look, chosen)
+    chosen = _ask(layout, look, chosen)
     _write(layout, look, chosen, folder, files)
     for line in describe_open_points(layout, look):
         click.echo(f"note: {line}")
@@ -80,16 +82,19 @@ def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
         raise SpecError(message)
 
 
-def _ask(look: Fingerprint, chosen: Choices) -> Choices:
+def _ask(layout: Layout, look: Fingerprint, chosen: Choices) -> Choices:
     """Prompt on a terminal for what the files do not hold; elsewhere the draft raises an error."""
     from dataclasses import replace
 
-    from ..study.draft import choose_bands, choose_classes
+    from ..study.draft_bands import choose_bands
+    from ..study.draft_card import choose_classes
 
     if not sys.stdin.isatty():
         return chosen
     bands = _ask_until_known(
-        partial(choose_bands, look), chosen.bands, "Band names, in the order of the layers"
+        partial(choose_bands, layout, look, sensor=chosen.sensor),
+        chosen.bands,
+        "Band names, in the order of the layers",
     )
     classes = _ask_until_known(
         partial(choose_classes, look),
@@ -119,7 +124,8 @@ def _write(
     layout: Layout, look: Fingerprint, chosen: Choices, folder: Path, files: tuple[Path, Path]
 ) -> None:
     from ..storage.atomic import write_text
-    from ..study.draft import draft_card, draft_study, format_lines
+    from ..study.draft import draft_study
+    from ..study.draft_card import draft_card, format_lines
 
     card, study = files
     card_lines = draft_card(layout, look, chosen, root=folder)
@@ -138,7 +144,7 @@ def _try_out(file: Path) -> None:
     from ..data.region_split import PARTS
     from ..study.plan import plan
     from ..study.preflight import check
-    from ..study.timing import estimate_minutes, time_step
+    from ..study.timing import estimate_minutes, measure_epoch, time_step
     from ..training.build import scenes_of
 
     study, site = load_study(file), read_site()
@@ -146,15 +152,15 @@ def _try_out(file: Path) -> None:
         check(study, site=site)
     except CryoError as error:
         raise add_line_numbers(error, file) from error
-    train = scenes_of(study.base, "train", site)
     for part in PARTS:
         scenes = scenes_of(study.base, part, site)
         click.echo(f"{part}: {len(scenes)} scenes, {_shares(scenes.class_counts)} of the classes")
     sheet = _draw(study, file.with_suffix(".png"))
     click.echo(f"contact sheet: {sheet}")
-    steps = -(-len(train) * study.base.data.replicate // study.base.batch_size)
+    size = measure_epoch(study.base, site)
+    click.echo(str(size))
     minutes = estimate_minutes(
-        plan(study, site=site), step_s=time_step(study.base, site), steps=steps
+        plan(study, site=site), step_s=time_step(study.base, site), steps=size.steps
     )
     click.echo(
         f"{minutes / 60:,.1f} core hours of training steps on processors like this machine's, by a "

@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from ..config.files.shipped import Kind
     from ..data.dataset import Dataset
 
-NAMES = ("encoders", "decoders", "datasets", "spaces", "studies", "cards", "published")
+NAMES = (
+    "encoders",
+    "decoders",
+    "datasets",
+    "bands",
+    "spaces",
+    "studies",
+    "cards",
+    "published",
+)
 
 
 @click.command("list")
@@ -39,6 +48,10 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
     Encoders with what they cost, and everything about one:
       cryo-hpo list encoders
       cryo-hpo list encoders galileo-nano
+
+    \b
+    Bands of each sensor by the numbers in its files; a card says `sensor: landsat-8`:
+      cryo-hpo list bands
 
     \b
     What ships with the package, to be used by name or copied:
@@ -90,6 +103,27 @@ def _list_datasets() -> list[str]:
         for d in DATASETS.values()
     ]
     return align_columns(("dataset", "bands", "classes", "source"), rows).splitlines()
+
+
+def _list_bands() -> list[str]:
+    from ..bands import BANDS, SENSORS
+    from ..report.table import align_columns
+
+    rows = [
+        (sensor, number, band.name, _um(band.center_um), f"{band.pixel_m:g}")
+        for sensor, table in SENSORS.items()
+        for number, band in table.items()
+    ]
+    free = [band.name for band in BANDS.values() if band.sensor != "sentinel-2"]
+    return [
+        *align_columns(("sensor", "band", "is", "um", "pixel, m"), rows).splitlines(),
+        f"Without `sensor`, numbers are Sentinel-2's. Names for any sensor: {', '.join(free)}.",
+        "Another sensor: the center of each band in micrometers, sensor: {C1: 0.49, C2: 0.66}.",
+    ]
+
+
+def _um(center: float | None) -> str:
+    return "-" if center is None else f"{center:.3f}"
 
 
 def datasets_table() -> list[str]:
@@ -181,6 +215,7 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "encoders": _list_encoders,
     "decoders": _list_decoders,
     "datasets": _list_datasets,
+    "bands": _list_bands,
     "spaces": _list_spaces,
     "studies": _list_studies,
     "cards": _list_cards,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import SpecError
+from ..errors import CryoError, SpecError
 from . import campaign as campaigns
 from .data import data
 from .doctor import doctor
@@ -141,12 +141,17 @@ def plan(study: Path) -> None:
         return
     from ..config import load_study
     from ..study import plan as planning
+    from ..study.timing import measure_epoch
 
     spec = load_study(study)
     with line_numbers(study):
         size = planning.plan(spec, site=read_site())
     for line in planning.lines(size):
         click.echo(line)
+    try:
+        click.echo(str(measure_epoch(spec.base, read_site())))
+    except CryoError:  # a plan can be made where the data are not
+        click.echo("steps of an epoch: unknown, the data are not here or not in order (`check`)")
 
 
 @main.command()

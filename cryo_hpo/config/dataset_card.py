@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
+from .band_files import QualityLayer, Warp
 from .frozen import ConstraintErrors, Frozen, Problem
 from .split_rule import SplitRule
 
@@ -28,13 +29,43 @@ class DatasetCard(Frozen):
     )
     root: str = Field(min_length=1, description="Folder below the data root, or an absolute one.")
     images: str = Field(
-        description="Path of an image below root; holds {id}, and {split} unless `split` is given: '{split}/images/{id}.tif'."
+        description=(
+            "Path of an image below root; holds {id}, and {split} unless `split` is given: "
+            "'{split}/images/{id}.tif'. Bands in files of their own: '{id}_{band}.TIF'; there, a * "
+            "is any text."
+        )
     )
     masks: str = Field(
         description="Path of a mask below root; holds {id}, and {split} unless `split` is given: '{split}/masks/{id}.png'."
     )
     bands: tuple[str, ...] = Field(
         min_length=1, description="Band names in the order of the file's layers: [B4, B3, B2]."
+    )
+    sensor: str | dict[str, float] | None = Field(
+        default=None,
+        description=(
+            "Sensor whose numbers `bands` uses, one of `cryo-hpo list bands`: landsat-8, whose B5 is "
+            "near infrared; or the center wavelength of each band in micrometers. Left out: "
+            "Sentinel-2's numbers."
+        ),
+    )
+    band_files: dict[str, str] | None = Field(
+        default=None,
+        description="Text of {band} in a file's name, where it is not the band's: {B11: B11_20m}.",
+    )
+    warp: Warp | None = Field(
+        default=None,
+        description="Resample bands on different grids to that of one band: {to: B4}.",
+    )
+    quality: QualityLayer | None = Field(
+        default=None, description="Layer of clouds and missing pixels that are left out."
+    )
+    layer_names: Literal["use", "ignore"] = Field(
+        default="use",
+        description=(
+            "Layers that the image itself names B4, B3, ... or red, green, ...: use the names, "
+            "whatever the order in `bands`, or ignore them."
+        ),
     )
     classes: tuple[str, ...] = Field(
         default=(),
@@ -102,11 +133,11 @@ class DatasetCard(Frozen):
                 "Write it like '{split}/images/{id}.tif', or 'images/{id}.tif' with `split`."
             )
             raise ValueError(message)
-        rest = template.replace("{split}", "").replace("{id}", "")
+        rest = re.sub(r"\{(split|id|band)\}", "", template)
         if "{" in rest or "}" in rest:
             message = (
-                f"The only holes of a path template are {{split}} and {{id}}, got '{template}'. "
-                "Remove the others."
+                f"The only holes of a path template are {{split}}, {{id}} and {{band}}, got "
+                f"'{template}'. Remove the others."
             )
             raise ValueError(message)
         return template
@@ -170,6 +201,7 @@ class DatasetCard(Frozen):
             object.__setattr__(self, "classes", self._two_classes_or_more(tuple(named)))
         problems = [
             *self._split_problems(),
+            *self._band_problems(),
             *self._classes_problems(),
             *self._ignore_problems(),
             *self._values_problems(),
@@ -195,6 +227,31 @@ class DatasetCard(Frozen):
                 "`split`. Drop one of the two."
             )
             yield Problem(("split",), message)
+
+    def _band_problems(self) -> Iterator[Problem]:
+        if "{band}" in self.masks:
+            message = f"A mask belongs to all bands, got '{self.masks}'. Remove {{band}}."
+            yield Problem(("masks",), message)
+        for key, value in (("band_files", self.band_files), ("warp", self.warp)):
+            if value is not None and "{band}" not in self.images:
+                message = (
+                    f"`{key}` is for bands in files of their own, and '{self.images}' holds no "
+                    "{band}. Add {band}, or drop the key."
+                )
+                yield Problem((key,), message)
+        tables = {"band_files": self.band_files or {}, "sensor": self.sensor}
+        named = [
+            (key, name)
+            for key, table in tables.items()
+            for name in table or ()
+            if isinstance(table, dict)
+        ]
+        if self.warp is not None:
+            named.append(("warp", self.warp.to))
+        for key, name in named:
+            if name not in self.bands:
+                message = f"'{name}' is no band of this card. Bands are {', '.join(self.bands)}."
+                yield Problem((key,), message)
 
     def _classes_problems(self) -> Iterator[Problem]:
         if not self.classes:

@@ -93,6 +93,7 @@ _ALWAYS: dict[str, Value] = {
     "data.normalize": "dataset",
     "data.overlap": 0,
     "data.replicate": 1,
+    "data.foreground": 0.0,
     "model.decoder": "upernet",
     "model.channels": 512,
     "model.missing_bands": "zero",

@@ -54,10 +54,22 @@ class DataSpec(Frozen):
             "of each crop or window by itself (pixels without data count as 0)."
         ),
     )
-    replicate: int = Field(
-        default=1,
+    replicate: int | None = Field(
+        default=None,
         ge=1,
-        description="Random crops per training scene and epoch; raise it for few, large scenes.",
+        description=(
+            "Random crops per training scene and epoch. Left out: as many as the labeled pixels of "
+            "a scene fill, and one where they fill no more than four."
+        ),
+    )
+    foreground: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description=(
+            "Share of the training crops that hold a class other than the most frequent: 0.33 for "
+            "rare classes."
+        ),
     )
     label_fraction: float = Field(
         default=1.0,

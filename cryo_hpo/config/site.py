@@ -12,6 +12,8 @@ from pydantic import SecretStr as SecretStr
 from ..errors import SpecError
 from .frozen import Frozen
 
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
 
 class Site(Frozen):
     """The machine's facts, from the environment alone; folders are absolute."""
@@ -37,7 +39,7 @@ class Site(Frozen):
         """
 
         def folder(variable: str, default: str) -> Path:
-            return Path(env.get(variable) or default).expanduser().absolute()
+            return expand_path(env.get(variable) or default, env, named=variable).absolute()
 
         database = env.get("CRYO_OPTUNA_STORAGE") or ""
         if database and not re.match(r"postgres(ql)?(\+psycopg)?://", database):
@@ -65,7 +67,33 @@ class Site(Frozen):
         Data, weights and storage lie at the same path everywhere; decoded pixels are local.
         """
         local = env.get("CRYO_CACHE")
-        return self.model_copy(update={"cache": Path(local).expanduser()}) if local else self
+        if not local:
+            return self
+        return self.model_copy(update={"cache": expand_path(local, env, named="CRYO_CACHE")})
+
+
+def expand_path(text: str, env: Mapping[str, str], *, named: str) -> Path:
+    """Expand `~` and environment variables in a path, as a shell does.
+
+    Files that are no shell scripts (YAML, env files of systemd, Docker and Slurm) keep both as text.
+
+    Args:
+        text: Path, with `~`, `$NAME` or `${NAME}` in it.
+        env: Values of the variables.
+        named: Key or variable that holds the path, for the message.
+
+    Raises:
+        SpecError: A variable is not set, and no such path exists literally.
+    """
+    missing = [a or b for a, b in VARIABLE.findall(text) if not env.get(a or b)]
+    if missing and not Path(text).expanduser().exists():
+        message = (
+            f"{named}: the variable ${missing[0]} in '{text}' is not set. Set it, or write the path "
+            "out."
+        )
+        raise SpecError(message)
+    expanded = VARIABLE.sub(lambda m: env.get(m[1] or m[2]) or m[0], text)
+    return Path(expanded).expanduser()
 
 
 def _store(url: str) -> str:

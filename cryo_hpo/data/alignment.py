@@ -111,6 +111,15 @@ def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
     return _judge(image, mask, apart, " in another coordinate system (CRS)")
 
 
+def same_grid(one: Grid, other: Grid) -> bool:
+    """Return whether two rasters lie on one grid; without coordinates, of one size."""
+    if one.shape != other.shape:
+        return False
+    if one.transform is None or other.transform is None:
+        return True
+    return one.crs == other.crs and _distance_px(one, other.corners) <= SAME_PX
+
+
 def warp_labels(labels_HW: NDArray[np.uint8], mask: Grid, image: Grid) -> NDArray[np.uint8]:
     """Return labels on the image's grid, nearest neighbor; 255 where the mask does not reach.
 

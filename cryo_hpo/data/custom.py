@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import glob
+import os
 import re
-import unicodedata
 from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from ..bands import find_band
+from ..bands import bands_of_sensor
 from ..config.dataset_card import COLOR, IGNORED, DatasetCard
+from ..config.site import expand_path
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
+from .file_templates import SHOWN, find_band_files, find_files, find_quality
 from .mask_labels import Color, RasterSchema
 from .raster import read_scene
 from .windows import read_window
 
-SHOWN = 3  # names in a message; the others are counted
-ALIKE = {".tif": (".tif", ".tiff"), ".tiff": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg")}
 RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp"}
 PARTS: tuple[Split, ...] = get_args(Split)
 
@@ -31,13 +30,13 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
         remedy: Further remedy, besides CRYO_DATA, if the folder is missing.
 
     Raises:
-        UnknownName: The card names a band that is not in `bands.BANDS`.
+        UnknownName: The card names a band or a sensor that is not in the tables of `bands`.
     """
     schema = schema_of(card)
     return Dataset(
         name=card.name,
         classes=card.classes,
-        bands=tuple(find_band(name) for name in card.bands),
+        bands=bands_of_sensor(card.bands, card.sensor),
         mean=card.mean,
         std=card.std,
         gsd_m=card.gsd_m,
@@ -76,7 +75,20 @@ def schema_of(card: DatasetCard) -> RasterSchema:
         nan=card.nan,
         nodata=tuple(value for value in nodata if value is not None),
         scale=card.scale,
+        band_names=tuple(band.names for band in bands_of_sensor(card.bands, card.sensor)),
+        by_name=card.layer_names == "use",
+        resampling=card.warp.resampling if card.warp else None,
+        quality=card.quality,
     )
+
+
+def root_of(folder: str, data: Path) -> Path:
+    """Return a dataset's folder: below the data root unless absolute; `~` and `$NAME` expanded.
+
+    Raises:
+        SpecError: A variable is not set.
+    """
+    return data / expand_path(folder, os.environ, named="root")
 
 
 def _color(text: str) -> Color:
@@ -92,7 +104,7 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
     Raises:
         DataError: The folder is missing or empty, or images and masks do not pair.
     """
-    root = data / Path(card.root).expanduser()
+    root = root_of(card.root, data)
     if not root.is_dir():
         message = (
             f"{root}: dataset '{card.name}' must lie in this folder, which does not exist. "
@@ -100,62 +112,37 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         )
         raise DataError(message.rstrip())
     part = "" if card.split else split
-    images, masks = (find_files(root, template, part) for template in (card.images, card.masks))
+    bands = find_band_files(card, root, part)
+    images = {name: files[0] for name, files in bands.items()}
+    masks = find_files(root, card.masks, part)
     # '{id}.png' also matches the masks '{id}_mask.png': the longer template is more specific.
     wide, narrow = (images, masks) if len(card.images) < len(card.masks) else (masks, images)
     for name in {wide_id for wide_id, path in wide.items() if path in set(narrow.values())}:
         del wide[name]
     _require_pairs(root, card, split, images=set(images), masks=set(masks))
+    quality = find_quality(card, root, part, set(images))
     inside = data if root.absolute().is_relative_to(data.absolute()) else root
+    main = card.bands.index(card.warp.to) if card.warp else 0
     return [
-        SceneFiles(name, _region(card, name), images[name], masks[name], root=inside)
+        SceneFiles(
+            name,
+            _region(card, name),
+            bands[name][main],
+            masks[name],
+            root=inside,
+            band_files=bands[name] if "{band}" in card.images else (),
+            quality=quality.get(name),
+        )
         for name in sorted(images)
     ]
 
 
-def find_files(root: Path, template: str, split: str) -> dict[str, Path]:
-    """Return the files that match a template, by id; hidden files are not data.
-
-    Suffixes match in any case, and `.tif` is also `.tiff`. Ids are composed Unicode (NFC), so that
-    a name written on a Mac is the same name written on Linux.
-
-    Raises:
-        DataError: The template is absolute, or two files have the same id.
-    """
-    filled = unicodedata.normalize("NFC", template.replace("{split}", split))
-    if Path(filled).is_absolute():
-        raise DataError(
-            f"{root}: 'images' and 'masks' of a card are paths below its 'root', got '{template}'. "
-            "Move what all files share into 'root'."
-        )
-    suffix = Path(filled).suffix
-    stem = filled[: len(filled) - len(suffix)]
-    name = re.escape(stem).replace(r"\{id\}", "(?P<id>[^/]+)", 1).replace(r"\{id\}", "(?P=id)")
-    ends = "|".join(map(re.escape, ALIKE.get(suffix.lower(), (suffix,))))
-    pattern = re.compile(f"{name}(?i:{ends})")
-    paths: dict[str, Path] = {}
-    for path in sorted(root.glob(_wildcard(stem, suffix))):
-        match = pattern.fullmatch(unicodedata.normalize("NFC", path.relative_to(root).as_posix()))
-        if match is None or path.name.startswith("."):
-            continue
-        twin = paths.setdefault(match["id"], path)
-        if twin != path:
-            raise DataError(
-                f"{path}: its id '{match['id']}' is also that of '{twin.name}'. Remove or rename one."
-            )
-    return paths
-
-
-def _wildcard(stem: str, suffix: str) -> str:
-    """Return the glob pattern of a template's files with any suffix; accents may be decomposed."""
-    bare = "".join(c if c.isascii() else "*" for c in glob.escape(stem))
-    return bare.replace("{id}", "*") + (".*" if suffix else "")
-
-
 def find_unused(card: DatasetCard, data: Path) -> list[str]:
     """Return a sentence for each folder with rasters beside the data that no scene uses."""
-    root = data / Path(card.root).expanduser()
+    root = root_of(card.root, data)
     sentences: list[str] = []
+    if "{band}" in card.images:
+        return []  # bands and quality layers that a card does not use are the rule there
     for template in dict.fromkeys((card.images, card.masks)):
         for split in ("",) if card.split else PARTS:
             used = {
@@ -181,7 +168,7 @@ def _require_pairs(
     root: Path, card: DatasetCard, split: Split, *, images: set[str], masks: set[str]
 ) -> None:
     if not images:
-        pattern = card.images.format(split=split, id="*")
+        pattern = card.images.format(split=split, id="*", band="*")
         raise DataError(
             f"{root}: split '{split}' of '{card.name}' must hold at least one image, no file "
             f"matches '{pattern}'. Check 'images' in the card and the names of the folders."

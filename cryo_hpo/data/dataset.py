@@ -31,11 +31,21 @@ class SceneFiles(NamedTuple):
     region: str | None
     """Scenes of one region belong to one split; None: regions are unknown."""
     image: Path
+    """Of bands in files of their own, the one whose grid all get."""
     mask: Path
     window: tuple[slice, slice] | None = None
     """Rows and columns of a block of a larger scene; None: all."""
     root: Path | None = None
     """Folder that VRTs must not leave; None: the VRT's own."""
+    band_files: tuple[Path, ...] = ()
+    """One file for each band; empty: `image` holds all."""
+    quality: Path | None = None
+    """Layer of clouds and missing pixels; None: there is none."""
+
+    @property
+    def image_files(self) -> tuple[Path, ...]:
+        """All files that decide the image's pixels, and which of them count."""
+        return (*(self.band_files or (self.image,)), *((self.quality,) if self.quality else ()))
 
 
 class SceneHeader(NamedTuple):

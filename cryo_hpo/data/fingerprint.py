@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from ..errors import DataError
 from .layout import Layout
+from .nodata import declared_nodata
 from .safe_open import open_file
 
 MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
@@ -43,6 +44,7 @@ class Fingerprint:
         values: Mask value -> share of the pixels.
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
         regions: Common prefixes of ids, if ids look like REGION_NUMBER; else empty.
+        finest: Band with the smallest pixels, where bands lie in files on different grids; else "".
     """
 
     scenes: int
@@ -60,6 +62,13 @@ class Fingerprint:
     values: dict[float, float]
     object_px: float | None
     regions: tuple[str, ...]
+    finest: str = ""
+
+    @property
+    def unlabeled(self) -> float:
+        """Share of the mask's pixels that are 255 where that means no label, not a class."""
+        share = self.values.get(255.0, 0.0)
+        return share if len(self.values) > 2 else 0.0
 
     @property
     def smallest_side(self) -> int:
@@ -81,6 +90,8 @@ class _Look:
     gsd_m: float | None
     values: Counter[float]
     diameters: list[float]
+    finest: int | None = None
+    """Number of the band with the smallest pixels, if the bands' grids differ."""
 
 
 def take_fingerprint(layout: Layout) -> Fingerprint:
@@ -120,7 +131,13 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         values={value: count / total for value, count in sorted(values.items())},
         object_px=float(np.median(diameters)) if diameters else None,
         regions=find_regions([name for _, name, _, _ in layout.pairs]),
+        finest=_finest(layout, looks),
     )
+
+
+def _finest(layout: Layout, looks: Sequence[_Look]) -> str:
+    numbers = [look.finest for look in looks if look.finest is not None]
+    return list(layout.bands)[Counter(numbers).most_common(1)[0][0]] if numbers else ""
 
 
 def find_regions(ids: Sequence[str]) -> tuple[str, ...]:
@@ -135,8 +152,35 @@ def _look_at_all(layout: Layout) -> Iterator[_Look]:
     number = min(len(layout.pairs), MAX_SCENES)
     chosen = np.linspace(0, len(layout.pairs) - 1, number).round().astype(int)
     for i in dict.fromkeys(chosen.tolist()):
-        _, _, image, mask = layout.pairs[i]
-        yield _look(image, mask)
+        part, name, image, mask = layout.pairs[i]
+        look = _look(image, mask)
+        files = layout.files.get((part, name))
+        yield look if files is None else _with_bands(look, files, tuple(layout.bands))
+
+
+def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _Look:
+    """Return the look at the first band, with what the other bands' files add."""
+    shapes, dtypes, ranges, sides = [], [], [], []
+    for path in files:
+        with open_file(path) as file:
+            pixels_HW = file.read(1, window=_center(file.height, file.width))
+            seen = pixels_HW[np.isfinite(pixels_HW) & (pixels_HW != declared_nodata(file, 1))]
+            ranges.append(np.percentile(seen, (1, 99)) if seen.size else np.zeros(2))
+            shapes.append((file.height, file.width))
+            dtypes.append(file.dtypes[0])
+            sides.append(_resolution_m(file))
+    finest = int(np.argmax([height * width for height, width in shapes]))
+    low, high = np.min([r[0] for r in ranges]), np.max([r[1] for r in ranges])
+    return replace(
+        look,
+        size=shapes[finest],
+        bands=len(files),
+        names=names,
+        dtype=np.result_type(*dtypes).name,
+        percentiles=(float(low), float(high)),
+        gsd_m=sides[finest],
+        finest=finest if len(set(shapes)) > 1 else None,
+    )
 
 
 def _look(image: Path, mask: Path) -> _Look:

@@ -6,9 +6,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import DataError
+from .layout_bands import SAFE, common_bands, read_band_files, read_quality_files
 from .region_split import PARTS
 
 RASTERS = (".tif", ".tiff", ".png", ".jp2", ".jpg", ".jpeg", ".vrt", ".img", ".bmp")
@@ -55,7 +57,7 @@ OTHER_PARTS = {
 }
 MAX_FILES = 200_000
 MAX_NAMED = 3  # names in a message
-MAX_DEPTH = 6
+MAX_DEPTH = 8  # scenes of Sentinel-2 lie six folders deep
 
 
 class Shape(NamedTuple):
@@ -69,6 +71,8 @@ class Shape(NamedTuple):
     def template(self) -> str:
         """Path as a card writes it."""
         name = f"{self.prefix}{{id}}{self.suffix}"
+        if "{id}" in self.folder:  # a SAFE folder is named for its scene
+            name = self.suffix
         return f"{self.folder}/{name}" if self.folder else name
 
 
@@ -81,6 +85,9 @@ class Layout(NamedTuple):
         parts: Whether the templates hold {split}.
         pairs: (part or "", id, image, mask) of every scene.
         unused: Rasters that belong to no scene.
+        bands: Band -> text of {band}, where bands lie in files of their own; else empty.
+        files: (part, id) -> one file for each of `bands`.
+        quality: Path template and kind of a layer of clouds beside every scene; None: there is none.
     """
 
     images: str
@@ -88,6 +95,9 @@ class Layout(NamedTuple):
     parts: bool
     pairs: tuple[tuple[str, str, Path, Path], ...]
     unused: tuple[Path, ...]
+    bands: Mapping[str, str] = MappingProxyType({})
+    files: Mapping[tuple[str, str], tuple[Path, ...]] = MappingProxyType({})
+    quality: tuple[str, str] | None = None
 
 
 class Candidate(NamedTuple):
@@ -118,6 +128,12 @@ def recognize_layout(folder: Path) -> Layout:
     readings = {path: list(_read_path(path.relative_to(folder), path)) for path in rasters}
     masks = _group(one for path in rasters for one in readings[path] if _is_mask(one.shape))
     images = _group(one for path in rasters for one in readings[path] if not _is_mask(one.shape))
+    bands = {
+        Shape(place.folder, "", place.name): scenes
+        for place, scenes in read_band_files(folder, rasters).items()
+    }
+    for shape, scenes in bands.items():
+        images[shape] = {key: next(iter(files.values())) for key, files in scenes.items()}
     matches = list(_match(images, masks))
     if not matches:
         raise DataError(_explain_no_pairs(folder, rasters, masks))
@@ -125,13 +141,52 @@ def recognize_layout(folder: Path) -> Layout:
     chosen = [match for match in matches if len(match[2]) == best]
     image, mask, pairs = min(chosen, key=lambda match: _length(match[0]) + _length(match[1]))
     used = {path for row in pairs for path in row[2:]}
-    return Layout(
+    layout = Layout(
         images=image.template,
         masks=mask.template,
         parts="{split}" in image.folder,
         pairs=tuple(sorted(pairs)),
         unused=tuple(path for path in rasters if path not in used),
     )
+    return _with_bands(layout, folder, bands[image]) if image in bands else layout
+
+
+def _with_bands(
+    layout: Layout, folder: Path, scenes: Mapping[tuple[str, str], Mapping[str, Path]]
+) -> Layout:
+    """Add the files of bands that all scenes have, and a layer of clouds if all have one.
+
+    Raises:
+        DataError: No band is common to all scenes.
+    """
+    keys = [row[:2] for row in layout.pairs]
+    bands = common_bands([scenes[key] for key in keys])
+    if not bands:
+        raise DataError(
+            f"{folder}: bands lie in files of their own ('{layout.images}'), and no band is there for "
+            "all scenes. Keep scenes of one sensor in the folder."
+        )
+    files = {key: tuple(scenes[key][token] for token in bands.values()) for key in keys}
+    quality = read_quality_files(folder, layout.unused)
+    whole = sorted(kind for kind, having in quality.items() if set(keys) <= having)
+    first = dict(zip(keys, (row[2:] for row in layout.pairs), strict=True))
+    return layout._replace(
+        bands=bands,
+        files=files,
+        pairs=tuple((*key, files[key][0], first[key][1]) for key in keys),
+        unused=tuple(
+            path for path in layout.unused if not _belongs(path, folder, {name for _, name in keys})
+        ),
+        quality=whole[0] if whole else None,
+    )
+
+
+def _belongs(path: Path, folder: Path, ids: set[str]) -> bool:
+    """Return whether a raster is another band or layer of one of the scenes."""
+    inner = path.relative_to(folder)
+    if any(Path(name).stem in ids for name in inner.parts[:-1] if name.upper().endswith(SAFE)):
+        return True
+    return any(inner.stem.startswith((f"{name}_", f"{name}-", f"{name}.")) for name in ids)
 
 
 def _list_files(folder: Path) -> Iterator[Path]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
+from ..config.band_files import QualityLayer
 from ..errors import DataError
 from .dataset import IGNORE
 from .nodata import declared_nodata, equals
@@ -40,6 +41,10 @@ class RasterSchema:
         nodata: Values of pixels without data, in addition to those that files declare: one for each
             band, or one for all.
         scale: How to treat scale and offset tags: apply them, or read the stored numbers.
+        band_names: All names of each band; empty: those of `bands` alone.
+        by_name: Whether layers that files name as bands are used by their names.
+        resampling: Interpolation of bands on other grids; None: such bands are refused.
+        quality: Content of quality layers that is left out; None: there are none.
     """
 
     name: str
@@ -52,13 +57,18 @@ class RasterSchema:
     spare: bool = False
     nodata: tuple[float, ...] = ()
     scale: Literal["apply", "ignore"] | None = None
+    band_names: tuple[tuple[str, ...], ...] = ()
+    by_name: bool = False
+    resampling: str | None = None
+    quality: QualityLayer | None = None
 
     @property
     def rules(self) -> str:
         """All rules but names that affect how a file is read, as text."""
         return (
             f"codes={self.codes} numbered={self.numbered} colors={self.colors} nan={self.nan} "
-            f"spare={self.spare} nodata={self.nodata} scale={self.scale}"
+            f"spare={self.spare} nodata={self.nodata} scale={self.scale} by_name={self.by_name} "
+            f"resampling={self.resampling} quality={self.quality}"
         )
 
     @property

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,18 @@ from rasterio.windows import Window
 
 from ..errors import DataError
 from .alignment import GDAL_ERRORS, Grid, compare, grid_of, warp_labels, window_grid
+from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, Scene, SceneFiles, SceneHeader
+from .layer_names import contradicts, layer_numbers
 from .mask_labels import RasterSchema, read_labels
 from .nodata import find_absent
+from .quality import read_poor
 from .safe_open import open_file
 
+# Source: ESA, Sentinel-2 products specification, processing baseline 04.00 of 2022-01-25: digital
+# numbers are 1000 higher, so that dark pixels stay above 0.
+BASELINE = re.compile(r"S2[A-D]_MSIL[12][AC]_.*?_N(\d{4})_")
+BASELINE_OFFSET = -1000.0
 RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 Place = tuple[slice, slice]
 """Rows and columns of a scene."""
@@ -39,6 +48,8 @@ def read_scene(schema: RasterSchema, item: SceneFiles, *, window: Place | None =
     absent_HW |= _not_finite(schema, item.image, image_CHW, absent_HW)
     image_CHW[:, absent_HW] = 0
     mask_HW[absent_HW] = IGNORE
+    if item.quality is not None and schema.quality is not None:
+        mask_HW[read_poor(schema.quality, item.quality, grid, window, root=item.root)] = IGNORE
     header = header._replace(notes=(*header.notes, *notes))
     return Scene(item.id, image_CHW, mask_HW, header, absent_HW)
 
@@ -57,40 +68,107 @@ def _read_image(
     schema: RasterSchema, item: SceneFiles, window: Place | None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], SceneHeader, Grid]:
     """Return pixels (C, H, W), which of them have no data (H, W), the header, and the grid."""
-    path, number = item.image, len(schema.bands)
-    with open_file(path, root=item.root) as file:
-        alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
-        enough = file.count >= number if schema.spare else file.count == number + alpha
-        if not enough or np.dtype(file.dtypes[0]).kind not in "iuf":
-            raise DataError(
-                f"{path}: an image of '{schema.name}' holds {number} bands "
-                f"({' '.join(schema.bands)}), this file has {file.count} layers of "
-                f"{file.dtypes[0]}. List every layer in 'bands', in the file's order."
-            )
+    with open_image(schema, item) as file:
+        layers, alpha, notes = _choose_layers(schema, item.image, file)
         place = None if window is None else Window.from_slices(*window, *file.shape)
-        layers = range(1, number + 1)
         image_CHW = file.read(list(layers), window=place)
         absent_HW = find_absent(
             file, image_CHW, layers, alpha=alpha, window=place, nodata=schema.nodata
         )
-        header, grid = header_of(file, layers), grid_of(file)
+        header, grid = header_of(file, layers)._replace(notes=notes), grid_of(file)
     if schema.scale == "apply":
         image_CHW = apply_scale(image_CHW, header.scales, header.offsets)
     return image_CHW, absent_HW, header, grid
 
 
+def open_image(schema: RasterSchema, item: SceneFiles) -> AbstractContextManager[Any]:
+    """Open an image, or the files of its bands as one.
+
+    Raises:
+        DataError: A file is damaged, or bands do not lie on one grid.
+    """
+    if not item.band_files:
+        return open_file(item.image, root=item.root)
+    files = BandFiles(item.band_files, item.image, schema.resampling)
+    return open_bands(files, root=item.root)
+
+
+def _choose_layers(
+    schema: RasterSchema, path: Path, file: Any
+) -> tuple[Sequence[int], bool, tuple[str, ...]]:
+    """Return the layers of the bands, whether a further one is transparency, and warnings.
+
+    Layers that the file itself names as all of the bands are used by their names.
+
+    Raises:
+        DataError: The file has other layers.
+    """
+    number = len(schema.bands)
+    alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
+    enough = file.count >= number if schema.spare else file.count == number + alpha
+    named = layers_by_name(schema.band_names, file) if schema.by_name else []
+    if not (enough or named) or np.dtype(file.dtypes[0]).kind not in "iuf":
+        raise DataError(
+            f"{path}: an image of '{schema.name}' holds {number} bands "
+            f"({' '.join(schema.bands)}), this file has {file.count} layers of "
+            f"{file.dtypes[0]}. List every layer in 'bands', in the file's order."
+        )
+    usual = list(range(1, number + 1))
+    if not named or named == usual:
+        return usual, alpha, ()
+    remedy = "`layer_names: ignore` if the names are wrong"
+    return named, alpha, (describe_names(schema.bands, file, named, remedy=remedy),)
+
+
+def describe_names(bands: Sequence[str], file: Any, layers: Sequence[int], *, remedy: str) -> str:
+    """Return the warning that layers are read by their names in the file, in another order."""
+    names = " ".join(names_of(file, range(1, file.count + 1)))
+    return (
+        f"the file calls its layers {names}: bands {' '.join(bands)} are read by these names, from "
+        f"layers {', '.join(map(str, layers))}, not in their order ({remedy})"
+    )
+
+
+def layers_by_name(bands: Sequence[Sequence[str]], file: Any) -> list[int]:
+    """Return the layers, from 1, that a file names as the bands; empty if their order fits, or none do.
+
+    Args:
+        bands: All names of each band, the sensor's own first.
+        file: An open raster.
+    """
+    names = names_of(file, range(1, file.count + 1))
+    same = len(names) == len(bands)
+    if not any(names) or (same and not contradicts(names, bands)):
+        return []
+    return layer_numbers(names, bands)
+
+
 def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
     """Return the metadata of some layers of an open raster, counted from 1."""
-    names = tuple(file.descriptions[layer - 1] or "" for layer in layers)
-    if not any(names):
-        names = _color_names(file, layers)
+    names = names_of(file, layers)
     return SceneHeader(
         dtype=file.dtypes[0],
         scales=tuple(float(file.scales[layer - 1]) for layer in layers),
-        offsets=tuple(float(file.offsets[layer - 1]) for layer in layers),
+        offsets=_offsets(file, layers),
         names=names if any(names) else (),
         gsd_m=grid_of(file).gsd_m,
     )
+
+
+def _offsets(file: Any, layers: Sequence[int]) -> tuple[float, ...]:
+    """Return the offsets that a file declares, or that Sentinel-2's baseline in its path implies."""
+    offsets = tuple(float(file.offsets[layer - 1]) for layer in layers)
+    baseline = BASELINE.search(str(file.name))
+    untagged = not any(offsets) and all(file.scales[layer - 1] == 1 for layer in layers)
+    if baseline is None or int(baseline[1]) < 400 or not untagged:
+        return offsets
+    return (BASELINE_OFFSET,) * len(offsets)
+
+
+def names_of(file: Any, layers: Sequence[int]) -> tuple[str, ...]:
+    """Return what an open raster calls some of its layers, from 1; "" for a layer without a name."""
+    names = tuple(file.descriptions[layer - 1] or "" for layer in layers)
+    return names if any(names) else _color_names(file, layers)
 
 
 def _color_names(file: Any, layers: Sequence[int]) -> tuple[str, ...]:

@@ -20,9 +20,10 @@ from rasterio.windows import Window
 
 from ..errors import DataError, SpecError, StorageError
 from ..storage.atomic import replacing
+from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, SceneHeader
 from .nodata import find_absent
-from .raster import apply_scale, header_of
+from .raster import apply_scale, describe_names, header_of, layers_by_name
 from .safe_open import damaged, open_file
 
 # GDAL caches decoded blocks; its default, 5 % of the memory, is too much on large machines.
@@ -92,9 +93,9 @@ class Raster:
 
 @contextmanager
 def open_raster(
-    path: Path,
+    source: Path | BandFiles,
     *,
-    bands: Sequence[str],
+    bands: Sequence[Sequence[str]],
     layers: Sequence[int] | None = None,
     nodata: Sequence[float] = (),
     scales: bool = False,
@@ -102,20 +103,29 @@ def open_raster(
     """Open a scene that holds these bands.
 
     Args:
-        path: Any raster that GDAL reads; a further alpha layer marks pixels with data.
-        bands: Names, for messages; C of them.
-        layers: Layers of the file to use, from 1; None: all, in this order.
+        source: Any raster that GDAL reads; a further alpha layer marks pixels with data. Or files
+            of one band each.
+        bands: All names of each band, the sensor's own first.
+        layers: Layers of the file to use, from 1; None: those that the file names as the bands,
+            else all, in this order.
         nodata: Values of pixels without data, in addition to those that the file declares.
         scales: Whether scale and offset tags are applied.
 
     Raises:
         DataError: The file is missing, damaged, or has other bands.
     """
+    path = source.grid if isinstance(source, BandFiles) else source
     if not path.is_file():
         raise DataError(f"{path}: no such file. Check the name of the scene.")
-    with rasterio.Env(**GDAL_CACHE), open_file(path) as file:
-        chosen, alpha = _layers(file, path, bands, layers)
+    opened = open_bands(source) if isinstance(source, BandFiles) else open_file(source)
+    with rasterio.Env(**GDAL_CACHE), opened as file:
+        own = [band[0] for band in bands]
+        named = layers_by_name(bands, file) if layers is None else []
+        chosen, alpha = _layers(file, path, own, named or layers)
         header = header_of(file, chosen)
+        if named:
+            note = describe_names(own, file, named, remedy="--layers if the names are wrong")
+            header = header._replace(notes=(note,))
         yield Raster(
             path, file.shape, _place(file), header, file, chosen, alpha, tuple(nodata), scales
         )
@@ -133,7 +143,8 @@ def _layers(
         if file.count != len(bands) and file.count != len(bands) + alpha:
             raise DataError(
                 f"{law}, this file has {file.count} layers of {file.dtypes[0]}. "
-                "Say which layers they are, in this order, such as --layers 3,2,1."
+                "Say which layers they are, in this order, such as --layers 3,2,1. Bands in files "
+                "of their own are one scene by their common name: 'scene_{band}.tif'."
             )
         return tuple(range(1, len(bands) + 1)), file.count == len(bands) + 1
     wrong = [layer for layer in layers if not 1 <= layer <= file.count]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
@@ -12,18 +11,12 @@ import numpy as np
 
 from .dataset import Dataset, Split
 from .facts import SceneFacts
+from .layer_names import canonical, contradicts
 
 SHOWN = 3  # ids in a sentence
 MIN_RATIO = 20.0  # of the largest values: different units, not brighter ground
 MAX_STDS = 2.0  # of a part's mean from that of train
 MAX_GSD_RATIO = 1.2
-FAMILIES = (
-    ("BLUE", "GREEN", "RED", "NIR", "SWIR"),
-    ("VV", "VH", "HH", "HV"),
-    ("DEM", "SLOPE"),
-)
-COLORS = {"B2": "BLUE", "B3": "GREEN", "B4": "RED", "B8": "NIR"}
-NUMBERED = re.compile(r"B0*(\d+A?)\b")
 
 
 class Review(NamedTuple):
@@ -204,14 +197,17 @@ def _names(
     dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
 ) -> Iterator[tuple[bool, str]]:
     """Compare the layers' names in the files with the bands of the card, in their order."""
-    bands = [band.name for band in dataset.bands]
+    bands = [band.names[0] for band in dataset.bands]
     found: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for scenes in parts.values():
         for scene in scenes:
-            if len(scene.names) == len(bands) and contradicts(scene.names, bands):
+            if len(scene.names) == len(bands) and contradicts(
+                scene.names, [band.names for band in dataset.bands]
+            ):
                 found[scene.names].append(scene.id)
     for names, ids in found.items():
-        same = sorted(filter(None, map(canonical, names))) == sorted(map(_own, bands))
+        given = sorted(filter(None, map(canonical, names)))
+        same = given == sorted(canonical(band) or band for band in bands)
         order = " ".join(names)
         remedy = f"Write `bands: [{', '.join(filter(None, map(canonical, names)))}]`"
         yield (
@@ -222,49 +218,6 @@ def _names(
                 + (f"{remedy} in the card, or correct the files." if same else "Check `bands`.")
             ),
         )
-
-
-def layer_numbers(names: Sequence[str], bands: Sequence[str]) -> list[int]:
-    """Return the layer, from 1, that a file names as each band; empty if any is missing."""
-    given = [canonical(name) for name in names]
-    wanted = [_own(band) for band in bands]
-    colors = [COLORS.get(band, band) for band in wanted]
-    for targets in (wanted, colors):
-        if set(targets) <= set(given):
-            return [given.index(target) + 1 for target in targets]
-    return []
-
-
-def contradicts(names: Sequence[str], bands: Sequence[str]) -> bool:
-    """Return whether a file's layer names contradict the bands they are used as.
-
-    Numbers of bands are compared with numbers and colors with colors: sensors number differently.
-    """
-    for name, band in zip(names, bands, strict=True):
-        given, taken = canonical(name), _own(band)
-        if _family(given) == 0:  # a color: Sentinel-2's bands, as cards name them, are also colors
-            taken = COLORS.get(taken, taken)
-        if given and given != taken and _family(given) == _family(taken):
-            return True
-    return False
-
-
-def canonical(name: str) -> str:
-    """Return the band in a layer's description, such as B4 for 'B04 red'; "" if none."""
-    words = name.strip().upper()
-    match = NUMBERED.match(words)
-    if match:
-        return f"B{match[1]}"
-    first = re.split(r"[\s_:(,-]+", words)[0] if words else ""
-    return first if any(first in family for family in FAMILIES) else ""
-
-
-def _own(band: str) -> str:
-    return canonical(band) or band
-
-
-def _family(band: str) -> int:
-    return next((i for i, family in enumerate(FAMILIES) if band in family), -1)
 
 
 def _means(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .layer_names import contradicts, layer_numbers
 from .raster_stream import Raster
-from .review import MAX_GSD_RATIO, contradicts, layer_numbers
+from .review import MAX_GSD_RATIO
 
 STRIPS, STRIP_ROWS = 8, 32  # evenly spread samples of a scene, each of full width
 MAX_STDS = 2.0  # of a band's mean from that of training: worth a warning
@@ -31,7 +32,7 @@ class Match(NamedTuple):
 def match_scene(
     scene: Raster,
     *,
-    bands: Sequence[str],
+    bands: Sequence[Sequence[str]],
     mean: Sequence[float],
     std: Sequence[float],
     gsd_m: float | None,
@@ -41,7 +42,7 @@ def match_scene(
 
     Args:
         scene: Open raster with its layers selected.
-        bands: Names of the model's bands.
+        bands: All names of each of the model's bands, the sensor's own first.
         mean: Mean of each band, in training's units.
         std: Standard deviation of each band, in training's units.
         gsd_m: Side of a training pixel, meters; None: unknown.
@@ -50,14 +51,15 @@ def match_scene(
     refusals: list[str] = []
     warnings: list[str] = []
     names = scene.header.names
+    own = [band[0] for band in bands]
     if not chosen and len(names) == len(bands) and contradicts(names, bands):
         numbers = layer_numbers(names, bands)
         remedy = f"Give --layers {','.join(map(str, numbers))}" if numbers else "Give --layers"
         refusals.append(
             f"{scene.path}: the file calls its layers {' '.join(names)}, the model reads "
-            f"{' '.join(bands)}. {remedy} to say which layer is which band."
+            f"{' '.join(own)}. {remedy} to say which layer is which band."
         )
-    severe, sentence = _values(scene, bands, np.array(mean), np.array(std))
+    severe, sentence = _values(scene, own, np.array(mean), np.array(std))
     if sentence:
         (refusals if severe else warnings).append(f"{scene.path}: {sentence}")
     side = scene.header.gsd_m

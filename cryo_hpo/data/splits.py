@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config.site import expand_path
 from ..config.split_rule import SplitRule
 from ..errors import DataError
 from ..storage.atomic import write_text
@@ -67,7 +69,7 @@ def _ruled_parts(
 ) -> dict[Split, list[SceneFiles]]:
     """Divide all scenes once; the outcome is cached."""
     scenes = {item.id: item for item in dataset.index(root, "train")}
-    folder = root / Path(dataset.folder).expanduser()
+    folder = root / expand_path(dataset.folder, os.environ, named="root")
     state = sha256(
         rule.model_dump(mode="json"),
         dataset.rules,
@@ -196,7 +198,7 @@ def digests_of(
 
 def _facts(item: SceneFiles) -> Iterator[str]:
     """Yield the file states of a scene, sidecars and VRT sources included."""
-    for path in (item.image, item.mask):
+    for path in (*item.image_files, item.mask):
         for file in (path, *companions(path)):
             yield f"{item.id} {_state(file)}"
 
@@ -205,14 +207,18 @@ def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str,
     """Return the sha256 of each item's image and mask; unchanged files are not read again."""
     known = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
-    for path in (path for item in items for path in (item.image, item.mask)):
-        files = (path, *companions(path))
+    for paths in (paths for item in items for paths in (item.image_files, (item.mask,))):
+        files = [file for path in paths for file in (path, *companions(path))]
         state = " ".join(map(_state, files))
-        old, digest = known.get(str(path), ("", ""))
-        digests[str(path)] = (state, digest if old == state else _content_sha256(files))
+        old, digest = known.get(_key(paths), ("", ""))
+        digests[_key(paths)] = (state, digest if old == state else _content_sha256(files))
     if any(known.get(path) != facts for path, facts in digests.items()):
         _remember(memo, known | digests)
-    return [(digests[str(item.image)][1], digests[str(item.mask)][1]) for item in items]
+    return [(digests[_key(item.image_files)][1], digests[str(item.mask)][1]) for item in items]
+
+
+def _key(paths: Sequence[Path]) -> str:
+    return os.pathsep.join(map(str, paths))
 
 
 def _state(path: Path) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..errors import UnknownName
 from .augment import AUGMENTS
 from .cache import Scenes
+from .crop_plan import CropPlacer, crops_of_scenes, scenes_in_turn
 from .dataset import IGNORE
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class _Gathered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """Yield the training tiles of a split: one or several random crops of each scene per epoch.
+    """Yield the training tiles of a split: random crops of each scene, one or several per epoch.
 
     A scene smaller than the crop is padded below and on the right: its image with the band mean,
     its mask with ignore.
@@ -85,8 +86,11 @@ class Tiles:
         normalize: Normalizes native pixels, and gives the model's device.
         augment: Names of `AUGMENTS`, in order of use.
         tile: Larger scenes give a tile of this side first, and the crop is drawn within it.
-        replicate: Crops of each scene per epoch.
+        replicate: Crops of each scene per epoch; None: as many as its labeled pixels fill, drawn
+            evenly over these, and one of a small scene (see `crops_of_scenes`).
         redraws: Whether crops without a labeled pixel are drawn again, `DRAWS` times at most.
+        foreground: Share of the crops that hold a class other than the most frequent, which one is
+            drawn for each.
 
     Raises:
         UnknownName: An augmentation has an unknown name.
@@ -98,17 +102,26 @@ class Tiles:
     normalize: Normalize
     augment: tuple[str, ...] = ()
     tile: int | None = None
-    replicate: int = 1
+    replicate: int | None = 1
     redraws: bool = True
+    foreground: float = 0.0
+    _scene_of: NDArray[np.int64] = field(init=False, repr=False, compare=False)
+    _covered: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
+    _placer: CropPlacer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        crops_N = crops_of_scenes(self.scenes.counts, crop=self.crop, replicate=self.replicate)
+        covered_N = (np.array(crops_N) > 1) & (self.replicate is None)
+        object.__setattr__(self, "_scene_of", scenes_in_turn(crops_N))
+        object.__setattr__(self, "_covered", covered_N)
+        object.__setattr__(self, "_placer", CropPlacer(self.scenes, crop=self.crop))
         for name in self.augment:
             if name not in AUGMENTS:
                 raise UnknownName(name, known=AUGMENTS, what="augmentation")
 
     def num_batches(self, batch_size: int) -> int:
         """Return the number of batches in an epoch: only full ones, or a smaller one if none is."""
-        return max(len(self.scenes) * self.replicate // batch_size, 1)
+        return max(len(self._scene_of) // batch_size, 1)
 
     def batches(
         self, batch_size: int, *, seed: int, epoch: int, device: torch.device
@@ -132,12 +145,12 @@ class Tiles:
 
     def _gathered(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[_Gathered]:
         """Yield crops in their native type. Each crop has its own seed, whatever its batch."""
-        total = len(self.scenes) * self.replicate
+        total = len(self._scene_of)
         order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(total)
         for number in range(self.num_batches(batch_size)):
             chosen = [int(i) for i in order[number * batch_size :][:batch_size]]
             seeds = (SeedSequence([seed, epoch], spawn_key=(i,)) for i in chosen)
-            scenes = [i % len(self.scenes) for i in chosen]
+            scenes = self._scene_of[chosen].tolist()
             yield self._gather(scenes, [np.random.default_rng(one) for one in seeds])
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
@@ -158,6 +171,11 @@ class Tiles:
 
     def _place(self, scene: int, rng: np.random.Generator) -> tuple[slice, slice]:
         """Draw the position of a crop in a scene."""
+        rare = None
+        if self.foreground and rng.random() < self.foreground:
+            rare = self._placer.rare_class(scene, rng)
+        if rare is not None or self._covered[scene]:
+            return self._placer.place(scene, rng, of=rare)
         mask_HW = self.scenes.mask(scene)
         for _ in range(DRAWS if self.redraws else 1):
             top, left = (self._start(side, rng) for side in mask_HW.shape)

@@ -15,7 +15,17 @@ from .lookup import ENCODERS, Encoder
 
 # Bands of other sensors -> the nearest bands of Sentinel-1 and 2: colors of any camera, and radar
 # of the other transmitted polarization (co to co, cross to cross).
-STAND_IN = {"BLUE": "B2", "GREEN": "B3", "RED": "B4", "NIR": "B8", "HH": "VV", "HV": "VH"}
+STAND_IN = {
+    "COASTAL": "B1",
+    "BLUE": "B2",
+    "GREEN": "B3",
+    "RED": "B4",
+    "NIR": "B8",
+    "SWIR1": "B11",
+    "SWIR2": "B12",
+    "HH": "VV",
+    "HV": "VH",
+}
 NEXT_BEST = {"B8A": "NIR"}  # used if the encoder has no B8 for the same camera band
 
 

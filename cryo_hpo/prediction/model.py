@@ -133,7 +133,7 @@ class Model:
         Raises:
             OutOfMemory: One window at a time does not fit.
         """
-        recipe = _recipe(self.card.recipe)
+        recipe = recipe_of(self.card.recipe)
         predictor = WindowPredictor(
             self.segmenter,
             size=recipe.data.crop,
@@ -263,7 +263,7 @@ def _of_study(
 def _card(
     result: Result, arm: ArmResult, training: SeedResult, site: Site, state: Mapping[str, Tensor]
 ) -> ModelCard:
-    recipe = _recipe(arm.recipe).replace({"seed": training.seed})
+    recipe = recipe_of(arm.recipe).replace({"seed": training.seed})
     dataset = dataset_of(recipe.data)
     scale = _scale(recipe, site)
     return ModelCard(
@@ -334,7 +334,7 @@ def _merge(
     Raises:
         SpecError: The model has no adapters.
     """
-    recipe = _recipe(card.recipe)
+    recipe = recipe_of(card.recipe)
     if recipe.model.tune != "lora":
         message = (
             f"Only a model with adapters can be merged, '{card.study}' has model.tune: "
@@ -349,7 +349,7 @@ def _merge(
 
 
 def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
-    recipe = _recipe(card.recipe)
+    recipe = recipe_of(card.recipe)
     if card.merged:  # then the encoder is a plain one
         plain = recipe.model.model_copy(update={"tune": "full"})
         recipe = recipe.model_copy(update={"model": plain})
@@ -369,7 +369,12 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _recipe(raw: Mapping[str, Any]) -> Recipe:
+def recipe_of(raw: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a model's card.
+
+    Raises:
+        CryoError: Another version wrote it.
+    """
     try:
         return Recipe.model_validate_json(json.dumps(raw))
     except ValidationError as error:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.band_stack import BandFiles
 from ..data.dataset import IGNORE
+from ..data.file_templates import scene_bands
 from ..data.raster_stream import (
     Raster,
     float_writer,
@@ -23,12 +25,15 @@ from ..data.raster_stream import (
 )
 from ..data.scene_match import match_scene
 from ..errors import DataError, SpecError
+from ..training.build import dataset_of
 from ..training.scoring import WINDOWS_PER_PASS
 from .ensemble import Ensemble, entropy, spread
+from .model import recipe_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..config import DatasetCard
     from .model import Model, ModelCard
 
 
@@ -54,7 +59,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
 
     Args:
         model: See `load_model`, or `open_ensemble` for the mean of several models.
-        scene: Any raster that GDAL reads, with the model's bands in its order.
+        scene: Any raster that GDAL reads, with the model's bands by name or in its order; or the
+            common path of files of one band each: "LC08_{band}.TIF".
         out: The map: a GeoTIFF (.tif), or a .png.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
         uncertainty: A GeoTIFF with a layer `entropy` (of the probabilities, 0 certain to 1 even)
@@ -116,11 +122,31 @@ def _open_scene(
     card: ModelCard, scene: Path, layers: Sequence[int] | None
 ) -> contextlib.AbstractContextManager[Raster]:
     """Open a scene the way the model's training data were read."""
-    trained = card.recipe.get("data", {}).get("card") or {}
-    nodata = trained.get("nodata")
-    values = () if nodata is None else nodata if isinstance(nodata, list | tuple) else (nodata,)
-    scales = trained.get("scale") == "apply"
-    return open_raster(scene, bands=card.bands, layers=layers, nodata=values, scales=scales)
+    data = recipe_of(card.recipe).data.card
+    nodata = () if data is None or data.nodata is None else data.nodata
+    return open_raster(
+        _files_of(scene, data, card.bands) if "{band}" in str(scene) else scene,
+        bands=_band_names(card),
+        layers=layers,
+        nodata=nodata if isinstance(nodata, tuple) else (nodata,),
+        scales=data is not None and data.scale == "apply",
+    )
+
+
+def _band_names(card: ModelCard) -> list[tuple[str, ...]]:
+    """Return all names of each of the model's bands, the sensor's own first."""
+    return [band.names for band in dataset_of(recipe_of(card.recipe).data).bands]
+
+
+def _files_of(scene: Path, card: DatasetCard | None, bands: tuple[str, ...]) -> BandFiles:
+    """Return the files of a scene's bands as the model's training data were read."""
+    if card is None:
+        files = scene_bands(scene, bands)
+        return BandFiles(files, files[0], None)
+    files = scene_bands(scene, card.bands, card.band_files)
+    if card.warp is None:
+        return BandFiles(files, files[0], None)
+    return BandFiles(files, files[card.bands.index(card.warp.to)], card.warp.resampling)
 
 
 def _refuse_other_kind(card: ModelCard, source: Raster, *, chosen: bool, force: bool) -> None:
@@ -130,11 +156,17 @@ def _refuse_other_kind(card: ModelCard, source: Raster, *, chosen: bool, force: 
         DataError: Layers or units differ, and `force` is not set.
     """
     match = match_scene(
-        source, bands=card.bands, mean=card.mean, std=card.std, gsd_m=card.gsd_m, chosen=chosen
+        source,
+        bands=_band_names(card),
+        mean=card.mean,
+        std=card.std,
+        gsd_m=card.gsd_m,
+        chosen=chosen,
     )
     if match.refusals and not force:
         raise DataError("\n".join(match.refusals))
-    for sentence in (*match.refusals, *match.warnings):
+    notes = [f"{source.path}: {note}." for note in source.header.notes]
+    for sentence in (*match.refusals, *match.warnings, *notes):
         log.warning("%s", sentence)
 
 

@@ -60,22 +60,30 @@ def plan_maps(
     return [
         MapJob(
             file,
-            out / f"{file.stem}{MAP_SUFFIX}",
-            probabilities and probabilities / f"{file.stem}{MAP_SUFFIX}",
-            uncertainty and uncertainty / f"{file.stem}{MAP_SUFFIX}",
-            vector and vector / f"{file.stem}{SUFFIX}",
+            out / f"{_stem(file)}{MAP_SUFFIX}",
+            probabilities and probabilities / f"{_stem(file)}{MAP_SUFFIX}",
+            uncertainty and uncertainty / f"{_stem(file)}{MAP_SUFFIX}",
+            vector and vector / f"{_stem(file)}{SUFFIX}",
         )
         for file in files
     ]
 
 
+def _stem(scene: Path) -> str:
+    """Return a scene's name without suffix, and without what stands for its bands."""
+    return scene.stem.partition("{band}")[0].rstrip("-_.") if "{band}" in scene.stem else scene.stem
+
+
 def _expand(scene: str) -> Iterator[Path]:
-    """Yield the files of a file, folder or pattern; a file that does not exist is kept as it is."""
+    """Yield the files of a file, folder or pattern.
+
+    A file that does not exist is kept as it is, and so is the common path of a scene's bands.
+    """
     path = Path(scene)
     if path.is_dir():
         files = sorted(f for f in path.iterdir() if f.suffix.lower() in SCENE_SUFFIXES)
         what = f"folder '{scene}' has no file that ends in {', '.join(sorted(SCENE_SUFFIXES))}"
-    elif path.exists() or not glob.has_magic(scene):
+    elif path.exists() or not glob.has_magic(scene) or "{band}" in scene:
         files, what = [path], ""
     else:
         files = [file for name in sorted(glob.glob(scene)) if (file := Path(name)).is_file()]  # noqa: PTH207 (absolute patterns)

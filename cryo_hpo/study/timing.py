@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from ..training.build import dataset_of, freeze, segmenter
+from ..data.crop_plan import crops_of_scenes
+from ..training.build import dataset_of, freeze, scenes_of, segmenter
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -35,6 +36,40 @@ def time_step(recipe: Recipe, site: Site) -> float:
         model(batch_BCHW).float().square().mean().backward()
         seconds.append(time.process_time() - start)
     return median(seconds[1:])
+
+
+class EpochSize(NamedTuple):
+    """Count what a training sees in one epoch."""
+
+    scenes: int
+    crops: int
+    steps: int
+    share: float
+    """Crops' pixels per labeled pixel; above 1 where crops overlap or hold unlabeled pixels."""
+
+    def __str__(self) -> str:
+        return (
+            f"steps of an epoch: {self.steps}; {self.crops} crops of {self.scenes} scenes, "
+            f"{self.share:.2g} times their labeled pixels"
+        )
+
+
+def measure_epoch(recipe: Recipe, site: Site) -> EpochSize:
+    """Count the steps of an epoch; the training part is decoded if it is not yet.
+
+    Raises:
+        CryoError: The data are missing or do not match.
+    """
+    train = scenes_of(recipe, "train", site)
+    data = recipe.data
+    crops = sum(crops_of_scenes(train.counts, crop=data.crop, replicate=data.replicate))
+    labeled = max(sum(train.class_counts), 1)
+    return EpochSize(
+        scenes=len(train),
+        crops=crops,
+        steps=max(crops // recipe.batch_size, 1),
+        share=crops * data.crop**2 / labeled,
+    )
 
 
 def estimate_minutes(plan: Plan, *, step_s: float, steps: int) -> float:

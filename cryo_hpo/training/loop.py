@@ -181,6 +181,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
         augment=recipe.data.augment,
         tile=window_of(recipe, device).tile,
         replicate=recipe.data.replicate,
+        foreground=recipe.data.foreground,
         redraws=protocol.redraws_crops,
     )
     steps = tiles.num_batches(recipe.batch_size)

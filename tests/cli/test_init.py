@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -110,6 +111,68 @@ def test_masks_of_0_and_255_get_their_values(here):
     card = load_card("a.card.yaml")
     assert card.values == {"0": "background", "255": "fracture"}
     assert card.classes == ("background", "fracture")
+
+
+LANDSAT = "LC08_L2SP_00{}_20200701_02_T1"
+
+
+def _fill_landsat(folder, *, num=6, size=64):
+    """Write scenes of Landsat 8 as they are delivered: a file for each band, and clouds in one corner."""
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        lake = np.zeros((size, size), dtype=np.uint8)
+        top, left = rng.integers(size // 4, size // 2, 2)
+        lake[top : top + size // 3, left : left + size // 3] = 1
+        names = {"SR_B5": 3000, "SR_B4": 4000, "SR_B3": 6000}
+        layers = {
+            name: np.where(lake, dark, 2e4) + rng.normal(0, 300, lake.shape)
+            for name, dark in names.items()
+        }
+        clouds = np.full(lake.shape, 1 << 6)
+        clouds[: size // 4, : size // 4] = 1 << 3
+        place: dict[str, Any] = {"georeferenced": True, "place": (100 * i, 0)}
+        for name, layer in {**layers, "QA_PIXEL": clouds}.items():
+            path = folder / f"{LANDSAT.format(i)}_{name}.TIF"
+            write(path.with_suffix(".tif"), layer[None].astype(np.uint16), **place)
+            path.with_suffix(".tif").rename(path)
+        write(folder / f"{LANDSAT.format(i)}_mask.tif", lake[None], **place)
+
+
+def test_scenes_of_landsat_work_as_they_are_delivered(here):
+    _fill_landsat(here / "lakes")
+    done = _init("lakes", "--classes", "land,lake")
+    assert done.exit_code == 0, done.output
+    card = load_card("lakes.card.yaml")
+    assert (card.sensor, card.bands) == ("landsat-8", ("B3", "B4", "B5"))
+    assert card.quality is not None
+    assert card.quality.kind == "qa_pixel"
+    checked = CliRunner().invoke(main, ["data", "check", "lakes.card.yaml"])
+    assert "6.25 %" in checked.output, "a sixteenth of every scene is cloud"
+    assert "every file is as it must be" in checked.output
+
+
+@pytest.mark.slow
+def test_a_scene_of_landsat_is_mapped_from_its_band_files(here):
+    _fill_landsat(here / "lakes")
+    assert _init("lakes", "--name", "fjord", "--classes", "land,lake").exit_code == 0
+    text = Path("fjord.yaml").read_text()
+    text = re.sub(r"(?m)^search:\n(  .*\n)+", "", re.sub(r"epochs: \d+", "epochs: 9", text))
+    text = re.sub(r"(?m)^seeds: .*$", "seeds: [1]\nresources: {cpus: 1, gpus: 0}", text)
+    Path("fjord.yaml").write_text(text.replace("lr: 1e-4", "lr: 1e-2"))
+    run = CliRunner().invoke(main, ["run", "fjord.yaml", "--inline"])
+    assert run.exit_code == 0, run.output
+    scene = here / "lakes" / (LANDSAT.format(0) + "_SR_{band}.TIF")
+    done = CliRunner().invoke(main, ["predict", "fjord", str(scene), "--out", "map.tif"])
+    assert done.exit_code == 1, "band_files already hold SR_"
+    scene = here / "lakes" / (LANDSAT.format(0) + "_{band}.TIF")
+    done = CliRunner().invoke(main, ["predict", "fjord", str(scene), "--out", "map.tif"])
+    assert done.exit_code == 0, done.output
+    with (
+        rasterio.open("map.tif") as found,
+        rasterio.open(here / "lakes" / (LANDSAT.format(0) + "_mask.tif")) as truth,
+    ):
+        assert found.transform == truth.transform
+        assert (found.read(1) == truth.read(1)).mean() > 0.95
 
 
 REFUSED = {

@@ -303,6 +303,23 @@ def test_site_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.Mon
     assert pickle.loads(pickle.dumps(site)) == site
 
 
+@pytest.mark.parametrize("text", ["$SCRATCH/d", "${SCRATCH}/d", "/s/d"])
+def test_variables_in_a_folder_are_expanded(text: str) -> None:
+    site = Site.from_env({"CRYO_DATA": text, "CRYO_CACHE": text, "SCRATCH": "/s"})
+    assert site.data == site.cache == Path("/s/d")
+    assert site.on_node({"CRYO_CACHE": text, "SCRATCH": "/n"}).cache.name == "d"
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        SpecError, match=r"CRYO_DATA: the variable \$SCRATCH in '\$SCRATCH/d' is not"
+    ):
+        Site.from_env({"CRYO_DATA": "$SCRATCH/d"})
+    odd = tmp_path / "$5"
+    odd.mkdir()
+    assert Site.from_env({"CRYO_DATA": str(odd)}).data == odd
+
+
 def test_site_takes_mlflow_as_it_is() -> None:
     assert Site.from_env({"MLFLOW_TRACKING_URI": "http://host:5000"}).mlflow == "http://host:5000"
 

@@ -17,7 +17,7 @@ from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data import find_dataset
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Scene, Split
-from cryo_hpo.errors import DataError, UnknownName
+from cryo_hpo.errors import DataError, SpecError, UnknownName
 
 from ..support.fakes import fake_folder, write
 
@@ -65,6 +65,19 @@ def test_absolute_root_needs_no_data_root(tmp_path: Path) -> None:
     card = fake_folder(tmp_path)
     card = _with(card, root=str(tmp_path / card.root))
     assert len(custom_dataset(card).index(Path("/nowhere"), "train")) == 6
+
+
+def test_home_and_variables_in_a_root_are_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = fake_folder(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    for root in (f"~/{card.root}", f"$SCRATCH/{card.root}"):
+        assert len(custom_dataset(_with(card, root=root)).index(Path("/nowhere"), "train")) == 6
+    monkeypatch.delenv("SCRATCH")
+    with pytest.raises(SpecError, match=r"root: the variable \$SCRATCH .* is not set"):
+        custom_dataset(_with(card, root="$SCRATCH/x")).index(tmp_path, "train")
 
 
 def test_empty_split_is_refused(tmp_path: Path) -> None:

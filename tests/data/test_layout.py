@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cryo_hpo.data.layout import recognize_layout
+from cryo_hpo.data.layout_bands import guess_sensor
 from cryo_hpo.errors import DataError
 
 
@@ -68,6 +69,74 @@ def test_the_usual_layouts_are_recognized(tmp_path, case):
     assert (layout.images, layout.masks, layout.parts) == (images, masks, parts)
     assert len(layout.pairs) == len(files) // 2
     assert layout.unused == ()
+
+
+L8 = "LC08_L2SP_001_20200701_02_T1"
+S2 = "S2A_MSIL2A_20220501T1_N0400_R1_T33XWJ_1"
+INSIDE = f"{S2}.SAFE/GRANULE/L2A_1/IMG_DATA"
+IN_BANDS = {
+    "Landsat": (
+        (*(f"{L8}_SR_B{n}.TIF" for n in (5, 4, 10)), f"{L8}_QA_PIXEL.TIF", f"{L8}_mask.tif"),
+        ("{id}_{band}.TIF", "{id}_mask.tif"),
+        {"B4": "SR_B4", "B5": "SR_B5", "B10": "SR_B10"},
+        ("{id}_QA_PIXEL.TIF", "qa_pixel"),
+        "landsat-8",
+    ),
+    "Sentinel-2": (
+        (
+            *(f"{INSIDE}/R10m/T33XWJ_B0{n}_10m.jp2" for n in (3, 4)),
+            *(f"{INSIDE}/R20m/T33XWJ_{n}_20m.jp2" for n in ("B03", "B11", "SCL")),
+            f"masks/{S2}.tif",
+        ),
+        ("{id}.SAFE/GRANULE/*/IMG_DATA/R*/*_{band}.jp2", "masks/{id}.tif"),
+        {"B3": "B03_10m", "B4": "B04_10m", "B11": "B11_20m"},
+        ("{id}.SAFE/GRANULE/*/IMG_DATA/R*/*_SCL_20m.jp2", "scl"),
+        "sentinel-2",
+    ),
+    "radar": (
+        tuple(
+            f"{p}/{p[0]}_{n}.tif" for p in ("train", "val", "test") for n in ("VV", "VH", "mask")
+        ),
+        ("{split}/{id}_{band}.tif", "{split}/{id}_mask.tif"),
+        {"VH": "VH", "VV": "VV"},
+        None,
+        "sentinel-1",
+    ),
+    "of no known sensor": (
+        ("a_B4.tif", "a_B5.tif", "a_mask.tif"),
+        ("{id}_{band}.tif", "{id}_mask.tif"),
+        {"B4": "B4", "B5": "B5"},
+        None,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_BANDS)
+def test_bands_in_files_of_their_own_are_one_scene(tmp_path, case):
+    files, templates, bands, quality, sensor = IN_BANDS[case]
+    _touch(tmp_path, *files)
+    layout = recognize_layout(tmp_path)
+    assert (layout.images, layout.masks) == templates
+    assert dict(layout.bands) == bands
+    assert layout.quality == quality
+    assert layout.unused == ()
+    assert all(len(files) == len(bands) for files in layout.files.values())
+    assert guess_sensor([name for _, name, _, _ in layout.pairs], bands) == sensor
+
+
+def test_tiles_that_look_like_bands_and_have_masks_are_tiles(tmp_path):
+    _touch(tmp_path, *(f"{kind}/a_B{n}.tif" for n in range(1, 5) for kind in ("images", "masks")))
+    layout = recognize_layout(tmp_path)
+    assert layout.images == "images/{id}.tif"
+    assert len(layout.pairs) == 4
+
+
+def test_sensors_that_number_differently_are_not_mixed():
+    with pytest.raises(DataError, match="Landsat 7 and Landsat 8, which number"):
+        guess_sensor(["LC08_1", "LE07_1"], ["B4"])
+    assert guess_sensor(["LT05_1", "LE07_1"], ["B4"]) == "landsat-7"
+    assert guess_sensor(["lake_1"], ["B4", "B8A"]) == "sentinel-2"
 
 
 def test_what_belongs_to_no_scene_is_counted(tmp_path):

@@ -13,8 +13,9 @@ import pytest
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import Dataset, Scene, SceneHeader, Split
 from cryo_hpo.data.facts import SceneFacts, facts_of, read_facts, write_facts
+from cryo_hpo.data.layer_names import canonical, contradicts
 from cryo_hpo.data.nodata import Fill, equals, is_limit, suspect_fill
-from cryo_hpo.data.review import Review, canonical, contradicts, review
+from cryo_hpo.data.review import Review, review
 
 from ..support.fakes import fake_folder
 
@@ -138,7 +139,7 @@ def test_a_fill_value_in_few_scenes_that_is_no_convention_is_no_warning(dataset:
 def test_names_are_compared_within_their_kind(
     names: tuple[str, ...], bands: tuple[str, ...], wrong: bool
 ) -> None:
-    assert contradicts(names, bands) is wrong
+    assert contradicts(names, [(band,) for band in bands]) is wrong
 
 
 def test_names_are_read_as_converters_write_them() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cryo_hpo.data.augment import AUGMENTS
 from cryo_hpo.data.cache import Scenes, open_split
+from cryo_hpo.data.crop_plan import crops_of_scenes, scenes_in_turn
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.data.tiles import Normalize, Tiles, _ahead
@@ -233,3 +234,84 @@ def test_a_scene_gives_as_many_different_crops_as_it_is_replicated(scenes: Scene
     crops = _samples(_epoch(thrice, 7))
     assert len(crops) == 21
     assert _samples(_epoch(once, 7)) < crops, "more crops leave the first ones as they were"
+
+
+# -- large scenes
+
+
+@pytest.mark.parametrize(
+    ("labeled", "replicate", "crops"),
+    [
+        (0, None, 1),
+        (100, None, 1),
+        (400, None, 1),  # four crops of 10 x 10 pixels: as before
+        (401, None, 4),
+        (1999, None, 19),
+        (1999, 3, 3),
+    ],
+)
+def test_a_scene_gives_as_many_crops_as_its_labels_fill(labeled, replicate, crops):
+    assert crops_of_scenes([(labeled, 0), (50, 50)], crop=10, replicate=replicate) == [
+        crops,
+        replicate or 1,
+    ]
+
+
+@given(crops=st.lists(st.integers(1, 5), min_size=1, max_size=6))
+def test_scenes_come_in_turn(crops: list[int]) -> None:
+    turns = scenes_in_turn(crops).tolist()
+    assert turns[: len(crops)] == list(range(len(crops)))
+    assert [turns.count(number) for number in range(len(crops))] == crops
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    """One scene of 96 x 80 pixels: labels in its left half, a lake of 2 x 3 pixels in the corner."""
+    root = tmp_path_factory.mktemp("large")
+    card = fake_folder(root, num=(1, 1, 1), size=(96, 80), dtype="uint16")
+    (path,) = (root / "fake/train/masks").iterdir()
+    mask = np.full((1, 96, 80), 255, dtype=np.uint8)
+    mask[:, :, :40] = 0
+    mask[:, 93:95, 0:3] = 1
+    path.unlink()
+    write(path, mask)
+    return open_split(custom_dataset(card), root, "train", cache=root / "cache")
+
+
+def test_an_epoch_covers_the_labels_and_nothing_else(large: Scenes) -> None:
+    tiles = Tiles(large, crop=16, normalize=PLAIN, replicate=None)
+    assert tiles.num_batches(3) == 96 * 40 // 16**2 // 3
+    seen = np.zeros((96, 80))
+    rng = np.random.default_rng(0)
+    for _ in range(600):
+        seen[tiles._place(0, rng)] += 1
+    assert seen[:, 56:].sum() == 0, "no crop lies off the labels"
+    inner = seen[16:80, 16:30]
+    assert inner.min() > 0.5 * inner.mean(), "no labeled ground is left out"
+    assert seen[:, :40].min() > 0
+
+
+def test_a_share_of_the_crops_holds_the_rare_class(large: Scenes) -> None:
+    def share(foreground: float) -> float:
+        tiles = Tiles(large, crop=16, normalize=PLAIN, replicate=64, foreground=foreground)
+        batches = [y for epoch in range(1, 9) for _, y in _epoch(tiles, 8, epoch=epoch)]
+        return float(np.mean([(y_HW == 1).any().item() for y_BHW in batches for y_HW in y_BHW]))
+
+    few, third, all_ = share(0.0), share(0.33), share(1.0)
+    assert few < 0.1
+    assert abs(third - 0.33 - 0.67 * few) < 0.07
+    assert all_ == 1.0
+
+
+def test_foreground_without_a_rare_class_is_an_ordinary_crop(scenes: Scenes) -> None:
+    only = scenes.only([0])
+    bare = Tiles(only, crop=16, normalize=PLAIN, foreground=1.0)
+    assert bare._placer.rare_class(0, np.random.default_rng(0)) in {None, 0, 1}
+    assert len(_epoch(bare, 1)) == 1
+
+
+def test_crops_of_small_scenes_are_those_of_before(scenes: Scenes) -> None:
+    """Scenes of 40 x 56 pixels fill fewer than five crops of 24 x 24: nothing may change."""
+    assert _samples(_epoch(Tiles(scenes, crop=24, normalize=PLAIN, replicate=None))) == _samples(
+        _epoch(Tiles(scenes, crop=24, normalize=PLAIN, replicate=1))
+    )

@@ -133,6 +133,18 @@ def test_a_scene_without_a_place_gives_a_map_without_one(done, tmp_path):
     assert profile["crs"] is None
 
 
+def test_layers_are_found_by_their_names_in_the_file(done, site, scene, tmp_path):
+    image_CHW, *_ = _layers(scene)
+    write(tmp_path / "named.tif", image_CHW[::-1], georeferenced=True)
+    with rasterio.open(tmp_path / "named.tif", "r+") as file:
+        file.descriptions = ("B02", "B03", "B04")
+    model = open_model(done.folder)
+    predict_scene(model, scene, tmp_path / "a.tif")
+    said = _run("predict", "done", tmp_path / "named.tif", "--out", tmp_path / "b.tif")
+    assert said.exit_code == 0, said.output
+    assert np.array_equal(_layers(tmp_path / "a.tif")[0], _layers(tmp_path / "b.tif")[0])
+
+
 def test_layers_say_where_the_bands_are(done, tmp_path):
     image_CHW, _ = fake_scene(np.random.default_rng(5), size=(30, 30), bands=3, dtype="uint8")
     write(tmp_path / "right.tif", image_CHW)

@@ -1,0 +1,160 @@
+"""Choose the bands of a card and their sensor: from the files' names, or as given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..bands import BANDS, SENSORS, Band, bands_of_sensor
+from ..data.file_templates import token_of
+from ..data.fingerprint import Fingerprint
+from ..data.layer_names import canonical
+from ..data.layout import Layout
+from ..data.layout_bands import guess_sensor
+from ..errors import DataError, UnknownName
+
+LEFT_OUT = {
+    "PAN",
+    "CIRRUS",
+    "TIR2",
+    "B10",
+}  # of no use beside the others, or on a grid of their own
+
+
+class Line(NamedTuple):
+    """Hold a line of YAML and the reason for its value."""
+
+    text: str
+    reason: str = ""
+
+
+class BandChoice(NamedTuple):
+    """Hold the bands of a card, their sensor, and where both are from."""
+
+    names: tuple[str, ...]
+    reason: str
+    sensor: str
+    """Key of `SENSORS`; "": names are those of `BANDS`."""
+    sensor_reason: str
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The bands that the names mean."""
+        return bands_of_sensor(self.names, self.sensor or None)
+
+
+def choose_bands(
+    layout: Layout, look: Fingerprint, given: tuple[str, ...] | None, sensor: str | None
+) -> BandChoice:
+    """Choose the bands of the images, and the sensor whose numbers they are.
+
+    Args:
+        layout: Layout of the scenes' files.
+        look: Fingerprint of the scenes.
+        given: The user's names, in the order of the layers; None: choose.
+        sensor: The user's sensor; None: guess it by the scenes' names.
+
+    Raises:
+        DataError: The files do not identify bands or sensor, or the given names do not fit.
+        UnknownName: A given name is not a band or a sensor.
+    """
+    if sensor is not None and sensor not in SENSORS:
+        raise UnknownName(sensor, known=SENSORS, what="sensor")
+    ids = [name for _, name, _, _ in layout.pairs]
+    guessed = guess_sensor(ids, layout.bands)
+    chosen = sensor or guessed
+    why = "as given" if sensor else "as the scenes' names say" if guessed else ""
+    if layout.bands:
+        return _of_files(layout, given, chosen, why)
+    names, reason = _of_layers(look, given, chosen)
+    return BandChoice(names, reason, chosen, why)
+
+
+def _of_files(layout: Layout, given: tuple[str, ...] | None, sensor: str, why: str) -> BandChoice:
+    """Choose among bands in files of their own."""
+    found = tuple(layout.bands)
+    if not sensor and any(name.startswith("B") for name in found):
+        raise DataError(
+            f"The scenes have files for the bands {', '.join(found)}, and nothing in their names tells "
+            "the sensor: B4 is red for Sentinel-2 and Landsat 8, near infrared for Landsat 7. Name it: "
+            "--sensor landsat-8 (`cryo-hpo list bands`)."
+        )
+    if given is None:
+        table = SENSORS.get(sensor, {})
+        usual = [n for n in found if n in table and table[n].name not in LEFT_OUT]
+        if not usual:
+            raise DataError(
+                f"The scenes have files for the bands {', '.join(found)}, none of which {sensor} has. "
+                "Give another --sensor, or --bands."
+            )
+        return BandChoice(tuple(usual), "a file for each", sensor, why)
+    missing = [name for name in given if name not in found]
+    if missing:
+        raise DataError(
+            f"Not every scene has a file for {', '.join(missing)}, named by --bands. All have: "
+            f"{', '.join(found)}."
+        )
+    bands_of_sensor(given, sensor or None)
+    return BandChoice(given, "as given", sensor, why)
+
+
+def _of_layers(
+    look: Fingerprint, given: tuple[str, ...] | None, sensor: str
+) -> tuple[tuple[str, ...], str]:
+    """Choose the names of an image's layers."""
+    if given is not None:
+        if len(given) != look.bands:
+            raise DataError(
+                f"The images have {look.bands} layers, --bands names {len(given)} "
+                f"({', '.join(given)}). Name every layer, in the file's order."
+            )
+        bands_of_sensor(given, sensor or None)
+        return given, "as given"
+    names = tuple(canonical(name) or name for name in look.names)
+    if names and _are_bands(names, sensor):
+        numbers = any(name in SENSORS["sentinel-2"] for name in names) and not sensor
+        note = ", numbers read as Sentinel-2's: --sensor for another" if numbers else ""
+        return names, f"as the files' layer descriptions say{note}"
+    if look.bands == 3 and look.dtypes == ("uint8",):
+        return ("RED", "GREEN", "BLUE"), "three layers of 8 bits: taken to be a color image"
+    if look.bands == 1 and look.dtypes == ("uint8",):
+        return ("GREY",), "one layer of 8 bits: taken to be a gray image of no known sensor"
+    shown = f" ({', '.join(look.names)})" if any(look.names) else ""
+    raise DataError(
+        f"The images have {look.bands} layers of {' and '.join(look.dtypes)}{shown}, with values "
+        f"from {look.low:g} to {look.high:g}; nothing in the files tells which bands they are. Name "
+        "them in order: --bands B4,B3,B2 (`cryo-hpo list bands` shows the names)."
+    )
+
+
+def _are_bands(names: tuple[str, ...], sensor: str) -> bool:
+    return len(set(names)) == len(names) and all(
+        name in BANDS or name in SENSORS.get(sensor, {}) for name in names
+    )
+
+
+def draft_band_lines(layout: Layout, look: Fingerprint, choice: BandChoice) -> Iterator[Line]:
+    """Yield the card's lines on bands, sensor, grids and clouds."""
+    if choice.sensor:
+        yield Line(f"sensor: {choice.sensor}", choice.sensor_reason)
+    yield Line(f"bands: [{', '.join(choice.names)}]", choice.reason)
+    texts = {name: layout.bands[name] for name in choice.names if name in layout.bands}
+    odd = {n: t for n, t in texts.items() if t not in token_of(n, None)}
+    if odd:
+        pairs = ", ".join(f"{name}: {text}" for name, text in odd.items())
+        yield Line(f"band_files: {{{pairs}}}", "the text of {band} in the files' names")
+    if look.finest:
+        to = look.finest if look.finest in choice.names else _finest(choice)
+        yield Line(f"warp: {{to: {to}}}", "the bands' pixels differ in size: all on this grid")
+    if layout.quality is not None:
+        template, kind = layout.quality
+        yield Line(
+            f'quality: {{file: "{template}", kind: {kind}}}',
+            "clouds, their shadows and missing pixels are left out",
+        )
+
+
+def _finest(choice: BandChoice) -> str:
+    """Return the chosen band with the smallest pixels, by its sensor."""
+    table = SENSORS.get(choice.sensor, {})
+    return min(choice.names, key=lambda name: table[name].pixel_m if name in table else 1e9)

@@ -1,0 +1,193 @@
+"""Draft the dataset card of a folder, every line with its reason."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..data.fingerprint import Fingerprint
+from ..data.layout import Layout
+from ..data.region_split import PARTS
+from ..errors import DataError
+from .draft_bands import Line, choose_bands, draft_band_lines
+
+SMALL = 64  # least side of a crop, pixels
+TRAIN = 0.7  # share of the scenes in the train part; see `config.split_rule`
+FEW_GROUPS = 6  # scenes or regions; fewer are split into blocks of ground
+BLOCKS = 36  # target number of blocks for few large scenes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """Hold the user's choices for a folder; None: choose automatically.
+
+    Attributes:
+        name: Name of dataset and study.
+        classes: Names in the order of the mask values.
+        bands: Names in the order of the layers.
+        encoder: Name of an encoder.
+        sensor: Name of the sensor whose numbers the bands are.
+    """
+
+    name: str
+    classes: tuple[str, ...] | None = None
+    bands: tuple[str, ...] | None = None
+    encoder: str | None = None
+    sensor: str | None = None
+
+
+def format_lines(lines: Sequence[Line]) -> str:
+    """Return lines as text, reasons as comments in one column."""
+    width = min(max((len(line.text) for line in lines if line.reason), default=0), 72)
+    return "".join(
+        f"{line.text:<{width}}  # {line.reason}\n" if line.reason else f"{line.text}\n"
+        for line in lines
+    )
+
+
+def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[dict[int, str], str]:
+    """Return mask value -> class, and the source of the class names.
+
+    Raises:
+        DataError: Masks hold one value, values that are not whole numbers, or another number of
+            classes was given.
+    """
+    values = [int(value) for value in look.values if value == int(value)]
+    odd = [value for value in look.values if value != int(value)]
+    if odd:
+        raise DataError(
+            f"Mask values must be whole numbers, found {odd[0]:g}. Was a mask resampled with "
+            "interpolation? Resample it again with nearest neighbor."
+        )
+    if given is None and len(values) == 3 and values[-1] == 255 and values[:2] == [0, 1]:
+        return dict(enumerate(("background", "foreground"))), "0, 1, and 255 for no label"
+    if len(values) < 2:
+        raise DataError(
+            f"Every mask pixel has the value {values[0] if values else 'nothing'}; two classes at "
+            "least are needed. Are these the masks?"
+        )
+    if given is not None and len(given) != len(values):
+        raise DataError(
+            f"The masks hold {len(values)} values ({', '.join(map(str, values))}), --classes names "
+            f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order."
+        )
+    if given is None and len(values) > 2:
+        raise DataError(
+            f"The masks hold {len(values)} values ({', '.join(map(str, values))}). Name their "
+            "classes in this order: --classes background,lake,river."
+        )
+    names = given or ("background", "foreground")
+    return dict(
+        zip(values, names, strict=True)
+    ), "as given" if given else "two values: names guessed"
+
+
+def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Path) -> list[Line]:
+    """Return the lines of the dataset card.
+
+    Raises:
+        DataError: The files do not determine bands or classes; the message names the flag.
+    """
+    bands = choose_bands(layout, look, choices.bands, choices.sensor)
+    classes, class_reason = choose_classes(look, choices.classes)
+    shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
+    words = ", ".join(f"{value}: {share:.2g} %" for value, share in shares.items())
+    lines = [
+        Line(f"name: {choices.name}"),
+        Line(f"root: {json.dumps(str(root))}"),
+        Line(f'images: "{layout.images}"', f"{look.scenes} scenes, {sizes_of(look)}"),
+        Line(f'masks: "{layout.masks}"'),
+        *draft_band_lines(layout, look, bands),
+    ]
+    if list(classes) == list(range(len(classes))):
+        names = ", ".join(classes.values())
+        lines.append(Line(f"classes: [{names}]", f"{class_reason}; of the pixels {words}"))
+    else:
+        pairs = ", ".join(f"{value}: {name}" for value, name in classes.items())
+        lines.append(Line(f"values: {{{pairs}}}", f"{class_reason}; of the pixels {words}"))
+    if 255.0 in look.values and 255 not in classes:
+        share = 100 * look.values[255.0]
+        lines.append(Line("ignore: 255", f"{share:.2g} % of the pixels have no label"))
+    if look.gsd_m:
+        lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
+    if look.regions:
+        some = ", ".join(look.regions[:3])
+        lines.append(
+            Line("region: '^([A-Za-z]+)[-_ ]'", f"ids begin with {len(look.regions)} words: {some}")
+        )
+    if not layout.parts:
+        lines.append(_draft_split(choose_units(layout, look), look))
+    return lines
+
+
+class Units(NamedTuple):
+    """Hold the units that are split into parts: scenes, or blocks of few large scenes."""
+
+    train: int  # units in the train part, about
+    side_px: int  # side of the smallest unit
+    pixels: float  # of each unit, about
+    block_px: int | None  # None: whole scenes
+    gap_px: int
+
+
+def choose_units(layout: Layout, look: Fingerprint) -> Units:
+    """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes."""
+    each = look.pixels / look.scenes
+    if layout.parts:
+        train = sum(part == PARTS[0] for part, *_ in layout.pairs)
+        return Units(train, look.smallest_side, each, None, 0)
+    if (len(look.regions) or look.scenes) >= FEW_GROUPS:
+        return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
+    block = max(SMALL + 32, int(math.sqrt(look.pixels / BLOCKS)) // 32 * 32)
+    gap = min(SMALL, block // 4 // 8 * 8)
+    number = max(1, round(TRAIN * look.pixels / block**2))
+    return Units(number, block - gap, float(block**2), block, gap)
+
+
+def _draft_split(units: Units, look: Fingerprint) -> Line:
+    groups = len(look.regions) or look.scenes
+    what = "region" if look.regions else "scene"
+    if units.block_px is None:
+        return Line(
+            "split: {by: scene}",
+            f"no folders train, val and test: {groups} {what}s are dealt out, related ones together",
+        )
+    few = f"{groups} {what} is" if groups == 1 else f"{groups} {what}s are"
+    return Line(
+        f"split: {{by: place, block_px: {units.block_px}, gap_px: {units.gap_px}}}",
+        f"{few} too few to deal out: blocks of ground, parts {units.gap_px} pixels apart",
+    )
+
+
+def sizes_of(look: Fingerprint) -> str:
+    """Format the sizes of the smallest and the largest scene."""
+    low, high = look.sizes
+    words = [f"{height} x {width}" for height, width in dict.fromkeys([low, high])]
+    return " to ".join(words) + " pixels"
+
+
+def describe_open_points(layout: Layout, look: Fingerprint) -> Iterator[str]:
+    """Yield the points that a user should check before trusting the draft."""
+    if layout.unused:
+        yield (
+            f"{len(layout.unused)} rasters belong to no scene and are left out (first: "
+            f"{layout.unused[0]})."
+        )
+    if look.looked_at < look.scenes:
+        yield f"{look.looked_at} of {look.scenes} scenes were opened, evenly chosen."
+    if len(look.dtypes) > 1:
+        yield f"Images have different data types ({', '.join(look.dtypes)}): are their units the same?"
+    if len(look.crs) > 1:
+        kinds = ", ".join(name or "none" for name in look.crs)
+        yield f"Images have different reference systems ({kinds})."
+    if look.nodata:
+        yield f"Pixels of {', '.join(f'{v:g}' for v in look.nodata)} are declared as without data."
+    if "" in look.crs and not layout.parts and not look.regions:
+        yield (
+            "Nothing tells where the scenes lie: if two show the same ground, they may be in two "
+            "parts, and the scores too good. Name regions in the card, or give a list."
+        )
