@@ -229,7 +229,7 @@ def test_both_edges_of_a_range_are_reported() -> None:
         ),
         (
             {"images": "{split}/{id}{x}"},
-            "images: The only holes of a path template are {split} and {id}",
+            "images: The only holes of a path template are {split}, {id} and {band}",
         ),
         ({"classes": ["ice"]}, "classes: A dataset has at least 2 classes, got 1."),
         ({"classes": ["ice", "ice"]}, "classes: Each class is named once, 'ice' is not."),
