@@ -60,7 +60,7 @@ class QualityLayer(Frozen):
         min_length=1,
         description="Path of the layer below root, with {id}: '{id}_QA_PIXEL.TIF'; a * is any text.",
     )
-    kind: Literal["scl", "qa_pixel", "values"] = Field(
+    content: Literal["scl", "qa_pixel", "values"] = Field(
         description=(
             "Content of the layer. scl: Sentinel-2's scene classification; qa_pixel: bits of "
             "Landsat's Collection 2; values: numbers that `ignore` lists."
@@ -85,17 +85,17 @@ class QualityLayer(Frozen):
         if "{id}" not in self.file:
             message = f"The path of a quality layer holds {{id}}, '{self.file}' does not. Add it."
             yield Problem(("file",), message)
-        known = NAMES.get(self.kind)
+        known = NAMES.get(self.content)
         if known is None and (not self.ignore or any(isinstance(v, str) for v in self.ignore)):
             message = (
-                f"`kind: values` needs the numbers to leave out, got {list(self.ignore)}. Write "
+                f"`content: values` needs the numbers to leave out, got {list(self.ignore)}. Write "
                 "`ignore: [1, 2]`."
             )
             yield Problem(("ignore",), message)
         for value in self.ignore:
             if known is not None and value not in known:
                 message = (
-                    f"No content '{value}' in a layer of kind {self.kind}. Use one of "
+                    f"No content '{value}' in a layer of {self.content}. Use one of "
                     f"{', '.join(known)}."
                 )
                 yield Problem(("ignore",), message)
@@ -103,15 +103,15 @@ class QualityLayer(Frozen):
     @property
     def ignored_values(self) -> tuple[int, ...]:
         """Values that are left out; empty for bits."""
-        if self.kind == "qa_pixel":
+        if self.content == "qa_pixel":
             return ()
-        names = self.ignore or USUAL[self.kind]
+        names = self.ignore or USUAL[self.content]
         return tuple(SCL[value] if isinstance(value, str) else value for value in names)
 
     @property
     def ignored_bits(self) -> int:
         """Mask of the bits that leave a pixel out; 0 for values."""
-        if self.kind != "qa_pixel":
+        if self.content != "qa_pixel":
             return 0
-        names = self.ignore or USUAL[self.kind]
+        names = self.ignore or USUAL[self.content]
         return sum(1 << QA_PIXEL[str(name)] for name in names)

@@ -147,9 +147,9 @@ def draft_band_lines(layout: Layout, look: Fingerprint, choice: BandChoice) -> I
         to = look.finest if look.finest in choice.names else _finest(choice)
         yield Line(f"warp: {{to: {to}}}", "the bands' pixels differ in size: all on this grid")
     if layout.quality is not None:
-        template, kind = layout.quality
+        template, content = layout.quality
         yield Line(
-            f'quality: {{file: "{template}", kind: {kind}}}',
+            f'quality: {{file: "{template}", content: {content}}}',
             "clouds, their shadows and missing pixels are left out",
         )
 

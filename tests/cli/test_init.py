@@ -145,7 +145,7 @@ def test_scenes_of_landsat_work_as_they_are_delivered(here):
     card = load_card("lakes.card.yaml")
     assert (card.sensor, card.bands) == ("landsat-8", ("B3", "B4", "B5"))
     assert card.quality is not None
-    assert card.quality.kind == "qa_pixel"
+    assert card.quality.content == "qa_pixel"
     checked = CliRunner().invoke(main, ["data", "check", "lakes.card.yaml"])
     assert "6.25 %" in checked.output, "a sixteenth of every scene is cloud"
     assert "every file is as it must be" in checked.output

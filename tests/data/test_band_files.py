@@ -152,7 +152,7 @@ def test_clouds_are_left_out(tmp_path: Path, kind: str, side_m: int) -> None:
         layer = np.full((SIZE * 30 // side_m,) * 2, 11 if kind == "scl" else 1 << 6, np.uint16)
         layer[: 240 // side_m] = value
         _write(tmp_path / "mine/LC08_1_QA.TIF", layer, side_m)
-        rule = {"file": "{id}_QA.TIF", "kind": kind, "ignore": ignore}
+        rule = {"file": "{id}_QA.TIF", "content": kind, "ignore": ignore}
         scene = _read(tmp_path, quality=rule)
         assert (scene.mask_HW[:8] == IGNORE).all() == left_out, value
         assert (scene.mask_HW[8:] != IGNORE).all()
@@ -162,7 +162,7 @@ def test_clouds_are_left_out(tmp_path: Path, kind: str, side_m: int) -> None:
 def test_a_changed_band_or_quality_layer_is_another_image(tmp_path: Path) -> None:
     _bands(tmp_path)
     _write(tmp_path / "mine/LC08_1_QA.TIF", np.zeros((SIZE, SIZE), dtype=np.uint16))
-    rule = {"file": "{id}_QA.TIF", "kind": "qa_pixel"}
+    rule = {"file": "{id}_QA.TIF", "content": "qa_pixel"}
     data = custom_dataset(DatasetCard.model_validate({**LANDSAT, "quality": rule}))
     seen = set()
     for name in ("", "B3", "QA"):
@@ -180,10 +180,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "warp to": ({"warp": {"to": "B8"}}, "'B8' is no band of this card"),
     "files of": ({"band_files": {"B8": "x"}}, "'B8' is no band of this card"),
     "quality": (
-        {"quality": {"file": "{id}.tif", "kind": "scl", "ignore": ("fog",)}},
+        {"quality": {"file": "{id}.tif", "content": "scl", "ignore": ("fog",)}},
         "No content 'fog'",
     ),
-    "values": ({"quality": {"file": "{id}.tif", "kind": "values"}}, "needs the numbers"),
+    "values": ({"quality": {"file": "{id}.tif", "content": "values"}}, "needs the numbers"),
 }
 
 
