@@ -370,11 +370,7 @@ def _device(name: str) -> torch.device:
 
 
 def recipe_of(raw: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a model's card.
-
-    Raises:
-        CryoError: Another version wrote it.
-    """
+    """Return the recipe of a model's card; another version's raises CryoError."""
     try:
         return Recipe.model_validate_json(json.dumps(raw))
     except ValidationError as error:
