@@ -26,6 +26,16 @@ class SplitRule(Frozen):
     shares: tuple[float, float, float] = Field(
         default=(0.7, 0.15, 0.15), description="Shares of train, val and test; their sum is 1."
     )
+    folds: int | None = Field(
+        default=None,
+        ge=3,
+        le=100,
+        description=(
+            "For scene and place: deal out so many equal parts instead of `shares`, of which one is "
+            "the test part and the next one val; with each `fold` in turn, all scenes are tested once."
+        ),
+    )
+    fold: int = Field(default=0, ge=0, description="With `folds`: number of the test part, from 0.")
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Decides between equal divisions.")
     date: str | None = Field(
         default=None,
@@ -45,7 +55,7 @@ class SplitRule(Frozen):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
-        problems = [*self._share_problems(), *self._key_problems()]
+        problems = [*self._share_problems(), *self._fold_problems(), *self._key_problems()]
         if problems:
             raise ConstraintErrors(problems)
         return self
@@ -57,6 +67,18 @@ class SplitRule(Frozen):
                 f"{list(self.shares)}, which is {sum(self.shares):g}. Write them like [0.7, 0.15, 0.15]."
             )
             yield Problem(("shares",), message)
+
+    def _fold_problems(self) -> Iterator[Problem]:
+        if self.folds is not None and self.by not in ("scene", "place"):
+            message = f"`folds` is for scenes and places, not for `by: {self.by}`. Drop it."
+            yield Problem(("folds",), message)
+        if self.folds is not None and "shares" in self.model_fields_set:
+            message = "`folds` are equal parts, so there are no `shares`. Drop one of the two."
+            yield Problem(("folds",), message)
+        if self.fold >= (self.folds or 1):
+            number = f"{self.folds} folds" if self.folds else "no `folds`"
+            message = f"Folds are counted from 0, got {self.fold} with {number}. Lower it."
+            yield Problem(("fold",), message)
 
     def _key_problems(self) -> Iterator[Problem]:
         for kind, key in NEEDS.items():

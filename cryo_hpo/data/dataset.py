@@ -163,5 +163,7 @@ class Dataset:
     def split_name(self) -> str:
         """Name of the split in use, for reports."""
         if self.rule is not None:
-            return f"by {self.rule.by}, seed {self.rule.seed}"
+            folds = self.rule.folds
+            fold = "" if folds is None else f", fold {self.rule.fold} of {folds} (from 0)"
+            return f"by {self.rule.by}{fold}, seed {self.rule.seed}"
         return "official" if self.split_seed is None else f"region, seed {self.split_seed}"

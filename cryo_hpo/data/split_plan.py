@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config.split_rule import SplitRule
 from ..errors import DataError
@@ -75,19 +76,32 @@ def _divide_by_scene(
 ) -> Parts:
     """Divide groups of related scenes: one region, overlapping ground or equal bytes."""
     groups = connected_groups(scenes)
-    if len(groups) < len(PARTS):
+    least = rule.folds or len(PARTS)
+    if len(groups) < least:
         raise DataError(
-            f"Cannot divide the {len(scenes)} scenes of '{name}' into {len(PARTS)} parts: related "
+            f"Cannot divide the {len(scenes)} scenes of '{name}' into {least} parts: related "
             f"ones stay together, which leaves {len(groups)} groups. Use `by: place` in the card's "
             "`split`, which cuts scenes into blocks, or add scenes of other places."
         )
     rows = np.array([[1, *count(scene.item)] for scene in scenes], dtype=np.float64)
     sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
-    part_G = assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
+    part_G = _assign_parts(sizes_GD, rule)
     parts: Parts = {part: [] for part in PARTS}
     for group, part in zip(groups, part_G.tolist(), strict=True):
         parts[PARTS[part]] += [scenes[i].item for i in group]
     return {part: sorted(items) for part, items in parts.items()}
+
+
+def _assign_parts(sizes_GD: NDArray[np.float64], rule: SplitRule) -> NDArray[np.intp]:
+    """Return the number of the part of each group, (G,), by shares or by folds."""
+    if rule.folds is None:
+        return assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
+    fold_G = assign(sizes_GD, np.full(rule.folds, 1 / rule.folds), seed=rule.seed)
+    train, val, test = range(len(PARTS))
+    part_G = np.full(len(fold_G), train)
+    part_G[fold_G == (rule.fold + 1) % rule.folds] = val
+    part_G[fold_G == rule.fold] = test
+    return part_G
 
 
 def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity]) -> Parts:
@@ -190,13 +204,14 @@ def _divide_by_place(
     whole = {b: _window(b, shapes, sizes[b.scene], (0, 0, 0, 0)) for b in blocks}
     rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
     labeled = [i for i, row in enumerate(rows) if sum(row[1:])]
-    if len(labeled) < FEWEST_BLOCKS:
+    least = max(FEWEST_BLOCKS, rule.folds or 0)
+    if len(labeled) < least:
         raise DataError(
             f"Cannot divide '{name}' by place: {len(labeled)} of {len(blocks)} blocks hold "
-            f"labels, at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
+            f"labels, at least {least} are needed. Lower `block_px` in the card's `split`."
         )
     sizes_GD = np.array([rows[i] for i in labeled], dtype=np.float64)
-    part_G = assign(sizes_GD, np.array(rule.shares), seed=rule.seed)
+    part_G = _assign_parts(sizes_GD, rule)
     part_of = {blocks[i]: part for i, part in zip(labeled, part_G.tolist(), strict=True)}
     parts: Parts = {part: [] for part in PARTS}
     for block, part in part_of.items():

@@ -57,6 +57,40 @@ def test_related_scenes_stay_together():
     assert where["G_0"] == where["G_1"]
 
 
+@pytest.mark.parametrize("folds", [3, 5])
+@pytest.mark.parametrize("by", ["scene", "place"])
+def test_every_scene_is_tested_in_one_fold_and_validated_in_another(by, folds):
+    scenes = [_identity(f"{i:02}") for i in range(10)]
+    how = {"block_px": 512, "gap_px": 0} if by == "place" else {}
+    each = [_ids(_plan(scenes, by=by, folds=folds, fold=f, **how)) for f in range(folds)]
+    whole = sorted(name for names in each[0].values() for name in names)
+    assert len(whole) == (40 if by == "place" else 10)
+    for part in ("val", "test"):
+        assert sorted(name for parts in each for name in parts[part]) == whole
+    for parts in each:
+        assert sorted(name for names in parts.values() for name in names) == whole
+
+
+def test_folds_need_as_many_groups(tmp_path):
+    with pytest.raises(DataError, match="into 5 parts"):
+        _plan([_identity(str(i)) for i in range(4)], by="scene", folds=5)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"by": "scene", "folds": 2},
+        {"by": "scene", "folds": 5, "fold": 5},
+        {"by": "scene", "fold": 1},
+        {"by": "scene", "folds": 5, "shares": (0.6, 0.2, 0.2)},
+        {"by": "time", "date": "(x)", "folds": 5},
+    ],
+)
+def test_folds_that_cannot_be_meant(rule):
+    with pytest.raises(ValueError, match=r"fold"):
+        SplitRule(**rule)
+
+
 def test_the_rare_class_is_in_every_part():
     scenes = [_identity(f"{i:02}") for i in range(30)]
     rare = {"00", "01", "02", "03", "04", "05"}
