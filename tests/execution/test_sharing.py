@@ -53,7 +53,7 @@ class Driver:
             assert self.process.poll() in (None, 0), self.folder.with_suffix(".log").read_text()
             return [e["time"] for e in self.told() if e["event"] == event]
 
-        first: datetime = until(found, timeout_s=180)[0]
+        first: datetime = until(found, timeout_s=400)[0]
         return first
 
     def at_work(self) -> list[tuple[datetime, int]]:
@@ -98,7 +98,7 @@ def test_each_of_two_has_its_part_and_the_last_one_has_all(cluster, tmp_path):
     """The first one would never end: it is killed when it has had the whole cluster again."""
     with driver(cluster, tmp_path, "first", trials=2000) as first:
         begun = first.when("epoch")
-        until(lambda: len(first.workers(begun)) >= SLOTS, timeout_s=180)
+        until(lambda: len(first.workers(begun)) >= SLOTS, timeout_s=400)
         assert max(count for _, count in first.at_work()) == SLOTS
 
         with driver(cluster, tmp_path, "second", trials=SLOTS + 1) as second:
@@ -106,7 +106,7 @@ def test_each_of_two_has_its_part_and_the_last_one_has_all(cluster, tmp_path):
             assert second.process.wait(60) == 0
 
         # What ran when the second came may finish; from then on neither begins beyond its part.
-        until(lambda: len(first.workers(went + SOON)) >= SLOTS, timeout_s=120)
+        until(lambda: len(first.workers(went + SOON)) >= SLOTS, timeout_s=400)
         begins = {e["time"] for e in first.told() if e["event"] == "started"}
         both = [n for at, n in first.at_work() if at in begins and came + SOON < at < went]
         assert both, "the first one stood still while the second was there"
