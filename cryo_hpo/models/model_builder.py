@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -69,6 +69,8 @@ def build(  # noqa: PLR0913 (the model part of a recipe, and nothing else)
     backbone = card.build(plan.bands, **_knobs(card, width=width, drop_path=drop_path))
     if torch.get_default_device().type != "meta":
         load_weights(backbone, weights, published=card.weights, root=weights_root, name=encoder)
+    if hasattr(backbone, "fit_size"):
+        cast(Any, backbone).fit_size(size)
     levels = cast(Backbone, backbone)
     head = DECODERS[decoder](
         levels.channels, levels.strides, num_classes=num_classes, channels=channels

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cryo_hpo.config import Recipe, Site
+from cryo_hpo.config import Recipe, Site, explain_refusal
 from cryo_hpo.errors import SpecError
 from cryo_hpo.training.build import factors_to_pretraining, normalizer, scenes_of, segmenter
 from cryo_hpo.training.loop import fit
@@ -65,6 +65,11 @@ def test_images_of_other_units_are_refused_before_training(site: Site) -> None:
         factors_to_pretraining(recipe, scenes_of(recipe, "train", site))
     with pytest.raises(SpecError, match="8 bits"):
         list(fit(recipe, site=site, workdir=site.storage / "run", device=CPU))
+
+
+@pytest.mark.parametrize("value", ["dataset", "pretraining", "image"])
+def test_a_search_space_may_vary_it(site: Site, value: str) -> None:
+    assert explain_refusal(_recipe(site, "dataset"), "data.normalize", value) == ""
 
 
 def test_by_the_dataset_nothing_is_added_to_the_network(site: Site) -> None:

@@ -17,8 +17,9 @@ GLID = benchmark_dataset(
     # The published masks write lakes as 255; Cryo-Bench's copy has 1, and ignores -1.
     codes=((255, 1), (-1, IGNORE)),
     upstream_ignore=-1,
-    mean=(120.09, 124.72, 123.14),
-    std=(74.65, 74.35, 76.55),
+    # Full digits are public for red alone.
+    mean=(120.08558725516001, 124.72, 123.14),
+    std=(74.64604398949137, 74.35, 76.55),
     class_shares=None,
     size_px=512,
     num_scenes=18_367,

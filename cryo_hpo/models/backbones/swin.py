@@ -105,6 +105,18 @@ class GfmSwin(nn.Module):
             maps.append(x_BHWC)
         return [x_BHWC.permute(0, 3, 1, 2).contiguous() for x_BHWC in maps]
 
+    def fit_size(self, size: int) -> None:
+        """Choose the shifts of windows for images of a size, as if the model had been built for it.
+
+        A map no larger than a window is one window, without a shift. Where the coarsest map would
+        be smaller than a window nothing changes: maps are padded, and tables keep their size.
+        """
+        if size // (PATCH << (len(self.layers) - 1)) < self.swin.window:
+            return
+        for number, stage in enumerate(self.layers):
+            before = size // (PATCH << max(number - 1, 0))  # the stage halves it first
+            stage.set_input_size((before, before), (self.swin.window, self.swin.window))
+
     def layer_of(self, parameter_name: str) -> int:
         """Return 0 for the stem, else one more than the block; merging has the next one's."""
         found = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)", parameter_name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from timm.layers.patch_embed import PatchEmbed
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
@@ -18,8 +19,8 @@ from . import positions
 from .positions import Grid
 from .vit_blocks import Blocks, ViTBlocks, init_weights
 
-Positions = Literal["learned", "fixed", "zero", "flat", "cubic", "alibi"]
-STORED = ("fixed", "zero", "cubic")  # stored with the weights, but not trained
+Positions = Literal["learned", "dino", "fixed", "zero", "flat", "planar", "cubic", "alibi"]
+STORED = ("fixed", "zero", "planar", "cubic")  # stored with the weights, but not trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +32,9 @@ class Vit(Blocks):
         size: Side of the image that a table of positions is for, pixels.
         positions: Kind of position codes. "learned": a trained table; "fixed": a table that is
             not trained; both are interpolated for other sizes. "zero": "fixed" that starts at
-            zero; "cubic": "fixed", but computed for other sizes; "flat": computed for every size;
-            "alibi": distances in attention.
+            zero; "planar" and "cubic" (with time): "fixed", but computed for other sizes; "dino":
+            "learned", interpolated as DINO does; "flat": computed for every size; "alibi":
+            distances in attention.
         class_token: Whether a class token comes before the others.
         pre_norm: Whether tokens are normalized before the blocks.
         patch_bias: Whether the projection of patches has a bias.
@@ -75,7 +77,7 @@ class VisionTransformer(ViTBlocks):
             self.mod_emb = nn.Parameter(torch.zeros(1, 1, vit.dim))
         self.norm_pre = nn.LayerNorm(vit.dim, eps=vit.eps) if vit.pre_norm else nn.Identity()
         table = self._table()
-        if vit.positions == "learned":
+        if vit.positions in ("learned", "dino"):
             self.pos_embed = nn.Parameter(table)
         elif vit.positions in STORED:
             self.register_buffer("pos_embed", table)
@@ -102,8 +104,10 @@ class VisionTransformer(ViTBlocks):
         kind = self.vit.positions
         if kind == "alibi":
             return None
-        if kind == "flat" or (kind == "cubic" and grid != self.native):
+        if kind == "flat" or (kind in ("planar", "cubic") and grid != self.native):
             return self._computed(grid).to(self.patch_embed.proj.weight.device)
+        if kind == "dino":
+            return resample_as_dino(self.pos_embed, grid, native=self.native)
         return resample(self.pos_embed, grid, native=self.native, prefix=int(self.vit.class_token))
 
     def _computed(self, grid: Grid) -> Tensor:
@@ -141,6 +145,22 @@ def resample(table_1ND: Tensor, grid: Grid, *, native: Grid, prefix: int = 0) ->
         table_1ND, list(grid), list(native), num_prefix_tokens=prefix
     )
     return resampled
+
+
+def resample_as_dino(table_1ND: Tensor, grid: Grid, *, native: Grid) -> Tensor:
+    """Resample a table of positions, class token first, as DINO's authors do.
+
+    Source:
+        Caron et al. 2021, arXiv:2104.14294: bicubic without antialiasing, by factors of a grid that
+        is a tenth of a cell larger, which keeps the size from being rounded down.
+    """
+    if grid == native:
+        return table_1ND
+    first_11D, places_1ND = table_1ND[:, :1], table_1ND[:, 1:]
+    places_1DHW = places_1ND.reshape(1, *native, -1).permute(0, 3, 1, 2)
+    factors = [(new + 0.1) / old for new, old in zip(grid, native, strict=True)]
+    resampled_1DHW = F.interpolate(places_1DHW, scale_factor=factors, mode="bicubic")
+    return torch.cat([first_11D, resampled_1DHW.flatten(2).transpose(1, 2)], dim=1)
 
 
 def build_vit(vit: Vit, bands: Sequence[Band], **changes: Any) -> nn.Module:

@@ -62,7 +62,7 @@ def plain(
     return Encoder(name=name, **{**filled, **rest})
 
 
-S12 = Vit(dim=384, depth=12, heads=6, norm_last=False)
+S12 = Vit(dim=384, depth=12, heads=6, norm_last=False, positions="planar")
 S12_FACTS: dict[str, Any] = {
     "source": "arXiv:2211.07044",
     "license": "Apache-2.0",
@@ -272,7 +272,7 @@ VIT_CARDS = (
     ),
     plain(
         "s12-dino",
-        replace(S12, positions="learned"),
+        replace(S12, positions="dino"),
         bands=S2_L1C,
         gray=RGB,
         parameters=22_647_936,
