@@ -25,7 +25,7 @@ def _warnings(result: Result) -> Iterator[str]:
     if (below := runs_below_constant(result)) and result.constant_map is not None:
         constant = result.constant_map
         fact = (
-            f"score no more than doing nothing: a map of '{constant.label}' everywhere has "
+            f"scored no more than doing nothing: a map of '{constant.label}' everywhere has "
             f"{percent(constant.test_miou)} on the same test pixels."
         )
         yield _warning(result, below, fact, lambda run: percent(run.seed.test_miou))
@@ -39,7 +39,7 @@ def _warnings(result: Result) -> Iterator[str]:
         yield _warning(result, above, fact, _losses)
     if rising := runs_still_rising(result):
         fact = (
-            "were not converged: the best validation mIoU still rose by a point or more in the "
+            "had not converged: the best validation mIoU still rose by a point or more in the "
             "last tenth of the epochs. Longer training (`base.epochs`) may change the verdict."
         )
         yield _warning(result, rising, fact, lambda run: signed(_points(run.seed.late_gain), 2))
@@ -53,7 +53,8 @@ def _warning(result: Result, runs: Sequence[Run], fact: str, value: Callable[[Ru
     names = "; ".join(
         f"{arm} seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for arm, seeds in by_arm.items()
     )
-    return f"{len(runs)} of {len(runs_of(result))} runs {fact} These are {names}."
+    these = "This is" if len(runs) == 1 else "These are"
+    return f"{len(runs)} of {len(runs_of(result))} runs {fact} {these} {names}."
 
 
 def _divergence(run: Run) -> str:

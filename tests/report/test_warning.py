@@ -36,24 +36,24 @@ def with_seed(arm: str, seed: int, **changes: Any) -> Result:
 WEAK: dict[str, tuple[Result, str]] = {
     "below_constant": (
         a_result(arms=ARMS, constant_map=ConstantMap(label="ice", test_miou=0.7009)),
-        "2 of 8 runs score no more than doing nothing: a map of 'ice' everywhere has 70.09 on the "
+        "2 of 8 runs scored no more than doing nothing: a map of 'ice' everywhere has 70.09 on the "
         "same test pixels. These are baseline seeds 1 (69.82), 3 (70.09).",
     ),
     "diverged": (
         with_seed("tuned", 2, diverged=True, epochs=11, train_loss=9.0),
-        "1 of 8 runs diverged before the end. These are tuned seed 2 (in epoch 12 of 27).",
+        "1 of 8 runs diverged before the end. This is tuned seed 2 (in epoch 12 of 27).",
     ),
     "above_even_guess": (
         with_seed("baseline", 4, train_loss=1.2),
         "1 of 8 runs did not learn: the training loss ended no lower than an even guess between the "
-        "classes. Search lower learning rates, or train longer (`base.epochs`). These are baseline "
+        "classes. Search lower learning rates, or train longer (`base.epochs`). This is baseline "
         "seed 4 (loss 1.2, even guess 1.1).",
     ),
     "still_rising": (
         with_seed("baseline", 1, late_gain=0.0234),
-        "1 of 8 runs were not converged: the best validation mIoU still rose by a point or more in "
+        "1 of 8 runs had not converged: the best validation mIoU still rose by a point or more in "
         "the last tenth of the epochs. Longer training (`base.epochs`) may change the verdict. "
-        "These are baseline seed 1 (+2.34).",
+        "This is baseline seed 1 (+2.34).",
     ),
 }
 
