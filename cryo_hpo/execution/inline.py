@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from ..search.jobs import MESSAGE, OUTCOME
-from .executor import RETRIES, TrialResources, fit_resources
+from .attempts import Attempts
+from .executor import TrialResources, fit_resources
 from .signals import Stopped, raise_if_asked
 from .worker import Report, map_test, score_test, train_job
 
@@ -75,7 +76,7 @@ class InlineExecutor:
 
     def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:
         """Run the jobs of a source until it has no more; see `Executor`."""
-        site = site.model_copy(update={"optuna": None})
+        site, source = site.model_copy(update={"optuna": None}), Attempts(source)
         while True:
             raise_if_asked()
             job = source.next()
@@ -115,21 +116,16 @@ class InlineExecutor:
     def _reports(
         self, job: Job, site: Site, slots: TrialResources
     ) -> Generator[Report, None, None]:
-        """Yield a job's reports; after a crash the job restarts from its last checkpoint."""
-        for attempt in range(RETRIES + 1):
-            try:
-                yield from self._train(asdict(job), site=site, cpus=slots.cpus, gpus=slots.gpus)
-            except bdb.BdbQuit as error:
-                message = "stopped in the debugger"
-                raise Stopped(message) from error
-            except Exception as error:
-                why = traceback.format_exception_only(error)[-1].strip()
-                log.warning(
-                    "%s crashed, attempt %d of %d: %s", job.key, attempt + 1, RETRIES + 1, why
-                )
-            else:
-                return
-        yield {OUTCOME: "crashed", MESSAGE: why}
+        """Yield a job's reports; a crash is the last one."""
+        try:
+            yield from self._train(asdict(job), site=site, cpus=slots.cpus, gpus=slots.gpus)
+        except bdb.BdbQuit as error:
+            message = "stopped in the debugger"
+            raise Stopped(message) from error
+        except Exception as error:
+            log.debug("%s crashed", job.key, exc_info=True)
+            why = traceback.format_exception_only(error)[-1].strip()
+            yield {OUTCOME: "crashed", MESSAGE: why}
 
 
 def _each(task: Callable[..., Any], jobs: Sequence[Job], **given: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -37,14 +38,17 @@ if not os.environ.get("RAY_ADDRESS"):
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from .attempts import Attempts
 from .executor import RETRIES as RETRIES
 from .ray_worker import work
+from .scratch import private_folder
 from .signals import raise_if_asked
 from .slots import SlotBudget, registered_study, requested_capacity
 from .slots import slots_for as slots_for  # Ray must find the environment set above
@@ -55,6 +59,13 @@ if TYPE_CHECKING:
     from ..config import Site
     from .executor import TrialResources
 
+log = logging.getLogger(__name__)
+
+SCRATCH, SESSION = ".tune-", "cryo-"  # beginnings of the names of scratch folders
+SHORT = Path("/tmp")
+MAX_SOCKET = 107  # bytes of a Unix socket's path that Linux takes
+# Bytes of the longest path that Ray appends, with the eight random letters of the folder's name.
+SOCKET = len("/XXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 POLL_S = 0.2  # between two checks for a request to stop
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
@@ -74,19 +85,21 @@ def cluster() -> Iterator[None]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE,
     }
-    ray.init(
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        runtime_env={"env_vars": WORKER_ENV},
-        **({} if os.environ.get("RAY_ADDRESS") else local),
-    )
-    # Tune prints the traceback of every failed attempt; the study reports how a trial ended.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        with registered_study():
-            yield
-    finally:
-        ray.shutdown()
+    joins = bool(os.environ.get("RAY_ADDRESS"))
+    with contextlib.nullcontext() if joins else _private_session():
+        ray.init(
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            runtime_env={"env_vars": WORKER_ENV},
+            **({} if joins else local),
+        )
+        # Tune prints the traceback of every failed attempt; the study reports how a trial ended.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        try:
+            with registered_study():
+                yield
+        finally:
+            ray.shutdown()
 
 
 def run(
@@ -108,7 +121,7 @@ def run(
         StorageError: The scratch folder of Tune cannot be written.
         CryoError: The source raised it.
     """
-    kept = _FirstErrorKept(source)
+    kept = _FirstErrorKept(Attempts(source))
     trainable = tune.with_resources(
         tune.with_parameters(
             train, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
@@ -131,7 +144,7 @@ def run(
                 storage_path=str(scratch),
                 verbose=0,
                 callbacks=[_OutcomeCallback(kept)],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` retries
             ),
         ).fit()
 
@@ -139,16 +152,41 @@ def run(
 @contextlib.contextmanager
 def _scratch(storage: Path) -> Iterator[Path]:
     """Make a folder for Tune's own files, which is removed afterwards."""
-    try:
-        storage.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(
-            prefix=".tune-", dir=storage, ignore_cleanup_errors=True
-        )
-    except OSError as error:
-        message = f"CRYO_STORAGE: cannot write to '{storage}': {error}. Set it to a folder that can be written."
-        raise StorageError(message) from error
-    with folder as name:
-        yield Path(name)
+    with contextlib.ExitStack() as stack:
+        try:
+            storage.mkdir(parents=True, exist_ok=True)
+            folder = stack.enter_context(private_folder(storage, SCRATCH))
+        except OSError as error:
+            message = (
+                f"CRYO_STORAGE: cannot write to '{storage}': {error}. "
+                "Set it to a folder that can be written."
+            )
+            raise StorageError(message) from error
+        yield folder
+
+
+@contextlib.contextmanager
+def _private_session() -> Iterator[None]:
+    """Let Ray's local cluster keep its session in a folder that only this user can enter.
+
+    Ray's own folder below the temporary files is open to all users. A folder that RAY_TMPDIR names
+    is used as it is.
+    """
+    if os.environ.get("RAY_TMPDIR"):
+        yield
+        return
+    with private_folder(session_parent(Path(tempfile.gettempdir())), SESSION) as folder:
+        os.environ["RAY_TMPDIR"] = str(folder)
+        try:
+            yield
+        finally:
+            os.environ.pop("RAY_TMPDIR", None)
+
+
+def session_parent(folder: Path) -> Path:
+    """Return the folder of Ray's session; /tmp where the paths of its sockets would be too long."""
+    too_long = len(os.fsencode(folder)) + len(SESSION) + SOCKET > MAX_SOCKET
+    return SHORT if too_long and os.access(SHORT, os.W_OK) else folder
 
 
 def _job(trial: Trial) -> Job:
@@ -166,7 +204,7 @@ def _dirname(trial: Trial) -> str:
 class _FirstErrorKept:
     """Keep the first error of a source: Tune would raise its own error instead."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Attempts) -> None:
         self._source = source
         self._error: Exception | None = None
 
@@ -180,8 +218,8 @@ class _FirstErrorKept:
         with self._keeping():
             return self._source.epoch(job, metrics)
 
-    def ended(self, job: Job, outcome: Outcome, message: str) -> None:
-        """See `Source`."""
+    def ended(self, job: Job, outcome: Outcome | Literal["died"], message: str) -> None:
+        """See `Attempts`."""
         with self._keeping():
             self._source.ended(job, outcome, message)
 
@@ -277,7 +315,7 @@ class _RungScheduler(_Stateless, FIFOScheduler):
 class _OutcomeCallback(_Stateless, tune.Callback):
     """Report a job's outcome to the source."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: _FirstErrorKept) -> None:
         self._source = source
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
@@ -290,9 +328,26 @@ class _OutcomeCallback(_Stateless, tune.Callback):
         self._source.ended(_job(trial), last.get(OUTCOME, "done"), last.get(MESSAGE, ""))
 
     def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
-        """Report a trial whose last attempt crashed."""
-        lines = Path(trial.error_file).read_text().strip().splitlines() if trial.error_file else []
-        self._source.ended(_job(trial), "crashed", lines[-1] if lines else "no message")
+        """Report an attempt that failed: its training crashed, or its worker died."""
+        self._source.ended(_job(trial), *_cause(trial))
+
+
+def _cause(trial: Trial) -> tuple[Literal["crashed", "died"], str]:
+    """Return whether a failed attempt raised an error itself or its worker died, and the message."""
+    error: object = None
+    if trial.pickled_error_file and Path(trial.pickled_error_file).exists():
+        try:
+            error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+        except Exception:  # the error's class is missing here: its text is in the other file
+            log.debug("%s: its error cannot be unpickled", _key(trial), exc_info=True)
+    if isinstance(error, RayTaskError):
+        cause = error.cause if isinstance(error.cause, BaseException) else error
+        return "crashed", traceback.format_exception_only(cause)[-1].strip()
+    if error is None and trial.error_file and Path(trial.error_file).exists():
+        error = Path(trial.error_file).read_text().strip()
+        lines = str(error).splitlines()
+        return "died", lines[-1] if lines else "no message"
+    return "died", str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:

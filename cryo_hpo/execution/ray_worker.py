@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
-    """Train one job; after an exception Ray restarts the job from its last checkpoint."""
+    """Train one job; after an exception the driver starts the job again."""
     with closing(train_job(config, site=site, cpus=cpus, gpus=gpus)) as reports:
         for report in reports:
             tune.report(dict(report))

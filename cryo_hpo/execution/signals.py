@@ -1,4 +1,4 @@
-"""Turn SIGTERM and SIGINT into a clean shutdown at the next safe point.
+"""Turn SIGTERM, SIGINT and SIGHUP into a clean shutdown at the next safe point.
 
 The handler only records the first signal, since it may run while a record is being written or
 inside Ray, which swallows some exceptions. Long waits call `raise_if_asked` in between.
@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _asked: list[str] = []  # names of the signals received; a process has one set of handlers
 
 
@@ -21,9 +21,14 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Handle SIGTERM and SIGINT as stop requests; enter after `ray.init`, which sets handlers."""
+    """Handle `SIGNALS` as stop requests; enter after `ray.init`, which sets handlers.
+
+    A hangup that is ignored stays ignored: `nohup` keeps a study running without its terminal.
+    """
     _asked.clear()
-    before = {number: signal.signal(number, _hear) for number in SIGNALS}
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    handled = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
+    before = {number: signal.signal(number, _hear) for number in handled}
     try:
         yield
     finally:

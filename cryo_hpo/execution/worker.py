@@ -37,7 +37,7 @@ def train_job(
     """Train one job; yield a report after each epoch.
 
     Problems that a retry cannot fix (divergence, data, weights) are reported as the job's
-    outcome; anything else is raised, and the job restarts from its last checkpoint.
+    outcome; anything else is raised, and the job starts again from its last checkpoint.
 
     Args:
         config: The fields of a `Job`.

@@ -91,21 +91,44 @@ class Journal:
             self._storage.set_trial_user_attr(self._ids[number], STEPS, [*steps, step])
 
     def end(self, number: int, state: State, message: str = "") -> None:
-        """Close a trial. Pruned and diverged trials keep their scores and can never win."""
+        """Close a trial. Pruned and diverged trials keep their scores and can never win.
+
+        A failed trial stays open in Optuna's storage, which closes trials for good: it may run again,
+        see `reopen`, until the search is over, see `close_failed`.
+        """
         trial_id = self._ids[number]
         with self._asking():
             self._storage.set_trial_user_attr(trial_id, OUTCOME, state)
             self._storage.set_trial_user_attr(trial_id, MESSAGE, message[:2000])
+        if state == "failed":
+            return
         record = self.record(number)
         told = {
             "complete": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
             "diverged": TrialState.PRUNED if record.curve else TrialState.FAIL,
-            "failed": TrialState.FAIL,
         }[state]
         value = record.score if told is TrialState.COMPLETE else None
         with self._asking():
             self._study.tell(number, value, state=told)
+
+    def failed(self) -> list[int]:
+        """Return the numbers of failed trials that may run again."""
+        with self._asking():
+            trials = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [t.number for t in trials if t.user_attrs.get(OUTCOME) == "failed"]
+
+    def reopen(self, number: int) -> None:
+        """Let a failed trial run again."""
+        with self._asking():
+            self._storage.set_trial_user_attr(self._ids[number], OUTCOME, "")
+            self._storage.set_trial_user_attr(self._ids[number], MESSAGE, "")
+
+    def close_failed(self) -> None:
+        """Close failed trials for good."""
+        for number in self.failed():
+            with self._asking():
+                self._study.tell(number, state=TrialState.FAIL)
 
     def record(self, number: int) -> Record:
         """Return the record of one trial."""
@@ -140,11 +163,12 @@ def _record(trial: FrozenTrial) -> Record:
         TrialState.FAIL: "failed",
     }
     outcome = trial.user_attrs.get(OUTCOME)
+    closed = trial.state.is_finished() or outcome == "failed"
     return Record(
         number=trial.number,
         params=trial.user_attrs.get(PARAMS, trial.params),
         drawn=dict(trial.params),
-        state=outcome if trial.state.is_finished() and outcome else states[trial.state],
+        state=outcome if closed and outcome else states[trial.state],
         curve=dict(trial.intermediate_values),
         message=trial.user_attrs.get(MESSAGE, ""),
         steps=_steps(trial.user_attrs.get(STEPS, ())),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .listener import Listener
     from .trials import Record
+
+log = logging.getLogger(__name__)
 
 BASELINE = 0  # the trial number of the fixed-LR baseline
 REFUSALS = 3  # refused trials in a row that stop the study: the next would be refused too
@@ -49,6 +52,7 @@ class SearchSource:
         self._finishing: set[int] = set()  # leaders that train to full length without a pause
         # A trial that was running when the driver died resumes from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
+        self._interrupted += self._reopen()
         self._refused = 0
         self._shown: Memory = {}
         self._reconcile()
@@ -77,7 +81,10 @@ class SearchSource:
             return self._job(self._begin(), cleared=0)
         if self._at_work:
             return "wait"
-        return self._finish()
+        job = self._finish()
+        if job is None:
+            self._close_failed()
+        return job
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
         """Record an epoch; return whether the job continues."""
@@ -133,6 +140,21 @@ class SearchSource:
             f"At least one trial must reach full length for there to be a winner, none did ({why})."
         )
         raise CryoError(message)
+
+    def _reopen(self) -> list[int]:
+        """Reopen the failed trials of an earlier run, since their cause may be gone."""
+        numbers = self._journal.failed()
+        for number in numbers:
+            why = self._records[number].message
+            log.warning("%s failed before, and runs again (%s).", key(number), why)
+            self._journal.reopen(number)
+            self._records[number] = self._journal.record(number)
+        return numbers
+
+    def _close_failed(self) -> None:
+        """Close failed trials for good, once the search has a winner."""
+        if any(record.state == "complete" for record in self.records):
+            self._journal.close_failed()
 
     def _reconcile(self) -> None:
         """Record what the study's log has lost of earlier trials."""

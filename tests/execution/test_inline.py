@@ -121,7 +121,7 @@ def test_leaving_the_debugger_stops_the_study() -> None:
     assert (training.attempts, source.ends) == (1, [])
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_after_the_epoch_in_which_it_comes(number: signal.Signals) -> None:
     class Signaled(Jobs):
         def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:

@@ -254,10 +254,11 @@ def test_three_refusals_in_a_row_end_the_search(tmp_path, rule, workers):
     with pytest.raises(CryoError, match=r"3 trials in a row.*7\.tif: has 4 bands.*same command"):
         source.raise_if_hopeless()
     assert len(source.records) <= 2 * 3 + workers  # the baseline may end after two
-    # what was wrong is mended: the trials that are left are tried, the refused ones are spent
+    # what was wrong is fixed: the refused trials run again, and the others
     again = _drive(study, tmp_path, peak(), workers=workers)
     again.raise_if_hopeless()
     assert len(again.records) == 20
+    assert {r.state for r in again.records} <= {"complete", "pruned", "diverged"}
     assert winner(again.records).number != BASELINE
 
 
@@ -308,13 +309,49 @@ def test_a_full_disk_stops_the_search_and_costs_no_trial(tmp_path, rule, workers
         assert _facts(source.records) == _facts(through.records)
 
 
-def test_a_lost_job_is_a_failed_trial(tmp_path):
-    source = _open(a_study("none", trials=2), tmp_path, heard := Heard())
+@each_rule
+def test_a_failed_trial_runs_again_with_the_same_command_until_the_search_is_over(
+    tmp_path, rule, caplog
+):
+    study, heard = a_study(rule, trials=2), Heard()
+    source = _open(study, tmp_path, heard)
     job = source.next()
     assert isinstance(job, Job)
-    source.ended(job, "crashed", "the node is gone")
+    source.ended(job, "crashed", "RuntimeError: no such kernel")
     assert heard.ends == {key(0): ["failed"]}
-    assert _optuna(tmp_path)[0].state is TrialState.FAIL
+    assert source.records[0].state == "failed"
+    again = _drive(study, tmp_path, peak(), heard=heard)
+    assert "trial-0000 failed before, and runs again (RuntimeError: no such kernel)" in caplog.text
+    again.raise_if_hopeless()
+    assert again.records[0].epochs > 0
+    assert heard.ends[key(0)] == ["failed", again.records[0].state]
+    assert again.records[0].state != "failed"
+
+
+def test_a_trial_that_failed_stays_failed_once_the_search_has_a_winner(tmp_path):
+    def curves(recipe: Recipe) -> list[float]:
+        if recipe.optim.lr != 1e-4:
+            message = "no such file"
+            raise Refused(message)
+        return [0.5] * 9
+
+    study = a_study("none", trials=3)
+    source = _drive(study, tmp_path, curves)
+    source.raise_if_hopeless()
+    assert [t.state for t in _optuna(tmp_path)][1:] == [TrialState.FAIL] * 2
+    assert _open(study, tmp_path, Heard()).next() is None
+
+
+def test_a_search_whose_trials_all_crashed_can_be_repaired(tmp_path):
+    study = a_study("none", trials=3)
+    source = _open(study, tmp_path, Heard())
+    while isinstance(job := source.next(), Job):
+        source.ended(job, "crashed", "RuntimeError: driver")
+    with pytest.raises(CryoError, match="RuntimeError: driver"):
+        source.raise_if_hopeless()
+    again = _drive(study, tmp_path, peak())
+    again.raise_if_hopeless()
+    assert [r.state for r in again.records] == ["complete"] * 3
 
 
 @pytest.mark.parametrize(
