@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ..results.campaign import CampaignResult
 from ..results.lr_response import response
@@ -24,7 +26,10 @@ from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE, curves, lr_response
 from .page import Page
 from .table import markdown as format_markdown
+from .table import plain
 from .warning import warnings
+
+log = logging.getLogger(__name__)
 
 FIGURES: dict[str, Callable[[Result, Path], list[Path]]] = {
     arms.SEEDS: arms.paired_seeds,
@@ -49,8 +54,10 @@ def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path
         folder: Folder of the study, which holds the maps; None: no maps.
     """
     out.mkdir(parents=True, exist_ok=True)
-    figures = [file for name, draw in FIGURES.items() for file in draw(result, out / name)]
-    figures += maps.maps(folder, result.classes, out / maps.NAME)
+    figures = [
+        file for name, draw in FIGURES.items() for file in _draw(name, draw, result, out / name)
+    ]
+    figures += _draw(maps.NAME, maps.maps, folder, result.classes, out / maps.NAME)
     texts = {out / "scores.csv": tables.scores_csv(result)}
     curve = response(result)
     if curve is not None:
@@ -62,10 +69,25 @@ def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path
     return [*write_page(page, out), *texts, *figures]
 
 
+def _draw(name: str, draw: Callable[..., list[Path]], *given: Any) -> list[Path]:
+    """Draw a figure; one that cannot be drawn is left out of the report, with a warning.
+
+    Raises:
+        OSError: The disk is full or read-only.
+    """
+    try:
+        return draw(*given)
+    except OSError:
+        raise
+    except Exception as error:  # whatever a plotting library raises, the result is more than it
+        log.warning("The report has no figure '%s': it cannot be drawn (%s).", name, error)
+        return []
+
+
 def write_campaign(result: CampaignResult, out: Path) -> list[Path]:
     """Write a campaign's page, tables and figure to a folder, and return the files, page first."""
     out.mkdir(parents=True, exist_ok=True)
-    figures = _campaign.gains(result, out / _campaign.GAINS)
+    figures = _draw(_campaign.GAINS, _campaign.gains, result, out / _campaign.GAINS)
     cells = out / "cells.csv"
     cells.write_text(_campaign.cells_csv(result), encoding="utf-8")
     return [*write_page(_campaign.page(result), out), cells, *figures]
@@ -111,7 +133,7 @@ def note(result: Result) -> str:
     """
     figure = f"![Validation mIoU against learning rate]({ARTIFACT.format(name=LR_RESPONSE)})"
     cautions = [f"> **Warning:** {text}" for text in warnings(result)]
-    verdict = f"**{verdicts.verdict_line(result)}**"
+    verdict = f"**{plain(verdicts.verdict_line(result))}**"
     parts = [*cautions, verdict, *([figure] if result.trials else [])]
     rest = [format_markdown(verdicts.verdict(result)), "\n".join(evidence_notes(result))]
     while rest and sum(map(len, (*parts, *rest))) > MAX_NOTE:

@@ -9,8 +9,8 @@ from .table import Table
 
 def markdown(page: Page) -> str:
     """Write a page as Markdown."""
-    warnings = [f"> **Warning:** {text}" for text in page.warnings]
-    blocks = [f"# {page.title}", *warnings, f"**{page.lead}**"]
+    warnings = [f"> **Warning:** {tables.plain(text)}" for text in page.warnings]
+    blocks = [f"# {tables.plain(page.title)}", *warnings, f"**{tables.plain(page.lead)}**"]
     for section in page.sections:
         blocks += [f"## {section.title}", *(_part(part) for part in section.parts)]
     return "\n\n".join(blocks) + "\n"
@@ -20,6 +20,6 @@ def _part(part: Part) -> str:
     if isinstance(part, Table):
         return tables.markdown(part)
     if isinstance(part, Picture):
-        shown = f"![{part.alt}]({part.name}.png)"
-        return f"{shown}\n\n{part.caption}" if part.caption else shown
-    return part
+        shown = f"![{tables.plain(part.alt)}]({part.name}.png)"
+        return f"{shown}\n\n{tables.plain(part.caption)}" if part.caption else shown
+    return tables.plain(part)

@@ -19,6 +19,8 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     **{sign: f"\\{sign}" for sign in "&%$#_"},
 }
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # beginnings of a spreadsheet's formula
+TAG = re.compile(r"<(?=[A-Za-z/!?])")  # beginning of an HTML tag
 Row = tuple[str, ...]
 
 
@@ -144,12 +146,24 @@ def latex(table: Table, *, caption: str = "", label: str = "") -> str:
 
 
 def csv_text(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """Write values (not text) as CSV: a header, then a line for each row."""
+    """Write values (not text) as CSV: a header, then a line for each row.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(head)
-    lines.writerows(rows)
+    lines.writerows([_without_formula(cell) for cell in row] for row in (head, *rows))
     return text.getvalue()
+
+
+def _without_formula(cell: object) -> object:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+def plain(text: str) -> str:
+    """Escape text for Markdown, so that names in it are no HTML; `code` stays as it is."""
+    parts = text.split("`")
+    return "`".join(p if i % 2 else TAG.sub("&lt;", p) for i, p in enumerate(parts))
 
 
 def tex(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from matplotlib.image import imread
 
 from cryo_hpo import report
+from cryo_hpo.report import files as report_files
 from cryo_hpo.report.figures import maps, search, style
 from cryo_hpo.results.study import Result
 from cryo_hpo.stats import Interval
@@ -66,6 +68,43 @@ def test_a_report_is_a_page_a_table_and_two_figures(tmp_path: Path) -> None:
     shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
     assert shown
     assert {tmp_path / "new" / "folder" / name for name in shown} <= set(files)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        '<script>alert(1)</script>"><img src=x onerror=alert(2)>',
+        '=HYPERLINK("http://x","y")\\input{/etc/passwd}',
+        "water $\\foo{$ deep",
+        "$50 ice at $60_ $",
+    ],
+)
+def test_a_hostile_name_is_shown_and_never_run(tmp_path: Path, name: str, caplog) -> None:
+    text = a_result().model_dump_json().replace('"lake"', json.dumps(name))
+    assert json.dumps(name) in text, "a class has the name"
+    files = {f.name: f for f in report.write(Result.model_validate_json(text), tmp_path)}
+    assert set(ALL) <= files.keys()
+    assert "cannot be drawn" not in caplog.text
+    page = files["report.html"].read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img src=x" not in page
+    assert "<img src=x" not in files["report.md"].read_text(encoding="utf-8")
+    assert "\\input{" not in files["tables.tex"].read_text(encoding="utf-8")
+    assert not re.search(r'(^|,)"?[=+@]', files["scores.csv"].read_text(encoding="utf-8"), re.M)
+
+
+def test_a_figure_that_cannot_be_drawn_costs_the_figure(
+    tmp_path: Path, monkeypatch, caplog
+) -> None:
+    def fail(*_: object) -> list[Path]:
+        message = "Glyph is missing"
+        raise RuntimeError(message)
+
+    monkeypatch.setitem(report_files.FIGURES, "curves", fail)
+    names = [file.name for file in report.write(a_result(), tmp_path)]
+    assert "report.html" in names
+    assert "curves.svg" not in names
+    assert "no figure 'curves': it cannot be drawn (Glyph is missing)" in caplog.text
 
 
 def test_the_same_result_gives_the_same_bytes(tmp_path: Path) -> None:

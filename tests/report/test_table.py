@@ -7,6 +7,7 @@ import io
 import re
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,7 +61,18 @@ def test_html_and_csv_give_back_the_text(rows: list[tuple[str, str]]) -> None:
     parser.feed(tables.html(Table.of(("x", "y"), rows)))
     assert parser.found == ["x", "y", *(cell for row in rows for cell in row)]
     read = list(csv.reader(io.StringIO(tables.csv_text(("x", "y"), rows))))
-    assert [tuple(row) for row in read] == [("x", "y"), *rows]
+    as_text = [tuple(f"'{c}" if c.startswith(tables.FORMULA) else c for c in row) for row in rows]
+    assert [tuple(row) for row in read] == [("x", "y"), *as_text]
+
+
+@pytest.mark.parametrize("cell", ['=HYPERLINK("http://x","y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1"])
+def test_no_cell_of_a_csv_is_a_formula(cell: str) -> None:
+    (_, row) = csv.reader(io.StringIO(tables.csv_text(("x", "y"), [(cell, -1.5)])))
+    assert row == [f"'{cell}", "-1.5"]
+
+
+def test_a_name_in_markdown_is_no_html() -> None:
+    assert tables.plain("<img src=x> and `a < b`") == "&lt;img src=x> and `a < b`"
 
 
 def test_a_cell_stays_in_its_line() -> None:

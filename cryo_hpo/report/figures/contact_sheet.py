@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,6 +27,7 @@ SHOWN_PX = 320  # longest side that is drawn
 DPI = 80
 
 
+@mpl.rc_context({"text.parse_math": False})  # a class may be called "$50 ice"
 def contact_sheet(
     dataset: Dataset,
     parts: Mapping[Split, Sequence[SceneFiles]],

@@ -58,6 +58,7 @@ STYLE: Any = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "legend.fontsize": 8,
+    "text.parse_math": False,  # a class may be called "$50 ice"
 }
 WIDTH = 5.4  # inches; 9 pt letters stay legible on a phone
 DPI = 200  # of the PNG
