@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..search.queue import Phases
 from ..study import folder as folders
 from ..study import run as studies
+from ..study.data_guard import DataGuard, GuardedSource
 from ..study.proof import Proof
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class CellRun:
             site=self._site,
             listener=self.records,
         )
-        yield search
+        guard = DataGuard(self.study.base, self._site, self.path)
+        yield GuardedSource(search, guard)
         search.raise_if_hopeless()
         self.trials = search.records
         yield from self._pairs()
@@ -101,5 +103,5 @@ class CellRun:
     def _pairs(self) -> Iterator[Source]:
         assert self.records is not None, "a cell's comparison follows its search"
         pairs = self._proof.source(self._site, self.records)
-        yield pairs
+        yield GuardedSource(pairs, DataGuard(self.study.base, self._site, self.path))
         pairs.raise_if_lost()

@@ -27,6 +27,7 @@ from ..search.source import BASELINE, winner
 from ..stats.paired import paired_gains
 from ..stats.sequential import Stop, count_pairs_to_stop, find_stop
 from . import holdout as testsplit
+from .data_guard import DataGuard, GuardedSource
 from .folder import CONFIRM
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ class Proof:
         self, site: Site, *, slots: TrialResources, executor: Executor, listener: Listener
     ) -> Iterator[str]:
         """Train and score round after round; yield a line after each that decides the next."""
+        guard = DataGuard(self.study.base, site, self.path)
         while True:
             pairs = self.source(site, listener)
-            executor.run(pairs, site=site, slots=slots)
+            executor.run(GuardedSource(pairs, guard), site=site, slots=slots)
             pairs.raise_if_lost()
             self.score(site, slots=slots, executor=executor)
             if stop := self.find_stop():

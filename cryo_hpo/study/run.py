@@ -34,6 +34,7 @@ from ..training.checkpoint_store import stored_history
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
+from .data_guard import DataGuard, GuardedSource
 from .plan import plan
 from .preflight import check
 from .proof import Proof
@@ -119,9 +120,10 @@ def _run(
     """Search, retrain winner and baselines, score the test split, compare."""
     slots = executor.slots(study.resources, study.search.parallel if study.search else None)
     trials: list[Record] = []
+    guard = DataGuard(study.base, site, path)
     if study.search is not None:
         search = search_source(study, study.search, path, site=site, listener=records)
-        executor.run(search, site=site, slots=slots)
+        executor.run(GuardedSource(search, guard), site=site, slots=slots)
         search.raise_if_hopeless()
         trials = search.records
     proof = Proof.of(study, path, trials)
@@ -139,10 +141,16 @@ def conclude(
     slots: TrialResources,
     executor: Executor,
 ) -> Result:
-    """Score the test split of a study whose trainings are over, and return the result."""
+    """Score the test split of a study whose trainings are over, and return the result.
+
+    Raises:
+        DataError: The data have changed since the study began.
+    """
+    guard = DataGuard(study.base, site, path)
     proof = Proof.of(study, path, trials)
     scores = proof.score(site, slots=slots, executor=executor)
     testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
+    guard.check()
     arms = score_arms(proof.arms, path, scores)
     return result(study, site, path, trials=trials, best=proof.best, arms=arms)
 

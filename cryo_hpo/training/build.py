@@ -14,6 +14,7 @@ from ..data.cache import Scenes, open_split
 from ..data.custom import custom_dataset
 from ..data.label_fraction import sample
 from ..data.region_split import split_by_region
+from ..data.splits import digests_of, items_of
 from ..data.tiles import Normalize
 from ..errors import SpecError
 from ..evaluation.sliding_window import Window
@@ -102,6 +103,21 @@ def scenes_of(recipe: Recipe, split: Split, site: Site) -> Scenes:
         one_of_each=protocol_of(recipe).one_of_each,
     )
     return scenes.only(kept)
+
+
+def file_digests(recipe: Recipe, split: Split, site: Site) -> dict[str, list[str]]:
+    """Return the files of every scene of a split: image, mask, and the sha256 of each.
+
+    Raises:
+        DataError: The files do not match the dataset, or cannot be read.
+    """
+    dataset, cache = dataset_of(recipe.data), site.cache.absolute()
+    items = items_of(dataset, site.data, split, cache=cache)
+    digests = digests_of(dataset, site.data, items, cache=cache)
+    return {
+        item.id: [str(item.image), str(item.mask), *pair]
+        for item, pair in zip(items, digests, strict=True)
+    }
 
 
 def sampled_ids(recipe: Recipe, site: Site) -> dict[str, tuple[str, ...]]:

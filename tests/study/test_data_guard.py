@@ -1,0 +1,116 @@
+"""A study keeps the data it began with: changes are named, and data that are away are waited for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryo_hpo.config import Recipe, Site
+from cryo_hpo.errors import DataError
+from cryo_hpo.study import data_guard
+from cryo_hpo.study.data_guard import DataGuard, GuardedSource
+
+from ..execution.test_inline import Jobs
+from ..support.fakes import fake_folder
+from ..support.pool import a_study
+
+
+class Data(tuple[Recipe, Site, Path]):
+    """A recipe, its site, and the folder of its study."""
+
+    @property
+    def guard(self) -> DataGuard:
+        return DataGuard(*self)
+
+    @property
+    def train(self) -> list[Path]:
+        """Images and masks of the training split."""
+        return sorted(p for p in (self[1].data / "fake" / "train").rglob("*") if p.is_file())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    card = fake_folder(tmp_path / "data", num=(3, 1, 1), size=(16, 16))
+    fields = a_study().base.model_dump(mode="json")
+    fields["data"] = {"card": card.model_dump(mode="json"), "crop": 16}
+    site = Site.from_env({f"CRYO_{n}": str(tmp_path / n.lower()) for n in ("DATA", "CACHE")})
+    (tmp_path / "study").mkdir()
+    return Data((Recipe.model_validate_json(json.dumps(fields)), site, tmp_path / "study"))
+
+
+def test_data_that_stay_are_accepted(data: Data) -> None:
+    data.guard.check()
+    data.guard.check_now_and_then()
+    assert (data[2] / "data-files.json").exists()
+
+
+def test_a_replaced_file_is_named(data: Data) -> None:
+    guard = data.guard
+    image = data.train[0]
+    image.write_bytes(image.read_bytes() + b"\0")
+    for look in (guard.check, lambda: data.guard):
+        with pytest.raises(DataError, match=rf"train: {image.stem} changed\..*Restore the files"):
+            look()
+
+
+def test_added_and_removed_scenes_are_named(data: Data) -> None:
+    guard, files = data.guard, data.train
+    first = [p for p in files if p.stem == files[0].stem]
+    new = f"{files[0].stem.rpartition('_')[0]}_99"
+    for path in first:
+        shutil.copy(path, path.with_name(f"{new}{path.suffix}"))
+    with pytest.raises(DataError, match=f"train: {new} added"):
+        guard.check()
+    for path in first:
+        path.with_name(f"{new}{path.suffix}").unlink()
+    guard.check()
+    first[0].unlink()
+    with pytest.raises(DataError, match=rf"train: {files[0].stem} removed"):
+        guard.check()
+
+
+def test_data_that_are_away_are_waited_for(data: Data, monkeypatch: Any, caplog: Any) -> None:
+    guard = data.guard
+    place = data.train[0].parent
+    place.rename(place.with_name("hidden"))
+    naps = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 2:
+            place.with_name("hidden").rename(place)
+
+    monkeypatch.setattr(data_guard, "_sleep", nap)
+    assert guard.is_away()
+    guard.check()
+    assert len(naps) == 2
+    assert caplog.text.count("data are away") == 1
+    assert "data are back" in caplog.text
+
+
+def test_a_job_that_found_no_data_runs_again(data: Data, monkeypatch: Any) -> None:
+    guard, source = data.guard, Jobs(1)
+    guarded = GuardedSource(source, guard)
+    job = guarded.next()
+    assert job is not None
+    assert job != "wait"
+    place = data.train[0].parent
+    place.rename(place.with_name("hidden"))
+    monkeypatch.setattr(data_guard, "_sleep", lambda _: place.with_name("hidden").rename(place))
+    guarded.ended(job, "refused", "no images")
+    assert source.ends == []
+    assert guarded.next() == job
+    guarded.ended(job, "refused", "has 4 bands")
+    assert source.ends == [("0", "refused", "has 4 bands")]
+
+
+def test_a_damaged_record_is_reported_and_written_again(data: Data, caplog: Any) -> None:
+    _ = data.guard
+    file = data[2] / "data-files.json"
+    file.write_bytes(b"\xff{")
+    data.guard.check()
+    assert "is damaged" in caplog.text
