@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
 from .space import Value
-from .study import SLUG, Resources, Search, Seeds
+from .study import SLUG, Resources, Search, Seeds, name_problems
 
 Regime = Literal["full", "frozen", "lora"]
 NAME = Annotated[str, Field(pattern=SLUG)]
@@ -103,7 +103,12 @@ class Campaign(Frozen):
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
-        problems = [*self._axis_problems(), *self._skip_problems(), *self._rule_problems()]
+        problems = [
+            *name_problems(self.name),
+            *self._axis_problems(),
+            *self._skip_problems(),
+            *self._rule_problems(),
+        ]
         if problems:
             raise ConstraintErrors(problems)
         if not self.cells():

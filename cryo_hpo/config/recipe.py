@@ -35,12 +35,16 @@ class DataSpec(Frozen):
     split_seed: int = Field(
         default=0,
         ge=0,
+        le=2**63 - 1,
         description="Seeds the split by region; the same for every training of a study.",
     )
-    crop: int = Field(default=128, ge=8, description="Side of a square training crop, in pixels.")
+    crop: int = Field(
+        default=128, ge=8, le=16_384, description="Side of a square training crop, in pixels."
+    )
     overlap: int | None = Field(
         default=None,
         ge=0,
+        le=16_384,
         description="Overlap of neighboring sliding windows at prediction, in pixels; left out: crop / 4.",
     )
     augment: tuple[Literal["hflip", "vflip", "rot90"], ...] = Field(
@@ -57,6 +61,7 @@ class DataSpec(Frozen):
     replicate: int | None = Field(
         default=None,
         ge=1,
+        le=10_000,
         description=(
             "Random crops per training scene and epoch. Left out: as many as the labeled pixels of "
             "a scene fill, and one where they fill no more than four."
@@ -81,7 +86,10 @@ class DataSpec(Frozen):
         ),
     )
     label_seed: int = Field(
-        default=0, ge=0, description="Seeds the choice of scenes that label_fraction keeps."
+        default=0,
+        ge=0,
+        le=2**63 - 1,
+        description="Seeds the choice of scenes that label_fraction keeps.",
     )
 
     @model_validator(mode="after")
@@ -110,9 +118,12 @@ class DataSpec(Frozen):
 class LoraSpec(Frozen):
     """Low-rank adapters on the linear layers of a transformer encoder."""
 
-    rank: int = Field(default=8, ge=1, description="Rank of every adapter.")
+    rank: int = Field(default=8, ge=1, le=4_096, description="Rank of every adapter.")
     alpha: float = Field(
-        default=16.0, gt=0, description="Scale of the adapters: their output times alpha / rank."
+        default=16.0,
+        gt=0,
+        le=1e6,
+        description="Scale of the adapters: their output times alpha / rank.",
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Dropout rate of the adapters' inputs, in training."
@@ -133,9 +144,14 @@ class ModelSpec(Frozen):
     decoder: Literal["unet", "upernet"] = Field(
         default="unet", description="Segmentation decoder on top of the encoder."
     )
-    channels: int = Field(default=256, ge=1, description="Channels of the decoder's layers.")
+    channels: int = Field(
+        default=256, ge=1, le=16_384, description="Channels of the decoder's layers."
+    )
     width: int | None = Field(
-        default=None, ge=1, description="Channels of the U-Net encoder's first level; left out: 64."
+        default=None,
+        ge=1,
+        le=16_384,
+        description="Channels of the U-Net encoder's first level; left out: 64.",
     )
     weights: str | None = Field(
         default=None,
@@ -175,7 +191,7 @@ class LossSpec(Frozen):
         default="ce", description="Loss function; ce is cross entropy."
     )
     focal_gamma: float = Field(
-        default=2.0, ge=0, description="Focusing parameter gamma of the focal loss."
+        default=2.0, ge=0, le=100, description="Focusing parameter gamma of the focal loss."
     )
 
 
@@ -184,14 +200,18 @@ class OptimSpec(Frozen):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
-    lr: float = Field(default=1e-4, gt=0, description="Peak learning rate of the decoder.")
+    lr: float = Field(default=1e-4, gt=0, le=1e3, description="Peak learning rate of the decoder.")
     weight_decay: float = Field(
         default=0.05,
         ge=0,
+        le=1e3,
         description="Weight decay; norms, biases and embeddings are exempt.",
     )
     encoder_lr_scale: float = Field(
-        default=1.0, gt=0, description="Learning rate of the encoder's last layer, relative to lr."
+        default=1.0,
+        gt=0,
+        le=1e6,
+        description="Learning rate of the encoder's last layer, relative to lr.",
     )
     layer_decay: float = Field(
         default=1.0,
@@ -205,11 +225,13 @@ class OptimSpec(Frozen):
     warmup_epochs: float = Field(
         default=0.0,
         ge=0,
+        le=100_000,
         description="Epochs of linear warm-up of the learning rate from 0; fractions are allowed.",
     )
     clip_grad_norm: float | None = Field(
         default=None,
         gt=0,
+        le=1e9,
         description="Largest gradient norm, above which gradients are scaled down; left out: no clipping.",
     )
     ema: float | None = Field(
@@ -235,8 +257,10 @@ class Recipe(Frozen):
     optim: OptimSpec = Field(
         default=OptimSpec(), description="Optimizer, its learning rates and their schedule."
     )
-    batch_size: int = Field(default=8, ge=1, description="Training crops per optimizer step.")
-    epochs: int = Field(default=80, ge=1, description="Epochs of a full training.")
+    batch_size: int = Field(
+        default=8, ge=1, le=65_536, description="Training crops per optimizer step."
+    )
+    epochs: int = Field(default=80, ge=1, le=100_000, description="Epochs of a full training.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
         description=(
@@ -244,7 +268,9 @@ class Recipe(Frozen):
             "fp32 on a CPU."
         ),
     )
-    seed: int = Field(default=0, ge=0, description="Seeds every random number of the training.")
+    seed: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="Seeds every random number of the training."
+    )
     protocol: Literal["corrected", "cryo-bench", "cryo-bench@1", "cryo-bench@3"] = Field(
         default="corrected",
         description=(

@@ -17,6 +17,8 @@ from .recipe import Recipe
 from .space import Scalar, SearchSpace, Value
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
+MAX_NAME = 200  # characters: a folder, an MLflow run and a database's study carry the name
+STORED = ("mlflow.db", "mlartifacts", "mlruns")  # beginnings of files beside the studies' folders
 RESERVED = ("baseline", "tuned")  # the two arms that every comparison has
 NOT_VARIED = {
     "seed": "the seed is not a hyperparameter; list repetitions in `seeds` of the study",
@@ -46,11 +48,13 @@ class Asha(Frozen):
     grace_epochs: int = Field(
         default=FIRST_RUNG,
         ge=1,
+        le=100_000,
         description="Epochs before the first rung; a ninth of `epochs` is a good value.",
     )
     reduction: int = Field(
         default=3,
         ge=2,
+        le=1_000,
         description="Reduction factor: one trial in this many is promoted at each rung.",
     )
 
@@ -90,6 +94,7 @@ class Search(Frozen):
     trials: int | None = Field(
         default=None,
         ge=1,
+        le=100_000,
         description="Number of configurations to try, the baseline included; or give `budget`.",
     )
     budget: float | None = Field(
@@ -107,9 +112,10 @@ class Search(Frozen):
     parallel: int | None = Field(
         default=None,
         ge=1,
+        le=100_000,
         description="Largest number of trials at once; left out: as many as fit the cluster.",
     )
-    seed: int = Field(default=0, ge=0, description="Seeds the sampler's proposals.")
+    seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seeds the sampler's proposals.")
     prior: dict[str, Prior] = Field(
         default={},
         description="Prior knowledge of good values: {optim.lr: {center: 3e-4, spread: 3}}, or {from: result.json}.",
@@ -157,7 +163,7 @@ def _refuse_other_than_auto(value: object) -> object:
 class Resources(Frozen):
     """Cores and GPUs of one trial."""
 
-    cpus: int = Field(default=1, ge=1, description="CPU cores of one trial.")
+    cpus: int = Field(default=1, ge=1, le=4_096, description="CPU cores of one trial.")
     gpus: Annotated[float | Literal["auto"], BeforeValidator(_refuse_other_than_auto)] = Field(
         default="auto",
         description="GPUs of one trial: 1, 0, a fraction of one, or auto (1 where the cluster has any).",
@@ -179,7 +185,9 @@ def _seeds_kind(value: object) -> str:
 
 
 Seeds = Annotated[
-    Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Tag("tuple")]
+    Annotated[
+        tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...], Field(min_length=1), Tag("tuple")
+    ]
     | Annotated[SeedLimit, Tag("SeedLimit")],
     Discriminator(_seeds_kind),
 ]
@@ -223,6 +231,7 @@ class Study(Frozen):
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [
+            *name_problems(self.name),
             *self._model_problems(),
             *self._seed_problems(),
             *self._space_problems(),
@@ -360,6 +369,19 @@ def format_seeds(seeds: Seeds) -> str:
     if isinstance(seeds, SeedLimit):
         return f"at most {seeds.at_most}"
     return ", ".join(map(str, seeds))
+
+
+def name_problems(name: str) -> Iterator[Problem]:
+    """Yield why a name cannot be the folder of a study or a campaign in the storage."""
+    if len(name) > MAX_NAME:
+        message = f"The name has {len(name)} characters. Use at most {MAX_NAME}."
+        yield Problem(("name",), message)
+    if name.startswith(STORED):
+        message = (
+            f"'{name}' is a name of MLflow's files in the storage folder. Use a name that does not "
+            f"begin with {' or '.join(STORED)}."
+        )
+        yield Problem(("name",), message)
 
 
 def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:

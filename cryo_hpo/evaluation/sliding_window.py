@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import Diverged
 from .metrics import Scores
 from .out_of_memory import reporting_out_of_memory, with_halving_batch
 from .tiling import blend, grid, windows
@@ -125,7 +126,11 @@ class WindowPredictor:
         return total_SKHW
 
     def _forward(self, crops_NCHW: Tensor) -> Tensor:
-        """Return the logits of windows, float32, in as many passes as memory needs."""
+        """Return the logits of windows, float32, in as many passes as memory needs.
+
+        Raises:
+            Diverged: A logit is not a number.
+        """
 
         def attempt(batch: int) -> Tensor:
             parts = crops_NCHW.split(batch)  # type: ignore[no-untyped-call]
@@ -134,6 +139,12 @@ class WindowPredictor:
         number = len(crops_NCHW)
         logits_NKHW, fits = with_halving_batch(attempt, number, what="window")
         self.batch = fits if fits < number else self.batch
+        if bool(torch.isnan(logits_NKHW).any()):  # argmax would take them for class 0
+            message = (
+                "The model's output is not a number for some pixels, so no class can be chosen: its "
+                "weights or the image's values are not finite."
+            )
+            raise Diverged(message)
         return logits_NKHW
 
 
