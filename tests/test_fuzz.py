@@ -1,0 +1,193 @@
+"""Random and mutated files: every reader reads them or refuses them with a message, never a traceback.
+
+CRYO_FUZZ_S sets the seconds that each reader is fuzzed; by default it gets a few examples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cryo_hpo.config import dump_study, load_campaign, load_card, load_space, load_study
+from cryo_hpo.config.files.shipped import Kind, find_source
+from cryo_hpo.data.safe_open import open_file
+from cryo_hpo.errors import CryoError
+from cryo_hpo.results.study import load_result
+from cryo_hpo.search.journal import Journal
+from cryo_hpo.storage.event_log import EventLog, read_events
+from cryo_hpo.training import checkpoints
+
+from .support.fakes import write
+from .support.pool import a_study
+from .support.results import a_result
+
+FUZZ_S = float(os.environ.get("CRYO_FUZZ_S", "0"))
+EXAMPLES = 100 if FUZZ_S else 8
+ODD = ["null", "true", "-1", "1e400", ".nan", "2.5", str(2**70), "0x" + "f" * 400, '""', "[]", "{}"]
+ODD += ["x" * 300, "[" * 60, "&a [*a]", "!!python/object:os.system x", "\\x00", "\u202e", "'"]
+
+
+@cache
+def _study() -> bytes:
+    return dump_study(a_study()).encode()
+
+
+@cache
+def _shipped(name: str, kind: Kind) -> bytes:
+    return Path(find_source(name, kind, beside=Path())).read_bytes()
+
+
+@cache
+def _journal() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Journal(Path(folder) / "journal.log", study="s")
+        for number in range(2):
+            journal.begin({}, None)
+            journal.report(number, 1, 0.5)
+        return (Path(folder) / "journal.log").read_bytes()
+
+
+@cache
+def _events() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        with contextlib.closing(EventLog(Path(folder) / "events.jsonl")) as log:
+            for epoch in (1, 2):
+                log.append("epoch", study="s", key="trial-0000", epoch=epoch)
+        return (Path(folder) / "events.jsonl").read_bytes()
+
+
+@cache
+def _checkpoint() -> bytes:
+    file = io.BytesIO()
+    torch.save({"recipe": "x", "history": [{"epoch": 1}], "model": {"w": torch.ones(3)}}, file)
+    return file.getvalue()
+
+
+@cache
+def _raster() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder) / "a.tif", np.ones((2, 8, 8), dtype=np.uint16))
+        return (Path(folder) / "a.tif").read_bytes()
+
+
+@st.composite
+def mutated(draw: Any, whole: Callable[[], bytes]) -> bytes:
+    """Cut, flip, insert and replace parts of a sound file, or draw any bytes."""
+    content = bytearray(whole())
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, max(len(content) - 1, 0)))
+        match draw(st.sampled_from(["cut", "flip", "insert", "value", "drop", "any"])):
+            case "cut":
+                del content[at:]
+            case "flip" if content:
+                content[at] ^= 1 << draw(st.integers(0, 7))
+            case "insert":
+                content[at:at] = draw(st.binary(max_size=20))
+            case "value":
+                end = content.find(b"\n", at)
+                start = content.rfind(b": ", 0, end)
+                if 0 <= start < end:
+                    content[start + 2 : end] = draw(st.sampled_from(ODD)).encode()
+            case "drop":
+                del content[at : at + draw(st.integers(1, 60))]
+            case _:
+                content = bytearray(draw(st.binary(max_size=200)))
+    return bytes(content)
+
+
+def _read_journal(file: Path) -> None:
+    file.with_name(f"{file.name}.copy").unlink(missing_ok=True)
+    Journal(file, study="s").records()
+
+
+def _read_events(file: Path) -> None:
+    list(read_events(file))
+    EventLog(file).close()
+
+
+def _read_checkpoint(file: Path) -> None:
+    checkpoints.damage_of_best(file, "x")
+    checkpoints.set_aside_foreign(file.parent, "x")
+    checkpoints.read_history(file.parent)
+    checkpoints.load(file)
+
+
+def _read_raster(file: Path) -> None:
+    with open_file(file, root=file.parent) as opened:
+        opened.read()
+
+
+READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
+    "study": ("study.yaml", _study, load_study),
+    "campaign": ("campaign.yaml", _study, load_campaign),
+    "space": ("space.yaml", lambda: _shipped("lr", "search space"), load_space),
+    "card": ("card.yaml", lambda: _shipped("rock-glaciers", "dataset card"), load_card),
+    "result": ("result.json", lambda: a_result().model_dump_json(indent=1).encode(), load_result),
+    "journal": ("journal.log", _journal, _read_journal),
+    "events": ("events.jsonl", _events, _read_events),
+    "checkpoint": ("last.pt", _checkpoint, _read_checkpoint),
+    "raster": ("a.tif", _raster, _read_raster),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # of GDAL and torch about the files
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_reads_or_refuses_whatever_it_gets(tmp_path: Path, monkeypatch, name: str) -> None:
+    file_name, whole, read = READERS[name]
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    logging.disable(logging.ERROR)  # warnings about damage, thousands of them
+    file = tmp_path / file_name
+    read_, count = read, 0
+
+    @settings(
+        max_examples=EXAMPLES,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+    @given(mutated(whole))
+    def fuzz(content: bytes) -> None:
+        nonlocal count
+        count += 1
+        file.write_bytes(content)
+        with contextlib.suppress(CryoError):
+            read_(file)
+
+    try:
+        end = time.monotonic() + FUZZ_S
+        fuzz()
+        while time.monotonic() < end:
+            fuzz()
+    finally:
+        logging.disable(logging.NOTSET)
+    assert count >= EXAMPLES
+
+
+def test_a_sound_file_is_read(tmp_path: Path) -> None:
+    for name, (file_name, whole, read) in READERS.items():
+        if name == "campaign":
+            continue
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / file_name
+        file.write_bytes(whole())
+        read(file)
+    assert json.loads((tmp_path / "result" / "result.json").read_bytes())["study"] == "lakes-lr"
