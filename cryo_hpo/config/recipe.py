@@ -120,10 +120,7 @@ class LoraSpec(Frozen):
 
     rank: int = Field(default=8, ge=1, le=4_096, description="Rank of every adapter.")
     alpha: float = Field(
-        default=16.0,
-        gt=0,
-        le=1e6,
-        description="Scale of the adapters: their output times alpha / rank.",
+        default=16.0, gt=0, le=1e6, description="Scale of the adapters' output, times 1 / rank."
     )
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Dropout rate of the adapters' inputs, in training."
@@ -144,14 +141,9 @@ class ModelSpec(Frozen):
     decoder: Literal["unet", "upernet"] = Field(
         default="unet", description="Segmentation decoder on top of the encoder."
     )
-    channels: int = Field(
-        default=256, ge=1, le=16_384, description="Channels of the decoder's layers."
-    )
+    channels: int = Field(default=256, ge=1, le=16_384, description="Channels of the decoder.")
     width: int | None = Field(
-        default=None,
-        ge=1,
-        le=16_384,
-        description="Channels of the U-Net encoder's first level; left out: 64.",
+        default=None, ge=1, le=16_384, description="Channels of the U-Net's first level (64)."
     )
     weights: str | None = Field(
         default=None,
@@ -257,9 +249,7 @@ class Recipe(Frozen):
     optim: OptimSpec = Field(
         default=OptimSpec(), description="Optimizer, its learning rates and their schedule."
     )
-    batch_size: int = Field(
-        default=8, ge=1, le=65_536, description="Training crops per optimizer step."
-    )
+    batch_size: int = Field(default=8, ge=1, le=65_536, description="Crops per optimizer step.")
     epochs: int = Field(default=80, ge=1, le=100_000, description="Epochs of a full training.")
     precision: Literal["auto", "bf16", "fp32"] = Field(
         default="auto",
@@ -268,9 +258,7 @@ class Recipe(Frozen):
             "fp32 on a CPU."
         ),
     )
-    seed: int = Field(
-        default=0, ge=0, le=2**63 - 1, description="Seeds every random number of the training."
-    )
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seeds the training's randomness.")
     protocol: Literal["corrected", "cryo-bench", "cryo-bench@1", "cryo-bench@3"] = Field(
         default="corrected",
         description=(
