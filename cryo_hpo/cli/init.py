@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--bands", help="Band names in the order of the layers: B4,B3,B2.")
 @click.option("--sensor", help="Sensor whose numbers the bands are: landsat-8.")
 @click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")
+@click.option("--budget", help="Hours that training may take on this machine: 6h.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path(), help="Where card and study go."
 )
@@ -52,6 +54,7 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
         encoder=given["encoder"],
         sensor=given["sensor"],
     )
+    budget_h = _hours(given["budget"])
     files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
     _refuse_existing(files, force=force)
     layout = recognize_layout(folder)
@@ -61,7 +64,53 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     _write(layout, look, chosen, folder, files)
     for line in describe_open_points(layout, look):
         click.echo(f"note: {line}")
-    _try_out(files[1])
+    needed_h = _try_out(files[1])
+    if budget_h is not None and needed_h > budget_h:
+        _shorten(layout, look, chosen, folder, files, hours=(needed_h, budget_h))
+    click.echo(f"\nNext: cryo-hpo run {files[1]}")
+
+
+def _hours(text: str | None) -> float | None:
+    """Return hours from `6h`, `1.5h`, `90m` or `2d`.
+
+    Raises:
+        SpecError: The text is no such time.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+\.?\d*)\s*([mhd])", text.strip().lower())
+    if match is None or not float(match[1]):
+        raise SpecError(f"--budget '{text}' is no time. Write it like 6h, 90m or 2d.")
+    return float(match[1]) * {"m": 1 / 60, "h": 1, "d": 24}[match[2]]
+
+
+def _shorten(
+    layout: Layout,
+    look: Fingerprint,
+    chosen: Choices,
+    folder: Path,
+    files: tuple[Path, Path],
+    *,
+    hours: tuple[float, float],
+) -> None:
+    """Write the study again with fewer epochs, as a budget asks; report one that is too small."""
+    from dataclasses import replace
+
+    from ..config import load_study
+    from ..study.draft import epochs_within
+
+    needed_h, budget_h = hours
+    before = load_study(files[1]).base.epochs
+    epochs = epochs_within(before, needed_h=needed_h, budget_h=budget_h)
+    if epochs < before:
+        _write(layout, look, replace(chosen, epochs=epochs), folder, files)
+    left_h = needed_h * epochs / before
+    click.echo(f"{epochs} epochs instead of {before}: {left_h:,.2g} h of {budget_h:g} h")
+    if left_h > budget_h:
+        click.echo(
+            f"note: the budget does not suffice, and fewer than {epochs} epochs show nothing. Give "
+            "more hours, a smaller --encoder, or a machine with a GPU."
+        )
 
 
 def _words(text: str | None) -> tuple[str, ...] | None:
@@ -138,8 +187,8 @@ def _write(
         click.echo(format_lines(lines))
 
 
-def _try_out(file: Path) -> None:
-    """Check data and study, draw a contact sheet, time a step, and print the next command."""
+def _try_out(file: Path) -> float:
+    """Check data and study, draw a contact sheet and time a step; return hours on this machine."""
     from ..config import add_line_numbers, load_study
     from ..data.region_split import PARTS
     from ..study.plan import plan
@@ -166,7 +215,7 @@ def _try_out(file: Path) -> None:
         f"{minutes / 60:,.1f} core hours of training steps on processors like this machine's, by a "
         "step timed now; validation and start-up come on top, and a GPU is many times faster"
     )
-    click.echo(f"\nNext: cryo-hpo run {file}")
+    return minutes / 60 / len(os.sched_getaffinity(0))
 
 
 def _shares(counts: tuple[int, ...]) -> str:

@@ -46,6 +46,8 @@ def draft_study(
     batch = min(8, max(2, units.train * crops // 4))
     steps = max(1, math.ceil(units.train * crops / batch))
     epochs = max(EPOCHS[0], min(EPOCHS[1], math.ceil(STEPS / steps / 9) * 9))
+    budget = "" if choices.epochs is None else ", as many as the budget allows"
+    epochs = choices.epochs or epochs
     rarest = min(share for value, share in look.values.items() if value != 255.0 or share < 0.5)
     loss = "ce+dice" if rarest < RARE else "ce"
     what = "scene" if units.block_px is None else "block"
@@ -69,7 +71,8 @@ def draft_study(
             "cover the ground",
         ),
         Line(
-            f"  epochs: {epochs}", f"{steps} steps an epoch, about {steps * epochs} in a training"
+            f"  epochs: {epochs}",
+            f"{steps} steps an epoch, about {steps * epochs} in a training{budget}",
         ),
         Line("search:"),
         Line("  space: lr", "learning rates from 1e-6 to 1e-2"),
@@ -89,6 +92,18 @@ def _draft_foreground(rarest: float) -> list[Line]:
         return []
     reason = f"share of crops around the rarer classes; the rarest has {100 * rarest:.2g} % of the pixels"
     return [Line(f"    foreground: {FOREGROUND}", reason)]
+
+
+def epochs_within(epochs: int, *, needed_h: float, budget_h: float) -> int:
+    """Return the epochs of a training that a budget allows: a multiple of nine, nine at least.
+
+    Args:
+        epochs: Epochs of the draft.
+        needed_h: Hours that the study takes with these.
+        budget_h: Hours that it may take.
+    """
+    least = EPOCHS[0]
+    return max(least, min(epochs, int(epochs * budget_h / needed_h) // least * least))
 
 
 def choose_encoder(have: Sequence[Band], given: str | None, weights: Path) -> tuple[str, str]:

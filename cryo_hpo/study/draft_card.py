@@ -31,6 +31,7 @@ class Choices:
         bands: Names in the order of the layers.
         encoder: Name of an encoder.
         sensor: Name of the sensor whose numbers the bands are.
+        epochs: Epochs of a training, where a budget sets them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Choices:
     bands: tuple[str, ...] | None = None
     encoder: str | None = None
     sensor: str | None = None
+    epochs: int | None = None
 
 
 def format_lines(lines: Sequence[Line]) -> str:

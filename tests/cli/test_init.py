@@ -15,8 +15,11 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
+from cryo_hpo.cli.init import _hours
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import load_card, load_study
+from cryo_hpo.errors import SpecError
+from cryo_hpo.study.draft import epochs_within
 
 from ..support.fakes import write
 
@@ -173,6 +176,24 @@ def test_a_scene_of_landsat_is_mapped_from_its_band_files(here):
     ):
         assert found.transform == truth.transform
         assert (found.read(1) == truth.read(1)).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("needed", "budget", "epochs"), [(10, 20, 81), (10, 5, 36), (10, 9.9, 72), (10, 0.01, 9)]
+)
+def test_a_budget_shortens_trainings_and_never_lengthens_them(needed, budget, epochs):
+    assert epochs_within(81, needed_h=needed, budget_h=budget) == epochs
+
+
+@pytest.mark.parametrize(("text", "hours"), [("6h", 6), ("90m", 1.5), ("2d", 48), ("1.5 h", 1.5)])
+def test_hours_are_read(text, hours):
+    assert _hours(text) == hours
+
+
+@pytest.mark.parametrize("text", ["6", "h", "0h", "six h"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(SpecError, match="Write it like 6h"):
+        _hours(text)
 
 
 REFUSED = {
