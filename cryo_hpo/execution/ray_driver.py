@@ -47,7 +47,7 @@ from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
 from .executor import RETRIES as RETRIES
-from .ray_worker import work
+from .ray_worker import NOTES, work
 from .scratch import private_folder
 from .signals import raise_if_asked
 from .slots import SlotBudget, registered_study, requested_capacity
@@ -306,6 +306,8 @@ class _RungScheduler(_Stateless, FIFOScheduler):
         self._source = source
 
     def on_trial_result(self, _: Any, trial: Trial, result: Mapping[str, Any]) -> str:
+        for note in result.get(NOTES, ()):
+            log.warning("%s: %s", _key(trial), note)
         if OUTCOME in result:
             return str(TrialScheduler.CONTINUE)
         continues = self._source.epoch(_job(trial), _numbers(result))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -12,9 +14,40 @@ from .worker import train_job
 if TYPE_CHECKING:
     from ..config import Site
 
+NOTES = "notes"  # key of a report: warnings since the report before
+LOGGER = "cryo_hpo"
+
 
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     """Train one job; after an exception the driver starts the job again."""
-    with closing(train_job(config, site=site, cpus=cpus, gpus=gpus)) as reports:
+    with (
+        _collected_warnings() as notes,
+        closing(train_job(config, site=site, cpus=cpus, gpus=gpus)) as reports,
+    ):
         for report in reports:
-            tune.report(dict(report))
+            tune.report({**report, **({NOTES: list(notes)} if notes else {})})
+            notes.clear()
+
+
+@contextmanager
+def _collected_warnings() -> Iterator[list[str]]:
+    """Collect the package's warnings, which nobody reads in a worker's own log."""
+    notes: list[str] = []
+    handler = _Collector(notes)
+    logging.getLogger(LOGGER).addHandler(handler)
+    try:
+        yield notes
+    finally:
+        logging.getLogger(LOGGER).removeHandler(handler)
+
+
+class _Collector(logging.Handler):
+    """Append the text of every warning to a list."""
+
+    def __init__(self, notes: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Append the text of a record."""
+        self._notes.append(record.getMessage())
