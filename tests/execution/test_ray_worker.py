@@ -11,7 +11,8 @@ from cryo_hpo.execution import ray_worker
 
 
 def test_warnings_are_reported_once_with_the_next_epoch(monkeypatch) -> None:
-    log, reports = logging.getLogger("cryo_hpo.training.checkpoints"), []
+    log = logging.getLogger("cryo_hpo.training.checkpoints")
+    reports: list[dict[str, Any]] = []
 
     def train(*_: object, **__: object) -> Iterator[dict[str, Any]]:
         log.warning("'%s' is damaged", "last.pt")
@@ -20,7 +21,7 @@ def test_warnings_are_reported_once_with_the_next_epoch(monkeypatch) -> None:
         yield {"epoch": 2}
 
     monkeypatch.setattr(ray_worker, "train_job", train)
-    monkeypatch.setattr(ray_worker.tune, "report", reports.append)
+    monkeypatch.setattr("ray.tune.report", reports.append)
     before = list(logging.getLogger("cryo_hpo").handlers)
     ray_worker.work({}, site=Site.from_env({}), cpus=1, gpus=0)
     assert reports == [{"epoch": 1, "notes": ["'last.pt' is damaged"]}, {"epoch": 2}]
