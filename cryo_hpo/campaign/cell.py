@@ -10,6 +10,7 @@ from ..study import folder as folders
 from ..study import run as studies
 from ..study.data_guard import DataGuard, GuardedSource
 from ..study.proof import Proof
+from ..study.winner import keep_winner
 
 if TYPE_CHECKING:
     from ..config import Cell, Site, Study
@@ -82,6 +83,7 @@ class CellRun:
         yield GuardedSource(search, guard)
         search.raise_if_hopeless()
         self.trials = search.records
+        keep_winner(self.study, self._site, self.path, self.trials)
         yield from self._pairs()
 
     def prove_further(self) -> bool:

@@ -12,9 +12,14 @@ from .guard import read_site
 
 if TYPE_CHECKING:
     from ..config import Site
+    from ..prediction.card import ModelCard
     from ..prediction.ensemble import Ensemble
 
-ARM = click.option("--arm", help="tuned, baseline or a named baseline; left out: the winner.")
+ARM = click.option(
+    "--arm",
+    help="tuned, baseline, a named baseline, or winner: the search's own model. Left out: what won.",
+)
+
 SEED = click.option("--seed", type=int, help="Which training; left out: best on validation.")
 
 
@@ -149,7 +154,7 @@ def _open(
     number = len(models.members)
     mean = f"the mean of {number} trainings, seeds" if number > 1 else "one training, seed"
     mirrored = ", each over four mirror images" if tta else ""
-    click.echo(f"'{card.arm}' of study '{card.study}': {mean} {seeds}{mirrored}")
+    click.echo(f"'{card.arm}' of study '{card.study}': {mean} {seeds}{mirrored}{_unproven(card)}")
     return models
 
 
@@ -171,8 +176,23 @@ def export(study: str, out: Path, arm: str | None, seed: int | None, *, merge: b
     site = read_site()
     card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site, merge=merge)
     click.echo(
-        f"{out}: {card.arm} of '{card.study}', seed {card.seed}, "
-        f"test mIoU {100 * card.test_miou:.2f} %; card: {out.with_suffix('.json')}"
+        f"{out}: {card.arm} of '{card.study}', seed {card.seed}{_test_score(card)}"
+        f"{_unproven(card)}; card: {out.with_suffix('.json')}"
+    )
+
+
+def _test_score(card: ModelCard) -> str:
+    return "" if card.test_miou is None else f", test mIoU {100 * card.test_miou:.2f} %"
+
+
+def _unproven(card: ModelCard) -> str:
+    """Return what a search's winner is, and is not; empty for a model of the comparison."""
+    if card.trial is None:
+        return ""
+    return (
+        f", trial {card.trial} of the search with the best validation mIoU "
+        f"({100 * card.val_miou:.2f} %); it is not scored on the test split: the final comparison "
+        "trains others"
     )
 
 

@@ -20,6 +20,7 @@ from ..errors import DataError
 from ..results.study import load_result
 from ..training.scoring import WINDOWS_PER_PASS
 from .model import Model, ModelCard, Rows, arm_of, open_model
+from .winner import opens_winner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def open_ensemble(
     """Return every complete training of one arm of a finished study, as one ensemble.
 
     Trainings that diverged, and those whose weights are gone, are left out and logged. Neither
-    depends on the test split.
+    depends on the test split. Before a study has finished, the model of its search's winner.
 
     Args:
         study: A finished study: its folder or its result.json.
@@ -107,6 +108,8 @@ def open_ensemble(
         CryoError: The study has no such arm, or no training of it can be used.
     """
     site = site or Site.from_env(os.environ)
+    if opens_winner(Path(study), arm):
+        return Ensemble((open_model(study, arm=arm, site=site, device=device),))
     chosen = arm_of(load_result(Path(study)), arm)
     members = []
     for training in sorted(chosen.seeds, key=lambda seed: -seed.val_miou):

@@ -5,24 +5,21 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from ..config import Recipe, Site
-from ..config.frozen import Frozen
+from ..config import Site
 from ..data.tiles import Normalize
-from ..errors import CryoError, DataError, SpecError
+from ..errors import DataError, SpecError
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import WindowPredictor
 from ..models import Segmenter, is_adapted, merge_adapters
@@ -33,46 +30,19 @@ from ..storage.atomic import write_text
 from ..training import checkpoints
 from ..training.build import (
     dataset_of,
-    normalizer,
     overlap_of,
-    published_statistics,
     runs_in_bf16,
-    scenes_of,
     segmenter,
 )
 from ..training.scoring import WINDOWS_PER_PASS
+from .card import VERSION as VERSION
+from .card import ModelCard as ModelCard
+from .card import hash_weights, read_weights, scale_of
+from .card import recipe_of as recipe_of
 from .native import NativeModel
+from .winner import open_winner, opens_winner
 
-VERSION: Literal[1] = 1
 Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a scene, (C, h, W)
-
-
-class ModelCard(Frozen):
-    """Describe a trained model: inputs, classes, scores and provenance."""
-
-    version: Literal[1] = VERSION
-    study: str
-    arm: str = Field(description="Recipe of the study's comparison: tuned, baseline, ...")
-    seed: int = Field(description="Of the training whose weights these are")
-    recipe: dict[str, Any] = Field(description="As it was trained, complete")
-    dataset: str
-    bands: tuple[str, ...] = Field(description="In the order of the input's layers")
-    gsd_m: float | None = Field(description="Side of a training pixel, meters")
-    classes: tuple[str, ...] = Field(description="The position of a name is its value in a map")
-    mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
-    std: tuple[float, ...] = Field(description="By which each band is divided after that")
-    normalize: str = Field(default="dataset", description="Value of data.normalize")
-    val_miou: float = Field(description="Fraction; of these weights")
-    test_miou: float = Field(description="Fraction; of these weights")
-    test_iou: dict[str, float | None] = Field(description="Per class")
-    improvement: dict[str, Any] | None = Field(description="Of the study, tuned over baseline")
-    data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
-    provenance: dict[str, Any] = Field(description="Code, versions, machine of the study")
-    merged: bool = Field(
-        default=False,
-        description="Whether low-rank adapters are folded into the weights, which are then whole.",
-    )
-    weights_sha256: str = Field(description="Of names, shapes and values of the tensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +151,7 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Model:
     Raises:
         DataError: The file does not exist, or is no exported model.
     """
-    state = _read(Path(path))
+    state = read_weights(Path(path))
     try:
         card = ModelCard.model_validate_json(state["card"])
     except (KeyError, ValidationError) as error:
@@ -207,7 +177,8 @@ def export_model(
     Args:
         source: A finished study: its folder or its result.json.
         out: A file, such as model.pt; the card gets the same name with .json.
-        arm: "tuned", "baseline" or a named baseline; None: the winner.
+        arm: "tuned", "baseline" or a named baseline; "winner": the search's, which is there before
+            the study has finished; None: the winner.
         seed: Seed of the training; None: the best training on the validation split.
         site: Folders of data and weights; None: from the environment.
         merge: Fold low-rank adapters into the encoder's weights. Otherwise the file of an adapted
@@ -245,6 +216,8 @@ def open_model(
 def _of_study(
     path: Path, arm: str | None, seed: int | None, site: Site
 ) -> tuple[ModelCard, dict[str, Tensor]]:
+    if opens_winner(path, arm):
+        return open_winner(path if path.is_dir() else path.parent, seed, site)
     result = load_result(path)
     chosen = arm_of(result, arm)
     training = _training(chosen, seed)
@@ -256,7 +229,7 @@ def _of_study(
             "Choose another --arm or --seed, or run the study again."
         )
         raise DataError(message)
-    state: dict[str, Tensor] = _read(file)["model"]
+    state: dict[str, Tensor] = read_weights(file)["model"]
     return _card(result, chosen, training, site, state), state
 
 
@@ -265,7 +238,7 @@ def _card(
 ) -> ModelCard:
     recipe = recipe_of(arm.recipe).replace({"seed": training.seed})
     dataset = dataset_of(recipe.data)
-    scale = _scale(recipe, site)
+    scale = scale_of(recipe, site)
     return ModelCard(
         study=result.study,
         arm=arm.name,
@@ -284,16 +257,8 @@ def _card(
         improvement=None if result.improvement is None else to_json(result.improvement),
         data_fingerprints=result.data_fingerprints,
         provenance=result.provenance,
-        weights_sha256=_sha256(state),
+        weights_sha256=hash_weights(state),
     )
-
-
-def _scale(recipe: Recipe, site: Site) -> Normalize:
-    """Return the training's normalization; a dataset's own statistics need no pixels."""
-    mean, std = published_statistics(recipe)
-    if mean is not None and std is not None:
-        return Normalize.of(mean, std, device=torch.device("cpu"))
-    return normalizer(recipe, scenes_of(recipe, "train", site), torch.device("cpu"))
 
 
 def arm_of(result: Result, name: str | None) -> ArmResult:
@@ -345,7 +310,7 @@ def _merge(
     model.load_state_dict(state)
     merge_adapters(model)
     merged = model.state_dict()
-    return card.model_copy(update={"merged": True, "weights_sha256": _sha256(merged)}), merged
+    return card.model_copy(update={"merged": True, "weights_sha256": hash_weights(merged)}), merged
 
 
 def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
@@ -367,32 +332,3 @@ def _device(name: str) -> torch.device:
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise SpecError(f"Device '{name}' needs a GPU, and none is visible here. Take 'cpu'.")
     return torch.device(name)
-
-
-def recipe_of(raw: Mapping[str, Any]) -> Recipe:
-    """Return the recipe of a model's card; another version's raises CryoError."""
-    try:
-        return Recipe.model_validate_json(json.dumps(raw))
-    except ValidationError as error:
-        message = "The recipe is not of this version of cryo_hpo. Use the one that trained it."
-        raise CryoError(message) from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = checkpoints.load(path)
-    except Exception as error:  # torch has many errors for a foreign file
-        message = f"{path}: a model is a file that torch reads as plain tensors, this is none."
-        raise DataError(message) from error
-    if state is None:
-        raise DataError(f"{path}: there is no such file. Write it with `cryo-hpo export`.")
-    return state
-
-
-def _sha256(state: Mapping[str, Tensor]) -> str:
-    """Hash the tensors of a state, since torch's files of the same weights differ."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

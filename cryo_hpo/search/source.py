@@ -335,7 +335,7 @@ class SearchSource:
             key=key(number),
             recipe=recipe.model_dump_json(),
             workdir=str(self._folder / key(number)),
-            keep_best=False,
+            keep_best=True,  # any trial may reach full length, at whatever epoch it is best
             cleared=cleared,
             recorded=self._records[number].unbroken,
         )

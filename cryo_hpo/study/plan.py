@@ -79,7 +79,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         epochs_confirm=arms * few * epochs,
         epochs_confirm_most=runs * epochs,
         parameters=parameters,
-        disk_gib=KEPT * most * last + runs * (KEPT * last + one),
+        disk_gib=most * (KEPT * last + one) + runs * (KEPT * last + one),
         seeds=seeds,
         stops_when_decided=study.stops_when_decided,
     )

@@ -39,6 +39,7 @@ from .plan import plan
 from .preflight import check
 from .proof import Proof
 from .verdict import experiment, result, score_arms
+from .winner import keep_winner
 
 if TYPE_CHECKING:
     from ..config import Search
@@ -126,6 +127,12 @@ def _run(
         executor.run(GuardedSource(search, guard), site=site, slots=slots)
         search.raise_if_hopeless()
         trials = search.records
+        won = keep_winner(study, site, path, trials)
+        console.print(
+            f"The search is over: trial {won.trial} won on validation. `cryo-hpo predict "
+            f"{study.name}` and `export` use its model until the final comparison is over.",
+            highlight=False,
+        )
     proof = Proof.of(study, path, trials)
     for line in proof.run(site, slots=slots, executor=executor, listener=records):
         console.print(line, highlight=False)

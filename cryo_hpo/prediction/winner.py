@@ -1,0 +1,73 @@
+"""Open the model of a search's winner, which is there before the study has finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ..config import Site
+from ..errors import DataError, SpecError
+from ..results.files import TRIALS
+from ..results.study import NAME as RESULT
+from ..results.study import load_result
+from ..search.winner import NAME, WINNER, load_winner
+from ..training import checkpoints
+from ..training.build import dataset_of
+from .card import ModelCard, hash_weights, read_weights, recipe_of, scale_of
+
+
+def opens_winner(path: Path, arm: str | None) -> bool:
+    """Return whether a study's model is the search's: it is requested, or there is no result yet.
+
+    Args:
+        path: The study's folder, or its result.json.
+        arm: The requested arm; None: the study's winner.
+    """
+    folder = path if path.is_dir() else path.parent
+    finished = (folder / RESULT).exists()
+    if arm == WINNER:  # unless a baseline has this name
+        return not finished or all(one.name != WINNER for one in load_result(folder).arms)
+    return arm is None and not finished and (folder / NAME).exists()
+
+
+def open_winner(folder: Path, seed: int | None, site: Site) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Return the model of the search's winner, as the trial left it."""
+    won = load_winner(folder)
+    recipe = recipe_of(won.recipe)
+    if seed not in (None, recipe.seed):
+        message = (
+            f"The search trains on seed {recipe.seed}, not {seed}. Take that one, or an arm of the "
+            "final comparison once the study has finished."
+        )
+        raise SpecError(message)
+    file = folder / TRIALS / won.key / checkpoints.BEST
+    if not file.is_file():
+        message = (
+            f"{file}: the weights of the search's winner are gone. Run the study to its end, and "
+            "take a model of its final comparison."
+        )
+        raise DataError(message)
+    state: dict[str, Tensor] = read_weights(file)["model"]
+    dataset, scale = dataset_of(recipe.data), scale_of(recipe, site)
+    return ModelCard(
+        study=won.study,
+        arm=WINNER,
+        trial=won.trial,
+        seed=recipe.seed,
+        recipe=recipe.model_dump(mode="json"),
+        dataset=dataset.name,
+        bands=tuple(band.name for band in dataset.bands),
+        gsd_m=dataset.gsd_m,
+        classes=dataset.classes,
+        mean=tuple(scale.mean_C11.flatten().tolist()),
+        std=tuple(scale.std_C11.flatten().tolist()),
+        normalize=recipe.data.normalize,
+        val_miou=won.val_miou,
+        test_miou=None,
+        test_iou={},
+        improvement=None,
+        data_fingerprints=won.data_fingerprints,
+        provenance=won.provenance,
+        weights_sha256=hash_weights(state),
+    ), state

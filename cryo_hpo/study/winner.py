@@ -1,0 +1,51 @@
+"""Keep what a search leaves: its winner, and the best weights of the trials of full length."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..results.provenance import environment
+from ..search.source import key, winner
+from ..search.winner import NAME, SearchWinner
+from ..training.build import scenes_of
+from ..training.checkpoint_store import pull_checkpoints
+from ..training.checkpoints import BEST
+from . import folder as folders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..config import Site, Study
+    from ..search.trials import Record
+
+
+def keep_winner(study: Study, site: Site, path: Path, trials: list[Record]) -> SearchWinner:
+    """Write which trial won, and remove the best weights of trials that are not complete.
+
+    Args:
+        study: The study.
+        site: Locations of data and checkpoints.
+        path: The study's folder.
+        trials: All trials of the search, which is over.
+
+    Raises:
+        StorageError: The folder cannot be written, or the checkpoint store cannot be read.
+    """
+    best = winner(trials)
+    won = SearchWinner(
+        study=study.name,
+        trial=best.number,
+        recipe=study.recipe(best.params).model_dump(mode="json"),
+        val_miou=best.score,
+        data_fingerprints={
+            split: scenes_of(study.base, split, site).fingerprint
+            for split in ("train", "val", "test")
+        },
+        provenance=environment(),
+    )
+    for record in trials:
+        if record.state != "complete":
+            (path / folders.TRIALS / key(record.number) / BEST).unlink(missing_ok=True)
+    pull_checkpoints(site, path / folders.TRIALS / won.key, BEST)
+    folders.write(path / NAME, won.model_dump_json(indent=2) + "\n")
+    return won
