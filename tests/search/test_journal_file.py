@@ -148,3 +148,10 @@ def test_a_search_without_its_journal_is_reported(path, caplog):
     (path.parent / "trials" / "trial-0000").mkdir(parents=True)
     assert _records(path) == []
     assert "and its copy are gone" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[]", b'{"database": "x"}'])
+def test_a_damaged_marker_of_a_database_is_named(tmp_path, content):
+    (tmp_path / "database.json").write_bytes(content)
+    with pytest.raises(StorageError, match=r"database\.json' is damaged.*Restore"):
+        _records(tmp_path / "journal.log")

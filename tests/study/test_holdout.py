@@ -63,3 +63,11 @@ def test_pairs_need_every_seed(tmp_path) -> None:
     assert testsplit.scene_scores(tmp_path)["scenes"].tolist() == list("abcde")
     assert testsplit.paired(tmp_path, (1, 2, 4)) is None
     assert [path.name for path in tmp_path.iterdir()] == [TEST_SCENES], "no draft is left"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'{"baseline-seed1": {"classes"', b'{"a": 3}'])
+def test_damaged_scores_are_reported_and_scored_again(tmp_path, content, caplog) -> None:
+    (tmp_path / "test-scores.json").write_bytes(content)
+    assert testsplit.kept_scores(tmp_path) == {}
+    assert "is damaged" in caplog.text
+    assert not (tmp_path / "test-scores.json").exists()
