@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.jobs import Job, Source
 from cryo_hpo.search.trials import Record
 from cryo_hpo.stats.sequential import Stop
+from cryo_hpo.study import proof as proving
 from cryo_hpo.study.proof import Proof
 from cryo_hpo.training.checkpoints import BEST, save
 
@@ -26,6 +27,20 @@ from ..support.pool import Crash, Disk, Heard, a_study, peak, simulate
 SITE, SLOTS = Site.from_env({}), TrialResources(1, 0.0, None)
 WINNER = Record(number=3, params={"optim.lr": 1e-3}, state="complete", curve={9: 0.9})
 BASELINE = Record(number=0, params={}, state="complete", curve={9: 0.9})
+
+
+class Unguarded:
+    """In place of the guard of the data: these trainings have none."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_args: None
+
+
+@pytest.fixture(autouse=True)
+def _no_data_to_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proving, "DataGuard", Unguarded)
 
 
 @dataclass

@@ -93,7 +93,7 @@ def test_a_huge_rate_explodes_in_a_real_training(tmp_path: Path):
     recipe = Recipe(
         data=DataSpec(card=fake_folder(site.data, num=(4, 1, 1), size=(16, 16)), crop=16),
         model=ModelSpec(encoder="unet", decoder="unet", width=4),
-        optim=OptimSpec(lr=1e4, schedule="constant", weight_decay=0.0),
+        optim=OptimSpec(lr=1e3, schedule="constant", weight_decay=0.0),
         batch_size=1,
         epochs=10,
     )

@@ -114,8 +114,9 @@ def test_a_work_directory_belongs_to_one_recipe(recipe, site):
 
 
 def test_a_diverging_run_ends_at_that_step(recipe, site):
+    beyond = recipe.optim.model_copy(update={"lr": 1e30})  # no study may have it
     with pytest.raises(Diverged, match=r"became (nan|inf) at epoch \d+, step \d+ \(lr 1e\+30"):
-        _fit(recipe.replace({"optim.lr": 1e30}), site, "far")
+        _fit(recipe.model_copy(update={"optim": beyond}), site, "far")
 
 
 def test_a_frozen_encoder_stays_as_it_was(recipe, site):
