@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Place = tuple[slice, slice]  # rows and columns of a scene
 Piece = tuple[int, Place]  # number of a scene, and a place in it
+NO_CLASS = 255  # in a map on the device: the model's output is not a number there
 
 
 class Window(NamedTuple):
@@ -126,11 +127,7 @@ class WindowPredictor:
         return total_SKHW
 
     def _forward(self, crops_NCHW: Tensor) -> Tensor:
-        """Return the logits of windows, float32, in as many passes as memory needs.
-
-        Raises:
-            Diverged: A logit is not a number.
-        """
+        """Return the logits of windows, float32, in as many passes as memory needs."""
 
         def attempt(batch: int) -> Tensor:
             parts = crops_NCHW.split(batch)  # type: ignore[no-untyped-call]
@@ -139,12 +136,6 @@ class WindowPredictor:
         number = len(crops_NCHW)
         logits_NKHW, fits = with_halving_batch(attempt, number, what="window")
         self.batch = fits if fits < number else self.batch
-        if bool(torch.isnan(logits_NKHW).any()):  # argmax would take them for class 0
-            message = (
-                "The model's output is not a number for some pixels, so no class can be chosen: its "
-                "weights or the image's values are not finite."
-            )
-            raise Diverged(message)
         return logits_NKHW
 
 
@@ -238,8 +229,26 @@ def score(
 
 
 def _classes(logits_SKHW: Tensor) -> NDArray[np.uint8]:
-    classes_SHW: NDArray[np.uint8] = logits_SKHW.argmax(dim=1).to(torch.uint8).cpu().numpy()
+    """Return the class of each pixel; what is not a number is found on the host, with the copy."""
+    lost_SHW = logits_SKHW.isnan().any(dim=1)  # argmax would take them for a class
+    mixed_SHW = logits_SKHW.argmax(dim=1).to(torch.uint8).masked_fill(lost_SHW, NO_CLASS)
+    classes_SHW: NDArray[np.uint8] = mixed_SHW.cpu().numpy()
+    refuse_nan(bool((classes_SHW == NO_CLASS).any()))
     return classes_SHW
+
+
+def refuse_nan(is_nan: bool) -> None:  # noqa: FBT001 (the fact itself)
+    """Refuse a map of which a pixel has no class, because the model's output is not a number.
+
+    Raises:
+        Diverged: A pixel has no class.
+    """
+    if is_nan:
+        message = (
+            "The model's output is not a number for some pixels, so no class can be chosen: its "
+            "weights or the image's values are not finite."
+        )
+        raise Diverged(message)
 
 
 def _shift(rows: Tensor, done: int, height: int) -> Tensor:

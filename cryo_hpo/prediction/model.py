@@ -21,7 +21,7 @@ from ..config import Site
 from ..data.tiles import Normalize
 from ..errors import DataError, SpecError
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..evaluation.sliding_window import WindowPredictor
+from ..evaluation.sliding_window import WindowPredictor, refuse_nan
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..results.files import CONFIRM
 from ..results.improvement import to_json
@@ -127,6 +127,7 @@ class Model:
                     return
                 top, logits_SKHW = part
                 probs_KHW = logits_SKHW[0].softmax(dim=0).cpu().numpy()
+                refuse_nan(bool(np.isnan(probs_KHW).any()))
             yield top, probs_KHW
 
     def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.tiles import Normalize
+from cryo_hpo.errors import Diverged
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.evaluation.sliding_window import Window, WindowPredictor, score
 from cryo_hpo.evaluation.tiling import grid, windows
@@ -230,3 +231,19 @@ def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:
     model = nn.Sequential(Bright(), nn.Dropout(0.9)).train()
     score(model, scenes, normalize=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)
     assert not any(module.training for module in model.modules())
+
+
+class Lost(nn.Module):
+    """A model whose output is not a number at one pixel."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        logits_BKHW = torch.zeros(len(x_BCHW), len(CLASSES), SIZE, SIZE)
+        logits_BKHW[0, -1, 1, 1] = float("nan")
+        return logits_BKHW
+
+
+def test_a_map_of_what_is_not_a_number_is_refused(tmp_path: Path) -> None:
+    card = fake_folder(tmp_path, num=(0, 1, 0), size=(SIZE, SIZE))
+    scenes = open_split(custom_dataset(card), tmp_path, "val", cache=tmp_path / "cache")
+    with pytest.raises(Diverged, match="no class can be chosen"):
+        score(Lost(), scenes, normalize=PLAIN, classes=CLASSES, window=Window(SIZE, 0), batch=1)

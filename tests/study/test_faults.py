@@ -27,7 +27,7 @@ from ..support.sandbox import EPOCHS, finish, kill, wait_for
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("damaged", ["last.pt", "both"])
+@pytest.mark.parametrize("damaged", ["last.pt", "all"])
 def test_a_damaged_checkpoint_costs_epochs_and_changes_nothing(sandbox, finished, damaged):
     """The baseline's, which was training, and another's, which waits at a rung."""
     study, storage = sandbox.study("whole-promote"), f"damaged-{damaged}"
@@ -36,8 +36,8 @@ def test_a_damaged_checkpoint_costs_epochs_and_changes_nothing(sandbox, finished
     wait_for(process, lambda: len(recorded_epochs(folder)) >= EPOCHS + 2)
     kill(process)
     files = sorted((folder / "trials").glob("*/*.pt"))
-    hit = [path for path in files if damaged == "both" or path.name == damaged]
-    assert {path.name for path in files} == {"last.pt", "before.pt"}
+    hit = [path for path in files if damaged == "all" or path.name == damaged]
+    assert {path.name for path in files} == {"last.pt", "before.pt", "best.pt"}
     for number, path in enumerate(hit):
         content = path.read_bytes()
         path.write_bytes(content[: len(content) // 2] if number % 2 else b"garbage" * 100)

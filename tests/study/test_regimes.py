@@ -102,4 +102,4 @@ def test_a_study_runs_to_its_verdict(place: Path, name: str, regime: str) -> Non
         assert json.loads(Path(file).read_text()) == {"train": list(kept["train"])}
     if regime == "frozen":
         output = _cryo_hpo("report", result.study, "--against", "cryo-bench")
-        assert f"on {name}, beside Cryo-Bench's" in output
+        assert f"on {name}, beside revision" in output
