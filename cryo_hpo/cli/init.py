@@ -47,6 +47,7 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     from ..study.draft_card import Choices, describe_open_points
 
     folder = folder.expanduser().absolute()
+    _refuse_name(given["name"])
     chosen = Choices(
         name=given["name"] or _slug(folder.name),
         classes=_words(given["classes"]),
@@ -119,6 +120,20 @@ def _words(text: str | None) -> tuple[str, ...] | None:
 
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "mine"
+
+
+def _refuse_name(name: str | None) -> None:
+    """Refuse a name that no study may have, before the data are looked at.
+
+    Raises:
+        SpecError: The name has capitals, spaces or other signs.
+    """
+    if name is not None and name != _slug(name):
+        message = (
+            f"--name '{name}': a study's name has small letters, digits, '.', '_' and '-' only. "
+            f"Take {_slug(name)}."
+        )
+        raise SpecError(message)
 
 
 def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:

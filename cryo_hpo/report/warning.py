@@ -34,7 +34,7 @@ def _warnings(result: Result) -> Iterator[str]:
     if above := runs_above_even_guess(result):
         fact = (
             "did not learn: the training loss ended no lower than an even guess between the "
-            "classes. Search lower learning rates, or train longer (`base.epochs`)."
+            "classes. Search a wider range of learning rates, or train longer (`base.epochs`)."
         )
         yield _warning(result, above, fact, _losses)
     if rising := runs_still_rising(result):

@@ -3,7 +3,7 @@
 Pure: computed from the trials of a finished study. Noise is the standard deviation of the validation
 scores over each arm's seeds, pooled over the arms without a collapsed or diverged seed. The plateau
 is the range of learning rates around the best one in which every full-length trial scores within
-twice the noise of the best. Recommended is the trained rate of the plateau that is nearest to its
+twice the noise of the best; there is none where the best predicts one class only. Recommended is the trained rate of the plateau that is nearest to its
 geometric middle, or nearest to a third of the divergence edge where that is lower.
 """
 
@@ -62,7 +62,8 @@ def response(result: Result) -> LrResponse | None:
     whole = [t for t in result.trials if t.state == "complete" and t.best_val_miou is not None]
     best = min(whole, key=lambda t: (-_score(t), t.number), default=None)
     noise = _noise(result.arms)
-    plateau = [] if best is None else _plateau(whole, best, noise or 0.0)
+    learned = best is not None and not best.collapsed  # equal failures are no plateau
+    plateau = _plateau(whole, best, noise or 0.0) if best is not None and learned else []
     edge = None if best is None else divergence_edge(result.trials, best.number)
     low, high = (plateau[0].lr, plateau[-1].lr) if plateau else (None, None)
     return LrResponse(

@@ -142,7 +142,9 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
     if layout.parts:
         train = sum(part == PARTS[0] for part, *_ in layout.pairs)
         return Units(train, look.smallest_side, each, None, 0)
-    if (len(look.regions) or look.scenes) >= FEW_GROUPS:
+    groups = len(look.regions) or look.scenes
+    # Blocks are for few scenes: many scenes of few regions often show the same ground.
+    if groups >= FEW_GROUPS or (look.scenes >= FEW_GROUPS and groups >= len(PARTS)):
         return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
     block = max(SMALL + 32, int(math.sqrt(look.pixels / BLOCKS)) // 32 * 32)
     gap = min(SMALL, block // 4 // 8 * 8)

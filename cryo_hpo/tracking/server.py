@@ -21,6 +21,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
+from ..storage.atomic import replacing
+from ..storage.lock import locked
 
 # The courier reports a database that cannot be written (a full disk), and the log keeps the records:
 # MLflow would print its traceback between the lines of the study. A filter, since MLflow resets the
@@ -120,8 +122,7 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
     except Exception as error:
         message = (
             f"MLflow must answer before a study begins, '{masked(uri)}' does not: "
-            f"{reason(error)}. Start it with `mlflow server --host 127.0.0.1 --port 5000`, "
-            "or unset MLFLOW_TRACKING_URI to write to a file."
+            f"{reason(error)}. {_remedy(uri)}"
         )
         raise TrackingError(message) from None  # the cause may hold a password
 
@@ -135,8 +136,14 @@ def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
-        root = _artifact_root(uri)
-        return str(client.create_experiment(name, artifact_location=root, tags=KIND))
+        try:
+            return str(
+                client.create_experiment(name, artifact_location=_artifact_root(uri), tags=KIND)
+            )
+        except MlflowException:  # another study may have made it just now
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
     if found.lifecycle_stage != "active":
         message = (
             f"A study needs an MLflow experiment that is not deleted, '{name}' is. Give the study "
@@ -147,17 +154,45 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     return str(found.experiment_id)
 
 
+def _remedy(uri: str) -> str:
+    file = _sqlite_file(uri)
+    if file is None:
+        return (
+            "Start it with `mlflow server --host 127.0.0.1 --port 5000`, or unset "
+            "MLFLOW_TRACKING_URI to write to a file."
+        )
+    return (
+        f"If another version of MLflow made '{file}', run `mlflow db upgrade {uri}`; if it is "
+        "damaged, move it away: studies write a new one, and `cryo-hpo upload` fills it."
+    )
+
+
 def _open_database(uri: str) -> None:
     """Connect to a database once, to fail fast: MLflow would retry for 100 s."""
     file = _sqlite_file(uri)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        _make_database(file)
     if re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri):
         engine = sqlalchemy.create_engine(uri)
         try:
             engine.connect().close()
         finally:
             engine.dispose()
+
+
+def _make_database(file: Path) -> None:
+    """Make MLflow's database file unless it exists: whole, and by one process at a time.
+
+    MLflow makes its tables one after the other, so two processes that begin together, or one that
+    is killed, would leave a file that no version of it opens.
+    """
+    if file.exists():
+        return
+    with locked(file.with_name(f".{file.name}.lock")):
+        if file.exists():
+            return
+        with replacing(file) as draft:
+            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
 
 
 def _sqlite_file(uri: str) -> Path | None:

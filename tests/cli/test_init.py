@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from cryo_hpo.cli.main import main
 from cryo_hpo.config import load_card, load_study
 from cryo_hpo.errors import SpecError
 from cryo_hpo.study.draft import epochs_within
+from cryo_hpo.study.draft_card import choose_units
 
 from ..support.fakes import write
 
@@ -277,3 +279,26 @@ def test_from_a_folder_to_a_verdict_in_two_commands(here):
     run = subprocess.run(command, env=os.environ, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "result:" in run.stdout
+
+
+def test_a_name_that_no_study_may_have_is_refused_before_the_data_are_looked_at(here):
+    _fill(here / "lakes", num=3, size=48)
+    done = _init("lakes", "--name", "Lakes 2024")
+    assert done.exit_code == 2
+    assert "Take lakes-2024." in done.output
+    assert not list(here.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("scenes", "regions", "blocks"),
+    [(30, 5, False), (30, 0, False), (30, 2, True), (2, 0, True), (30, 12, False), (5, 5, True)],
+)
+def test_blocks_of_ground_are_for_few_scenes(scenes, regions, blocks):
+    look = SimpleNamespace(
+        scenes=scenes,
+        regions=tuple(map(str, range(regions))),
+        pixels=scenes * 512**2,
+        smallest_side=512,
+    )
+    units = choose_units(cast("Any", SimpleNamespace(parts=())), cast("Any", look))
+    assert (units.block_px is not None) == blocks

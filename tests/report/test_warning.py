@@ -46,7 +46,7 @@ WEAK: dict[str, tuple[Result, str]] = {
     "above_even_guess": (
         with_seed("baseline", 4, train_loss=1.2),
         "1 of 8 runs did not learn: the training loss ended no lower than an even guess between the "
-        "classes. Search lower learning rates, or train longer (`base.epochs`). This is baseline "
+        "classes. Search a wider range of learning rates, or train longer (`base.epochs`). This is baseline "
         "seed 4 (loss 1.2, even guess 1.1).",
     ),
     "still_rising": (

@@ -51,6 +51,14 @@ def test_the_plateau_is_what_lies_within_noise_around_the_best() -> None:
     assert [p.lr for p in found.points] == sorted(p.lr for p in found.points)
 
 
+def test_trials_that_learned_nothing_are_no_plateau() -> None:
+    lost = tuple(trial.model_copy(update={"collapsed": True}) for trial in TRIALS[:4])
+    found = answered(a_result(trials=lost, arms=ARMS, winner=2))
+    assert found.best_lr == 1e-3
+    assert (found.plateau_low, found.plateau_high, found.recommended_lr) == (None, None, None)
+    assert not any(point.on_plateau for point in found.points)
+
+
 def test_the_recommendation_keeps_away_from_the_edge() -> None:
     near = (*TRIALS[:4], a_trial(10, lr=3.3e-3))
     found = answered(a_result(trials=near, arms=ARMS, winner=2))
