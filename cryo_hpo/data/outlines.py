@@ -51,6 +51,21 @@ def require_suffix(path: Path) -> None:
         raise SpecError(f"{path}: outlines must end in {SUFFIX} (GeoPackage), not '{path.suffix}'.")
 
 
+def require_coordinates(raster: Path) -> None:
+    """Refuse a raster whose pixels have no coordinates.
+
+    Raises:
+        DataError: The raster has no CRS or transform, or cannot be read.
+    """
+    with open_file(raster) as file:
+        if file.crs is None or file.transform.is_identity:
+            message = (
+                f"{raster}: outlines have coordinates, and this raster has none. Georeference the "
+                "scene, or leave out --vector."
+            )
+            raise DataError(message)
+
+
 def read_outlines(mask: Path, values: Sequence[int]) -> Outlines:
     """Return the polygons of connected pixels (by edges) of some classes of a map.
 
@@ -61,13 +76,8 @@ def read_outlines(mask: Path, values: Sequence[int]) -> Outlines:
     Raises:
         DataError: The map has no CRS.
     """
+    require_coordinates(mask)
     with open_file(mask) as file:
-        if file.crs is None or file.transform.is_identity:
-            message = (
-                f"{mask}: outlines have coordinates, and this map has none, as its scene. "
-                "Georeference the scene, or leave out --vector."
-            )
-            raise DataError(message)
         pairs = list(_polygons(file, frozenset(values)))
         crs = file.crs
     polygons = np.array([shape for shape, _ in pairs], dtype=np.object_)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..data.outlines import SUFFIX, require_suffix
+from ..data.outlines import SUFFIX, require_coordinates, require_suffix
 from ..errors import SpecError
 
 MAP_SUFFIX = ".tif"  # of maps that are named after their scenes
@@ -47,8 +47,13 @@ def plan_maps(
     Raises:
         SpecError: A pattern or folder has no scene, two maps would have one name, or an output is
             a file where a folder is required.
+        DataError: Outlines are requested of a scene without coordinates.
     """
     files = list(dict.fromkeys(file for scene in scenes for file in _expand(scene)))
+    if vector is not None:
+        for file in files:
+            if file.is_file():  # a pattern of band files is looked at when it is opened
+                require_coordinates(file)
     if len(scenes) == 1 and files == [Path(scenes[0])]:
         if vector is not None:
             require_suffix(vector)

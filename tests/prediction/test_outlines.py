@@ -140,3 +140,12 @@ def test_the_command_refuses_another_suffix_before_it_maps(tmp_path: Path) -> No
     )
     assert done.exit_code == 2
     assert "must end in .gpkg" in done.output
+
+
+def test_the_command_refuses_scenes_without_coordinates_before_it_maps(tmp_path: Path) -> None:
+    with pytest.warns(NotGeoreferencedWarning):
+        bare = _write(tmp_path / "bare.tif", np.ones((8, 8)), crs=None)
+    words = ["predict", "x", str(bare), "--out", "m.tif", "--vector", str(tmp_path / "o.gpkg")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "this raster has none" in done.output
