@@ -83,6 +83,7 @@ def alive(env: dict[str, str]) -> int:
     return listed.count('"ALIVE"')
 
 
+@pytest.mark.timeout(1200)  # 800 epochs on two nodes, and a busy machine may be slow
 def test_a_study_gets_the_nodes_that_it_asks_for(tmp_path: Path) -> None:
     """One node is there; `search.parallel: 2` has a second one started, and no third."""
     more = {"search__parallel": 2, "search__trials": 4, "base__epochs": 200, "seeds": [1]}
@@ -90,7 +91,7 @@ def test_a_study_gets_the_nodes_that_it_asks_for(tmp_path: Path) -> None:
     places = {f"CRYO_{n.upper()}": str(tmp_path / n) for n in ("data", "storage", "cache")}
     with growing(tmp_path) as env:
         until(lambda: alive(env) == 2)
-        done = run("cryo-hpo", "run", study, env={**env, **places}, timeout_s=400)
+        done = run("cryo-hpo", "run", study, env={**env, **places}, timeout_s=1000)
         assert done.code == 0, done.output
         nodes = alive(env)
     epochs = recorded_events(tmp_path / "storage/grown", "epoch")
