@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .prediction.model import Model, ModelCard, export_model, load_model, open_model
     from .prediction.outlines import outline_map
     from .prediction.scene import predict_scene
+    from .results.comparison import Comparison, compare
     from .stats import Improvement, Interval, relative_improvement
     from .study import run_study
 
@@ -56,6 +57,7 @@ __all__ = [
     "Campaign",
     "CampaignResult",
     "Choice",
+    "Comparison",
     "CryoError",
     "DataSpec",
     "DatasetCard",
@@ -84,6 +86,7 @@ __all__ = [
     "Skip",
     "Study",
     "When",
+    "compare",
     "dump_campaign",
     "dump_space",
     "dump_study",
@@ -106,11 +109,13 @@ __all__ = [
 
 # Where the heavy names are made.
 _LAZY = {
+    "Comparison": ".results.comparison",
     "Ensemble": ".prediction.ensemble",
     "Improvement": ".stats",
     "Interval": ".stats",
     "Model": ".prediction.model",
     "ModelCard": ".prediction.model",
+    "compare": ".results.comparison",
     "export_model": ".prediction.model",
     "load_model": ".prediction.model",
     "open_ensemble": ".prediction.ensemble",

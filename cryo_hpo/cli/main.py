@@ -13,6 +13,7 @@ import click
 
 from ..errors import CryoError, SpecError
 from . import campaign as campaigns
+from .compare import compare
 from .data import data
 from .doctor import doctor
 from .guard import STUDY, GuardedGroup, line_numbers, read_site
@@ -290,7 +291,7 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (data, doctor, export, list_, predict, weights, init, status, stop):
+for command in (compare, data, doctor, export, list_, predict, weights, init, status, stop):
     main.add_command(command)
 
 if __name__ == "__main__":

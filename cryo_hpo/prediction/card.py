@@ -17,7 +17,7 @@ from ..config.frozen import Frozen
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError
 from ..training import checkpoints
-from ..training.build import normalizer, published_statistics, scenes_of
+from ..training.build import dataset_of, normalizer, published_statistics, scenes_of
 
 VERSION: Literal[1] = 1
 
@@ -55,6 +55,33 @@ class ModelCard(Frozen):
         description="Whether low-rank adapters are folded into the weights, which are then whole.",
     )
     weights_sha256: str = Field(description="Of names, shapes and values of the tensors")
+
+
+def describe_model(
+    recipe: Recipe, state: Mapping[str, Tensor], site: Site, **facts: Any
+) -> ModelCard:
+    """Return the card of a trained model.
+
+    Args:
+        recipe: Recipe of the training, with its seed.
+        state: Weights.
+        site: Folder of the data, for a normalization that is computed from the training split.
+        facts: Fields of the card that only the study has: names, scores, provenance.
+    """
+    dataset, scale = dataset_of(recipe.data), scale_of(recipe, site)
+    return ModelCard(
+        seed=recipe.seed,
+        recipe=recipe.model_dump(mode="json"),
+        dataset=dataset.name,
+        bands=tuple(band.name for band in dataset.bands),
+        gsd_m=dataset.gsd_m,
+        classes=dataset.classes,
+        mean=tuple(scale.mean_C11.flatten().tolist()),
+        std=tuple(scale.std_C11.flatten().tolist()),
+        normalize=recipe.data.normalize,
+        weights_sha256=hash_weights(state),
+        **facts,
+    )
 
 
 def scale_of(recipe: Recipe, site: Site) -> Normalize:

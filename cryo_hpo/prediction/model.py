@@ -28,16 +28,11 @@ from ..results.improvement import to_json
 from ..results.study import ArmResult, Result, SeedResult, load_result
 from ..storage.atomic import write_text
 from ..training import checkpoints
-from ..training.build import (
-    dataset_of,
-    overlap_of,
-    runs_in_bf16,
-    segmenter,
-)
+from ..training.build import overlap_of, runs_in_bf16, segmenter
 from ..training.scoring import WINDOWS_PER_PASS
 from .card import VERSION as VERSION
 from .card import ModelCard as ModelCard
-from .card import hash_weights, read_weights, scale_of
+from .card import describe_model, hash_weights, read_weights
 from .card import recipe_of as recipe_of
 from .native import NativeModel
 from .winner import open_winner, opens_winner
@@ -237,28 +232,18 @@ def _of_study(
 def _card(
     result: Result, arm: ArmResult, training: SeedResult, site: Site, state: Mapping[str, Tensor]
 ) -> ModelCard:
-    recipe = recipe_of(arm.recipe).replace({"seed": training.seed})
-    dataset = dataset_of(recipe.data)
-    scale = scale_of(recipe, site)
-    return ModelCard(
+    return describe_model(
+        recipe_of(arm.recipe).replace({"seed": training.seed}),
+        state,
+        site,
         study=result.study,
         arm=arm.name,
-        seed=training.seed,
-        recipe=recipe.model_dump(mode="json"),
-        dataset=result.dataset,
-        bands=tuple(band.name for band in dataset.bands),
-        gsd_m=dataset.gsd_m,
-        classes=result.classes,
-        mean=tuple(scale.mean_C11.flatten().tolist()),
-        std=tuple(scale.std_C11.flatten().tolist()),
-        normalize=recipe.data.normalize,
         val_miou=training.val_miou,
         test_miou=training.test_miou,
         test_iou=training.test_iou,
         improvement=None if result.improvement is None else to_json(result.improvement),
         data_fingerprints=result.data_fingerprints,
         provenance=result.provenance,
-        weights_sha256=hash_weights(state),
     )
 
 

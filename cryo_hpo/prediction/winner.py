@@ -13,8 +13,7 @@ from ..results.study import NAME as RESULT
 from ..results.study import load_result
 from ..search.winner import NAME, WINNER, load_winner
 from ..training import checkpoints
-from ..training.build import dataset_of
-from .card import ModelCard, hash_weights, read_weights, recipe_of, scale_of
+from .card import ModelCard, describe_model, read_weights, recipe_of
 
 
 def opens_winner(path: Path, arm: str | None) -> bool:
@@ -49,25 +48,18 @@ def open_winner(folder: Path, seed: int | None, site: Site) -> tuple[ModelCard, 
         )
         raise DataError(message)
     state: dict[str, Tensor] = read_weights(file)["model"]
-    dataset, scale = dataset_of(recipe.data), scale_of(recipe, site)
-    return ModelCard(
+    card = describe_model(
+        recipe,
+        state,
+        site,
         study=won.study,
         arm=WINNER,
         trial=won.trial,
-        seed=recipe.seed,
-        recipe=recipe.model_dump(mode="json"),
-        dataset=dataset.name,
-        bands=tuple(band.name for band in dataset.bands),
-        gsd_m=dataset.gsd_m,
-        classes=dataset.classes,
-        mean=tuple(scale.mean_C11.flatten().tolist()),
-        std=tuple(scale.std_C11.flatten().tolist()),
-        normalize=recipe.data.normalize,
         val_miou=won.val_miou,
         test_miou=None,
         test_iou={},
         improvement=None,
         data_fingerprints=won.data_fingerprints,
         provenance=won.provenance,
-        weights_sha256=hash_weights(state),
-    ), state
+    )
+    return card, state

@@ -16,3 +16,4 @@ TEST_SCENES = (
     "test-scenes.npz"  # `scenes`: ids; per training one confusion matrix per scene, (S, K, K)
 )
 TEST_MAPS = "test-maps.npz"
+EXTENSIONS = "extensions.json"  # what was added after the first result

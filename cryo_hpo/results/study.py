@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from .ensembles import EnsembleResult
+from .extensions import Extension
 from .improvement import StoredImprovement
 from .load import load_json, write_json
 from .version_1 import Decision as Decision
@@ -95,6 +97,14 @@ class ArmResult(Frozen):
         description="The recipe's loss where every class has the same probability; for Dice 1",
     )
     seeds: tuple[SeedResult, ...]
+    trainings: str = Field(
+        default="",
+        description="How the names of its trainings begin; empty: with the arm's name",
+    )
+
+    def training(self, seed: int) -> str:
+        """Return the name of the training on a seed: its folder, log key and MLflow run."""
+        return f"{self.trainings or self.name}-seed{seed}"
 
 
 class ConstantMap(Frozen):
@@ -145,6 +155,12 @@ class Result(Frozen):
         description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
     )
     arms: tuple[ArmResult, ...]
+    ensembles: tuple[EnsembleResult, ...] = Field(
+        default=(), description="Arms whose trainings map together, scored with the others"
+    )
+    extensions: tuple[Extension, ...] = Field(
+        default=(), description="What was added to the study after it had a result"
+    )
     constant_map: ConstantMap | None = Field(
         default=None, description="What doing nothing scores; null: not recorded, or no scores"
     )

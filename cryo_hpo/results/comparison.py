@@ -1,0 +1,136 @@
+"""Compare two finished studies: whether their scores may be compared, and then by how much they differ.
+
+Two test scores compare only if both are of the same pixels, with the same classes, scored by the
+same rules. Trainings of one seed see the same random numbers, so the seeds that both studies have
+are pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config.recipe import flatten
+from ..stats import Improvement, relative_improvement
+from .study import ArmResult, Result, load_result
+
+SPLITS = {
+    "train": "they learned from other training scenes",
+    "val": "their winners were chosen on other validation scenes",
+    "test": "they were scored on other test scenes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Hold one value of the recipes in which the two winners differ."""
+
+    path: str
+    first: object
+    second: object
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Hold two studies side by side.
+
+    Attributes:
+        first: Result of one study.
+        second: Result of the other.
+        obstacles: Why the scores of the two may not be compared; empty if they may.
+        differences: In what the recipes of the two winners differ.
+        paired_seeds: Seeds that both winners were trained on.
+        gain: The second study's winner over the first's, on these seeds; None if there are no such
+            seeds, or the scores may not be compared.
+        notes: What limits `gain`.
+    """
+
+    first: Result
+    second: Result
+    obstacles: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    paired_seeds: tuple[int, ...]
+    gain: Improvement | None
+    notes: tuple[str, ...]
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether the scores may be compared."""
+        return not self.obstacles
+
+
+def compare(first: Result | Path | str, second: Result | Path | str) -> Comparison:
+    """Put two finished studies side by side.
+
+    Args:
+        first: A result, a study's folder, or a result.json.
+        second: Likewise; `gain` is this study's winner over the first's.
+
+    Raises:
+        CryoError: A study has not finished, or its result cannot be read.
+    """
+    a, b = (one if isinstance(one, Result) else load_result(one) for one in (first, second))
+    obstacles = tuple(_obstacles(a, b))
+    old, new = winning_arm(a), winning_arm(b)
+    seeds = tuple(s.seed for s in old.seeds if s.seed in {t.seed for t in new.seeds})
+    gain = _gain(old, new, seeds) if seeds and not obstacles else None
+    return Comparison(
+        first=a,
+        second=b,
+        obstacles=obstacles,
+        differences=tuple(_differences(old, new)),
+        paired_seeds=seeds,
+        gain=gain,
+        notes=tuple(_notes(a, b, seeds)),
+    )
+
+
+def winning_arm(result: Result) -> ArmResult:
+    """Return the arm of the recipe that won: tuned, or the baseline where nothing beat it."""
+    return next((arm for arm in result.arms if arm.name == "tuned"), result.arm("baseline"))
+
+
+def _obstacles(a: Result, b: Result) -> Iterator[str]:
+    """Yield why the scores of two studies may not be compared."""
+    if a.classes != b.classes:
+        yield f"their classes differ ({', '.join(a.classes)}; {', '.join(b.classes)})"
+    if a.data_split != b.data_split:
+        yield f"their data are split differently ({a.data_split}; {b.data_split})"
+    for split, why in SPLITS.items():
+        prints = [one.data_fingerprints.get(split) for one in (a, b)]
+        if None in prints:
+            yield f"a result does not record the fingerprint of its {split} split"
+        elif prints[0] != prints[1]:
+            yield f"{why} (fingerprints {str(prints[0])[:12]}; {str(prints[1])[:12]})"
+    protocols = [one.arm("baseline").recipe.get("protocol", "corrected") for one in (a, b)]
+    if protocols[0] != protocols[1]:
+        yield f"their scores follow two protocols ({protocols[0]}; {protocols[1]})"
+
+
+def _differences(old: ArmResult, new: ArmResult) -> Iterator[Difference]:
+    before, after = dict(flatten(old.recipe)), dict(flatten(new.recipe))
+    for path in dict.fromkeys([*before, *after]):
+        if path != "seed" and before.get(path) != after.get(path):
+            yield Difference(path, before.get(path), after.get(path))
+
+
+def _gain(old: ArmResult, new: ArmResult, seeds: tuple[int, ...]) -> Improvement:
+    scores = [{s.seed: s.test_miou for s in arm.seeds} for arm in (new, old)]
+    tuned, baseline = ([of_seed[seed] for seed in seeds] for of_seed in scores)
+    return relative_improvement(tuned, baseline)
+
+
+def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
+    if not seeds:
+        yield "The winners share no seed, so their scores are not paired and have no interval."
+    if any(one.improvement is not None and one.improvement.stopped for one in (a, b)):
+        yield (
+            "A study stopped as soon as its own comparison was decided: the number of its seeds "
+            "was not fixed beforehand, so the interval between the studies is approximate."
+        )
+    if a.extensions or b.extensions:
+        yield (
+            "A study was extended after its first result: an interval holds for a number of seeds "
+            "that was fixed beforehand."
+        )

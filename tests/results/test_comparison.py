@@ -1,0 +1,116 @@
+"""Two studies side by side: the difference is shown only where their scores compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import cryo_hpo
+from cryo_hpo.cli.main import main
+from cryo_hpo.report.side_by_side import side_by_side
+from cryo_hpo.results.comparison import Difference, compare
+from cryo_hpo.results.study import Result, write
+from cryo_hpo.stats import relative_improvement
+
+from ..support.results import TEST, a_recipe, a_result, an_arm
+
+BETTER = (0.8298, 0.8251, 0.8323, 0.8424)
+
+
+def _other(**changes: Any) -> Result:
+    arms = (
+        an_arm("baseline", TEST["baseline"]),
+        an_arm("tuned", BETTER, lr=5e-4),
+    )
+    return a_result(**{"study": "lakes-two", "arms": arms, **changes})
+
+
+def test_the_gain_is_that_of_the_winners_on_their_common_seeds() -> None:
+    comparison = compare(a_result(), _other())
+    assert comparison.is_allowed
+    assert comparison.paired_seeds == (1, 2, 3, 4)
+    assert comparison.gain == relative_improvement(BETTER, TEST["tuned"])
+    assert comparison.differences == (Difference("optim.lr", 9.8e-4, 5e-4),)
+    assert comparison.notes == ()
+
+
+def test_only_common_seeds_are_paired() -> None:
+    arm = an_arm("tuned", BETTER)
+    later = arm.model_copy(
+        update={"seeds": tuple(s.model_copy(update={"seed": s.seed + 2}) for s in arm.seeds)}
+    )
+    comparison = compare(a_result(), _other(arms=(a_result().arm("baseline"), later)))
+    assert comparison.paired_seeds == (3, 4)
+    assert comparison.gain == relative_improvement(BETTER[:2], TEST["tuned"][2:])
+    strange = later.model_copy(
+        update={"seeds": tuple(s.model_copy(update={"seed": s.seed + 9}) for s in arm.seeds)}
+    )
+    without = compare(a_result(), _other(arms=(a_result().arm("baseline"), strange)))
+    assert without.gain is None
+    assert "share no seed" in " ".join(without.notes)
+    assert "points of test mIoU" not in side_by_side(without)
+
+
+def test_a_baseline_that_won_stands_for_its_study() -> None:
+    won = a_result(study="plain", arms=(an_arm("baseline", TEST["baseline"]),))
+    comparison = compare(won, a_result())
+    assert comparison.gain == relative_improvement(TEST["tuned"], TEST["baseline"])
+
+
+PRINTS = {"train": "5d41402abc4b", "val": "7d793037a076", "test": "9f86d081884c"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"classes": ("rock", "ice", "fracture")}, "their classes differ"),
+        ({"data_fingerprints": {**PRINTS, "test": "0" * 12}}, "scored on other test scenes"),
+        ({"data_fingerprints": {**PRINTS, "train": "0" * 12}}, "learned from other training"),
+        ({"data_fingerprints": {**PRINTS, "val": "0" * 12}}, "chosen on other validation"),
+        ({"data_fingerprints": {"test": PRINTS["test"]}}, "does not record the fingerprint"),
+        ({"data_split": "by region, seed 3"}, "split differently"),
+        (
+            {
+                "arms": (
+                    an_arm("baseline", TEST["baseline"]).model_copy(
+                        update={"recipe": {**a_recipe(1e-4), "protocol": "cryo-bench@1"}}
+                    ),
+                )
+            },
+            "two protocols",
+        ),
+    ],
+)
+def test_scores_that_do_not_compare_have_no_difference(
+    changes: dict[str, Any], reason: str
+) -> None:
+    comparison = compare(a_result(), _other(**changes))
+    assert not comparison.is_allowed
+    assert comparison.gain is None
+    text = side_by_side(comparison)
+    assert "may not be compared" in text
+    assert reason in text
+    assert "points of test mIoU" not in text
+    assert "lakes-two" in text
+    assert "epochs, search + proof" in text
+
+
+def test_the_command_takes_names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for result in (a_result(), _other(), _other(study="else", data_split="by region, seed 3")):
+        (tmp_path / result.study).mkdir()
+        write(result, tmp_path / result.study)
+    monkeypatch.setenv("CRYO_STORAGE", str(tmp_path))
+    said = CliRunner().invoke(main, ["compare", "lakes-lr", str(tmp_path / "lakes-two")])
+    assert said.exit_code == 0, said.output
+    assert "Improved: the winner of 'lakes-two' scores" in said.output
+    assert "optim.lr" in said.output
+    refused = CliRunner().invoke(main, ["compare", "lakes-lr", "else"])
+    assert refused.exit_code == 1
+    assert "may not be compared" in refused.output
+    missing = CliRunner().invoke(main, ["compare", "lakes-lr", "nothing"])
+    assert missing.exit_code == 1
+    assert "Run the study first" in missing.output
+    assert cryo_hpo.compare(tmp_path / "lakes-lr", tmp_path / "lakes-two").gain is not None
