@@ -246,7 +246,14 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
 )
 @click.option("--buffer-m", default=0.0, show_default=True, help="Grow features, meters.")
 @click.option("--all-touched", is_flag=True, help="Label every pixel that a feature touches.")
-def rasterize(outlines: Path, images: tuple[Path, ...], out: Path, **how: Any) -> None:
+@click.option(
+    "--within",
+    type=click.Path(path_type=Path),
+    help="Outlines of the area that was digitized: no label outside (255).",
+)
+def rasterize(
+    outlines: Path, images: tuple[Path, ...], out: Path, within: Path | None, **how: Any
+) -> None:
     """Draw OUTLINES (GeoPackage, Shapefile, GeoJSON, KML) as a mask for each of IMAGES.
 
     Masks are GeoTIFFs on the grid of their image: 0 where no feature is, 1 in every feature, or the
@@ -260,9 +267,16 @@ def rasterize(outlines: Path, images: tuple[Path, ...], out: Path, **how: Any) -
         layer = VectorLayer(file=outlines.name, **_layer_of(how))
     except ValueError as error:
         raise DataError(f"{outlines}: {error}") from error
+    shares = []
     for image in images:
-        mask, share = write_mask(outlines, layer, image, out / f"{image.stem}.tif")
+        mask, share = write_mask(outlines, layer, image, out / f"{image.stem}.tif", within=within)
         click.echo(f"{mask}: {100 * share:.2f} % of the pixels in outlines")
+        shares.append(share)
+    if not any(shares):
+        raise DataError(
+            f"{outlines}: no outline lies on any of the {len(images)} images, every mask is empty. "
+            "Is the CRS right, longitude before latitude, and does --where select features?"
+        )
 
 
 def _layer_of(how: dict[str, Any]) -> dict[str, Any]:

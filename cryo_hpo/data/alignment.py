@@ -15,7 +15,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
-from rasterio.transform import Affine
+from rasterio.transform import Affine, from_gcps
 from rasterio.warp import reproject, transform, transform_bounds
 
 from ..errors import DataError
@@ -35,8 +35,11 @@ class Grid(NamedTuple):
 
     crs: CRS | None
     transform: Affine | None
-    """None: the raster has no georeference."""
+    """None: the raster has no transform."""
     shape: tuple[int, int]
+    points: Affine | None = None
+    """Transform fitted to ground control points, where they alone give the place."""
+    points_crs: CRS | None = None
 
     @property
     def gsd_m(self) -> float | None:
@@ -44,8 +47,10 @@ class Grid(NamedTuple):
         if self.transform is None or self.crs is None:
             return None
         side = math.sqrt(abs(self.transform.determinant))
-        if self.crs.is_geographic:
-            return side * METERS_PER_DEGREE
+        if self.crs.is_geographic:  # a degree of longitude shrinks with the cosine of the latitude
+            height, width = self.shape
+            latitude = (self.transform @ (width / 2, height / 2))[1]
+            return side * METERS_PER_DEGREE * math.sqrt(abs(math.cos(math.radians(latitude))))
         try:
             return float(side * self.crs.linear_units_factor[1])
         except (CRSError, ValueError, IndexError):
@@ -67,8 +72,9 @@ class Place(NamedTuple):
     degrees: Box | None
     """In degrees; None: the coordinate system is not tied to the globe."""
     crs: str
-    native: Box
-    """In the units of `crs`."""
+    """Empty where the raster itself is in degrees."""
+    native: Box | None
+    """In the units of `crs`; None where that is degrees."""
 
 
 def grid_of(file: Any) -> Grid:
@@ -77,7 +83,11 @@ def grid_of(file: Any) -> Grid:
         crs = file.crs
     except CRSError:
         crs = None
-    return Grid(crs or None, None if file.transform.is_identity else file.transform, file.shape)
+    if not file.transform.is_identity:
+        return Grid(crs or None, file.transform, file.shape)
+    points, points_crs = file.gcps
+    fitted = from_gcps(points) if len(points) >= 3 else None
+    return Grid(crs or None, None, file.shape, fitted, points_crs if fitted else None)
 
 
 def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
@@ -89,7 +99,7 @@ def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
     if image.transform is None or mask.transform is None:
         if image.shape != mask.shape:
             raise _other_size(image, mask)
-        return False, ""
+        return False, _compare_unplaced(image, mask)
     equal = image.shape == mask.shape
     if image.crs is None or mask.crs is None or image.crs == mask.crs:
         apart = _distance_px(image, mask.corners) if equal else math.inf
@@ -109,6 +119,35 @@ def compare(image: Grid, mask: Grid) -> tuple[bool, str]:
     if apart <= SAME_PX:
         return False, ""
     return _judge(image, mask, apart, " in another coordinate system (CRS)")
+
+
+def _compare_unplaced(image: Grid, mask: Grid) -> str:
+    """Return a warning about an image and a mask of one size, of which at least one has no transform.
+
+    Raises:
+        DataError: One has only ground control points, by which it does not lie on the other's grid.
+    """
+    for points, placed, what in ((image, mask, "image"), (mask, image, "mask")):
+        if points.points is None or placed.transform is None:
+            continue
+        fitted = Grid(points.points_crs, points.points, points.shape)
+        if fitted.crs != placed.crs or _distance_px(fitted, placed.corners) > HALF_PX:
+            other = "mask" if what == "image" else "image"
+            raise DataError(
+                f"the {what} has its place by ground control points, and the {other} lies on a map "
+                f"grid that does not fit them. Rectify the {what} (gdalwarp -tps), or write both on "
+                "one grid."
+            )
+    placed, other = (image, "mask") if mask.transform is None else (mask, "image")
+    turned = placed.transform
+    if turned is None or (turned.e < 0 and not turned.b and not turned.d):
+        return ""
+    how = "from south to north" if not turned.b and not turned.d else "turned"
+    own = "image" if other == "mask" else "mask"
+    return (
+        f"the {own} is stored {how}, and the {other} has no coordinates: rows are paired as they are "
+        "stored; look at `cryo-hpo data show`"
+    )
 
 
 def same_grid(one: Grid, other: Grid) -> bool:
@@ -163,6 +202,8 @@ def place_of(
             grid = grid_of(file) if window is None else window_grid(grid_of(file), *window)
     except DataError:
         return None
+    if grid.points is not None and window is None:
+        grid = Grid(grid.points_crs, grid.points, grid.shape)
     if grid.crs is None or grid.transform is None:
         require_proj()
         return None
@@ -170,6 +211,8 @@ def place_of(
         return None  # a local grid: another with the same definition may lie anywhere
     xs, ys = grid.corners
     native = (min(xs), min(ys), max(xs), max(ys))
+    if grid.crs.is_geographic and grid.crs.units_factor[0].lower().startswith("degree"):
+        return Place(_on_globe(native), "", None)
     try:
         degrees = transform_bounds(grid.crs, CRS.from_epsg(4326), *native)
     except GDAL_ERRORS:
@@ -177,6 +220,16 @@ def place_of(
         return Place(None, grid.crs.to_wkt(), native)
     west, south, east, north = degrees
     return Place((west, south, east, north), grid.crs.to_wkt(), native)
+
+
+def _on_globe(box: Box) -> Box:
+    """Return a box in degrees with its west side in -180 to 180; west > east: across 180 degrees."""
+    west, south, east, north = box
+    if east - west >= 360:
+        return (-180.0, south, 180.0, north)
+    begin = (west + 180) % 360 - 180
+    end = begin + (east - west)
+    return (begin, south, end if end <= 180 else end - 360, north)
 
 
 def require_proj() -> None:

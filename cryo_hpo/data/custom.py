@@ -18,7 +18,8 @@ from .mask_labels import Color, RasterSchema
 from .raster import read_scene
 from .windows import read_window
 
-RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp"}
+RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp", ".gif"}
+RASTERS |= {".webp", ".asc", ".dat", ".bsq", ".bil", ".bip", ".nc", ".hdf", ".h5", ".npy", ".npz"}
 PARTS: tuple[Split, ...] = get_args(Split)
 
 
@@ -154,7 +155,7 @@ def find_unused(card: DatasetCard, data: Path) -> list[str]:
                 if left:
                     names = ", ".join(left[:SHOWN]) + (", ..." if len(left) > SHOWN else "")
                     sentences.append(
-                        f"{folder}: {len(left)} rasters are not used, their names do not match "
+                        f"{folder}: {len(left)} files of pixels are not used, their names do not match "
                         f"'{template}' ({names})."
                     )
     return list(dict.fromkeys(sentences))

@@ -13,6 +13,7 @@ FAMILIES = (
 COLORS = {"B2": "BLUE", "B3": "GREEN", "B4": "RED", "B8": "NIR", "B11": "SWIR1", "B12": "SWIR2"}
 """Colors of Sentinel-2's numbers, which cards use without `sensor`."""
 NUMBERED = re.compile(r"(?:SR_|ST_|TOA_)?B0*(\d+[AN]?)\b")
+WAVELENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*(nm|nanomet\w+|um|\u00b5m|\u03bcm|micromet\w+)\b", re.I)
 
 Names = Sequence[str]
 """Names of one band: its sensor's own first, then that of the table of bands."""
@@ -52,6 +53,14 @@ def canonical(name: str) -> str:
         return f"B{match[1]}"
     first = re.split(r"[\s_:(,-]+", words)[0] if words else ""
     return first if any(first in family for family in FAMILIES) else ""
+
+
+def wavelength_um(name: str) -> float | None:
+    """Return the wavelength in a layer's description, micrometers: 0.49 for "490 nm"; None: none."""
+    match = WAVELENGTH.search(name)
+    if match is None:
+        return None
+    return float(match[1]) * (1e-3 if match[2].lower().startswith("n") else 1.0)
 
 
 def _own(band: str) -> str:

@@ -122,8 +122,9 @@ def read_labels(
     layers_CHW = file.read(list(range(1, count + 1)), window=window)
     unseen_HW = _unseen(file, window, alpha=alpha)
     if schema.colors:
-        labels_HW = _by_color(schema, path, _in_colors(file, layers_CHW), unseen_HW)
-        return labels_HW, []
+        unseen_HW |= _undeclared_index(schema, file, layers_CHW)
+        colors_CHW = _in_colors(path, file, layers_CHW, unseen_HW)
+        return _by_color(schema, path, colors_CHW, unseen_HW), []
     if count == 3:
         layers_CHW = _as_gray(schema, path, layers_CHW)
     values_HW, notes = _as_stored(path, file, layers_CHW[0]), []
@@ -221,19 +222,73 @@ def _count(values: Sequence[Any]) -> str:
     return f"more than {MAX_LISTED}" if len(values) > MAX_LISTED else str(len(values))
 
 
-def _in_colors(file: Any, layers_CHW: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return a mask's colors, (3, H, W); a palette is looked up."""
-    if len(layers_CHW) == 3:
-        return layers_CHW.astype(np.uint8)
-    try:
-        palette = file.colormap(1)
-    except ValueError:
-        gray_CHW: NDArray[np.uint8] = np.repeat(layers_CHW, 3, axis=0).astype(np.uint8)
-        return gray_CHW
-    table = np.zeros((256, 3), dtype=np.uint8)
+def _in_colors(
+    path: Path, file: Any, layers_CHW: NDArray[Any], unseen_HW: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
+    """Return a mask's colors, (3, H, W); a palette is looked up.
+
+    Raises:
+        DataError: Values are not colors of 8 bits.
+    """
+    palette = {} if len(layers_CHW) == 3 else _palette(file)
+    if not palette:
+        _require_8_bits(path, layers_CHW, unseen_HW)
+        known_CHW = np.where(unseen_HW, 0, layers_CHW).astype(np.uint8)
+        return known_CHW if len(known_CHW) == 3 else np.repeat(known_CHW, 3, axis=0)
+    table = np.zeros((max(palette) + 1, 3), dtype=np.uint8)
     for index, color in palette.items():
         table[index] = color[:3]
-    return np.moveaxis(table[layers_CHW[0]], -1, 0)
+    known_HW = np.where(unseen_HW, 0, layers_CHW[0])
+    beyond_HW = (known_HW < 0) | (known_HW >= len(table))
+    if beyond_HW.any():
+        raise DataError(
+            f"{path}: the mask holds the value {known_HW[beyond_HW][0]:g}, and its palette has only "
+            f"{len(table)} colors. Write the mask again, or name values instead of colors."
+        )
+    return np.moveaxis(table[known_HW], -1, 0)
+
+
+def _palette(file: Any) -> dict[int, Color]:
+    """Return the palette of a mask of one layer; empty: it has none."""
+    try:
+        return dict(file.colormap(1))
+    except ValueError:
+        return {}
+
+
+def _require_8_bits(path: Path, layers_CHW: NDArray[Any], unseen_HW: NDArray[np.bool_]) -> None:
+    values = layers_CHW[:, ~unseen_HW]
+    if not values.size or layers_CHW.dtype == np.uint8:
+        return
+    odd = values[~((values >= 0) & (values <= 255) & (values == np.floor(values)))]
+    if odd.size:
+        raise DataError(
+            f"{path}: colors in `values` have 8 bits, from 0 to 255, and this mask holds the value "
+            f"{odd.flat[0]:g} of {layers_CHW.dtype}. Write it in 8 bits, or name numbers in `values`."
+        )
+
+
+def _undeclared_index(
+    schema: RasterSchema, file: Any, layers_CHW: NDArray[Any]
+) -> NDArray[np.bool_]:
+    """Return which pixels of a color mask hold its nodata value, where that is no class's own color.
+
+    A palette of 256 entries paints an unused index black: an index that is declared as nodata is
+    "no label", unless it alone has a class's color.
+    """
+    nodata = declared_nodata(file, 1)
+    if nodata is None:
+        return np.zeros(layers_CHW.shape[1:], dtype=np.bool_)
+    palette = _palette(file) if len(layers_CHW) == 1 else {}
+    color = palette.get(int(nodata), (0, 0, 0)) if palette else (nodata,) * 3
+    legal = any(tuple(color[:3]) == known for known, _ in schema.colors)
+    same = sum(tuple(other[:3]) == tuple(color[:3]) for other in palette.values())
+    if legal and same <= 1:
+        return np.zeros(layers_CHW.shape[1:], dtype=np.bool_)
+    hit_HW: NDArray[np.bool_] = np.ones(layers_CHW.shape[1:], dtype=np.bool_)
+    for layer_HW in layers_CHW:
+        hit_HW &= equals(layer_HW, nodata)
+    return hit_HW
 
 
 def _by_color(

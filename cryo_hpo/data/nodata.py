@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-TAGS = ("_FillValue", "missing_value", "nodata", "NODATA", "NODATA_VALUE")
-"""Band or file tags in which converters leave a nodata value as text."""
+TAGS = ("_fillvalue", "missing_value", "nodata", "nodata_value", "no_data_value")
+"""Band or file tags, in any case, in which converters leave a nodata value as text."""
 RTOL = 2e-6  # floats written as text lose their last digits: -3.40282e+38 is float32's lowest
 FILL_NUMBERS = (-9999.0, -99999.0, -999.0, -32768.0, -32767.0)
 """Conventional fill values, which no pixel of a scene holds otherwise."""
+HUGE = 1e20  # fill values of netCDF (9.96921e36), of climate models (1e20), lowest of float32
 MIN_EDGE = 0.05  # share of the border's pixels
 MIN_SHARE = 0.005  # share of the scene's pixels
 MIN_GAP = 0.01  # of the range of the other pixels
@@ -30,7 +31,9 @@ class Fill(NamedTuple):
     share: float
     """Share of the scene's pixels."""
     far: bool
-    """Whether it is a conventional fill value, far below all other pixels."""
+    """Whether it is a conventional fill value, far from all other pixels."""
+    edge: bool = True
+    """Whether it fills the scene from its edge; else it occurs within."""
 
 
 def declared_nodata(file: Any, layer: int) -> float | None:
@@ -38,7 +41,7 @@ def declared_nodata(file: Any, layer: int) -> float | None:
     value = file.nodatavals[layer - 1]
     if value is not None:
         return float(value)
-    tags = {**file.tags(), **file.tags(layer)}
+    tags = {name.lower(): text for name, text in {**file.tags(), **file.tags(layer)}.items()}
     for name in TAGS:
         try:
             return float(tags[name])
@@ -121,6 +124,33 @@ def round_or_nan(value: float) -> float:
 
 
 def suspect_fill(image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]) -> Fill | None:
+    """Return an undeclared value that fills part of a scene, from its edge or within; None: none."""
+    at_edge = _edge_fill(image_CHW, absent_HW)
+    if at_edge is not None and at_edge.far:
+        return at_edge
+    within = (_fill_within(band_HW, ~absent_HW) for band_HW in image_CHW)
+    return next((fill for fill in within if fill is not None), at_edge)
+
+
+def _fill_within(band_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> Fill | None:
+    """Return a conventional fill value that is far from all other pixels of a band, wherever it is."""
+    values = band_HW if seen_HW.all() else band_HW[seen_HW]
+    if not values.size:
+        return None
+    for value in (float(values.min()), float(values.max())):
+        if value not in FILL_NUMBERS and abs(value) < HUGE:
+            continue
+        rest = values[values != values.dtype.type(value)]
+        if not rest.size:
+            continue
+        low, high = float(rest.min()), float(rest.max())
+        span = max(high - low, 1e-12)
+        if not low - 3 * span <= value <= high + 3 * span:
+            return Fill(value, 1 - rest.size / band_HW.size, far=True, edge=False)
+    return None
+
+
+def _edge_fill(image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]) -> Fill | None:
     """Return an undeclared value that fills part of a scene from its edge.
 
     It holds in all bands at once, on `MIN_EDGE` of the border and `MIN_SHARE` of the scene, and

@@ -11,12 +11,13 @@ import numpy as np
 
 from .dataset import Dataset, Split
 from .facts import SceneFacts
-from .layer_names import canonical, contradicts
+from .layer_names import canonical, contradicts, wavelength_um
 
 SHOWN = 3  # ids in a sentence
 MIN_RATIO = 20.0  # of the largest values: different units, not brighter ground
 MAX_STDS = 2.0  # of a part's mean from that of train
 MAX_GSD_RATIO = 1.2
+MAX_APART = 0.08  # of a wavelength: bands of one name differ by less between sensors
 
 
 class Review(NamedTuple):
@@ -42,10 +43,12 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         *_tags(dataset, parts),
         *_fills(parts),
         *_names(dataset, parts),
+        *_wavelengths(dataset, parts),
         *_absent_classes(dataset, parts),
     ):
         (refusals if severe else warnings).append(sentence)
     warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
+    warnings += [*_constant_bands(dataset, parts), *_copies(parts)]
     return Review(tuple(refusals), tuple(warnings))
 
 
@@ -183,12 +186,14 @@ def _fills(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
             if not far and 2 * len(filled) < len(scenes):
                 continue
             share = np.mean([scene.fill.share for scene in filled if scene.fill])
+            edge = any(scene.fill is not None and scene.fill.edge for scene in filled)
+            what = "are filled from the edge with" if edge else "hold, far from all other pixels,"
             yield (
                 far,
                 (
-                    f"{part}: {len(filled)} of {len(scenes)} scenes ({_some(s.id for s in filled)}) are "
-                    f"filled from the edge with the value {value:g}, on {100 * share:.1f} % of their "
-                    f"pixels, and declare no nodata. Write `nodata: {value:g}` in the card."
+                    f"{part}: {len(filled)} of {len(scenes)} scenes ({_some(s.id for s in filled)}) {what} "
+                    f"the value {value:.8g}, on {100 * share:.{'1f' if edge else '2g'}} % of their "
+                    f"pixels, and declare no nodata. Write `nodata: {value:.8g}` in the card."
                 ),
             )
 
@@ -216,6 +221,30 @@ def _names(
                 f"The files of {len(ids)} scenes ({_some(ids)}) name their layers {order}, the dataset "
                 f"calls them {' '.join(bands)}. "
                 + (f"{remedy} in the card, or correct the files." if same else "Check `bands`.")
+            ),
+        )
+
+
+def _wavelengths(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[tuple[bool, str]]:
+    """Compare wavelengths in the layers' names with those of the card's bands, in their order."""
+    centers = [band.center_um for band in dataset.bands]
+    ids: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for scenes in parts.values():
+        for scene in scenes:
+            given = [wavelength_um(name) for name in scene.names]
+            pairs = zip(given, centers, strict=False)
+            if any(a and b and abs(a - b) > MAX_APART * b for a, b in pairs):
+                ids[scene.names].append(scene.id)
+    for names, scenes_of_names in ids.items():
+        own = " ".join(f"{band.name} ({band.center_um or '?'})" for band in dataset.bands)
+        yield (
+            False,
+            (
+                f"The files of {len(scenes_of_names)} scenes ({_some(scenes_of_names)}) name their "
+                f"layers {', '.join(names)}; the card's bands are {own}, in micrometers. Correct the "
+                "order of `bands`, or `sensor`."
             ),
         )
 
@@ -253,6 +282,35 @@ def _pixel_sizes(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
         )
     if _ratio(low, high) > 2:
         yield f"The pixel size differs between scenes, from {low:.4g} m to {high:.4g} m."
+
+
+def _constant_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report bands whose mean is the same number in every scene: they hold no information."""
+    rows = [s.mean_C for scenes in parts.values() for s in scenes if s.high > s.low]
+    if len(rows) < SHOWN:
+        return
+    for band, means in zip(dataset.bands, zip(*rows, strict=True), strict=False):
+        if len(set(means)) == 1:
+            yield (
+                f"Band {band.name} has the mean {means[0]:g} in every scene: is it constant? "
+                "Remove it from `bands` and the files, or correct the files."
+            )
+
+
+def _copies(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report scenes of two parts with the same mean of every band, range and labels: copies."""
+    seen: dict[tuple[object, ...], tuple[Split, str]] = {}
+    for part, scenes in parts.items():
+        for scene in scenes:
+            if scene.high <= scene.low:  # an empty scene
+                continue
+            mark = (scene.mean_C, scene.low, scene.high, scene.counts_K)
+            first, twin = seen.setdefault(mark, (part, scene.id))
+            if first != part:
+                yield (
+                    f"{first} and {part}: the scenes {twin} and {scene.id} have the same mean in every "
+                    "band, the same range and the same labels: the same pixels written twice? Keep one."
+                )
 
 
 def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:

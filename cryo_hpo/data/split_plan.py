@@ -7,7 +7,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,11 @@ from .region_split import PARTS, assign
 
 MAX_NAMED = 3  # ids in a message
 FEWEST_BLOCKS = 2 * len(PARTS)  # with fewer, a part may be one block, and a score that of one place
+
+DATE = re.compile(
+    r"(?P<year>\d{4})(?:(?P<of_year>\d{3})|[-_./]?(?P<month>\d{2})(?:[-_./]?(?P<day>\d{2}))?"
+    r"|[-_./](?P<month_>\d{1,2})(?:[-_./](?P<day_>\d{1,2}))?)?(?:[T_ -]?\d{4,6}Z?)?"
+)
 
 Parts = dict[Split, list[SceneFiles]]
 Count = Callable[[SceneFiles], Sequence[int]]
@@ -107,6 +112,11 @@ def _assign_parts(sizes_GD: NDArray[np.float64], rule: SplitRule) -> NDArray[np.
 def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity]) -> Parts:
     """Give the earliest dates to train and the latest to test; a date is never divided."""
     dates = {scene.item.id: _date(name, rule, scene.item) for scene in scenes}
+    if len({date.count("-") for date in dates.values()}) > 1:
+        message = (
+            f"The dates of '{name}' are of different kinds: {', '.join(sorted(dates.values()))}."
+        )
+        raise DataError(f"{message} Write all ids with year, month and day.")
     ordered = sorted(set(dates.values()))
     if len(ordered) < len(PARTS):
         raise DataError(
@@ -130,12 +140,35 @@ def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity])
 
 def _date(name: str, rule: SplitRule, item: SceneFiles) -> str:
     match = re.search(rule.date or "", item.id)
-    if match is None:
+    if match is None or match[1] is None:
         raise DataError(
             f"No date in the id '{item.id}' of '{name}': `split.date` is '{rule.date}'. "
             "Change the expression so that it matches every id."
         )
-    return match[1]
+    date = _in_order(match[1])
+    if date is None:
+        raise DataError(
+            f"'{match[1]}' in the id '{item.id}' of '{name}' is no date that begins with its year: "
+            "2019, 201907, 2019-07-31, 20190731 or 2019212 (day of the year). Dates such as "
+            "31072019 sort wrong: rename the scenes, or use `by: list`."
+        )
+    return date
+
+
+def _in_order(text: str) -> str | None:
+    """Return a date as text that sorts by time, such as 2019-07-31; None: it can be read two ways."""
+    match = DATE.fullmatch(text)
+    if match is None:
+        return None
+    year, of_year = match["year"], match["of_year"]
+    month, day = match["month"] or match["month_"], match["day"] or match["day_"]
+    if not 1900 <= int(year) <= 2100:
+        return None
+    if of_year:
+        return f"{year}-{of_year}" if 1 <= int(of_year) <= 366 else None
+    if not (1 <= int(month or 1) <= 12 and 1 <= int(day or 1) <= 31):
+        return None
+    return "-".join([year, *(f"{int(part):02d}" for part in (month, day) if part)])
 
 
 def _divide_by_list(
@@ -213,10 +246,13 @@ def _divide_by_place(
     sizes_GD = np.array([rows[i] for i in labeled], dtype=np.float64)
     part_G = _assign_parts(sizes_GD, rule)
     part_of = {blocks[i]: part for i, part in zip(labeled, part_G.tolist(), strict=True)}
+    met = _touching(scenes, sizes, rule.gap_px)
     parts: Parts = {part: [] for part in PARTS}
     for block, part in part_of.items():
         item = items[block.scene]
-        trims = _trims(block, part_of, rule.gap_px)
+        trims = _trims(
+            block, part_of, rule.gap_px, shapes[block.scene] if block.scene in met else None
+        )
         window = _window(block, shapes, sizes[block.scene], trims)
         named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
         parts[PARTS[part]].append(named)
@@ -233,6 +269,24 @@ def _require_apart(name: str, scenes: Sequence[SceneIdentity]) -> None:
             f"or region (first: {', '.join(shared[0][:MAX_NAMED])}). Use `by: scene` or `by: time`, "
             "or keep one scene of each place."
         )
+
+
+def _touching(
+    scenes: Sequence[SceneIdentity], sizes: Sequence[tuple[int, int]], gap_px: int
+) -> set[int]:
+    """Return the numbers of scenes that are nearer to another one than the gap."""
+    met: set[int] = set()
+    for (i, one), (j, other) in combinations(enumerate(scenes), 2):
+        if one.native is None or other.native is None or one.crs != other.crs:
+            continue
+        side = (one.native[2] - one.native[0]) / max(sizes[i][1], 1)
+        apart = max(
+            max(one.native[k], other.native[k]) - min(one.native[k + 2], other.native[k + 2])
+            for k in (0, 1)
+        )
+        if apart < gap_px * side:
+            met |= {i, j}
+    return met
 
 
 def _grid_shape(size: tuple[int, int], block_px: int) -> tuple[int, int]:
@@ -262,16 +316,28 @@ def _window(
     )
 
 
-def _trims(block: Block, part_of: Mapping[Block, int], gap_px: int) -> tuple[int, int, int, int]:
+def _trims(
+    block: Block,
+    part_of: Mapping[Block, int],
+    gap_px: int,
+    shape: tuple[int, int] | None = None,
+) -> tuple[int, int, int, int]:
     """Return how much to trim (top, left, bottom, right) next to blocks of another part.
 
-    Diagonal neighbors count for both sides of the corner, so that the gap is as wide there.
+    Diagonal neighbors count for both sides of the corner, so that the gap is as wide there. With
+    the `shape` of a scene that touches another one, what lies beyond its border counts as another
+    part.
     """
     own, half = part_of[block], (gap_px + 1) // 2
 
+    def is_foreign(other: Block) -> bool:
+        if shape is not None and not (0 <= other.row < shape[0] and 0 <= other.column < shape[1]):
+            return True
+        return part_of.get(other, own) != own
+
     def trim(steps: Sequence[tuple[int, int]]) -> int:
         around = (Block(block.scene, block.row + r, block.column + c) for r, c in steps)
-        return half if any(part_of.get(other, own) != own for other in around) else 0
+        return half if any(map(is_foreign, around)) else 0
 
     return (
         trim([(-1, -1), (-1, 0), (-1, 1)]),

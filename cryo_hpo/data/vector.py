@@ -106,6 +106,7 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     _require_kind(path)
     info = _describe(path, layer)
     crs = _crs(path, info["crs"])
+    _require_sane_bounds(path, layer, crs)
     columns = [] if layer.attribute is None else [layer.attribute]
     if layer.attribute is not None and layer.attribute not in info["fields"]:
         raise DataError(
@@ -191,6 +192,13 @@ def _describe(path: Path, layer: VectorLayer) -> dict[str, Any]:
     return {"crs": info["crs"], "fields": [str(name) for name in info["fields"]]}
 
 
+def _require_sane_bounds(path: Path, layer: VectorLayer, crs: CRS) -> None:
+    """Refuse a layer in degrees whose features lie beyond them: none would be found near an image."""
+    bounds = pyogrio.read_info(path, layer=layer.layer, force_total_bounds=True)["total_bounds"]
+    if bounds is not None:
+        _require_degrees(path, np.array([shapely.box(*bounds)], dtype=np.object_), crs)
+
+
 def _crs(path: Path, words: str | None) -> CRS:
     if not words:
         raise DataError(
@@ -251,7 +259,8 @@ def _place(
             f"{path}: {int(flat.sum())} features are lines or points, which cover no pixel. "
             "Give `buffer_m`, the distance in meters to either side that a label reaches."
         )
-    shapes = shapely.make_valid(shapes)
+    _require_degrees(path, shapes, crs)
+    shapes = np.where(flat, shapes, _areas(shapely.make_valid(shapes)))
     if layer.buffer_m:
         local = _local_crs(grid)
         grown = shapely.buffer(_project(_densify(shapes), crs, local), layer.buffer_m)
@@ -259,6 +268,34 @@ def _place(
     else:
         placed = _project(_densify(shapes), crs, grid.crs)
     return placed
+
+
+def _areas(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return only the areas of repaired polygons: a spike becomes a line, which would be drawn."""
+
+    def areas(shape: Any) -> Any:
+        if shape is None or shape.geom_type != "GeometryCollection":
+            return shape
+        return shapely.union_all(
+            [part for part in shape.geoms if shapely.get_dimensions(part) == 2]
+        )
+
+    repaired: NDArray[np.object_] = np.empty(len(shapes), dtype=np.object_)
+    repaired[:] = [areas(shape) for shape in shapes]
+    return repaired
+
+
+def _require_degrees(path: Path, shapes: NDArray[np.object_], crs: CRS) -> None:
+    """Refuse coordinates that are no degrees under a CRS in degrees, such as GeoJSON in meters."""
+    if not crs.is_geographic or not len(shapes):
+        return
+    west, south, east, north = np.nan_to_num(np.asarray(shapely.total_bounds(shapes), dtype=float))
+    if min(west, south) < -361 or max(east, north) > 361 or max(-south, north) > 90.001:
+        raise DataError(
+            f"{path}: the outlines are in degrees by their CRS, and their coordinates reach from "
+            f"{west:g} {south:g} to {east:g} {north:g}. Meters, or latitude before longitude? Set the "
+            "right CRS: ogr2ogr -a_srs EPSG:... out.gpkg in.geojson."
+        )
 
 
 def _local_crs(grid: Grid) -> CRS:
@@ -285,7 +322,9 @@ def _project(shapes: Any, source: CRS, target: CRS) -> Any:
     return shapely.transform(shapes, move)
 
 
-def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> tuple[Path, float]:
+def write_mask(
+    outlines: Path, layer: VectorLayer, image: Path, mask: Path, *, within: Path | None = None
+) -> tuple[Path, float]:
     """Write outlines as a GeoTIFF mask on an image's grid; classes are named by numbers.
 
     Args:
@@ -293,9 +332,10 @@ def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> t
         layer: How to read it; its labels are the numbers "0" to "255".
         image: Georeferenced image.
         mask: File to write.
+        within: Vector file of the area that was digitized; pixels outside are 255, no label.
 
     Returns:
-        The file, and the share of pixels that are not 0.
+        The file, and the share of pixels that are neither 0 nor outside of `within`.
 
     Raises:
         DataError: See `rasterize_layers`; or the mask would replace the image, or cannot be written.
@@ -304,6 +344,12 @@ def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> t
         raise DataError(f"{mask}: the mask would replace the image. Give another folder to --out.")
     grid = Grid.of(image)
     mask_HW = rasterize_layers([(outlines, layer)], [str(n) for n in range(256)], grid)
+    drawn_HW = mask_HW > 0
+    if within is not None:
+        area = VectorLayer(file=within.name, label="1")
+        outside_HW = rasterize_layers([(within, area)], ["0", "1"], grid) == 0
+        mask_HW[outside_HW] = IGNORE
+        drawn_HW &= ~outside_HW
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "deflate"}
     place = {"crs": grid.crs, "transform": grid.transform}
     try:
@@ -313,4 +359,4 @@ def write_mask(outlines: Path, layer: VectorLayer, image: Path, mask: Path) -> t
             file.write(mask_HW, 1)
     except (OSError, RasterioError) as error:
         raise DataError(f"{mask}: cannot write this mask: {error}. Free space.") from error
-    return mask, float((mask_HW > 0).mean())
+    return mask, float(drawn_HW.mean())

@@ -44,8 +44,11 @@ def dataset(tmp_path: Path) -> Dataset:
 def _parts(**changes: dict[str, Any]) -> dict[Split, list[SceneFacts]]:
     parts: dict[Split, list[SceneFacts]] = {}
     for part in ("train", "val", "test"):
-        facts = PLAIN._replace(**changes.get(part, {}))
-        parts[part] = [facts._replace(id=f"{part}{i}") for i in range(4)]
+        for i in range(4):
+            number = 4 * len(parts) + i  # no two scenes are the same
+            mean_C = tuple(mean + number for mean in PLAIN.mean_C)
+            facts = PLAIN._replace(**{"mean_C": mean_C, **changes.get(part, {})})
+            parts.setdefault(part, []).append(facts._replace(id=f"{part}{i}"))
     return parts
 
 

@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.transform import Affine
 
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.config.split_rule import SplitRule
+from cryo_hpo.data.alignment import place_of
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import SceneFiles
-from cryo_hpo.data.leakage import SceneIdentity, find_shared
+from cryo_hpo.data.leakage import SceneIdentity, find_overlaps, find_shared
 from cryo_hpo.data.region_split import PARTS
 from cryo_hpo.data.split_plan import plan_split
 from cryo_hpo.data.splits import identify_scenes, parts_of
@@ -293,3 +295,57 @@ def test_a_card_says_its_parts_once(changes, words):
         del raw["split"]
     with pytest.raises(ValueError, match=re.escape(words)):
         DatasetCard(**raw)
+
+
+@pytest.mark.parametrize("dates", [("31072019", "01082020"), ("Jan2019", "Feb2020"), ("990101",)])
+def test_dates_that_do_not_begin_with_their_year_are_refused(dates):
+    scenes = [_identity(f"a_{date}") for date in dates]
+    with pytest.raises(DataError, match=r"is no date that begins with its year"):
+        _plan(scenes, by="time", date=r"_(\w+)$")
+
+
+def test_dates_sort_by_their_numbers_not_by_their_letters():
+    scenes = [_identity(f"a_{date}") for date in ("2019-1-5", "2019-10-05", "2019-2-11")]
+    parts = _ids(_plan(scenes, by="time", date=r"_([\d-]+)$"))
+    assert parts == {"train": ["a_2019-1-5"], "val": ["a_2019-2-11"], "test": ["a_2019-10-05"]}
+
+
+def test_a_date_that_an_id_lacks_is_named():
+    scenes = [_identity(f"a_{date}") for date in ("2019", "", "2020")]
+    with pytest.raises(DataError, match="No date in the id 'a_'"):
+        _plan(scenes, by="time", date=r"_(\d{4})?")
+
+
+def test_scenes_that_touch_keep_the_gap_across_their_common_border():
+    def tile(name, west):
+        box = (west, 0.0, west + 1024.0, 1024.0)
+        return _identity(name)._replace(crs="local", native=box)
+
+    rule = {"by": "place", "block_px": 256, "gap_px": 64}
+    apart = _plan([tile("a", 0.0), tile("b", 5000.0)], **rule)
+    met = _plan([tile("a", 0.0), tile("b", 1024.0)], **rule)
+
+    def edges(parts):
+        return {
+            item.window[1].stop for items in parts.values() for item in items if "a@" in item.id
+        }
+
+    assert max(edges(apart)) == 1024
+    assert max(edges(met)) == 1024 - 32
+
+
+def test_one_place_written_as_180_degrees_east_and_west_is_one_place(tmp_path):
+    for name, west in (("east", 180.0), ("west", -180.0)):
+        write(tmp_path / f"{name}.tif", np.zeros((1, 8, 8), dtype=np.uint8), **_degrees(west))
+    items = [SceneFiles(name, None, tmp_path / f"{name}.tif", Path()) for name in ("east", "west")]
+    places = [place_of(item.image) for item in items]
+    scenes = [
+        SceneIdentity(item, item.id, place.degrees, place.crs, place.native)
+        for item, place in zip(items, places, strict=True)
+        if place is not None
+    ]
+    assert [set(pair) for pair in find_overlaps(scenes)] == [{"east", "west"}]
+
+
+def _degrees(west):
+    return {"crs": "EPSG:4326", "transform": Affine(1e-3, 0, west, 0, -1e-3, 70.0)}

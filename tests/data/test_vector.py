@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 
 from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.dataset import IGNORE
-from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers
+from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers, write_mask
 from cryo_hpo.errors import DataError
 
 from ..support.fakes import write
@@ -219,3 +219,41 @@ def test_real_outlines_have_the_area_of_their_inventory(shared):
     inside = shapely.box(*rasterio.transform.array_bounds(grid.height, grid.width, grid.transform))
     within = area_km2(shapely.intersection(shapes, inside), CRS.from_epsg(4326)).sum()
     assert pixel_km2.sum() == pytest.approx(within, rel=0.01)
+
+
+def test_meters_under_a_crs_of_degrees_are_refused(tmp_path):
+    path = tmp_path / "a.geojson"
+    square = shapely.to_geojson(_box(20, 20, 40, 40))
+    path.write_text(
+        '{"type": "FeatureCollection", "features": '
+        f'[{{"type": "Feature", "properties": {{}}, "geometry": {square}}}]}}'
+    )
+    with pytest.raises(DataError, match=r"in degrees by their CRS.*ogr2ogr -a_srs"):
+        _draw((path, VectorLayer(file=path.name, label="lake")))
+
+
+def test_a_spike_of_a_polygon_is_not_drawn(tmp_path):
+    x, y = 500_100, 5_199_900
+    spike = [(x, y), (x + 200, y), (x + 800, y), (x + 200, y), (x + 200, y - 200), (x, y - 200)]
+    path = _write(tmp_path / "a.gpkg", [shapely.Polygon(spike)])
+    assert _draw((path, VectorLayer(file="a.gpkg", label="lake"))).sum() == 400
+
+
+def test_pixels_outside_of_the_digitized_area_have_no_label(tmp_path):
+    write(
+        tmp_path / "image.tif",
+        np.zeros((1, 100, 100), dtype=np.uint8),
+        crs=UTM,
+        transform=GRID.transform,
+    )
+    lakes = _write(tmp_path / "lakes.gpkg", [_box(10, 10, 30, 30), _box(80, 80, 90, 90)])
+    area = _write(tmp_path / "area.gpkg", [_box(0, 0, 50, 50)])
+    layer = VectorLayer(file="lakes.gpkg", label="1")
+    mask, share = write_mask(
+        lakes, layer, tmp_path / "image.tif", tmp_path / "mask.tif", within=area
+    )
+    with rasterio.open(mask) as file:
+        mask_HW = file.read(1)
+    assert (mask_HW[:50, :50] == 1).sum() == 400
+    assert (mask_HW[50:] == IGNORE).all()
+    assert share == 400 / 10_000
