@@ -12,7 +12,8 @@ from rich.console import Console
 
 from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
-from ..config.study import format_length, format_seeds
+from ..config.seeds import format_seeds
+from ..config.study import format_length
 from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked

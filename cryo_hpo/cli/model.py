@@ -191,8 +191,8 @@ def _unproven(card: ModelCard) -> str:
         return ""
     return (
         f", trial {card.trial} of the search with the best validation mIoU "
-        f"({100 * card.val_miou:.2f} %); it is not scored on the test split: the final comparison "
-        "trains others"
+        f"({100 * card.val_miou:.2f} %); it is not scored on the test split, and no gain is shown "
+        "with it"
     )
 
 

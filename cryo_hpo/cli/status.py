@@ -96,7 +96,7 @@ def _table(studies: list[Status]) -> str:
 
 def _state(study: Status) -> str:
     if study.driver is None:
-        return study.state
+        return f"{study.state}, {study.verdict}" if study.verdict else study.state
     return f"{study.state} (process {study.driver.pid or '(unknown)'} on {study.driver.host})"
 
 

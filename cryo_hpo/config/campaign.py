@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
+from .seeds import Seeds
 from .space import Value
-from .study import SLUG, Resources, Search, Seeds, name_problems
+from .study import SLUG, Resources, Search, name_problems
 
 Regime = Literal["full", "frozen", "lora"]
 NAME = Annotated[str, Field(pattern=SLUG)]
@@ -91,6 +92,10 @@ class Campaign(Frozen):
     seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
         description="Seeds on which each cell retrains its baseline and its winner, in pairs: a list, or {at_most: 16} to stop each cell as soon as it is decided.",
+    )
+    proof: Literal["full"] = Field(
+        default="full",
+        description="Final comparison of every cell; the campaign's table is of its scores, so it is always full.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},

@@ -14,6 +14,8 @@ from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
+from .seeds import Proof, Seeds
+from .seeds import SeedLimit as SeedLimit
 from .space import Scalar, SearchSpace, Value
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
@@ -30,8 +32,6 @@ NOT_VARIED = {
     "data.label_seed": "all trainings of a study learn from the same scenes; write a second study",
     "data.name": "scores on different datasets do not compare; write a second study",
 }
-
-FEWEST_SIGNS = 6  # equal ones, which decide a comparison at 95 %; see stats/sequential.py
 
 # Measured, see docs/search-benchmark.md: after one short epoch a score predicts little.
 FIRST_RUNG = 3
@@ -170,29 +170,6 @@ class Resources(Frozen):
     )
 
 
-class SeedLimit(Frozen):
-    """Seeds up to a limit: pairs are trained until the comparison is decided."""
-
-    at_most: int = Field(
-        ge=FEWEST_SIGNS,
-        le=100,
-        description="Pairs after which the comparison ends undecided; six equal signs are the fewest that decide, 16 is a good value.",
-    )
-
-
-def _seeds_kind(value: object) -> str:
-    return "SeedLimit" if isinstance(value, SeedLimit | Mapping) else "tuple"
-
-
-Seeds = Annotated[
-    Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...], Field(min_length=1), Tag("tuple")
-    ]
-    | Annotated[SeedLimit, Tag("SeedLimit")],
-    Discriminator(_seeds_kind),
-]
-
-
 class Study(Frozen):
     """A study: search the hyperparameters of one recipe, then compare winner and baseline."""
 
@@ -213,6 +190,10 @@ class Study(Frozen):
     seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
         description="Seeds on which baseline and winner are retrained, in pairs: a list, or {at_most: 16} to stop as soon as the comparison is decided.",
+    )
+    proof: Proof = Field(
+        default="full",
+        description="Final comparison. full: retrain baseline and winner on `seeds`; quick: one pair on the search's own seed, which proves nothing; none: end after the search.",
     )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},
@@ -261,11 +242,16 @@ class Study(Frozen):
     @property
     def stops_when_decided(self) -> bool:
         """True if the final comparison stops at the pair that decides it."""
-        return isinstance(self.seeds, SeedLimit)
+        return self.proof == "full" and isinstance(self.seeds, SeedLimit)
 
     @property
     def comparison_seeds(self) -> tuple[int, ...]:
-        """All seeds that the final comparison may use, in order; none is the search's."""
+        """All seeds that the final comparison may use, in order.
+
+        None is the search's under `proof: full`; that one alone under `quick`.
+        """
+        if self.proof != "full":
+            return (self.base.seed,) if self.proof == "quick" else ()
         if not isinstance(self.seeds, SeedLimit):
             return self.seeds
         numbers = (seed for seed in count(1) if seed != self.base.seed)
@@ -280,6 +266,12 @@ class Study(Frozen):
             yield Problem(("registered_as",), message)
 
     def _seed_problems(self) -> Iterator[Problem]:
+        if self.search is None and self.proof != "full":
+            message = (
+                f"A study without a search is its trainings on `seeds`, got proof: {self.proof}. "
+                "Drop the key, or add a search."
+            )
+            yield Problem(("proof",), message)
         if isinstance(self.seeds, SeedLimit):
             if self.search is None:
                 message = (
@@ -362,13 +354,6 @@ def format_length(search: Search) -> str:
     if search.budget is None:
         return str(search.trials)
     return f"a budget of {search.budget:g} trainings"
-
-
-def format_seeds(seeds: Seeds) -> str:
-    """Format seeds for people: 1, 2, 3; or "at most 16"."""
-    if isinstance(seeds, SeedLimit):
-        return f"at most {seeds.at_most}"
-    return ", ".join(map(str, seeds))
 
 
 def name_problems(name: str) -> Iterator[Problem]:

@@ -26,6 +26,7 @@ from ..models import Segmenter, is_adapted, merge_adapters
 from ..results.files import CONFIRM
 from ..results.improvement import to_json
 from ..results.study import ArmResult, Result, SeedResult, load_result
+from ..search.winner import WINNER
 from ..storage.atomic import write_text
 from ..training import checkpoints
 from ..training.build import overlap_of, runs_in_bf16, segmenter
@@ -254,6 +255,12 @@ def arm_of(result: Result, name: str | None) -> ArmResult:
         SpecError: There is no such arm.
     """
     names = [arm.name for arm in result.arms]
+    if not names:
+        message = (
+            f"'{result.study}' ended after its search (proof: none), so it has only the arm "
+            f"'{WINNER}', not '{name or 'baseline'}'. Take that one."
+        )
+        raise SpecError(message)
     if name is None:
         return result.arm("tuned" if "tuned" in names else "baseline")
     if name not in names:

@@ -17,7 +17,7 @@ from .card import ModelCard, describe_model, read_weights, recipe_of
 
 
 def opens_winner(path: Path, arm: str | None) -> bool:
-    """Return whether a study's model is the search's: it is requested, or there is no result yet.
+    """Return whether a study's model is the search's: it is requested, or nothing else is there.
 
     Args:
         path: The study's folder, or its result.json.
@@ -25,9 +25,10 @@ def opens_winner(path: Path, arm: str | None) -> bool:
     """
     folder = path if path.is_dir() else path.parent
     finished = (folder / RESULT).exists()
+    arms = load_result(folder).arms if finished else ()
     if arm == WINNER:  # unless a baseline has this name
-        return not finished or all(one.name != WINNER for one in load_result(folder).arms)
-    return arm is None and not finished and (folder / NAME).exists()
+        return all(one.name != WINNER for one in arms)
+    return arm is None and not arms and (folder / NAME).exists()
 
 
 def open_winner(folder: Path, seed: int | None, site: Site) -> tuple[ModelCard, dict[str, Tensor]]:

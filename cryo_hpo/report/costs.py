@@ -34,9 +34,16 @@ def cost_line(result: Result) -> str:
     total = f"Cost: {spent.epochs_search} epochs of search and {spent.epochs_confirm} of proof"
     seconds = spent.seconds_search + spent.seconds_confirm
     line = f"{total}, {_total(spent)} in total ({duration(seconds)} of training)."
+    if spent.epochs_reused:
+        line += f" {spent.epochs_reused} epochs more of the comparison were reused, not trained."
     grid = spent.epochs_full_grid
     if not grid:
         return line
+    if result.proof != "full":
+        return (
+            f"{line} A grid of the same configurations at full length takes {grid} epochs: the "
+            f"study cost {_change(_total(spent), grid)}."
+        )
     return (
         f"{line} A grid of the same configurations at full length takes {grid} epochs without proof "
         f"and {grid + spent.epochs_confirm} with it: the study cost "

@@ -135,7 +135,8 @@ def note(result: Result) -> str:
     cautions = [f"> **Warning:** {text}" for text in warnings(result)]
     verdict = f"**{plain(verdicts.verdict_line(result))}**"
     parts = [*cautions, verdict, *([figure] if result.trials else [])]
-    rest = [format_markdown(verdicts.verdict(result)), "\n".join(evidence_notes(result))]
+    pairs = format_markdown(verdicts.verdict(result)) if result.arms else ""
+    rest = [pairs, "\n".join(evidence_notes(result))]
     while rest and sum(map(len, (*parts, *rest))) > MAX_NOTE:
         rest.pop()
     text = "\n\n".join(filter(None, [*parts, *rest])) + "\n"

@@ -95,12 +95,15 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
 
 
 def _scores(result: Result) -> list[Part]:
+    if not result.arms:
+        return []
     return [
         "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
         verdicts.verdict(result),
         PAIRS,
         "Every arm, means over its seeds:",
         tables.scores(result),
+        *(verdicts.reuse_lines(result)),
     ]
 
 
@@ -137,7 +140,7 @@ def _learning_rate(result: Result) -> list[Part]:
 def _changes(result: Result) -> Table:
     """Return what the winning recipe changes from the baseline; empty if nothing."""
     before, after = (
-        dict(flatten(result.arm(tables.BASELINE).recipe)),
+        dict(flatten(result.base_recipe)),
         dict(flatten(result.best_recipe)),
     )
     paths = [p for p in {**before, **after} if p != "seed" and before.get(p) != after.get(p)]

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from statistics import median
 from typing import NamedTuple
 
-from ..results.study import Result, SeedResult
+from ..results.study import Result, Reused, SeedResult
 from ..results.weak_runs import is_below_constant, runs_below_constant, runs_of
 from ..stats import Improvement, Interval
 from .costs import cost_line
 from .evidence import evidence_notes
 from .table import Table, markdown
+from .unproven import unproven_line
 from .warning import warnings
 from .wording import (
     BASELINE,
@@ -39,6 +40,8 @@ class VerdictRow(NamedTuple):
 
 def verdict_line(result: Result) -> str:
     """Return the verdict in sentences: repeats, relative improvement, the score of doing nothing."""
+    if result.proof != "full":
+        return " ".join([unproven_line(result), *_against_nothing(result)])
     opening = _opening(result) if result.improvement is None or tuned_arm(result) is None else ""
     if opening or result.improvement is None:
         return " ".join([opening, *_against_nothing(result)])
@@ -165,8 +168,25 @@ def verdict_lines(result: Result) -> list[str]:
 def verdict_text(result: Result) -> str:
     """Return warnings, verdict, paired comparison, statistics and costs, for a terminal."""
     notes = "\n".join(evidence_notes(result))
-    parts = [*verdict_lines(result), markdown(verdict(result)), notes, cost_line(result)]
+    pairs = markdown(verdict(result)) if result.arms else ""
+    reused = "\n".join(reuse_lines(result))
+    parts = [*verdict_lines(result), pairs, notes, reused, cost_line(result)]
     return "\n\n".join(filter(None, parts))
+
+
+def reuse_lines(result: Result) -> list[str]:
+    """Return a line for each training of the comparison that was reused, whole or in part."""
+    return [
+        f"{run.arm.name}, seed {run.seed.seed}: {_origin(source, run.seed.epochs, result)}."
+        for run in runs_of(result)
+        if (source := run.seed.reused) is not None
+    ]
+
+
+def _origin(source: Reused, epochs: int, result: Result) -> str:
+    part = "" if source.epochs >= epochs else f"its first {source.epochs} epochs "
+    where = "this study's search" if source.study == result.study else f"study '{source.study}'"
+    return f"{part}reused from {where} ({source.training}), trained on {source.date}"
 
 
 def _score(seed: SeedResult | None) -> str:

@@ -54,7 +54,7 @@ def rung_epochs(result: Result) -> tuple[int, ...]:
 
 def fixed_lr(result: Result) -> float:
     """Return the baseline's learning rate."""
-    return float(result.arm(BASELINE).recipe["optim"]["lr"])
+    return float(result.base_recipe["optim"]["lr"])
 
 
 def scores(result: Result) -> Table:

@@ -11,6 +11,7 @@ SPEC, LOCK, JOURNAL, EVENTS, TRIALS, CONFIRM = (
     "trials",
     "confirm",
 )
+REUSED = "reused.json"  # in the folder of a training that was taken from elsewhere
 TEST_SCORES = "test-scores.json"
 TEST_SCENES = (
     "test-scenes.npz"  # `scenes`: ids; per training one confusion matrix per scene, (S, K, K)

@@ -58,7 +58,7 @@ def response(result: Result) -> LrResponse | None:
     """Return the learning-rate response of a study; None if the study has no search."""
     if not result.trials:
         return None
-    fixed = float(result.arm("baseline").recipe["optim"]["lr"])
+    fixed = float(result.base_recipe["optim"]["lr"])
     whole = [t for t in result.trials if t.state == "complete" and t.best_val_miou is not None]
     best = min(whole, key=lambda t: (-_score(t), t.number), default=None)
     noise = _noise(result.arms)

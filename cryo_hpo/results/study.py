@@ -7,16 +7,19 @@ version.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from ..config.seeds import Proof
+from ..storage.atomic import write_text
 from .ensembles import EnsembleResult
 from .extensions import Extension
 from .improvement import StoredImprovement
-from .load import load_json, write_json
+from .load import load_json
 from .version_1 import Decision as Decision
 from .version_1 import upgrade_study
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 VERSION: Literal[2] = 2
 NAME = "result.json"
+VERDICT = "verdict"  # key of the file that no field holds, for readers in other languages
+Word = Literal["improved", "not shown", "worse", "unproven", "no search"]
 
 
 class RungStep(Frozen):
@@ -56,6 +61,15 @@ class TrialResult(Frozen):
     )
 
 
+class Reused(Frozen):
+    """Name the training that one of the comparison was taken from, in place of training it."""
+
+    study: str = Field(description="Study that trained it")
+    training: str = Field(description="Its name there")
+    date: str = Field(description="Day on which it was trained, ISO 8601")
+    epochs: int = Field(description="Epochs taken; the others were trained here")
+
+
 class SeedResult(Frozen):
     """Hold the results of one arm's training on one seed."""
 
@@ -80,6 +94,9 @@ class SeedResult(Frozen):
     micro_batch: int | None = Field(
         default=None,
         description="Samples at a time where the recipe's batch did not fit into memory; else null",
+    )
+    reused: Reused | None = Field(
+        default=None, description="Training that was reused; null: all of it was trained here"
     )
 
 
@@ -123,6 +140,10 @@ class Costs(Frozen):
     seconds_search: float = Field(description="Sum over trainings, not wall clock")
     seconds_confirm: float = Field(description="Sum over trainings, not wall clock")
     seconds_data: float = Field(description="Of both, spent waiting for batches")
+    epochs_reused: int = Field(
+        default=0,
+        description="Of the comparison's trainings, not trained and not in the other counts",
+    )
 
 
 class Result(Frozen):
@@ -154,7 +175,10 @@ class Result(Frozen):
         default={},
         description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
     )
-    arms: tuple[ArmResult, ...]
+    proof: Proof = Field(
+        default="full", description="Final comparison; under quick and none no gain is claimed"
+    )
+    arms: tuple[ArmResult, ...] = Field(description="Empty under proof: none")
     ensembles: tuple[EnsembleResult, ...] = Field(
         default=(), description="Arms whose trainings map together, scored with the others"
     )
@@ -170,13 +194,27 @@ class Result(Frozen):
         "trainings of the comparison; what holds for none is absent",
     )
     improvement: StoredImprovement | None = Field(
-        description="Paired comparison of tuned and baseline on test mIoU; null: nothing to compare"
+        description="Paired comparison of tuned and baseline on test mIoU; null: nothing to compare, "
+        "or no proof"
     )
     costs: Costs
     provenance: dict[str, Any] = Field(description="Code, versions, machine")
     mlflow_experiment: str
     mlflow_run_id: str | None
     mlflow_pending: int = Field(description="Records not yet delivered; 0 is all of them")
+
+    @property
+    def verdict(self) -> Word:
+        """The verdict in one word; "unproven" where a search ended without a proof."""
+        if self.improvement is not None:
+            return self.improvement.verdict
+        return "no search" if self.winner is None else "unproven"
+
+    @property
+    def base_recipe(self) -> dict[str, Any]:
+        """Recipe of the baseline, which `arms` lack under `proof: none`."""
+        recipe: dict[str, Any] = self.arm("baseline").recipe if self.arms else self.spec["base"]
+        return recipe
 
     @property
     def digest(self) -> str:
@@ -228,7 +266,7 @@ class Result(Frozen):
         rows = [
             {
                 "arm": arm.name,
-                **seed.model_dump(exclude={"test_iou"}),
+                **seed.model_dump(exclude={"test_iou", "reused"}),
                 **{f"test_iou.{name}": iou for name, iou in seed.test_iou.items()},
             }
             for arm in self.arms
@@ -238,8 +276,11 @@ class Result(Frozen):
 
 
 def write(result: Result, folder: Path) -> Path:
-    """Write `result.json`, whole or not at all, and return its path."""
-    return write_json(result, folder / NAME)
+    """Write `result.json`, whole or not at all, with the verdict's word first; return its path."""
+    raw = json.loads(result.model_dump_json())
+    text = json.dumps({VERDICT: result.verdict, **raw}, indent=2, ensure_ascii=False)
+    write_text(folder / NAME, text + "\n")
+    return folder / NAME
 
 
 def load_result(path: Path | str) -> Result:
@@ -251,4 +292,9 @@ def load_result(path: Path | str) -> Result:
     Raises:
         CryoError: The file is missing, damaged, or of another version.
     """
-    return load_json(Result, path, name=NAME, what="study", upgrade=upgrade_study)
+    return load_json(Result, path, name=NAME, what="study", upgrade=_read_raw)
+
+
+def _read_raw(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a result; the verdict's word follows from them."""
+    return upgrade_study({key: value for key, value in raw.items() if key != VERDICT})

@@ -67,6 +67,8 @@ def open_test(
         Training's name -> its scores as JSON; a training that diverged before it had a
         checkpoint is left out.
     """
+    if not arms:
+        return {}
     kept = kept_scores(path)
     wanted = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
     todo = [one for one in wanted if one.key not in kept]

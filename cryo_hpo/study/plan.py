@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ..config.study import FEWEST_SIGNS
+from ..config import Asha
+from ..config.seeds import FEWEST_SIGNS
 from ..report.table import align_columns
 from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
 from ..stats import FEWEST
@@ -15,6 +16,7 @@ from ..training.build import freeze, segmenter
 
 if TYPE_CHECKING:
     from ..config import Site, Study
+    from ..config.seeds import Proof
 
 MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
 BYTES = 4  # float32
@@ -38,6 +40,7 @@ class Plan:
         disk_gib: Size of all checkpoints, at most, GiB.
         seeds: Number of pairs of baseline and winner, at most.
         stops_when_decided: Whether the final trainings stop at the pair that decides.
+        proof: Final comparison; under quick the pair on the search's own seed.
     """
 
     trials: int
@@ -50,6 +53,7 @@ class Plan:
     disk_gib: float
     seeds: int
     stops_when_decided: bool = False
+    proof: Proof = "full"
     epochs_budget: int | None = None
 
 
@@ -70,24 +74,39 @@ def plan(study: Study, *, site: Site) -> Plan:
     seeds = len(study.comparison_seeds)
     runs = arms * seeds
     few = FEWEST_SIGNS if study.stops_when_decided else seeds
+    lacking = epochs_lacking(study) if study.proof == "quick" else None
     return Plan(
         trials=trials,
         rungs=steps,
         epochs_expected=count_epochs(steps),
         epochs_budget=None if budget is None else limit_of(budget, epochs),
         epochs_most=trials * epochs,
-        epochs_confirm=arms * few * epochs,
-        epochs_confirm_most=runs * epochs,
+        epochs_confirm=arms * few * epochs if lacking is None else lacking,
+        epochs_confirm_most=runs * epochs if lacking is None else lacking,
         parameters=parameters,
         disk_gib=most * (KEPT * last + one) + runs * (KEPT * last + one),
         seeds=seeds,
         stops_when_decided=study.stops_when_decided,
+        proof=study.proof,
     )
 
 
 def num_arms(study: Study) -> int:
     """Return the number of recipes compared in the end: base, named baselines, the tuned one."""
     return 1 + len(study.baselines) + (study.search is not None)
+
+
+def epochs_lacking(study: Study) -> int:
+    """Return the epochs that a pair on the search's own seed lacks, at most.
+
+    The winner is complete, and the baseline has reached the first rung or, where no trial pauses,
+    full length; named baselines are trained.
+    """
+    epochs, rule = study.base.epochs, None if study.search is None else study.search.scheduler
+    first = epochs
+    if isinstance(rule, Asha) and rule.rule == "promote":
+        first = min(rule.grace_epochs, epochs)
+    return epochs - first + len(study.baselines) * epochs
 
 
 def lines(plan: Plan) -> list[str]:
@@ -106,8 +125,23 @@ def lines(plan: Plan) -> list[str]:
         f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
-        *seed_lines(plan.seeds),
+        *(seed_lines(plan.seeds) if plan.proof == "full" else proof_lines(plan.proof)),
     ]
+
+
+def proof_lines(proof: Proof) -> list[str]:
+    """Return what a study without a full proof does not show; empty for `full`."""
+    return {
+        "none": [
+            "proof: none ends the study after its search; the verdict will be 'unproven', `seeds` "
+            "and `baselines` are not trained"
+        ],
+        "quick": [
+            "proof: quick trains one pair on the search's own seed, which flatters the winner; the "
+            "verdict will be 'unproven', `seeds` are not trained"
+        ],
+        "full": [],
+    }[proof]
 
 
 def _trials(plan: Plan) -> str:
@@ -115,6 +149,8 @@ def _trials(plan: Plan) -> str:
 
 
 def _confirm(plan: Plan) -> str:
+    if plan.proof == "quick":
+        return f"at most {plan.epochs_confirm_most} (what the search has trained is reused)"
     if not plan.stops_when_decided:
         return str(plan.epochs_confirm)
     return (

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..config.study import SeedLimit
+from ..config.seeds import SeedLimit
 from ..evaluation.metrics import Scores
-from ..search.confirm import Arm, ConfirmSource
+from ..search.confirm import Arm, ConfirmSource, job
 from ..search.source import BASELINE, winner
 from ..stats.paired import paired_gains
 from ..stats.sequential import Stop, count_pairs_to_stop, find_stop
 from . import holdout as testsplit
 from .data_guard import DataGuard, GuardedSource
 from .folder import CONFIRM
+from .reuse import take_trials
 
 if TYPE_CHECKING:
     from ..config import Site, Study
@@ -45,16 +46,19 @@ class Proof:
         study: The study.
         path: Its folder.
         best: The winner of the search; None: the study has no search.
+        first: The baseline's trial of the search, if there is one.
     """
 
     study: Study
     path: Path
     best: Record | None
+    first: Record | None = None
 
     @classmethod
     def of(cls, study: Study, path: Path, trials: list[Record]) -> Proof:
         """Return the comparison of a study whose search is over."""
-        return cls(study, path, winner(trials) if trials else None)
+        first = next((trial for trial in trials if trial.number == BASELINE), None)
+        return cls(study, path, winner(trials) if trials else None, first)
 
     @property
     def arms(self) -> list[Arm]:
@@ -65,6 +69,8 @@ class Proof:
         self, site: Site, *, slots: TrialResources, executor: Executor, listener: Listener
     ) -> Iterator[str]:
         """Train and score round after round; yield a line after each that decides the next."""
+        if not self.arms:
+            return
         guard = DataGuard(self.study.base, site, self.path)
         while True:
             pairs = self.source(site, listener)
@@ -79,12 +85,23 @@ class Proof:
 
     def source(self, site: Site, listener: Listener) -> ConfirmSource:
         """Return the job source of the rounds so far and the next, without finished trainings."""
+        self._take_trials(site)
         return ConfirmSource(
             self.arms,
             folder=self.path / CONFIRM,
             listener=listener,
             damage=testsplit.damage_finder(site, self.path),
         )
+
+    def _take_trials(self, site: Site) -> None:
+        """Take what the search has trained, if the comparison is on the search's own seed."""
+        if self.study.proof != "quick":
+            return
+        jobs = [job(arm, s, self.path / CONFIRM) for arm in self.arms for s in arm.seeds]
+        of = {"baseline": self.first, "tuned": self.best}
+        seed = self.study.base.seed
+        trials = {f"{name}-seed{seed}": trial for name, trial in of.items() if trial is not None}
+        take_trials(jobs, trials, site=site, path=self.path)
 
     @property
     def is_over(self) -> bool:
@@ -103,7 +120,7 @@ class Proof:
 
         A baseline that won its search is compared with nothing, and "futile".
         """
-        if not isinstance(self.study.seeds, SeedLimit):
+        if not isinstance(self.study.seeds, SeedLimit) or not self.study.stops_when_decided:
             return None
         if not self._has_tuned:
             return Stop(len(self._seeds()), "futile")
@@ -116,7 +133,7 @@ class Proof:
     def _seeds(self) -> tuple[int, ...]:
         """Return the seeds that are trained already or needed next."""
         every = self.study.comparison_seeds
-        if not isinstance(self.study.seeds, SeedLimit):
+        if not isinstance(self.study.seeds, SeedLimit) or not self.study.stops_when_decided:
             return every
         most, gains = self.study.seeds.at_most, self._gains()
         done = gains[: find_stop(gains, at_most=most).pairs]
@@ -143,8 +160,13 @@ def arms_of(study: Study, best: Record | None, seeds: tuple[int, ...] | None = N
         study: The study.
         best: The winner of the search; None: the study has no search.
         seeds: The first seeds of the comparison; None: all.
+
+    Returns:
+        Nothing if the study ends after its search.
     """
     seeds = study.comparison_seeds if seeds is None else seeds
+    if not seeds:
+        return []
     arms = [Arm("baseline", study.base, seeds)]
     arms += [Arm(name, study.base.replace(over), seeds) for name, over in study.baselines.items()]
     if best is not None and best.number != BASELINE:

@@ -30,7 +30,6 @@ from ..storage.atomic import write_text
 from ..storage.event_log import read_events
 from ..tracking import Tracker, run_id, save_model
 from ..training.build import band_plan, sampled_ids, scenes_of
-from ..training.checkpoint_store import stored_history
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
@@ -38,6 +37,7 @@ from .data_guard import DataGuard, GuardedSource
 from .plan import plan
 from .preflight import check
 from .proof import Proof
+from .reuse import history_of
 from .verdict import experiment, result, score_arms
 from .winner import keep_winner
 
@@ -128,15 +128,20 @@ def _run(
         search.raise_if_hopeless()
         trials = search.records
         won = keep_winner(study, site, path, trials)
-        console.print(
-            f"The search is over: trial {won.trial} won on validation. `cryo-hpo predict "
-            f"{study.name}` and `export` use its model until the final comparison is over.",
-            highlight=False,
-        )
+        console.print(_next_step(study, won.trial), highlight=False)
     proof = Proof.of(study, path, trials)
     for line in proof.run(site, slots=slots, executor=executor, listener=records):
         console.print(line, highlight=False)
     return conclude(study, site, path, trials=trials, slots=slots, executor=executor)
+
+
+def _next_step(study: Study, trial: int) -> str:
+    """Return what follows the search, and whose model can be used meanwhile."""
+    until = "" if study.proof == "none" else " until the final comparison is over"
+    return (
+        f"The search is over: trial {trial} won on validation. `cryo-hpo predict "
+        f"{study.name}` and `export` use its model{until}."
+    )
 
 
 def conclude(
@@ -156,7 +161,8 @@ def conclude(
     guard = DataGuard(study.base, site, path)
     proof = Proof.of(study, path, trials)
     scores = proof.score(site, slots=slots, executor=executor)
-    testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
+    if proof.arms:
+        testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
     guard.check()
     arms = score_arms(proof.arms, path, scores)
     return result(study, site, path, trials=trials, best=proof.best, arms=arms)
@@ -168,7 +174,7 @@ def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Reco
         study,
         tracker.events,
         bands=band_plan,
-        history=lambda workdir: stored_history(site, path / workdir),
+        history=lambda workdir: history_of(site, path / workdir),
     )
 
 
@@ -367,10 +373,10 @@ def _rates(result: Result) -> dict[str, float]:
 
 
 def _parent_tags(result: Result) -> dict[str, str]:
-    verdict = result.improvement.verdict if result.improvement else "no search"
     warnings = report.warnings(result)
     return {
-        "cryo.verdict": verdict,
+        "cryo.verdict": result.verdict,
+        "cryo.proof": result.proof,
         **({"cryo.warnings": "\n".join(warnings)[:MAX_TAG]} if warnings else {}),
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
         **({} if result.winner is None else {"cryo.winner": key(result.winner)}),

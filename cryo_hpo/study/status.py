@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import SpecError, StorageError
 from ..results.campaign import NAME
 from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
+from ..results.study import NAME as RESULT
 from ..storage.event_log import read_events
 from ..storage.lock import is_locked
 
@@ -69,6 +70,7 @@ class Status:
             `interrupted`, or `not begun` without an event.
         driver: The process that runs it; None: nobody does.
         last_event: Time of the last event, UTC; None before the first.
+        verdict: Verdict of a finished study in one word; None: it has none yet, or is a campaign.
         trainings: Trainings in the order in which they began.
     """
 
@@ -77,6 +79,7 @@ class Status:
     state: State
     driver: Driver | None
     last_event: datetime | None
+    verdict: str | None = None
     trainings: tuple[Training, ...] = field(default=())
 
     @property
@@ -107,6 +110,7 @@ def read_status(folder: Path) -> Status:
         state=_state(folder, driver, events),
         driver=driver,
         last_event=datetime.fromisoformat(events[-1]["time"]) if events else None,
+        verdict=_verdict(folder),
         trainings=_trainings(events, is_driven=driver is not None),
     )
 
@@ -162,7 +166,7 @@ def age(moment: datetime, *, now: datetime | None = None) -> str:
     return f"{seconds:.0f} s ago"
 
 
-_RESULTS = ("result.json", NAME)
+_RESULTS = (RESULT, NAME)
 _SPECS: dict[Literal["study", "campaign"], str] = {"study": SPEC, "campaign": CAMPAIGN}
 
 
@@ -172,6 +176,15 @@ def _state(folder: Path, driver: Driver | None, events: list[Event]) -> State:
     if any((folder / file).is_file() for file in _RESULTS):
         return "finished"
     return "interrupted" if events else "not begun"
+
+
+def _verdict(folder: Path) -> str | None:
+    """Return the verdict in a study's result; None if there is none that can be read."""
+    try:
+        raw = json.loads((folder / RESULT).read_bytes())
+        return str(raw["verdict"]) if "verdict" in raw else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _trainings(events: Iterable[Event], *, is_driven: bool) -> tuple[Training, ...]:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.protocol import PROTOCOLS
-from ..config.study import SeedLimit
+from ..config.seeds import SeedLimit
 from ..errors import StorageError
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
-from ..results.files import TEST_SCORES
+from ..results.files import CONFIRM, TEST_SCORES
 from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
 from ..results.study import (
@@ -35,6 +35,7 @@ from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
 from ..training.losses import even_guess
 from . import holdout as testsplit
+from .reuse import Origin, read_origins
 
 LEVEL = 0.95  # confidence level of every interval
 
@@ -56,14 +57,17 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
         path: The study's folder.
         scores: Training's name -> its test scores as JSON; one that is missing scored 0.
     """
-    epochs = recording.by_key(path)
-    return [_score_arm(arm, epochs, scores) for arm in arms]
+    epochs, origins = recording.by_key(path), read_origins(path / CONFIRM)
+    return [_score_arm(arm, epochs, scores, origins) for arm in arms]
 
 
 def _score_arm(
-    arm: Arm, recorded: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any]
+    arm: Arm,
+    recorded: Mapping[str, list[dict[str, Any]]],
+    scores: Mapping[str, Any],
+    origins: Mapping[str, Origin],
 ) -> ArmResult:
-    seeds = tuple(_seed(arm, seed, recorded, scores) for seed in arm.seeds)
+    seeds = tuple(_seed(arm, seed, recorded, scores, origins) for seed in arm.seeds)
     return ArmResult(
         name=arm.name,
         recipe=_json(arm.recipe),
@@ -75,7 +79,11 @@ def _score_arm(
 
 
 def _seed(
-    arm: Arm, seed: int, recorded: Mapping[str, list[dict[str, Any]]], scores: Mapping[str, Any]
+    arm: Arm,
+    seed: int,
+    recorded: Mapping[str, list[dict[str, Any]]],
+    scores: Mapping[str, Any],
+    origins: Mapping[str, Origin],
 ) -> SeedResult:
     """Return one training's scores; 0 if it diverged before its first checkpoint."""
     name = job(arm, seed, Path()).key
@@ -102,6 +110,7 @@ def _seed(
         train_loss=epochs[-1].get("train_loss") if epochs else None,
         late_gain=_late_gain(epochs),
         micro_batch=_micro_batch(epochs, arm.recipe),
+        reused=origins[name].source if name in origins else None,
     )
 
 
@@ -166,6 +175,7 @@ def result(
         trials=tried,
         divergence_edge=divergence_edge(tried, winner),
         importance=_importance(study, trials),
+        proof=study.proof,
         arms=tuple(arms),
         constant_map=_constant_map(path),
         improvement=_improvement(study, arms, best, path),
@@ -210,7 +220,7 @@ def _improvement(
     study: Study, arms: list[ArmResult], best: Record | None, path: Path
 ) -> Improvement | None:
     """Compare tuned with baseline on the same seeds; the baseline with itself if it won."""
-    if best is None:
+    if best is None or study.proof != "full":
         return None
     baseline = next(arm for arm in arms if arm.name == "baseline")
     tuned = next((arm for arm in arms if arm.name == "tuned"), baseline)
@@ -233,14 +243,17 @@ def _costs(study: Study, path: Path, trials: int) -> Costs:
     epochs = list(recording.read(path))
     searched = {key(number) for number in range(trials)}  # a named baseline may be "trial-x"
     search = [e for e in epochs if e["key"] in searched]
-    confirm = [e for e in epochs if e["key"] not in searched]
+    taken = {name: origin.source.epochs for name, origin in read_origins(path / CONFIRM).items()}
+    compared = [e for e in epochs if e["key"] not in searched]
+    confirm = [e for e in compared if e["epoch"] > taken.get(e["key"], 0)]
     return Costs(
         epochs_search=len(search),
         epochs_confirm=len(confirm),
         epochs_full_grid=trials * study.base.epochs,
         seconds_search=sum(e["seconds"] for e in search),
         seconds_confirm=sum(e["seconds"] for e in confirm),
-        seconds_data=sum(e["data_seconds"] for e in epochs),
+        seconds_data=sum(e["data_seconds"] for e in (*search, *confirm)),
+        epochs_reused=len(compared) - len(confirm),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..results.provenance import environment
-from ..search.source import key, winner
+from ..search.source import BASELINE, key, winner
 from ..search.winner import NAME, SearchWinner
 from ..training.build import scenes_of
 from ..training.checkpoint_store import pull_checkpoints
@@ -43,8 +43,10 @@ def keep_winner(study: Study, site: Site, path: Path, trials: list[Record]) -> S
         },
         provenance=environment(),
     )
+    # a comparison on the search's own seed resumes the baseline's trial
+    kept = {BASELINE} if study.proof == "quick" else set()
     for record in trials:
-        if record.state != "complete":
+        if record.state != "complete" and record.number not in kept:
             (path / folders.TRIALS / key(record.number) / BEST).unlink(missing_ok=True)
     pull_checkpoints(site, path / folders.TRIALS / won.key, BEST)
     folders.write(path / NAME, won.model_dump_json(indent=2) + "\n")

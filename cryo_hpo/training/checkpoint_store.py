@@ -162,6 +162,17 @@ def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
         Workdir(path, Store(site.checkpoints), key).pull(*names)
 
 
+def push_checkpoints(site: Site, path: Path, *names: str) -> None:
+    """Upload files of the driver's own folder to the store, if there is one.
+
+    Raises:
+        StorageError: The store cannot be reached or written.
+    """
+    if site.checkpoints is not None:
+        key = path.relative_to(site.storage).as_posix()
+        Workdir(path, Store(site.checkpoints), key).push(*names)
+
+
 def stored_history(site: Site, path: Path) -> list[dict[str, float]]:
     """Return the metrics of a training's epochs from its newest undamaged checkpoint.
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cryo_hpo.config import campaign_schema, cell_studies, dump_campaign, is_campaign, load_campaign
-from cryo_hpo.config.study import SeedLimit
+from cryo_hpo.config.seeds import SeedLimit
 from cryo_hpo.errors import SpecError
 
 STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"

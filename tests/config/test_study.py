@@ -335,3 +335,16 @@ def test_a_card_written_for_version_0_1_is_still_read() -> None:
     }
     old = json.dumps({**card, "licence": "CC0"})  # codespell:ignore
     assert DatasetCard.model_validate_json(old).license == "CC0"
+
+
+def test_a_proof_decides_the_seeds_of_the_comparison():
+    base = {"data": {"name": "lakes-demo"}, "epochs": 9, "seed": 4}
+    search = {"space": {"params": {"batch_size": {"kind": "choice", "values": [1, 2]}}}, "trials": 2}
+    fields = {"name": "p", "base": base, "search": search, "seeds": {"at_most": 6}}
+    seeds = {
+        proof: Study.model_validate_json(json.dumps({**fields, "proof": proof})).comparison_seeds
+        for proof in ("none", "quick", "full")
+    }
+    assert seeds == {"none": (), "quick": (4,), "full": (1, 2, 3, 5, 6, 7)}
+    with pytest.raises(ValidationError, match="without a search is its trainings"):
+        Study.model_validate_json(json.dumps({"name": "p", "base": base, "proof": "none"}))

@@ -8,7 +8,7 @@ import pytest
 
 from cryo_hpo import report
 from cryo_hpo.report import verdict as verdicts
-from cryo_hpo.results.study import ConstantMap, Result
+from cryo_hpo.results.study import ConstantMap, Result, Reused
 from cryo_hpo.stats import Interval, relative_improvement
 
 from ..support.results import TEST, a_result, an_arm, an_improvement
@@ -68,6 +68,27 @@ SENTENCES: dict[str, tuple[Result, str]] = {
         "No clear difference: trial 7 won on validation and was not compared; the fixed learning "
         "rate 1e-4 gives test mIoU 70.14 over 4 repeats (seeds). " + NOTHING,
     ),
+    "no proof": (
+        a_result(proof="none", arms=(), improvement=None, constant_map=None),
+        "Unproven: trial 7 won the search with learning rate 9.8e-4 and a validation mIoU of 82.07; "
+        "the fixed learning rate 1e-4 reached 69.74. That it is better is not shown: the winner is "
+        "the best of the search on its own validation scores, no pair was trained on fresh seeds, "
+        "and nothing was scored on the test split (proof: none).",
+    ),
+    "no proof, the baseline won": (
+        a_result(proof="none", arms=(), improvement=None, constant_map=None, winner=0,
+                 winner_is_baseline=True),
+        "Unproven: no other trial (11 tried) beat the fixed learning rate 1e-4 on validation, so the "
+        "winner is the baseline itself; nothing was scored on the test split (proof: none).",
+    ),
+    "one pair on the search's seed": (
+        a_result(proof="quick", improvement=None,
+                 arms=(an_arm("baseline", (0.70,)), an_arm("tuned", (0.72,), lr=9.8e-4))),
+        "Unproven: one pair on the search's own seed (1). Test mIoU is 70.00 with the fixed learning "
+        "rate 1e-4 and 72.00 with 9.8e-4, +2.00 points. The winner was chosen on this seed, which "
+        "flatters it: the measured winner's curse is +1.5 points on our tables. One pair decides "
+        "nothing; no improvement is claimed (proof: quick). " + NOTHING,
+    ),
     "result of an older version": (
         a_result(winner=None, trials=(), arms=ONE_ARM, improvement=None, constant_map=None),
         "No search, no comparison: the fixed learning rate 1e-4 gives test mIoU 70.14 over 4 repeats "
@@ -95,6 +116,27 @@ def test_the_verdict_comes_in_order_everywhere() -> None:
 def test_only_improved_is_said_of_an_improvement() -> None:
     said = {case for case, (r, _) in SENTENCES.items() if "Improved" in verdicts.verdict_line(r)}
     assert said == {"improved"}
+
+
+@pytest.mark.parametrize("case", ["no proof", "one pair on the search's seed"])
+def test_without_a_proof_the_report_is_whole_and_claims_nothing(case: str) -> None:
+    result, sentences = SENTENCES[case]
+    for text in (report.markdown(result), report.note(result), verdicts.verdict_text(result)):
+        assert sentences.split(". ")[0] in text
+        assert "p = " not in text
+    assert result.verdict == "unproven"
+
+
+def test_a_reused_training_is_named_with_its_origin() -> None:
+    arm = an_arm("baseline", (0.70,))
+    source = Reused(study="other", training="baseline-seed1", date="2026-01-31", epochs=27)
+    seed = arm.seeds[0].model_copy(update={"reused": source})
+    result = a_result(arms=(arm.model_copy(update={"seeds": (seed,)}),), improvement=None)
+    line = (
+        "baseline, seed 1: reused from study 'other' (baseline-seed1), trained on 2026-01-31."
+    )
+    assert line in verdicts.verdict_text(result)
+    assert line in report.markdown(result)
 
 
 @pytest.mark.parametrize(
