@@ -19,8 +19,9 @@ def unproven_line(result: Result) -> str:
 
 def _kept_baseline(result: Result) -> str:
     others = len(result.trials) - 1
-    scored = f"scored once on test: {percent(result.arm(BASELINE).mean_test_miou)}"
-    end = scored if result.arms else "nothing was scored on the test split"
+    end = "nothing was scored on the test split"
+    if result.arms:
+        end = f"scored once on test: {percent(result.arm(BASELINE).mean_test_miou)}"
     return (
         f"no other trial ({others} tried) beat the fixed learning rate {short_lr(fixed_lr(result))} "
         f"on validation, so the winner is the baseline itself; {end} (proof: {result.proof})."

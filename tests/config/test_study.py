@@ -339,7 +339,10 @@ def test_a_card_written_for_version_0_1_is_still_read() -> None:
 
 def test_a_proof_decides_the_seeds_of_the_comparison():
     base = {"data": {"name": "lakes-demo"}, "epochs": 9, "seed": 4}
-    search = {"space": {"params": {"batch_size": {"kind": "choice", "values": [1, 2]}}}, "trials": 2}
+    search = {
+        "space": {"params": {"batch_size": {"kind": "choice", "values": [1, 2]}}},
+        "trials": 2,
+    }
     fields = {"name": "p", "base": base, "search": search, "seeds": {"at_most": 6}}
     seeds = {
         proof: Study.model_validate_json(json.dumps({**fields, "proof": proof})).comparison_seeds

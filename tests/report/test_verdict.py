@@ -76,14 +76,23 @@ SENTENCES: dict[str, tuple[Result, str]] = {
         "and nothing was scored on the test split (proof: none).",
     ),
     "no proof, the baseline won": (
-        a_result(proof="none", arms=(), improvement=None, constant_map=None, winner=0,
-                 winner_is_baseline=True),
+        a_result(
+            proof="none",
+            arms=(),
+            improvement=None,
+            constant_map=None,
+            winner=0,
+            winner_is_baseline=True,
+        ),
         "Unproven: no other trial (11 tried) beat the fixed learning rate 1e-4 on validation, so the "
         "winner is the baseline itself; nothing was scored on the test split (proof: none).",
     ),
     "one pair on the search's seed": (
-        a_result(proof="quick", improvement=None,
-                 arms=(an_arm("baseline", (0.70,)), an_arm("tuned", (0.72,), lr=9.8e-4))),
+        a_result(
+            proof="quick",
+            improvement=None,
+            arms=(an_arm("baseline", (0.70,)), an_arm("tuned", (0.72,), lr=9.8e-4)),
+        ),
         "Unproven: one pair on the search's own seed (1). Test mIoU is 70.00 with the fixed learning "
         "rate 1e-4 and 72.00 with 9.8e-4, +2.00 points. The winner was chosen on this seed, which "
         "flatters it: the measured winner's curse is +1.5 points on our tables. One pair decides "
@@ -132,9 +141,7 @@ def test_a_reused_training_is_named_with_its_origin() -> None:
     source = Reused(study="other", training="baseline-seed1", date="2026-01-31", epochs=27)
     seed = arm.seeds[0].model_copy(update={"reused": source})
     result = a_result(arms=(arm.model_copy(update={"seeds": (seed,)}),), improvement=None)
-    line = (
-        "baseline, seed 1: reused from study 'other' (baseline-seed1), trained on 2026-01-31."
-    )
+    line = "baseline, seed 1: reused from study 'other' (baseline-seed1), trained on 2026-01-31."
     assert line in verdicts.verdict_text(result)
     assert line in report.markdown(result)
 
