@@ -78,13 +78,20 @@ def _one(study: Status) -> list[str]:
     if not study.trainings:
         return [head]
     names = ("training", "lr", "epoch", "best val mIoU", "state")
-    return [head, align_columns(names, [_row(training) for training in study.trainings])]
+    return [
+        head,
+        align_columns(names, [describe_training(training) for training in study.trainings]),
+    ]
 
 
-def _row(training: Training) -> tuple[str, ...]:
+def describe_training(training: Training) -> tuple[str, ...]:
+    """Return the row of a training: key, learning rate, epoch, best score, state."""
     miou = "" if training.miou is None else f"{100 * training.miou:.2f}"
     epoch = f"{training.epoch}/{training.length}"
-    return training.key, f"{training.lr:.2e}", epoch, miou, training.state
+    state = training.state
+    if training.silent_s is not None:
+        state += f", no epoch for {training.silent_s / 60:.3g} min: hangs?"
+    return training.key, f"{training.lr:.2e}", epoch, miou, state
 
 
 def _table(studies: list[Status]) -> str:

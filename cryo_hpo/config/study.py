@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from itertools import count, islice
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from ..errors import SpecError
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
+from .resources import Resources as Resources
 from .seeds import Proof, Seeds
 from .seeds import SeedLimit as SeedLimit
 from .space import Scalar, SearchSpace, Value
@@ -147,27 +148,6 @@ class Search(Frozen):
                 f"trials and a budget of {self.budget:g} trainings. Drop one of the two."
             )
             yield Problem(("budget",), message)
-
-
-def _refuse_other_than_auto(value: object) -> object:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
-    if value != "auto" and not number:
-        message = (
-            f"Must be 'auto' or a number from 0 to 1, got {format_value(value)}. "
-            "A trial trains on one GPU at most."
-        )
-        raise ValueError(message)
-    return value
-
-
-class Resources(Frozen):
-    """Cores and GPUs of one trial."""
-
-    cpus: int = Field(default=1, ge=1, le=4_096, description="CPU cores of one trial.")
-    gpus: Annotated[float | Literal["auto"], BeforeValidator(_refuse_other_than_auto)] = Field(
-        default="auto",
-        description="GPUs of one trial: 1, 0, a fraction of one, or auto (1 where the cluster has any).",
-    )
 
 
 class Study(Frozen):

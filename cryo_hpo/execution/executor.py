@@ -30,11 +30,15 @@ class TrialResources:
         cpus: Cores of one trial.
         gpus: GPUs of one trial, or the share of one.
         parallel: The most trials at a time; None: as many as there is room for.
+        hang_s: Seconds without an epoch after which a trial hangs; None: by its own epochs.
+        restart: Whether the worker of a trial that hangs is ended, and the trial started again.
     """
 
     cpus: int
     gpus: float
     parallel: int | None
+    hang_s: float | None = None
+    restart: bool = False
 
 
 class Executor(Protocol):
@@ -115,4 +119,11 @@ def fit_resources(
         )
         with concerning("resources", "cpus"):
             raise SpecError(message)
-    return TrialResources(resources.cpus, gpus, parallel)
+    minutes = resources.hang_minutes
+    return TrialResources(
+        resources.cpus,
+        gpus,
+        parallel,
+        hang_s=None if minutes is None else 60 * minutes,
+        restart=resources.hanging == "restart",
+    )

@@ -47,6 +47,7 @@ from ..results.epochs import EPOCH, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
 from .executor import RETRIES as RETRIES
+from .ray_hanging import HangCallback
 from .ray_worker import NOTES, work
 from .scratch import private_folder
 from .signals import raise_if_asked
@@ -143,7 +144,7 @@ def run(
                 name="tune",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_OutcomeCallback(kept)],
+                callbacks=[_OutcomeCallback(kept), HangCallback(slots)],
                 failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` retries
             ),
         ).fit()

@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import SpecError, StorageError
+from ..config import load_study
+from ..errors import CryoError, SpecError, StorageError
+from ..execution.hanging import hang_limit_s
 from ..results.campaign import NAME
 from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
 from ..results.study import NAME as RESULT
@@ -36,6 +38,7 @@ class Training:
         epoch: Last recorded epoch.
         miou: Best validation mIoU so far, a fraction; None before the first epoch.
         state: A trial's state, see the table of states in CONTRIBUTING.
+        silent_s: Seconds since its last event if it hangs, by `hang_limit_s`; None: it does not.
     """
 
     key: str
@@ -44,6 +47,7 @@ class Training:
     epoch: int = 0
     miou: float | None = None
     state: str = "running"
+    silent_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +115,7 @@ def read_status(folder: Path) -> Status:
         driver=driver,
         last_event=datetime.fromisoformat(events[-1]["time"]) if events else None,
         verdict=_verdict(folder),
-        trainings=_trainings(events, is_driven=driver is not None),
+        trainings=read_trainings(events, is_driven=driver is not None, given_s=_hang_s(folder)),
     )
 
 
@@ -187,10 +191,38 @@ def _verdict(folder: Path) -> str | None:
         return None
 
 
-def _trainings(events: Iterable[Event], *, is_driven: bool) -> tuple[Training, ...]:
+def _hang_s(folder: Path) -> float | None:
+    """Return the seconds without an epoch that the study's spec sets; None: by its epochs."""
+    try:
+        minutes = load_study(folder / SPEC).resources.hang_minutes
+    except (CryoError, OSError):  # a campaign, or a damaged spec, which a start reports
+        return None
+    return None if minutes is None else 60 * minutes
+
+
+def read_trainings(
+    events: Iterable[Event],
+    *,
+    is_driven: bool,
+    given_s: float | None = None,
+    now: datetime | None = None,
+) -> tuple[Training, ...]:
+    """Return the trainings that a log tells of, in the order in which they began.
+
+    Args:
+        events: Events of the log.
+        is_driven: Whether a process runs the study.
+        given_s: Seconds without an epoch after which a training hangs, as the study sets them.
+        now: Time of the reading, UTC; None: the clock's.
+    """
     trainings: dict[str, Training] = {}
+    last: dict[str, datetime] = {}
+    seconds: dict[str, list[float]] = {}
     for event in events:
         key = event.get("key", "")
+        last[key] = datetime.fromisoformat(event["time"])
+        if event["event"] == "epoch":
+            seconds.setdefault(key, []).append(float(event.get("seconds") or 0.0))
         if event["event"] == "started" and "lr" in event and key not in trainings:
             trainings[key] = Training(key, event["lr"], event["epochs"])
         elif key in trainings:
@@ -198,6 +230,11 @@ def _trainings(events: Iterable[Event], *, is_driven: bool) -> tuple[Training, .
     for training in trainings.values():
         if training.state == "running" and not is_driven:
             training.state = "interrupted"
+        elif training.state == "running":
+            every = [s for of_one in seconds.values() for s in of_one]
+            limit_s = hang_limit_s(seconds.get(training.key, []), every, given_s=given_s)
+            silent_s = ((now or datetime.now(UTC)) - last[training.key]).total_seconds()
+            training.silent_s = silent_s if silent_s > limit_s else None
     return tuple(trainings.values())
 
 

@@ -8,10 +8,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
-
-import sqlalchemy
 
 # MLflow reads this variable on import.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -21,8 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
-from ..storage.atomic import replacing
-from ..storage.lock import locked
+from .database import DAMAGED, describe_schema, open_database, sqlite_file
 
 # The courier reports a database that cannot be written (a full disk), and the log keeps the records:
 # MLflow would print its traceback between the lines of the study. A filter, since MLflow resets the
@@ -30,6 +26,7 @@ from ..storage.lock import locked
 logging.getLogger("mlflow.store.db.utils").addFilter(lambda record: record.exc_info is None)
 
 KEY = "cryo.key"
+OUTDATED = re.compile(r"out-of-date database schema \(found version (\w+)")
 KIND = {
     "mlflow.experimentKind": "custom_model_development"
 }  # MLflow then opens on runs, not on chats
@@ -115,11 +112,15 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
     try:
         with _short_requests():
             if urlsplit(uri).scheme not in ("http", "https"):
-                _open_database(uri)
+                open_database(uri)
             yield MlflowClient(tracking_uri=uri, registry_uri=uri)
     except TrackingError:
         raise
     except Exception as error:
+        schema = OUTDATED.search(str(error))
+        if schema:
+            problem = describe_schema(schema[1], masked(uri))
+            raise TrackingError(f"MLflow's database '{masked(uri)}': {problem}") from None
         message = (
             f"MLflow must answer before a study begins, '{masked(uri)}' does not: "
             f"{reason(error)}. {_remedy(uri)}"
@@ -155,54 +156,18 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 
 def _remedy(uri: str) -> str:
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     if file is None:
         return (
             "Start it with `mlflow server --host 127.0.0.1 --port 5000`, or unset "
             "MLFLOW_TRACKING_URI to write to a file."
         )
-    return (
-        f"If another version of MLflow made '{file}', run `mlflow db upgrade {uri}`; if it is "
-        "damaged, move it away: studies write a new one, and `cryo-hpo upload` fills it."
-    )
-
-
-def _open_database(uri: str) -> None:
-    """Connect to a database once, to fail fast: MLflow would retry for 100 s."""
-    file = _sqlite_file(uri)
-    if file is not None:
-        _make_database(file)
-    if re.match(r"(sqlite|postgresql|mysql|mssql)\b", uri):
-        engine = sqlalchemy.create_engine(uri)
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
-
-
-def _make_database(file: Path) -> None:
-    """Make MLflow's database file unless it exists: whole, and by one process at a time.
-
-    MLflow makes its tables one after the other, so two processes that begin together, or one that
-    is killed, would leave a file that no version of it opens.
-    """
-    if file.exists():
-        return
-    with locked(file.with_name(f".{file.name}.lock")):
-        if file.exists():
-            return
-        with replacing(file) as draft:
-            MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-
-
-def _sqlite_file(uri: str) -> Path | None:
-    found = re.match(r"sqlite:///([^?]+)", uri)
-    return Path(found[1]).resolve() if found else None
+    return f"If the file '{file}' is damaged: {DAMAGED}"
 
 
 def _artifact_root(uri: str) -> str | None:
     """Return the folder of artifacts beside a database file; None: the server chooses it."""
-    file = _sqlite_file(uri)
+    file = sqlite_file(uri)
     return None if file is None else (file.parent / "mlartifacts").as_uri()
 
 

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.cli.status import describe_training
 from cryo_hpo.config import DataSpec, Recipe, Study
 from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
-from cryo_hpo.study.status import age
+from cryo_hpo.study.status import age, read_trainings
 
 # A driver: holds the folder until it gets a stop request.
 DRIVER = """
@@ -170,3 +172,28 @@ def test_ages_are_in_units_that_people_use() -> None:
     seconds = (1, 119, 121, 7199, 7201, 86400 * 3)
     ages = [age(now - timedelta(seconds=s), now=now) for s in seconds]
     assert ages == ["1 s ago", "119 s ago", "2 min ago", "120 min ago", "2 h ago", "3 d ago"]
+
+
+def test_a_training_without_an_epoch_for_ten_of_its_own_is_shown_as_hanging() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    before = [(3600, "started"), (3500, "epoch"), (1201, "epoch")]
+    events: list[dict[str, Any]] = [
+        {
+            "event": event,
+            "key": "trial-0000",
+            "time": (now - timedelta(seconds=ago)).isoformat(),
+            "epoch": 1,
+            "epochs": 9,
+            "lr": 1e-4,
+            "best_val_miou": 0.5,
+            "seconds": 120.0,
+        }
+        for ago, event in before
+    ]
+    (hanging,) = read_trainings(events, is_driven=True, now=now)
+    assert hanging.silent_s == 1201
+    assert "no epoch for 20 min: hangs?" in describe_training(hanging)[-1]
+    for more in ({"now": now - timedelta(seconds=2)}, {"now": now, "given_s": 1800.0}):
+        assert read_trainings(events, is_driven=True, **more)[0].silent_s is None
+    (idle,) = read_trainings(events, is_driven=False, now=now)
+    assert (idle.state, idle.silent_s) == ("interrupted", None)

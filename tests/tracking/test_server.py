@@ -37,5 +37,5 @@ def test_a_file_that_is_no_database_of_mlflow_is_named_with_what_helps(tmp_path:
     with pytest.raises(TrackingError) as caught:
         connect(f"sqlite:///{file}", "cryo/x")
     assert f"'{file}'" in str(caught.value)
-    assert "mlflow db upgrade" in str(caught.value)
+    assert "Move it away" in str(caught.value)
     assert "mlflow server" not in str(caught.value)

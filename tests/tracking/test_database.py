@@ -1,0 +1,123 @@
+"""MLflow's database file: made whole, remade where a killed start left half, refused with what helps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cryo_hpo.errors import TrackingError
+from cryo_hpo.tracking import database
+from cryo_hpo.tracking.database import open_database
+from cryo_hpo.tracking.server import connect
+
+HEAD = database._revisions()[-1]
+OLDER = database._revisions()[0]
+
+
+def _make(file: Path, *, version: str | None = HEAD, runs: int | None = 1) -> None:
+    """Write the skeleton of MLflow's database."""
+    with contextlib.closing(sqlite3.connect(file)) as made, made:
+        made.execute("CREATE TABLE experiments (id)")
+        if runs is not None:
+            made.execute("CREATE TABLE runs (id)")
+            made.executemany("INSERT INTO runs VALUES (?)", [(n,) for n in range(runs)])
+        if version is not None:
+            made.execute("CREATE TABLE alembic_version (version_num)")
+            made.execute("INSERT INTO alembic_version VALUES (?)", (version,))
+    os.utime(file, (0, 0))  # nobody makes it just now
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    class Maker:
+        """Stands in for MLflow, which takes seconds to make its tables."""
+
+        def __init__(self, *, tracking_uri: str) -> None:
+            _make(Path(tracking_uri.removeprefix("sqlite:///")), runs=0)
+
+        def search_experiments(self, **_: Any) -> None:
+            """Do nothing."""
+
+    monkeypatch.setattr(database, "MlflowClient", Maker)
+    return tmp_path / "mlflow.db"
+
+
+def _open(file: Path) -> None:
+    open_database(f"sqlite:///{file}")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ({"version": OLDER}, r"an older MLflow made it .* `mlflow db upgrade sqlite:"),
+        ({"version": "ffffffffffff"}, r"a newer MLflow made it .*pip install -U mlflow"),
+        ({"version": "ffffffffffff", "runs": 0}, "a newer MLflow made it"),
+    ],
+)
+def test_another_schema_is_refused_with_what_helps(
+    file: Path, made: dict[str, Any], words: str
+) -> None:
+    _make(file, **made)
+    with pytest.raises(TrackingError, match=words) as caught:
+        _open(file)
+    assert "mlflow server" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"version": None, "runs": 0},
+        {"version": None, "runs": None},
+        {"version": OLDER, "runs": 0},
+    ],
+)
+def test_half_a_database_without_a_run_is_made_anew_and_kept_aside(
+    file: Path, made: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    _make(file, **made)
+    _open(file)
+    assert "only half made" in caplog.text
+    assert file.with_name("mlflow.db.half-made").exists()
+    caplog.clear()
+    _open(file)
+    assert caplog.text == ""
+
+
+def test_an_empty_file_becomes_a_database(file: Path) -> None:
+    file.touch()
+    _open(file)
+    assert file.stat().st_size
+
+
+def test_a_database_of_something_else_is_left_alone(file: Path) -> None:
+    with contextlib.closing(sqlite3.connect(file)) as made, made:
+        made.execute("CREATE TABLE pictures (id)")
+    before = file.read_bytes()
+    with pytest.raises(TrackingError, match="no database of MLflow: it holds pictures"):
+        _open(file)
+    assert file.read_bytes() == before
+
+
+def test_a_locked_database_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LOCKED_S", 0.05)
+    _make(file)
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(TrackingError, match=r"is locked by another process.*`fuser"):
+            _open(file)
+    _open(file)
+
+
+def test_a_folder_and_a_damaged_file_are_named(file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(TrackingError, match="is a folder"):
+        _open(file)
+    file.rmdir()
+    file.write_bytes(b"SQLite format 3\0 and then nothing of the kind" * 50)
+    with pytest.raises(TrackingError, match=r"is damaged.*Move it away"):
+        connect(f"sqlite:///{file}", "cryo/x")
