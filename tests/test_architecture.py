@@ -32,6 +32,8 @@ DOORS = {
     "pyogrio": {"data"},
     "shapely": {"data"},
     "timm": {"models"},
+    "prodigyopt": {"training"},
+    "schedulefree": {"training"},
     "huggingface_hub": {"models"},
     "yaml": {"config"},
     "pydantic": {"config", "prediction", "results"},

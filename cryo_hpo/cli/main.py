@@ -110,7 +110,7 @@ def check(study: Path) -> None:
     from ..config import format_source, load_study
     from ..report.table import align_columns
     from ..study.plan import proof_lines
-    from ..study.preflight import SPLITS, band_plans, protocol_lines
+    from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
     from ..training.build import scenes_of
     from .encoders_text import band_lines
@@ -129,7 +129,8 @@ def check(study: Path) -> None:
     ]
     click.echo(align_columns(("group", "tensors", "parameters", "lr", "decay"), rows))
     click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
-    for line in (*protocol_lines(spec.base), *proof_lines(spec.proof)):
+    lines = (*protocol_lines(spec.base), *optimizer_lines(spec), *proof_lines(spec.proof))
+    for line in lines:
         click.echo(line)
     click.echo(f"'{spec.name}' can run: cryo-hpo run {format_source(study)}")
 

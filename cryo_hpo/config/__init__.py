@@ -17,8 +17,9 @@ from .files.load_campaign import (
 from .files.python_space import load_callable
 from .files.shipped import find_source, format_source, is_shipped, list_shipped
 from .messages import explain
+from .optim import OptimSpec
 from .prior import Prior
-from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, OptimSpec, Recipe
+from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, Recipe
 from .site import Site
 from .study import (
     Asha,
@@ -28,8 +29,8 @@ from .study import (
     Search,
     SeedLimit,
     Study,
-    explain_refusal,
 )
+from .variation import explain_refusal
 
 __all__ = [
     "PATHS",

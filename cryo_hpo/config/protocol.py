@@ -99,6 +99,7 @@ _ALWAYS: dict[str, Value] = {
     "model.missing_bands": "zero",
     "model.tune": "frozen",
     "loss.name": "ce",
+    "optim.name": "adamw",
     "optim.lr": 1e-4,
     "optim.weight_decay": 0.05,
     "optim.encoder_lr_scale": 1.0,

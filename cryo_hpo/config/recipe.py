@@ -7,13 +7,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ..bands import Missing
 from ..errors import SpecError, UnknownName
 from .dataset_card import DatasetCard
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .messages import explain
+from .optim import ADAMW, OptimSpec, keys_to_drop
 from .protocol import CRYO_BENCH, PROTOCOLS, Value, published_recipe
 from .space import Scalar
 
@@ -187,56 +188,6 @@ class LossSpec(Frozen):
     )
 
 
-class OptimSpec(Frozen):
-    """AdamW, its learning rates and their schedule."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    lr: float = Field(default=1e-4, gt=0, le=1e3, description="Peak learning rate of the decoder.")
-    weight_decay: float = Field(
-        default=0.05,
-        ge=0,
-        le=1e3,
-        description="Weight decay; norms, biases and embeddings are exempt.",
-    )
-    encoder_lr_scale: float = Field(
-        default=1.0,
-        gt=0,
-        le=1e6,
-        description="Learning rate of the encoder's last layer, relative to lr.",
-    )
-    layer_decay: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="Layer-wise decay: learning rate of an encoder layer relative to the next one up.",
-    )
-    schedule: Literal["multistep", "cosine", "constant"] = Field(
-        default="multistep", description="Learning-rate schedule over a whole training."
-    )
-    warmup_epochs: float = Field(
-        default=0.0,
-        ge=0,
-        le=100_000,
-        description="Epochs of linear warm-up of the learning rate from 0; fractions are allowed.",
-    )
-    clip_grad_norm: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e9,
-        description="Largest gradient norm, above which gradients are scaled down; left out: no clipping.",
-    )
-    ema: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description=(
-            "Decay per step of an exponential moving average of the weights, which is scored and "
-            "kept in place of the raw weights; left out: no averaging."
-        ),
-    )
-
-
 class Recipe(Frozen):
     """Recipe of one training: data, model, loss, optimizer; nothing about the machine."""
 
@@ -314,7 +265,10 @@ class Recipe(Frozen):
     @property
     def id(self) -> str:
         """12 hex digits of the canonical JSON; equal recipes have equal ids."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        raw = self.model_dump(mode="json")
+        if self.optim.name == ADAMW:  # ids of recipes from before there was a choice
+            del raw["optim"]["name"]
+        text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def flat(self) -> dict[str, Scalar | None]:
@@ -323,6 +277,9 @@ class Recipe(Frozen):
 
     def replace(self, params: Mapping[str, Scalar]) -> Recipe:
         """Return this recipe with new values at dotted paths, validated again.
+
+        Another `optim.name` brings its own values of the keys that depend on it, unless they are in
+        `params` too: a learning rate of AdamW says nothing about one of Prodigy.
 
         Args:
             params: Path -> value, such as {"optim.lr": 1e-3}.
@@ -335,6 +292,8 @@ class Recipe(Frozen):
             if path not in PATHS:
                 raise UnknownName(path, known=PATHS, what="recipe parameter")
         raw = self.model_dump(mode="json")
+        for key in keys_to_drop(self.optim.name, params.get("optim.name", self.optim.name)):
+            del raw["optim"][key]
         for path, value in params.items():
             *above, last = path.split(".")
             inner = raw

@@ -9,7 +9,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from ..errors import SpecError
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
@@ -18,21 +17,12 @@ from .resources import Resources as Resources
 from .seeds import Proof, Seeds
 from .seeds import SeedLimit as SeedLimit
 from .space import Scalar, SearchSpace, Value
+from .variation import arm_problems, explain_unsearchable
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
 MAX_NAME = 200  # characters: a folder, an MLflow run and a database's study carry the name
 STORED = ("mlflow.db", "mlartifacts", "mlruns")  # beginnings of files beside the studies' folders
 RESERVED = ("baseline", "tuned")  # the two arms that every comparison has
-NOT_VARIED = {
-    "seed": "the seed is not a hyperparameter; list repetitions in `seeds` of the study",
-    "epochs": "all recipes of a study train for `base.epochs`, or scores would not compare",
-    "protocol": "scores under two protocols do not compare; write a second study",
-    "data.split": "scores on different splits do not compare; write a second study",
-    "data.split_seed": "scores on different splits do not compare; write a second study",
-    "data.label_fraction": "all trainings of a study learn from the same scenes; write a second study",
-    "data.label_seed": "all trainings of a study learn from the same scenes; write a second study",
-    "data.name": "scores on different datasets do not compare; write a second study",
-}
 
 # Measured, see docs/search-benchmark.md: after one short epoch a score predicts little.
 FIRST_RUNG = 3
@@ -279,7 +269,7 @@ class Study(Frozen):
             return
         for name, param in self.search.space.params.items():
             loc = ("search", "space", "params", name)
-            messages = (explain_refusal(self.base, name, value) for value in param.edges())
+            messages = (explain_unsearchable(self.base, name, value) for value in param.edges())
             yield from (Problem(loc, m) for m in dict.fromkeys(filter(None, messages)))
 
     def _baseline_problems(self) -> Iterator[Problem]:
@@ -290,10 +280,7 @@ class Study(Frozen):
                     f"'-', and not {' or '.join(map(repr, RESERVED))}."
                 )
                 yield Problem(("baselines", arm), message)
-            for path, value in changes.items():
-                message = explain_refusal(self.base, path, value)
-                if message:
-                    yield Problem(("baselines", arm, path), message)
+            yield from arm_problems(self.base, ("baselines", arm), changes)
 
     def _rung_problems(self) -> Iterator[Problem]:
         rule = None if self.search is None else self.search.scheduler
@@ -347,14 +334,3 @@ def name_problems(name: str) -> Iterator[Problem]:
             f"begin with {' or '.join(STORED)}."
         )
         yield Problem(("name",), message)
-
-
-def explain_refusal(base: Recipe, path: str, value: Scalar) -> str:
-    """Return why a study may not vary its base like this; empty if it may."""
-    if path in NOT_VARIED:
-        return f"'{path}' cannot be varied: {NOT_VARIED[path]}."
-    try:
-        base.replace({path: value})
-    except SpecError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return ""

@@ -39,6 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+NOTES = {  # optimizer -> what its learning rate is
+    "sgd": "",
+    "prodigy": " times the rate that it estimates",
+    "schedule-free": ", without a schedule",
+}
 SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
 
 
@@ -87,6 +92,17 @@ def protocol_lines(recipe: Recipe) -> list[str]:
     return [
         f"Protocol: {recipe.protocol}, but for what this study says:",
         *(f"  {p}" for p in apart),
+    ]
+
+
+def optimizer_lines(study: Study) -> list[str]:
+    """Return a line for each arm whose optimizer is not AdamW; its rates are on another scale."""
+    arms = {"base": study.base}
+    arms |= {name: study.base.replace(changes) for name, changes in study.baselines.items()}
+    return [
+        f"Optimizer of '{name}': {optim.name}, learning rate {optim.lr:g}{NOTES[optim.name]}."
+        for name, optim in ((name, recipe.optim) for name, recipe in arms.items())
+        if optim.name in NOTES
     ]
 
 

@@ -3,18 +3,16 @@
 # B batch, C bands, K classes, H W pixels
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..data.tiles import Normalize, Tiles
-from ..errors import SpecError
+from ..data.tiles import Tiles
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import score
@@ -36,40 +34,17 @@ from .ema import WeightAverage
 from .epoch import Epoch as Epoch
 from .epoch import Training
 from .losses import even_guess, inverse_frequency, make_loss, make_weight
-from .micro_batch import AccumulatingStep
-from .optimizer import adamw, schedule
+from .micro_batch import AccumulatingStep, Forward
+from .optimizer import estimated_rate, make_optimizer, schedule
 from .readout import StepReadout, StepValues
+from .run import Run, best_state, last_state, load_state, resume
+from .schedule_free import hold_scored_weights, hold_trained_weights, recompute_statistics
 from .scoring import WINDOWS_PER_PASS
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
-    from ..config.protocol import Protocol
     from ..data.cache import Scenes
     from ..models import Segmenter
-
-
-@dataclass(slots=True)
-class _Run:
-    """Hold the model, optimizer, data and state of one running training."""
-
-    recipe: Recipe
-    protocol: Protocol
-    model: Segmenter
-    average: WeightAverage | None
-    optimizer: torch.optim.AdamW
-    tiles: Tiles
-    val_scenes: Scenes
-    normalize: Normalize
-    step: AccumulatingStep
-    monitor: DivergenceMonitor
-    readout: StepReadout
-    factor: Callable[[int], float]
-    steps: int
-    classes: tuple[str, ...]
-    device: torch.device
-    history: list[dict[str, float]]
-    val: Scores
-    best: float = -math.inf  # validation mIoU of the checkpoint that is kept
 
 
 def fit(
@@ -97,7 +72,7 @@ def fit(
         Diverged: Loss or gradient is no longer finite, or the loss has exploded.
         CryoError: Data, weights or storage are missing or invalid.
     """
-    state = _checkpoint(recipe, workdir)
+    state = load_state(recipe, workdir)
     history = [] if state is None else list(state["history"])
     epochs = _epochs(recipe, state, site=site, workdir=workdir, device=device, keep_best=keep_best)
     return Training(history, epochs)
@@ -118,41 +93,22 @@ def _epochs(
     with reporting_out_of_memory("building the model and its optimizer"):
         run = _open(recipe, site, device, resumes=state is not None)
         if state is not None:
-            _resume(run, state)
+            resume(run, state)
     del state  # as large as the model and its optimizer together
     untrained = run.protocol.scores_untrained and not run.history
     if untrained and _validate_and_compare(run) and keep_best:
-        checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
+        checkpoints.save(workdir / checkpoints.BEST, best_state(run))
     for number in range(len(run.history) + 1, recipe.epochs + 1):
         epoch, improved = _epoch(run, number)
         run.history.append(epoch.metrics())
         with reporting_out_of_memory("copying a checkpoint from the device"):
             if improved and keep_best:
-                checkpoints.save(workdir / checkpoints.BEST, _best_state(run))
-            checkpoints.save_last(workdir, _state(run))
+                checkpoints.save(workdir / checkpoints.BEST, best_state(run))
+            checkpoints.save_last(workdir, last_state(run))
         yield epoch
 
 
-def _checkpoint(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:
-    """Return the last whole epoch of a recipe's training, with its tensors on the CPU.
-
-    AdamW's step counts must stay on the CPU: an unfused optimizer would read them back from a GPU
-    one by one at every step. The weights move to the device when they are loaded.
-
-    Raises:
-        SpecError: The checkpoint belongs to another recipe.
-    """
-    state = checkpoints.load_last(workdir)
-    if state is not None and state["recipe"] != recipe.id:
-        message = (
-            f"'{workdir}' holds a training of recipe {state['recipe']}, this is {recipe.id}. "
-            "A work directory belongs to one recipe: name another one."
-        )
-        raise SpecError(message)
-    return state
-
-
-def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = False) -> _Run:
+def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = False) -> Run:
     """Open data and build model, optimizer and loss; every random draw depends on the seed.
 
     Args:
@@ -185,10 +141,14 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
         redraws=protocol.redraws_crops,
     )
     steps = tiles.num_batches(recipe.batch_size)
-    optimizer = adamw(model, parameter_groups(recipe, model))
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]  # the schedule scales it at every step
-    return _Run(
+    optimizer = make_optimizer(
+        recipe.optim.name,
+        model,
+        parameter_groups(recipe, model),
+        warms_up=recipe.optim.warmup_epochs > 0,
+    )
+    forward = _forward(recipe, model, device)
+    return Run(
         recipe=recipe,
         protocol=protocol,
         model=model,
@@ -197,7 +157,8 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
         tiles=tiles,
         val_scenes=val,
         normalize=normalize,
-        step=_accumulating_step(recipe, model, train, device),
+        forward=forward,
+        step=_accumulating_step(recipe, model, train, forward, device),
         readout=StepReadout(device),
         monitor=DivergenceMonitor(
             even_guess(
@@ -231,14 +192,8 @@ def _to_channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def _accumulating_step(
-    recipe: Recipe, model: Segmenter, train: Scenes, device: torch.device
-) -> AccumulatingStep:
-    """Build the gradient step from the model in its precision and the loss."""
-    name, num_classes, weights = recipe.loss.name, len(train.class_counts), None
-    if name == "weighted_ce":
-        weights = inverse_frequency(train.class_counts).to(device)
-
+def _forward(recipe: Recipe, model: Segmenter, device: torch.device) -> Forward:
+    """Return the model in its precision, from normalized bands to logits in float32."""
     bf16 = runs_in_bf16(recipe, device)
 
     def forward(x_BCHW: Tensor) -> Tensor:
@@ -248,6 +203,16 @@ def _accumulating_step(
             logits: Tensor = model(x_BCHW)
         return logits.float()
 
+    return forward
+
+
+def _accumulating_step(
+    recipe: Recipe, model: Segmenter, train: Scenes, forward: Forward, device: torch.device
+) -> AccumulatingStep:
+    """Build the gradient step from the model in its precision and the loss."""
+    name, num_classes, weights = recipe.loss.name, len(train.class_counts), None
+    if name == "weighted_ce":
+        weights = inverse_frequency(train.class_counts).to(device)
     gamma = recipe.loss.focal_gamma
     return AccumulatingStep(
         model,
@@ -258,41 +223,7 @@ def _accumulating_step(
     )
 
 
-def _resume(run: _Run, state: dict[str, Any]) -> None:
-    """Continue from a checkpoint of this recipe."""
-    run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
-    if run.average is not None:
-        run.average.restore(state["average"])
-    run.history.extend(state["history"])
-    run.val, run.best = Scores.from_json(state["val"]), state["best"]
-    run.step.micro_batch, run.monitor.streak = state["micro_batch"], state["streak"]
-
-
-def _scored(run: _Run) -> nn.Module:
-    """Return the model to validate and save: the weight average where there is one."""
-    return run.model if run.average is None else run.average.model
-
-
-def _best_state(run: _Run) -> dict[str, Any]:
-    return {"recipe": run.recipe.id, "model": _scored(run).state_dict()}
-
-
-def _state(run: _Run) -> dict[str, Any]:
-    return {
-        "recipe": run.recipe.id,
-        "model": run.model.state_dict(),
-        **({} if run.average is None else {"average": run.average.state()}),
-        "optimizer": run.optimizer.state_dict(),
-        "history": run.history,
-        "val": run.val.to_json(),
-        "best": run.best,
-        "micro_batch": run.step.micro_batch,
-        "streak": run.monitor.streak,
-    }
-
-
-def _validate(run: _Run, model: nn.Module) -> Scores:
+def _validate(run: Run, model: nn.Module) -> Scores:
     scores = score(
         model,
         run.val_scenes,
@@ -304,27 +235,28 @@ def _validate(run: _Run, model: nn.Module) -> Scores:
     return replace(scores, absent_is_zero=run.protocol.absent_is_zero)
 
 
-def _validate_and_compare(run: _Run) -> bool:
+def _validate_and_compare(run: Run) -> bool:
     """Score the validation split; return True if this is the best model so far."""
-    run.val, before = _validate(run, _scored(run)), run.best
+    run.val, before = _validate(run, run.scored), run.best
     run.best = max(before, run.val.miou)
     return run.val.miou > before
 
 
-def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
+def _epoch(run: Run, number: int) -> tuple[Epoch, bool]:
     """Train one epoch and validate if due; also return True if the model is the best so far."""
     started = time.perf_counter()
     with torch.random.fork_rng(devices=_cuda(run.device)):
         # dropout and drop-path: the same draws whether or not earlier epochs ran in this process
         torch.manual_seed((run.recipe.seed * 1_000_003 + number) % 2**63)
         loss, data_seconds = _train(run, number)
+        _settle(run, number)
     scored = run.protocol.scores(number, of=run.recipe.epochs)
     improved = scored and _validate_and_compare(run)
     peak = torch.cuda.max_memory_allocated(run.device) / 2**30 if _cuda(run.device) else 0.0
     return Epoch(
         number=number,
         train_loss=loss,
-        lr=run.recipe.optim.lr * run.factor(run.steps * number - 1),
+        lr=run.recipe.optim.lr * run.factor(run.steps * number - 1) * estimated_rate(run.optimizer),
         val=run.val,
         best_val_miou=run.best,
         seconds=time.perf_counter() - started,
@@ -335,9 +267,10 @@ def _epoch(run: _Run, number: int) -> tuple[Epoch, bool]:
     ), improved
 
 
-def _train(run: _Run, number: int) -> tuple[float, float]:
+def _train(run: Run, number: int) -> tuple[float, float]:
     """Train on every tile once; return the mean loss and the seconds spent waiting for batches."""
     run.model.train()
+    hold_trained_weights(run.optimizer)
     total, waited = 0.0, 0.0
     batches = run.tiles.batches(
         run.recipe.batch_size, seed=run.recipe.seed, epoch=number, device=run.device
@@ -351,7 +284,21 @@ def _train(run: _Run, number: int) -> tuple[float, float]:
     return total / run.steps, waited
 
 
-def _check(run: _Run, steps: Sequence[StepValues]) -> float:
+def _settle(run: Run, number: int) -> None:
+    """Let the model hold the weights that are scored and kept, with their statistics."""
+    if not hold_scored_weights(run.optimizer):
+        return
+    batches = run.tiles.batches(
+        run.recipe.batch_size, seed=run.recipe.seed, epoch=number, device=run.device
+    )
+    images = (x_BCHW for x_BCHW, _ in batches)
+    with reporting_out_of_memory("computing the statistics of batch-norm"):
+        recompute_statistics(
+            run.model, images, forward=run.forward, micro_batch=run.step.micro_batch
+        )
+
+
+def _check(run: Run, steps: Sequence[StepValues]) -> float:
     """Check losses and gradient norms of steps; return the sum of the losses.
 
     Raises:
@@ -374,7 +321,7 @@ def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, T
         yield *batch, time.perf_counter() - started
 
 
-def _step(run: _Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[Tensor, Tensor]:
+def _step(run: Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[Tensor, Tensor]:
     """Run one optimizer step; return the loss and the norm of the gradient, on the device."""
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * run.factor(position)

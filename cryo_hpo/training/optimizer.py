@@ -1,4 +1,4 @@
-"""Build parameter groups, AdamW and learning-rate schedules."""
+"""Build parameter groups, optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from prodigyopt import Prodigy
+from schedulefree import AdamWScheduleFree
 
 from ..errors import SpecError, UnknownName
 from ..models import Segmenter
@@ -114,31 +117,83 @@ def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) ->
         raise SpecError(message)
 
 
-def adamw(model: torch.nn.Module, groups: Sequence[Group]) -> torch.optim.AdamW:
-    """Return AdamW over the groups of a model; on a GPU as one fused kernel per group.
+def make_optimizer(
+    name: str, model: torch.nn.Module, groups: Sequence[Group], *, warms_up: bool = False
+) -> torch.optim.Optimizer:
+    """Return an optimizer over the groups of a model, each with its `initial_lr`.
 
-    The fused kernel reads and writes each value once and keeps its step count on the GPU, so that a
-    resumed step never waits to read that count.
+    Args:
+        name: Key of `OPTIMIZERS`.
+        model: Model of the groups, on its device.
+        groups: Groups of its trainable parameters.
+        warms_up: Whether the learning rate warms up.
 
-    Source:
-        Loshchilov and Hutter 2019, arXiv:1711.05101; betas of Kingma and Ba 2015,
-        arXiv:1412.6980.
+    Raises:
+        UnknownName: The table has no such optimizer.
     """
+    if name not in OPTIMIZERS:
+        raise UnknownName(name, OPTIMIZERS, what="optimizer")
     parameters = dict(model.named_parameters())
-    on_gpu = all(parameter.device.type == "cuda" for parameter in parameters.values())
-    return torch.optim.AdamW(
+    optimizer = OPTIMIZERS[name].make(
         [
             {
                 "name": group.name,
-                "params": [parameters[name] for name in group.parameters],
+                "params": [parameters[key] for key in group.parameters],
                 "lr": group.lr,
                 "weight_decay": group.weight_decay,
             }
             for group in groups
         ],
-        betas=(0.9, 0.999),
-        fused=True if on_gpu else None,
+        warms_up,
     )
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]  # the schedule scales it at every step
+    return optimizer
+
+
+def estimated_rate(optimizer: torch.optim.Optimizer) -> float:
+    """Return the rate that Prodigy has estimated, on which lr is a factor; 1 for all others."""
+    return float(optimizer.param_groups[0]["d"]) if isinstance(optimizer, Prodigy) else 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerKind:
+    """Hold how an optimizer is built, and what it keeps.
+
+    Attributes:
+        make: Builds it from torch's parameter groups; the other argument: the rate warms up.
+        values: Values kept per trained parameter, besides the parameter.
+    """
+
+    make: Callable[[list[dict[str, Any]], bool], torch.optim.Optimizer]
+    values: int
+
+
+def _adamw(groups: list[dict[str, Any]], _warms_up: bool) -> torch.optim.Optimizer:  # noqa: FBT001
+    """Build AdamW; on a GPU as one fused kernel per group.
+
+    The fused kernel reads and writes each value once and keeps its step count on the GPU, so that a
+    resumed step never waits to read that count.
+    """
+    on_gpu = all(p.device.type == "cuda" for group in groups for p in group["params"])
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True if on_gpu else None)
+
+
+OPTIMIZERS = {
+    "adamw": OptimizerKind(_adamw, values=2),
+    "sgd": OptimizerKind(lambda groups, _: torch.optim.SGD(groups, momentum=0.9), values=1),
+    # Its estimate must not be divided by a rate that is almost 0.
+    "prodigy": OptimizerKind(
+        lambda groups, warms_up: Prodigy(groups, safeguard_warmup=warms_up), values=4
+    ),
+    "schedule-free": OptimizerKind(lambda groups, _: AdamWScheduleFree(groups), values=2),
+}
+"""Name -> optimizer.
+
+Source: AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101, betas of Kingma and Ba 2015,
+arXiv:1412.6980. Prodigy: Mishchenko and Defazio 2024, arXiv:2306.06101. Schedule-Free AdamW:
+Defazio et al. 2024, arXiv:2405.15682; the last two are their authors' packages.
+"""
 
 
 def schedule(name: str, *, total_steps: int, warmup_steps: int = 0) -> Callable[[int], float]:

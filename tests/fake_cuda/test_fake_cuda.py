@@ -19,6 +19,7 @@ from cryo_hpo.models import DECODERS, ENCODERS
 from cryo_hpo.training import loop
 from cryo_hpo.training.build import runs_in_bf16
 from cryo_hpo.training.losses import LOSSES
+from cryo_hpo.training.run import Run, last_state, resume
 
 from .conftest import Places, SyncCounter
 
@@ -39,7 +40,7 @@ def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
     )
 
 
-def _open(recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch) -> loop._Run:
+def _open(recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch) -> Run:
     run = loop._open(recipe, site, CUDA)
 
     def backward(loss: torch.Tensor) -> None:
@@ -52,7 +53,7 @@ def _open(recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch) -> loop._
     return run
 
 
-def _train(run: loop._Run, cuda: SyncCounter, epoch: int = 1) -> float:
+def _train(run: Run, cuda: SyncCounter, epoch: int = 1) -> float:
     """Train an epoch; return how often a step waits for the GPU."""
     cuda.syncs.clear()
     loop._train(run, epoch)
@@ -143,10 +144,10 @@ def test_a_resumed_training_waits_for_the_gpu_no_more_often(places, cuda, monkey
     recipe = _recipe(card, "vit-scratch")
     run = _open(recipe, site, monkeypatch)
     fresh = _train(run, cuda)
-    state = copy.copy(loop._state(run))
+    state = copy.copy(last_state(run))
     saved = _pytree.tree_map(lambda x: x.cpu() if isinstance(x, torch.Tensor) else x, state)
     again = _open(recipe, site, monkeypatch)
-    loop._resume(again, saved)
+    resume(again, saved)
     where = {v.device.type for s in again.optimizer.state.values() for v in s.values()}
     assert where == {"cuda"}, "also the count of steps, which the fused kernel reads there"
     assert _train(again, cuda, epoch=2) == fresh <= SYNCS_PER_STEP, cuda.syncs

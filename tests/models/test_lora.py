@@ -26,7 +26,7 @@ from cryo_hpo.models import (
 )
 from cryo_hpo.models.lora import LoraLinear
 from cryo_hpo.models.segmenter import FINGERPRINT
-from cryo_hpo.training.optimizer import adamw, check_groups_cover_model, groups
+from cryo_hpo.training.optimizer import check_groups_cover_model, groups, make_optimizer
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
@@ -76,7 +76,7 @@ def _train(model: Segmenter, encoder: str, steps: int = 2) -> None:
     """Take steps; the second also changes the matrix that a product of zero hides at first."""
     found = groups(model, lr=0.01, weight_decay=0.0, encoder_lr_scale=1.0, layer_decay=0.5)
     check_groups_cover_model(model, found)
-    optimizer = adamw(model, found)
+    optimizer = make_optimizer("adamw", model, found)
     for _ in range(steps):
         optimizer.zero_grad()
         torch.autograd.backward(model(_image(encoder)).square().mean())

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 from cryo_hpo.bands import BANDS
 from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.models import ENCODERS, Segmenter, build, freeze
-from cryo_hpo.training.optimizer import SCHEDULES, adamw, check_groups_cover_model, groups, schedule
+from cryo_hpo.training.optimizer import (
+    SCHEDULES,
+    check_groups_cover_model,
+    groups,
+    make_optimizer,
+    schedule,
+)
 
 Make = Callable[[str], Segmenter]
 NAMES = (
@@ -107,7 +113,7 @@ def test_groups_of_one_rate_and_decay_step_like_a_single_group(make: Make) -> No
     models = [make("unet"), make("unet")]
     models[1].load_state_dict(models[0].state_dict())
     rates = {**RATES, "encoder_lr_scale": 1.0, "layer_decay": 1.0}
-    ours = adamw(models[0], groups(models[0], **rates, decays_all=True))
+    ours = make_optimizer("adamw", models[0], groups(models[0], **rates, decays_all=True))
     theirs = torch.optim.AdamW(models[1].parameters(), lr=1e-3, weight_decay=0.05)
     for step in range(3):
         for model, optimizer in zip(models, (ours, theirs), strict=True):
@@ -145,7 +151,7 @@ def test_the_guard_names_a_parameter_in_no_or_two_groups(make: Make) -> None:
 def test_adamw_steps_each_group_at_its_own_rate(make: Make) -> None:
     model = make("unet")
     found = groups(model, **RATES)
-    optimizer = adamw(model, found)
+    optimizer = make_optimizer("adamw", model, found)
     assert [group["lr"] for group in optimizer.param_groups] == [group.lr for group in found]
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     for parameter in model.parameters():

@@ -17,7 +17,8 @@ from ..frozen import Problem, format_value
 from ..messages import explain
 from ..recipe import Recipe
 from ..space import Choice, Float, Int, Scalar, SearchSpace, When
-from ..study import DefineByRun, explain_refusal
+from ..study import DefineByRun
+from ..variation import explain_unsearchable
 from .marked_yaml import Mark
 from .shipped import is_shipped
 
@@ -108,7 +109,7 @@ def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
             yield Problem((), message)
             return
         for path, value in point.items():
-            message = explain_refusal(base, str(path), value)
+            message = explain_unsearchable(base, str(path), value)
             if message:
                 yield Problem((), f"'{space.function}' gives '{path}': {message}")
 

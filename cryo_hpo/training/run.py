@@ -1,0 +1,112 @@
+"""Hold a running training, and convert it to and from its checkpoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..data.tiles import Normalize, Tiles
+from ..errors import SpecError
+from ..evaluation.metrics import Scores
+from . import checkpoints
+from .divergence import DivergenceMonitor
+from .ema import WeightAverage
+from .micro_batch import AccumulatingStep, Forward
+from .readout import StepReadout
+
+if TYPE_CHECKING:
+    from ..config import Recipe
+    from ..config.protocol import Protocol
+    from ..data.cache import Scenes
+    from ..models import Segmenter
+
+
+@dataclass(slots=True)
+class Run:
+    """Hold the model, optimizer, data and state of one running training.
+
+    Attributes:
+        forward: The model in its precision, from normalized bands to logits in float32.
+        best: Validation mIoU of the checkpoint that is kept.
+    """
+
+    recipe: Recipe
+    protocol: Protocol
+    model: Segmenter
+    average: WeightAverage | None
+    optimizer: torch.optim.Optimizer
+    tiles: Tiles
+    val_scenes: Scenes
+    normalize: Normalize
+    forward: Forward
+    step: AccumulatingStep
+    monitor: DivergenceMonitor
+    readout: StepReadout
+    factor: Callable[[int], float]
+    steps: int
+    classes: tuple[str, ...]
+    device: torch.device
+    history: list[dict[str, float]]
+    val: Scores
+    best: float = -math.inf
+
+    @property
+    def scored(self) -> nn.Module:
+        """Model to validate and save: the weight average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+
+def load_state(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:
+    """Return the last whole epoch of a recipe's training, with its tensors on the CPU.
+
+    AdamW's step counts must stay on the CPU: an unfused optimizer would read them back from a GPU
+    one by one at every step. The weights move to the device when they are loaded.
+
+    Raises:
+        SpecError: The checkpoint belongs to another recipe.
+    """
+    state = checkpoints.load_last(workdir)
+    if state is not None and state["recipe"] != recipe.id:
+        message = (
+            f"'{workdir}' holds a training of recipe {state['recipe']}, this is {recipe.id}. "
+            "A work directory belongs to one recipe: name another one."
+        )
+        raise SpecError(message)
+    return state
+
+
+def resume(run: Run, state: dict[str, Any]) -> None:
+    """Continue from a checkpoint of this recipe."""
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    if run.average is not None:
+        run.average.restore(state["average"])
+    run.history.extend(state["history"])
+    run.val, run.best = Scores.from_json(state["val"]), state["best"]
+    run.step.micro_batch, run.monitor.streak = state["micro_batch"], state["streak"]
+
+
+def best_state(run: Run) -> dict[str, Any]:
+    """Return what the checkpoint of the best model holds."""
+    return {"recipe": run.recipe.id, "model": run.scored.state_dict()}
+
+
+def last_state(run: Run) -> dict[str, Any]:
+    """Return what a training resumes from."""
+    return {
+        "recipe": run.recipe.id,
+        "model": run.model.state_dict(),
+        **({} if run.average is None else {"average": run.average.state()}),
+        "optimizer": run.optimizer.state_dict(),
+        "history": run.history,
+        "val": run.val.to_json(),
+        "best": run.best,
+        "micro_batch": run.step.micro_batch,
+        "streak": run.monitor.streak,
+    }
