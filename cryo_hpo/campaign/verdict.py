@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ..results.campaign import CampaignResult, CellResult, OverallResult
+from ..config.seeds import SeedLimit
+from ..results.campaign import CampaignResult, CellResult, OverallResult, RivalSummary
 from ..results.provenance import environment
 from ..stats.pooled import mean_relative_improvement
+from .rivals import compare_with_rivals
 
 if TYPE_CHECKING:
     from ..config import Campaign, Cell, Study
@@ -22,12 +24,19 @@ def outcome(
 ) -> CampaignResult:
     """Assemble the result of a finished campaign."""
     cells = tuple(_cell(campaign, cell, results[cell][1], transfer) for cell in campaign.cells())
+    comparisons, summaries = compare_with_rivals(
+        cells,
+        at_most=campaign.seeds.at_most if isinstance(campaign.seeds, SeedLimit) else None,
+        fingerprints={r.study: r.data_fingerprints for _, r in results.values()},
+    )
     return CampaignResult(
         campaign=campaign.name,
         project=campaign.project,
         spec=campaign.model_dump(mode="json", exclude_unset=True),
         cells=cells,
         overall=overall(cells),
+        rivals=comparisons,
+        rival_summaries=summaries,
         transfer=campaign.transfer,
         provenance=environment(),
         mlflow_experiment=f"cryo/{campaign.project}",
@@ -63,6 +72,18 @@ def metrics(result: CampaignResult) -> dict[str, float]:
         "tuned.test_miou": fmean(fmean(cell.tuned) for cell in cells),
         "epochs_spent": float(sum(c.epochs_search + c.epochs_confirm for c in cells)),
         "epochs_full_grid": float(sum(c.epochs_full_grid for c in cells)),
+        **{name: x for one in result.rival_summaries for name, x in _rival_metrics(one).items()},
+    }
+
+
+def _rival_metrics(summary: RivalSummary) -> dict[str, float]:
+    """Return the numbers of a comparison with a rival: vs_unet.relative_pct, or vs_unet.<row>..."""
+    name = f"vs_{summary.rival}" + (f".{summary.row}" if summary.row else "")
+    mean = summary.relative_pct
+    return {
+        **({} if mean is None else mean.to_metrics(f"{name}.relative_pct")),
+        f"{name}.ahead": float(summary.ahead),
+        f"{name}.behind": float(summary.behind),
     }
 
 
@@ -92,6 +113,7 @@ def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) ->
         epochs_full_grid=result.costs.epochs_full_grid,
         seconds=result.costs.seconds_search + result.costs.seconds_confirm,
         offers=transfer.offers(result.study),
+        is_rival=cell.is_rival,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
+from .rivals import rival_study
 from .seeds import Seeds
 from .space import Value
 from .study import SLUG, Resources, Search, name_problems
@@ -57,12 +58,13 @@ class Skip(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination of the matrix."""
+    """One combination of the matrix, or a rival of those with its dataset and label fraction."""
 
     encoder: str
     dataset: str
     regime: Regime
     label_fraction: float
+    is_rival: bool = False
 
 
 class Campaign(Frozen):
@@ -81,6 +83,13 @@ class Campaign(Frozen):
         description="Encoders, datasets, regimes and label fractions to combine."
     )
     skip: tuple[Skip, ...] = Field(default=(), description="Cells to leave out of the matrix.")
+    rivals: tuple[Literal["unet"], ...] = Field(
+        default=(),
+        description=(
+            "Models without pretraining that are tuned and proven likewise on every dataset, and "
+            "that every cell is compared with, paired by seed: [unet]."
+        ),
+    )
     base: dict[str, Any] = Field(
         default={}, description="Recipe keys that all cells share; see `base` of a study."
     )
@@ -113,6 +122,7 @@ class Campaign(Frozen):
             *self._axis_problems(),
             *self._skip_problems(),
             *self._rule_problems(),
+            *self._rival_problems(),
         ]
         if problems:
             raise ConstraintErrors(problems)
@@ -131,11 +141,20 @@ class Campaign(Frozen):
         return self
 
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that are not skipped, one dataset after the other."""
+        """Return the cells that are not skipped, one dataset after the other, its rivals last."""
+        return tuple(cell for dataset in self.matrix.datasets for cell in self._cells_on(dataset))
+
+    def _cells_on(self, dataset: str) -> Iterator[Cell]:
         m = self.matrix
-        places = product(m.datasets, m.encoders, m.regimes, m.label_fractions)
-        every = (Cell(encoder, data, regime, share) for data, encoder, regime, share in places)
-        return tuple(cell for cell in every if not any(_covers(s, cell) for s in self.skip))
+        every = [
+            Cell(encoder, dataset, regime, share)
+            for encoder, regime, share in product(m.encoders, m.regimes, m.label_fractions)
+        ]
+        cells = [cell for cell in every if not any(_covers(s, cell) for s in self.skip)]
+        yield from cells
+        for rival, share in product(self.rivals, m.label_fractions):
+            if any(cell.label_fraction == share for cell in cells):
+                yield Cell(rival, dataset, "full", share, is_rival=True)
 
     def row(self, cell: Cell) -> str:
         """Return a cell's row in a table of datasets: its name without the dataset."""
@@ -157,16 +176,18 @@ class Campaign(Frozen):
         data = {**base.get("data", {}), **raw["matrix"]["datasets"][cell.dataset]}
         if len(self.matrix.label_fractions) > 1 or cell.label_fraction != 1:
             data["label_fraction"] = cell.label_fraction
-        model = {**base.get("model", {}), **raw["matrix"]["encoders"][cell.encoder]}
+        own = {} if cell.is_rival else raw["matrix"]["encoders"][cell.encoder]
+        model = {**base.get("model", {}), **own}
         model["tune"] = cell.regime
         if cell.regime != "lora":  # the base's adapters are only for cells with LoRA
             model.pop("lora", None)
         shared = ("project", "search", "seeds", "baselines", "resources", "log_model")
-        return {
+        study = {
             "name": self.study_name(cell),
             **{key: raw[key] for key in shared if key in raw},
             "base": {**base, "data": data, "model": model},
         }
+        return rival_study(study, cell.encoder) if cell.is_rival else study
 
     def _axis_problems(self) -> Iterator[Problem]:
         for axis in ("regimes", "label_fractions"):
@@ -206,6 +227,17 @@ class Campaign(Frozen):
                 "trials. Use rule: promote, or scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "rule"), message)
+
+    def _rival_problems(self) -> Iterator[Problem]:
+        if len(set(self.rivals)) < len(self.rivals):
+            yield Problem(("rivals",), "A rival is repeated. Drop the repetition.")
+        for i, rival in enumerate(self.rivals):
+            if rival in self.matrix.encoders:
+                message = (
+                    f"The matrix has an encoder that is named '{rival}' too. Rename that one, or "
+                    "drop it if it is the rival."
+                )
+                yield Problem(("rivals", i), message)
 
 
 def _covers(skip: Skip, cell: Cell) -> bool:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 
 ADAMW = "adamw"
-OWN = MappingProxyType(
+OWN: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         ADAMW: {"lr": 1e-4},
         "sgd": {"lr": 1e-2, "weight_decay": 1e-4},

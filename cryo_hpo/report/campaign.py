@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ..results.campaign import CampaignResult, CellResult
 from ..stats import Interval
 from ..stats.pooled import ranks
+from . import rivals
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
+from .rivals import limits, number
 from .table import Table, csv_text, markdown
 from .wording import NONE, VERDICTS, signed
 
@@ -25,20 +27,25 @@ COLORS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
 
 
 def page(result: CampaignResult) -> Page:
-    """Return the page: answer, Cryo-Bench's table twice, cells, transfer, costs, provenance."""
+    """Return the page: answer, rivals, Cryo-Bench's table twice, cells, transfer, costs."""
     sections = tuple(Section(title, tuple(parts)) for title, parts in _sections(result))
     return Page(result.campaign, headline(result), _tone(result), sections)
 
 
 def headline(result: CampaignResult) -> str:
-    """Return the campaign's result in one sentence."""
+    """Return the campaign's result: whether its models beat the rivals, and what tuning gains."""
+    return " ".join([*rivals.answers(result), _gain(result)])
+
+
+def _gain(result: CampaignResult) -> str:
+    """Return in one sentence what tuning gains."""
     overall, mean = result.overall, result.overall.relative_pct
     if mean is None:
         return f"{result.campaign}: no cell has a baseline above 0, so nothing is relative to it."
     return (
         f"{result.campaign}: tuning changes the test mIoU by {signed(mean.mid, 2)} % "
         f"relative to the fixed learning rate, the mean of {overall.num_cells} cells "
-        f"({100 * mean.level:.0f} % interval {_limits(mean, 2)}): improved in "
+        f"({100 * mean.level:.0f} % interval {limits(mean, 2)}): improved in "
         f"{overall.improved}, no clear difference in {overall.not_shown}, worse in {overall.worse}."
     )
 
@@ -133,6 +140,8 @@ def _room(result: CampaignResult) -> tuple[float, float]:
 
 
 def _tone(result: CampaignResult) -> Tone:
+    if result.rival_summaries:
+        return result.rival_summaries[0].verdict
     mean = result.overall.relative_pct
     if mean is None:
         return "none"
@@ -140,6 +149,8 @@ def _tone(result: CampaignResult) -> Tone:
 
 
 def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
+    if result.rivals:
+        yield "Against the rivals", list(rivals.parts(result))
     scores = "Mean test mIoU over seeds in percent; ranks among the rows of this table."
     yield "Fixed learning rate", [scores, table(result, tuned=False)]
     yield "Tuned", [scores, table(result, tuned=True)]
@@ -170,8 +181,8 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
         "the same" if cell.winner_is_baseline else f"{cell.tuned_lr:.3g}",
         f"{100 * np.mean(cell.baseline):.2f}",
         f"{100 * np.mean(cell.tuned):.2f}",
-        f"{_number(improvement.relative_pct.mid, 1)} %",
-        _limits(improvement.relative_pct, 1),
+        f"{number(improvement.relative_pct.mid, 1)} %",
+        limits(improvement.relative_pct, 1),
         f"{improvement.p_value:.3g}",
         f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",
         VERDICTS[improvement.verdict].lower(),
@@ -233,11 +244,3 @@ def _provenance(result: CampaignResult) -> Table:
     }
     rows = [(name, str(value)) for name, value in facts.items() if value]
     return Table.of(("what", "value"), rows, left=2)
-
-
-def _limits(interval: Interval, digits: int) -> str:
-    return f"{_number(interval.low, digits)} to {_number(interval.high, digits)}"
-
-
-def _number(value: float, digits: int) -> str:
-    return signed(value, digits) if math.isfinite(value) else NONE

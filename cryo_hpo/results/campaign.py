@@ -47,6 +47,7 @@ class CellResult(Frozen):
     epochs_full_grid: int
     seconds: float = Field(description="Sum over trainings, not wall clock")
     offers: tuple[Offer, ...] = Field(description="What finished cells offered to its search")
+    is_rival: bool = Field(default=False, description="A model that the others are compared with")
 
 
 class OverallResult(Frozen):
@@ -62,6 +63,37 @@ class OverallResult(Frozen):
     worse: int
 
 
+class RivalComparison(Frozen):
+    """Hold the comparison of a tuned cell with a tuned rival on the same data and seeds."""
+
+    rival: str = Field(description="The rival's name, such as unet")
+    study: str = Field(description="Study of the cell")
+    rival_study: str = Field(description="Study of the rival")
+    row: str
+    dataset: str
+    seeds: tuple[int, ...] = Field(description="Seeds that both have")
+    improvement: StoredImprovement | None = Field(
+        description="The rival is the baseline in it; null: the two saw other files"
+    )
+
+
+class RivalSummary(Frozen):
+    """Hold the comparison of one row of cells, or of all rows, with a rival."""
+
+    rival: str
+    row: str | None = Field(description="null: all rows")
+    datasets: tuple[str, ...] = Field(description="Datasets of the cells that count")
+    relative_pct: StoredInterval | None = Field(
+        description="Mean over cells of the relative difference; null: no cell counts"
+    )
+    ahead: int
+    not_shown: int
+    behind: int
+    verdict: Literal["improved", "not shown", "worse"] = Field(
+        description="From the interval with four datasets or more, else as all cells say"
+    )
+
+
 class CampaignResult(Frozen):
     """Hold the results of a finished campaign."""
 
@@ -71,6 +103,10 @@ class CampaignResult(Frozen):
     spec: dict[str, Any] = Field(description="The campaign as it was resolved")
     cells: tuple[CellResult, ...]
     overall: OverallResult
+    rivals: tuple[RivalComparison, ...] = ()
+    rival_summaries: tuple[RivalSummary, ...] = Field(
+        default=(), description="Of all rows together first, if there are several"
+    )
     transfer: bool
     provenance: dict[str, Any] = Field(description="Code, versions, machine")
     mlflow_experiment: str

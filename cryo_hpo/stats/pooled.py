@@ -1,10 +1,10 @@
 """Pool cells into the mean relative improvement, and rank models as in Cryo-Bench's table."""
 
-# N cells, M models, D datasets, R resamples
+# N cells, G groups of cells, M models, D datasets, R resamples
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,15 +35,20 @@ class PooledImprovement:
 
 
 def mean_relative_improvement(
-    cells: Sequence[tuple[Scores, Scores]], *, resamples: int = RESAMPLES
+    cells: Sequence[tuple[Scores, Scores]],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    resamples: int = RESAMPLES,
 ) -> PooledImprovement:
     """Average the relative improvement of mean scores over cells, as the paper does.
 
-    The interval is from a two-stage bootstrap: cells are drawn with replacement, then the paired
-    seeds within each. With one cell only the seeds are drawn.
+    The interval is from a two-stage bootstrap: groups of cells are drawn with replacement, then the
+    paired seeds within each. With one group only the seeds are drawn.
 
     Args:
         cells: (tuned, baseline) of each cell; scores of the same seeds in the same order.
+        groups: Group of each cell. Cells of a group share scores or data, so they are drawn
+            together, on the same seeds, the first ones that all of them have. None: each is one.
         resamples: Number of bootstrap resamples, R.
 
     Source:
@@ -51,21 +56,40 @@ def mean_relative_improvement(
         section 3.8. Cryo-Bench (arXiv:2603.01576) reports the mean over datasets.
     """
     pairs = [(np.asarray(t, float), np.asarray(b, float)) for t, b in cells]
-    counted = [(t, b) for t, b in pairs if b.mean() > 0]
+    names = range(len(pairs)) if groups is None else groups
+    members: dict[Hashable, list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
+    for name, (tuned_S, base_S) in zip(names, pairs, strict=True):
+        if base_S.mean() > 0:
+            members.setdefault(name, []).append((tuned_S, base_S))
+    counted = [pair for inside in members.values() for pair in inside]
     if not counted:
         return PooledImprovement(None, 0, len(pairs))
     points = [float(_relative(t.mean(), b.mean())) for t, b in counted]
-    rng = np.random.default_rng(0)
-    drawn_RN = _drawn(counted, rng, resamples)
-    picks_RN = rng.integers(len(counted), size=(resamples, len(counted)))
-    # A cell drawn twice in a resample uses the same draw of seeds twice.
-    means_R = np.nanmean(np.take_along_axis(drawn_RN, picks_RN, axis=1), axis=1)
-    low, high = np.quantile(means_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    means_R = _drawn_means(list(members.values()), resamples)
+    low, high = np.nanquantile(means_R, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return PooledImprovement(
         relative_pct=Interval(float(low), float(np.mean(points)), float(high), LEVEL),
         num_cells=len(counted),
         undefined=len(pairs) - len(counted),
     )
+
+
+def _drawn_means(
+    groups: Sequence[Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]], resamples: int
+) -> NDArray[np.float64]:
+    """Return the mean relative improvement of cells in each resample of groups and seeds, (R,)."""
+    rng = np.random.default_rng(0)
+    drawn = [_drawn(inside, rng, resamples) for inside in groups]
+    sums_RG = np.stack([np.nansum(cells_RN, axis=1) for cells_RN in drawn], axis=1)
+    counts_RG = np.stack([np.isfinite(cells_RN).sum(axis=1) for cells_RN in drawn], axis=1)
+    picks_RG = rng.integers(len(groups), size=(resamples, len(groups)))
+    # A group drawn twice in a resample uses the same draw of seeds twice.
+    total_R = np.take_along_axis(sums_RG, picks_RG, axis=1).sum(axis=1)
+    count_R = np.take_along_axis(counts_RG, picks_RG, axis=1).sum(axis=1)
+    means_R: NDArray[np.float64] = np.divide(
+        total_R, count_R, out=np.full(resamples, np.nan), where=count_R > 0
+    )
+    return means_R
 
 
 def ranks(scores_MD: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -86,11 +110,13 @@ def _drawn(
     rng: np.random.Generator,
     resamples: int,
 ) -> NDArray[np.float64]:
-    """Return the relative improvement of each cell on resampled seeds, (R, N)."""
-    columns = []
-    for tuned_S, base_S in cells:
-        seeds_RS = rng.integers(len(base_S), size=(resamples, len(base_S)))
-        columns.append(_relative(tuned_S[seeds_RS].mean(axis=1), base_S[seeds_RS].mean(axis=1)))
+    """Return the relative improvement of a group's cells on the same resampled seeds, (R, N)."""
+    shared = min(len(base_S) for _, base_S in cells)
+    seeds_RS = rng.integers(shared, size=(resamples, shared))
+    columns = [
+        _relative(tuned_S[seeds_RS].mean(axis=1), base_S[seeds_RS].mean(axis=1))
+        for tuned_S, base_S in cells
+    ]
     return np.stack(columns, axis=1)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cryo_hpo.config import DataSpec, Recipe, Site
 from cryo_hpo.config.dataset_card import DatasetCard
-from cryo_hpo.config.study import NOT_VARIED
+from cryo_hpo.config.variation import NOT_VARIED
 from cryo_hpo.data import find_dataset, leakage
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.data.custom import custom_dataset

@@ -87,6 +87,8 @@ def locate_in_campaign(campaign: Campaign, cell: Cell, key: tuple[str | int, ...
         if not rest or rest[0] in given or rest[0] == "name":
             return (MATRIX, "datasets", cell.dataset, *(r for r in rest if rest[0] in given))
     if part == ("base", "model"):
+        if cell.is_rival:
+            return ("rivals",)
         given = campaign.matrix.encoders[cell.encoder].model_fields_set
         if not rest or rest[0] in given:
             return (MATRIX, "encoders", cell.encoder, *rest)

@@ -1,0 +1,79 @@
+"""Answer whether a campaign's models beat its tuned rivals, in sentences and a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from ..results.campaign import CampaignResult, RivalComparison, RivalSummary
+from ..stats import FEWEST, Interval
+from .table import Table
+from .wording import NONE, signed
+
+NAMES = {"unet": "U-Net"}
+ANSWERS = {"improved": "Yes", "not shown": "Not shown", "worse": "No, it is behind"}
+WORDS = {"improved": "ahead", "not shown": "no clear difference", "worse": "behind"}
+
+
+def answers(result: CampaignResult) -> list[str]:
+    """Return one sentence for each summary: does the model beat the tuned rival here?"""
+    return [_answer(one) for one in result.rival_summaries]
+
+
+def _answer(one: RivalSummary) -> str:
+    question = f"Does {one.row or 'the pretrained model'} beat a tuned {NAMES[one.rival]} here?"
+    if one.row is None:
+        question = f"Do the models of this campaign beat a tuned {NAMES[one.rival]} here?"
+    counts = (
+        f"ahead in {one.ahead}, no clear difference in {one.not_shown}, behind in {one.behind} of "
+        f"{one.ahead + one.not_shown + one.behind} comparisons"
+    )
+    answer = f"{question} {ANSWERS[one.verdict]}: {counts}"
+    if one.relative_pct is None:
+        return f"{answer}; the rival scores 0, so nothing is relative to it."
+    level = f"{100 * one.relative_pct.level:.0f} % interval"
+    mean = (
+        f"on average {signed(one.relative_pct.mid, 2)} % test mIoU relative to it "
+        f"({level} {limits(one.relative_pct, 2)})"
+    )
+    few = "; too few datasets for that interval to decide" if len(one.datasets) < FEWEST else ""
+    return f"{answer}; {mean}{few}."
+
+
+def parts(result: CampaignResult) -> Iterator[str | Table]:
+    """Yield the section on rivals: how they are compared, and every comparison."""
+    yield (
+        "Tuned against tuned: both were searched alike, retrained on the same seeds and data, and "
+        "scored on the same test pixels. The interval is of the typical seed's relative difference."
+    )
+    head = ("dataset", "model", "rival", "model's mIoU", "rival's mIoU", "typical", "interval")
+    rows = [_row(one) for one in result.rivals]
+    yield Table.of((*head, "p", "seeds ahead", "answer"), rows, left=3, right=9)
+
+
+def _row(one: RivalComparison) -> tuple[str, ...]:
+    gain, name = one.improvement, NAMES[one.rival]
+    if gain is None:
+        return (one.dataset, one.row, name, *([NONE] * 6), "not compared: other files")
+    return (
+        one.dataset,
+        one.row,
+        name,
+        f"{100 * gain.tuned:.2f}",
+        f"{100 * gain.baseline:.2f}",
+        f"{number(gain.typical_pct.mid, 1)} %",
+        limits(gain.typical_pct, 1),
+        f"{gain.p_value:.3g}",
+        f"{gain.num_gained} of {gain.num_pairs}",
+        WORDS[gain.verdict],
+    )
+
+
+def limits(interval: Interval, digits: int) -> str:
+    """Return the limits of an interval: -1.0 to +2.5."""
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+
+
+def number(value: float, digits: int) -> str:
+    """Return a number with its sign; a dash for one that is not finite."""
+    return signed(value, digits) if math.isfinite(value) else NONE
