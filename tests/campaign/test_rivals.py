@@ -213,7 +213,9 @@ def test_without_rivals_nothing_is_said_of_them():
 def test_cells_that_share_a_rival_are_drawn_together():
     """Copies of a cell are no new evidence within a group, and are taken for it outside of one."""
     rng = np.random.default_rng(1)
-    pairs = [(rng.uniform(0.4, 0.7, 6), rng.uniform(0.4, 0.6, 6)) for _ in range(3)]
+    pairs = [
+        (rng.uniform(0.4, 0.7, 6).tolist(), rng.uniform(0.4, 0.6, 6).tolist()) for _ in range(3)
+    ]
     once = mean_relative_improvement(pairs)
     names = ["a", "b", "c"]
     assert mean_relative_improvement(pairs, groups=names) == once
@@ -250,5 +252,6 @@ def test_a_campaign_with_a_rival_runs_to_its_answer(tmp_path):
     assert (one.improvement.tuned, one.improvement.baseline) == tuple(
         cell.tuned[0] for cell in result.cells
     )
+    assert result.mlflow_run_id is not None
     run = MlflowClient(f"sqlite:///{root / 'runs' / 'mlflow.db'}").get_run(result.mlflow_run_id)
     assert "vs_unet.narrow.ahead" in run.data.metrics
