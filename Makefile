@@ -110,8 +110,10 @@ parity-table: $(READY) ## Hold the encoders to upstream's features, and write wh
 architecture: $(READY) ## Draw docs/architecture.png from the imports
 	$(BIN)/python -m benchmarks.architecture
 
-docs: architecture ## Draw the pictures of the docs, check their links, commands and tables
+docs: architecture ## Draw the pictures of the docs, check commands and links, build the site into build/site
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_readme.py tests/test_docs.py
+	test -x .venv-docs/bin/mkdocs || ($(PYTHON) -m venv .venv-docs && .venv-docs/bin/python -m pip install --quiet --no-deps -r docs/site/requirements.txt)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 release: $(READY) ## Build, install the wheel alone, run a study from it; TAG=1 tags the commit
 	BIN=$(CURDIR)/$(BIN) TAG=$(TAG) .ci/release
@@ -123,4 +125,4 @@ lock: ## Resolve requirements.lock again
 	rm -rf .venv-lock
 
 clean: ## Remove what was generated (keeps runs/ and data/)
-	rm -rf .venv .venv-other build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-other .venv-docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from .test_architecture import FLOORS, PACKAGE
@@ -58,3 +59,16 @@ def test_every_decision_is_in_the_list():
     listed = (ROOT / "docs" / "decisions" / "README.md").read_text()
     assert all(f"]({page.name})" in listed for page in DECISIONS)
     assert len(DECISIONS) > 7
+
+
+def test_the_site_has_every_page():
+    """`make docs` builds the site; decisions are reached from their list."""
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    named = {page for part in nav for entry in part.values() for page in _pages_of(entry)}
+    assert named == {"index.md", "decisions/README.md"} | {
+        page.name for page in (ROOT / "docs").glob("*.md")
+    }
+
+
+def _pages_of(entry):
+    return [entry] if isinstance(entry, str) else [p for part in entry for p in part.values()]

@@ -1,4 +1,4 @@
-"""The README's commands run, its links lead somewhere, its Python works."""
+"""The commands of the README and of the pages on studies run, its links lead somewhere, its Python works."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+STUDIES = (ROOT / "docs" / "studies.md").read_text()
+REAL = (ROOT / "docs" / "real-studies.md").read_text()
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")]
 
 # Commands that a test of their own runs, or the continuous integration itself.
@@ -30,6 +32,7 @@ ELSEWHERE = {
     "cryo-hpo stop": "tests/cli/test_status.py",
     "cryo-hpo resume": "tests/campaign/test_run.py",
     "cryo-hpo report": "tests/cli/test_main.py",
+    "cryo-hpo predict": "tests/prediction/test_outlines.py",
     "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/study/test_real_studies.py",
 }
 
@@ -40,7 +43,7 @@ def _commands(text: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-COMMANDS = _commands(README)
+COMMANDS = list(dict.fromkeys(_commands(README + STUDIES + REAL)))
 
 
 def _elsewhere(command: str) -> str | None:
@@ -86,15 +89,15 @@ def test_a_command_of_the_readme_runs(command, scenes):
     assert done.stdout.strip()
 
 
-def test_the_python_of_the_readme_runs(monkeypatch, capsys):
+def test_the_python_of_the_page_on_studies_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    exec(compile(block, "README.md", "exec"), {})
+    (block,) = re.findall(r"```python\n(.*?)```", STUDIES, flags=re.DOTALL)
+    exec(compile(block, "studies.md", "exec"), {})
     assert "optim.weight_decay" in capsys.readouterr().out
 
 
-def test_the_study_in_the_readme_is_the_shipped_one():
-    (block,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+def test_the_study_in_the_page_is_the_shipped_one():
+    (block,) = re.findall(r"```yaml\n(.*?)```", STUDIES, flags=re.DOTALL)
     assert block in (ROOT / "search_spaces" / "studies" / "quickstart.yaml").read_text()
 
 

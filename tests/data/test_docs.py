@@ -10,13 +10,11 @@ import pytest
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.data import find_dataset
 
-from ..support.fakes import FAKES, fake_glid
+from ..support.fakes import fake_glid
 from ..support.web import Web
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
 PAGE = (ROOT / "docs" / "datasets.md").read_text()
 COMMANDS = [
     line.split("#")[0].strip()
@@ -43,13 +41,6 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("cryo_hpo.data.download.ZENODO", f"{web.url}/api/records")
         done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-
-
-@pytest.mark.parametrize("name", FAKES)
-def test_readme_names_every_dataset_as_it_is(name: str) -> None:
-    data = find_dataset(name)
-    row = next(line for line in README.splitlines() if line.startswith(f"| [{name}]({data.page})"))
-    assert row.endswith(f"| {len(data.classes)} | {data.license} |")
 
 
 def test_pictures_are_there_and_small() -> None:
