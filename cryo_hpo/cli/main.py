@@ -143,11 +143,16 @@ def plan(study: Path) -> None:
         campaigns.plan(study)
         return
     from ..config import load_study
+    from ..study import hours
     from ..study import plan as planning
     from ..study.timing import measure_epoch
 
     spec = load_study(study)
     with line_numbers(study):
+        if spec.budget is not None:
+            shares = hours.plan_hours(spec, read_site())
+            click.echo("\n".join(hours.hours_lines(spec, shares)))
+            spec = hours.resolve(spec, shares)
         size = planning.plan(spec, site=read_site())
     for line in planning.lines(size):
         click.echo(line)

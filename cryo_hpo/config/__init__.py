@@ -16,6 +16,7 @@ from .files.load_campaign import (
 )
 from .files.python_space import load_callable
 from .files.shipped import find_source, format_source, is_shipped, list_shipped
+from .hours import Hours
 from .messages import explain
 from .optim import OptimSpec
 from .prior import Prior
@@ -40,6 +41,7 @@ __all__ = [
     "DataSpec",
     "DatasetCard",
     "DefineByRun",
+    "Hours",
     "LoraSpec",
     "LossSpec",
     "Matrix",

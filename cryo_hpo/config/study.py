@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
+from .hours import Hours, length_problems
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
@@ -115,7 +116,6 @@ class Search(Frozen):
     @model_validator(mode="after")
     def _laws(self) -> Self:
         problems = [
-            *self._length_problems(),
             *(
                 Problem(("prior", *p.loc), p.message)
                 for p in prior_problems(self.prior, self.space)
@@ -124,20 +124,6 @@ class Search(Frozen):
         if problems:
             raise ConstraintErrors(problems)
         return self
-
-    def _length_problems(self) -> Iterator[Problem]:
-        if self.trials is None and self.budget is None:
-            message = (
-                "Required key is missing. Add it, the number of configurations to try; or add "
-                "`budget`, the cost of the search in full trainings."
-            )
-            yield Problem(("trials",), message)
-        if self.trials is not None and self.budget is not None:
-            message = (
-                f"A search has a number of trials or a budget, this one has both: {self.trials} "
-                f"trials and a budget of {self.budget:g} trainings. Drop one of the two."
-            )
-            yield Problem(("budget",), message)
 
 
 class Study(Frozen):
@@ -156,6 +142,10 @@ class Study(Frozen):
     )
     search: Search | None = Field(
         default=None, description="Hyperparameter search; left out: only train `base` on `seeds`."
+    )
+    budget: Hours | None = Field(
+        default=None,
+        description="Hours for search and final comparison together, in place of `search.trials`: {gpu_hours: 6} or {core_hours: 6}.",
     )
     seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
@@ -187,6 +177,7 @@ class Study(Frozen):
             *self._seed_problems(),
             *self._space_problems(),
             *self._baseline_problems(),
+            *length_problems(self),
             *self._rung_problems(),
             *self._budget_problems(),
         ]

@@ -59,6 +59,11 @@ class Records:
         """Number of recorded epochs."""
         return sum(map(len, self._seen.values()))
 
+    @property
+    def seconds(self) -> float:
+        """Seconds of all recorded epochs."""
+        return sum(sum(epochs.values()) for epochs in self._seen.values())
+
     def has(self, key: str, epoch: int) -> bool:
         """Return True if an epoch of a training is recorded."""
         return epoch in self._seen.get(key, {})

@@ -36,6 +36,7 @@ def cost_line(result: Result) -> str:
     line = f"{total}, {_total(spent)} in total ({duration(seconds)} of training)."
     if spent.epochs_reused:
         line += f" {spent.epochs_reused} epochs more of the comparison were reused, not trained."
+    line += _budget(result)
     grid = spent.epochs_full_grid
     if not grid:
         return line
@@ -50,6 +51,18 @@ def cost_line(result: Result) -> str:
         f"{_change(_total(spent), grid)} than the first, "
         f"{_change(_total(spent), grid + spent.epochs_confirm)} than the second."
     )
+
+
+def _budget(result: Result) -> str:
+    """Return how much of a budget of hours was spent; nothing without one."""
+    budget = result.spec.get("budget")
+    if not budget:
+        return ""
+    _, number = _devices(result)
+    unit = "GPU-hours" if budget.get("gpu_hours") else "core-hours"
+    seconds = result.costs.seconds_search + result.costs.seconds_confirm
+    hours = budget.get("gpu_hours") or budget.get("core_hours")
+    return f" Budget: {number * seconds / 3600:.3g} of {hours:g} {unit} spent."
 
 
 def _rows(spent: Costs) -> Iterator[Row]:

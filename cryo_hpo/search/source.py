@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
 from ..results.epochs import EPOCH, SCORE
 from ..results.study import Decision
-from .budget import budget_of, fix_trials
+from .budget import Budget, budget_of, fix_trials
 from .jobs import Job, Outcome
 from .replay import Suggest, replayed
 from .rungs import Ladder, Promotion, decision_at, finalist, passes_rung, promotable, stops
@@ -38,11 +39,28 @@ class SearchSource:
     """Hand out the trials of a search, whose whole state is in the journal."""
 
     def __init__(
-        self, study: Study, *, suggest: Suggest, journal: Journal, folder: Path, listener: Listener
+        self,
+        study: Study,
+        *,
+        suggest: Suggest,
+        journal: Journal,
+        folder: Path,
+        listener: Listener,
+        budget: Callable[[], Budget] | None = None,
     ) -> None:
+        """Read the state of a search.
+
+        Args:
+            study: The study.
+            suggest: Draws the values of a trial.
+            journal: Holds the trials.
+            folder: Folder of the trainings.
+            listener: Receives their events.
+            budget: Returns what the search may still train; None: as the study has it.
+        """
         assert study.search is not None, "a study without a search has no trials"
         self._study, self._suggest = study, suggest
-        self._budget = budget_of(study.search, study.base.epochs)
+        self._read_budget = budget or partial(budget_of, study.search, study.base.epochs)
         self._search = fix_trials(study.search, study.base.epochs)
         self._journal, self._folder, self._listener = journal, folder, listener
         self._records = {record.number: record for record in journal.records()}
@@ -61,6 +79,10 @@ class SearchSource:
     def ladder(self) -> Ladder | None:
         """The rungs of the pause-and-promote rule; None under any other rule."""
         return ladder(self._search, self._study.base.epochs)
+
+    @property
+    def _budget(self) -> Budget | None:
+        return self._read_budget()
 
     @property
     def records(self) -> list[Record]:

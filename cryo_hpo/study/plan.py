@@ -102,11 +102,15 @@ def epochs_lacking(study: Study) -> int:
     The winner is complete, and the baseline has reached the first rung or, where no trial pauses,
     full length; named baselines are trained.
     """
+    epochs = study.base.epochs
+    return epochs - first_stop(study) + len(study.baselines) * epochs
+
+
+def first_stop(study: Study) -> int:
+    """Return the epoch at which a trial pauses or is complete, at the earliest."""
     epochs, rule = study.base.epochs, None if study.search is None else study.search.scheduler
-    first = epochs
-    if isinstance(rule, Asha) and rule.rule == "promote":
-        first = min(rule.grace_epochs, epochs)
-    return epochs - first + len(study.baselines) * epochs
+    pauses = isinstance(rule, Asha) and rule.rule == "promote"
+    return min(rule.grace_epochs, epochs) if pauses and isinstance(rule, Asha) else epochs
 
 
 def lines(plan: Plan) -> list[str]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,12 @@ from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
-from ..results.lr_response import response
 from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
 from ..search.journal import Journal
 from ..search.replay import suggest_of
-from ..search.source import SearchSource, key
+from ..search.source import SearchSource
 from ..storage.atomic import write_text
 from ..storage.event_log import read_events
 from ..tracking import Tracker, run_id, save_model
@@ -34,21 +34,24 @@ from . import folder as folders
 from . import frame
 from . import holdout as testsplit
 from .data_guard import DataGuard, GuardedSource
+from .hours import keep as keep_shares
+from .hours import open_purse, plan_hours, resolve
 from .plan import plan
 from .preflight import check
 from .proof import Proof
 from .reuse import history_of
+from .summary import study_metrics, study_tags
 from .verdict import experiment, result, score_arms
 from .winner import keep_winner
 
 if TYPE_CHECKING:
     from ..config import Search
     from ..execution.executor import Executor, TrialResources
+    from ..search.budget import Budget
     from ..search.listener import Listener
     from ..search.trials import Record
 
 RESULT = "cryo.result"  # tag of a study's MLflow run: digest of the published result
-MAX_TAG = 4000  # characters of the warnings; MLflow takes 8,000
 MODEL = "mlflow-model"  # the winner in MLflow's format
 
 log = logging.getLogger(__name__)
@@ -87,10 +90,14 @@ def run_study(
         check(study, site=site)
         if study.search is not None:
             database.require(site.optuna)
+        given, shares = study, None if study.budget is None else plan_hours(study, site)
+        study = study if shares is None else resolve(study, shares)
         size = plan(study, site=site)
         tracker = frame.begin(
-            study, site, path, experiment=experiment(study), disk_gib=size.disk_gib
+            given, site, path, experiment=experiment(study), disk_gib=size.disk_gib
         )
+        if shares is not None:
+            keep_shares(shares, path)
         progress = Progress(
             console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
         )
@@ -123,11 +130,20 @@ def _run(
     trials: list[Record] = []
     guard = DataGuard(study.base, site, path)
     if study.search is not None:
-        search = search_source(study, study.search, path, site=site, listener=records)
+        purse = open_purse(study, path, records=records, slots=slots)
+        search = search_source(
+            study,
+            study.search,
+            path,
+            site=site,
+            listener=records,
+            budget=None if purse is None else purse.budget,
+        )
         executor.run(GuardedSource(search, guard), site=site, slots=slots)
         search.raise_if_hopeless()
         trials = search.records
         won = keep_winner(study, site, path, trials)
+        study = study if purse is None else purse.settle(path)
         console.print(_next_step(study, won.trial), highlight=False)
     proof = Proof.of(study, path, trials)
     for line in proof.run(site, slots=slots, executor=executor, listener=records):
@@ -179,7 +195,13 @@ def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Reco
 
 
 def search_source(
-    study: Study, search: Search, path: Path, *, site: Site, listener: Listener
+    study: Study,
+    search: Search,
+    path: Path,
+    *,
+    site: Site,
+    listener: Listener,
+    budget: Callable[[], Budget] | None = None,
 ) -> SearchSource:
     """Return the job source of the search, resumed from the study's journal or database."""
     return SearchSource(
@@ -188,6 +210,7 @@ def search_source(
         journal=Journal(path / folders.JOURNAL, study=study.name, database=site.optuna),
         folder=path / folders.TRIALS,
         listener=listener,
+        budget=budget,
     )
 
 
@@ -242,7 +265,7 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     publishes it again.
     """
     top = result.study
-    tracker.log_once(top, _parent_metrics(result), step=0)
+    tracker.log_once(top, study_metrics(result), step=0)
     for arm in result.arms:
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
@@ -255,7 +278,7 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     if study.log_model:
         log_winner(result, study, site, path, tracker=tracker)
     tags = {"mlflow.note.content": report.note(result), RESULT: result.digest}
-    tracker.tag(top, {**tags, **_parent_tags(result)})
+    tracker.tag(top, {**tags, **study_tags(result)})
     tracker.end(top, "FINISHED")
 
 
@@ -330,54 +353,3 @@ def delivered(result: Result, study: Study, site: Site, path: Path, *, pending: 
     result = result.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
     write(result, path)
     return result
-
-
-def _parent_metrics(result: Result) -> dict[str, float]:
-    metrics = {
-        "epochs_search": float(result.costs.epochs_search),
-        "epochs_confirm": float(result.costs.epochs_confirm),
-        "epochs_spent": float(result.costs.epochs_search + result.costs.epochs_confirm),
-        "epochs_full_grid": float(result.costs.epochs_full_grid),
-        **{f"{arm.name}.test_miou": arm.mean_test_miou for arm in result.arms},
-    }
-    if result.costs.epochs_full_grid:
-        grid = metrics["epochs_full_grid"] + metrics["epochs_confirm"]
-        metrics["epochs_full_grid_and_proof"] = grid
-        metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
-    metrics |= _rates(result)
-    metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
-    if result.constant_map is not None:
-        metrics["constant_map.test_miou"] = result.constant_map.test_miou
-    if result.improvement is not None:
-        metrics["tuned.test_miou"] = result.improvement.tuned
-        metrics["p_value"] = result.improvement.p_value
-        metrics["repeats_gained"] = float(result.improvement.num_gained)
-        metrics |= result.improvement.relative_pct.to_metrics("relative_improvement_pct")
-        metrics |= result.improvement.typical_pct.to_metrics("typical_gain_pct")
-    return metrics
-
-
-def _rates(result: Result) -> dict[str, float]:
-    """Return the learning rates and the best validation score as metrics of the parent run."""
-    trial = next((t for t in result.trials if t.number == result.winner), None)
-    curve = response(result)
-    if trial is None or curve is None:
-        return {}
-    rates = {
-        "winner_lr": trial.lr,
-        "fixed_lr": curve.fixed_lr,
-        "recommended_lr": curve.recommended_lr,
-    }
-    known = {name: lr for name, lr in rates.items() if lr is not None}
-    return {**known, "best_val_miou": trial.best_val_miou or 0.0}
-
-
-def _parent_tags(result: Result) -> dict[str, str]:
-    warnings = report.warnings(result)
-    return {
-        "cryo.verdict": result.verdict,
-        "cryo.proof": result.proof,
-        **({"cryo.warnings": "\n".join(warnings)[:MAX_TAG]} if warnings else {}),
-        "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
-        **({} if result.winner is None else {"cryo.winner": key(result.winner)}),
-    }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ..data.crop_plan import crops_of_scenes
-from ..training.build import dataset_of, freeze, scenes_of, segmenter
+from ..training.build import dataset_of, device_for, freeze, scenes_of, segmenter
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -18,23 +18,30 @@ if TYPE_CHECKING:
 REPEATS = 3  # timed steps, after one that warms up
 
 
-def time_step(recipe: Recipe, site: Site) -> float:
-    """Return the CPU seconds of a forward and a backward pass over one batch.
+def time_step(recipe: Recipe, site: Site, *, on_gpu: bool = False) -> float:
+    """Return the CPU seconds of a forward and a backward pass over one batch, or those on a GPU.
 
-    CPU seconds do not depend on what else the machine is doing.
+    CPU seconds do not depend on what else the machine is doing; on a GPU it is time by the clock.
 
     The model has random weights, the batch random pixels: time does not depend on either.
+
+    Raises:
+        SpecError: A GPU is requested and none is visible.
     """
+    device = device_for(float(on_gpu))
     model = segmenter(recipe, site=site, weights="scratch")
     freeze(recipe, model)
-    model.train()
+    model.to(device).train()
     side, bands = recipe.data.crop, len(dataset_of(recipe.data).bands)
-    batch_BCHW = torch.rand(recipe.batch_size, bands, side, side)
+    batch_BCHW = torch.rand(recipe.batch_size, bands, side, side, device=device)
+    clock = time.perf_counter if on_gpu else time.process_time
     seconds = []
     for _ in range(1 + REPEATS):
-        start = time.process_time()
+        start = clock()
         model(batch_BCHW).float().square().mean().backward()
-        seconds.append(time.process_time() - start)
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds.append(clock() - start)
     return median(seconds[1:])
 
 
