@@ -149,7 +149,9 @@ def test_hours_of_a_device_that_trainings_do_not_use_are_refused(tmp_path):
     records: Any = Heard()
     with pytest.raises(SpecError, match="Use gpu_hours"):
         open_purse(study, tmp_path, records=records, slots=TrialResources(1, 1.0, None))
-    assert open_purse(study, tmp_path, records=records, slots=TrialResources(2, 0.0, None)).per == 2
+    purse = open_purse(study, tmp_path, records=records, slots=TrialResources(2, 0.0, None))
+    assert purse is not None
+    assert purse.per == 2
     assert num_arms(study) == 2
     assert isinstance(hours.read_plan(tmp_path / hours.NAME), HoursPlan)
 
