@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
-
-if TYPE_CHECKING:
-    from .study import Study
 
 
 class Hours(Frozen):
@@ -55,43 +53,49 @@ class Hours(Frozen):
         return f"{self.hours:g} {self.unit}"
 
 
-def length_problems(study: Study) -> Iterator[Problem]:
-    """Yield why a search has no length, or two."""
-    search, budget = study.search, study.budget
-    if search is None:
-        if budget is not None:
+@dataclass(frozen=True, slots=True)
+class Length:
+    """Hold what may decide the length of a search, of which exactly one is to be given.
+
+    Attributes:
+        trials: Number of configurations.
+        trainings: Budget in full trainings.
+        budget: Hours of the whole study.
+        gpus: GPUs of a trial, or "auto".
+    """
+
+    trials: int | None
+    trainings: float | None
+    budget: Hours | None
+    gpus: float | str
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield why a search has no length, or two."""
+        if self.trials is None and self.trainings is None and self.budget is None:
             message = (
-                "A budget is for a search and its proof, and this study has no search. Drop it."
+                "Required key is missing. Add it, the number of configurations to try; or add "
+                "`budget`, the cost of the search in full trainings."
+            )
+            yield Problem(("search", "trials"), message)
+        if self.trials is not None and self.trainings is not None:
+            message = (
+                f"A search has a number of trials or a budget, this one has both: {self.trials} "
+                f"trials and a budget of {self.trainings:g} trainings. Drop one of the two."
+            )
+            yield Problem(("search", "budget"), message)
+        if self.budget is not None:
+            yield from self._hours_problems(self.budget)
+
+    def _hours_problems(self, budget: Hours) -> Iterator[Problem]:
+        if self.trials is not None or self.trainings is not None:
+            message = (
+                f"A budget of {budget} decides the length of the search, and `search` has its own. "
+                "Drop one of the two."
             )
             yield Problem(("budget",), message)
-        return
-    if search.trials is None and search.budget is None and budget is None:
-        message = (
-            "Required key is missing. Add it, the number of configurations to try; or add "
-            "`budget`, the cost of the search in full trainings."
-        )
-        yield Problem(("search", "trials"), message)
-    if search.trials is not None and search.budget is not None:
-        message = (
-            f"A search has a number of trials or a budget, this one has both: {search.trials} "
-            f"trials and a budget of {search.budget:g} trainings. Drop one of the two."
-        )
-        yield Problem(("search", "budget"), message)
-    if budget is not None:
-        yield from _hours_problems(study, budget)
-
-
-def _hours_problems(study: Study, budget: Hours) -> Iterator[Problem]:
-    search, gpus = study.search, study.resources.gpus
-    if search is not None and (search.trials is not None or search.budget is not None):
-        message = (
-            f"A budget of {budget} decides the length of the search, and `search` has its own. "
-            "Drop one of the two."
-        )
-        yield Problem(("budget",), message)
-    if gpus != "auto" and (gpus == 0) != (budget.gpu_hours is None):
-        message = (
-            f"A trial has resources.gpus: {gpus:g}, so its cost is not in {budget.unit}. Use "
-            f"{'core_hours' if gpus == 0 else 'gpu_hours'}."
-        )
-        yield Problem(("budget", budget.key), message)
+        if not isinstance(self.gpus, str) and (self.gpus == 0) != (budget.gpu_hours is None):
+            message = (
+                f"A trial has resources.gpus: {self.gpus:g}, so its cost is not in {budget.unit}. "
+                f"Use {'core_hours' if self.gpus == 0 else 'gpu_hours'}."
+            )
+            yield Problem(("budget", budget.key), message)

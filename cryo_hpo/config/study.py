@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
-from .hours import Hours, length_problems
+from .hours import Hours, Length
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
@@ -177,7 +177,7 @@ class Study(Frozen):
             *self._seed_problems(),
             *self._space_problems(),
             *self._baseline_problems(),
-            *length_problems(self),
+            *self._length_problems(),
             *self._rung_problems(),
             *self._budget_problems(),
         ]
@@ -272,6 +272,17 @@ class Study(Frozen):
                 )
                 yield Problem(("baselines", arm), message)
             yield from arm_problems(self.base, ("baselines", arm), changes)
+
+    def _length_problems(self) -> Iterator[Problem]:
+        if self.search is None:
+            if self.budget is not None:
+                message = (
+                    "A budget is for a search and its proof, and this study has no search. Drop it."
+                )
+                yield Problem(("budget",), message)
+            return
+        search = self.search
+        yield from Length(search.trials, search.budget, self.budget, self.resources.gpus).problems()
 
     def _rung_problems(self) -> Iterator[Problem]:
         rule = None if self.search is None else self.search.scheduler
