@@ -40,7 +40,7 @@ DOORS = {
     "click": {"cli"},
     "rich": {"monitoring", "study", "campaign"},
     "sqlalchemy": {"search", "tracking"},
-    "scipy": {"data", "search", "stats"},
+    "scipy": {"data", "evaluation", "search", "stats"},
     "torchvision": {"models"},
     "cryo_hpo": set(),  # inside the package, imports are relative
 }

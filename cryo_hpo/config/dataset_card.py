@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
 from .band_files import QualityLayer, Warp
-from .frozen import ConstraintErrors, Frozen, Problem
+from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .split_rule import SplitRule
 
 IGNORED = "ignore"  # instead of a class in `values`: left out of loss and score
@@ -105,6 +105,10 @@ class DatasetCard(Frozen):
     )
     gsd_m: float | None = Field(
         default=None, gt=0, description="Side of a pixel on the ground, meters."
+    )
+    front: tuple[str, str] | None = Field(
+        default=None,
+        description="Two classes whose common edge is the front to measure, such as [ice, ocean]; the edge of every class is measured anyway.",
     )
     split: SplitRule | None = Field(
         default=None,
@@ -206,10 +210,19 @@ class DatasetCard(Frozen):
             *self._ignore_problems(),
             *self._values_problems(),
             *self._statistics_problems(),
+            *self._front_problems(),
         ]
         if problems:
             raise ConstraintErrors(problems)
         return self
+
+    def _front_problems(self) -> Iterator[Problem]:
+        if self.front and (self.front[0] == self.front[1] or not {*self.front} <= {*self.classes}):
+            message = (
+                f"A front is the edge between two of the classes, got {format_value(self.front)}. "
+                f"Classes: {', '.join(self.classes)}."
+            )
+            yield Problem(("front",), message)
 
     def _split_problems(self) -> Iterator[Problem]:
         templates = {"images": self.images, "masks": self.masks}

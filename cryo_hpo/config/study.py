@@ -11,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .hours import Hours, Length
+from .metric import MIOU, MetricName
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
@@ -101,6 +102,7 @@ class Search(Frozen):
     sampler: Literal["tpe", "random", "gp"] = Field(
         default="tpe", description="Optuna sampler that proposes configurations: tpe, random or gp."
     )
+    metric: MetricName = MIOU
     parallel: int | None = Field(
         default=None,
         ge=1,
@@ -199,6 +201,11 @@ class Study(Frozen):
         """
         changes = {**(params or {}), **({} if seed is None else {"seed": seed})}
         return self.base.replace(changes) if changes else self.base
+
+    @property
+    def metric(self) -> str:
+        """Name of the validation metric that selects."""
+        return MIOU if self.search is None else self.search.metric
 
     @property
     def stops_when_decided(self) -> bool:

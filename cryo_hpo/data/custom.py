@@ -41,6 +41,7 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
         mean=card.mean,
         std=card.std,
         gsd_m=card.gsd_m,
+        front=card.front,
         source=card.source,
         license=card.license,
         index=partial(_index, card, remedy),

@@ -98,6 +98,9 @@ class Dataset:
         mean: Mean per band, in the file's units; None: computed on the training split.
         std: Standard deviation per band; None: computed on the training split.
         gsd_m: Side of a pixel on the ground, meters; None where unknown.
+        gsd_in_name: Regular expression whose group is the side of a pixel in a scene's name, meters;
+            "": none.
+        front: The two classes whose common edge is the front that people measure; None: none.
         source: DOI or address, and citation.
         license: License of the pixels and the labels.
         index: (data root, split) -> files of its scenes in the order of their ids; reads no pixels.
@@ -139,6 +142,8 @@ class Dataset:
     index: Callable[[Path, Split], Sequence[SceneFiles]]
     read: Callable[..., Scene]
     rules: str = ""
+    gsd_in_name: str = ""
+    front: tuple[str, str] | None = None
     upstream_bands: tuple[Band, ...] | None = None
     upstream_statistics: tuple[float, float] | None = None
     upstream_ignore: int | None = None

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..data.dataset import IGNORE
 from ..errors import DataError
+from .fronts import FieldSums
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +29,13 @@ class Scores:
         confusion_TP: Pixels, (K, K): rows truth, columns prediction; ignored pixels are absent.
         absent_is_zero: Whether a class in neither truth nor map scores 0 and lowers the mean, as in
             Cryo-Bench: a perfect map of two of three classes has a mIoU of 2/3.
+        sums: Of errors of fronts and areas; None: not computed.
     """
 
     classes: tuple[str, ...]
     confusion_TP: NDArray[np.int64]
     absent_is_zero: bool = False
+    sums: FieldSums | None = None
 
     def __post_init__(self) -> None:
         own = np.array(self.confusion_TP, dtype=np.int64)
@@ -90,7 +93,9 @@ class Scores:
             raise DataError(message)
         assert self.absent_is_zero == other.absent_is_zero, "one rule for all parts of a sum"
         total_TP = self.confusion_TP + other.confusion_TP
-        return Scores(self.classes, total_TP, self.absent_is_zero)
+        sums = [s for s in (self.sums, other.sums) if s is not None]
+        both = sums[0] + sums[1] if len(sums) == 2 else next(iter(sums), None)
+        return Scores(self.classes, total_TP, self.absent_is_zero, both)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Scores):
@@ -135,6 +140,12 @@ class Scores:
         return float(present.mean()) if present.size else float("nan")
 
     @property
+    def mean_f1(self) -> float:
+        """Mean of the F1 over the classes that have one; nan without any pixel."""
+        present = self.f1[~np.isnan(self.f1)]
+        return float(present.mean()) if present.size else float("nan")
+
+    @property
     def accuracy(self) -> float:
         """Share of all pixels that are right; nan without any pixel."""
         total = self.confusion_TP.sum()
@@ -168,6 +179,7 @@ class Scores:
             "classes": list(self.classes),
             "confusion_TP": self.confusion_TP.tolist(),
             "absent_is_zero": self.absent_is_zero,
+            **({} if self.sums is None else {"sums": self.sums.to_json()}),
         }
 
     @classmethod
@@ -177,6 +189,7 @@ class Scores:
             tuple(value["classes"]),
             np.array(value["confusion_TP"], dtype=np.int64),
             bool(value.get("absent_is_zero")),
+            FieldSums.from_json(value["sums"]) if value.get("sums") else None,
         )
 
     @property

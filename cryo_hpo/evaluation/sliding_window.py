@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import Diverged
+from .fronts import FieldSums, Front
 from .metrics import Scores
 from .out_of_memory import reporting_out_of_memory, with_halving_batch
 from .tiling import blend, grid, windows
@@ -39,6 +41,14 @@ class Window(NamedTuple):
     """Side of the tiles that larger scenes are cut into, pixels; each is a separate image."""
     bf16: bool = False
     """Whether the model runs in bf16; blending is always in float32."""
+
+
+class FieldRules(NamedTuple):
+    """Describe what is measured besides the confusion matrix: fronts and areas."""
+
+    fronts: tuple[Front, ...]
+    gsd_m: tuple[float | None, ...]
+    """Side of a pixel of each scene, meters; None: unknown."""
 
 
 class WindowPredictor:
@@ -180,7 +190,7 @@ def map_each(
             yield i, place, classes_HW
 
 
-def score_each(
+def score_each(  # noqa: PLR0913 (all but two by name)
     model: nn.Module,
     scenes: Scenes,
     *,
@@ -188,6 +198,7 @@ def score_each(
     classes: tuple[str, ...],
     window: Window,
     batch: int,
+    field: FieldRules | None = None,
 ) -> Iterator[tuple[str, Scores]]:
     """Yield (scene id, scores) for every scene of a split, or every tile if scenes are cut.
 
@@ -198,16 +209,28 @@ def score_each(
         classes: Names of the classes; the index is the mask value.
         window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
+        field: Fronts and areas to measure too; a tile is then a scene of its own. None: none.
 
     Raises:
         OutOfMemory: One window at a time does not fit.
     """
     maps = map_each(model, scenes, normalize=normalize, window=window, batch=batch)
     for i, place, classes_HW in maps:
-        yield scenes.ids[i], Scores.of(scenes.mask(i)[place], classes_HW, classes=classes)
+        mask_HW = scenes.mask(i)[place]
+        scores = Scores.of(mask_HW, classes_HW, classes=classes)
+        if field is not None:
+            sums = FieldSums.of(
+                mask_HW,
+                classes_HW,
+                fronts=field.fronts,
+                num_classes=len(classes),
+                gsd_m=field.gsd_m[i],
+            )
+            scores = replace(scores, sums=sums)
+        yield scenes.ids[i], scores
 
 
-def score(
+def score(  # noqa: PLR0913 (all but two by name)
     model: nn.Module,
     scenes: Scenes,
     *,
@@ -215,6 +238,7 @@ def score(
     classes: tuple[str, ...],
     window: Window,
     batch: int,
+    field: FieldRules | None = None,
 ) -> Scores:
     """Score a split: the confusion matrices of all its scenes, added up (see `score_each`)."""
     each = score_each(
@@ -224,6 +248,7 @@ def score(
         classes=classes,
         window=window,
         batch=batch,
+        field=field,
     )
     return sum((scores for _, scores in each), start=Scores.zero(classes))
 

@@ -1,6 +1,6 @@
 """Define the executor that runs a study's jobs, and the resources of one trial."""
 
-# K classes, H W pixels
+# H W pixels
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Resources, Site
+    from ..evaluation.metrics import Scores
     from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
 
@@ -67,11 +68,11 @@ class Executor(Protocol):
 
     def score(
         self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
-    ) -> list[dict[str, NDArray[np.int64]]]:
+    ) -> list[dict[str, Scores]]:
         """Score finished trainings on the test split.
 
         Returns:
-            For each training: scene -> its confusion matrix, (K, K).
+            For each training: scene -> its scores, those of fronts and areas too.
 
         Raises:
             Stopped: A signal requested a stop.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Resources, Site
+    from ..evaluation.metrics import Scores
     from ..search.jobs import Job, Outcome, Source
     from ..storage.event_log import EventLog
 
@@ -88,7 +89,7 @@ class InlineExecutor:
 
     def score(
         self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
-    ) -> list[dict[str, NDArray[np.int64]]]:
+    ) -> list[dict[str, Scores]]:
         """Score finished trainings on the test split; see `Executor`."""
         return list(_each(score_test, jobs, site=site, cpus=slots.cpus, gpus=slots.gpus))
 

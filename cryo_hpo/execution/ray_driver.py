@@ -43,7 +43,7 @@ from ray.exceptions import RayTaskError
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ..results.epochs import EPOCH, SCORE
+from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
 from .executor import RETRIES as RETRIES
@@ -264,7 +264,7 @@ class _JobSearcher(_Stateless, Searcher):
     """Hand the source's jobs to Tune."""
 
     def __init__(self, source: Source, *, budget: Callable[[], int]) -> None:
-        super().__init__(metric=SCORE, mode="max")
+        super().__init__(metric=MIOU_SCORE, mode="max")
         self._source, self._budget = source, budget
         self._running: set[str] = set()
 
@@ -355,7 +355,7 @@ def _cause(trial: Trial) -> tuple[Literal["crashed", "died"], str]:
 
 def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
     """Return the training's own metrics among those that Tune adds, with its node and process."""
-    ours = {EPOCH, SCORE, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
-    ours |= {"micro_batch"}
+    ours = {EPOCH, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
+    ours |= {MIOU_SCORE, SCORE, "micro_batch"}
     kept = {k: v for k, v in result.items() if k in ours or k.startswith("val_")}
     return {**kept, "node": result.get("node_ip"), "pid": result.get("pid")}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Resources, Site
+    from ..evaluation.metrics import Scores
     from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
     from .executor import TrialResources
@@ -41,7 +42,7 @@ class RayExecutor:
 
     def score(
         self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
-    ) -> list[dict[str, NDArray[np.int64]]]:
+    ) -> list[dict[str, Scores]]:
         """Score finished trainings on the test split; see `Executor`."""
         return score_tests(jobs, site=site, slots=slots)
 

@@ -1,6 +1,6 @@
 """Score and map the test split on the Ray cluster when training is over."""
 
-# K classes, H W pixels
+# H W pixels
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import Site
+    from ..evaluation.metrics import Scores
     from .executor import TrialResources
 
 
 def score_tests(
     jobs: Sequence[Job], *, site: Site, slots: TrialResources
-) -> list[dict[str, NDArray[np.int64]]]:
+) -> list[dict[str, Scores]]:
     """Score finished trainings on the test split, each on a node with its resources.
 
     Returns:
-        For each training: scene -> its confusion matrix, (K, K).
+        For each training: scene -> its scores, those of fronts and areas too.
 
     Raises:
         Stopped: A signal requested a stop.

@@ -14,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import Recipe, Site
+from ..config.metric import MIOU
 from ..errors import CryoError, Diverged, StorageError
+from ..evaluation.metrics import Scores
 from ..search.jobs import MESSAGE, OUTCOME
 from ..training.build import device_for
 from ..training.checkpoint_store import workdir_on
@@ -56,7 +58,12 @@ def train_job(
         if config["keep_best"]:
             restart_without_best(place.folder, recipe.id)
         training = fit(
-            recipe, site=site, workdir=place.folder, device=device, keep_best=config["keep_best"]
+            recipe,
+            site=site,
+            workdir=place.folder,
+            device=device,
+            keep_best=config["keep_best"],
+            metric=config.get("metric", MIOU),
         )
         # An attempt may have died between writing a checkpoint and reporting it, and a damaged
         # journal may have lost epochs. The last one is reported always: it may decide.
@@ -77,14 +84,20 @@ def train_job(
 
 def score_test(
     config: Mapping[str, Any], *, site: Site, cpus: int, gpus: float
-) -> dict[str, NDArray[np.int64]]:
+) -> dict[str, Scores]:
     """Score one finished training on the test split, scene by scene."""
     _claim(cpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     with _best(site, config) as workdir:
-        scores = score_scenes(recipe, "test", site=site, workdir=workdir, device=device_for(gpus))
-    return {scene: each.confusion_TP for scene, each in scores.items()}
+        return score_scenes(
+            recipe,
+            "test",
+            site=site,
+            workdir=workdir,
+            device=device_for(gpus),
+            metric=config.get("metric", MIOU),
+        )
 
 
 def map_test(

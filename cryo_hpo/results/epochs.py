@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,13 @@ from ..storage.event_log import read_events
 from .files import EVENTS
 
 EPOCH = "epoch"  # key of the epoch number, which schedulers count
-SCORE = "best_val_miou"  # key of the score, which schedulers compare
+MIOU_SCORE = "best_val_miou"  # key of the mIoU of the best checkpoint, a fraction
+SCORE = "best_val_score"  # key of its score by another metric than mIoU; more is better
+
+
+def score_of(epoch: Mapping[str, float]) -> float:
+    """Return the score of an epoch that schedulers compare: the best so far, more is better."""
+    return epoch[SCORE] if SCORE in epoch else epoch[MIOU_SCORE]
 
 
 def read(folder: Path) -> Iterator[dict[str, Any]]:

@@ -49,10 +49,15 @@ class TrialResult(Frozen):
     lr: float = Field(description="Learning rate of the decoder")
     state: Literal["complete", "pruned", "diverged", "failed"]
     epochs: int = Field(description="Epochs trained")
-    best_val_miou: float | None = Field(description="Fraction; null before the first epoch")
+    best_val_miou: float | None = Field(
+        description="Of the best checkpoint, a fraction; null before the first epoch"
+    )
     collapsed: bool = Field(description="Its last validation predicted one class everywhere")
     seconds: float = Field(description="Training and validation")
-    curve: dict[int, float] = Field(description="Epoch -> best validation mIoU so far, a fraction")
+    curve: dict[int, float] = Field(
+        description="Epoch -> best validation score so far by `search.metric`, more is better: an "
+        "error is negative"
+    )
     message: str = ""
     steps: tuple[RungStep, ...] = Field(default=(), description="Decisions at rungs, in order")
     micro_batch: int | None = Field(
@@ -74,10 +79,20 @@ class SeedResult(Frozen):
     """Hold the results of one arm's training on one seed."""
 
     seed: int
-    test_miou: float = Field(description="Of the checkpoint with the best validation mIoU")
-    val_miou: float = Field(description="Best of the training")
+    test_miou: float = Field(description="Of the checkpoint that `search.metric` found best")
+    val_miou: float = Field(description="Of that checkpoint")
+    val_score: float | None = Field(
+        default=None,
+        description="Of that checkpoint by `search.metric`, more is better: an error is negative; "
+        "null: the metric is mIoU, or there is no score",
+    )
     test_iou: dict[str, float | None] = Field(
         description="Per class; null: in neither mask nor map"
+    )
+    test_metrics: dict[str, float] = Field(
+        default={},
+        description="Name -> value: f1, accuracy, iou/CLASS, ..., mde_m/FRONT; what cannot be "
+        "measured is absent",
     )
     collapsed: bool = Field(description="The map of the test split holds one class everywhere")
     diverged: bool = Field(description="Loss or gradient stopped being finite before the end")
@@ -98,6 +113,11 @@ class SeedResult(Frozen):
     reused: Reused | None = Field(
         default=None, description="Training that was reused; null: all of it was trained here"
     )
+
+    @property
+    def selection(self) -> float:
+        """Validation score that selected the checkpoint; more is better."""
+        return self.val_miou if self.val_score is None else self.val_score
 
 
 class ArmResult(Frozen):
@@ -239,7 +259,7 @@ class Result(Frozen):
             {
                 "trial": trial.number,
                 "epoch": epoch,
-                "best_val_miou": score,
+                "best_val_score": score,
                 "lr": trial.lr,
                 "state": trial.state,
                 "winner": trial.number == self.winner,

@@ -31,13 +31,21 @@ class Arm:
     name: str
     recipe: Recipe
     seeds: tuple[int, ...]
+    metric: str = "miou"
+    """Name of the metric that selects each training's best model."""
 
 
 def job(arm: Arm, seed: int, folder: Path) -> Job:
     """Return the job that trains one arm on one seed to full length."""
     key = f"{arm.name}-seed{seed}"
     recipe = arm.recipe.replace({"seed": seed})
-    return Job(key=key, recipe=recipe.model_dump_json(), workdir=str(folder / key), keep_best=True)
+    return Job(
+        key=key,
+        recipe=recipe.model_dump_json(),
+        workdir=str(folder / key),
+        keep_best=True,
+        metric=arm.metric,
+    )
 
 
 class ConfirmSource:

@@ -20,6 +20,7 @@ class Job:
         workdir: The job's own folder on the shared storage; the same folder resumes the training.
         keep_best: True if the best model is needed afterwards.
         cleared: Highest rung, an epoch, that the job may pass without a decision.
+        metric: Name of the metric that selects the best model; see `field_metrics`.
         recorded: Number of epochs from the first on that are recorded; the training reports later
             epochs again that it has in its checkpoint.
     """
@@ -30,6 +31,7 @@ class Job:
     keep_best: bool
     cleared: int = 0
     recorded: int = 0
+    metric: str = "miou"
 
 
 class Source(Protocol):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError, StorageError
-from ..results.epochs import EPOCH, SCORE
+from ..results.epochs import EPOCH, score_of
 from ..results.study import Decision
 from .budget import Budget, budget_of, fix_trials
 from .jobs import Job, Outcome
@@ -115,8 +115,8 @@ class SearchSource:
         self._listener.epoch(job.key, metrics)
         if epoch in record.curve:
             return self._passed(number, epoch)
-        self._journal.report(number, epoch, metrics[SCORE])
-        record.curve[epoch] = metrics[SCORE]
+        self._journal.report(number, epoch, score_of(metrics))
+        record.curve[epoch] = score_of(metrics)
         return epoch not in self._rungs or epoch <= job.cleared or self._decide(number, epoch)
 
     def ended(self, job: Job, outcome: Outcome, message: str) -> None:
@@ -359,6 +359,7 @@ class SearchSource:
             workdir=str(self._folder / key(number)),
             keep_best=True,  # any trial may reach full length, at whatever epoch it is best
             cleared=cleared,
+            metric=self._search.metric,
             recorded=self._records[number].unbroken,
         )
         self._listener.started(job.key, recipe, kind="baseline" if number == BASELINE else "search")

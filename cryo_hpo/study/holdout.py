@@ -76,7 +76,7 @@ def open_test(
     if todo:
         scored = executor.score(list(jobs.values()), site=site, slots=slots)
         found = dict(zip(jobs, scored, strict=True))
-        _keep_scenes(found, path)
+        _keep_scenes({name: _confusions(each) for name, each in found.items()}, path)
         kept |= dict.fromkeys(one.key for one in todo)
         kept |= {name: _total(each, arms[0].recipe).to_json() for name, each in found.items()}
         write_text(path / TEST_SCORES, json.dumps(kept))
@@ -202,9 +202,12 @@ def _finished(jobs: Sequence[Job], site: Site, path: Path) -> dict[str, Job]:
     return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
 
 
-def _total(each: Confusions, recipe: Recipe) -> Scores:
-    classes = dataset_of(recipe.data).classes
-    total = Scores(classes, np.sum(list(each.values()), axis=0))
+def _confusions(each: Mapping[str, Scores]) -> Confusions:
+    return {scene: scores.confusion_TP for scene, scores in each.items()}
+
+
+def _total(each: Mapping[str, Scores], recipe: Recipe) -> Scores:
+    total = sum(each.values(), start=Scores.zero(dataset_of(recipe.data).classes))
     return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
 
 

@@ -15,6 +15,7 @@ from ..config.space import Int, SearchSpace
 from ..data.facts import read_facts
 from ..data.review import review
 from ..errors import CryoError, DataError, combine, concerning
+from ..evaluation.field_metrics import Metric
 from ..models import check_size, find_encoder
 from ..training.build import (
     band_plan,
@@ -27,6 +28,7 @@ from ..training.build import (
     segmenter,
 )
 from ..training.checkpoint_store import ensure_store_usable
+from ..training.validation import rules_of
 from .folder import SPEC, of, refuse_another
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         partial(ensure_store_usable, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
         partial(_review_data, study.base, site),
+        partial(_require_metric, study, site),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
@@ -116,6 +119,16 @@ def _require_gpu(resources: Resources) -> None:
 def _decode(recipe: Recipe, split: Split, site: Site) -> None:
     with concerning("base", "data", "name"):
         scenes_of(recipe, split, site)
+
+
+def _require_metric(study: Study, site: Site) -> None:
+    """Refuse a metric that the validation split cannot measure."""
+    try:
+        scenes = scenes_of(study.base, "val", site)
+    except CryoError:
+        return  # reported where the split was decoded
+    with concerning("search", "metric"):
+        rules_of(Metric.named(study.metric), study.base, scenes)
 
 
 def _review_data(recipe: Recipe, site: Site) -> None:

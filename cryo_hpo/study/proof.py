@@ -167,8 +167,8 @@ def arms_of(study: Study, best: Record | None, seeds: tuple[int, ...] | None = N
     seeds = study.comparison_seeds if seeds is None else seeds
     if not seeds:
         return []
-    arms = [Arm("baseline", study.base, seeds)]
-    arms += [Arm(name, study.base.replace(over), seeds) for name, over in study.baselines.items()]
+    recipes = {"baseline": study.base}
+    recipes |= {name: study.base.replace(over) for name, over in study.baselines.items()}
     if best is not None and best.number != BASELINE:
-        arms.append(Arm("tuned", study.recipe(best.params), seeds))
-    return arms
+        recipes["tuned"] = study.recipe(best.params)
+    return [Arm(name, recipe, seeds, study.metric) for name, recipe in recipes.items()]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..config.metric import MIOU
+from ..evaluation.field_metrics import Metric
 from ..evaluation.metrics import Scores
-from ..results.epochs import EPOCH, SCORE
+from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
+
+BY_MIOU = Metric(MIOU, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +24,10 @@ class Epoch:
         lr: Learning rate of the decoder at the last step.
         val: Scores on the whole validation split, of the averaged weights where the recipe has
             them; if this epoch was not scored, the scores of the last scored one.
-        best_val_miou: Best validation mIoU so far, a fraction; the best checkpoint has this score.
+        best_val_miou: Validation mIoU of the best checkpoint so far, a fraction.
+        best_val_score: Validation score of that checkpoint by the metric that selects; more is
+            better, so that of an error is negative.
+        metric: The metric that selects.
         seconds: Wall-clock time of training and validation.
         data_seconds: The part of `seconds` spent waiting for batches.
         peak_gib: Peak GPU memory since the training started or resumed, GiB; 0 on CPU.
@@ -37,13 +45,18 @@ class Epoch:
     data_seconds: float
     peak_gib: float
     micro_batch: int
+    best_val_score: float = -math.inf
+    metric: Metric = BY_MIOU
     scored: bool = True
 
     def metrics(self) -> dict[str, float]:
-        """Return the metrics as a flat mapping that always holds `EPOCH` and `SCORE`."""
+        """Return the metrics as a flat mapping that always holds `EPOCH` and `MIOU_SCORE`.
+
+        Where another metric than mIoU selects, it holds `SCORE`, and `val_metric` in its unit.
+        """
         return {
             EPOCH: self.number,
-            SCORE: self.best_val_miou,
+            MIOU_SCORE: self.best_val_miou,
             "train_loss": self.train_loss,
             "lr": self.lr,
             "seconds": self.seconds,
@@ -52,6 +65,14 @@ class Epoch:
             "micro_batch": self.micro_batch,
             "collapsed": float(self.val.predicts_one_class),
             **(self.val.metrics("val") if self.scored else {}),
+            **({} if self.metric.name == MIOU else self._selection()),
+        }
+
+    def _selection(self) -> dict[str, float]:
+        value = self.metric.value(self.val) if self.scored else math.nan
+        return {
+            SCORE: self.best_val_score,
+            **({} if math.isnan(value) else {"val_metric": value}),
         }
 
 

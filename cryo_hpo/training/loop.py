@@ -5,17 +5,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from ..config.metric import MIOU
 from ..data.tiles import Tiles
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..evaluation.sliding_window import score
 from . import checkpoints
 from .build import (
     dataset_of,
@@ -39,7 +38,7 @@ from .optimizer import estimated_rate, make_optimizer, schedule
 from .readout import StepReadout, StepValues
 from .run import Run, best_state, last_state, load_state, resume
 from .schedule_free import hold_scored_weights, hold_trained_weights, recompute_statistics
-from .scoring import WINDOWS_PER_PASS
+from .validation import Validation
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
@@ -54,6 +53,7 @@ def fit(
     workdir: Path,
     device: torch.device,
     keep_best: bool = True,
+    metric: str = MIOU,
 ) -> Training:
     """Train a recipe, one epoch per step of the iterator.
 
@@ -64,9 +64,10 @@ def fit(
     Args:
         recipe: Recipe to train.
         site: Folders of data, weights and cache.
-        workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best validation mIoU).
+        workdir: Holds `last.pt` and, if `keep_best`, `best.pt` (the best on validation).
         device: Device to train on.
         keep_best: Keep the best model; a search needs only its score.
+        metric: Which validation metric is best; see `field_metrics.Metric`.
 
     Raises:
         Diverged: Loss or gradient is no longer finite, or the loss has exploded.
@@ -74,11 +75,11 @@ def fit(
     """
     state = load_state(recipe, workdir)
     history = [] if state is None else list(state["history"])
-    epochs = _epochs(recipe, state, site=site, workdir=workdir, device=device, keep_best=keep_best)
-    return Training(history, epochs)
+    given: dict[str, Any] = {"device": device, "keep_best": keep_best, "metric": metric}
+    return Training(history, _epochs(recipe, state, site=site, workdir=workdir, **given))
 
 
-def _epochs(
+def _epochs(  # noqa: PLR0913 (all but two by name)
     recipe: Recipe,
     state: dict[str, Any] | None,
     *,
@@ -86,12 +87,13 @@ def _epochs(
     workdir: Path,
     device: torch.device,
     keep_best: bool,
+    metric: str,
 ) -> Iterator[Epoch]:
     """Yield the epochs after a checkpoint; see `fit`."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # a worker trains one recipe after another
     with reporting_out_of_memory("building the model and its optimizer"):
-        run = _open(recipe, site, device, resumes=state is not None)
+        run = _open(recipe, site, device, metric=metric, resumes=state is not None)
         if state is not None:
             resume(run, state)
     del state  # as large as the model and its optimizer together
@@ -108,13 +110,16 @@ def _epochs(
         yield epoch
 
 
-def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = False) -> Run:
+def _open(
+    recipe: Recipe, site: Site, device: torch.device, *, metric: str = MIOU, resumes: bool = False
+) -> Run:
     """Open data and build model, optimizer and loss; every random draw depends on the seed.
 
     Args:
         recipe: Recipe to train.
         site: Folders of data, weights and cache.
         device: Device to train on.
+        metric: Which validation metric is best.
         resumes: A checkpoint will replace the weights, so pretrained ones are not read.
     """
     dataset = dataset_of(recipe.data)
@@ -155,8 +160,7 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
         average=None if recipe.optim.ema is None else WeightAverage(model, decay=recipe.optim.ema),
         optimizer=optimizer,
         tiles=tiles,
-        val_scenes=val,
-        normalize=normalize,
+        validation=Validation.of(recipe, val, metric=metric, normalize=normalize, device=device),
         forward=forward,
         step=_accumulating_step(recipe, model, train, forward, device),
         readout=StepReadout(device),
@@ -175,7 +179,6 @@ def _open(recipe: Recipe, site: Site, device: torch.device, *, resumes: bool = F
             warmup_steps=round(steps * recipe.optim.warmup_epochs),
         ),
         steps=steps,
-        classes=dataset.classes,
         device=device,
         history=[],
         val=Scores.zero(dataset.classes),
@@ -223,23 +226,14 @@ def _accumulating_step(
     )
 
 
-def _validate(run: Run, model: nn.Module) -> Scores:
-    scores = score(
-        model,
-        run.val_scenes,
-        normalize=run.normalize,
-        classes=run.classes,
-        window=window_of(run.recipe, run.device),
-        batch=WINDOWS_PER_PASS,
-    )
-    return replace(scores, absent_is_zero=run.protocol.absent_is_zero)
-
-
 def _validate_and_compare(run: Run) -> bool:
     """Score the validation split; return True if this is the best model so far."""
-    run.val, before = _validate(run, run.scored), run.best
-    run.best = max(before, run.val.miou)
-    return run.val.miou > before
+    run.val = run.validation.score(run.scored)
+    score = run.validation.metric.score(run.val)
+    improved = score > run.best
+    if improved:
+        run.best, run.best_miou = score, run.val.miou
+    return improved
 
 
 def _epoch(run: Run, number: int) -> tuple[Epoch, bool]:
@@ -258,7 +252,9 @@ def _epoch(run: Run, number: int) -> tuple[Epoch, bool]:
         train_loss=loss,
         lr=run.recipe.optim.lr * run.factor(run.steps * number - 1) * estimated_rate(run.optimizer),
         val=run.val,
-        best_val_miou=run.best,
+        best_val_miou=run.best_miou,
+        best_val_score=run.best,
+        metric=run.validation.metric,
         seconds=time.perf_counter() - started,
         data_seconds=data_seconds,
         peak_gib=peak,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from ..data.tiles import Normalize, Tiles
+from ..data.tiles import Tiles
 from ..errors import SpecError
 from ..evaluation.metrics import Scores
 from . import checkpoints
@@ -19,11 +19,11 @@ from .divergence import DivergenceMonitor
 from .ema import WeightAverage
 from .micro_batch import AccumulatingStep, Forward
 from .readout import StepReadout
+from .validation import Validation
 
 if TYPE_CHECKING:
     from ..config import Recipe
     from ..config.protocol import Protocol
-    from ..data.cache import Scenes
     from ..models import Segmenter
 
 
@@ -33,7 +33,8 @@ class Run:
 
     Attributes:
         forward: The model in its precision, from normalized bands to logits in float32.
-        best: Validation mIoU of the checkpoint that is kept.
+        best: Validation score of the checkpoint that is kept, by the metric that selects.
+        best_miou: Validation mIoU of that checkpoint.
     """
 
     recipe: Recipe
@@ -42,19 +43,18 @@ class Run:
     average: WeightAverage | None
     optimizer: torch.optim.Optimizer
     tiles: Tiles
-    val_scenes: Scenes
-    normalize: Normalize
+    validation: Validation
     forward: Forward
     step: AccumulatingStep
     monitor: DivergenceMonitor
     readout: StepReadout
     factor: Callable[[int], float]
     steps: int
-    classes: tuple[str, ...]
     device: torch.device
     history: list[dict[str, float]]
     val: Scores
     best: float = -math.inf
+    best_miou: float = -math.inf
 
     @property
     def scored(self) -> nn.Module:
@@ -89,6 +89,7 @@ def resume(run: Run, state: dict[str, Any]) -> None:
         run.average.restore(state["average"])
     run.history.extend(state["history"])
     run.val, run.best = Scores.from_json(state["val"]), state["best"]
+    run.best_miou = state.get("best_miou", run.best)
     run.step.micro_batch, run.monitor.streak = state["micro_batch"], state["streak"]
 
 
@@ -107,6 +108,7 @@ def last_state(run: Run) -> dict[str, Any]:
         "history": run.history,
         "val": run.val.to_json(),
         "best": run.best,
+        "best_miou": run.best_miou,
         "micro_batch": run.step.micro_batch,
         "streak": run.monitor.streak,
     }

@@ -12,15 +12,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..data.pixel_size import pixel_sizes
 from ..errors import DataError
+from ..evaluation.field_metrics import Metric
+from ..evaluation.fronts import BETWEEN, fronts_of
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..evaluation.sliding_window import map_each, score_each
+from ..evaluation.sliding_window import FieldRules, map_each, score_each
 from . import checkpoints
 from .build import dataset_of, normalizer, scenes_of, segmenter, window_of
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
+    from ..data.cache import Scenes
     from ..data.dataset import Split
     from ..models import Segmenter
 
@@ -44,18 +48,54 @@ def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.devic
     return model
 
 
+def field_rules(
+    recipe: Recipe, scenes: Scenes, *fronts: str, every_edge: bool = True
+) -> FieldRules:
+    """Return the fronts and pixel sizes to measure in scenes.
+
+    Args:
+        recipe: Names the dataset; its own front is measured too.
+        scenes: Scenes of a split.
+        fronts: Names of further fronts.
+        every_edge: Whether the edges of all classes are measured.
+    """
+    dataset = dataset_of(recipe.data)
+    named = [*([BETWEEN.join(dataset.front)] if dataset.front else []), *fronts]
+    edges = fronts_of(dataset.classes, *named)
+    wanted = edges if every_edge else tuple(front for front in edges if front.name in fronts)
+    return FieldRules(wanted, pixel_sizes(dataset, scenes))
+
+
 def score_scenes(
-    recipe: Recipe, split: Split, *, site: Site, workdir: Path, device: torch.device
+    recipe: Recipe,
+    split: Split,
+    *,
+    site: Site,
+    workdir: Path,
+    device: torch.device,
+    metric: str = "miou",
 ) -> dict[str, Scores]:
     """Score the best checkpoint of a finished training on every scene of a split.
+
+    Fronts and areas are measured too.
+
+    Args:
+        recipe: Recipe of the training.
+        split: Part of the dataset.
+        site: Folders of data, weights and cache.
+        workdir: Folder of the training.
+        device: Device to compute on.
+        metric: The one that selected; its front is measured whatever it is.
 
     Raises:
         DataError: The training has no best checkpoint.
     """
     found: dict[str, Scores] = {}
+    scenes, front = scenes_of(recipe, split, site), Metric.named(metric).front
     for scene, scores in score_each(
         best_model(recipe, site=site, workdir=workdir, device=device),
-        scenes_of(recipe, split, site),
+        scenes,
+        field=field_rules(recipe, scenes, *([] if front is None else [front])),
         normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
         window=window_of(recipe, device),

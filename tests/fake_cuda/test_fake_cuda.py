@@ -101,8 +101,8 @@ def test_every_encoder_trains_and_is_validated(encoder, places, cuda, monkeypatc
     assert {p.device.type for p in run.model.parameters()} == {"cuda"}
     assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
     cuda.syncs.clear()
-    loop._validate(run, run.model)
-    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * len(run.val_scenes), cuda.syncs
+    run.validation.score(run.model)
+    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * len(run.validation.scenes), cuda.syncs
 
 
 @pytest.mark.usefixtures("tiny_encoders")
@@ -112,7 +112,7 @@ def test_every_decoder_trains_and_is_validated(encoder, decoder, places, cuda, m
     site, card = places["optical"]
     run = _open(_recipe(card, encoder, model={"decoder": decoder}), site, monkeypatch)
     assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
-    loop._validate(run, run.model)
+    run.validation.score(run.model)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -164,7 +164,7 @@ def test_training_and_validation_run_in_the_precision_of_the_recipe(
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda m, _, y: dtypes.add((m.training, y.dtype)))
     loop._train(run, 1)
-    loop._validate(run, run.model)
+    run.validation.score(run.model)
     dtype = torch.bfloat16 if bf16 else torch.float32
     assert dtypes == {(True, dtype), (False, dtype)}
 

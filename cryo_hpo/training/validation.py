@@ -1,0 +1,125 @@
+"""Score a model on the validation split, and rank it by the metric that selects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..data.tiles import Normalize
+from ..errors import DataError
+from ..evaluation.field_metrics import Metric
+from ..evaluation.metrics import Scores
+from ..evaluation.sliding_window import FieldRules, Window, score
+from .build import dataset_of, protocol_of, window_of
+from .scoring import WINDOWS_PER_PASS, field_rules
+
+if TYPE_CHECKING:
+    from ..config import Recipe
+    from ..data.cache import Scenes
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Score models on the validation split of one training.
+
+    Attributes:
+        metric: Metric that selects the best model.
+        scenes: Scenes of the split.
+        classes: Names of the classes.
+    """
+
+    metric: Metric
+    scenes: Scenes
+    classes: tuple[str, ...]
+    _normalize: Normalize
+    _window: Window
+    _absent_is_zero: bool
+    _field: FieldRules | None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        scenes: Scenes,
+        *,
+        metric: str,
+        normalize: Normalize,
+        device: torch.device,
+    ) -> Validation:
+        """Prepare the validation of a recipe's training.
+
+        Raises:
+            SpecError: There is no such metric, or the dataset has no such class.
+            DataError: The split has no pixel of the metric's class, or no pixel size.
+        """
+        chosen = Metric.named(metric)
+        return cls(
+            metric=chosen,
+            scenes=scenes,
+            classes=dataset_of(recipe.data).classes,
+            _normalize=normalize,
+            _window=window_of(recipe, device),
+            _absent_is_zero=protocol_of(recipe).absent_is_zero,
+            _field=rules_of(chosen, recipe, scenes),
+        )
+
+    def score(self, model: nn.Module) -> Scores:
+        """Return the scores of a model on the whole split."""
+        scores = score(
+            model,
+            self.scenes,
+            normalize=self._normalize,
+            classes=self.classes,
+            window=self._window,
+            batch=WINDOWS_PER_PASS,
+            field=self._field,
+        )
+        return replace(scores, absent_is_zero=self._absent_is_zero)
+
+
+def rules_of(metric: Metric, recipe: Recipe, scenes: Scenes) -> FieldRules | None:
+    """Return what a metric needs besides the confusion matrix; None: nothing.
+
+    Raises:
+        SpecError: The dataset has no such class.
+        DataError: The split has no pixel of the metric's class, or no pixel size.
+    """
+    classes = dataset_of(recipe.data).classes
+    metric.require_classes(classes)
+    field = None
+    if metric.needs_sums:
+        fronts = () if metric.front is None else (metric.front,)
+        field = field_rules(recipe, scenes, *fronts, every_edge=False)
+    _require_measurable(metric, scenes, classes, field)
+    return field
+
+
+def _require_measurable(
+    metric: Metric, scenes: Scenes, classes: tuple[str, ...], field: FieldRules | None
+) -> None:
+    """Refuse a metric that the validation split cannot measure.
+
+    Raises:
+        DataError: The split has no pixel of the metric's classes, or no pixel size.
+    """
+    fronts = () if field is None or metric.front is None else field.fronts
+    numbers = [n for front in fronts for n in (front.inside, front.outside) if n is not None]
+    numbers += [] if metric.front is not None or not metric.of else [classes.index(metric.of)]
+    missing = [classes[n] for n in numbers if not scenes.class_counts[n]]
+    if missing:
+        message = (
+            f"`search.metric` '{metric.name}' cannot be measured: no pixel of the validation split "
+            f"is '{missing[0]}'. Choose another metric, or divide the scenes otherwise."
+        )
+        raise DataError(message)
+    unknown = [] if field is None else [i for i, side in enumerate(field.gsd_m) if side is None]
+    if unknown and metric.kind.endswith(("_m", "_km2")):
+        message = (
+            f"`search.metric` '{metric.name}' needs the size of a pixel, {len(unknown)} of "
+            f"{len(scenes)} scenes of the validation split have none (first: "
+            f"'{scenes.ids[unknown[0]]}'). Set `gsd_m` in the card, or choose a metric in pixels."
+        )
+        raise DataError(message)
