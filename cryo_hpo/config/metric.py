@@ -13,6 +13,15 @@ OF_AREA = ("area_error_km2",)  # of a class
 OF_FRONT = ("boundary_f1", "mde_m", "mde_px")  # of the edge of a class
 
 
+# Beginnings of metrics of which less is better, those that only reports show included.
+ERRORS = ("mde_", "directed_mde_", "area_", "missed_")
+
+
+def is_error(kind: str) -> bool:
+    """Return True for a kind of metric of which less is better."""
+    return kind.startswith(ERRORS)
+
+
 def split_metric(name: str) -> tuple[str, str]:
     """Return the kind of a metric, and the class or front that it is of; "": of everything.
 

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from ..config.metric import MIOU, OF_CLASS, split_metric
+from ..config.metric import MIOU, OF_CLASS, is_error, split_metric
 from ..config.metric import OF_AREA as SELECTING_AREA
 from ..errors import SpecError
 from .fronts import Area, Edge, Front
@@ -124,11 +124,6 @@ class Metric(NamedTuple):
     def shown(self, score: float) -> float:
         """Return the metric in its unit, from its score."""
         return 0.0 - score if self.lower_is_better else score
-
-
-def is_error(kind: str) -> bool:
-    """Return True for a kind of metric of which less is better."""
-    return kind.startswith(("mde", "directed_mde", "area_", "missed"))
 
 
 def compute_metrics(scores: Scores) -> dict[str, float]:

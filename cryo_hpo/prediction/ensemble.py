@@ -112,7 +112,7 @@ def open_ensemble(
         return Ensemble((open_model(study, arm=arm, site=site, device=device),))
     chosen = arm_of(load_result(Path(study)), arm)
     members = []
-    for training in sorted(chosen.seeds, key=lambda seed: -seed.val_miou):
+    for training in sorted(chosen.seeds, key=lambda seed: -seed.selection):
         if training.diverged:
             log.warning("Left out: %s, seed %d, which diverged.", chosen.name, training.seed)
             continue

@@ -273,7 +273,7 @@ def arm_of(result: Result, name: str | None) -> ArmResult:
 def _training(arm: ArmResult, seed: int | None) -> SeedResult:
     """Return the requested training, or the best on validation: the test split chooses nothing."""
     if seed is None:
-        return max(arm.seeds, key=lambda one: one.val_miou)
+        return max(arm.seeds, key=lambda one: one.selection)
     found = [one for one in arm.seeds if one.seed == seed]
     if not found:
         seeds = ", ".join(str(one.seed) for one in arm.seeds)

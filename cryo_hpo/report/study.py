@@ -14,6 +14,7 @@ from .costs import cost_line, costs
 from .figures import comparison as arms
 from .figures import maps, parameters
 from .figures.search import CURVES, LR_RESPONSE
+from .metrics import metrics, selected_by
 from .page import Page, Part, Picture, Section, Tone
 from .table import Table
 from .warning import warnings
@@ -88,6 +89,7 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
     if any(trial.curve for trial in result.trials):
         yield "Learning curves", [Picture(CURVES, "Validation mIoU by epoch")]
     yield "Classes", [CLASSES]
+    yield "Metrics", list(metrics(result))
     yield "Maps", [MAPS]
     yield "Statistics", _evidence(result)
     yield "Costs", [cost_line(result), GRID, costs(result)]
@@ -98,6 +100,7 @@ def _scores(result: Result) -> list[Part]:
     if not result.arms:
         return []
     return [
+        *selected_by(result),
         "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
         verdicts.verdict(result),
         PAIRS,

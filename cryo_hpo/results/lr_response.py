@@ -28,6 +28,9 @@ class Point(Frozen):
     trial: int
     lr: float
     val_miou: float | None = Field(description="Best so far, a fraction; null before any epoch")
+    val_score: float | None = Field(
+        default=None, description="By `search.metric`, more is better; null before any epoch"
+    )
     epochs: int = Field(description="Trained")
     state: Literal["complete", "pruned", "diverged", "failed"]
     full_length: bool = Field(description="Whether its score is that of a whole training")
@@ -40,7 +43,7 @@ class LrResponse(Frozen):
     points: tuple[Point, ...] = Field(description="By rising learning rate")
     best_lr: float | None = Field(description="Of the best trial of full length; null: none is")
     noise: float | None = Field(
-        description="Standard deviation of the validation mIoU over seeds; null: fewer than two"
+        description="Standard deviation of the validation score over seeds; null: fewer than two"
     )
     plateau_low: float | None = Field(description="Lowest learning rate within noise of the best")
     plateau_high: float | None = Field(description="Highest one")
@@ -59,7 +62,7 @@ def response(result: Result) -> LrResponse | None:
     if not result.trials:
         return None
     fixed = float(result.base_recipe["optim"]["lr"])
-    whole = [t for t in result.trials if t.state == "complete" and t.best_val_miou is not None]
+    whole = [t for t in result.trials if t.state == "complete" and t.score is not None]
     best = min(whole, key=lambda t: (-_score(t), t.number), default=None)
     noise = _noise(result.arms)
     learned = best is not None and not best.collapsed  # equal failures are no plateau
@@ -80,14 +83,14 @@ def response(result: Result) -> LrResponse | None:
 
 
 def _score(trial: TrialResult) -> float:
-    return trial.best_val_miou or 0.0
+    return trial.score or 0.0
 
 
 def _noise(arms: tuple[ArmResult, ...]) -> float | None:
     """Pool the spread of validation scores over seeds; skip arms with a lost seed."""
     squares = degrees = 0.0
     for arm in arms:
-        scores = [seed.val_miou for seed in arm.seeds]
+        scores = [seed.selection for seed in arm.seeds]
         if len(scores) < 2 or any(seed.collapsed or seed.diverged for seed in arm.seeds):
             continue
         mean = sum(scores) / len(scores)
@@ -140,6 +143,7 @@ def _points(result: Result, plateau: set[int]) -> tuple[Point, ...]:
             trial=t.number,
             lr=t.lr,
             val_miou=t.best_val_miou,
+            val_score=t.score,
             epochs=t.epochs,
             state=t.state,
             full_length=t.state == "complete",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..config.metric import MIOU
 from ..stats.difference import mean_difference
 from ..stats.intervals import Interval
-from .study import ArmResult, Result
+from .study import ArmResult, Result, SeedResult
 
 PAIR = ("baseline", "tuned")
 
@@ -36,9 +38,38 @@ def compare_metrics(result: Result) -> list[MetricRow]:
     return list(_rows(result))
 
 
+def seed_metrics(result: Result, seed: SeedResult) -> dict[str, float]:
+    """Return the metrics of one training for MLflow: `test_iou/lake`."""
+    names = _slugs(result)
+    return {f"test_{names[name]}": value for name, value in seed.test_metrics.items()}
+
+
+def parent_metrics(result: Result) -> dict[str, float]:
+    """Return the comparison for MLflow: `baseline.test_*`, `tuned.test_*`, `difference.test_*`."""
+    names, metrics = _slugs(result), {}
+    for row in compare_metrics(result):
+        metrics[f"baseline.test_{names[row.name]}"] = row.baseline
+        if row.tuned is not None and row.difference is not None:
+            metrics[f"tuned.test_{names[row.name]}"] = row.tuned
+            metrics |= row.difference.to_metrics(f"difference.test_{names[row.name]}")
+    return metrics
+
+
+def _slugs(result: Result) -> dict[str, str]:
+    """Return each metric's name in signs that MLflow takes, all distinct."""
+    names = _names(result)
+    slugs = [re.sub(r"[^\w./-]+", "_", name).rstrip("_.") for name in names]
+    return {
+        name: slug if slugs.count(slug) == 1 else f"{slug}_{index}"
+        for index, (name, slug) in enumerate(zip(names, slugs, strict=True))
+    }
+
+
 def _rows(result: Result) -> Iterator[MetricRow]:
     arms = {arm.name: arm for arm in result.arms}
-    baseline, tuned = arms[PAIR[0]], arms.get(PAIR[1])
+    baseline, tuned = arms.get(PAIR[0]), arms.get(PAIR[1])
+    if baseline is None:
+        return  # the study ended after its search
     for name in _names(result):
         before = _values(baseline, name)
         after = before if tuned is None else _values(tuned, name)
@@ -63,4 +94,6 @@ def _names(result: Result) -> list[str]:
 
 
 def _values(arm: ArmResult, name: str) -> dict[int, float]:
+    if name == MIOU:  # of a training without a model too, which scores 0
+        return {s.seed: s.test_miou for s in arm.seeds}
     return {s.seed: s.test_metrics[name] for s in arm.seeds if name in s.test_metrics}

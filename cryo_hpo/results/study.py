@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from ..config.metric import MIOU
 from ..config.seeds import Proof
 from ..storage.atomic import write_text
 from .ensembles import EnsembleResult
@@ -64,6 +65,11 @@ class TrialResult(Frozen):
         default=None,
         description="Samples at a time where the recipe's batch did not fit into memory; else null",
     )
+
+    @property
+    def score(self) -> float | None:
+        """Best validation score by `search.metric`, more is better; None before any epoch."""
+        return self.curve[max(self.curve)] if self.curve else self.best_val_miou
 
 
 class Reused(Frozen):
@@ -242,6 +248,11 @@ class Result(Frozen):
         text = self.model_dump_json(exclude={"mlflow_run_id", "mlflow_pending"})
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def metric(self) -> str:
+        """Name of the validation metric that selected, `search.metric`."""
+        return str((self.spec.get("search") or {}).get("metric", MIOU))
+
     def arm(self, name: str) -> ArmResult:
         """Return one arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
@@ -249,17 +260,18 @@ class Result(Frozen):
     def to_dataframe(self) -> pd.DataFrame:
         """Return the search as a table: a row per trial and epoch.
 
-        Columns: `trial`, `epoch`, `best_val_miou` (a fraction, best so far), `lr`, `state`,
-        `winner`, `baseline`, and one for each parameter of the space. A trial that ended before
+        Columns: `trial`, `epoch`, `best_val_miou` (a fraction, best so far; where another metric
+        selects, `best_val_score` by that metric, more is better), `lr`, `state`, `winner`, `baseline`, and one for each parameter of the space. A trial that ended before
         its first epoch has one row, of epoch 0 without a score.
         """
         import pandas as pd
 
+        column = "best_val_miou" if self.metric == MIOU else "best_val_score"
         rows = [
             {
                 "trial": trial.number,
                 "epoch": epoch,
-                "best_val_score": score,
+                column: score,
                 "lr": trial.lr,
                 "state": trial.state,
                 "winner": trial.number == self.winner,
@@ -269,7 +281,7 @@ class Result(Frozen):
             for trial in self.trials
             for epoch, score in (trial.curve or {0: float("nan")}).items()
         ]
-        first = ["trial", "epoch", "best_val_miou", "lr", "state", "winner", "baseline"]
+        first = ["trial", "epoch", column, "lr", "state", "winner", "baseline"]
         return pd.DataFrame(
             rows, columns=list(dict.fromkeys([*first, *(k for r in rows for k in r)]))
         )
@@ -278,16 +290,17 @@ class Result(Frozen):
         """Return the final comparison as a table: a row per arm and seed.
 
         Columns: `arm`, `seed`, `test_miou`, `val_miou` (fractions), `collapsed`, `diverged`,
-        `epochs`, `seconds`, `train_loss`, `late_gain`, `micro_batch`, and `test_iou.<class>` for each
-        class.
+        `epochs`, `seconds`, `train_loss`, `late_gain`, `micro_batch`, `val_score`, `test_iou.<class>`
+        for each class, and `test.<metric>` for each metric of the test split.
         """
         import pandas as pd
 
         rows = [
             {
                 "arm": arm.name,
-                **seed.model_dump(exclude={"test_iou", "reused"}),
+                **seed.model_dump(exclude={"test_iou", "test_metrics", "reused"}),
                 **{f"test_iou.{name}": iou for name, iou in seed.test_iou.items()},
+                **{f"test.{name}": value for name, value in seed.test_metrics.items()},
             }
             for arm in self.arms
             for seed in arm.seeds

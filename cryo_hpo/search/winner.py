@@ -20,7 +20,7 @@ class SearchWinner(Frozen):
         study: Name of the study.
         trial: Number of the trial.
         recipe: Its recipe, complete.
-        val_miou: Best validation mIoU, which chose it, a fraction.
+        val_miou: Validation mIoU of its best checkpoint, a fraction.
         data_fingerprints: Split -> hash of its files' content.
         provenance: Code, versions, machine.
     """

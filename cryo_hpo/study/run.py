@@ -20,6 +20,7 @@ from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
+from ..results.metrics import seed_metrics
 from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
@@ -269,7 +270,8 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     for arm in result.arms:
         for seed in arm.seeds:
             run = f"{top}/{arm.name}-seed{seed.seed}"
-            tracker.log_once(run, {"test_miou": seed.test_miou}, step=seed.epochs)
+            scores = {"test_miou": seed.test_miou, **seed_metrics(result, seed)}
+            tracker.log_once(run, scores, step=seed.epochs)
     files = report.write(result, path / "report", folder=path)
     write(result, path)
     for file in files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .. import report
 from ..results.lr_response import response
+from ..results.metrics import parent_metrics
 from ..results.study import Result
 from ..search.source import key
 
@@ -24,6 +25,7 @@ def study_metrics(result: Result) -> dict[str, float]:
         metrics["epochs_full_grid_and_proof"] = grid
         metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
     metrics |= _rates(result)
+    metrics |= parent_metrics(result)
     metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
     if result.constant_map is not None:
         metrics["constant_map.test_miou"] = result.constant_map.test_miou

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config.metric import MIOU
 from ..config.protocol import PROTOCOLS
 from ..config.seeds import SeedLimit
 from ..errors import StorageError
+from ..evaluation.field_metrics import compute_metrics
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
 from ..results.files import CONFIRM, TEST_SCORES
@@ -101,7 +103,9 @@ def _seed(
     return SeedResult(
         seed=seed,
         test_miou=0.0 if test is None else test.miou,
-        val_miou=max((e["best_val_miou"] for e in epochs), default=0.0),
+        val_miou=epochs[-1]["best_val_miou"] if epochs else 0.0,
+        val_score=epochs[-1].get(recording.SCORE) if epochs else None,
+        test_metrics={} if test is None else compute_metrics(test),
         test_iou={k: None if v != v else v for k, v in iou.items()},
         collapsed=test is None or test.predicts_one_class,
         diverged=reached < arm.recipe.epochs,
@@ -200,7 +204,7 @@ def _trial(record: Record, study: Study, epochs: Sequence[dict[str, Any]]) -> Tr
         lr=study.recipe(record.params).optim.lr,
         state=record.state,
         epochs=record.epochs,
-        best_val_miou=record.score if record.curve else None,
+        best_val_miou=_best_miou(record, study, epochs),
         collapsed=bool(epochs and epochs[-1]["collapsed"]),
         seconds=sum(e["seconds"] for e in epochs),
         curve=record.curve,
@@ -208,6 +212,13 @@ def _trial(record: Record, study: Study, epochs: Sequence[dict[str, Any]]) -> Tr
         steps=tuple(RungStep(**step._asdict()) for step in record.steps),
         micro_batch=_micro_batch(epochs, study.recipe(record.params)),
     )
+
+
+def _best_miou(record: Record, study: Study, epochs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Return the validation mIoU of a trial's best checkpoint; None before its first epoch."""
+    if study.metric == MIOU:
+        return record.score if record.curve else None
+    return float(epochs[-1]["best_val_miou"]) if epochs else None
 
 
 def _micro_batch(epochs: Sequence[dict[str, Any]], recipe: Recipe) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..config.metric import MIOU
+from ..results import epochs as recording
 from ..results.provenance import environment
 from ..search.source import BASELINE, key, winner
 from ..search.winner import NAME, SearchWinner
@@ -32,11 +34,12 @@ def keep_winner(study: Study, site: Site, path: Path, trials: list[Record]) -> S
         StorageError: The folder cannot be written, or the checkpoint store cannot be read.
     """
     best = winner(trials)
+    epochs = recording.by_key(path).get(key(best.number), [])
     won = SearchWinner(
         study=study.name,
         trial=best.number,
         recipe=study.recipe(best.params).model_dump(mode="json"),
-        val_miou=best.score,
+        val_miou=best.score if study.metric == MIOU else epochs[-1]["best_val_miou"],
         data_fingerprints={
             split: scenes_of(study.base, split, site).fingerprint
             for split in ("train", "val", "test")

@@ -46,7 +46,9 @@ def brute_distances(one: Any, other: Any) -> list[float]:
 
 
 @given(masks, maps, st.sampled_from(["ice", "ocean", "ice|ocean", "ocean|rock"]))
-def test_distances_and_boundary_f1_match_brute_force(truth: Any, prediction: Any, name: str) -> None:
+def test_distances_and_boundary_f1_match_brute_force(
+    truth: Any, prediction: Any, name: str
+) -> None:
     front = Front.named(name, CLASSES)
     seen = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
     true, found = (brute_front(m, front.inside, front.outside) for m in (truth, seen))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cryo_hpo.config import Recipe, Site
+from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.jobs import Job, Source
@@ -20,6 +21,7 @@ from cryo_hpo.search.trials import Record
 from cryo_hpo.stats.sequential import Stop
 from cryo_hpo.study import proof as proving
 from cryo_hpo.study.proof import Proof
+from cryo_hpo.training.build import dataset_of
 from cryo_hpo.training.checkpoints import BEST, save
 
 from ..support.pool import Crash, Disk, Heard, a_study, peak, simulate
@@ -67,13 +69,14 @@ class FakeExecutor(InlineExecutor):
         if self.crash_after is not None and len(self.scored) >= self.crash_after:
             raise Crash
         self.scored += [job.key for job in jobs]
-        return [{"a": self._matrix(job.key)} for job in jobs]
+        return [{"a": self._scores(job.key)} for job in jobs]
 
-    def _matrix(self, key: str) -> np.ndarray:
+    def _scores(self, key: str) -> Scores:
         arm, _, seed = key.rpartition("-seed")
         gain = {"+": 1, "-": -1, "0": 0}[self.signs[int(seed) - 1]]
         right = 60 + gain * (arm == "tuned")
-        return np.array([[right, 100 - right], [100 - right, right]])
+        classes = dataset_of(a_study().base.data).classes
+        return Scores(classes, np.array([[right, 100 - right], [100 - right, right]]))
 
 
 class Written(Heard):

@@ -1,0 +1,111 @@
+"""Describe the metrics of the field, baseline and tuned, with the paired interval of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..config.metric import MIOU, is_error
+from ..results.metrics import MetricRow, compare_metrics
+from ..results.study import Result
+from ..stats import Interval
+from .selection import Selection, describe, unit_of
+from .table import Table
+from .wording import BASELINE, NONE, TUNED, signed
+
+GROUPS = (  # titles, and the kinds of metrics below each
+    ("All classes", ("miou", "f1", "accuracy")),
+    ("Each class", ("iou", "f1", "precision", "recall")),
+    ("Edges and areas", ("boundary_f1", "mde_m", "mde_px", "directed_mde_m", "directed_mde_px",
+                         "missed_fronts", "area_error_km2", "area_bias_km2")),
+)  # fmt: skip
+EXPLAINED = (
+    "Means over seeds on the test split; the difference is tuned minus baseline with the 95 % "
+    "interval of its mean (Student, paired by seed). No correction for many metrics: mIoU decides."
+)
+EDGES = (
+    "Mean distance error: the mean distance of all pixels of the true and the mapped edge of a class "
+    "to the nearest pixel of the other (Gourmelon et al. 2022); scenes where only one has the edge "
+    "are left out and counted as `scenes without the front` where the map lacks it. Distance of the "
+    "mapped front: from the map to the truth only, mean over scenes (Shelf-Bench). Boundary F1: "
+    "pixels of an edge within 2 pixels of the other. Area error: mean over scenes of the absolute "
+    "error, area bias of the signed one."
+)
+
+
+def metrics(result: Result) -> list[str | Table]:
+    """Return text and tables of every metric; empty where none was recorded."""
+    rows = compare_metrics(result)
+    if not rows:
+        return []
+    parts: list[str | Table] = [EXPLAINED]
+    for title, kinds in GROUPS:
+        whole = title == GROUPS[0][0]
+        shown = [row for row in rows if _kind(row) in kinds and ("/" not in row.name) == whole]
+        shown = _meters_first(shown)
+        if shown:
+            parts += [f"{title}:", _table(shown)]
+    return [*parts, EDGES] if any("boundary_f1" in row.name for row in rows) else parts
+
+
+def selected_by(result: Result) -> list[str]:
+    """Return a sentence where another metric than mIoU selected; else nothing."""
+    if result.metric == MIOU:
+        return []
+    words = Selection.of(result).words
+    return [
+        f"Checkpoints, promotions and the winner were selected by {words} on validation "
+        f"(`search.metric: {result.metric}`); the verdict compares test mIoU."
+    ]
+
+
+def _table(rows: Sequence[MetricRow]) -> Table:
+    partial = any(row.seeds < row.of for row in rows)
+    paired = any(row.tuned is not None for row in rows)
+    head = ["metric", "unit", BASELINE, *([TUNED, "difference", "interval", "better"] * paired)]
+    body = [[*_cells(row, paired=paired), *([str(row.seeds)] if partial else [])] for row in rows]
+    return Table.of((*head, *(["pairs"] if partial else [])), body, left=2)
+
+
+def _cells(row: MetricRow, *, paired: bool) -> list[str]:
+    unit = unit_of(_kind(row))
+    factor = 100.0 if unit == "%" else 1.0
+    cells = [describe(row.name), unit, number(factor * row.baseline)]
+    if not paired or row.tuned is None or row.difference is None:
+        return cells
+    low, high = (factor * v for v in (row.difference.low, row.difference.high))
+    limits = f"{_signed(low)} to {_signed(high)}" if math.isfinite(low) else NONE
+    better = _better(row.difference, error=is_error(_kind(row)))
+    return [
+        *cells,
+        number(factor * row.tuned),
+        _signed(factor * row.difference.mid),
+        limits,
+        better,
+    ]
+
+
+def _better(difference: Interval, *, error: bool) -> str:
+    """Return the arm that the interval finds better; "-" where it leaves that open."""
+    if not math.isfinite(difference.low) or difference.low <= 0 <= difference.high:
+        return NONE
+    return TUNED if (difference.low > 0) != error else BASELINE
+
+
+def number(value: float) -> str:
+    """Return a number with two digits, of small ones three significant digits."""
+    return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2g}" if 0 < abs(value) < 0.1 else signed(value, 2)
+
+
+def _meters_first(rows: list[MetricRow]) -> list[MetricRow]:
+    """Drop distances in pixels of fronts that have them in meters."""
+    names = {row.name for row in rows}
+    return [row for row in rows if row.name.replace("_px/", "_m/") not in names - {row.name}]
+
+
+def _kind(row: MetricRow) -> str:
+    return row.name.partition("/")[0]
