@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,9 +42,15 @@ MEMBERS = ("all", "best")
 @click.option(
     "--vector",
     type=click.Path(path_type=Path),
-    help="Outlines, a .gpkg: class and area in km2 of every polygon.",
+    help="Outlines, a .gpkg: class, area in km2 and mean confidence of every polygon.",
 )
-@click.option("--classes", help="Classes to outline: ice,lake. Left out: all but the first.")
+@click.option(
+    "--classes",
+    help="Classes to outline: ice,lake; 'ice|ocean' is their front, as lines. Left out: all but the first.",
+)
+@click.option(
+    "--areas", type=click.Path(path_type=Path), help="Table of the areas of all maps, a .csv."
+)
 @click.option("--smallest", default=0.0, help="Smallest outline, km2.")
 @click.option("--simplify", default=0.0, help="Tolerance of the outlines, meters.")
 @click.option("--layers", help="Layers of SCENE that are the model's bands: 3,2,1.")
@@ -69,6 +75,7 @@ def predict(  # noqa: PLR0913 (options of a command)
     uncertainty: Path | None,
     vector: Path | None,
     classes: str | None,
+    areas: Path | None,
     smallest: float,
     simplify: float,
     layers: str | None,
@@ -98,7 +105,7 @@ def predict(  # noqa: PLR0913 (options of a command)
       cryo-hpo predict lakes-lr scenes --out maps
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
-    from ..prediction.outlines import outline_map
+    from ..prediction.outlines import write_areas
     from ..prediction.scene import predict_scene
     from ..prediction.scenes import plan_maps
 
@@ -108,12 +115,14 @@ def predict(  # noqa: PLR0913 (options of a command)
     chosen = _open(model, arm=arm, seed=seed, members=members, device=device, tta=tta)
     numbers = None if layers is None else _numbers(layers)
     for number, job in enumerate(jobs, 1):
+        sure = None if job.vector is None else job.out.with_name(f".{job.out.stem}.confidence.tif")
         counts = predict_scene(
             chosen,
             job.scene,
             job.out,
             probabilities=job.probabilities,
             uncertainty=job.uncertainty,
+            confidence=sure,
             layers=numbers,
             batch=batch,
             force=force,
@@ -122,17 +131,29 @@ def predict(  # noqa: PLR0913 (options of a command)
         shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
         progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
         click.echo(f"{progress}{job.out}: {shares}")
-        if job.vector is not None:
-            areas = outline_map(
-                job.out,
-                job.vector,
-                classes=chosen.card.classes,
-                only=[] if classes is None else classes.split(","),
-                smallest_km2=smallest,
-                simplify_m=simplify,
-            )
-            sizes = ", ".join(f"{name} {area:.6g} km2" for name, area in areas.items())
+        if job.vector is not None and sure is not None:
+            names = () if classes is None else tuple(classes.split(","))
+            given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
+            sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
             click.echo(f"{progress}{job.vector}: {sizes}")
+    if areas is not None:
+        maps = [(job.scene, job.out) for job in jobs]
+        click.echo(f"areas: {write_areas(maps, areas, classes=chosen.card.classes)}")
+
+
+def _outline(
+    mask: Path, out: Path, confidence: Path, classes: tuple[str, ...], given: dict[str, Any]
+) -> str:
+    """Outline a map, remove the layer of confidence, and return the sizes as text."""
+    from ..prediction.outlines import outline_map
+
+    try:
+        sizes = outline_map(mask, out, classes=classes, confidence=confidence, **given)
+    finally:
+        confidence.unlink(missing_ok=True)
+    return ", ".join(
+        f"{name} {size:.6g} {'km2' if name in classes else 'km'}" for name, size in sizes.items()
+    )
 
 
 def _open(

@@ -23,23 +23,20 @@ from ..storage.atomic import replacing
 from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, SceneHeader
 from .nodata import find_absent
+from .palette import class_color, rgb
 from .raster import apply_scale, describe_names, header_of, layers_by_name
 from .safe_open import damaged, open_file
 
 # GDAL caches decoded blocks; its default, 5 % of the memory, is too much on large machines.
 GDAL_CACHE = {"GDAL_CACHEMAX": 64 * 2**20}
 BLOCK = 256  # side of a written tile, pixels
-# Source: Okabe and Ito, "Color Universal Design", 2008; distinct in any color vision.
-COLORS = (
-    (0, 114, 178),
-    (230, 159, 0),
-    (0, 158, 115),
-    (204, 121, 167),
-    (86, 180, 233),
-    (213, 94, 0),
-    (240, 228, 66),
-    (89, 89, 89),
-)
+COG: dict[str, str | int] = {
+    "COMPRESS": "DEFLATE",
+    "BLOCKSIZE": BLOCK,
+    "BIGTIFF": "IF_SAFER",
+}
+# How overviews are made: the class of most pixels, or the mean of floats.
+RESAMPLING = {"uint8": "MODE", "float32": "AVERAGE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +166,7 @@ def _place(file: Any) -> dict[str, Any]:
 def mask_writer(path: Path, like: Raster, *, classes: Sequence[str]) -> Iterator[Any]:
     """Write a map of class numbers with colors and names; see `_writer`."""
     with _writer(path, like, count=1, dtype="uint8", nodata=IGNORE) as file:
-        shades = {k: (*COLORS[k % len(COLORS)], 255) for k in range(len(classes))}
+        shades = {k: (*rgb(class_color(k)), 255) for k in range(len(classes))}
         file.write_colormap(1, {**shades, IGNORE: (0, 0, 0, 0)})
         file.set_band_description(1, "class")
         file.update_tags(**{f"CLASS_{k}": name for k, name in enumerate(classes)})
@@ -189,11 +186,15 @@ def float_writer(path: Path, like: Raster, *, layers: Sequence[str]) -> Iterator
 def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) -> Iterator[Any]:
     """Open a map at the position of a scene; it gets its name once complete.
 
+    Rows are written to a plain GeoTIFF beside it, since a Cloud Optimized GeoTIFF has its overviews
+    before the pixels they are made of.
+
     Raises:
         SpecError: Maps cannot be written with this suffix.
         StorageError: The map cannot be written.
     """
     driver = map_driver(path, dtype)
+    options = {} if driver != "COG" else {**COG, "OVERVIEW_RESAMPLING": RESAMPLING[dtype]}
     height, width = like.size
     profile: dict[str, Any] = {
         "driver": "GTiff",
@@ -212,11 +213,13 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as draft:
-            tiff = draft if driver == "GTiff" else draft.with_name(f"{draft.name}.tif")
-            with rasterio.open(tiff, "w", **profile) as file:
-                yield file
-            if tiff != draft:
-                _convert(tiff, draft, path, driver)
+            tiff = draft.with_name(f"{draft.name}.tif")
+            try:
+                with rasterio.open(tiff, "w", **profile) as file:
+                    yield file
+                _convert(tiff, draft, path, driver, **options)
+            finally:
+                tiff.unlink(missing_ok=True)
     except (OSError, RasterioError) as error:
         message = f"{path}: a map must be writable: {error}. Free space, or choose another --out."
         raise StorageError(message) from error
@@ -230,22 +233,23 @@ def map_driver(path: Path, dtype: str = "uint8") -> str:
     """
     suffix = path.suffix.lower()
     if suffix in (".tif", ".tiff"):
-        return "GTiff"
+        return "COG"
     if suffix == ".png" and dtype == "uint8":
         return "PNG"
-    kinds = ".tif (GeoTIFF) or .png" if dtype == "uint8" else ".tif (GeoTIFF)"
+    kinds = (
+        ".tif (Cloud Optimized GeoTIFF) or .png"
+        if dtype == "uint8"
+        else ".tif (Cloud Optimized GeoTIFF)"
+    )
     raise SpecError(f"{path}: the map's name must end in {kinds}, not in '{path.suffix}'.")
 
 
-def _convert(tiff: Path, draft: Path, path: Path, driver: str) -> None:
-    """Convert a GeoTIFF to another format, with its georeference in a file beside it."""
-    try:
-        rasterio.shutil.copy(tiff, draft, driver=driver)
-        place = draft.with_name(f"{draft.name}.aux.xml")
-        if place.exists():
-            place.replace(path.with_name(f"{path.name}.aux.xml"))
-    finally:
-        tiff.unlink(missing_ok=True)
+def _convert(tiff: Path, draft: Path, path: Path, driver: str, **options: str | int) -> None:
+    """Convert a GeoTIFF to another format; a PNG has its georeference in a file beside it."""
+    rasterio.shutil.copy(tiff, draft, driver=driver, **options)
+    place = draft.with_name(f"{draft.name}.aux.xml")
+    if place.exists():
+        place.replace(path.with_name(f"{path.name}.aux.xml"))
 
 
 def write_rows(file: Any, top: int, values_CHW: NDArray[Any]) -> None:

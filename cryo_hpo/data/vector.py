@@ -146,6 +146,17 @@ def _area_km2(geometry: Any, crs: CRS) -> float:
     return float(shapely.area(_project(_densify(geometry), crs, local))) / 1e6
 
 
+def length_km(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
+    """Return the length of each line in kilometers, projected as in `area_km2`."""
+    return np.array([_length_km(geometry, crs) for geometry in geometries], dtype=np.float64)
+
+
+def _length_km(geometry: Any, crs: CRS) -> float:
+    lon, lat = (axis[0] for axis in transform(crs, WGS84, *_center(geometry)))
+    local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
+    return float(shapely.length(_project(_densify(geometry), crs, local))) / 1e3
+
+
 def _center(geometry: Any) -> tuple[list[float], list[float]]:
     west, south, east, north = shapely.bounds(geometry)
     return [(west + east) / 2], [(south + north) / 2]

@@ -1,17 +1,23 @@
-"""Outline the classes of a map, and measure their areas."""
+"""Outline the classes and fronts of a map, and measure areas."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..data.outlines import read_outlines, write_outlines
-from ..errors import SpecError
+from ..data.map_area import class_areas_km2, class_pixels, date_of
+from ..data.outlines import find_fronts, mean_within, read_outlines, write_outlines
+from ..data.qgis_style import outline_style, write_style
+from ..errors import SpecError, StorageError
+
+BETWEEN = "|"  # of the two classes whose common edge is a front
+COLUMNS = ("scene", "date", "map", "class", "value", "pixels", "share", "area_km2")
 
 
-def outline_map(
+def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     mask: Path | str,
     out: Path | str,
     *,
@@ -19,39 +25,115 @@ def outline_map(
     only: Sequence[str] = (),
     smallest_km2: float = 0.0,
     simplify_m: float = 0.0,
+    confidence: Path | str | None = None,
 ) -> dict[str, float]:
-    """Write the polygons of a map to a GeoPackage, each with class, area and scene.
+    """Write the polygons of a map to a GeoPackage, each with class, area, scene and date.
+
+    The file holds QGIS styles in the map's colors; where no map of the same name has one, a .qml lies
+    beside it too.
 
     Args:
         mask: A georeferenced map of class numbers, such as `predict_scene` writes.
         out: The GeoPackage, .gpkg.
         classes: Name of each class number.
-        only: Classes to outline; empty: all but the first, which is the background.
+        only: Classes to outline, and fronts as "ice|ocean": the common edge of two classes, as
+            lines with their length in a layer `fronts`; empty: all classes but the first, which is
+            the background.
         smallest_km2: Polygons of a smaller area are left out of the file, not of the sums.
-        simplify_m: Tolerance of the simplification, meters; 0: along the pixels.
+        simplify_m: Tolerance of the simplification, meters; 0: along the pixels. Fronts are
+            simplified by at least one pixel.
+        confidence: Raster of the probability of the predicted class, on the map's grid; its mean is
+            the field `confidence` of each polygon. None: no such field.
 
     Returns:
-        Class -> its whole area on the ellipsoid, km2.
+        Class -> its whole area on the ellipsoid, km2; front -> its length, km.
 
     Raises:
         SpecError: There is no such class.
         DataError: The map has no coordinates.
         StorageError: The file cannot be written.
     """
-    mask, names = Path(mask), tuple(only) or tuple(classes[1:])
-    wrong = [name for name in names if name not in classes]
-    if wrong:
-        message = f"There is no class '{wrong[0]}' to outline. Classes: {', '.join(classes)}."
-        raise SpecError(message)
-    values = [list(classes).index(name) for name in names]
-    outlines = read_outlines(mask, values)
+    mask, out = Path(mask), Path(out)
+    pairs = [_front(name, classes) for name in only if name not in classes and BETWEEN in name]
+    fronts_named = {name for name, _, _ in pairs}
+    names = [name for name in only if name not in fronts_named] or list(classes[1:]) * (not pairs)
+    values = [_value(name, classes) for name in names]
+    edges = {number for _, *numbers in pairs for number in numbers}
+    every = read_outlines(mask, sorted({*values, *edges}))
+    asked = np.isin(every.values, values)
+    outlines = every._replace(
+        shapes=every.shapes[asked], values=every.values[asked], areas_km2=every.areas_km2[asked]
+    )
+    fronts = find_fronts(every, pairs, simplify_m=simplify_m) if pairs else None
     write_outlines(
         outlines,
-        Path(out),
+        out,
         classes=classes,
         scene=mask.stem,
+        date=date_of(mask.stem),
+        confidence=None if confidence is None else mean_within(outlines, Path(confidence)),
+        fronts=fronts,
         smallest_km2=smallest_km2,
         simplify_m=simplify_m,
     )
+    if out.with_suffix("") != mask.with_suffix(""):
+        write_style(out, outline_style(classes))
     sums = [float(np.sum(outlines.areas_km2[outlines.values == value])) for value in values]
-    return dict(zip(names, sums, strict=True))
+    sizes = dict(zip(names, sums, strict=True))
+    if fronts is not None:
+        of_front = np.array(fronts.names, dtype=object)
+        sizes |= {n: float(fronts.lengths_km[of_front == n].sum()) for n, _, _ in pairs}
+    return sizes
+
+
+def write_areas(
+    maps: Sequence[tuple[Path | str, Path | str]], out: Path | str, *, classes: Sequence[str]
+) -> Path:
+    """Write a table of the areas of maps as CSV: a row for each scene and class.
+
+    Columns: scene, date (in the scene's name; else empty), map, class, value, pixels, share (of the
+    pixels with data) and area_km2 on the ellipsoid (empty where the map has no coordinates).
+
+    Args:
+        maps: Scene and map of each.
+        out: The table.
+        classes: Name of each class number.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    rows: list[tuple[object, ...]] = []
+    for scene, mask in maps:
+        pixels_K = class_pixels(Path(mask), len(classes))
+        areas_K = class_areas_km2(Path(mask), len(classes))
+        for value, name in enumerate(classes):
+            share = pixels_K[value] / max(int(pixels_K.sum()), 1)
+            area = "" if areas_K is None else f"{areas_K[value]:.9g}"
+            place = (Path(scene).stem, date_of(Path(scene).stem) or "", str(mask))
+            rows.append((*place, name, value, int(pixels_K[value]), f"{share:.6g}", area))
+    out = Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with out.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([COLUMNS, *rows])
+    except OSError as error:
+        message = f"{out}: the table must be writable: {error}. Free space, or choose another name."
+        raise StorageError(message) from error
+    return out
+
+
+def _front(name: str, classes: Sequence[str]) -> tuple[str, int, int]:
+    one, _, other = name.partition(BETWEEN)
+    return name, _value(one, classes), _value(other, classes)
+
+
+def _value(name: str, classes: Sequence[str]) -> int:
+    """Return the number of a class.
+
+    Raises:
+        SpecError: There is no such class.
+    """
+    if name not in classes:
+        message = f"There is no class '{name}' to outline. Classes: {', '.join(classes)}."
+        raise SpecError(message)
+    return list(classes).index(name)

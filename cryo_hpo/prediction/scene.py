@@ -15,6 +15,7 @@ import numpy as np
 from ..data.band_stack import BandFiles
 from ..data.dataset import IGNORE
 from ..data.file_templates import scene_bands
+from ..data.qgis_style import map_style, write_style
 from ..data.raster_stream import (
     Raster,
     float_writer,
@@ -47,25 +48,28 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
     *,
     probabilities: Path | str | None = None,
     uncertainty: Path | str | None = None,
+    confidence: Path | str | None = None,
     layers: Sequence[int] | None = None,
     batch: int = WINDOWS_PER_PASS,
     force: bool = False,
 ) -> dict[str, int]:
     """Map a scene of any size.
 
-    The map has the scene's coordinates, the classes' numbers, names and colors, and 255 where the
-    scene has no data. Memory depends on the width of the scene, not on its height. A scene whose
+    The map is a Cloud Optimized GeoTIFF with the scene's coordinates, the classes' numbers, names and
+    colors, and 255 where the scene has no data; a QGIS style (.qml) lies beside it. Memory depends on the width of the scene, not on its height. A scene whose
     layers have other names, or values of other units, than the model was trained on is refused.
 
     Args:
         model: See `load_model`, or `open_ensemble` for the mean of several models.
         scene: Any raster that GDAL reads, with the model's bands by name or in its order; or the
             common path of files of one band each: "LC08_{band}.TIF".
-        out: The map: a GeoTIFF (.tif), or a .png.
+        out: The map: a Cloud Optimized GeoTIFF (.tif), or a .png.
         probabilities: A second GeoTIFF, one float32 layer for each class; None: none.
         uncertainty: A GeoTIFF with a layer `entropy` (of the probabilities, 0 certain to 1 even)
             and, of an ensemble, a layer `spread` (standard deviation over its members of the
             predicted class's probability); None: none.
+        confidence: A GeoTIFF of the predicted class's probability, for the polygons of
+            `outline_map`; None: none.
         layers: Layers of the scene that hold the model's bands, from 1; None: all.
         batch: Windows per forward pass; fewer where memory is too small.
         force: Map a scene that does not look like training; the reasons are logged.
@@ -79,7 +83,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         StorageError: A map cannot be written.
     """
     scene, out = Path(scene), Path(out)
-    extras = [None if path is None else Path(path) for path in (probabilities, uncertainty)]
+    asked = (probabilities, uncertainty, confidence)
+    extras = [None if path is None else Path(path) for path in asked]
     _refuse_same(scene, out, *extras)
     map_driver(out)
     for extra in filter(None, extras):
@@ -91,9 +96,9 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         source = stack.enter_context(_open_scene(models.card, scene, layers))
         _refuse_other_kind(models.card, source, chosen=layers is not None, force=force)
         maps = stack.enter_context(mask_writer(out, source, classes=classes))
-        shares, doubts = (
+        shares, doubts, sure = (
             path and stack.enter_context(float_writer(path, source, layers=names))
-            for path, names in zip(extras, (classes, _doubts(models)), strict=True)
+            for path, names in zip(extras, (classes, _doubts(models), ("confidence",)), strict=True)
         )
         rows = _Rows(source)
         for top, part_MKHW in models.predict_members(
@@ -110,6 +115,9 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             if doubts:
                 layers_LHW = [entropy(part_KHW), spread(part_MKHW)][: doubts.count]
                 write_rows(doubts, top, np.where(absent_HW, np.nan, layers_LHW))
+            if sure:
+                write_rows(sure, top, np.where(absent_HW, np.nan, part_KHW.max(axis=0))[None])
+    write_style(out, map_style(classes))
     return dict(zip(classes, counts_K.tolist(), strict=True))
 
 

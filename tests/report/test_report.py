@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from cryo_hpo import report
 from cryo_hpo.report import files as report_files
-from cryo_hpo.report.figures import maps, search, style
+from cryo_hpo.report.figures import maps, search
 from cryo_hpo.results.study import Result
 from cryo_hpo.stats import Interval
 
@@ -265,5 +265,5 @@ def test_maps_are_drawn_where_they_were_kept(tmp_path: Path) -> None:
     )
     painted = maps._difference(*(each.astype(np.uint8) for each in (truth, baseline, tuned)))
     colors = [*maps.DIFFERENCE.values()]
-    wanted = [colors[0], colors[2], colors[1], colors[3], style.IGNORED]
-    assert painted[0].tolist() == [list(style.rgb(color)) for color in wanted]
+    wanted = [colors[0], colors[2], colors[1], colors[3], palette.IGNORED]
+    assert painted[0].tolist() == [list(palette.rgb(color)) for color in wanted]

@@ -16,15 +16,15 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
+from ...data.palette import IGNORED, class_color, rgb
 from ...data.preview import render_scene, thumbnail
-from .style import IGNORED, class_color, rgb
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
 CELL_IN = 1.25
 SHOWN_PX = 320  # longest side that is drawn
-DPI = 80
+DPI = 300
 
 
 @mpl.rc_context({"text.parse_math": False})  # a class may be called "$50 ice"
@@ -70,7 +70,8 @@ def contact_sheet(
     handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(dataset.classes)]
     handles.append(Patch(color=IGNORED, label="ignored"))
     bands = " ".join(band.name for band in dataset.bands)
-    figure.suptitle(f"{dataset.name}: {bands}; {dataset.license}", fontsize=7, wrap=True)
+    title = "; ".join(filter(None, (f"{dataset.name}: {bands}", dataset.license)))
+    figure.suptitle(title, fontsize=7, wrap=True)
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=6, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})

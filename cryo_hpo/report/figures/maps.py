@@ -14,9 +14,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
+from ...data.palette import IGNORED, class_color, rgb
 from ...results.files import TEST_MAPS
 from .. import wording as tables
-from .style import IGNORED, INK, WIDTH, class_color, figure, rgb, save
+from .style import INK, WIDTH, figure, save
 
 NAME = "maps"
 GAINED, LOST, BOTH_WRONG = "#009E73", "#D65F01", "#F2C14E"

@@ -19,12 +19,6 @@ from .. import wording as tables
 # Source: Okabe and Ito, "Color Universal Design", 2008: distinct in any color vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#595959"
 INK, GRID, PAPER = "#1A1A1A", "#E6E6E6", "#FFFFFF"
-# Okabe and Ito's again, for classes; the first is ground. Slightly different from the colors of
-# `THEME`, so that a dark page does not exchange them in a legend.
-CLASS_COLORS = (
-    "#D9D9D9", "#0173B3", "#E69F00", "#009E73", "#CC79A7", "#D65F01", "#56B4E9", "#F0E442",
-)  # fmt: skip
-IGNORED = "#7A7A7A"  # pixels without a label
 THEME = {  # color of a figure -> the page's variable that replaces it
     BLUE: "blue",
     ORANGE: "orange",
@@ -64,17 +58,6 @@ WIDTH = 5.4  # inches; 9 pt letters stay legible on a phone
 DPI = 200  # of the PNG
 UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software": None}}
 LR_FORMAT = FuncFormatter(lambda lr, _: tables.short_lr(lr))
-
-
-def class_color(value: int) -> str:
-    """Return the color of a mask value."""
-    return CLASS_COLORS[value % len(CLASS_COLORS)]
-
-
-def rgb(color: str) -> tuple[int, int, int]:
-    """Return the bytes of a color such as #0173B3."""
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return red, green, blue
 
 
 @contextmanager
