@@ -13,8 +13,9 @@ import pytest
 from matplotlib.image import imread
 
 from cryo_hpo import report
+from cryo_hpo.data import palette
 from cryo_hpo.report import files as report_files
-from cryo_hpo.report.figures import maps, search
+from cryo_hpo.report.figures import maps, search, style
 from cryo_hpo.results.study import Result
 from cryo_hpo.stats import Interval
 

@@ -12,7 +12,7 @@ from typing import Any
 from cryo_hpo.config import Recipe, Study
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.errors import StorageError
-from cryo_hpo.results.epochs import EPOCH, SCORE
+from cryo_hpo.results.epochs import EPOCH, MIOU_SCORE
 from cryo_hpo.search.jobs import Job, Source
 
 NAN = math.nan  # in a curve: the training diverges in this epoch
@@ -48,7 +48,7 @@ class Heard:
         self.kinds[key] = kind
 
     def epoch(self, key: str, metrics: Mapping[str, float]) -> None:
-        self.epochs.setdefault((key, int(metrics[EPOCH])), metrics[SCORE])
+        self.epochs.setdefault((key, int(metrics[EPOCH])), metrics[MIOU_SCORE])
 
     def paused(self, key: str, epoch: int) -> None:
         assert (key, epoch) in self.epochs
@@ -156,7 +156,7 @@ def _step(
         scores.append(max([score, *scores]))
         disk.trained.append((job.key, len(scores)))
         event()  # the checkpoint is written and not yet reported
-    if source.epoch(job, {EPOCH: len(scores), SCORE: scores[-1]}):
+    if source.epoch(job, {EPOCH: len(scores), MIOU_SCORE: scores[-1]}):
         return False
     event()
     source.ended(job, "done", "")
