@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pyogrio.errors import DataSourceError
 from rasterio.crs import CRS
 from rasterio.features import rasterize, shapes
+from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from ..errors import DataError, SpecError, StorageError
@@ -128,7 +129,7 @@ def mean_within(outlines: Outlines, raster: Path) -> NDArray[np.float64]:
     with open_file(raster) as file:
         for top in range(0, file.height, ROWS):
             window = Window(0, top, file.width, min(ROWS, file.height - top))
-            place = file.window_transform(window)
+            place = file.transform @ Affine.translation(0, top)
             corners = [place @ at for at in ((0, 0), (window.width, window.height))]
             numbers = tree.query(shapely.box(*np.ravel(corners)))
             if not len(numbers):
@@ -198,8 +199,9 @@ def write_outlines(  # noqa: PLR0913 (all but two by name)
     fronts: Fronts | None = None,
     smallest_km2: float = 0.0,
     simplify_m: float = 0.0,
+    styles: bool = False,
 ) -> int:
-    """Write polygons, a layer of fronts, and their QGIS styles; return the number of polygons.
+    """Write polygons, and a layer of fronts; return the number of polygons.
 
     Polygons have `class`, `value`, `area_km2`, `confidence`, `scene` and `date`, fronts `class`
     (both), `value`, `length_km`, `scene` and `date`.
@@ -216,6 +218,8 @@ def write_outlines(  # noqa: PLR0913 (all but two by name)
         simplify_m: Tolerance of the simplification, meters; neighbors keep their common edges
             (`shapely.coverage_simplify`: triangles up to this squared are taken off). 0: as the
             pixels are.
+        styles: Whether the QGIS styles are in the file, in a table `layer_styles`; it makes readers
+            ask which layer they are to read.
 
     Raises:
         StorageError: The file cannot be written.
@@ -257,7 +261,8 @@ def write_outlines(  # noqa: PLR0913 (all but two by name)
                         crs=outlines.crs,
                         append=number > 0,
                     )
-                _write_styles(file, classes, [(layer, kind) for layer, _, _, kind in layers])
+                if styles:
+                    _write_styles(file, classes, [(layer, kind) for layer, _, _, kind in layers])
                 file.replace(draft)
             finally:
                 file.unlink(missing_ok=True)

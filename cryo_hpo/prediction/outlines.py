@@ -29,8 +29,8 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
 ) -> dict[str, float]:
     """Write the polygons of a map to a GeoPackage, each with class, area, scene and date.
 
-    The file holds QGIS styles in the map's colors; where no map of the same name has one, a .qml lies
-    beside it too.
+    A QGIS style in the map's colors (.qml) lies beside the file; with fronts, or where the map of the
+    same name has that style, the styles are in the file.
 
     Args:
         mask: A georeferenced map of class numbers, such as `predict_scene` writes.
@@ -64,6 +64,7 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     outlines = every._replace(
         shapes=every.shapes[asked], values=every.values[asked], areas_km2=every.areas_km2[asked]
     )
+    shares_style = out.with_suffix("") == mask.with_suffix("")  # the map's .qml has this name
     fronts = find_fronts(every, pairs, simplify_m=simplify_m) if pairs else None
     write_outlines(
         outlines,
@@ -75,8 +76,9 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
         fronts=fronts,
         smallest_km2=smallest_km2,
         simplify_m=simplify_m,
+        styles=fronts is not None or shares_style,
     )
-    if out.with_suffix("") != mask.with_suffix(""):
+    if not shares_style:
         write_style(out, outline_style(classes))
     sums = [float(np.sum(outlines.areas_km2[outlines.values == value])) for value in values]
     sizes = dict(zip(names, sums, strict=True))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import warnings
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.data.map_area import date_of
 from cryo_hpo.errors import DataError, SpecError
-from cryo_hpo.prediction.outlines import outline_map
+from cryo_hpo.prediction.outlines import outline_map, write_areas
 
 CLASSES = ("background", "lake", "ice")
 PIXEL_M = 10.0
@@ -149,3 +153,73 @@ def test_the_command_refuses_scenes_without_coordinates_before_it_maps(tmp_path:
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 1
     assert "this raster has none" in done.output
+
+
+def test_polygons_have_the_mean_confidence_of_their_pixels_and_the_date_of_the_name(tmp_path):
+    mask = np.zeros((8, 9), np.uint8)
+    mask[1:4, 1:4], mask[5:7, 2:8] = 1, 2
+    mask[2, 2] = 0  # a hole, which counts for nothing
+    path = _write(tmp_path / "S2_2023-07-09_map.tif", mask)
+    sure = np.random.default_rng(0).random((8, 9)).astype(np.float32)
+    profile = {**rasterio.open(path).profile, "dtype": "float32", "nodata": np.nan}
+    with rasterio.open(tmp_path / "sure.tif", "w", **profile) as file:
+        file.write(sure[None])
+    outline_map(path, tmp_path / "o.gpkg", classes=CLASSES, confidence=tmp_path / "sure.tif")
+    fields, _, _ = _read(tmp_path / "o.gpkg")
+    of = dict(zip(fields["class"], fields["confidence"], strict=True))
+    assert of == pytest.approx({"lake": sure[mask == 1].mean(), "ice": sure[mask == 2].mean()})
+    assert set(fields["date"]) == {"2023-07-09"}
+    style = ET.parse(tmp_path / "o.qml").getroot()
+    assert [c.get("label") for c in style.iter("category")] == list(CLASSES)
+
+
+def test_a_front_is_the_common_edge_of_two_classes_with_its_length(tmp_path):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:, 10:20], mask[:, 20:] = 1, 2
+    path = _write(tmp_path / "m.tif", mask)
+    sizes = outline_map(path, tmp_path / "m.gpkg", classes=CLASSES, only=("ice|lake",))
+    assert sizes == {"ice|lake": pytest.approx(20 * PIXEL_M / 1e3, rel=2e-3)}
+    meta, _, wkb, data = pyogrio.raw.read(tmp_path / "m.gpkg", layer="fronts")
+    fields = dict(zip(meta["fields"], data, strict=True))
+    (line,) = shapely.from_wkb(wkb)
+    assert line.geom_type == "LineString"
+    assert {x for x, _ in line.coords} == {20 * PIXEL_M}
+    assert fields["class"].tolist() == ["ice|lake"]
+    _, _, _, styles = pyogrio.raw.read(tmp_path / "m.gpkg", layer="layer_styles")
+    assert any("SimpleLine" in str(column) for column in styles)
+
+
+@pytest.mark.parametrize("crs", list(_PLACES))
+def test_the_table_of_areas_agrees_with_the_polygons(tmp_path, crs):
+    mask = np.random.default_rng(1).integers(0, 3, (150, 70)).astype(np.uint8)
+    mask[:5] = 255
+    path = _write(tmp_path / "2024_map.tif", mask, crs=crs)
+    areas = outline_map(path, tmp_path / "o.gpkg", classes=CLASSES, only=CLASSES)
+    write_areas([("scene_20240131.tif", path)], tmp_path / "areas.csv", classes=CLASSES)
+    with (tmp_path / "areas.csv").open() as file:
+        rows = {row["class"]: row for row in csv.DictReader(file)}
+    assert {n: float(r["area_km2"]) for n, r in rows.items()} == pytest.approx(areas, rel=1e-4)
+    assert rows["ice"]["pixels"] == str((mask == 2).sum())
+    assert rows["ice"]["date"] == "2024-01-31"
+
+
+def test_without_coordinates_the_table_has_pixels_but_no_areas(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        path = _write(tmp_path / "m.tif", np.ones((4, 5), np.uint8), crs=None)
+    write_areas([(path, path)], tmp_path / "areas.csv", classes=CLASSES)
+    assert "m,,{},lake,1,20,1,\n".format(path) in (tmp_path / "areas.csv").read_text()  # noqa: UP032
+
+
+@pytest.mark.parametrize(
+    ("name", "date"),
+    [
+        ("S2A_MSIL1C_20230709T142241_N0509_20240101T000000", "2023-07-09"),
+        ("LC08_L1TP_001011_20200131_20200209_02_T1", "2020-01-31"),
+        ("COL_2011-11-13_TDX_7_1_092", "2011-11-13"),
+        ("tile_20231340", None),
+        ("12023070912", None),
+    ],
+)
+def test_the_date_is_the_first_one_in_a_name(name, date):
+    assert date_of(name) == date
