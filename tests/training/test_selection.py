@@ -67,7 +67,7 @@ def test_mean_iou_leaves_the_records_as_they_were(site: Site) -> None:
 
 
 def test_a_metric_that_cannot_be_measured_is_refused_before_training(site: Site) -> None:
-    recipe = a_recipe(site)
+    recipe = a_recipe(site, gsd_m=None)
     scenes, name = scenes_of(recipe, "val", site), dataset_of(recipe.data).classes[1]
     for metric in (f"mde_m/{name}", f"area_error_km2/{name}"):
         with pytest.raises(DataError, match="needs the size of a pixel"):
