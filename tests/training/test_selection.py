@@ -66,8 +66,11 @@ def test_mean_iou_leaves_the_records_as_they_were(site: Site) -> None:
     assert score_of(epoch.metrics()) == epoch.best_val_miou
 
 
-def test_a_metric_that_cannot_be_measured_is_refused_before_training(site: Site) -> None:
-    recipe = a_recipe(site, gsd_m=None)
+def test_a_metric_that_cannot_be_measured_is_refused_before_training(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = a_recipe(site)
+    monkeypatch.setattr("cryo_hpo.training.scoring.pixel_sizes", lambda _, s: (None,) * len(s))
     scenes, name = scenes_of(recipe, "val", site), dataset_of(recipe.data).classes[1]
     for metric in (f"mde_m/{name}", f"area_error_km2/{name}"):
         with pytest.raises(DataError, match="needs the size of a pixel"):
