@@ -13,6 +13,7 @@ from cryo_hpo.config import Recipe, Study
 from cryo_hpo.results.epochs import EPOCH, SCORE
 from cryo_hpo.search.jobs import Job
 from cryo_hpo.search.journal import Journal
+from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.source import SearchSource
 
 from .simulate import Table, Task
@@ -52,7 +53,9 @@ class Ours:
 
     only_complete = True
 
-    def __init__(self, study: Study, journal: Journal | None = None) -> None:
+    def __init__(
+        self, study: Study, journal: Journal | None = None, *, start: KnownStart | None = None
+    ) -> None:
         assert study.search is not None, "a search is what is simulated"
         assert hasattr(study.search.space, "suggest"), "its space is a value"
         self.journal = journal or MemoryJournal()
@@ -62,6 +65,7 @@ class Ours:
             journal=self.journal,
             folder=Path("memory"),
             listener=_Silence(),
+            start=start,
         )
         self._jobs: dict[int, Job] = {}
 
@@ -87,7 +91,7 @@ def study_of(
     table: Table,
     seed: int,
     *,
-    trials: int = 32,
+    trials: int | None = 32,
     baseline: float = 1e-4,
     prior: Mapping[str, Any] | None = None,
     **search: Any,

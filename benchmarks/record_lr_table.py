@@ -47,10 +47,24 @@ from cryo_hpo.training.scoring import WINDOWS_PER_PASS
 CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
 SIDE = 32  # of a scene of the table, pixels
 SCENES: dict[Split, int] = {"train": 32, "val": 16, "test": 32}
-EPOCHS, BATCH, EMA = 27, 8, 0.8
-SEEDS = (0, 1, 2)
+BATCH, EMA = 8, 0.8
+LOSS = LossSpec(name="ce+dice")
 LRS = tuple(float(f"{lr:.6g}") for lr in np.geomspace(1e-6, 1e-1, 16))
 CPU = torch.device("cpu")
+
+
+class Grid(NamedTuple):
+    """The trainings of one table: their length, learning rates and seeds."""
+
+    epochs: int
+    lrs: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+GRIDS = {
+    "lr_table": Grid(27, LRS, (0, 1, 2)),
+    "lr_table_9": Grid(9, LRS[1::2], (0,)),  # the same tasks, a third as long
+}
 
 
 class Task(NamedTuple):
@@ -166,21 +180,21 @@ class Cell(NamedTuple):
         return f"{self.task}/{self.model}/{self.lr:g}/{self.seed}"
 
 
-def cells() -> list[Cell]:
+def cells(grid: Grid) -> list[Cell]:
     """Return all trainings, the seed outermost; every other rate first, so that a half is a grid."""
-    rates = [*LRS[1::2], *LRS[::2]]
-    return [Cell(s, lr, t, m) for s, m, lr, t in product(SEEDS, MODELS, rates, TASKS)]
+    rates = [*grid.lrs[1::2], *grid.lrs[::2]]
+    return [Cell(s, lr, t, m) for s, m, lr, t in product(grid.seeds, MODELS, rates, TASKS)]
 
 
-def train(cell: Cell, card: DatasetCard, site: Site) -> dict[str, Any]:
+def train(cell: Cell, card: DatasetCard, site: Site, *, epochs: int) -> dict[str, Any]:
     """Train one cell and return its curves, which end if the training diverges."""
     recipe = Recipe(
         data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment, replicate=1),
         model=MODELS[cell.model],
-        loss=LossSpec(name="ce+dice"),
+        loss=LOSS,
         optim=OptimSpec(lr=cell.lr, ema=EMA),
         batch_size=BATCH,
-        epochs=EPOCHS,
+        epochs=epochs,
         seed=cell.seed,
     )
     started = time.process_time()
@@ -254,11 +268,22 @@ class _Tester:
         ).miou
 
 
-def record(data: Path, weights: Path, work: Path, limit: int | None) -> None:
-    """Train the cells that the log does not contain yet."""
+def described(model: ModelSpec) -> dict[str, Any]:
+    """Return what a portfolio needs of a table's recipe; see `cryo-hpo learn`."""
+    return {
+        "encoder": model.encoder,
+        "tune": model.tune,
+        "schedule": OptimSpec().schedule,
+        "loss": LOSS.name,
+        "steps_per_epoch": SCENES["train"] // BATCH,
+    }
+
+
+def record(name: str, data: Path, weights: Path, work: Path, limit: int | None) -> None:
+    """Train the cells of a table that its log does not contain yet."""
     torch.set_num_threads(1)
     cards = prepare(data, work / "scenes")
-    log = work / "lr_table.jsonl"
+    grid, log = GRIDS[name], work / f"{name}.jsonl"
     done = (
         {json.loads(line)["key"] for line in log.read_text().splitlines()}
         if log.exists()
@@ -272,19 +297,20 @@ def record(data: Path, weights: Path, work: Path, limit: int | None) -> None:
             "CRYO_CACHE": str(work / "cache"),
         }
     )
-    for cell in islice((c for c in cells() if c.key not in done), limit):
-        line = train(cell, cards[cell.task], site)
+    for cell in islice((c for c in cells(grid) if c.key not in done), limit):
+        line = train(cell, cards[cell.task], site, epochs=grid.epochs)
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def pack(log: Path, out: Path) -> None:
+def pack(grid: Grid, log: Path, out: Path) -> None:
     """Convert the log to arrays (T, E, L, S, N); nan after divergence and where not trained."""
+    lrs, seeds = grid.lrs, grid.seeds
     rows = {row["key"]: row for row in map(json.loads, log.read_text().splitlines())}
-    shape = (len(TASKS), len(MODELS), len(LRS), len(SEEDS))
-    arrays = {name: np.full((*shape, EPOCHS), np.nan, np.float32) for name in SERIES}
+    shape = (len(TASKS), len(MODELS), len(lrs), len(seeds))
+    arrays = {name: np.full((*shape, grid.epochs), np.nan, np.float32) for name in SERIES}
     trained, diverged = np.zeros(shape, bool), np.zeros(shape, bool)
-    places = product(enumerate(TASKS), enumerate(MODELS), enumerate(LRS), enumerate(SEEDS))
+    places = product(enumerate(TASKS), enumerate(MODELS), enumerate(lrs), enumerate(seeds))
     for (t, task), (e, model), (i, lr), (s, seed) in places:
         row = rows.get(Cell(seed, lr, task, model).key)
         if row is None:
@@ -293,8 +319,9 @@ def pack(log: Path, out: Path) -> None:
         for name, array in arrays.items():
             array[t, e, i, s, : len(row[name])] = row[name]
     names = {"tasks": np.array(list(TASKS)), "encoders": np.array(list(MODELS))}
-    grid = {"lr": np.array(LRS), "seeds": np.array(SEEDS)}
-    content: dict[str, Any] = {"trained": trained, "diverged": diverged, **arrays, **names, **grid}
+    names["recipes"] = np.array([json.dumps(described(model)) for model in MODELS.values()])
+    axes = {"lr": np.array(lrs), "seeds": np.array(seeds)}
+    content: dict[str, Any] = {"trained": trained, "diverged": diverged, **arrays, **names, **axes}
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **content)
 
@@ -305,6 +332,7 @@ def main() -> None:
     parser.add_argument(
         "--work", type=Path, default=Path("runs/lr-table"), help="where the log and scenes lie"
     )
+    parser.add_argument("--grid", choices=GRIDS, default="lr_table", help="which table")
     commands = parser.add_subparsers(dest="command", required=True)
     recording = commands.add_parser("record", help="train what is missing")
     recording.add_argument(
@@ -316,9 +344,10 @@ def main() -> None:
     packing.add_argument("out", type=Path)
     asked = parser.parse_args()
     if asked.command == "record":
-        record(asked.data.absolute(), asked.weights.absolute(), asked.work.absolute(), asked.limit)
+        data, weights, work = (p.absolute() for p in (asked.data, asked.weights, asked.work))
+        record(asked.grid, data, weights, work, asked.limit)
     else:
-        pack(asked.work / "lr_table.jsonl", asked.out)
+        pack(GRIDS[asked.grid], asked.work / f"{asked.grid}.jsonl", asked.out)
 
 
 if __name__ == "__main__":

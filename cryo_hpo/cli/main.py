@@ -18,6 +18,7 @@ from .data import data
 from .doctor import doctor
 from .guard import STUDY, GuardedGroup, line_numbers, read_site
 from .init import init
+from .learn import learn
 from .list import list_
 from .model import export, predict
 from .status import status, stop
@@ -298,7 +299,7 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (compare, data, doctor, export, list_, predict, weights, init, status, stop):
+for command in (compare, data, doctor, export, learn, list_, predict, weights, init, status, stop):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from .optim import OptimSpec
 from .prior import Prior
 from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, Recipe
 from .site import Site
+from .start import StartFrom
 from .study import (
     Asha,
     DefineByRun,
@@ -55,6 +56,7 @@ __all__ = [
     "SeedLimit",
     "Site",
     "Skip",
+    "StartFrom",
     "Study",
     "add_line_numbers",
     "campaign_schema",

@@ -19,6 +19,7 @@ from .resources import Resources as Resources
 from .seeds import Proof, Seeds
 from .seeds import SeedLimit as SeedLimit
 from .space import Scalar, SearchSpace, Value
+from .start import Start, start_problems
 from .variation import arm_problems, explain_unsearchable
 
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
@@ -114,14 +115,20 @@ class Search(Frozen):
         default={},
         description="Prior knowledge of good values: {optim.lr: {center: 3e-4, spread: 3}}, or {from: result.json}.",
     )
+    start: Start = Field(
+        default="even",
+        description="First configurations. even: spread over the whole range; known: two points that were good on recorded problems, then the even spread if they are not; {from: portfolio.json}: likewise, with a portfolio of your own beside the shipped one.",
+    )
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
+        promotes = isinstance(self.scheduler, Asha) and self.scheduler.rule == "promote"
         problems = [
             *(
                 Problem(("prior", *p.loc), p.message)
                 for p in prior_problems(self.prior, self.space)
             ),
+            *start_problems(self.start, self.space, promotes=promotes),
         ]
         if problems:
             raise ConstraintErrors(problems)

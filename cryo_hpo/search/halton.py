@@ -42,6 +42,26 @@ def stratum(
     return trial.drawn
 
 
+def known_point(
+    suggest: Callable[[Any], dict[str, Any]],
+    values: Mapping[str, Scalar],
+    *,
+    seed: int,
+    index: int,
+) -> dict[str, Scalar]:
+    """Return a point of a space with given values; a parameter without one gets the Halton point's.
+
+    Args:
+        suggest: The space as an Optuna define-by-run function.
+        values: Values by the names that the space suggests them by.
+        seed: Seeds the sequence.
+        index: Number of the point in the sequence.
+    """
+    trial = _Known(seed, index, values)
+    suggest(trial)
+    return trial.drawn
+
+
 def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log: bool) -> float:
     """Return the quantile `share` of a prior's mixture, as a position in the range, in [0, 1].
 
@@ -111,3 +131,14 @@ class _Stratum:
 
     def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
         return self._keep(name, choices[int(self._share(name) * len(choices))])
+
+
+class _Known(_Stratum):
+    """Suggest given values, and a Halton point where there is none."""
+
+    def __init__(self, seed: int, index: int, values: Mapping[str, Scalar]) -> None:
+        super().__init__(seed, index, NO_BELIEFS)
+        self._values = values
+
+    def _keep(self, name: str, value: Any) -> Any:
+        return super()._keep(name, self._values.get(name, value))

@@ -26,11 +26,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..results.study import Decision
+
+if TYPE_CHECKING:
+    from ..config import Search
 
 Curves = Mapping[int, Mapping[int, float]]  # trial number -> epoch -> score, larger is better
 
@@ -77,6 +80,22 @@ class Ladder:
             rungs.append(rung)
             rung *= reduction
         return cls(rungs=tuple(rungs), epochs=epochs, reduction=reduction)
+
+
+def ladder_of(search: Search, epochs: int) -> Ladder | None:
+    """Return the rungs of a search that pauses and promotes, None for any other."""
+    rule = search.scheduler
+    if rule.kind != "asha" or rule.rule != "promote":
+        return None
+    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
+
+
+def rungs_of(search: Search, epochs: int) -> tuple[int, ...]:
+    """Return the epochs at which a search compares trials; none without early stopping."""
+    rule = search.scheduler
+    if rule.kind != "asha":
+        return ()
+    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs).rungs
 
 
 def reached(

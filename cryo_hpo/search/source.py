@@ -11,14 +11,21 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import CryoError, StorageError
 from ..results.epochs import EPOCH, score_of
 from ..results.study import Decision
+from . import rungs as rules
 from .budget import Budget, budget_of, fix_trials
+from .halton import known_point
+from .hopeless import REFUSALS, why_hopeless
 from .jobs import Job, Outcome
+from .known_start import Judgment, KnownStart, judge, passes_for_start
 from .replay import Suggest, replayed
-from .rungs import Ladder, Promotion, decision_at, finalist, passes_rung, promotable, stops
+from .rungs import Ladder, Promotion, ladder_of, rungs_of
 from .sampler import Memory, propose
+from .trials import BASELINE as BASELINE
+from .trials import key as key
+from .trials import winner as winner
 
 if TYPE_CHECKING:
-    from ..config import Search, Study
+    from ..config import Study
     from ..config.space import Scalar
     from .journal import Journal
     from .listener import Listener
@@ -26,19 +33,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BASELINE = 0  # the trial number of the fixed-LR baseline
-REFUSALS = 3  # refused trials in a row that stop the study: the next would be refused too
-
-
-def key(number: int) -> str:
-    """Return the name of a search trial's job."""
-    return f"trial-{number:04d}"
-
 
 class SearchSource:
     """Hand out the trials of a search, whose whole state is in the journal."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a search is made of)
         self,
         study: Study,
         *,
@@ -47,6 +46,7 @@ class SearchSource:
         folder: Path,
         listener: Listener,
         budget: Callable[[], Budget] | None = None,
+        start: KnownStart | None = None,
     ) -> None:
         """Read the state of a search.
 
@@ -57,15 +57,17 @@ class SearchSource:
             folder: Folder of the trainings.
             listener: Receives their events.
             budget: Returns what the search may still train; None: as the study has it.
+            start: Known points at which the search starts; None: it starts evenly.
         """
         assert study.search is not None, "a study without a search has no trials"
+        self._start = start or KnownStart()
         self._study, self._suggest = study, suggest
         self._read_budget = budget or partial(budget_of, study.search, study.base.epochs)
         self._search = fix_trials(study.search, study.base.epochs)
         self._journal, self._folder, self._listener = journal, folder, listener
         self._records = {record.number: record for record in journal.records()}
         self._rule = getattr(self._search.scheduler, "rule", "none")
-        self._rungs = _rungs(self._search, study.base.epochs)
+        self._rungs = rungs_of(self._search, study.base.epochs)
         self._at_work: set[int] = set()
         self._finishing: set[int] = set()  # leaders that train to full length without a pause
         # A trial that was running when the driver died resumes from its own checkpoint.
@@ -78,7 +80,7 @@ class SearchSource:
     @property
     def ladder(self) -> Ladder | None:
         """The rungs of the pause-and-promote rule; None under any other rule."""
-        return ladder(self._search, self._study.base.epochs)
+        return ladder_of(self._search, self._study.base.epochs)
 
     @property
     def _budget(self) -> Budget | None:
@@ -95,6 +97,8 @@ class SearchSource:
             return "wait" if self._at_work else None
         if self._interrupted:
             return self._job(self._interrupted.pop(0), cleared=0)
+        if (known := self._judge()).stage != "wide":
+            return self._start_next(known)
         promotion = self._promotion()
         if promotion is not None and self._affords(promotion.trial):
             self._note(promotion.trial, promotion.rung, "promoted")
@@ -107,6 +111,27 @@ class SearchSource:
         if job is None:
             self._close_failed()
         return job
+
+    def _judge(self) -> Judgment:
+        """Judge the known points; a start that can neither proceed nor wait is over."""
+        known = judge(self._start, self._records)
+        if known.stage == "open" and not (self._at_work or self._may_begin_known()):
+            return Judgment("wide", reason="the search is too short for the known points")
+        return known
+
+    def _may_begin_known(self) -> bool:
+        return len(self._records) <= len(self._start.points) and self._may_begin()
+
+    def _start_next(self, known: Judgment) -> Job | Literal["wait"] | None:
+        """Return the next job of a start at known points, "wait" or None; see `Source`."""
+        if known.leader is None:
+            return self._job(self._begin(), cleared=0) if self._may_begin_known() else "wait"
+        if known.leader not in self._at_work and self._records[known.leader].state == "running":
+            return self._to_full_length(Promotion(known.leader, self._start.rung))
+        if self._at_work:
+            return "wait"
+        self._close_failed()
+        return self._finish()
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
         """Record an epoch; return whether the job continues."""
@@ -146,22 +171,9 @@ class SearchSource:
             CryoError: `REFUSALS` trials in a row were refused, or none reached full length; the
                 message quotes a trial's own.
         """
-        lost = [r for r in self.records if r.state in ("failed", "diverged")]
-        if self._refused >= REFUSALS:
-            message = (
-                f"A search goes on until {REFUSALS} trials in a row are refused, these were "
-                f"(trial {lost[-1].number}: {lost[-1].message}). Mend that, then give the same "
-                "command again: what is finished is kept."
-            )
+        message = why_hopeless(self.records, refused=self._refused)
+        if message:
             raise CryoError(message)
-        if any(record.state == "complete" for record in self.records):
-            return
-        first = next(iter(lost), None)
-        why = "no trial said why" if first is None else f"trial {first.number}: {first.message}"
-        message = (
-            f"At least one trial must reach full length for there to be a winner, none did ({why})."
-        )
-        raise CryoError(message)
 
     def _reopen(self) -> list[int]:
         """Reopen the failed trials of an earlier run, since their cause may be gone."""
@@ -204,15 +216,17 @@ class SearchSource:
     def _decide(self, number: int, rung: int) -> bool:
         """Decide whether a trial passes the rung it has just reached, and record the decision."""
         if self._rule == "stop":
-            passes = self._survives(number, rung)
+            survives = self._survives(number, rung)
         else:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
-            passes = passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
-            passes = passes and self._affords(number)
+            known = passes_for_start(self._start, number, rung, self._records)
+            if known is None:
+                known = rules.passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
+            survives = known and self._affords(number)
         no: Decision = "pruned" if self._rule == "stop" else "paused"
-        self._note(number, rung, "continued" if passes else no)
-        return passes
+        self._note(number, rung, "continued" if survives else no)
+        return survives
 
     def _survives(self, number: int, rung: int) -> bool:
         """Return whether the stop rule lets a trial continue; the baseline always continues."""
@@ -220,7 +234,7 @@ class SearchSource:
         assert rule.kind == "asha", "without rungs nothing is compared"
         earlier = [c[rung] for n, c in curves.items() if n != number and rung in c]
         score = curves[number][rung]
-        return number == BASELINE or not stops(score, earlier, reduction=rule.reduction)
+        return number == BASELINE or not rules.stops(score, earlier, reduction=rule.reduction)
 
     def _was_cut(self, record: Record) -> bool:
         """Return whether a trial was running, not paused at a rung, when the driver ended."""
@@ -243,7 +257,9 @@ class SearchSource:
     def _promotion(self) -> Promotion | None:
         if self.ladder is None:
             return None
-        return promotable(self._curves(), self.ladder, self._waiting(), diverged=self._diverged())
+        return rules.promotable(
+            self._curves(), self.ladder, self._waiting(), diverged=self._diverged()
+        )
 
     def _may_begin(self) -> bool:
         """Return whether a new trial may begin: there are trials left, or the budget allows it."""
@@ -293,7 +309,7 @@ class SearchSource:
             grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=self._study.base.epochs
         )
         lost = self._diverged()
-        found = decision_at(
+        found = rules.decision_at(
             decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost
         )
         self._journal.note(number, found)
@@ -305,15 +321,19 @@ class SearchSource:
         if self.ladder is None:
             return None
         winners = [n for n, r in self._records.items() if r.state == "complete" and n != BASELINE]
-        leader = finalist(self._curves(), self.ladder, self._waiting())
+        leader = rules.finalist(self._curves(), self.ladder, self._waiting())
         if leader is not None and not winners and self._may_finish(leader.trial):
-            self._note(leader.trial, leader.rung, "promoted")
-            self._finishing.add(leader.trial)
-            return self._job(leader.trial, cleared=self.ladder.epochs)
+            return self._to_full_length(leader)
         for number in sorted(self._waiting()):
             why = self._note(number, self._records[number].epochs, "pruned")
             self._close(number, "pruned", why)
         return None
+
+    def _to_full_length(self, leader: Promotion) -> Job:
+        """Promote a trial that trains to full length without another pause."""
+        self._note(leader.trial, leader.rung, "promoted")
+        self._finishing.add(leader.trial)
+        return self._job(leader.trial, cleared=self._study.base.epochs)
 
     def _may_finish(self, number: int) -> bool:
         """Return whether a leader may train to full length: the budget allows it, or none is."""
@@ -346,8 +366,11 @@ class SearchSource:
             inside = replayed(self._suggest, base)
             same = inside and all(base.get(k) == v for k, v in inside.params.items())
             return dict(inside.trial.params) if inside and same else {}
+        if (point := self._start.point(number)) is not None:
+            return known_point(self._suggest, point, seed=self._search.seed, index=number - 1)
+        even = number - len(self._start.points)
         return propose(
-            self._suggest, self.records, search=self._search, number=number, memory=self._shown
+            self._suggest, self.records, search=self._search, number=even, memory=self._shown
         )
 
     def _job(self, number: int, *, cleared: int) -> Job:
@@ -371,27 +394,6 @@ class SearchSource:
         self._listener.ended(key(number), state, message)
         self._journal.end(number, state, message)
         self._records[number] = self._journal.record(number)
-
-
-def ladder(search: Search, epochs: int) -> Ladder | None:
-    """Return the rungs of a search that pauses and promotes, None for any other."""
-    rule = search.scheduler
-    if rule.kind != "asha" or rule.rule != "promote":
-        return None
-    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
-
-
-def _rungs(search: Search, epochs: int) -> tuple[int, ...]:
-    rule = search.scheduler
-    if rule.kind != "asha":
-        return ()
-    return Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs).rungs
-
-
-def winner(records: list[Record]) -> Record:
-    """Return the best trial of those trained to full length; ties go to the lower number."""
-    full = [record for record in records if record.state == "complete"]
-    return min(full, key=lambda record: (-record.score, record.number))
 
 
 def _number(job: Job) -> int:

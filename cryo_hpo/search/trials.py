@@ -11,6 +11,8 @@ from .rungs import Step
 if TYPE_CHECKING:
     from ..config.space import Scalar
 
+BASELINE = 0  # the trial number of the fixed-LR baseline
+
 State = Literal["running", "complete", "pruned", "diverged", "failed"]
 
 
@@ -50,3 +52,14 @@ class Record:
     def score(self) -> float:
         """Best validation mIoU reached; nan before the first epoch."""
         return self.curve[self.epochs] if self.curve else float("nan")
+
+
+def key(number: int) -> str:
+    """Return the name of a search trial's job."""
+    return f"trial-{number:04d}"
+
+
+def winner(records: list[Record]) -> Record:
+    """Return the best trial of those trained to full length; ties go to the lower number."""
+    full = [record for record in records if record.state == "complete"]
+    return min(full, key=lambda record: (-record.score, record.number))

@@ -17,6 +17,7 @@ from ..data.review import review
 from ..errors import CryoError, DataError, combine, concerning
 from ..evaluation.field_metrics import Metric
 from ..models import check_size, find_encoder
+from ..search.portfolio import portfolio_of
 from ..training.build import (
     band_plan,
     dataset_of,
@@ -70,6 +71,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         *(partial(_decode, study.base, split, site) for split in SPLITS),
         partial(_review_data, study.base, site),
         partial(_require_metric, study, site),
+        partial(_read_portfolio, study),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
@@ -114,6 +116,13 @@ def _require_gpu(resources: Resources) -> None:
     if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
         with concerning("resources", "gpus"):
             device_for(float(resources.gpus))
+
+
+def _read_portfolio(study: Study) -> None:
+    """Read the portfolio that the search starts from, if it names one."""
+    if study.search is not None and study.search.start != "even":
+        with concerning("search", "start"):
+            portfolio_of(study)
 
 
 def _decode(recipe: Recipe, split: Split, site: Site) -> None:

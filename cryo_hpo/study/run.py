@@ -41,6 +41,7 @@ from .plan import plan
 from .preflight import check
 from .proof import Proof
 from .reuse import history_of
+from .start import start_of
 from .summary import study_metrics, study_tags
 from .verdict import experiment, result, score_arms
 from .winner import keep_winner
@@ -212,6 +213,7 @@ def search_source(
         folder=path / folders.TRIALS,
         listener=listener,
         budget=budget,
+        start=start_of(study, path, site=site),
     )
 
 

@@ -1,0 +1,118 @@
+"""Judge the start of a search at known points. Pure: no files, no Ray, no torch.
+
+The search trains the points of a portfolio to one rung. If they do there what such points did on
+the recorded problems, the better one trains to full length and the search is over; else the search
+widens to the even sequence, with the points as two of its trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from ..config.frozen import Frozen
+from ..config.space import Value
+from .trials import BASELINE
+
+if TYPE_CHECKING:
+    from .trials import Record
+
+FIRST = BASELINE + 1  # number of the first known point's trial
+LOST = ("diverged", "failed")
+
+
+class KnownStart(Frozen):
+    """Hold the points at which a search starts, and what the recorded problems lead to expect.
+
+    Attributes:
+        points: Values by recipe path, one mapping per trial; empty: the search starts evenly.
+        rung: Epoch at which the points are compared.
+        first_rung: Epoch at which the baseline pauses.
+        noise: Difference of two scores below which they are tied, a fraction.
+        lead: Least lead over the baseline's score at its first rung, a fraction; None: unknown.
+        at_edge: Positions of the points beyond the best values of all recorded problems.
+        problems: Names of the recorded problems.
+        reason: Why there are no points; empty otherwise.
+    """
+
+    points: tuple[dict[str, Value], ...] = ()
+    rung: int = 0
+    first_rung: int = 0
+    noise: float = 0.0
+    lead: float | None = None
+    at_edge: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+    reason: str = ""
+
+    def point(self, number: int) -> dict[str, Value] | None:
+        """Return the values of a trial at a known point; None for any other trial."""
+        place = number - FIRST
+        return dict(self.points[place]) if 0 <= place < len(self.points) else None
+
+    @property
+    def trials(self) -> tuple[int, ...]:
+        """Numbers of the trials at known points."""
+        return tuple(range(FIRST, FIRST + len(self.points)))
+
+
+class Judgment(NamedTuple):
+    """Hold what the known points are worth on the problem at hand.
+
+    Attributes:
+        stage: open: trials are on their way to the rung; settled: the leader trains to full length;
+            wide: the search widens to the even sequence.
+        leader: Number of the better trial; None unless settled.
+        reason: Why the search widens; empty otherwise.
+    """
+
+    stage: Literal["open", "settled", "wide"]
+    leader: int | None = None
+    reason: str = ""
+
+
+def judge(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
+    """Judge the known points from the recorded trials; later scores never change the judgment.
+
+    Only the divergence of the leader on its way to full length does: the search then widens.
+    """
+    if not start.points:
+        return Judgment("wide")
+    numbers = (BASELINE, *start.trials)
+    if any(n not in records or _is_on_its_way(start, records[n]) for n in numbers):
+        return Judgment("open")
+    reached = [records[n] for n in start.trials if records[n].state not in LOST]
+    scores = {r.number: r.curve[start.rung] for r in reached}
+    if len(scores) < len(start.points):
+        return Judgment("wide", reason="a known point diverged or failed")
+    leader = max(scores, key=lambda n: (scores[n], -n))
+    reason = _doubt(start, scores, leader, records[BASELINE].curve.get(start.first_rung))
+    return Judgment("wide", reason=reason) if reason else Judgment("settled", leader)
+
+
+def passes_for_start(
+    start: KnownStart, number: int, rung: int, records: Mapping[int, Record]
+) -> bool | None:
+    """Return whether a known point passes a rung on its way; None: the rule of the rungs decides."""
+    promoted = any(step.decision == "promoted" for step in records[number].steps)
+    if number not in start.trials or promoted or rung > start.rung:
+        return None
+    return rung < start.rung
+
+
+def _doubt(
+    start: KnownStart, scores: Mapping[int, float], leader: int, baseline: float | None
+) -> str:
+    """Return why the better point may not be good; empty if nothing speaks against it."""
+    best = scores[leader]
+    if any(best - score < start.noise for n, score in scores.items() if n != leader):
+        return "the known points are tied"
+    if start.lead is not None and baseline is not None and best - baseline < start.lead:
+        return "the known points lead the baseline by less than on any recorded problem"
+    if leader - FIRST in start.at_edge:
+        return "the better known point lies at the portfolio's edge"
+    return ""
+
+
+def _is_on_its_way(start: KnownStart, record: Record) -> bool:
+    rung = start.first_rung if record.number == BASELINE else start.rung
+    return record.state not in LOST and rung not in record.curve

@@ -1,0 +1,129 @@
+"""Learn the lessons of a portfolio from finished studies and from recorded tables."""
+
+# E encoders, L learning rates, N epochs, S seeds, T tasks
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Recipe
+from ..config.space import Scalar
+from ..errors import SpecError
+from ..results.portfolio import Lesson, Portfolio
+from ..results.study import NAME, Result, TrialResult, load_result
+from .portfolio import RATE
+from .source import BASELINE
+
+FIXED = 1e-4  # the learning rate that stands for the baseline in a table
+LEAST_RATES = 8  # of a table's grid, from which a best one can be chosen
+
+
+def learn(sources: Iterator[Path] | list[Path]) -> Portfolio:
+    """Return the lessons of finished studies and of recorded tables.
+
+    Args:
+        sources: `result.json` files, folders that hold one, or `.npz` tables.
+
+    Raises:
+        CryoError: A source is neither, or has nothing to teach; the message gives the remedy.
+    """
+    return Portfolio(lessons=tuple(lesson for path in sources for lesson in _lessons(path)))
+
+
+def _lessons(path: Path) -> Iterator[Lesson]:
+    if path.suffix == ".npz":
+        yield from _of_table(path)
+    else:
+        yield _of_result(load_result(path), path / NAME if path.is_dir() else path)
+
+
+def _of_result(result: Result, file: Path) -> Lesson:
+    """Return what a finished study taught: the values of its winner."""
+    if result.winner is None:
+        message = f"Study '{result.study}' had no search, so it taught no best values. Leave '{file}' out."
+        raise SpecError(message)
+    base = Recipe.model_validate_json(json.dumps(result.spec["base"]))
+    trials = {trial.number: trial for trial in result.trials}
+    best = Recipe.model_validate_json(json.dumps(result.best_recipe)).flat()
+    names = dict.fromkeys((RATE, *(n for trial in result.trials for n in trial.params)))
+    values: dict[str, Scalar] = {n: v for n in names if (v := best.get(n)) is not None}
+    return Lesson(
+        problem=result.dataset,
+        encoder=base.model.encoder,
+        regime=base.model.tune,
+        schedule=base.optim.schedule,
+        loss=base.loss.name,
+        epochs=base.epochs,
+        best=values,
+        lead=_lead(trials[result.winner], trials[BASELINE], base.epochs),
+        trainings=len(trials),
+        source=_provenance(file),
+    )
+
+
+def _lead(best: TrialResult, baseline: TrialResult, epochs: int) -> float | None:
+    late, early = (max(round(epochs / share), 1) for share in (3, 9))
+    if late not in best.curve or early not in baseline.curve:
+        return None
+    return round(best.curve[late] - baseline.curve[early], 4)
+
+
+def _of_table(path: Path) -> Iterator[Lesson]:
+    """Yield a lesson for each task and encoder of a recorded table (benchmarks/data/README.md)."""
+    try:
+        with np.load(path) as file:
+            table = {name: file[name] for name in file.files}
+        recipes = [json.loads(str(recipe)) for recipe in table["recipes"]]
+        places = [(t, e) for t in range(len(table["tasks"])) for e in range(len(recipes))]
+    except (OSError, ValueError, KeyError) as error:
+        message = (
+            f"'{path}' is no recorded table ({error}). Record one: benchmarks/record_lr_table.py."
+        )
+        raise SpecError(message) from error
+    for t, e in places:
+        rates = table["trained"][t, e].any(axis=1)
+        if rates.sum() >= LEAST_RATES:
+            grid = {"lr": table["lr"][rates], "val": table["val"][t, e][rates]}
+            yield _of_grid(grid, str(table["tasks"][t]), recipes[e], _provenance(path))
+
+
+def _of_grid(
+    grid: Mapping[str, NDArray[np.float64]], problem: str, recipe: Mapping[str, Any], source: str
+) -> Lesson:
+    """Return what a grid of learning rates taught: the one with the best mean validation score."""
+    lr_L = grid["lr"].astype(float)
+    val_LSN = grid["val"][:, ~np.isnan(grid["val"][:, :, 0]).all(axis=0)].astype(float)
+    best_LSN = np.fmax.accumulate(np.nan_to_num(val_LSN), axis=2)
+    epochs = val_LSN.shape[2]
+    late, early = (max(round(epochs / share), 1) - 1 for share in (3, 9))
+    best = int(best_LSN[:, :, -1].mean(axis=1).argmax())
+    fixed = int(np.abs(np.log(lr_L / FIXED)).argmin())
+    near_LS = best_LSN[max(best - 1, 0) : best + 2, :, late]
+    several = near_LS.shape[1] > 1
+    lead = best_LSN[best, :, late].mean() - best_LSN[fixed, :, early].mean()
+    return Lesson(
+        problem=problem,
+        encoder=recipe["encoder"],
+        regime=recipe["tune"],
+        schedule=recipe["schedule"],
+        loss=recipe["loss"],
+        epochs=epochs,
+        steps=epochs * recipe["steps_per_epoch"],
+        best={RATE: float(f"{lr_L[best]:.6g}")},
+        noise=round(float(near_LS.std(axis=1, ddof=1).mean()), 4) if several else None,
+        lead=round(float(lead), 4),
+        trainings=math.prod(val_LSN.shape[:2]),
+        source=source,
+    )
+
+
+def _provenance(file: Path) -> str:
+    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"

@@ -1,0 +1,155 @@
+"""Choose known good points for a search from a portfolio: the best trainings of recorded problems."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config.space import Choice, Float, Int, Scalar, SearchSpace
+from ..results.portfolio import Lesson, Portfolio, family_of, load_portfolio
+from .known_start import KnownStart
+
+if TYPE_CHECKING:
+    from ..config import Study
+
+RATE = "optim.lr"
+FEWEST = 3  # problems from which a spread can be computed with some right
+NARROWEST = 0.5  # decades: least distance of a point from the middle of the best rates
+TIE = 0.5  # of the standard deviation between seeds: scores that differ by less are tied
+NEAR_STEPS = 3.0  # factor between numbers of steps per training that count as alike
+SHIPPED = "portfolio.json"
+
+
+def shipped_portfolio() -> Portfolio:
+    """Return the portfolio in this package, learned from the recorded trainings of its benchmark."""
+    return Portfolio.model_validate_json(
+        resources.files(__package__).joinpath(SHIPPED).read_bytes()
+    )
+
+
+def portfolio_of(study: Study) -> Portfolio:
+    """Return the portfolio of a study's start: the shipped one, and its own if it names one."""
+    assert study.search is not None, "a search starts somewhere"
+    start = study.search.start
+    if isinstance(start, str):
+        return shipped_portfolio()
+    own = load_portfolio(Path(start.path))
+    return Portfolio(lessons=(*shipped_portfolio().lessons, *own.lessons))
+
+
+def choose_start(
+    portfolio: Portfolio, study: Study, rungs: Sequence[int], *, steps: int | None = None
+) -> KnownStart:
+    """Choose the points at which a study's search starts.
+
+    The two learning rates lie one standard deviation to either side of the mean of the best
+    ones, on the logarithm; every other parameter has its mean, or its most frequent choice.
+
+    Args:
+        portfolio: Lessons to choose from.
+        study: Study with a search over ranges.
+        rungs: Rungs of the search.
+        steps: Optimizer steps of one of its trainings, if known.
+
+    Returns:
+        The start; without points, and with the reason, if the portfolio does not apply.
+    """
+    assert study.search is not None, "a search starts somewhere"
+    space, epochs = study.search.space, study.base.epochs
+    early = [rung for rung in rungs if 2 * rung <= epochs]
+    lessons = alike(portfolio.lessons, study, steps=steps)
+    rate = space.params.get(RATE) if isinstance(space, SearchSpace) else None
+    if not (early and lessons and isinstance(rate, Float) and rate.log):
+        return KnownStart(reason=_why_none(study, has_rung=bool(early), lessons=lessons))
+    assert isinstance(space, SearchSpace), "it has a learning rate"
+    best = [math.log10(float(lesson.best[RATE])) for lesson in lessons]
+    places = spread_out(best)
+    points = [{**_others(space, lessons), RATE: 10**place} for place in places]
+    if not all(rate.holds(point[RATE]) for point in points):
+        reason = f"the portfolio's rates, {_rates(places)}, lie outside the range of {RATE}"
+        return KnownStart(reason=reason)
+    noises = [lesson.noise for lesson in lessons if lesson.noise is not None]
+    leads = [lesson.lead for lesson in lessons if lesson.lead is not None]
+    return KnownStart(
+        points=tuple(points),
+        rung=early[-1],
+        first_rung=rungs[0],
+        noise=TIE * statistics.median(noises) if noises else 0.0,
+        lead=min(leads, default=None),
+        at_edge=tuple(i for i, place in enumerate(places) if not min(best) < place < max(best)),
+        problems=tuple(dict.fromkeys(lesson.problem for lesson in lessons)),
+    )
+
+
+def spread_out(best: Sequence[float]) -> tuple[float, float]:
+    """Return two points around good values: their mean, minus and plus a standard deviation."""
+    middle = statistics.fmean(best)
+    distance = max(statistics.stdev(best), NARROWEST)
+    return middle - distance, middle + distance
+
+
+def alike(lessons: Iterable[Lesson], study: Study, *, steps: int | None) -> list[Lesson]:
+    """Return the lessons of problems like a study's, the nearest that are enough.
+
+    Family of the encoder and regime must be the same; the encoder, schedule, loss and steps of a
+    training are the same or near where at least `FEWEST` problems are left.
+    """
+    base = study.base
+    family, regime = family_of(base.model.encoder), base.model.tune
+    kept = [x for x in lessons if x.family == family and x.regime == regime and RATE in x.best]
+    tests: list[Callable[[Lesson], bool]] = [
+        lambda x: x.encoder == base.model.encoder,
+        lambda x: x.schedule == base.optim.schedule,
+        lambda x: x.loss == base.loss.name,
+        lambda x: _near(x.steps, steps),
+    ]
+    for test in tests:
+        nearer = [lesson for lesson in kept if test(lesson)]
+        kept = nearer if _enough(nearer) else kept
+    return kept if _enough(kept) else []
+
+
+def _enough(lessons: Iterable[Lesson]) -> bool:
+    return len({lesson.problem for lesson in lessons}) >= FEWEST
+
+
+def _near(one: int | None, other: int | None) -> bool:
+    return bool(one and other) and abs(math.log((one or 1) / (other or 1))) <= math.log(NEAR_STEPS)
+
+
+def _others(space: SearchSpace, lessons: Sequence[Lesson]) -> dict[str, Scalar]:
+    """Return the values of the parameters beside the learning rate that lessons have."""
+    values = {
+        name: [lesson.best[name] for lesson in lessons if name in lesson.best]
+        for name in space.params
+        if name != RATE
+    }
+    return {name: _middle(space.params[name], v) for name, v in values.items() if v}
+
+
+def _middle(param: Float | Int | Choice, values: Sequence[Scalar]) -> Scalar:
+    if isinstance(param, Choice):
+        return Counter(values).most_common(1)[0][0]
+    numbers = [min(max(float(value), param.low), param.high) for value in values]
+    mean = statistics.geometric_mean(numbers) if param.log else statistics.fmean(numbers)
+    if isinstance(param, Float):
+        return mean
+    return param.low + param.step * round((mean - param.low) / param.step)
+
+
+def _why_none(study: Study, *, has_rung: bool, lessons: Sequence[Lesson]) -> str:
+    if not has_rung:
+        return "no rung lies in the first half of a training"
+    if not lessons:
+        model = study.base.model
+        return f"fewer than {FEWEST} recorded problems have an encoder of the family of '{model.encoder}' with tune: {model.tune}"
+    return f"the space has no {RATE} on a logarithmic range"
+
+
+def _rates(places: Iterable[float]) -> str:
+    return " and ".join(f"{10**place:.2g}" for place in places)

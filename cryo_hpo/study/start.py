@@ -1,0 +1,59 @@
+"""Choose where a study's search starts, once: a resumed study starts where it did."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..search.known_start import KnownStart
+from ..search.portfolio import choose_start, portfolio_of
+from ..search.rungs import rungs_of
+from ..storage.atomic import write_text
+from .timing import measure_epoch
+
+if TYPE_CHECKING:
+    from ..config import Site, Study
+
+log = logging.getLogger(__name__)
+
+NAME = "start.json"  # in the study's folder
+
+
+def start_of(study: Study, path: Path, *, site: Site) -> KnownStart:
+    """Return the start of a study's search, from its folder or chosen now.
+
+    Args:
+        study: Study with a search.
+        path: The study's folder.
+        site: Locations of the data, whose steps per epoch are counted.
+
+    Raises:
+        SpecError: The study's own portfolio cannot be read.
+    """
+    assert study.search is not None, "a search starts somewhere"
+    if study.search.start == "even":
+        return KnownStart()
+    file = path / NAME
+    if file.exists():
+        return KnownStart.model_validate_json(file.read_bytes())
+    steps = study.base.epochs * measure_epoch(study.base, site).steps
+    rungs = rungs_of(study.search, study.base.epochs)
+    start = choose_start(portfolio_of(study), study, rungs, steps=steps)
+    write_text(file, start.model_dump_json(indent=1) + "\n")
+    log.warning("%s", describe(start))
+    return start
+
+
+def describe(start: KnownStart) -> str:
+    """Return a start in words."""
+    if not start.points:
+        return f"The search starts evenly: {start.reason}."
+    points = "; ".join(
+        ", ".join(
+            f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in point.items()
+        )
+        for point in start.points
+    )
+    return f"The search starts at known points ({points}), best on {', '.join(start.problems)}."
