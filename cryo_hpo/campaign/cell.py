@@ -33,6 +33,7 @@ class CellRun:
         source: Job source of the cell: the search and the first pairs, later the next pairs.
         records: Records of the trainings; None: the cell has not begun.
         tracker: Tracker of the cell's own log, once the cell has begun.
+        slots: Resources of a training, once the queue is made.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class CellRun:
         self.trials: list[Record] = []
         self.records: Records | None = None
         self.tracker = tell[0]
+        self.slots: TrialResources | None = None
         self._tell, self._informed = tell, informed
         self.source = Phases(self._phases())
 
@@ -104,6 +106,7 @@ class CellRun:
 
     def _pairs(self) -> Iterator[Source]:
         assert self.records is not None, "a cell's comparison follows its search"
-        pairs = self._proof.source(self._site, self.records)
+        assert self.slots is not None, "a cell's trainings have resources"
+        pairs = self._proof.source(self._site, self.records, self.slots)
         yield GuardedSource(pairs, DataGuard(self.study.base, self._site, self.path))
         pairs.raise_if_lost()

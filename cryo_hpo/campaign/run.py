@@ -83,7 +83,7 @@ def run_campaign(
             _open(campaign, path, tracker)
             slots = executor.slots(campaign.resources, campaign.search.parallel)
             with progress:
-                queue: Queue | None = cells.queue()
+                queue: Queue | None = cells.queue(slots)
                 while queue is not None:
                     executor.run(queue, site=site, slots=slots)
                     raise_if_asked()
@@ -120,8 +120,10 @@ class _Cells:
                 stack.enter_context(folders.driving(folders.make(run.path)))
             yield
 
-    def queue(self) -> Queue:
-        """Return the jobs of all cells."""
+    def queue(self, slots: TrialResources) -> Queue:
+        """Return the jobs of all cells, each with these resources."""
+        for run in self._runs.values():
+            run.slots = slots
         return Queue(
             {name: run.source for name, run in self._runs.items()},
             told=lambda name: self.transfer.searched(self._runs[name]),

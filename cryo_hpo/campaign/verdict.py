@@ -111,6 +111,7 @@ def _cell(campaign: Campaign, cell: Cell, result: Result, transfer: Transfer) ->
         epochs_search=result.costs.epochs_search,
         epochs_confirm=result.costs.epochs_confirm,
         epochs_full_grid=result.costs.epochs_full_grid,
+        epochs_reused=result.costs.epochs_reused,
         seconds=result.costs.seconds_search + result.costs.seconds_confirm,
         offers=transfer.offers(result.study),
         is_rival=cell.is_rival,

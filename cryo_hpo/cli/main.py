@@ -22,6 +22,7 @@ from .learn import learn
 from .list import list_
 from .model import export, predict
 from .status import status, stop
+from .store import store
 from .weights import weights
 
 INLINE = click.option(
@@ -299,7 +300,10 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
 
 
-for command in (compare, data, doctor, export, learn, list_, predict, weights, init, status, stop):
+for command in (
+    *(compare, data, doctor, export, init, learn, list_),
+    *(predict, status, stop, store, weights),
+):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -106,6 +106,10 @@ class Campaign(Frozen):
         default="full",
         description="Final comparison of every cell; the campaign's table is of its scores, so it is always full.",
     )
+    reuse: bool = Field(
+        default=True,
+        description="Take trainings of the final comparisons that earlier studies or cells have finished; see `reuse` of a study.",
+    )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},
         description="Further baselines of each cell: name -> values that differ from base.",
@@ -181,7 +185,7 @@ class Campaign(Frozen):
         model["tune"] = cell.regime
         if cell.regime != "lora":  # the base's adapters are only for cells with LoRA
             model.pop("lora", None)
-        shared = ("project", "search", "seeds", "baselines", "resources", "log_model")
+        shared = ("project", "search", "seeds", "baselines", "resources", "log_model", "reuse")
         study = {
             "name": self.study_name(cell),
             **{key: raw[key] for key in shared if key in raw},

@@ -164,6 +164,10 @@ class Study(Frozen):
         default="full",
         description="Final comparison. full: retrain baseline and winner on `seeds`; quick: one pair on the search's own seed, which proves nothing; none: end after the search.",
     )
+    reuse: bool = Field(
+        default=True,
+        description="Take trainings of the final comparison that an earlier study has finished with the same recipe, data, code and device; false: train all.",
+    )
     baselines: dict[str, dict[str, Value]] = Field(
         default={},
         description="Further baselines, as name -> values that differ from base: {paper: {optim.lr: 1e-4}}.",

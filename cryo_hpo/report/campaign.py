@@ -231,8 +231,13 @@ def _costs(result: CampaignResult) -> str:
     return (
         f"{search} epochs of search and {confirm} of proof (retraining on seeds), "
         f"{search + confirm} in total; {hours:.2f} hours of training in sum. A full grid of the same "
-        f"configurations takes {grid} epochs without proof and {grid + confirm} with it."
+        f"configurations takes {grid} epochs without proof and {grid + confirm} with it.{_reused(result)}"
     )
+
+
+def _reused(result: CampaignResult) -> str:
+    epochs = sum(cell.epochs_reused for cell in result.cells)
+    return f" {epochs} epochs more of the proofs were reused from earlier trainings." * bool(epochs)
 
 
 def _provenance(result: CampaignResult) -> Table:

@@ -45,6 +45,9 @@ class CellResult(Frozen):
     epochs_search: int
     epochs_confirm: int
     epochs_full_grid: int
+    epochs_reused: int = Field(
+        default=0, description="Taken from earlier trainings, in no other count"
+    )
     seconds: float = Field(description="Sum over trainings, not wall clock")
     offers: tuple[Offer, ...] = Field(description="What finished cells offered to its search")
     is_rival: bool = Field(default=False, description="A model that the others are compared with")

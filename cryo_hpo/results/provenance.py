@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -9,6 +10,27 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = ("cryo-hpo", "mlflow", "numpy", "optuna", "rasterio", "ray", "timm", "torch")
+TRAINING = (  # folders and files of this package
+    "bands.py",
+    "config/protocol.py",
+    "data",
+    "evaluation",
+    "execution/worker.py",
+    "models",
+    "training",
+)
+LIBRARIES = (
+    "numpy",
+    "prodigyopt",
+    "pyogrio",
+    "rasterio",
+    "schedulefree",
+    "scipy",
+    "shapely",
+    "timm",
+    "torch",
+    "torchvision",
+)
 
 
 def environment() -> dict[str, object]:
@@ -29,6 +51,22 @@ def environment() -> dict[str, object]:
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
     }
+
+
+def hash_training_code() -> str:
+    """Return the sha256 of the source files that decide what a training gives."""
+    root = Path(__file__).parents[1]
+    paths = [root / part for part in TRAINING]
+    files = [file for p in paths for file in ([p] if p.suffix else p.rglob("*.py"))]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def training_libraries() -> dict[str, str | None]:
+    """Return the versions that decide what a training gives, name -> version; None: missing."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
 
 
 def _git(*command: str) -> str | None:

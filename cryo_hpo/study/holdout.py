@@ -46,7 +46,7 @@ PAIR = ("baseline", "tuned")
 
 log = logging.getLogger(__name__)
 
-Confusions = dict[str, NDArray[np.int64]]  # scene -> (K, K)
+Confusions = Mapping[str, NDArray[np.int64]]  # scene -> (K, K)
 
 
 def open_test(
@@ -106,6 +106,21 @@ def kept_scores(path: Path) -> dict[str, Any]:
     return scores
 
 
+def adopt(name: str, scores: Mapping[str, Any], scenes: Confusions, path: Path) -> None:
+    """Keep the scores that an equal training of another study has: the split stays closed.
+
+    Args:
+        name: Name of the training in this study.
+        scores: Its scores as JSON.
+        scenes: Its confusion matrix of every scene.
+        path: The study's folder.
+    """
+    kept = kept_scores(path)
+    if name not in kept:
+        _keep_scenes({name: scenes}, path)
+        write_text(path / TEST_SCORES, json.dumps({**kept, name: dict(scores)}))
+
+
 def map_test(
     arms: Sequence[Arm], *, site: Site, path: Path, slots: TrialResources, executor: Executor
 ) -> None:
@@ -121,7 +136,7 @@ def map_test(
     if (path / TEST_MAPS).exists():
         return
     names = {f"{arm.name}-seed{seed}" for arm in arms for seed in arm.seeds}
-    found = {name: each for name, each in _by_scene(path).items() if name in names}
+    found = {name: each for name, each in by_scene(path).items() if name in names}
     seed, shown = choose(found)
     pair = [arm for arm in arms if arm.name in PAIR and f"{arm.name}-seed{seed}" in found]
     if shown and pair:
@@ -211,7 +226,7 @@ def _total(each: Mapping[str, Scores], recipe: Recipe) -> Scores:
     return replace(total, absent_is_zero=protocol_of(recipe).absent_is_zero)
 
 
-def _by_scene(path: Path) -> dict[str, Confusions]:
+def by_scene(path: Path) -> dict[str, Confusions]:
     """Return the matrices that are kept: training's name -> scene -> (K, K)."""
     arrays: dict[str, NDArray[Any]] = dict(scene_scores(path))
     ids = arrays.pop("scenes", np.array([])).tolist()
@@ -220,7 +235,7 @@ def _by_scene(path: Path) -> dict[str, Confusions]:
 
 def _keep_scenes(found: Mapping[str, Confusions], path: Path) -> None:
     """Add the matrices of trainings to those that are kept."""
-    every = {**_by_scene(path), **found}
+    every = {**by_scene(path), **found}
     ids = list(next(iter(every.values()), {}))
     arrays: dict[str, Any] = {
         name: np.stack([each[i] for i in ids]) for name, each in every.items()

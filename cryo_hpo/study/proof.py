@@ -22,6 +22,8 @@ import numpy as np
 
 from ..config.seeds import SeedLimit
 from ..evaluation.metrics import Scores
+from ..results import epochs as recording
+from ..results.study import Reused
 from ..search.confirm import Arm, ConfirmSource, job
 from ..search.source import BASELINE, winner
 from ..stats.paired import paired_gains
@@ -29,11 +31,13 @@ from ..stats.sequential import Stop, count_pairs_to_stop, find_stop
 from . import holdout as testsplit
 from .data_guard import DataGuard, GuardedSource
 from .folder import CONFIRM
-from .reuse import take_trials
+from .reuse import clean, day_of, read_origin, take_trials
+from .training_store import TrainingStore
 
 if TYPE_CHECKING:
     from ..config import Site, Study
     from ..execution.executor import Executor, TrialResources
+    from ..search.jobs import Job
     from ..search.listener import Listener
     from ..search.trials import Record
 
@@ -73,7 +77,7 @@ class Proof:
             return
         guard = DataGuard(self.study.base, site, self.path)
         while True:
-            pairs = self.source(site, listener)
+            pairs = self.source(site, listener, slots)
             executor.run(GuardedSource(pairs, guard), site=site, slots=slots)
             pairs.raise_if_lost()
             self.score(site, slots=slots, executor=executor)
@@ -83,8 +87,9 @@ class Proof:
             if self.is_over:
                 return
 
-    def source(self, site: Site, listener: Listener) -> ConfirmSource:
+    def source(self, site: Site, listener: Listener, slots: TrialResources) -> ConfirmSource:
         """Return the job source of the rounds so far and the next, without finished trainings."""
+        self._take_stored(site, slots)
         self._take_trials(site)
         return ConfirmSource(
             self.arms,
@@ -93,15 +98,53 @@ class Proof:
             damage=testsplit.damage_finder(site, self.path),
         )
 
+    @property
+    def _jobs(self) -> list[Job]:
+        return [job(arm, seed, self.path / CONFIRM) for arm in self.arms for seed in arm.seeds]
+
+    def _take_stored(self, site: Site, slots: TrialResources) -> None:
+        """Take trainings that an earlier study has finished, with their scores."""
+        if not self.study.reuse:
+            return
+        store = TrainingStore(site, slots)
+        for one in self._jobs:
+            if found := store.take(one):
+                stored, scenes = found
+                testsplit.adopt(one.key, stored.scores, scenes, self.path)
+                store.end(one, stored)
+
+    def _store(self, site: Site, slots: TrialResources) -> None:
+        """Keep the trainings that are scored for later studies."""
+        if not self.study.reuse:
+            return
+        DataGuard(self.study.base, site, self.path).check()  # an entry names the data it is of
+        store, epochs = TrainingStore(site, slots), recording.by_key(self.path)
+        scores, scenes = testsplit.kept_scores(self.path), testsplit.by_scene(self.path)
+        for one in self._jobs:
+            history = epochs.get(one.key, [])
+            if read_origin(Path(one.workdir)) is None and scores.get(one.key) and history:
+                source = Reused(
+                    study=self.study.name,
+                    training=one.key,
+                    date=day_of(history),
+                    epochs=len(history),
+                )
+                store.put(
+                    one,
+                    source=source,
+                    history=clean(history),
+                    scores=scores[one.key],
+                    scenes=scenes[one.key],
+                )
+
     def _take_trials(self, site: Site) -> None:
         """Take what the search has trained, if the comparison is on the search's own seed."""
         if self.study.proof != "quick":
             return
-        jobs = [job(arm, s, self.path / CONFIRM) for arm in self.arms for s in arm.seeds]
         of = {"baseline": self.first, "tuned": self.best}
         seed = self.study.base.seed
         trials = {f"{name}-seed{seed}": trial for name, trial in of.items() if trial is not None}
-        take_trials(jobs, trials, site=site, path=self.path)
+        take_trials(self._jobs, trials, site=site, path=self.path)
 
     @property
     def is_over(self) -> bool:
@@ -111,9 +154,11 @@ class Proof:
 
     def score(self, site: Site, *, slots: TrialResources, executor: Executor) -> dict[str, Any]:
         """Score the trainings of the rounds so far on the test split; see `holdout.open_test`."""
-        return testsplit.open_test(
+        scores = testsplit.open_test(
             self.arms, site=site, path=self.path, slots=slots, executor=executor
         )
+        self._store(site, slots)
+        return scores
 
     def find_stop(self) -> Stop | None:
         """Return where the comparison stands; None if its number of pairs is fixed.

@@ -274,6 +274,8 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
             run = f"{top}/{arm.name}-seed{seed.seed}"
             scores = {"test_miou": seed.test_miou, **seed_metrics(result, seed)}
             tracker.log_once(run, scores, step=seed.epochs)
+            if seed.reused is not None:
+                tracker.tag(run, {"cryo.reused": f"{seed.reused.study}/{seed.reused.training}"})
     files = report.write(result, path / "report", folder=path)
     write(result, path)
     for file in files:

@@ -92,7 +92,7 @@ class Written(Heard):
 
 
 def _prove(path: Path, executor: FakeExecutor, *, best: Record = WINNER, **study: Any) -> Proof:
-    fields: dict[str, Any] = {"seeds": {"at_most": 16}, "epochs": 2, **study}
+    fields: dict[str, Any] = {"seeds": {"at_most": 16}, "epochs": 2, "reuse": False, **study}
     proof = Proof(a_study(**fields), path, best)
     list(proof.run(SITE, slots=SLOTS, executor=executor, listener=Written(path)))
     return proof

@@ -58,6 +58,7 @@ def small_campaign(root: Path, **changes: Any) -> Path:
         },
         "transfer": True,
         "seeds": [1, 2],
+        "reuse": False,  # campaigns of one storage are compared in whole
         "resources": {"cpus": 1, "gpus": 0},
     }
     file = root / "camp.yaml"

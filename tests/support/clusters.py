@@ -290,6 +290,7 @@ def tiny_study(folder: Path, data: Path, *, name: str, **changes: Any) -> Path:
             "parallel": 1,
         },
         "seeds": [1, 2],
+        "reuse": False,
         "resources": {"cpus": 1, "gpus": 0},
     }
     for path, value in changes.items():

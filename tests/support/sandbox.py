@@ -54,6 +54,7 @@ class Sandbox:
                 "parallel": 1,
             },
             "seeds": SEEDS,
+            "reuse": False,  # studies of one storage are compared in whole
             "log_model": False,  # a third of a tiny study's time; tests of it turn it on
         }
         return Study.model_validate_json(json.dumps({**fields, **changes}))
