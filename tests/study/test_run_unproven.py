@@ -52,32 +52,3 @@ def test_without_a_proof_the_test_split_stays_closed(sandbox):
     assert result.costs.epochs_confirm == 0
     places = sandbox.places("unproven")
     assert open_model(folder, site=Site.from_env(places)).card.trial == result.winner
-
-
-def test_a_second_study_finds_the_baseline_of_the_first(sandbox):
-    space = {"params": {"optim.lr": {"kind": "float", "low": 1e-3, "high": 2e-2, "log": True}}}
-    search = {"space": space, "trials": 2, "parallel": 1, "scheduler": {"kind": "none"}}
-    first = sandbox.study("first", reuse=True, seeds=(1,))
-    second = sandbox.study("second", reuse=True, seeds=(1, 2), search=search)
-    sandbox.run(first, "reused")
-    output = sandbox.run(second, "reused")
-    folder = sandbox.root / "reused"
-    before, after = (load_result(folder / name).arm("baseline") for name in ("first", "second"))
-    taken, trained = after.seeds
-    assert taken.reused is not None
-    assert (taken.reused.study, taken.reused.training) == ("first", "baseline-seed1")
-    assert taken.model_copy(update={"reused": None}) == before.seeds[0]
-    assert trained.reused is None
-    result = load_result(folder / "second")
-    assert result.costs.epochs_reused == EPOCHS
-    assert result.costs.epochs_confirm == (2 * len(result.arms) - 1) * EPOCHS
-    line = f"baseline, seed 1: reused from study 'first' (baseline-seed1), trained on {taken.reused.date}."
-    assert line in output
-    assert line in (folder / "second" / "report" / "report.md").read_text()
-    places = sandbox.places("reused")
-    site = Site.from_env(places)
-    model = open_model(folder / "second", arm="baseline", seed=1, site=site)
-    assert (
-        model.card.weights_sha256
-        == open_model(folder / "first", arm="baseline", seed=1, site=site).card.weights_sha256
-    )
