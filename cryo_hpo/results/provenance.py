@@ -12,6 +12,7 @@ from pathlib import Path
 PACKAGES = ("cryo-hpo", "mlflow", "numpy", "optuna", "rasterio", "ray", "timm", "torch")
 TRAINING = (  # folders and files of this package
     "bands.py",
+    "config/metric.py",
     "config/protocol.py",
     "data",
     "evaluation",

@@ -1,7 +1,7 @@
 """Keep finished trainings for later studies: weights, history and scores, by what made them.
 
 An entry is a folder of CRYO_STORAGE/.trainings whose name is a hash of all that decides a training:
-recipe with seed and epochs, content of the data, initial weights, code, libraries, precision and
+recipe with seed and epochs, metric that selects the best model, content of the data, initial weights, code, libraries, precision and
 kind of device. A study takes from it what it would train again, with the scores on the test split,
 which is not opened for that training again. An entry is written beside its place and renamed, so
 that a reader finds a whole one or none, and every file of it has a checksum.
@@ -173,7 +173,7 @@ class TrainingStore:
         stored = Stored(
             source=source,
             recipe=recipe.model_dump(mode="json"),
-            facts=self._facts(recipe),
+            facts={"metric": job.metric, **self._facts(recipe)},
             history=history,
             scores=dict(scores),
             sha256={name: hash_file(draft / name) for name in (BEST, SCENES)},
@@ -184,7 +184,8 @@ class TrainingStore:
     def key(self, job: Job) -> str:
         """Return the name of a training's entry."""
         recipe = Recipe.model_validate_json(job.recipe)
-        facts = {"recipe": recipe.model_dump(mode="json"), **self._facts(recipe)}
+        made_of = {"recipe": recipe.model_dump(mode="json"), "metric": job.metric}
+        facts = {**made_of, **self._facts(recipe)}
         return _hash(json.dumps(facts, sort_keys=True))[:32]
 
     def _facts(self, recipe: Recipe) -> dict[str, Any]:

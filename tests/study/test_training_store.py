@@ -99,7 +99,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    "changed", [*CHANGES, "seed", "data", "code", "libraries", "weights", "threads"]
+    "changed", [*CHANGES, "seed", "data", "code", "libraries", "weights", "threads", "metric"]
 )
 def test_whatever_decides_a_training_is_part_of_its_name(
     kept: TrainingStore, site: Site, tmp_path: Path, changed: str, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +115,8 @@ def test_whatever_decides_a_training_is_part_of_its_name(
         monkeypatch.setattr(Split, "fingerprint", "other")
     elif changed == "weights":
         monkeypatch.setattr(TrainingStore, "_hash_weights", lambda *_: "other")
+    elif changed == "metric":
+        one = replace(one, metric="front_m")
     elif changed == "threads":
         slots = TrialResources(2, 0.0, None)
     elif changed != "seed":
