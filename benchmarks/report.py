@@ -16,8 +16,26 @@ COARSE = (5.0, 2.0)  # where no search comes closer: tables with few seeds and s
 COSTS = (1.0, 2.0, 4.0, 8.0)  # full trainings
 PAIRED = (1.5, 2.0, 4.0)
 DRAWS, LEVEL = 1000, 95.0
-START, END = "<!-- measured: start -->", "<!-- measured: end -->"
 Floats = NDArray[np.float64]
+
+
+def draw(chance: np.random.Generator, searches: int, tables: int) -> NDArray[np.intp]:
+    """Draw searches with replacement: first tables, then the searches of each.
+
+    So an interval is over problems as well as over seeds, where there are several problems.
+    """
+    each = searches // tables
+    drawn = chance.integers(tables, size=tables)
+    inside = chance.integers(each, size=(tables, each))
+    return (drawn[:, None] * each + inside).ravel()
+
+
+def interval(gaps: Floats, tables: int) -> tuple[float, float, float]:
+    """Return the mean gap with its bootstrap interval over tables and seeds; nan: no winner."""
+    chance = np.random.default_rng(0)
+    means_D = [np.nanmean(gaps[draw(chance, len(gaps), tables)]) for _ in range(DRAWS)]
+    low, high = np.percentile(means_D, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    return float(np.nanmean(gaps)), float(low), float(high)
 
 
 def means(gaps: Floats) -> Floats:
@@ -33,13 +51,13 @@ def cost_to(gaps: Floats, grid: Sequence[float], target: float) -> float:
 
 
 def ratio(
-    mine: Floats, other: Floats, grid: Sequence[float], target: float
+    mine: Floats, other: Floats, grid: Sequence[float], target: float, *, tables: int = 1
 ) -> tuple[float, float, float]:
-    """Return cost(mine) / cost(other) with its bootstrap interval: seeds drawn in pairs."""
+    """Return cost(mine) / cost(other) with its bootstrap interval: searches drawn in pairs."""
     chance = np.random.default_rng(0)
     drawn = []
     for _ in range(DRAWS):
-        rows = chance.integers(len(mine), size=len(mine))
+        rows = draw(chance, len(mine), tables)
         below = cost_to(other[rows], grid, target)
         # an unreached target counts as the grid's end: the ratio is then an upper bound
         drawn.append(cost_to(mine[rows], grid, target) / min(below, grid[-1]))
@@ -48,16 +66,12 @@ def ratio(
     return point, float(low), float(high)
 
 
-def difference(mine: Floats, other: Floats) -> tuple[float, float, float]:
+def difference(mine: Floats, other: Floats, *, tables: int = 1) -> tuple[float, float, float]:
     """Return the mean paired difference of gaps with its bootstrap interval; nan: no winner."""
     both = ~(np.isnan(mine) | np.isnan(other))
     if not both.any():
         return (float("nan"),) * 3
-    d = (mine - other)[both]
-    chance = np.random.default_rng(0)
-    drawn = d[chance.integers(len(d), size=(DRAWS, len(d)))].mean(axis=1)
-    low, high = np.percentile(drawn, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
-    return float(d.mean()), float(low), float(high)
+    return interval(np.where(both, mine - other, np.nan), tables)
 
 
 def rivals(
@@ -88,7 +102,8 @@ def ratios(
             if not np.isfinite(cost_to(played[other].gaps, grid, target)):
                 lines.append(f"- {other} does not come within {target:g} points by {grid[-1]:g}.")
                 continue
-            point, low, high = ratio(played[ours].gaps, played[other].gaps, grid, target)
+            mine, rival = played[ours], played[other]
+            point, low, high = ratio(mine.gaps, rival.gaps, grid, target, tables=mine.tables)
             lines.append(
                 f"- Cost to gap {target:g}, as a share of {other}: **{point:.2f}** "
                 f"[{low:.2f}, {high:.2f}]"
@@ -111,12 +126,50 @@ def paired(
             if name == base:
                 cells.append(f"({_points(means(out.gaps)[column])})")
                 continue
-            found = difference(out.gaps[:, column], played[base].gaps[:, column])
+            found = difference(out.gaps[:, column], played[base].gaps[:, column], tables=out.tables)
             cells.append(
                 "{:+.2f} [{:+.2f}, {:+.2f}]".format(*found) if found[0] == found[0] else "-"
             )
         rows.append([name, *cells])
     return [f"### {title} ({searches} searches)", "", *table(titles, rows), ""]
+
+
+def against_aims(
+    title: str, played: Mapping[str, Outcomes], grid: Sequence[float], aim: float
+) -> list[str]:
+    """Return the table of starts: gaps at rising costs, and an interval at the aim's cost."""
+    searches = len(next(iter(played.values())).gaps)
+    costs = (aim, 2.0, 3.0, 4.0, 6.0, 8.0)
+    titles = [
+        "search",
+        *(f"gap at {c:g}" for c in costs),
+        f"interval at {aim:g}",
+        "cost to 5",
+        "2",
+        "1",
+    ]
+    rows = []
+    for name, out in played.items():
+        mean = means(out.gaps)
+        cells = [_points(mean[list(grid).index(c)]) for c in costs]
+        column = out.gaps[:, list(grid).index(aim)]
+        _, low, high = interval(column, out.tables)
+        cells.append("-" if np.isnan(column).any() else f"[{low:.1f}, {high:.1f}]")
+        cells += [_cost(cost_to(out.gaps, grid, target)) for target in (5.0, 2.0, 1.0)]
+        rows.append([name, *cells])
+    return [f"### {title} ({searches} searches)", "", *table(titles, rows), ""]
+
+
+def frontier(
+    ends: Mapping[int, Mapping[str, Sequence[tuple[float, float]]]],
+) -> list[str]:
+    """Return the table of searches run to their own end: trials -> problem -> (cost, gap)s."""
+    names = list(next(iter(ends.values())))
+    rows = []
+    for trials, problems in ends.items():
+        pairs = [np.mean(problems[name], axis=0) for name in names]
+        rows.append([str(trials), *(f"{cost:.2f} / {gap:.2f}" for cost, gap in pairs)])
+    return [*table(["trials", *(f"{n}: cost / gap" for n in names)], rows), ""]
 
 
 def figure(drawn: Mapping[str, Mapping[str, Outcomes]], grid: Sequence[float], path: Path) -> None:
@@ -146,11 +199,12 @@ def say(lines: Sequence[str]) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-def into_page(lines: Sequence[str], page: Path) -> None:
-    """Write lines between the markers of a page."""
+def into_page(lines: Sequence[str], page: Path, part: str) -> None:
+    """Write lines between the markers of a part of a page."""
+    start, end = f"<!-- measured: {part} -->", f"<!-- measured: end of {part} -->"
     text = page.read_text()
-    before, after = text.split(START)[0], text.split(END)[1]
-    page.write_text("\n".join([f"{before}{START}", "", *lines, f"{END}{after}"]))
+    before, after = text.split(start)[0], text.split(end)[1]
+    page.write_text("\n".join([f"{before}{start}", "", *lines, f"{end}{after}"]))
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterator, Sequence
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -13,11 +13,14 @@ import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
 
+from cryo_hpo.search.halton import stratum
+
 from .simulate import Table, Task
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 LR = "lr"
+PATH = "optim.lr"  # the name in our own space, which decides the sequence
 DISTRIBUTION = optuna.distributions.FloatDistribution
 
 
@@ -157,6 +160,27 @@ class TpeFull:
             self._study.tell(trial, self._scores[trial])
 
 
+def even_stream(table: Table, seed: int) -> Iterator[float]:
+    """Yield learning rates that cover the range evenly: the beginning of the production search."""
+
+    def suggest(trial: Any) -> dict[str, float]:
+        return {PATH: trial.suggest_float(PATH, table.low, table.high, log=True)}
+
+    return (float(stratum(suggest, seed=seed, index=index)[PATH]) for index in count())
+
+
+def dropping(method: Full) -> Full:
+    """Let a rival drop a leader whose verification diverges, as the product does."""
+    method.only_complete = True
+    return method
+
+
+def shuffled(table: Table, seed: int) -> Iterator[float]:
+    """Return the rates by hand in random order: in ascending order, their order is luck."""
+    rates = np.array(by_hand(table))
+    return iter(np.random.default_rng([seed, 13]).permutation(rates).tolist())
+
+
 def by_hand(table: Table) -> Sequence[float]:
     """Return four learning rates spread evenly over a table's range, including its ends."""
     return [float(lr) for lr in np.geomspace(table.low, table.high, 4)]
@@ -171,17 +195,3 @@ def sha(epochs: int) -> BasePruner:
 def hyperband(epochs: int) -> BasePruner:
     """Return Optuna's Hyperband over a full training."""
     return HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3)
-
-
-__all__ = [
-    "Full",
-    "OneEpoch",
-    "Pruned",
-    "RayStop",
-    "TpeFull",
-    "by_hand",
-    "hyperband",
-    "math",
-    "sha",
-    "stream",
-]

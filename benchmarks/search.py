@@ -1,12 +1,14 @@
 """Measure the cost of a search: the production rules against rivals, on recorded trainings.
 
-    make bench-search
+    make bench-search                                    # every part
+    python -m benchmarks.search --part rivals --write    # one of them
 
 A simulated clock with two workers runs each way of searching over recorded learning curves, 200
 times with different random draws; one seed gives every rival the same random learning rates. The
 score is the test score of the winner at a cost, and a winner must be trained to full length: if the
 leader is not, a full training is added to the cost.
-Prints Markdown; `--write` puts it into docs/search-benchmark.md and draws its figure.
+Prints Markdown; `--write` puts each part into docs/search-benchmark.md and draws its figure. What has
+been run is kept in `--kept`, so the same command resumes where it was cut short.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +26,9 @@ import numpy as np
 import optuna
 
 from . import report
+from .known import foreign, known, own_portfolio, wrong
 from .ours import Ours, study_of
+from .parts import Parts
 from .rivals import (
     Full,
     OneEpoch,
@@ -31,17 +36,25 @@ from .rivals import (
     RayStop,
     TpeFull,
     by_hand,
+    dropping,
+    even_stream,
     hyperband,
     sha,
+    shuffled,
     stream,
 )
-from .simulate import Maker, Outcomes, Table, alexnet, deberta, lr_tables, outcomes
+from .simulate import Maker, Outcomes, Table, alexnet, deberta, ends, lr_tables, outcomes
 
 ROOT = Path(__file__).parents[1]
 OWN = ROOT / "benchmarks" / "data" / "lr_table.npz"
+SHORT = OWN.with_name("lr_table_9.npz")  # the same tasks, a third as long
 CURVES = ROOT.parent / "shared" / "data" / "lr_curves"
+KEPT = ROOT / "build" / "bench-search"
 GRID = tuple(q / 4 for q in range(2, 41))  # costs, in full trainings
 TRIALS = 32
+UNCAPPED = 128  # trials: no variant runs out of them before the last cost of the grid
+LENGTHS = (6, 9, 12, 16, 32)  # trials of searches that run to their own end
+AIM = 1.5  # full trainings, at which a start at known points is to be within 1 point
 OURS, RAY, RANDOM = "promote (ours)", "Ray AsyncHyperBand", "random, full"
 
 RIVALS: dict[str, Maker] = {
@@ -61,8 +74,29 @@ RIVALS: dict[str, Maker] = {
 }
 
 
+FAIR: dict[str, Maker] = {
+    OURS: RIVALS[OURS],
+    "4 LRs by hand, ascending": lambda table, seed: dropping(Full(iter(by_hand(table)))),  # noqa: ARG005
+    "4 LRs by hand, shuffled": lambda table, seed: dropping(Full(shuffled(table, seed))),
+    "even, full": lambda table, seed: dropping(Full(even_stream(table, seed))),
+    "1 epoch of 16 even, the best": lambda table, seed: dropping(
+        OneEpoch(islice(even_stream(table, seed), 16))
+    ),
+    f"{RAY}, even": lambda table, seed: dropping(
+        RayStop(even_stream(table, seed), epochs=table.epochs)
+    ),
+    "Optuna SuccessiveHalving, even": lambda table, seed: dropping(
+        Pruned(even_stream(table, seed), sha(table.epochs), table=table, seed=seed)
+    ),
+    "Optuna Hyperband, even": lambda table, seed: dropping(
+        Pruned(even_stream(table, seed), hyperband(table.epochs), table=table, seed=seed)
+    ),
+}
+"""Rivals with what ours has: an even beginning, and no winner that diverges."""
+
+
 def _ours(**search: Any) -> Maker:
-    return lambda table, seed: Ours(study_of(table, seed, **{"trials": TRIALS, **search}))
+    return lambda table, seed: Ours(study_of(table, seed, **{"trials": UNCAPPED, **search}))
 
 
 def _asha(**rule: Any) -> Maker:
@@ -70,13 +104,12 @@ def _asha(**rule: Any) -> Maker:
 
 
 VARIANTS: dict[str, Maker] = {
-    OURS: RIVALS[OURS],
+    OURS: _ours(),
     "random LRs all along": _ours(sampler="random"),
-    "12 trials": _ours(trials=12),
-    "64 trials": _ours(trials=64),
     "reduction 2": _asha(reduction=2),
     "reduction 4": _asha(reduction=4),
     "grace 1": _asha(grace_epochs=1),
+    "grace 2": _asha(grace_epochs=2),
     "grace 9": _asha(grace_epochs=9),
 }
 
@@ -95,13 +128,13 @@ def _prior(shift: float) -> Maker:
         up = np.log(table.high / best) > np.log(best / table.low)
         center = best * 10 ** (shift if up else -shift)
         center = float(np.clip(center, table.low, table.high))
-        return Ours(study_of(table, seed, trials=TRIALS, prior={"center": center}))
+        return Ours(study_of(table, seed, trials=UNCAPPED, prior={"center": center}))
 
     return make
 
 
 PRIORS: dict[str, Maker] = {
-    "no prior": RIVALS[OURS],
+    "no prior": _ours(),
     "prior right": _prior(0.0),
     "prior wrong by a factor of 100": _prior(2.0),
 }
@@ -118,8 +151,33 @@ class Problem(NamedTuple):
         each = range(max(seeds // len(self.tables), 1))
         found = [outcomes(make, t, each, [round(c * t.epochs) for c in GRID]) for t in self.tables]
         return Outcomes(
-            np.concatenate([o.gaps for o in found]), np.concatenate([o.diverging for o in found])
+            np.concatenate([o.gaps for o in found]),
+            np.concatenate([o.diverging for o in found]),
+            len(self.tables),
         )
+
+    def ends(self, make: Maker, seeds: int) -> list[tuple[float, float]]:
+        """Return cost and gap of `seeds` searches in all that run to their own end."""
+        each = range(max(seeds // len(self.tables), 1))
+        return [(e.cost, e.gap) for table in self.tables for e in ends(make, table, each)]
+
+
+class Bench(NamedTuple):
+    """What the parts of the benchmark share: problems, number of searches, kept outcomes."""
+
+    problems: list[Problem]
+    seeds: int
+    parts: Parts
+    figure: Path | None = None
+
+    def play(self, problem: Problem, ways: Mapping[str, Maker], seeds: int) -> dict[str, Outcomes]:
+        """Run ways of searching on a problem, or read what has been run."""
+        return {
+            name: self.parts.outcomes(
+                f"{problem.name} {name}", seeds, partial(problem.outcomes, make, seeds)
+            )
+            for name, make in ways.items()
+        }
 
 
 def problems(curves: Path, own: Path) -> list[Problem]:
@@ -133,33 +191,91 @@ def problems(curves: Path, own: Path) -> list[Problem]:
     return found
 
 
-def samplers(problem: Problem, seeds: int) -> Mapping[str, Outcomes]:
-    """Run TPE and GP from the same initial points; few short searches, since GP is slow."""
-    pair = {name: _ours(trials=16, sampler=name) for name in ("tpe", "gp")}
-    return {name: problem.outcomes(make, seeds) for name, make in pair.items()}
-
-
-def sections(found: list[Problem], seeds: int, *, figure: Path | None) -> list[str]:
-    """Run all searches; return the page's tables, and draw the figure if a path is given."""
+def rivals(bench: Bench) -> list[str]:
+    """Compare with every rival as it comes; draw the figure."""
     lines: list[str] = []
     drawn: dict[str, Mapping[str, Outcomes]] = {}
-    for problem in found:
-        played = {name: problem.outcomes(make, seeds) for name, make in RIVALS.items()}
-        drawn[problem.name] = played
+    for problem in bench.problems:
+        played = drawn[problem.name] = bench.play(problem, RIVALS, bench.seeds)
         lines += report.rivals(problem.name, len(problem.tables), played, GRID, OURS)
         lines += report.ratios(played, GRID, OURS, (RAY, RANDOM))
-    for problem in found:
-        variants = {name: problem.outcomes(make, seeds // 5) for name, make in VARIANTS.items()}
-        lines += report.paired(f"Variants: {problem.name}", variants, GRID, OURS)
-        priors = {name: problem.outcomes(make, seeds // 3) for name, make in PRIORS.items()}
-        lines += report.paired(f"Priors: {problem.name}", priors, GRID, "no prior")
-        lines += report.paired(
-            f"Samplers: {problem.name}", samplers(problem, seeds // 13), GRID, "tpe"
-        )
-
-    if figure is not None:
-        report.figure(drawn, GRID, figure)
+    if bench.figure is not None:
+        report.figure(drawn, GRID, bench.figure)
     return lines
+
+
+def fair(bench: Bench) -> list[str]:
+    """Compare with rivals that begin evenly and drop leaders that diverge."""
+    lines: list[str] = []
+    for problem in bench.problems:
+        played = bench.play(problem, FAIR, bench.seeds)
+        title = f"{problem.name}, rivals with the even beginning"
+        lines += report.rivals(title, len(problem.tables), played, GRID, OURS)
+        lines += report.ratios(played, GRID, OURS, (f"{RAY}, even",))
+    return lines
+
+
+def frontier(bench: Bench) -> list[str]:
+    """Run searches of several lengths to their own end."""
+    found = {
+        trials: {p.name: p.ends(_ours(trials=trials), bench.seeds // 2) for p in bench.problems}
+        for trials in LENGTHS
+    }
+    return report.frontier(found)
+
+
+def variants(bench: Bench) -> list[str]:
+    """Compare settings of our own search, priors and samplers."""
+    lines: list[str] = []
+    pair = {name: _ours(trials=16, sampler=name) for name in ("tpe", "gp")}
+    for problem in bench.problems:
+        for title, ways, share, base in (
+            ("Variants", VARIANTS, 5, OURS),
+            ("Priors", PRIORS, 3, "no prior"),
+            ("Samplers", pair, 13, "tpe"),  # few short searches, since GP is slow
+        ):
+            named = {f"{title}: {name}": make for name, make in ways.items()}
+            played = bench.play(problem, named, bench.seeds // share)
+            shown = {name.partition(": ")[2]: out for name, out in played.items()}
+            lines += report.paired(f"{title}: {problem.name}", shown, GRID, base)
+    return lines
+
+
+def starts(bench: Bench) -> list[str]:
+    """Start at known points, with portfolios that have seen neither task nor length, and wrong ones."""
+    lines: list[str] = []
+    own = {27: OWN, 9: SHORT}
+    for epochs, file in own.items():
+        if not file.exists():
+            continue
+        tables = tuple(lr_tables(file))
+        problem = Problem(f"cryosphere, {epochs} epochs", tables)
+        ways = {
+            "even (today)": RIVALS[OURS],
+            "4 LRs by hand, ascending": FAIR["4 LRs by hand, ascending"],
+            "4 LRs by hand, shuffled": FAIR["4 LRs by hand, shuffled"],
+            "known, the other tasks": known(own_portfolio(file)),
+        }
+        others = [path for length, path in own.items() if length != epochs and path.exists()]
+        if others:
+            ways["known, the other tasks at the other length"] = known(own_portfolio(*others))
+        if epochs == 27:
+            ways["known, wrong by a factor of 100"] = wrong(own_portfolio(file))
+            for other in bench.problems:
+                if len(other.tables) == 1:
+                    ways[f"known, portfolio of {other.name}"] = known(foreign(other.tables[0]))
+        played = bench.play(problem, ways, bench.seeds)
+        lines += report.against_aims(f"{problem.name}, {len(tables)} tables", played, GRID, AIM)
+    return lines
+
+
+PARTS: dict[str, Callable[[Bench], list[str]]] = {
+    "rivals": rivals,
+    "fair": fair,
+    "frontier": frontier,
+    "starts": starts,
+    "variants": variants,
+}
 
 
 def main() -> None:
@@ -168,16 +284,25 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, default=CURVES, help="folder of lr_curves")
     parser.add_argument("--table", type=Path, default=OWN, help="our own recording")
     parser.add_argument("--seeds", type=int, default=200, help="searches of each way on a problem")
+    parser.add_argument("--part", choices=PARTS, action="append", help="left out: every part")
+    parser.add_argument("--kept", type=Path, default=KEPT, help="folder of what has been run")
     parser.add_argument("--write", action="store_true", help="into docs/search-benchmark.md")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    figure = ROOT / "docs" / "search-benchmark.png" if asked.write else None
-    lines = sections(problems(asked.curves, asked.table), asked.seeds, figure=figure)
-    report.say(lines)
-    if asked.write:
-        report.into_page(lines, ROOT / "docs" / "search-benchmark.md")
+    recordings = (asked.table, SHORT, *sorted(asked.curves.glob("*.npz")))
+    bench = Bench(
+        problems(asked.curves, asked.table),
+        asked.seeds,
+        Parts(asked.kept, recordings),
+        ROOT / "docs" / "search-benchmark.png" if asked.write else None,
+    )
+    for name in asked.part or PARTS:
+        lines = PARTS[name](bench)
+        report.say(lines)
+        if asked.write:
+            report.into_page(lines, ROOT / "docs" / "search-benchmark.md", name)
 
 
 if __name__ == "__main__":

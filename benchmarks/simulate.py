@@ -242,12 +242,15 @@ class Outcomes:
     """Results of a method's searches on one table.
 
     Attributes:
-        gaps: Points below the reference, (searches, costs); nan: no winner.
+        gaps: Points below the reference, (searches, costs); nan: no winner. Searches of one table
+            follow one another, as many for each table.
         diverging: Whether the winning run diverges, (searches, costs).
+        tables: Number of tables.
     """
 
     gaps: Floats
     diverging: NDArray[np.bool_]
+    tables: int = 1
 
 
 def outcomes(make: Maker, table: Table, seeds: range, grid: list[int]) -> Outcomes:
@@ -263,6 +266,33 @@ def outcomes(make: Maker, table: Table, seeds: range, grid: list[int]) -> Outcom
                 gaps[row, column] = table.gap(run)
                 diverging[row, column] = bool(table.diverges[run])
     return Outcomes(gaps, diverging)
+
+
+class End(NamedTuple):
+    """The end of a search that ran until it had no more tasks.
+
+    Attributes:
+        cost: Full trainings; a winner that is not complete is verified by one more.
+        gap: Points of its winner below the reference.
+    """
+
+    cost: float
+    gap: float
+
+
+def ends(make: Maker, table: Table, seeds: range) -> list[End]:
+    """Run one search per seed to its own end."""
+    found = []
+    for seed in seeds:
+        method, world = make(table, seed), table.world(seed)
+        events = play(method, world)
+        spent = len(events)
+        (winner,) = crowned(events, world, [spent], only_complete=True)
+        if winner is None:
+            spent += table.epochs
+            (winner,) = crowned(events, world, [spent], only_complete=True)
+        found.append(End(spent / table.epochs, table.gap(winner)))
+    return found
 
 
 def deberta(path: Path) -> Table:

@@ -60,7 +60,7 @@ class SearchSource:
             start: Known points at which the search starts; None: it starts evenly.
         """
         assert study.search is not None, "a study without a search has no trials"
-        self._start = start or KnownStart()
+        self.start = start or KnownStart()
         self._study, self._suggest = study, suggest
         self._read_budget = budget or partial(budget_of, study.search, study.base.epochs)
         self._search = fix_trials(study.search, study.base.epochs)
@@ -114,20 +114,20 @@ class SearchSource:
 
     def _judge(self) -> Judgment:
         """Judge the known points; a start that can neither proceed nor wait is over."""
-        known = judge(self._start, self._records)
+        known = judge(self.start, self._records)
         if known.stage == "open" and not (self._at_work or self._may_begin_known()):
             return Judgment("wide", reason="the search is too short for the known points")
         return known
 
     def _may_begin_known(self) -> bool:
-        return len(self._records) <= len(self._start.points) and self._may_begin()
+        return len(self._records) <= len(self.start.points) and self._may_begin()
 
     def _start_next(self, known: Judgment) -> Job | Literal["wait"] | None:
         """Return the next job of a start at known points, "wait" or None; see `Source`."""
         if known.leader is None:
             return self._job(self._begin(), cleared=0) if self._may_begin_known() else "wait"
         if known.leader not in self._at_work and self._records[known.leader].state == "running":
-            return self._to_full_length(Promotion(known.leader, self._start.rung))
+            return self._to_full_length(Promotion(known.leader, self.start.rung))
         if self._at_work:
             return "wait"
         self._close_failed()
@@ -220,7 +220,7 @@ class SearchSource:
         else:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
-            known = passes_for_start(self._start, number, rung, self._records)
+            known = passes_for_start(self.start, number, rung, self._records)
             if known is None:
                 known = rules.passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
             survives = known and self._affords(number)
@@ -366,9 +366,9 @@ class SearchSource:
             inside = replayed(self._suggest, base)
             same = inside and all(base.get(k) == v for k, v in inside.params.items())
             return dict(inside.trial.params) if inside and same else {}
-        if (point := self._start.point(number)) is not None:
+        if (point := self.start.point(number)) is not None:
             return known_point(self._suggest, point, seed=self._search.seed, index=number - 1)
-        even = number - len(self._start.points)
+        even = number - len(self.start.points)
         return propose(
             self._suggest, self.records, search=self._search, number=even, memory=self._shown
         )

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.known import known, own_portfolio, shifted
 from benchmarks.ours import Ours, study_of
-from benchmarks.report import cost_to, means
-from benchmarks.rivals import RayStop, stream
-from benchmarks.search import GRID, OWN
-from benchmarks.simulate import Event, Maker, Table, crowned, kept_best, lr_tables, outcomes, play
+from benchmarks.parts import Parts
+from benchmarks.report import cost_to, draw, interval, into_page, means
+from benchmarks.rivals import RayStop, even_stream, stream
+from benchmarks.search import FAIR, GRID, OWN, PARTS
+from benchmarks.selection_score import SCORES, Recording, measure, smooth
+from benchmarks.simulate import (
+    Event,
+    Maker,
+    Outcomes,
+    Table,
+    crowned,
+    ends,
+    kept_best,
+    lr_tables,
+    outcomes,
+    play,
+)
 from cryo_hpo.search.journal import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -93,11 +108,92 @@ def test_who_is_crowned_was_trained_to_full_length_within_the_cost():
     assert test.tolist() == [0.3, 0.0]
 
 
+def test_intervals_draw_whole_problems_and_then_their_searches():
+    rows = draw(np.random.default_rng(0), 12, 3)
+    assert len(rows) == 12
+    for part in rows.reshape(3, 4):
+        assert len({row // 4 for row in part}) == 1  # of one problem
+    gaps = np.repeat([0.0, 10.0], 50)  # problems differ, seeds do not
+    assert interval(gaps, 2)[1:] == (0.0, 10.0)
+    assert interval(gaps, 1)[1] > 2
+
+
+def test_what_has_been_run_is_read_and_not_run_again(tmp_path):
+    runs: list[int] = []
+
+    def compute() -> Outcomes:
+        runs.append(1)
+        return Outcomes(np.array([[1.0, np.nan]]), np.array([[True, False]]), 1)
+
+    recording = tmp_path / "table.npz"
+    recording.write_bytes(b"one")
+    parts = Parts(tmp_path / "kept", [recording])
+    first = parts.outcomes("a way", 1, compute)
+    again = Parts(tmp_path / "kept", [recording]).outcomes("a way", 1, compute)
+    assert len(runs) == 1
+    np.testing.assert_array_equal(first.gaps, again.gaps)
+    np.testing.assert_array_equal(first.diverging, again.diverging)
+    parts.outcomes("a way", 2, compute)  # another number of searches
+    parts.outcomes("another way", 1, compute)
+    recording.write_bytes(b"two")
+    Parts(tmp_path / "kept", [recording]).outcomes("a way", 1, compute)
+    assert len(runs) == 4
+
+
+def test_a_fair_rival_begins_as_ours_and_never_names_a_diverging_run(tables):
+    rates = list(islice(even_stream(tables[0], 3), 5))
+    ours = Ours(study_of(tables[0], 3))
+    play(ours, tables[0].world(3), cost=30)
+    assert [r.params["optim.lr"] for r in ours.source.records[1:6]] == pytest.approx(rates)
+    for name, make in FAIR.items():
+        found = outcomes(make, _lost(tables[0]), range(2), COSTS)
+        assert not found.diverging.any(), name
+
+
+def test_a_search_that_runs_to_its_end_costs_what_its_trials_trained(tables):
+    (end,) = ends(lambda t, s: Ours(study_of(t, s, trials=4)), tables[0], range(1))
+    trace = play(Ours(study_of(tables[0], 0, trials=4)), tables[0].world(0))
+    assert end.cost == len(trace) / 27
+
+
+def test_a_page_holds_each_part_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    marks = [f"<!-- measured: {m}{p} -->\n" for p in PARTS for m in ("", "end of ")]
+    page.write_text("before\n" + "".join(marks) + "after\n")
+    into_page(["new"], page, "fair")
+    assert "<!-- measured: fair -->\n\nnew\n<!-- measured: end of fair -->" in page.read_text()
+    text = (ROOT / "docs" / "search-benchmark.md").read_text()
+    assert all(mark.strip() in text for mark in marks)
+
+
+def test_a_portfolio_is_tried_on_problems_that_it_has_not_seen(tables):
+    portfolio = own_portfolio(OWN)
+    table = tables[0]
+    task = table.name.partition("/")[0]
+    ours = known(portfolio)(table, 0)
+    assert isinstance(ours, Ours)
+    assert task not in ours.source.start.problems
+    assert len(ours.source.start.problems) == 4
+    far = known(shifted(portfolio, table))(table, 0)
+    assert isinstance(far, Ours)
+    right, wrong = ([float(p["optim.lr"]) for p in o.source.start.points] for o in (ours, far))
+    assert max(wrong) < min(right) / 5 or min(wrong) > max(right) * 5
+
+
+def test_the_choosing_score_is_measured_on_what_was_recorded():
+    val = np.array([[0.1, 0.5, 0.2], [0.2, 0.3, 0.4]])
+    recordings = [Recording(val, np.array([0.5, 0.4]))]
+    assert measure(recordings, SCORES["best epoch (in use)"], 3).gap == 0
+    assert measure(recordings, SCORES["last epoch"], 3).gap == pytest.approx(10)
+    assert smooth(val)[0].tolist() == pytest.approx([0.1, 0.3, 0.8 / 3])
+
+
 @pytest.mark.machines
 def test_make_bench_search_prints_every_table(tmp_path):
     assert "bench-search" in (ROOT / "Makefile").read_text()
+    folders = ["--curves", tmp_path / "none", "--kept", tmp_path / "kept"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.search", "--seeds", "10", "--curves", tmp_path / "none"],
+        [sys.executable, "-m", "benchmarks.search", "--seeds", "10", *folders],
         capture_output=True,
         text=True,
         timeout=600,
@@ -110,5 +206,8 @@ def test_make_bench_search_prints_every_table(tmp_path):
         "### Variants",
         "### Priors",
         "### Samplers",
+        "rivals with the even beginning",
+        "| trials |",
+        "known, the other tasks at the other length",
     ):
         assert part in done.stdout

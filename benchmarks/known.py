@@ -1,0 +1,116 @@
+"""Start searches at known points, with portfolios that have not seen the problem or its length."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cryo_hpo.config import Study
+from cryo_hpo.results.portfolio import Lesson, Portfolio
+from cryo_hpo.search.learn import learn
+from cryo_hpo.search.portfolio import RATE, choose_start
+from cryo_hpo.search.rungs import rungs_of
+
+from .ours import Ours, study_of
+from .simulate import Floats, Maker, Table
+
+TRIALS = 32
+STEPS_PER_EPOCH = 4  # of our own recordings
+ENCODERS = {"unet-8": "unet", "galileo-nano": "galileo-nano"}
+FIXED = 1e-4
+PARTS = 3  # problems that one table of another domain stands for
+
+
+def known(portfolio: Portfolio) -> Maker:
+    """Return searches that start from a portfolio without the lessons of the problem at hand."""
+
+    def make(table: Table, seed: int) -> Ours:
+        task, _, encoder = table.name.partition("/")
+        study = _with_encoder(study_of(table, seed, trials=TRIALS), ENCODERS.get(encoder, "unet"))
+        assert study.search is not None, "it has one"
+        start = choose_start(
+            portfolio.without(problem=task),
+            study,
+            rungs_of(study.search, table.epochs),
+            steps=STEPS_PER_EPOCH * table.epochs,
+        )
+        return Ours(study, start=start)
+
+    return make
+
+
+def own_portfolio(*tables: Path) -> Portfolio:
+    """Return the lessons of our own recordings."""
+    return learn(list(tables))
+
+
+def shifted(portfolio: Portfolio, table: Table) -> Portfolio:
+    """Return a portfolio whose rates are wrong by a factor of 100, where the range is wider."""
+    middle = np.mean([math.log10(float(x.best[RATE])) for x in portfolio.lessons])
+    up = math.log10(table.high) - middle > middle - math.log10(table.low)
+    factor = 100.0 if up else 0.01
+    return Portfolio(
+        lessons=tuple(
+            x.model_copy(update={"best": {RATE: _inside(factor * float(x.best[RATE]), table)}})
+            for x in portfolio.lessons
+        )
+    )
+
+
+def wrong(portfolio: Portfolio) -> Maker:
+    """Return searches that start from a portfolio whose rates are wrong by a factor of 100."""
+    return lambda table, seed: known(shifted(portfolio, table))(table, seed)
+
+
+def foreign(other: Table) -> Portfolio:
+    """Return what a table of another domain taught, for every encoder of our own recordings."""
+    chance = np.random.default_rng(0)
+    parts = np.array_split(chance.permutation(len(other.lr)), PARTS)
+    lessons = [
+        _lesson(f"{other.name} {number}", encoder, other, rows)
+        for number, rows in enumerate(parts)
+        for encoder in ENCODERS.values()
+    ]
+    return Portfolio(lessons=tuple(lessons))
+
+
+def _lesson(problem: str, encoder: str, table: Table, runs: NDArray[np.intp]) -> Lesson:
+    val = np.nan_to_num(table.val[runs])
+    best = float(table.lr[runs][val[:, -1].argmax()])
+    near, fixed = (_nearest(table.lr[runs], lr) for lr in (best, FIXED))
+    late, early = table.epochs // 3 - 1, table.epochs // 9 - 1
+    fields: dict[str, Any] = {
+        "problem": problem,
+        "encoder": encoder,
+        "regime": "full",
+        "schedule": "multistep",
+        "loss": "ce",
+        "epochs": table.epochs,
+        "best": {RATE: best},
+        "noise": float(val[near, late].std(ddof=1)),
+        "lead": float(val[near, late].mean() - val[fixed, early].mean()),
+        "trainings": len(runs),
+        "source": table.name,
+    }
+    return Lesson.model_validate_json(json.dumps(fields))
+
+
+def _nearest(lr: Floats, rate: float, count: int = 4) -> NDArray[np.intp]:
+    nearest: NDArray[np.intp] = np.argsort(np.abs(np.log(lr / rate)), kind="stable")[:count]
+    return nearest
+
+
+def _inside(rate: float, table: Table) -> float:
+    """Return a rate whose neighbors, half a decade away, are inside a table's range too."""
+    return min(max(rate, table.low * 4), table.high / 4)
+
+
+def _with_encoder(study: Study, encoder: str) -> Study:
+    raw = json.loads(study.model_dump_json())
+    raw["base"]["model"]["encoder"], raw["base"]["loss"]["name"] = encoder, "ce+dice"
+    return Study.model_validate_json(json.dumps(raw))
