@@ -61,7 +61,9 @@ def ratio(
         below = cost_to(other[rows], grid, target)
         # an unreached target counts as the grid's end: the ratio is then an upper bound
         drawn.append(cost_to(mine[rows], grid, target) / min(below, grid[-1]))
-    low, high = np.percentile(drawn, [(100 - LEVEL) / 2, (100 + LEVEL) / 2])
+    low, high = np.percentile(
+        drawn, [(100 - LEVEL) / 2, (100 + LEVEL) / 2], method="nearest"
+    )  # a ratio is infinite where ours never gets there
     point = cost_to(mine, grid, target) / min(cost_to(other, grid, target), grid[-1])
     return point, float(low), float(high)
 

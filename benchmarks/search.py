@@ -221,7 +221,7 @@ def frontier(bench: Bench) -> list[str]:
         trials: {p.name: p.ends(_ours(trials=trials), bench.seeds // 2) for p in bench.problems}
         for trials in LENGTHS
     }
-    return report.frontier(found)
+    return [f"{bench.seeds // 2} searches of each problem in a cell.", "", *report.frontier(found)]
 
 
 def variants(bench: Bench) -> list[str]:

@@ -1,0 +1,55 @@
+"""Where a study's search starts is chosen once and kept in its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ours import study_of
+from benchmarks.simulate import lr_tables
+from cryo_hpo.config import Site, Study
+from cryo_hpo.results.portfolio import Portfolio
+from cryo_hpo.search.known_start import KnownStart
+from cryo_hpo.study import start as starts
+from cryo_hpo.study.timing import EpochSize
+
+TABLE = Path(__file__).parents[2] / "benchmarks" / "data" / "lr_table.npz"
+
+
+@pytest.fixture
+def _steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = EpochSize(scenes=32, crops=32, steps=4, share=1.0)
+    monkeypatch.setattr(starts, "measure_epoch", lambda *_: size)
+
+
+def _study(start: object) -> Study:
+    return study_of(lr_tables(TABLE)[0], 0, start=start)
+
+
+def test_an_even_start_reads_no_data_and_writes_nothing(tmp_path):
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    assert starts.start_of(_study("even"), tmp_path, site=site) == KnownStart()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_steps")
+def test_a_resumed_study_starts_where_it_did_whatever_the_portfolio_has_become(tmp_path):
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    own = tmp_path / "ours.json"
+    own.write_text(Portfolio(lessons=()).model_dump_json())
+    study = _study({"from": str(own)})
+    first = starts.start_of(study, tmp_path, site=site)
+    assert len(first.points) == 2
+    own.unlink()
+    assert starts.start_of(study, tmp_path, site=site) == first
+    assert json.loads((tmp_path / starts.NAME).read_text())["rung"] == 9
+
+
+def test_a_start_is_told_in_words():
+    known = KnownStart(points=({"optim.lr": 2e-3, "batch_size": 8},), problems=("a", "b"))
+    assert starts.describe(known) == (
+        "The search starts at known points (optim.lr 0.002, batch_size 8), best on a, b."
+    )
+    assert "evenly: no rung" in starts.describe(KnownStart(reason="no rung"))
