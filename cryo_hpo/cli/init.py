@@ -206,6 +206,7 @@ def _try_out(file: Path) -> float:
     """Check data and study, draw a contact sheet and time a step; return hours on this machine."""
     from ..config import add_line_numbers, load_study
     from ..data.region_split import PARTS
+    from ..report.wording import count_of
     from ..study.plan import plan
     from ..study.preflight import check
     from ..study.timing import estimate_minutes, measure_epoch, time_step
@@ -218,7 +219,8 @@ def _try_out(file: Path) -> float:
         raise add_line_numbers(error, file) from error
     for part in PARTS:
         scenes = scenes_of(study.base, part, site)
-        click.echo(f"{part}: {len(scenes)} scenes, {_shares(scenes.class_counts)} of the classes")
+        number = count_of(len(scenes), "scene")
+        click.echo(f"{part}: {number}, {_shares(scenes.class_counts)} of the classes")
     sheet = _draw(study, file.with_suffix(".png"))
     click.echo(f"contact sheet: {sheet}")
     size = measure_epoch(study.base, site)

@@ -111,6 +111,7 @@ def check(study: Path) -> None:
         return
     from ..config import format_source, load_study
     from ..report.table import align_columns
+    from ..report.wording import count_of
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
@@ -122,7 +123,8 @@ def check(study: Path) -> None:
         groups = check_study(spec, site=site)
     for split in SPLITS:
         scenes = scenes_of(spec.base, split, site)
-        click.echo(f"{split}: {len(scenes)} scenes, {scenes.num_bands} bands, {scenes.dtype}")
+        sizes = f"{count_of(len(scenes), 'scene')}, {count_of(scenes.num_bands, 'band')}"
+        click.echo(f"{split}: {sizes}, {scenes.dtype}")
     for encoder, plan in band_plans(spec):
         click.echo("\n".join(band_lines(encoder, plan)))
     rows = [

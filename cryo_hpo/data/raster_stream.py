@@ -133,13 +133,13 @@ def _layers(
 ) -> tuple[tuple[int, ...], bool]:
     """Return the layers of the bands, and whether a further one is transparency."""
     alpha = file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha
-    law = f"{path}: the model reads {len(bands)} bands ({' '.join(bands)})"
+    law = f"{path}: the model reads {len(bands)} band{'s' * (len(bands) != 1)} ({' '.join(bands)})"
     if np.dtype(file.dtypes[0]).kind not in "iuf":
         raise DataError(f"{law} as numbers, this file holds {file.dtypes[0]}. Convert it.")
     if layers is None:
         if file.count != len(bands) and file.count != len(bands) + alpha:
             raise DataError(
-                f"{law}, this file has {file.count} layers of {file.dtypes[0]}. "
+                f"{law}, this file has {file.count} layer{'s' * (file.count != 1)} of {file.dtypes[0]}. "
                 "Say which layers they are, in this order, such as --layers 3,2,1. Bands in files "
                 "of their own are one scene by their common name: 'scene_{band}.tif'."
             )

@@ -129,7 +129,7 @@ class Model:
     def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
         if image_CHW.ndim != 3 or len(image_CHW) != len(self.card.bands):
             message = (
-                f"An image is (bands, height, width) with {len(self.card.bands)} bands "
+                f"An image is (bands, height, width) with {len(self.card.bands)} band{'s' * (len(self.card.bands) != 1)} "
                 f"({' '.join(self.card.bands)}), got {image_CHW.shape}. Give the bands in this order."
             )
             raise DataError(message)

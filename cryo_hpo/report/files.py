@@ -23,6 +23,7 @@ from . import wording as tables
 from .evidence import evidence_notes
 from .figures import comparison as arms
 from .figures import maps, parameters
+from .figures.retraining import RETRAINING, retraining
 from .figures.search import CURVES, LR_RESPONSE, curves, lr_response
 from .page import Page
 from .table import markdown as format_markdown
@@ -58,6 +59,7 @@ def write(result: Result, out: Path, *, folder: Path | None = None) -> list[Path
         file for name, draw in FIGURES.items() for file in _draw(name, draw, result, out / name)
     ]
     figures += _draw(maps.NAME, maps.maps, folder, result.classes, out / maps.NAME)
+    figures += _draw(RETRAINING, retraining, result, folder, out / RETRAINING)
     texts = {out / "scores.csv": tables.scores_csv(result)}
     curve = response(result)
     if curve is not None:

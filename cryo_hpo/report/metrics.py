@@ -62,15 +62,15 @@ def selected_by(result: Result) -> list[str]:
 def _table(rows: Sequence[MetricRow]) -> Table:
     partial = any(row.seeds < row.of for row in rows)
     paired = any(row.tuned is not None for row in rows)
-    head = ["metric", "unit", BASELINE, *([TUNED, "difference", "interval", "better"] * paired)]
+    head = ["metric", BASELINE, *([TUNED, "difference", "interval", "better"] * paired)]
     body = [[*_cells(row, paired=paired), *([str(row.seeds)] if partial else [])] for row in rows]
-    return Table.of((*head, *(["pairs"] if partial else [])), body, left=2)
+    return Table.of((*head, *(["pairs"] if partial else [])), body, left=1)
 
 
 def _cells(row: MetricRow, *, paired: bool) -> list[str]:
     unit = unit_of(_kind(row))
     factor = 100.0 if unit == "%" else 1.0
-    cells = [describe(row.name), unit, number(factor * row.baseline)]
+    cells = [f"{describe(row.name)} ({unit})", number(factor * row.baseline)]
     if not paired or row.tuned is None or row.difference is None:
         return cells
     low, high = (factor * v for v in (row.difference.low, row.difference.high))

@@ -58,6 +58,11 @@ class Selection(NamedTuple):
         return split_metric(self.name)[0]
 
     @property
+    def unit(self) -> str:
+        """Unit of the values: "%", "m", "pixels" or "km2"."""
+        return unit_of(self.kind)
+
+    @property
     def words(self) -> str:
         """Name of the metric in words."""
         return describe(self.name)

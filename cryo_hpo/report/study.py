@@ -13,28 +13,45 @@ from . import wording as tables
 from .costs import cost_line, costs
 from .figures import comparison as arms
 from .figures import maps, parameters
+from .figures.retraining import RETRAINING
 from .figures.search import CURVES, LR_RESPONSE
 from .metrics import metrics, selected_by
 from .page import Page, Part, Picture, Section, Tone
+from .selection import Selection
 from .table import Table
 from .warning import warnings
 from .wording import NONE
 
 RUNGS = (
-    "Best validation mIoU so far, in percent, where trials were compared; and what was decided "
-    "there last, with the trial's place among those that had come so far."
+    "Best validation score so far, {label}, where trials were compared; and what was decided there "
+    "last, with the trial's place among those that had come so far. One in {reduction} is promoted "
+    "from a rung; where that leaves no trial of full length besides the baseline, the best one of "
+    "the highest rung is promoted at the search's end, however few there are."
 )
 PAIRS = Picture(
     arms.SEEDS,
     "Test mIoU of every seed, baseline and tuned, and the intervals of the relative improvement",
-    "Above, every seed's pair; below, what the gain may be: an arrow is an interval without end.",
+    "Above, every seed's pair; below, what the gain may be: an arrow is an interval that goes on. "
+    "Trainings that collapsed or diverged far from the others are at the edge, with their score.",
 )
 CLASSES = Picture(arms.CLASSES, "Test IoU of every class, baseline and tuned")
 MAPS = Picture(
     maps.NAME,
     "Test scenes with the largest gain and the largest loss: image, truth, baseline, tuned, difference",
     "The test scenes in which tuned gains most over the baseline, and least, in the mean over all "
-    "seeds; mapped by the pair of trainings whose difference is the median.",
+    "seeds; mapped by the pair of trainings whose difference is the median. A row has the "
+    "difference of that pair in points of mIoU, and the mean over all seeds.",
+)
+MAPS_OF_BASELINE = Picture(
+    maps.NAME,
+    "Test scenes that the baseline maps best and worst: image, truth, baseline",
+    "The test scenes that the baseline maps best, and worst, in the mean over all seeds; mapped by "
+    "the training with the median score. A row has the mIoU of that training, and the mean.",
+)
+WORDS = (
+    "IQM: interquartile mean, of the middle half of the seeds. Lost: trainings that collapsed (one "
+    "class everywhere) or diverged. An interval is unbounded where so few or so different seeds "
+    "set no limit."
 )
 PARAMETERS: list[Part] = [
     Picture(
@@ -46,11 +63,15 @@ PARAMETERS: list[Part] = [
     Picture(parameters.SLICES, "Validation mIoU against every parameter"),
     Picture(parameters.PARALLEL, "All parameters of every trial", "Every line is a trial."),
 ]
+RETRAINED = (
+    "The trainings that decide: thin lines are the score of every epoch, thick ones the best so far, "
+    "whose model is compared."
+)
 GRID = (
     "Time is the sum over trainings, not by the clock; that of the grid is estimated from the "
     "search's time per epoch."
 )
-NO_RUNGS = "Best validation mIoU in percent; nothing was stopped early."
+NO_RUNGS = "Best validation score, {label}; nothing was stopped early."
 
 
 def page(result: Result, *, figures: Collection[str] = ()) -> Page:
@@ -84,16 +105,26 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
     if changed.rows:
         yield "Winning recipe", ["What it has other than the baseline:", changed]
     if result.trials:
-        yield "Trials", ["Validation mIoU in percent.", tables.trials(result)]
-        yield "Rungs", [RUNGS if tables.rung_epochs(result) else NO_RUNGS, tables.rungs(result)]
-    if any(trial.curve for trial in result.trials):
-        yield "Learning curves", [Picture(CURVES, "Validation mIoU by epoch")]
-    yield "Classes", [CLASSES]
+        label = Selection.of(result).label
+        yield "Trials", [f"Validation: {label}.", tables.trials(result)]
+        rule = RUNGS if tables.rung_epochs(result) else NO_RUNGS
+        text = rule.format(label=label, reduction=tables.reduction_of(result))
+        yield "Rungs", [text, tables.rungs(result)]
+    yield "Learning curves", _curves(result)
+    yield "Classes", [CLASSES, *([tables.class_scores(result)] if result.arms else [])]
     yield "Metrics", list(metrics(result))
-    yield "Maps", [MAPS]
+    yield "Maps", [MAPS if tables.tuned_arm(result) else MAPS_OF_BASELINE]
     yield "Statistics", _evidence(result)
     yield "Costs", [cost_line(result), GRID, costs(result)]
     yield "Provenance", [_provenance(result)]
+
+
+def _curves(result: Result) -> list[Part]:
+    words = Selection.of(result).words
+    return [
+        Picture(RETRAINING, f"Validation {words} of the compared trainings by epoch", RETRAINED),
+        Picture(CURVES, f"Validation {words} of the trials by epoch", "The search."),
+    ]
 
 
 def _scores(result: Result) -> list[Part]:
@@ -101,11 +132,12 @@ def _scores(result: Result) -> list[Part]:
         return []
     return [
         *selected_by(result),
-        "Test mIoU and IoU in percent, seed by seed; differences in percentage points.",
+        "Test mIoU in percent, seed by seed; differences in percentage points.",
         verdicts.verdict(result),
         PAIRS,
         "Every arm, means over its seeds:",
         tables.scores(result),
+        WORDS,
         *(verdicts.reuse_lines(result)),
     ]
 
@@ -131,13 +163,18 @@ def _learning_rate(result: Result) -> list[Part]:
         "diverged from": curve.divergence_edge,
     }
     rows = [(name, NONE if lr is None else tables.short_lr(lr)) for name, lr in facts.items()]
-    noise = "not known" if curve.noise is None else f"{100 * curve.noise:.2f} percentage points"
+    noise = "not known" if curve.noise is None else _spread(curve.noise, result)
     return [
         Picture(LR_RESPONSE, "Validation mIoU against learning rate"),
         Table.of(("learning rate", "value"), rows, left=1, strong=[0]),
         f"The plateau holds the trials of full length within twice the noise of the best; the "
         f"noise, between seeds of one recipe: {noise}.",
     ]
+
+
+def _spread(noise: float, result: Result) -> str:
+    unit = Selection.of(result).unit
+    return f"{100 * noise:.2f} percentage points" if unit == "%" else f"{noise:.3g} {unit}"
 
 
 def _changes(result: Result) -> Table:

@@ -7,14 +7,14 @@ in percent with a sign and one digit. Only the CSV has full precision.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from .. import stats
 from ..config.recipe import short_lr as short_lr
-from ..results.study import ArmResult, Result, TrialResult
+from ..results.study import ArmResult, Result, RungStep, TrialResult
 from ..search.rungs import Ladder
 from ..stats import Verdict
+from .selection import Selection
 from .table import Table, csv_text
 
 BASELINE, TUNED = "baseline", "tuned"  # the two arms of every verdict
@@ -24,6 +24,7 @@ VERDICTS: dict[Verdict, str] = {
     "not shown": "No clear difference",
     "worse": "Worse",
 }
+TINY = 1e-9  # below it a difference is an error of rounding
 ONE_CLASS = "collapsed: predicts one class"
 
 
@@ -33,8 +34,11 @@ def percent(fraction: float | None) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign; what rounds to zero is +0."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}"
+    """Return a number with its sign; a small one that would round to zero keeps one digit."""
+    rounded = round(value, digits) + 0.0
+    if not rounded and abs(value) >= TINY:
+        return f"{value:+.1g}" if abs(value) >= 1e-4 else f"{value:+.0e}"
+    return f"{rounded:+.{digits}f}"
 
 
 def full_length(result: Result) -> int:
@@ -58,23 +62,40 @@ def fixed_lr(result: Result) -> float:
 
 
 def scores(result: Result) -> Table:
-    """Return every arm's test mIoU and IoU per class, means over its seeds."""
-    fixed = ("arm", "LR", "seeds", "test mIoU", "IQM", "median", "lowest", "highest", "lost")
-    head = (*fixed, *result.classes)
-    rows = [_arm_row(arm, result.classes) for arm in result.arms]
+    """Return every arm's test mIoU over its seeds."""
+    head = ("arm", "LR", "seeds", "test mIoU", "IQM", "median", "lowest", "highest", "lost")
+    return Table.of(head, [_arm_row(arm) for arm in result.arms], left=1)
+
+
+def class_scores(result: Result) -> Table:
+    """Return the test IoU of every class, means over seeds: a row per class, a column per arm.
+
+    Classes are rows, so that none is cut off a narrow page.
+    """
+    head = ("class", *(arm.name for arm in result.arms))
+    rows = [
+        (name, *(percent(_class_mean(arm, name)) for arm in result.arms)) for name in result.classes
+    ]
     return Table.of(head, rows, left=1)
+
+
+def _class_mean(arm: ArmResult, name: str) -> float | None:
+    scores = [iou for seed in arm.seeds if (iou := seed.test_iou.get(name)) is not None]
+    return sum(scores) / len(scores) if scores else None
 
 
 def trials(result: Result) -> Table:
     """Return the table of trials: parameters, epochs, scores, and why each ended."""
     more = any(_others(trial) for trial in result.trials)
-    head = ("trial", "LR", "epochs", "best val mIoU", "state", "why", "other parameters")
+    shown = Selection.of(result)
+    best = f"best val {shown.words}"
+    head = ("trial", "LR", "epochs", best, "state", "why", "other parameters")
     rows = [
         (
             _name(trial, result),
             f"{trial.lr:.1e}",
             str(trial.epochs),
-            percent(trial.best_val_miou),
+            shown.text(trial.score),
             trial.state,
             "; ".join(filter(None, (ONE_CLASS * trial.collapsed, _parts(trial), trial.message))),
             ", ".join(f"{k}={plain(v)}" for k, v in _others(trial).items()),
@@ -92,14 +113,14 @@ def _parts(trial: TrialResult) -> str:
 
 def rungs(result: Result) -> Table:
     """Return the rung table: every trial's score at each comparison, its fate, and the reason."""
-    epochs = (*rung_epochs(result), full_length(result))
+    epochs, shown = (*rung_epochs(result), full_length(result)), Selection.of(result)
     head = ("trial", *(f"epoch {epoch}" for epoch in epochs), "fate", "why")
     rows = [
         (
             _name(trial, result),
-            *(percent(trial.curve.get(epoch)) for epoch in epochs),
+            *(shown.text(trial.curve.get(epoch)) for epoch in epochs),
             _fate(trial),
-            _why(trial),
+            _why(trial, reduction_of(result)),
         )
         for trial in result.trials
     ]
@@ -152,19 +173,13 @@ def tuned_arm(result: Result) -> ArmResult | None:
     return next((arm for arm in result.arms if arm.name == TUNED), None)
 
 
-def _arm_row(arm: ArmResult, classes: Sequence[str]) -> tuple[str, ...]:
+def _arm_row(arm: ArmResult) -> tuple[str, ...]:
     scores = [seed.test_miou for seed in arm.seeds]
     of = stats.summary(scores)
     ends = (arm.mean_test_miou, of.iqm, of.median, min(scores), max(scores))
     lost = f"{sum(s.collapsed or s.diverged for s in arm.seeds)} of {len(scores)}"
-    per_class = [[seed.test_iou.get(name) for seed in arm.seeds] for name in classes]
-    means = [_mean([iou for iou in column if iou is not None]) for column in per_class]
     lr = short_lr(arm.recipe["optim"]["lr"])
-    return (arm.name, lr, str(len(scores)), *map(percent, ends), lost, *map(percent, means))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    return (arm.name, lr, str(len(scores)), *map(percent, ends), lost)
 
 
 def _others(trial: TrialResult) -> dict[str, Any]:
@@ -177,10 +192,25 @@ def _name(trial: TrialResult, result: Result) -> str:
     return f"{trial.number} ({', '.join(words)})" if words else str(trial.number)
 
 
-def _why(trial: TrialResult) -> str:
+def reduction_of(result: Result) -> int | None:
+    """Return how many trials at a rung one promotion takes; None where nothing was compared."""
+    rule = (result.spec.get("search") or {}).get("scheduler") or {}
+    return int(rule["reduction"]) if rule.get("kind") == "asha" else None
+
+
+def _why(trial: TrialResult, reduction: int | None) -> str:
     """Return the last decision at each rung, with the place there and the number of trials."""
     last = {step.rung: step for step in trial.steps}
-    return "; ".join(f"{s.decision} at epoch {s.rung} ({s.place} of {s.of})" for s in last.values())
+    return "; ".join(
+        f"{s.decision} at epoch {s.rung} ({s.place} of {s.of}){_finalist(s, reduction)}"
+        for s in last.values()
+    )
+
+
+def _finalist(step: RungStep, reduction: int | None) -> str:
+    """Return why a trial was promoted that is not among the best third (of reduction 3)."""
+    regular = reduction is None or step.place <= step.of // reduction
+    return "" if step.decision != "promoted" or regular else ", the best left at the search's end"
 
 
 def _fate(trial: TrialResult) -> str:

@@ -23,7 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Recipe
+from ..data.ground import ground_of
+from ..data.pixel_size import pixel_sizes
 from ..data.preview import render_scene, thumbnail
+from ..data.splits import items_of
 from ..errors import StorageError
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
@@ -269,10 +272,26 @@ def _keep_maps(
         arrays |= {
             f"{number}.image": thumbnail(seen, LONGEST),
             f"{number}.truth": thumbnail(mask, LONGEST),
+            **_ground(recipe, scene, number, site=site, size=mask.shape),
         }
         for name, each in zip(jobs, maps, strict=True):
             arrays[f"{number}.{name.rpartition('-seed')[0]}"] = thumbnail(each[scene], LONGEST)
     _save(path / TEST_MAPS, arrays)
+
+
+def _ground(
+    recipe: Recipe, scene: str, number: int, *, site: Site, size: tuple[int, ...]
+) -> dict[str, Any]:
+    """Return the side of a thumbnail's pixel and the place of its scene, as far as known."""
+    dataset, scenes = dataset_of(recipe.data), scenes_of(recipe, "test", site)
+    side = pixel_sizes(dataset, scenes)[scenes.ids.index(scene)]
+    items = {item.id: item for item in items_of(dataset, site.data, "test", cache=site.cache)}
+    ground = ground_of(items[scene]) if scene in items else None
+    shrunk = -(-max(size) // LONGEST)  # as `thumbnail` skips pixels
+    return {
+        **({} if side is None else {f"{number}.pixel_m": np.array(side * shrunk)}),
+        **({} if ground is None else {f"{number}.ground": np.array(ground)}),
+    }
 
 
 def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:

@@ -174,7 +174,12 @@ def test_a_study_without_a_search_has_no_figures(tmp_path: Path) -> None:
     files = report.write(a_result(**NO_SEARCH), tmp_path)
     assert [file.name for file in files] == PAGE
     page = files[1].read_text(encoding="utf-8")
-    assert re.findall(r"^## (.+)", page, re.MULTILINE) == ["Scores", "Costs", "Provenance"]
+    assert re.findall(r"^## (.+)", page, re.MULTILINE) == [
+        "Scores",
+        "Classes",
+        "Costs",
+        "Provenance",
+    ]
     assert "![" not in page
 
 

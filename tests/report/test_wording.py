@@ -19,8 +19,8 @@ def test_a_class_in_no_mask_has_no_score() -> None:
     arm = an_arm("baseline", (0.7, 0.8))
     first = arm.seeds[0].model_copy(update={"test_iou": {"rock": None, "ice": None, "lake": 0.5}})
     second = arm.seeds[1].model_copy(update={"test_iou": {"rock": None, "ice": 0.6, "lake": 0.7}})
-    text = tables.scores(a_result(arms=(arm.model_copy(update={"seeds": (first, second)}),)))
-    assert cells(text)[-1][-3:] == ["-", "60.00", "60.00"]
+    text = tables.class_scores(a_result(arms=(arm.model_copy(update={"seeds": (first, second)}),)))
+    assert [row[-1] for row in cells(text)[-3:]] == ["-", "60.00", "60.00"]
 
 
 def test_every_trial_has_its_line_and_its_reason() -> None:
@@ -97,8 +97,11 @@ def test_a_learning_rate_is_said_shortly(lr: float, said: str) -> None:
     assert tables.short_lr(lr) == said
 
 
-@pytest.mark.parametrize(("value", "text"), [(-0.04, "+0.0"), (0.05, "+0.1"), (-13.0026, "-13.0")])
-def test_what_rounds_to_zero_has_no_minus(value: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(-0.04, "-0.04"), (0.0, "+0.0"), (-1e-12, "+0.0"), (0.05, "+0.1"), (-13.0026, "-13.0")],
+)
+def test_a_small_difference_keeps_its_sign_and_zero_has_none(value: float, text: str) -> None:
     assert tables.signed(value) == text
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from ...results.study import Result
+from ...results.study import Result, SeedResult
 from ...stats import Improvement, Interval
 from .. import wording as tables
 from ..evidence import name_intervals
@@ -74,23 +76,52 @@ def _pairs(ax: Axes, result: Result) -> None:
     arms = [result.arm(name) for name in (tables.BASELINE, tables.TUNED)]
     seeds = [s.seed for s in arms[0].seeds]
     before, after = ([100 * s.test_miou for s in arm.seeds] for arm in arms)
+    left = _left_end([seed for arm in arms for seed in arm.seeds])
     for row, (low, high) in enumerate(zip(before, after, strict=True)):
-        ax.plot([low, high], [row, row], color=BLUE if high >= low else ORANGE, lw=1.6, zorder=2)
+        ends = [max(low, left), max(high, left)]
+        ax.plot(ends, [row, row], color=BLUE if high >= low else ORANGE, lw=1.6, zorder=2)
     rows = range(len(seeds))
     hollow: dict[str, Any] = {"facecolor": PAPER, "edgecolor": INK, "s": 34}
-    ax.scatter(before, rows, label="baseline", zorder=3, **hollow)
-    ax.scatter(after, rows, label="tuned", zorder=3, color=BLUE, s=34)
+    for values, label, style in (
+        (before, "baseline", hollow),
+        (after, "tuned", {"color": BLUE, "s": 34}),
+    ):
+        inside = [(value, row) for value, row in zip(values, rows, strict=True) if value >= left]
+        ax.scatter(
+            *(zip(*inside, strict=True) if inside else ((), ())), label=label, zorder=3, **style
+        )
+        for value, row in zip(values, rows, strict=True):
+            if value < left:
+                _mark_lost(ax, left, row, value, color=style.get("color", INK))
+    if math.isfinite(left):
+        ax.set_xlim(left=left)
     ax.set_yticks(rows, [f"seed {seed}" for seed in seeds])
     ax.set_ylim(len(seeds) - 0.4, -0.6)
     ax.set_xlabel("Test mIoU (%)")
     ax.grid(visible=False, axis="y")
 
 
+def _left_end(seeds: Sequence[SeedResult]) -> float:
+    """Return where the axis begins: lost trainings far below all others do not stretch it."""
+    kept = [100 * s.test_miou for s in seeds if not (s.collapsed or s.diverged)]
+    lost = [100 * s.test_miou for s in seeds if s.collapsed or s.diverged]
+    if not kept or not lost:
+        return -math.inf
+    room = max(max(kept) - min(kept), 2.0)
+    return min(kept) - room if min(lost) < min(kept) - 2 * room else -math.inf
+
+
+def _mark_lost(ax: Axes, left: float, row: int, value: float, *, color: str) -> None:
+    """Mark a score beyond the axis at its edge, with its number."""
+    ax.scatter(left, row, marker="<", color=color, s=30, zorder=4, clip_on=False)
+    offset: dict[str, Any] = {"textcoords": "offset points", "xytext": (6, 5), "fontsize": 7}
+    ax.annotate(f"{value:.1f}", (left, row), color=color, **offset)
+
+
 def _intervals(ax: Axes, improvement: Improvement) -> None:
     """Draw the intervals of the relative improvement; an open end is an arrow."""
     rows = name_intervals(improvement)
-    values = [v for of in rows.values() for v in (of.low, of.mid, of.high) if np.isfinite(v)]
-    left, right = min([*values, 0.0]), max([*values, 0.0])
+    left, right = _reach(list(rows.values()))
     room = max(0.12 * (right - left), 0.5)
     left, right = left - room, right + room
     ax.axvline(0, color=GREY, lw=1, ls=(0, (4, 3)), zorder=1)
@@ -105,6 +136,22 @@ def _intervals(ax: Axes, improvement: Improvement) -> None:
     ax.grid(visible=False, axis="y")
 
 
+def _reach(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """Return the values to show: 0, all estimates, and limits that are not far beyond the rest.
+
+    Limits farther than three times the span of estimates and the interval that decides are
+    drawn as arrows.
+    """
+    first = intervals[0]
+    core = [0.0, *(of.mid for of in intervals), first.low, first.high]
+    known = [value for value in core if np.isfinite(value)]
+    low, high = min(known), max(known)
+    room = 3 * max(high - low, 0.5)
+    ends = [v for of in intervals for v in (of.low, of.high) if np.isfinite(v)]
+    near = [v for v in ends if low - room <= v <= high + room]
+    return min([low, *near]), max([high, *near])
+
+
 def _draw_interval(
     ax: Axes, row: int, interval: Interval, limits: tuple[float, float], *, decides: bool
 ) -> None:
@@ -112,5 +159,6 @@ def _draw_interval(
     ends = np.clip((interval.low, interval.high), *limits)
     ax.plot(ends, [row, row], color=color, lw=width)
     for end, value, mark in zip(ends, (interval.low, interval.high), "<>", strict=True):
-        ax.plot(end, row, "|" if np.isfinite(value) else mark, color=color)
+        beyond = not limits[0] <= value <= limits[1]
+        ax.plot(end, row, mark if beyond else "|", color=color)
     ax.scatter(interval.mid, row, color=color, s=30, zorder=3)

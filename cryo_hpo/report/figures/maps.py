@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,18 +18,21 @@ from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
 from ...data.palette import IGNORED, class_color, rgb
-from ...results.files import TEST_MAPS
+from ...results.files import TEST_MAPS, TEST_SCENES
+from ...stats import miou
 from .. import wording as tables
-from .style import INK, WIDTH, figure, save
+from .style import INK, PAPER, WIDTH, figure, save
 
 NAME = "maps"
-GAINED, LOST, BOTH_WRONG = "#009E73", "#D65F01", "#F2C14E"
+# Blue, vermilion and near black differ in lightness too; no class has the last two.
+GAINED, LOST, BOTH_WRONG = "#0173B3", "#D65F01", "#2B2B2B"
 DIFFERENCE = {  # meaning of a pixel in the last column
     "both right": "#E8E8E8",
-    "tuned alone right": GAINED,
-    "baseline alone right": LOST,
+    "only tuned right": GAINED,
+    "only baseline right": LOST,
     "both wrong": BOTH_WRONG,
 }
+BAR_SHARE = 0.35  # of the width of a panel, at most, that a scale bar takes
 
 
 def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
@@ -41,26 +47,36 @@ def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
         `stem` with .svg and .png; nothing where no maps were kept.
     """
     file = None if folder is None else folder / TEST_MAPS
-    if file is None or not file.exists():
+    if folder is None or file is None or not file.exists():
         return []
     with np.load(file, allow_pickle=False) as opened:
         kept = {name: opened[name] for name in opened.files}
     scenes, differences = kept["scenes"].tolist(), kept["differences"].tolist()
     arms = [arm for arm in (tables.BASELINE, tables.TUNED) if f"0.{arm}" in kept]
     titles = ["image", "truth", *arms, *(["difference"] if len(arms) == 2 else [])]
+    seed = int(kept["seed"]) if "seed" in kept else None
+    own = _of_seed(folder, seed, arms)
     shapes = [kept[f"{number}.truth"].shape for number in range(len(scenes))]
     tall = min(max(height / width for height, width in shapes), 2.0)  # of the tallest scene
-    with figure((WIDTH / len(titles) * tall + 0.16) * len(scenes) + 0.9) as fig:
+    with figure((WIDTH / len(titles) * tall + 0.16) * len(scenes) + 1.2) as fig:
         grid = fig.subplots(len(scenes), len(titles), squeeze=False)
         for number, (scene, difference) in enumerate(zip(scenes, differences, strict=True)):
             panels = _panels(kept, number, arms, len(classes))
             for ax, panel, title in zip(grid[number], panels, titles, strict=True):
                 _show(ax, panel, title if number == 0 else "")
-            grid[number][0].set_ylabel(_name(scene, difference, len(arms)), fontsize=6)
+            shown = own.get(scene, math.nan)
+            grid[number][0].set_ylabel(_name(scene, shown, difference, len(arms)), fontsize=6)
+            _draw_ground(grid[number][0], kept, number)
         handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(classes)]
+        handles.append(Patch(color=IGNORED, label="no label"))
+        fig.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7, title="classes")
         if len(arms) == 2:
-            handles += [Patch(color=color, label=name) for name, color in DIFFERENCE.items()]
-        fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=7)
+            marks = [Patch(color=color, label=name) for name, color in DIFFERENCE.items()]
+            fig.legend(
+                handles=marks, loc="outside lower right", ncols=2, fontsize=7, title="difference"
+            )
+        if seed is not None:
+            fig.suptitle(f"maps of seed {seed}", fontsize=7, color=INK)
         return save(fig, stem)
 
 
@@ -105,7 +121,70 @@ def _show(ax: Axes, panel: NDArray[Any], title: str) -> None:
         ax.set_title(title, fontsize=8, color=INK)
 
 
-def _name(scene: str, difference: float, arms: int) -> str:
+def _of_seed(folder: Path, seed: int | None, arms: Sequence[str]) -> dict[str, float]:
+    """Return each scene's difference in mIoU (or its mIoU) of the seed that is shown."""
+    file = folder / TEST_SCENES
+    if seed is None or not file.exists():
+        return {}
+    try:
+        with np.load(file, allow_pickle=False) as opened:
+            names = [f"{arm}-seed{seed}" for arm in arms]
+            ids, scores = opened["scenes"].tolist(), [miou(opened[name]) for name in names]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return {}
+    values = scores[1] - scores[0] if len(scores) == 2 else scores[0]
+    return dict(zip(ids, np.asarray(values, dtype=float).tolist(), strict=True))
+
+
+def _name(scene: str, shown: float, mean: float, arms: int) -> str:
     short = scene if len(scene) <= 18 else f"{scene[:8]}..{scene[-8:]}"
-    points = 100 * difference
-    return f"{short}\n{tables.signed(points)} mIoU" if arms == 2 else f"{short}\n{points:.1f} mIoU"
+    texts = [
+        tables.signed(100 * value) if arms == 2 else f"{100 * value:.1f}" for value in (shown, mean)
+    ]
+    own = "" if math.isnan(shown) else f"{texts[0]} mIoU, "
+    return f"{short}\n{own}mean {texts[1]}"
+
+
+def _draw_ground(ax: Axes, kept: dict[str, NDArray[Any]], number: int) -> None:
+    """Draw a scale bar where the pixel size is known, and north and position where they are."""
+    width = kept[f"{number}.image"].shape[1]
+    height = kept[f"{number}.image"].shape[0]
+    if f"{number}.pixel_m" in kept:
+        side = float(kept[f"{number}.pixel_m"])
+        length = nice_length(BAR_SHARE * width * side)
+        left, y = 0.05 * width, 0.93 * height
+        for color, thick in ((INK, 3.4), (PAPER, 1.8)):  # legible on any image
+            ax.plot([left, left + length / side], [y, y], color=color, lw=thick)
+        text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
+        _write(ax, left, 0.9 * height, text, ha="left")
+    if f"{number}.ground" in kept:
+        longitude, latitude, north = kept[f"{number}.ground"].tolist()
+        ax.set_xlabel(format_position(longitude, latitude), fontsize=5, color=INK)
+        way = 0.1 * min(width, height)
+        dx, dy = way * math.sin(math.radians(north)), -way * math.cos(math.radians(north))
+        middle = (0.87 * width, 0.14 * height)
+        for color, thick in ((INK, 3.0), (PAPER, 1.2)):
+            ax.annotate(
+                "",
+                (middle[0] + dx, middle[1] + dy),
+                (middle[0] - dx, middle[1] - dy),
+                arrowprops={"arrowstyle": "-|>", "color": color, "lw": thick},
+            )
+        _write(ax, middle[0] - 1.8 * way, middle[1], "N", ha="center")
+
+
+def _write(ax: Axes, x: float, y: float, text: str, *, ha: str) -> None:
+    box = {"facecolor": INK, "alpha": 0.55, "edgecolor": "none", "pad": 1}
+    ax.text(x, y, text, fontsize=5, color=PAPER, ha=ha, va="bottom", bbox=box)
+
+
+def nice_length(longest_m: float) -> float:
+    """Return the largest of 1, 2 and 5 times a power of ten that is no longer."""
+    power = 10.0 ** math.floor(math.log10(longest_m))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= longest_m)
+
+
+def format_position(longitude: float, latitude: float) -> str:
+    """Return coordinates as people write them: 68.92° S, 66.30° W."""
+    north, east = "N" if latitude >= 0 else "S", "E" if longitude >= 0 else "W"
+    return f"{abs(latitude):.2f}° {north}, {abs(longitude):.2f}° {east}"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...results.study import Result, TrialResult
 from .. import wording as tables
+from ..selection import Selection
 from .style import BLUE, GREY, INK, LR_COLORS, PAPER, figure, save
 
 IMPORTANCE, SLICES, PARALLEL = "importance", "slices", "parallel"
@@ -58,7 +59,7 @@ def slices(result: Result, stem: Path) -> list[Path]:
         for ax in grid.flat[len(names) :]:
             ax.set_visible(False)
         for row in grid:
-            row[0].set_ylabel("Best val mIoU (%)")
+            row[0].set_ylabel(f"Best val {Selection.of(result).label}")
         fig.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         return save(fig, stem)
 
@@ -69,12 +70,13 @@ def parallel(result: Result, stem: Path) -> list[Path]:
     trials = [t for t in result.trials if t.curve and all(n in t.params for n in names)]
     if len(names) < 2 or len(trials) < 2:
         return []
-    scores = [100 * (t.best_val_miou or 0.0) for t in trials]
+    shown = Selection.of(result)
+    scores = [shown.value(t.score) for t in trials]
     scale = ScalarMappable(Normalize(min(scores), max(scores)), LR_COLORS)
     with figure(3.0) as fig:
         ax = fig.add_subplot()
         columns = [_heights([t.params[name] for t in trials]) for name in names]
-        order = np.argsort(scores)
+        order = np.argsort([t.score for t in trials])
         for index in order:
             best = trials[index].number == result.winner
             heights = [column[index] for column in columns]
@@ -89,7 +91,7 @@ def parallel(result: Result, stem: Path) -> list[Path]:
         ax.set_yticks([])
         ax.set_ylim(-0.02, 1.02)
         ax.spines[["left", "bottom"]].set_visible(False)
-        fig.colorbar(scale, ax=ax, label="Best val mIoU (%)", aspect=30)
+        fig.colorbar(scale, ax=ax, label=f"Best validation {shown.label}", aspect=30)
         return save(fig, stem)
 
 
@@ -111,7 +113,9 @@ def _slice(ax: Axes, result: Result, name: str) -> None:
     }
     for label, (some, style) in kinds.items():
         values: list[Any] = [_shown(t.params[name]) for t in some]
-        ax.scatter(values, [100 * (t.best_val_miou or 0) for t in some], label=label, **style)
+        ax.scatter(
+            values, [Selection.of(result).value(t.score) for t in some], label=label, **style
+        )
     if _is_log([t.params[name] for t in trials]):
         ax.set_xscale("log")
     ax.set_xlabel(name, fontsize=8)

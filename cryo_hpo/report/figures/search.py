@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from ...results.lr_response import LrResponse, response
 from ...results.study import Result, TrialResult
 from .. import wording as tables
+from ..selection import Selection
 from .style import (
     BLUE,
     GREY,
@@ -56,7 +58,9 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
     with figure(3.6) as fig:
         ax = fig.add_subplot()
         lr_axis(ax, [curve.fixed_lr, *(trial.lr for trial in trials)])
-        miou_axis(ax, [_point(t)[1] for t in trials if t.curve], "Best validation mIoU (%)")
+        shown = Selection.of(result)
+        scores = [_point(t, shown)[1] for t in trials if t.curve]
+        miou_axis(ax, scores, f"Best validation {shown.label}")
         _ranges(ax, curve)
         _fixed_line(ax, curve.fixed_lr)
         _points(ax, result)
@@ -100,8 +104,9 @@ def curves(result: Result, path_stem: Path) -> list[Path]:
         ax.set_xlabel("Epoch")
         ax.set_xlim(0, tables.full_length(result) * 1.02)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        scores = [100 * score for trial in trials for score in trial.curve.values()]
-        miou_axis(ax, scores, "Best validation mIoU so far (%)")
+        shown = Selection.of(result)
+        scores = [shown.value(score) for trial in trials for score in trial.curve.values()]
+        miou_axis(ax, scores, f"Best validation {shown.label} so far")
         bar = fig.colorbar(scale, ax=ax, label="Learning rate", pad=0.02, aspect=30)
         bar.ax.yaxis.set_major_locator(lr_ticks(rates))
         bar.ax.yaxis.set_major_formatter(LR_FORMAT)
@@ -126,33 +131,38 @@ def _points(ax: Axes, result: Result) -> None:
     paused = [t for t in rest if t.state == "pruned"]
     full = [t for t in rest if t.state == "complete"]
     name = f"winner ({tables.short_lr(winner[0].lr)})" if winner else ""
-    _scatter(ax, winner, name, marker="*", s=190, color=BLUE, edgecolor=PAPER, zorder=5)
+    mark = partial(_scatter, ax, Selection.of(result))
+    mark(winner, name, marker="*", s=190, color=BLUE, edgecolor=PAPER, zorder=5)
     waited = bool(baseline) and baseline[0].state == "pruned"
     inside = PAPER if waited else INK
-    _scatter(ax, baseline, "baseline", marker="s", s=42, facecolor=inside, edgecolor=INK, zorder=4)
-    _scatter(ax, full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
+    mark(baseline, "baseline", marker="s", s=42, facecolor=inside, edgecolor=INK, zorder=4)
+    mark(full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
     beside = [*paused, *baseline] if waited else paused
     write = len(beside) <= CROWD
     label = "stopped early, at the epoch beside it" if write else "stopped early"
-    _scatter(ax, paused, label, marker="o", s=30, facecolor=PAPER, edgecolor=BLUE, zorder=3)
+    mark(paused, label, marker="o", s=30, facecolor=PAPER, edgecolor=BLUE, zorder=3)
     if write:
-        _write_epochs(ax, beside, scored)
+        _write_epochs(ax, beside, scored, Selection.of(result))
 
 
-def _scatter(ax: Axes, trials: Sequence[TrialResult], label: str, **style: Any) -> None:
+def _scatter(
+    ax: Axes, shown: Selection, trials: Sequence[TrialResult], label: str, **style: Any
+) -> None:
     if trials:
-        ax.scatter(*np.transpose([_point(t) for t in trials]), label=label, **style)
+        ax.scatter(*np.transpose([_point(t, shown) for t in trials]), label=label, **style)
 
 
-def _point(trial: TrialResult) -> tuple[float, float]:
-    return trial.lr, 100 * (trial.best_val_miou or 0.0)
+def _point(trial: TrialResult, shown: Selection) -> tuple[float, float]:
+    return trial.lr, shown.value(trial.score)
 
 
-def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[TrialResult]) -> None:
+def _write_epochs(
+    ax: Axes, paused: Sequence[TrialResult], scored: Sequence[TrialResult], shown: Selection
+) -> None:
     """Write its epochs beside each paused trial, on the side where other marks are farthest."""
-    dots_XY = [ax.transData.transform(_point(t)) for t in scored]
+    dots_XY = [ax.transData.transform(_point(t, shown)) for t in scored]
     for trial in paused:
-        own = ax.transData.transform(_point(trial))
+        own = ax.transData.transform(_point(trial, shown))
         others = [dot for dot in dots_XY if not np.array_equal(dot, own)]
         ways = 8 * np.array([(1, 0), (-1, 0), (0, 1), (0, -1)])
         free = [min((np.hypot(*(own + w - o)) for o in others), default=NEAR) for w in ways]
@@ -160,7 +170,7 @@ def _write_epochs(ax: Axes, paused: Sequence[TrialResult], scored: Sequence[Tria
         way = ways[int(np.argmax(np.minimum(free, NEAR)))]
         style: dict[str, Any] = {"fontsize": 7, "color": GREY, "ha": "center", "va": "center"}
         ax.annotate(
-            str(trial.epochs), _point(trial), xytext=way, textcoords="offset points", **style
+            str(trial.epochs), _point(trial, shown), xytext=way, textcoords="offset points", **style
         )
         dots_XY.append(own + way)
 
@@ -176,7 +186,8 @@ def _bottom_edge(ax: Axes, trials: Sequence[TrialResult]) -> None:
 
 def _curve(ax: Axes, trial: TrialResult, result: Result, *, color: Any) -> None:
     """Draw one learning curve and a mark for its end."""
-    epochs, scores = list(trial.curve), [100 * score for score in trial.curve.values()]
+    shown = Selection.of(result)
+    epochs, scores = list(trial.curve), [shown.value(score) for score in trial.curve.values()]
     line: dict[str, Any] = {"color": color, "linewidth": 1.2, "zorder": 3}
     if trial.number == 0:
         line |= {"linewidth": 1.8, "linestyle": (0, (4, 2))}
