@@ -82,9 +82,10 @@ def _pairs(ax: Axes, result: Result) -> None:
         ax.plot(ends, [row, row], color=BLUE if high >= low else ORANGE, lw=1.6, zorder=2)
     rows = range(len(seeds))
     hollow: dict[str, Any] = {"facecolor": PAPER, "edgecolor": INK, "s": 34}
+    full: dict[str, Any] = {"color": BLUE, "s": 34}
     for values, label, style in (
         (before, "baseline", hollow),
-        (after, "tuned", {"color": BLUE, "s": 34}),
+        (after, "tuned", full),
     ):
         inside = [(value, row) for value, row in zip(values, rows, strict=True) if value >= left]
         ax.scatter(

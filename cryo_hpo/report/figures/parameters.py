@@ -76,7 +76,7 @@ def parallel(result: Result, stem: Path) -> list[Path]:
     with figure(3.0) as fig:
         ax = fig.add_subplot()
         columns = [_heights([t.params[name] for t in trials]) for name in names]
-        order = np.argsort([t.score for t in trials])
+        order = np.argsort([t.score or 0.0 for t in trials])
         for index in order:
             best = trials[index].number == result.winner
             heights = [column[index] for column in columns]

@@ -68,10 +68,9 @@ def _draw(
     raw = [(e["epoch"], _raw(e, shown)) for e in history]
     best = [(e["epoch"], shown.value(recording.score_of(e))) for e in history]
     values: list[float] = []
-    for pairs, style in (
-        (raw, {"linewidth": 0.7, "alpha": 0.6}),
-        (best, {"linewidth": 1.8, "alpha": 0.9}),
-    ):
+    thin: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
+    thick: dict[str, Any] = {"linewidth": 1.8, "alpha": 0.9}
+    for pairs, style in ((raw, thin), (best, thick)):
         known = [(epoch, value) for epoch, value in pairs if math.isfinite(value)]
         if known:
             ax.plot(*zip(*known, strict=True), color=color, **style)
