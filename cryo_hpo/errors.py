@@ -10,6 +10,7 @@ CryoError
   StorageError                  a folder cannot be written, or belongs to another study
   TrackingError                 MLflow does not answer
   OutOfMemory                   a single sample does not fit into memory
+  ClusterDied                   Ray has died, or did not start; the study resumes
   Diverged                      loss or gradient is no longer finite, or the loss has exploded
 
 Messages lead with what failed, then the value, then the remedy; file and line stand before them.
@@ -73,6 +74,10 @@ class TrackingError(CryoError):
 
 class OutOfMemory(CryoError):
     """A single sample does not fit into memory."""
+
+
+class ClusterDied(CryoError):
+    """Ray has died, or did not start; the study resumes."""
 
 
 class Diverged(CryoError):

@@ -15,6 +15,7 @@ TREE = {
     "WeightsError": "CryoError",
     "StorageError": "CryoError",
     "TrackingError": "CryoError",
+    "ClusterDied": "CryoError",
     "Diverged": "CryoError",
 }
 

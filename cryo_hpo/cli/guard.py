@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import CryoError, SpecError
+from ..errors import ClusterDied, CryoError, SpecError
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -27,6 +27,11 @@ class GuardedGroup(click.Group):
         except SpecError as error:
             click.echo(str(error), err=True)
             sys.exit(2)
+        except ClusterDied as error:
+            click.echo(str(error), err=True)
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)  # what is left of Ray would end this process with a signal, or keep it
         except CryoError as error:
             click.echo(str(error), err=True)
             sys.exit(1)

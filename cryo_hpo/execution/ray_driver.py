@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import StorageError
+from ..errors import ClusterDied, StorageError
 
 # Ray and Tune read these when they are imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -48,6 +48,8 @@ from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
 from .executor import RETRIES as RETRIES
 from .ray_hanging import HangCallback
+from .ray_start import end_dead_cluster, own_processes, start_ray
+from .ray_watch import RESUMES, raise_if_dead, watching
 from .ray_worker import NOTES, work
 from .scratch import private_folder
 from .signals import raise_if_asked
@@ -88,19 +90,18 @@ def cluster() -> Iterator[None]:
     }
     joins = bool(os.environ.get("RAY_ADDRESS"))
     with contextlib.nullcontext() if joins else _private_session():
-        ray.init(
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": WORKER_ENV},
-            **({} if joins else local),
-        )
+        start_ray(joins=joins, runtime_env={"env_vars": WORKER_ENV}, **({} if joins else local))
         # Tune prints the traceback of every failed attempt; the study reports how a trial ended.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        try:
-            with registered_study():
-                yield
-        finally:
-            ray.shutdown()
+        with watching({} if joins else own_processes()) as watch:
+            try:
+                with registered_study():
+                    yield
+            finally:
+                if watch.problem:
+                    end_dead_cluster()
+                else:
+                    ray.shutdown()
 
 
 def run(
@@ -236,6 +237,10 @@ class _FirstErrorKept:
         except Exception as error:
             if self._error is not None:
                 raise self._error from None
+            raise_if_dead()
+            if isinstance(error, (ray.exceptions.RayError, ConnectionError)):
+                text = str(error).strip().partition("\n")[0] or type(error).__name__
+                raise ClusterDied(f"Ray failed: {text.rstrip('.')}. {RESUMES}") from error
             if getattr(error, "errno", None) in NO_ROOM:
                 message = (
                     f"CRYO_STORAGE has no room left ({error}). Free space, then run the same "
@@ -323,6 +328,7 @@ class _OutcomeCallback(_Stateless, tune.Callback):
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Raise on a request to stop; Tune calls this ten times a second, between its events."""
+        raise_if_dead()
         raise_if_asked()
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
