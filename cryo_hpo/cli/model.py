@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +69,11 @@ MEMBERS = ("all", "best")
 @click.option("--tta", is_flag=True, help="Average over mirrored windows too: four times as long.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what is there.")
 @click.option("--force", is_flag=True, help="Map a scene unlike the training data all the same.")
+@click.option(
+    "--quality",
+    type=click.Path(path_type=Path),
+    help="Layer of clouds that are left out, as in training; none: map them.  [default: beside SCENE]",
+)
 @click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
 def predict(  # noqa: PLR0913 (options of a command)
     model: str,
@@ -84,6 +92,7 @@ def predict(  # noqa: PLR0913 (options of a command)
     members: str,
     device: str,
     batch: int,
+    quality: Path | None,
     *,
     tta: bool,
     force: bool,
@@ -114,19 +123,24 @@ def predict(  # noqa: PLR0913 (options of a command)
     )
     chosen = _open(model, arm=arm, seed=seed, members=members, device=device, tta=tta)
     numbers = None if layers is None else _numbers(layers)
+    if quality is not None and len(jobs) > 1 and str(quality) != "none":
+        raise SpecError(f"--quality '{quality}' is of one scene, and {len(jobs)} are mapped.")
     for number, job in enumerate(jobs, 1):
         sure = None if job.vector is None else job.out.with_name(f".{job.out.stem}.confidence.tif")
-        counts = predict_scene(
-            chosen,
-            job.scene,
-            job.out,
-            probabilities=job.probabilities,
-            uncertainty=job.uncertainty,
-            confidence=sure,
-            layers=numbers,
-            batch=batch,
-            force=force,
-        )
+        with _bar(job.scene.name) as advance:
+            counts = predict_scene(
+                chosen,
+                job.scene,
+                job.out,
+                probabilities=job.probabilities,
+                uncertainty=job.uncertainty,
+                confidence=sure,
+                layers=numbers,
+                quality=quality,
+                batch=batch,
+                force=force,
+                progress=advance,
+            )
         total = max(sum(counts.values()), 1)
         shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
         progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
@@ -154,6 +168,14 @@ def _outline(
     return ", ".join(
         f"{name} {size:.6g} {'km2' if name in classes else 'km'}" for name, size in sizes.items()
     )
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many rows are mapped, on a terminal."""
+    shown = sys.stderr.isatty()
+    with click.progressbar(length=100, label=label, file=sys.stderr, hidden=not shown) as bar:
+        yield lambda done, rows: bar.update(100 * done // max(rows, 1) - bar.pos)
 
 
 def _open(

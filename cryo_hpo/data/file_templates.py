@@ -119,6 +119,27 @@ def scene_bands(
     return tuple(files)
 
 
+def quality_of(scene: Path, images: str, layer: str) -> Path | None:
+    """Return the quality layer beside one scene, by the templates of a card; None: it is not there.
+
+    Args:
+        scene: Path of the scene's image, or with {band} the common path of its bands.
+        images: Template of a card's images; folders above {id} need not be those of the scene.
+        layer: Template of its quality layers.
+    """
+    parts = Path(images).parts
+    tail = "/".join(scene.absolute().parts[-len(parts) :])
+    pattern = re.escape("/".join(parts)).replace(r"\*", "[^/]*").replace(r"\{split\}", "[^/]+")
+    pattern = pattern.replace(r"\{id\}", "(?P<id>[^/]+)", 1).replace(r"\{id\}", "(?P=id)")
+    match = re.fullmatch(pattern.replace(r"\{band\}", r"(?:\{band\}|[^/]+)"), tail, re.IGNORECASE)
+    if match is None:
+        return None
+    split = re.search(r"\{split\}", images)
+    part = tail.split("/")[images[: split.start()].count("/")] if split else ""
+    root = scene.absolute().parents[len(parts) - 1]
+    return find_files(root, layer, part).get(unicodedata.normalize("NFC", match["id"]))
+
+
 def _one(template: Path, text: str) -> str:
     filled = str(template.absolute()).replace("{band}", text)
     return "*".join(map(glob.escape, filled.split("*"))).lstrip("/")

@@ -20,6 +20,7 @@ from rasterio.windows import Window
 
 from ..errors import DataError, SpecError, StorageError
 from ..storage.atomic import replacing
+from .alignment import Grid, grid_of
 from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, SceneHeader
 from .nodata import find_absent
@@ -59,6 +60,11 @@ class Raster:
     _alpha: bool
     _nodata: tuple[float, ...] = ()
     _scales: bool = False
+
+    @property
+    def grid(self) -> Grid:
+        """Pixel grid of the scene."""
+        return grid_of(self._file)
 
     def rows(self, top: int, bottom: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return rows of the scene: pixels (C, H, W), and which of them have no data (H, W).

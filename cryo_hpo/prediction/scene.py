@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ import numpy as np
 
 from ..data.band_stack import BandFiles
 from ..data.dataset import IGNORE
-from ..data.file_templates import scene_bands
+from ..data.file_templates import quality_of, scene_bands
 from ..data.qgis_style import map_style, write_style
+from ..data.quality import read_poor
 from ..data.raster_stream import (
     Raster,
     float_writer,
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..config import DatasetCard
+    from ..config.band_files import QualityLayer
     from .model import Model, ModelCard
 
+    Quality = tuple[QualityLayer, Path]
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +53,10 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
     uncertainty: Path | str | None = None,
     confidence: Path | str | None = None,
     layers: Sequence[int] | None = None,
+    quality: Path | str | None = None,
     batch: int = WINDOWS_PER_PASS,
     force: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _rows: None,
 ) -> dict[str, int]:
     """Map a scene of any size.
 
@@ -71,8 +76,12 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         confidence: A GeoTIFF of the predicted class's probability, for the polygons of
             `outline_map`; None: none.
         layers: Layers of the scene that hold the model's bands, from 1; None: all.
+        quality: Layer of clouds and missing pixels, which are 255 in the map, of a model whose
+            training left such out; None: the one beside the scene, as the dataset's card names it;
+            "none": clouds are mapped.
         batch: Windows per forward pass; fewer where memory is too small.
         force: Map a scene that does not look like training; the reasons are logged.
+        progress: Called with the rows that are mapped, and all rows.
 
     Returns:
         Class -> number of its pixels.
@@ -100,7 +109,7 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             path and stack.enter_context(float_writer(path, source, layers=names))
             for path, names in zip(extras, (classes, _doubts(models), ("confidence",)), strict=True)
         )
-        rows = _Rows(source)
+        rows = _Rows(source, _quality(models.card, scene, quality))
         for top, part_MKHW in models.predict_members(
             rows.pixels, length_hw=source.size, batch=batch
         ):
@@ -109,6 +118,7 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             mask_HW = part_KHW.argmax(axis=0).astype(np.uint8)
             mask_HW[absent_HW] = IGNORE
             write_rows(maps, top, mask_HW[None])
+            progress(top + len(mask_HW), source.size[0])
             counts_K += np.bincount(mask_HW[~absent_HW], minlength=len(classes))
             if shares:
                 write_rows(shares, top, np.where(absent_HW, np.nan, part_KHW))
@@ -144,6 +154,37 @@ def _open_scene(
 def _band_names(card: ModelCard) -> list[tuple[str, ...]]:
     """Return all names of each of the model's bands, the sensor's own first."""
     return [band.names for band in dataset_of(recipe_of(card.recipe).data).bands]
+
+
+def _quality(card: ModelCard, scene: Path, given: Path | str | None) -> Quality | None:
+    """Return the quality layer of a scene, and what of it is left out; None: nothing is.
+
+    Raises:
+        DataError: The given layer does not exist, or the model's data have none.
+    """
+    data = recipe_of(card.recipe).data.card
+    rule = None if data is None else data.quality
+    if str(given) == "none":
+        return None
+    if given is not None:
+        if rule is None or not Path(given).is_file():
+            why = "does not exist" if rule else "is of no use: the model's data have no `quality`"
+            raise DataError(
+                f"{given}: this quality layer {why}. Leave it out, or correct the path."
+            )
+        return rule, Path(given)
+    if data is None or rule is None:
+        return None
+    path = quality_of(scene, data.images, rule.file)
+    if path is None:
+        log.warning(
+            "%s: training left out clouds and missing pixels by '%s', and no such layer lies beside "
+            "the scene: clouds are mapped. Give it by --quality.",
+            scene,
+            rule.file,
+        )
+        return None
+    return rule, path
 
 
 def _files_of(scene: Path, card: DatasetCard | None, bands: tuple[str, ...]) -> BandFiles:
@@ -188,8 +229,8 @@ def _refuse_same(*paths: Path | None) -> None:
 class _Rows:
     """Read rows of a scene for the model, and keep the mask of pixels without data."""
 
-    def __init__(self, source: Raster) -> None:
-        self._source = source
+    def __init__(self, source: Raster, quality: Quality | None) -> None:
+        self._source, self._quality = source, quality
         self._top = 0
         self._kept: tuple[tuple[int, int], NDArray[Any]] | None = None
         self._absent_HW: NDArray[np.bool_] = np.zeros((0, source.size[1]), dtype=np.bool_)
@@ -198,6 +239,10 @@ class _Rows:
         """Return rows of the scene, (C, bottom - top, W); the rows read last are kept."""
         if self._kept is None or self._kept[0] != (top, bottom):
             image_CHW, self._absent_HW = self._source.rows(top, bottom)
+            if self._quality is not None:
+                rule, path = self._quality
+                place = (slice(top, bottom), slice(0, self._source.size[1]))
+                self._absent_HW |= read_poor(rule, path, self._source.grid, place)
             self._kept, self._top = ((top, bottom), image_CHW), top
         return self._kept[1]
 

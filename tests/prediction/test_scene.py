@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from click.testing import CliRunner
 from rasterio.errors import NotGeoreferencedWarning
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.data.file_templates import quality_of
+from cryo_hpo.errors import DataError
 from cryo_hpo.prediction.model import export_model, load_model, open_model
 from cryo_hpo.prediction.scene import predict_scene
 from cryo_hpo.results.study import load_result
@@ -278,3 +282,57 @@ def test_the_commands_of_the_page_run(site, scene, tmp_path, monkeypatch):
     for command in COMMANDS:
         said = _run(*shlex.split(command.replace("quickstart", "done"))[1:])
         assert said.exit_code == 0, said.output
+
+
+def test_clouds_are_left_out_by_the_quality_layer_beside_the_scene(done, site, tmp_path, caplog):
+    model = open_model(done.folder)
+    recipe = copy.deepcopy(model.card.recipe)
+    recipe["data"]["card"]["quality"] = {
+        "file": "{split}/clouds/{id}_SCL.tif",
+        "content": "values",
+        "ignore": [8],
+    }
+    model = replace(model, card=model.card.model_copy(update={"recipe": recipe}))
+    image_CHW, _ = fake_scene(np.random.default_rng(5), size=(70, 93), bands=3, dtype="uint8")
+    scene = tmp_path / "new/images/a.tif"
+    write(scene, image_CHW, georeferenced=True)
+    bare = predict_scene(model, scene, tmp_path / "bare.tif")
+    assert "clouds are mapped. Give it by --quality" in caplog.text
+    clouds_HW = np.zeros((70, 93), dtype=np.uint8)
+    clouds_HW[10:60, 20:50] = 8
+    write(tmp_path / "new/clouds/a_SCL.tif", clouds_HW[None], georeferenced=True)
+    rows = []
+    counts = predict_scene(
+        model, scene, tmp_path / "clear.tif", progress=lambda done, of: rows.append((done, of))
+    )
+    mask_1HW, *_ = _layers(tmp_path / "clear.tif")
+    assert np.array_equal(mask_1HW[0] == 255, clouds_HW == 8)
+    assert sum(bare.values()) - sum(counts.values()) == 50 * 30
+    assert rows[-1] == (70, 70)
+    again = predict_scene(model, scene, tmp_path / "all.tif", quality="none")
+    assert again == bare
+    with pytest.raises(DataError, match="does not exist"):
+        predict_scene(model, scene, tmp_path / "b.tif", quality=tmp_path / "no.tif")
+
+
+@pytest.mark.parametrize(
+    ("images", "layer", "scene"),
+    [
+        ("{id}_{band}.TIF", "{id}_QA_PIXEL.TIF", "LC08_x_{band}.TIF"),
+        (
+            "{split}/{id}/{id}_{band}.tif",
+            "{split}/{id}/{id}_QA_PIXEL.tif",
+            "n/LC08_x/LC08_x_{band}.TIF",
+        ),
+        ("*/{id}.tif", "*/{id}_QA_PIXEL.tif", "n/LC08_x.tif"),
+    ],
+)
+def test_the_quality_layer_of_a_scene_is_found_by_the_cards_templates(
+    images, layer, scene, tmp_path
+):
+    path = tmp_path / scene
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert quality_of(path, images, layer) is None
+    beside = path.parent / "LC08_x_QA_PIXEL.TIF"
+    beside.touch()
+    assert quality_of(path, images, layer) == beside
