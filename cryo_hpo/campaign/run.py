@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from .. import report
 from ..config import Campaign, Site, cell_studies, load_campaign
 from ..config.seeds import format_seeds
 from ..config.study import format_length
@@ -18,17 +17,18 @@ from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
 from ..monitoring.terminal import Progress
-from ..results.campaign import NAME, CampaignResult, load_campaign_result, write
+from ..results.campaign import NAME, CampaignResult
 from ..results.study import Result, load_result
 from ..search.queue import Queue
 from ..study import folder as folders
 from ..study import frame
 from ..study import run as studies
-from ..tracking import Tracker, run_id
+from ..tracking import Tracker
 from .cell import CellRun
 from .preflight import check_campaign, plan_campaign
+from .publish import complete, delivered, experiment, publish
 from .transfer import Transfer
-from .verdict import metrics, outcome
+from .verdict import outcome
 
 if TYPE_CHECKING:
     from ..config import Cell, Study
@@ -66,11 +66,11 @@ def run_campaign(
     with folders.driving(path):
         if (path / NAME).exists():
             console.print(f"Campaign '{campaign.name}' has finished; its result is in {path}.")
-            return load_campaign_result(path)
+            return complete(campaign, site, path, console=console)
         check_campaign(campaign, site=site)
         size = plan_campaign(campaign, site=site)
         tracker = frame.begin(
-            campaign, site, path, experiment=_experiment(campaign), disk_gib=size.disk_gib
+            campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
         )
         progress = Progress(console=console, epochs_expected=size.epochs)
         cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
@@ -207,20 +207,11 @@ def _finish(
     """Write the campaign's result and report, log both, and wait for their delivery."""
     tracker = cells.tracker
     found = outcome(campaign, results, transfer=cells.transfer)
-    for file in report.write_campaign(found, path / "report"):
-        tracker.artifact(campaign.name, file, "report")
-    write(found, path)
-    tracker.artifact(campaign.name, path / NAME)
-    tracker.log(campaign.name, metrics(found), step=0)
-    tracker.tag(campaign.name, {"mlflow.note.content": report.campaign_note(found)})
-    tracker.end(campaign.name, "FINISHED")
+    publish(found, path, tracker=tracker)
     pending = tracker.close()
     frame.print_pending(pending, console)
     for study, one in results.values():
         folder = folders.of(study, site)
         if one.mlflow_run_id is None:
             studies.delivered(one, study, site, folder, pending=pending)
-    run = None if pending else run_id(site.mlflow, _experiment(campaign), campaign.name)
-    found = found.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
-    write(found, path)
-    return found
+    return delivered(found, site, path, pending=pending, project=campaign.project)

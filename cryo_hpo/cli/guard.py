@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ClusterDied, CryoError, SpecError
+from ..execution.environment import write_any_text
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -22,6 +23,7 @@ class GuardedGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; no error of this package is shown as a traceback."""
+        write_any_text()
         try:
             return super().invoke(ctx)
         except SpecError as error:

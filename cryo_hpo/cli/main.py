@@ -240,6 +240,7 @@ def upload(study: str) -> None:
 
     A result that was not published whole is published first.
     """
+    from ..campaign import publish as campaign_publish
     from ..config import cell_studies, load_campaign, load_study
     from ..study.folder import CAMPAIGN, EVENTS, SPEC
     from ..study.run import publish_finished
@@ -256,6 +257,7 @@ def upload(study: str) -> None:
     logs = logs or [spec.with_name(EVENTS)]
     for name in names:
         publish_finished(site.storage / name, site)
+    campaign_publish.publish_finished(site.storage / study, site)
     left = sum(deliver(log, uri=site.mlflow, experiment=f"cryo/{project}") for log in logs)
     click.echo(
         "All records are delivered." if not left else f"{left} records are still to be delivered."

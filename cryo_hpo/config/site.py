@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,7 +57,7 @@ class Site(Frozen):
             data=folder("CRYO_DATA", "data"),
             weights=folder("CRYO_WEIGHTS", "weights"),
             storage=storage,
-            cache=folder("CRYO_CACHE", "~/.cache/cryo_hpo"),
+            cache=folder("CRYO_CACHE", _default_cache()),
             mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
             checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,
@@ -70,6 +72,18 @@ class Site(Frozen):
         if not local:
             return self
         return self.model_copy(update={"cache": expand_path(local, env, named="CRYO_CACHE")})
+
+
+def _default_cache() -> str:
+    """Return the folder of decoded pixels: in the home, or a private one where that is read-only."""
+    try:
+        home = Path("~/.cache/cryo_hpo").expanduser()
+    except RuntimeError:  # this user has no home
+        home = Path("/nonexistent")
+    nearest = next(path for path in (home, *home.parents) if path.exists())
+    if nearest != Path("/") and os.access(nearest, os.W_OK | os.X_OK):
+        return str(home)
+    return str(Path(tempfile.gettempdir()) / f"cryo_hpo-{os.getuid()}")
 
 
 def expand_path(text: str, env: Mapping[str, str], *, named: str) -> Path:
@@ -93,7 +107,11 @@ def expand_path(text: str, env: Mapping[str, str], *, named: str) -> Path:
         )
         raise SpecError(message)
     expanded = VARIABLE.sub(lambda m: env.get(m[1] or m[2]) or m[0], text)
-    return Path(expanded).expanduser()
+    try:
+        return Path(expanded).expanduser()
+    except RuntimeError as error:
+        message = f"{named}: there is no home for '~' in '{text}'. Write the path out, or set HOME."
+        raise SpecError(message) from error
 
 
 def _store(url: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..results.provenance import environment
+from .environment import environment_problems
 
 SKEW_S = 2.0  # clocks further apart than this put events of one study into a wrong order
 STORAGE_GIB, CACHE_GIB, SHM_GIB = 5.0, 5.0, 0.1  # below this a study is likely to run out
@@ -40,6 +41,7 @@ class Node:
         skew_s: The node's clock minus the driver's, seconds.
         store_problem: Reason the node cannot use CRYO_CHECKPOINTS; None: that is not set, and
             nodes share CRYO_STORAGE.
+        environment: Problems of limits, temporary files, clock and encoding.
     """
 
     address: str
@@ -53,6 +55,7 @@ class Node:
     free_gib: Mapping[str, float]
     skew_s: float
     store_problem: str | None = None
+    environment: tuple[str, ...] = ()
 
 
 def examine(
@@ -91,6 +94,7 @@ def examine(
             "shared memory": _free(Path("/dev/shm")),
         },
         skew_s=time.time(),
+        environment=tuple(environment_problems(os.environ, cache=cache)),
     )
 
 
@@ -148,6 +152,7 @@ def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
         )
     if needs_gpus and not node.gpus:
         yield "A GPU was asked for, torch sees none. Is this the CPU build, or no driver?"
+    yield from node.environment
     least = {"storage": STORAGE_GIB, "cache": CACHE_GIB, "shared memory": SHM_GIB}
     for place, gib in node.free_gib.items():
         if gib < least[place]:

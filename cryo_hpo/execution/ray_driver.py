@@ -46,6 +46,7 @@ from ray.tune.search import Searcher
 from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
+from .environment import MAX_SOCKET, SOCKET, raise_open_files
 from .executor import RETRIES as RETRIES
 from .ray_hanging import HangCallback
 from .ray_start import end_dead_cluster, own_processes, start_ray
@@ -66,9 +67,6 @@ log = logging.getLogger(__name__)
 
 SCRATCH, SESSION = ".tune-", "cryo-"  # beginnings of the names of scratch folders
 SHORT = Path("/tmp")
-MAX_SOCKET = 107  # bytes of a Unix socket's path that Linux takes
-# Bytes of the longest path that Ray appends, with the eight random letters of the folder's name.
-SOCKET = len("/XXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
 POLL_S = 0.2  # between two checks for a request to stop
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 OBJECT_STORE = 100 * 2**20  # bytes: pixels are shared through the page cache, not through Ray
@@ -89,6 +87,7 @@ def cluster() -> Iterator[None]:
         "object_store_memory": OBJECT_STORE,
     }
     joins = bool(os.environ.get("RAY_ADDRESS"))
+    raise_open_files()
     with contextlib.nullcontext() if joins else _private_session():
         start_ray(joins=joins, runtime_env={"env_vars": WORKER_ENV}, **({} if joins else local))
         # Tune prints the traceback of every failed attempt; the study reports how a trial ended.

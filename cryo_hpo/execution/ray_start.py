@@ -6,12 +6,12 @@ import contextlib
 import logging
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from ..errors import ClusterDied
+from .ray_watch import children
 
 VITAL = ("raylet", "gcs_server")
 
@@ -55,15 +55,3 @@ def end_dead_cluster() -> None:
         if "/ray/" in command:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-
-
-def children(parent: int) -> dict[int, str]:
-    """Return process number -> command line of the children of a process; empty without /proc."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            if of == parent:
-                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                found[int(folder.name)] = command.decode(errors="replace")
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,12 @@ class CampaignResult(Frozen):
     mlflow_experiment: str
     mlflow_run_id: str | None
     mlflow_pending: int = Field(description="Records not yet delivered; 0 is all of them")
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the result without its delivery to MLflow; it identifies what was published."""
+        text = self.model_dump_json(exclude={"mlflow_run_id", "mlflow_pending"})
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write(result: CampaignResult, folder: Path) -> Path:

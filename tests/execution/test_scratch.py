@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cryo_hpo.execution.environment import MAX_SOCKET, SOCKET
 from cryo_hpo.execution.scratch import LOCK, YOUNG_S, private_folder
 from cryo_hpo.execution.signals import raise_if_asked, stoppable
 
@@ -55,4 +56,4 @@ def test_an_ignored_hangup_stays_ignored() -> None:
 def test_the_sockets_of_a_local_cluster_have_short_paths(length: int) -> None:
     driver = pytest.importorskip("cryo_hpo.execution.ray_driver")
     parent = driver.session_parent(Path("/" + "t" * (length - 1)))
-    assert len(str(parent)) + len(driver.SESSION) + driver.SOCKET <= driver.MAX_SOCKET
+    assert len(str(parent)) + len(driver.SESSION) + SOCKET <= MAX_SOCKET
