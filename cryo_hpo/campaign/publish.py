@@ -63,7 +63,7 @@ def is_published(found: CampaignResult, path: Path) -> bool:
 
 def _is_own(event: Event, campaign: str) -> bool:
     """Return True for an event of the campaign's own run, not of one of its trainings."""
-    return event.get("study", campaign) == campaign
+    return bool(event.get("study", campaign) == campaign)
 
 
 def delivered(

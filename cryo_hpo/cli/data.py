@@ -12,6 +12,7 @@ import click
 
 from ..errors import DataError, FetchError
 from .guard import read_site
+from .real_sets import fetch_real_set
 
 if TYPE_CHECKING:
     from ..data.audit import SceneInspection, Summary
@@ -82,13 +83,20 @@ def get(
 ) -> None:
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
+    NAME may also be a shipped card: melt-ponds, calving-fronts and rock-glaciers, the sets of the
+    README's studies; the first two are built from their public sources.
+
     The same command resumes a download that was cut. Every file must have the checksum that
     its publisher states (Zenodo is asked for it); where none is stated, give one you trust.
     The end of the output names what you must place by hand.
     """
     from ..data import find_dataset
     from ..data.download import KEPT, download, remotes, unpack, with_checksums
+    from ..data.real_sets import REAL_SETS
 
+    if name in REAL_SETS:
+        fetch_real_set(name, show=_fetch, only_list=only_list)
+        return
     dataset = find_dataset(name)
     if not dataset.page:
         raise DataError(f"'{name}' has no public record. {dataset.source}")

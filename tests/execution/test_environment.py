@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from cryo_hpo.config import Site
-from cryo_hpo.config import site as sites
 from cryo_hpo.execution import environment
 from cryo_hpo.execution.environment import environment_problems
 from cryo_hpo.execution.ray_watch import children
@@ -31,21 +30,25 @@ def test_each_problem_is_named_with_its_remedy(
     deep = "/tmp/" + "d" * 60
     assert "RAY_TMPDIR must be shorter than" in _problems(tmp_path, RAY_TMPDIR=deep)
     assert "TMPDIR must be a writable folder" in _problems(tmp_path, TMPDIR=str(tmp_path / "no"))
-    monkeypatch.setattr(environment.os, "access", lambda *_: False)
+    monkeypatch.setattr("cryo_hpo.execution.environment.os.access", lambda *_: False)
     assert "CRYO_CACHE must be writable" in _problems(tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(environment.time, "time", lambda: 86_400.0)
+    monkeypatch.setattr("cryo_hpo.execution.environment.time.time", lambda: 86_400.0)
     assert "The clock is set back" in _problems(tmp_path)
     monkeypatch.undo()
-    monkeypatch.setattr(environment.resource, "getrlimit", lambda _: (256, 1024))
+    monkeypatch.setattr("cryo_hpo.execution.environment.resource.getrlimit", lambda _: (256, 1024))
     assert "ulimit -Hn 4096" in _problems(tmp_path)
 
 
 def test_open_files_are_raised_to_what_the_user_may(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(environment.resource, "setrlimit", lambda _, limits: asked.append(limits))
+    monkeypatch.setattr(
+        "cryo_hpo.execution.environment.resource.setrlimit", lambda _, limits: asked.append(limits)
+    )
     for limits in ((256, 1024), (256, resource.RLIM_INFINITY), (8192, 10_000), (1024, 1024)):
-        monkeypatch.setattr(environment.resource, "getrlimit", lambda _, both=limits: both)
+        monkeypatch.setattr(
+            "cryo_hpo.execution.environment.resource.getrlimit", lambda _, both=limits: both
+        )
         environment.raise_open_files()
     assert asked == [(1024, 1024), (4096, resource.RLIM_INFINITY)]
 
@@ -55,7 +58,7 @@ def test_a_read_only_home_gives_a_private_cache_elsewhere(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Site.from_env({}).cache == tmp_path / ".cache/cryo_hpo"
-    monkeypatch.setattr(sites.os, "access", lambda *_: False)
+    monkeypatch.setattr("cryo_hpo.config.site.os.access", lambda *_: False)
     assert Site.from_env({}).cache.name == f"cryo_hpo-{os.getuid()}"
     assert Site.from_env({"CRYO_CACHE": "/elsewhere"}).cache == Path("/elsewhere")
 

@@ -29,6 +29,13 @@ def _wait(watch: ProcessWatch) -> None:
         time.sleep(0.02)
 
 
+def _wait_until_dead() -> None:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        raise_if_dead()
+        time.sleep(0.02)
+
+
 def test_a_killed_process_is_named_with_the_remedy(raylet: subprocess.Popen[bytes]) -> None:
     with watching({"raylet": raylet.pid}) as watch:
         raise_if_dead()
@@ -66,3 +73,35 @@ def test_nothing_is_asked_of_a_cluster_elsewhere() -> None:
         assert watch.problem == ""
         raise_if_dead()
         raise_if_asked()
+
+
+def test_a_cluster_that_dies_is_ended_without_rays_own_shutdown(
+    raylet: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = pytest.importorskip("cryo_hpo.execution.ray_driver")
+    calls: list[str] = []
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(driver.ray, "init", lambda **_: calls.append("init"))
+    monkeypatch.setattr(driver.ray, "shutdown", lambda: calls.append("shutdown"))
+    monkeypatch.setattr(driver, "own_processes", lambda: {"raylet": raylet.pid})
+    monkeypatch.setattr(driver, "end_dead_cluster", lambda: calls.append("end"))
+    with driver.cluster():
+        raise_if_dead()
+    assert calls == ["init", "shutdown"]
+    raylet.kill()
+    with pytest.raises(ClusterDied, match="its raylet"), driver.cluster():
+        _wait_until_dead()
+    assert calls == ["init", "shutdown", "init", "end"]
+
+
+def test_ray_that_does_not_start_is_reported_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = pytest.importorskip("cryo_hpo.execution.ray_start")
+
+    def fail(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen")
+
+    monkeypatch.setattr(start.ray, "init", fail)
+    with pytest.raises(ClusterDied, match=r"Ray did not start: The current node.*cryo-hpo doctor"):
+        start.start_ray(joins=False)
+    with pytest.raises(ClusterDied, match="Check RAY_ADDRESS"):
+        start.start_ray(joins=True)
