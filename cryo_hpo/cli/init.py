@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--sensor", help="Sensor whose numbers the bands are: landsat-8.")
 @click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")
 @click.option("--budget", help="Hours that training may take on this machine: 6h.")
+@click.option("--gpu", help="Memory of the GPU that will train: 24GB; the batch is made to fit.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path(), help="Where card and study go."
 )
@@ -55,7 +56,7 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
         encoder=given["encoder"],
         sensor=given["sensor"],
     )
-    budget_h = _hours(given["budget"])
+    budget_h, gpu_gib = _hours(given["budget"]), _gib(given["gpu"])
     files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
     _refuse_existing(files, force=force)
     layout = recognize_layout(folder)
@@ -63,6 +64,8 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     look = take_fingerprint(layout)
     chosen = _ask(layout, look, chosen)
     _write(layout, look, chosen, folder, files)
+    if gpu_gib is not None:
+        chosen = _fit(layout, look, chosen, folder, files, gpu_gib=gpu_gib)
     for line in describe_open_points(layout, look):
         click.echo(f"note: {line}")
     needed_h = _try_out(files[1])
@@ -83,6 +86,57 @@ def _hours(text: str | None) -> float | None:
     if match is None or not float(match[1]):
         raise SpecError(f"--budget '{text}' is no time. Write it like 6h, 90m or 2d.")
     return float(match[1]) * {"m": 1 / 60, "h": 1, "d": 24}[match[2]]
+
+
+def _gib(text: str | None) -> float | None:
+    """Return GiB from `24GB`, `24G` or `24`.
+
+    Raises:
+        SpecError: The text is no such size.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+\.?\d*)\s*(g|gb|gib)?", text.strip().lower())
+    if match is None or not float(match[1]):
+        raise SpecError(f"--gpu '{text}' is no size of memory. Write it like 24GB.")
+    return float(match[1])
+
+
+def _fit(
+    layout: Layout,
+    look: Fingerprint,
+    chosen: Choices,
+    folder: Path,
+    files: tuple[Path, Path],
+    *,
+    gpu_gib: float,
+) -> Choices:
+    """Measure a step's memory, and write the study again where its batch does not fit the GPU.
+
+    Raises:
+        SpecError: Not even one crop fits.
+    """
+    from dataclasses import replace
+
+    from ..config import load_study
+    from ..study.memory import measure_step
+
+    base = load_study(files[1]).base
+    memory = measure_step(base, read_site())
+    batch = memory.largest_batch(gpu_gib)
+    click.echo(
+        f"memory of a step in fp32, measured: {memory.fixed_gib:.2g} GiB and {memory.sample_gib:.2g} GiB "
+        f"for each crop; a batch of {base.batch_size} takes {memory.of_batch(base.batch_size):.2g} GiB"
+    )
+    if not batch:
+        raise SpecError(
+            f"--gpu {gpu_gib:g}GB is too little for one crop of {base.data.crop} pixels with "
+            f"{base.model.encoder}. Name a smaller --encoder, or a larger GPU."
+        )
+    chosen = replace(chosen, batch=batch)
+    if batch < base.batch_size:
+        _write(layout, look, chosen, folder, files)
+    return chosen
 
 
 def _shorten(

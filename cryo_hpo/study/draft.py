@@ -44,6 +44,10 @@ def draft_study(
     filled = units.pixels * (1 - look.unlabeled) / crop**2
     crops = int(filled) if filled > COVERED_FROM else 1
     batch = min(8, max(2, units.train * crops // 4))
+    fits = (
+        "" if choices.batch is None or choices.batch >= batch else "; no more fit the GPU, measured"
+    )
+    batch = batch if choices.batch is None else min(batch, choices.batch)
     steps = max(1, math.ceil(units.train * crops / batch))
     epochs = max(EPOCHS[0], min(EPOCHS[1], math.ceil(STEPS / steps / 9) * 9))
     budget = "" if choices.epochs is None else ", as many as the budget allows"
@@ -68,7 +72,7 @@ def draft_study(
         Line(
             f"  batch_size: {batch}",
             f"about {units.train} training {what}s, {units.train * crops} crops an epoch: as many as "
-            "cover the ground",
+            f"cover the ground{fits}",
         ),
         Line(
             f"  epochs: {epochs}",

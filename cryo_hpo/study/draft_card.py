@@ -32,6 +32,7 @@ class Choices:
         encoder: Name of an encoder.
         sensor: Name of the sensor whose numbers the bands are.
         epochs: Epochs of a training, where a budget sets them.
+        batch: Largest batch that fits the GPU, where one is named.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Choices:
     encoder: str | None = None
     sensor: str | None = None
     epochs: int | None = None
+    batch: int | None = None
 
 
 def format_lines(lines: Sequence[Line]) -> str:

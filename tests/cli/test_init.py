@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from cryo_hpo.cli.init import _hours
+from cryo_hpo.cli.init import _gib, _hours
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import load_card, load_study
 from cryo_hpo.errors import SpecError
@@ -87,8 +87,9 @@ def test_a_heap_needs_no_further_word(here, images, masks):
 
 def test_one_large_scene_becomes_blocks_and_says_so(here):
     _fill(here / "one", num=1, size=600, images="{}.tif", masks="{}_mask.tif")
-    done = _init("one", "--classes", "rock,glacier")
+    done = _init("one", "--classes", "rock,glacier", "--gpu", "24GB")
     assert done.exit_code == 0, done.output
+    assert "memory of a step in fp32, measured:" in done.output
     card, study = load_card("one.card.yaml"), load_study("one.yaml")
     assert card.classes == ("rock", "glacier")
     assert card.split is not None
@@ -190,6 +191,14 @@ def test_a_budget_shortens_trainings_and_never_lengthens_them(needed, budget, ep
 @pytest.mark.parametrize(("text", "hours"), [("6h", 6), ("90m", 1.5), ("2d", 48), ("1.5 h", 1.5)])
 def test_hours_are_read(text, hours):
     assert _hours(text) == hours
+
+
+@pytest.mark.parametrize(("text", "gib"), [("24GB", 24), ("80", 80), ("11.5 G", 11.5)])
+def test_the_memory_of_a_gpu_is_read(text, gib):
+    assert _gib(text) == gib
+    for wrong in ("GB", "0GB", "24MB"):
+        with pytest.raises(SpecError, match="Write it like 24GB"):
+            _gib(wrong)
 
 
 @pytest.mark.parametrize("text", ["6", "h", "0h", "six h"])

@@ -1,0 +1,77 @@
+"""Measure the memory of a training step, and the batch that fits a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..training.build import dataset_of, freeze, segmenter
+
+if TYPE_CHECKING:
+    from ..config import Recipe, Site
+
+GIB = 2**30
+CONTEXT_GIB = 0.6  # of CUDA itself, before the first tensor
+SHARE = 0.8  # of the rest that a step may take: workspaces of cuDNN, and fragmentation
+ADAM = 3  # tensors of a trained parameter beside itself: gradient and two moments
+
+
+class StepMemory(NamedTuple):
+    """Hold the memory of a training step in fp32, GiB."""
+
+    fixed_gib: float
+    """Parameters, gradients and the optimizer's moments."""
+    sample_gib: float
+    """Activations that the backward pass keeps, of one crop."""
+
+    def of_batch(self, batch: int) -> float:
+        """Return the memory of a step, GiB."""
+        return self.fixed_gib + batch * self.sample_gib
+
+    def largest_batch(self, gpu_gib: float) -> int:
+        """Return the largest batch that fits a GPU; 0: not even one crop does."""
+        free = SHARE * (gpu_gib - CONTEXT_GIB) - self.fixed_gib
+        return max(0, int(free / max(self.sample_gib, 1e-9)))
+
+
+def measure_step(recipe: Recipe, site: Site) -> StepMemory:
+    """Measure a step on the CPU: what autograd keeps is the same there as on a GPU in fp32.
+
+    Raises:
+        CryoError: The data are missing, or the model does not fit them.
+    """
+    model = segmenter(recipe, site=site, weights="scratch")
+    freeze(recipe, model)
+    model.train()
+    trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    fixed = sum(p.nbytes for p in model.parameters()) + ADAM * trained
+    one, two = (_kept_bytes(model, recipe, batch) for batch in (1, 2))
+    return StepMemory(fixed / GIB, max(two - one, 0) / GIB)
+
+
+def _kept_bytes(model: nn.Module, recipe: Recipe, batch: int) -> int:
+    """Return the bytes that a forward pass keeps for the backward pass, parameters aside."""
+    side, bands = recipe.data.crop, len(dataset_of(recipe.data).bands)
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+    with _recorded(kept):
+        model(torch.rand(batch, bands, side, side))
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+@contextmanager
+def _recorded(kept: dict[int, int]) -> Iterator[None]:
+    held: list[Tensor] = []  # a freed place would be used again, and counted once
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield
