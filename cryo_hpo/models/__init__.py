@@ -7,11 +7,12 @@ from .lora import add_adapters, is_adapted, merge_adapters
 from .model_builder import build
 from .pretraining import PRETRAINING
 from .rescale import PretrainingScale, pretraining_factors
-from .segmenter import Segmenter, freeze
+from .segmenter import FINGERPRINT, Segmenter, freeze, omit_frozen_encoder, restore
 
 __all__ = [
     "DECODERS",
     "ENCODERS",
+    "FINGERPRINT",
     "PRETRAINING",
     "Backbone",
     "Encoder",
@@ -24,6 +25,8 @@ __all__ = [
     "freeze",
     "is_adapted",
     "merge_adapters",
+    "omit_frozen_encoder",
     "plan_bands",
     "pretraining_factors",
+    "restore",
 ]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -83,6 +83,17 @@ class Segmenter(nn.Module):
         self._sha256 = _hash_tensors(keys, [state[key] for key in keys])
         self._omitted = tuple(keys)
 
+    @property
+    def omitted(self) -> tuple[str, ...]:
+        """Names of the tensors that are left out of the state dict."""
+        return self._omitted
+
+    def complete(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a state dict of this model with the omitted tensors added; it is whole."""
+        own = super().state_dict()
+        kept = {key: x for key, x in state.items() if key != FINGERPRINT}
+        return {**kept, **{key: own[key] for key in self._omitted}}
+
     def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return the tensors by name, without those that are omitted."""
         state: dict[str, Any] = super().state_dict(*args, **options)
@@ -106,14 +117,48 @@ class Segmenter(nn.Module):
             stored = state_dict.pop(prefix + FINGERPRINT, None)
             if stored is None or bytes(stored.tolist()).hex() != self._sha256:
                 message = (
-                    "The checkpoint's adapters belong to other encoder weights than those loaded. "
-                    "Nothing was loaded. Put the weights that it was trained with below "
+                    "The weights in the checkpoint belong to other encoder weights than those "
+                    "loaded. Nothing was loaded. Put the weights that it was trained with below "
                     "CRYO_WEIGHTS, or set model.weights to them."
                 )
                 raise WeightsError(message)
             own = super().state_dict()
             state_dict.update({prefix + key: own[key] for key in self._omitted})
         super()._load_from_state_dict(state_dict, prefix, *args, **options)
+
+
+def restore(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load a model's state dict, also one of an earlier version that leaves nothing out.
+
+    Raises:
+        WeightsError: It was saved with other omitted tensors than this model has.
+    """
+    omitted = model.omitted if isinstance(model, Segmenter) else ()
+    whole = bool(omitted) and FINGERPRINT not in state and all(key in state for key in omitted)
+    if whole:
+        cast(Segmenter, model).omit(())
+    model.load_state_dict(state)
+    if whole:
+        cast(Segmenter, model).omit(omitted)
+
+
+def omit_frozen_encoder(segmenter: Segmenter, *, with_buffers: bool) -> None:
+    """Leave the encoder's frozen tensors out of the state dict, which then holds their sha256.
+
+    Args:
+        segmenter: Model whose encoder is frozen, its weights loaded. Changed in place.
+        with_buffers: Whether its running statistics are frozen too.
+    """
+    frozen = {key for key, x in segmenter.named_parameters() if not x.requires_grad}
+    values = {key for key, _ in segmenter.named_parameters()}
+    segmenter.omit(
+        [
+            key
+            for key in segmenter.state_dict()
+            if key.startswith("encoder.")
+            and (key in frozen or (with_buffers and key not in values))
+        ]
+    )
 
 
 def _hash_tensors(keys: Sequence[str], tensors: Sequence[Tensor]) -> str:

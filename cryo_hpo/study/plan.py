@@ -12,15 +12,14 @@ from ..config.seeds import FEWEST_SIGNS
 from ..report.table import align_columns
 from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
 from ..stats import FEWEST
-from ..training.build import freeze, segmenter
+from ..training.build import segmenter
+from ..training.checkpoint_size import count_bytes
 
 if TYPE_CHECKING:
-    from ..config import Site, Study
-    from ..config.seeds import Proof
+    from collections.abc import Sequence
 
-MOMENTS = 2  # values that AdamW keeps per trained parameter, besides the parameter
-BYTES = 4  # float32
-KEPT = 2  # checkpoints of a training: the newest, and the one before
+    from ..config import Recipe, Site, Study
+    from ..config.seeds import Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,9 @@ def plan(study: Study, *, site: Site) -> Plan:
     arms = num_arms(study)
     with torch.device("meta"):
         model = segmenter(study.base, site=site, weights="scratch")
-    freeze(study.base, model)
     parameters = sum(p.numel() for p in model.parameters())
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    one, last = (n * BYTES / 2**30 for n in (parameters, parameters + MOMENTS * trained))
+    recipes = [study.base, *(study.base.replace(over) for over in study.baselines.values())]
+    size = max(count_bytes(recipe, model).most for recipe in _by_optimizer(recipes))
     seeds = len(study.comparison_seeds)
     runs = arms * seeds
     few = FEWEST_SIGNS if study.stops_when_decided else seeds
@@ -84,11 +82,20 @@ def plan(study: Study, *, site: Site) -> Plan:
         epochs_confirm=arms * few * epochs if lacking is None else lacking,
         epochs_confirm_most=runs * epochs if lacking is None else lacking,
         parameters=parameters,
-        disk_gib=most * (KEPT * last + one) + runs * (KEPT * last + one),
+        disk_gib=(most + runs) * size / 2**30,
         seeds=seeds,
         stops_when_decided=study.stops_when_decided,
         proof=study.proof,
     )
+
+
+def _by_optimizer(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """Return the first recipe, and it with every other optimizer and average of the others."""
+    base = recipes[0]
+    return [
+        base.model_copy(update={"optim": optim})
+        for optim in dict.fromkeys(recipe.optim for recipe in recipes)
+    ]
 
 
 def num_arms(study: Study) -> int:

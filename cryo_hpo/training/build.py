@@ -25,6 +25,7 @@ from ..models import (
     add_adapters,
     build,
     find_encoder,
+    omit_frozen_encoder,
     plan_bands,
     pretraining_factors,
 )
@@ -184,6 +185,33 @@ def freeze(recipe: Recipe, model: Segmenter) -> None:
     """Freeze the encoder if the recipe sets `tune: frozen`."""
     if recipe.model.tune == "frozen":
         freeze_encoder(model, in_train_mode=protocol_of(recipe).frozen_in_train_mode)
+
+
+def initial_model(recipe: Recipe, *, site: Site, resumes: bool, device: torch.device) -> Segmenter:
+    """Build the model that a training begins with; every random draw depends on the seed.
+
+    A frozen encoder is left out of the model's state, which holds its sha256: it is built again from
+    the same weights and seed.
+
+    Args:
+        recipe: Recipe of the training.
+        site: Site with the folder of weights.
+        resumes: A checkpoint will replace the weights that are trained.
+        device: Device whose random state is kept as it is; the model is on the CPU.
+    """
+    loads = not resumes or recipe.model.tune != "full"
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(recipe.seed)
+        model = segmenter(recipe, site=site, weights=recipe.model.weights if loads else "scratch")
+    freeze(recipe, model)
+    omit_frozen(recipe, model)
+    return model
+
+
+def omit_frozen(recipe: Recipe, model: Segmenter) -> None:
+    """Leave a frozen encoder out of a model's state, which then holds its sha256."""
+    if recipe.model.tune == "frozen":
+        omit_frozen_encoder(model, with_buffers=not protocol_of(recipe).frozen_in_train_mode)
 
 
 def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:

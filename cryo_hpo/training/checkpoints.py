@@ -127,7 +127,7 @@ def restart_without_best(workdir: Path, recipe: str) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    if not has_score(read_history(workdir)):
+    if not any(has_score(_history_of(workdir / name)) for name in (LAST, PREVIOUS)):
         return
     damage = damage_of_best(workdir / BEST, recipe)
     if damage:
@@ -211,6 +211,15 @@ def _recipe_of(path: Path) -> str | None:
     except Exception:  # damage is reported where the checkpoint is loaded
         return None
     return str(state.get("recipe", "")) if isinstance(state, dict) else ""
+
+
+def _history_of(path: Path) -> list[dict[str, float]]:
+    """Return the metrics in a checkpoint without reading its tensors; empty if it cannot be read."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # damage is reported where the checkpoint is loaded
+        return []
+    return list(state.get("history", ())) if isinstance(state, dict) else []
 
 
 def _damage(path: Path) -> str:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from ..models import restore
+
 Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
@@ -45,7 +47,7 @@ class WeightAverage:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Load the state from a checkpoint."""
-        self.model.load_state_dict(state["model"])
+        restore(self.model, state["model"])
         self._steps = state["steps"]
         self._averaged.n_averaged.fill_(self._steps)
 

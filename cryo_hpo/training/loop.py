@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from ..config.metric import MIOU
 from ..data.tiles import Tiles
+from ..errors import Diverged
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from . import checkpoints
 from .build import (
     dataset_of,
-    freeze,
+    initial_model,
     normalizer,
     parameter_groups,
     protocol_of,
     runs_in_bf16,
     scale_to_pretraining,
     scenes_of,
-    segmenter,
     window_of,
 )
 from .divergence import DivergenceMonitor
@@ -36,7 +36,7 @@ from .losses import even_guess, inverse_frequency, make_loss, make_weight
 from .micro_batch import AccumulatingStep, Forward
 from .optimizer import estimated_rate, make_optimizer, schedule
 from .readout import StepReadout, StepValues
-from .run import Run, best_state, last_state, load_state, resume
+from .run import Run, best_state, complete_best, last_state, load_state, resume
 from .schedule_free import hold_scored_weights, hold_trained_weights, recompute_statistics
 from .validation import Validation
 
@@ -90,6 +90,8 @@ def _epochs(  # noqa: PLR0913 (all but two by name)
     metric: str,
 ) -> Iterator[Epoch]:
     """Yield the epochs after a checkpoint; see `fit`."""
+    if state is not None and len(state["history"]) >= recipe.epochs:
+        return
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)  # a worker trains one recipe after another
     with reporting_out_of_memory("building the model and its optimizer"):
@@ -97,15 +99,27 @@ def _epochs(  # noqa: PLR0913 (all but two by name)
         if state is not None:
             resume(run, state)
     del state  # as large as the model and its optimizer together
+    best = workdir / checkpoints.BEST if keep_best else None
+    try:
+        yield from _train_epochs(run, workdir, best)
+    except Diverged:
+        complete_best(run, best)
+        raise
+
+
+def _train_epochs(run: Run, workdir: Path, best: Path | None) -> Iterator[Epoch]:
+    """Train epoch after epoch, and keep the newest state and, in a file, the best model."""
     untrained = run.protocol.scores_untrained and not run.history
-    if untrained and _validate_and_compare(run) and keep_best:
-        checkpoints.save(workdir / checkpoints.BEST, best_state(run))
-    for number in range(len(run.history) + 1, recipe.epochs + 1):
+    if untrained and _validate_and_compare(run) and best is not None:
+        checkpoints.save(best, best_state(run))
+    for number in range(len(run.history) + 1, run.recipe.epochs + 1):
         epoch, improved = _epoch(run, number)
         run.history.append(epoch.metrics())
         with reporting_out_of_memory("copying a checkpoint from the device"):
-            if improved and keep_best:
-                checkpoints.save(workdir / checkpoints.BEST, best_state(run))
+            if improved and best is not None:
+                checkpoints.save(best, best_state(run))
+            if number == run.recipe.epochs:
+                complete_best(run, best)
             checkpoints.save_last(workdir, last_state(run))
         yield epoch
 
@@ -120,19 +134,16 @@ def _open(
         site: Folders of data, weights and cache.
         device: Device to train on.
         metric: Which validation metric is best.
-        resumes: A checkpoint will replace the weights, so pretrained ones are not read.
+        resumes: A checkpoint will replace the weights, so pretrained ones are read only where they
+            are frozen.
     """
     dataset = dataset_of(recipe.data)
     train, val = (scenes_of(recipe, split, site) for split in ("train", "val"))
-    with torch.random.fork_rng(devices=_cuda(device)):
-        torch.manual_seed(recipe.seed)
-        weights = "scratch" if resumes else recipe.model.weights
-        model = segmenter(recipe, site=site, weights=weights)
+    model = initial_model(recipe, site=site, resumes=resumes, device=device)
     scale_to_pretraining(recipe, model, train)
     model.to(device)
     if device.type == "cuda":
         _to_channels_last(model)
-    freeze(recipe, model)
     protocol = protocol_of(recipe)
     normalize = normalizer(recipe, train, device)
     tiles = Tiles(

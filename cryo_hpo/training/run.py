@@ -14,6 +14,7 @@ from torch import nn
 from ..data.tiles import Tiles
 from ..errors import SpecError
 from ..evaluation.metrics import Scores
+from ..models import FINGERPRINT, restore
 from . import checkpoints
 from .divergence import DivergenceMonitor
 from .ema import WeightAverage
@@ -83,7 +84,7 @@ def load_state(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:
 
 def resume(run: Run, state: dict[str, Any]) -> None:
     """Continue from a checkpoint of this recipe."""
-    run.model.load_state_dict(state["model"])
+    restore(run.model, state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     if run.average is not None:
         run.average.restore(state["average"])
@@ -94,17 +95,30 @@ def resume(run: Run, state: dict[str, Any]) -> None:
 
 
 def best_state(run: Run) -> dict[str, Any]:
-    """Return what the checkpoint of the best model holds."""
+    """Return what the checkpoint of the best model holds; see `complete_best`."""
     return {"recipe": run.recipe.id, "model": run.scored.state_dict()}
 
 
+def complete_best(run: Run, path: Path | None) -> None:
+    """Add a frozen encoder to the best model of a training that ends; adapters stay apart.
+
+    While it trains, the encoder would be written again with every better epoch.
+    """
+    if path is None or run.recipe.model.tune != "frozen":
+        return
+    state = checkpoints.load(path)
+    if state is not None and FINGERPRINT in state["model"]:
+        checkpoints.save(path, {**state, "model": run.model.complete(state["model"])})
+
+
 def last_state(run: Run) -> dict[str, Any]:
-    """Return what a training resumes from."""
+    """Return what a training resumes from; the optimizer is not needed once it has ended."""
+    ended = len(run.history) >= run.recipe.epochs
     return {
         "recipe": run.recipe.id,
         "model": run.model.state_dict(),
         **({} if run.average is None else {"average": run.average.state()}),
-        "optimizer": run.optimizer.state_dict(),
+        **({} if ended else {"optimizer": run.optimizer.state_dict()}),
         "history": run.history,
         "val": run.val.to_json(),
         "best": run.best,

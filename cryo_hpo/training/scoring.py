@@ -19,8 +19,9 @@ from ..evaluation.fronts import BETWEEN, fronts_of
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import FieldRules, map_each, score_each
+from ..models import FINGERPRINT
 from . import checkpoints
-from .build import dataset_of, normalizer, scenes_of, segmenter, window_of
+from .build import dataset_of, initial_model, normalizer, scenes_of, segmenter, window_of
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
@@ -41,7 +42,10 @@ def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.devic
     if state is None:
         message = f"'{workdir}' has no '{checkpoints.BEST}'. Run the training to its end first."
         raise DataError(message)
-    model = segmenter(recipe, site=site, weights="scratch")
+    if FINGERPRINT in state["model"]:  # a frozen encoder is added when a training ends
+        model = initial_model(recipe, site=site, resumes=True, device=device)
+    else:
+        model = segmenter(recipe, site=site, weights="scratch")
     model.load_state_dict(state["model"])
     with reporting_out_of_memory("moving the model to the device"):
         model.to(device)

@@ -124,7 +124,7 @@ def test_a_frozen_encoder_stays_as_it_was(recipe, site):
     _fit(frozen, site, "frozen")
     torch.manual_seed(frozen.seed)
     fresh = segmenter(frozen, site=site, weights="scratch").state_dict()
-    after = torch.load(site.storage / "frozen" / "last.pt", weights_only=True)["model"]
+    after = torch.load(site.storage / "frozen" / "best.pt", weights_only=True)["model"]
     changed = {k.split(".")[0] for k in fresh if not torch.equal(fresh[k], after[k])}
     assert changed == {"decoder"}
 
