@@ -53,9 +53,10 @@ test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchm
 test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
 	$(PYTEST) -m "" tests/fake_cuda
 
-test-gpu: $(READY) ## Run the tests that need a CUDA card; without one, say so
-	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
-	  then $(PYTEST) -n 0 -m gpu; \
+test-gpu: $(READY) ## Run the tests that need a CUDA card, and write gpu-report.md; ON=cpu rehearses without one
+	@if [ "$(ON)" = cpu ] || $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	  then GPU_REPORT=gpu-report.md CRYO_GPU_TESTS_ON=$(or $(ON),cuda) $(PYTEST) -n 0 -m gpu -p tests.support.gpu_report $(if $(ON),tests/gpu); \
+	  rc=$$?; echo "The report is gpu-report.md."; exit $$rc; \
 	  else echo "No CUDA card is visible to torch here: no gpu test was run. \`make test-fake-cuda\` runs without one."; fi
 
 test-all: ## Run every test that can run on this machine, each once

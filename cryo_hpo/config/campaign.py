@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
-from .rivals import rival_study
+from .rivals import Rivals, rival_study
 from .seeds import Seeds
 from .space import Value
 from .study import SLUG, Resources, Search, name_problems
@@ -83,11 +83,11 @@ class Campaign(Frozen):
         description="Encoders, datasets, regimes and label fractions to combine."
     )
     skip: tuple[Skip, ...] = Field(default=(), description="Cells to leave out of the matrix.")
-    rivals: tuple[Literal["unet"], ...] = Field(
-        default=(),
+    rivals: Rivals = Field(
+        default={},
         description=(
             "Models without pretraining that are tuned and proven likewise on every dataset, and "
-            "that every cell is compared with, paired by seed: [unet]."
+            "that every cell is compared with, paired by seed: [unet], or {unet: {width: 32}}."
         ),
     )
     base: dict[str, Any] = Field(
@@ -191,7 +191,9 @@ class Campaign(Frozen):
             **{key: raw[key] for key in shared if key in raw},
             "base": {**base, "data": data, "model": model},
         }
-        return rival_study(study, cell.encoder) if cell.is_rival else study
+        if not cell.is_rival:
+            return study
+        return rival_study(study, cell.encoder, dict(self.rivals)[cell.encoder])
 
     def _axis_problems(self) -> Iterator[Problem]:
         for axis in ("regimes", "label_fractions"):
@@ -233,15 +235,13 @@ class Campaign(Frozen):
             yield Problem(("search", "scheduler", "rule"), message)
 
     def _rival_problems(self) -> Iterator[Problem]:
-        if len(set(self.rivals)) < len(self.rivals):
-            yield Problem(("rivals",), "A rival is repeated. Drop the repetition.")
-        for i, rival in enumerate(self.rivals):
+        for rival in self.rivals:
             if rival in self.matrix.encoders:
                 message = (
                     f"The matrix has an encoder that is named '{rival}' too. Rename that one, or "
                     "drop it if it is the rival."
                 )
-                yield Problem(("rivals", i), message)
+                yield Problem(("rivals",), message)
 
 
 def _covers(skip: Skip, cell: Cell) -> bool:

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field
+
+from .frozen import Frozen
+
+RivalName = Literal["unet"]
 RIVALS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {"unet": MappingProxyType({"encoder": "unet", "decoder": "unet", "tune": "full"})}
 )
 """Rival -> its keys of `model`: trained from random weights, all of it."""
+
+
+class RivalSpec(Frozen):
+    """A rival of the cells of a campaign."""
+
+    width: int | None = Field(
+        default=None, ge=1, le=16_384, description="Channels of the U-Net's first level (64)."
+    )
+
+
+def _name_rivals(value: object) -> object:
+    """Return a list of names as a mapping of names to no options; anything else as it is."""
+    names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return {name: {} for name in value} if names else value  # type: ignore[attr-defined]
+
+
+Rivals = Annotated[
+    dict[RivalName, RivalSpec],
+    BeforeValidator(
+        _name_rivals,
+        json_schema_input_type=list[RivalName] | dict[RivalName, RivalSpec],
+    ),
+]
 OF_LAYERS = ("encoder_lr_scale", "layer_decay")  # rates for a pretrained encoder
 
 
-def rival_study(raw: Mapping[str, Any], rival: str) -> dict[str, Any]:
+def rival_study(raw: Mapping[str, Any], rival: str, spec: RivalSpec) -> dict[str, Any]:
     """Return a rival's study: the cell's, without what only pretrained encoders have.
 
     Data, loss, schedule, seeds and the search are the cell's. Keys of `model` go, but for `width`,
@@ -23,10 +51,12 @@ def rival_study(raw: Mapping[str, Any], rival: str) -> dict[str, Any]:
     Args:
         raw: Study of a cell, as a raw mapping.
         rival: Key of `RIVALS`.
+        spec: The rival's options.
     """
     base = dict(raw.get("base", {}))
     width = {key: value for key, value in base.get("model", {}).items() if key == "width"}
-    base["model"] = {**width, **RIVALS[rival]}
+    given = {key: value for key, value in spec if value is not None}
+    base["model"] = {**width, **RIVALS[rival], **given}
     base["data"] = {
         key: value
         for key, value in base.get("data", {}).items()

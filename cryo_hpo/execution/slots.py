@@ -56,9 +56,10 @@ class SlotBudget:
 def trials_fitting(node: dict[str, float], slots: TrialResources) -> int:
     """Return the number of trials that fit on a node; a trial lies on one node."""
     by_cpu = int(node.get("CPU", 0)) // slots.cpus
-    # a tolerance, since shares like 0.1 are not exact
-    by_gpu = int(node.get("GPU", 0.0) / slots.gpus + 1e-9) if slots.gpus else by_cpu
-    return min(by_cpu, by_gpu)
+    if not slots.gpus:
+        return by_cpu
+    # A share lies on one card: three of 0.3 fit on each. A tolerance, since 0.1 is not exact.
+    return min(by_cpu, int(node.get("GPU", 0.0)) * int(1 / slots.gpus + 1e-9))
 
 
 def fair_share(fits: int, *, studies: int, parallel: int | None) -> int:

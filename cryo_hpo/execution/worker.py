@@ -47,7 +47,7 @@ def train_job(
         cpus: Cores the job may use.
         gpus: GPUs the job may use, or the share of one.
     """
-    _claim(cpus)
+    _claim(cpus, gpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     place = workdir_on(site, Path(config["workdir"]))
@@ -86,7 +86,7 @@ def score_test(
     config: Mapping[str, Any], *, site: Site, cpus: int, gpus: float
 ) -> dict[str, Scores]:
     """Score one finished training on the test split, scene by scene."""
-    _claim(cpus)
+    _claim(cpus, gpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     with _best(site, config) as workdir:
@@ -104,7 +104,7 @@ def map_test(
     config: Mapping[str, Any], *, ids: Sequence[str], site: Site, cpus: int, gpus: float
 ) -> dict[str, NDArray[np.uint8]]:
     """Map some test scenes with one finished training."""
-    _claim(cpus)
+    _claim(cpus, gpus)
     site = site.on_node(os.environ)
     recipe, device = Recipe.model_validate_json(config["recipe"]), device_for(gpus)
     with _best(site, config) as workdir:
@@ -122,8 +122,8 @@ def _best(site: Site, config: Mapping[str, Any]) -> Iterator[Path]:
         place.leave()
 
 
-def _claim(cpus: int) -> None:
-    """Limit the process to the trial's CPUs, and seed the global random states.
+def _claim(cpus: int, gpus: float) -> None:
+    """Limit the process to the trial's CPUs and share of a GPU, and seed the random states.
 
     Processes are reused: the state that an earlier trial left must not reach the next.
     """
@@ -134,5 +134,9 @@ def _claim(cpus: int) -> None:
     torch.manual_seed(0)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+        if (
+            0 < gpus < 1
+        ):  # more memory would be another trial's, which would fail in this one's place
+            torch.cuda.set_per_process_memory_fraction(gpus)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True

@@ -14,7 +14,7 @@ from ..results.study import Decision
 from . import rungs as rules
 from .budget import Budget, budget_of, fix_trials
 from .halton import known_point
-from .hopeless import REFUSALS, why_hopeless
+from .hopeless import Failures, why_hopeless
 from .jobs import Job, Outcome
 from .known_start import Judgment, KnownStart, judge, passes_for_start
 from .replay import Suggest, replayed
@@ -73,7 +73,7 @@ class SearchSource:
         # A trial that was running when the driver died resumes from its own checkpoint.
         self._interrupted = [n for n, r in self._records.items() if self._was_cut(r)]
         self._interrupted += self._reopen()
-        self._refused = 0
+        self._failures = Failures()
         self._shown: Memory = {}
         self._reconcile()
 
@@ -93,7 +93,7 @@ class SearchSource:
 
     def next(self) -> Job | Literal["wait"] | None:
         """Return the next job, "wait" or None; see `Source`."""
-        if self._refused >= REFUSALS:
+        if self._failures.end_search:
             return "wait" if self._at_work else None
         if self._interrupted:
             return self._job(self._interrupted.pop(0), cleared=0)
@@ -151,8 +151,7 @@ class SearchSource:
         if outcome == "unwritable":
             raise StorageError(message)
         record = self._records[number]
-        if self._refused < REFUSALS:  # a later success does not reset the count
-            self._refused = self._refused + 1 if outcome == "refused" else 0
+        self._failures.add(outcome, message)
         if outcome == "diverged":
             self._close(number, "diverged", message)
         elif outcome in ("refused", "crashed"):
@@ -171,7 +170,7 @@ class SearchSource:
             CryoError: `REFUSALS` trials in a row were refused, or none reached full length; the
                 message quotes a trial's own.
         """
-        message = why_hopeless(self.records, refused=self._refused)
+        message = why_hopeless(self.records, refused=self._failures.count)
         if message:
             raise CryoError(message)
 

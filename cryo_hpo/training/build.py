@@ -234,8 +234,13 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
 
 
 def runs_in_bf16(recipe: Recipe, device: torch.device) -> bool:
-    """Return True if a recipe trains and is scored in bf16; "auto" means bf16 on GPUs only."""
-    return recipe.precision == "bf16" or (recipe.precision == "auto" and device.type == "cuda")
+    """Return True if a recipe trains and is scored in bf16.
+
+    "auto" means bf16 on GPUs that compute in it; older ones emulate it, slower than fp32.
+    """
+    if recipe.precision != "auto":
+        return recipe.precision == "bf16"
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def device_for(gpus: float) -> torch.device:
@@ -245,17 +250,37 @@ def device_for(gpus: float) -> torch.device:
     number requested, not on the number visible.
 
     Raises:
-        SpecError: A GPU was requested and none is visible.
+        SpecError: A GPU was requested and none is visible, or it is too old for this torch.
     """
     if not gpus:
         return torch.device("cpu")
     if not torch.cuda.is_available():
         message = (
             f"resources.gpus is {gpus:g}, and no GPU is visible here. "
-            "Set resources.gpus to 0, or run where `nvidia-smi` lists one."
+            "Set resources.gpus to 0, or run where `nvidia-smi` lists one. If it does here, its "
+            f"driver is too old for this torch (CUDA {torch.version.cuda}): update the driver."
         )
         raise SpecError(message)
+    refuse_old_card()
     return torch.device("cuda")
+
+
+def refuse_old_card() -> None:
+    """Refuse a GPU that this build of torch has no kernels for.
+
+    Raises:
+        SpecError: Its compute capability is below the lowest that torch was built for.
+    """
+    built = [int(arch[3:].rstrip("af")) for arch in torch.cuda.get_arch_list() if "sm_" in arch]
+    major, minor = torch.cuda.get_device_capability()
+    if built and 10 * major + minor < min(built):
+        low = min(built)
+        message = (
+            f"{torch.cuda.get_device_name()} has compute capability {major}.{minor}, and this torch "
+            f"({torch.__version__}) is built for {low // 10}.{low % 10} and later. Install a torch "
+            "that is built for it, or set resources.gpus to 0."
+        )
+        raise SpecError(message)
 
 
 def normalizer(recipe: Recipe, train: Scenes, device: torch.device) -> Normalize:

@@ -88,13 +88,13 @@ def test_a_rival_has_the_data_and_the_search_and_nothing_of_a_pretrained_encoder
         "regimes": ["lora"],
     }
     base = {
-        "model": {"width": 4, "lora": {"rank": 2}},
+        "model": {"lora": {"rank": 2}},
         "optim": {"lr": 3e-3, "layer_decay": 0.8},
         "epochs": 3,
     }
     arms = {"free": {"optim.name": "schedule-free"}, "low": {"model.lora.rank": 1}}
     text = {"matrix": matrix, "base": base, "search": search, "baselines": arms, "skip": []}
-    campaign = load_campaign(small_campaign(tmp_path, rivals=["unet"], **text))
+    campaign = load_campaign(small_campaign(tmp_path, rivals={"unet": {"width": 4}}, **text))
     model, rival = cell_studies(campaign).values()
     assert rival.base.data == model.base.data.model_copy(update={"normalize": "dataset"})
     kept = (rival.base.model.encoder, rival.base.model.decoder, rival.base.model.tune)
@@ -111,11 +111,11 @@ def test_a_rival_has_the_data_and_the_search_and_nothing_of_a_pretrained_encoder
 def test_a_rival_and_an_encoder_do_not_share_a_name(tmp_path):
     matrix = {"encoders": {"unet": {"width": 4}}, "datasets": {"one": {"card": "one.yaml"}}}
     file = small_campaign(tmp_path, matrix=matrix, skip=[], rivals=["unet"])
-    with pytest.raises(SpecError, match=r"rivals\[0\]: The matrix has an encoder .* 'unet' too"):
+    with pytest.raises(SpecError, match=r"rivals: The matrix has an encoder .* 'unet' too"):
         load_campaign(file)
-    file = small_campaign(tmp_path, rivals=["vit"])
-    with pytest.raises(SpecError, match="rivals"):
-        load_campaign(file)
+    for wrong in (["vit"], "unet", {"unet": {"channels": 4}}):
+        with pytest.raises(SpecError, match="rivals"):
+            load_campaign(small_campaign(tmp_path, rivals=wrong))
 
 
 def test_every_cell_is_compared_with_the_rival_on_its_data_by_seed():
@@ -234,9 +234,11 @@ def test_cells_that_share_a_rival_are_drawn_together():
 def test_a_campaign_with_a_rival_runs_to_its_answer(tmp_path):
     root: Path = tmp_path
     matrix = {"encoders": {"narrow": {"width": 4}}, "datasets": {"one": {"card": "one.yaml"}}}
-    small_campaign(root, matrix=matrix, skip=[], rivals=["unet"], seeds=[1], transfer=False)
+    small_campaign(
+        root, matrix=matrix, skip=[], rivals={"unet": {"width": 4}}, seeds=[1], transfer=False
+    )
     fields = yaml.safe_load((root / "camp.yaml").read_text())
-    fields["base"] = {**fields["base"], "epochs": 1, "model": {"width": 4}}
+    fields["base"] = {**fields["base"], "epochs": 1}
     fields["search"] = {**fields["search"], "trials": 2, "scheduler": {"kind": "none"}}
     (root / "camp.yaml").write_text(yaml.safe_dump(fields))
     names = {"CRYO_DATA": "data", "CRYO_CACHE": "cache", "CRYO_STORAGE": "runs"}

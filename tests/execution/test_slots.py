@@ -36,3 +36,13 @@ def test_every_study_gets_its_part(fits, studies, parallel):
     if parallel is None and fits:
         assert part * studies >= fits  # nothing stays idle
         assert (part - 1) * studies < fits  # and nobody takes more than a rounded part
+
+
+@pytest.mark.parametrize(
+    ("share", "cards", "fits"),
+    [(1, 4, 4), (0.3, 4, 12), (0.4, 4, 8), (0.6, 4, 4), (0.5, 1, 2), (0.1, 1, 10), (0.25, 2, 8)],
+)
+def test_a_share_of_a_gpu_lies_on_one_card(share, cards, fits):
+    slots = TrialResources(cpus=1, gpus=share, parallel=None)
+    assert trials_fitting({"CPU": 64, "GPU": float(cards)}, slots) == fits
+    assert trials_fitting({"CPU": 3, "GPU": float(cards)}, slots) == min(3, fits)

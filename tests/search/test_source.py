@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from pathlib import Path
@@ -352,6 +353,21 @@ def test_a_search_whose_trials_all_crashed_can_be_repaired(tmp_path):
     again = _drive(study, tmp_path, peak())
     again.raise_if_hopeless()
     assert [r.state for r in again.records] == ["complete"] * 3
+
+
+@pytest.mark.parametrize(
+    ("message", "begun"), [("RuntimeError: no kernel image", 3), ("RuntimeError: number {}", 20)]
+)
+def test_three_trials_that_crash_alike_end_the_search(tmp_path, message, begun):
+    source = _open(a_study("none", trials=20), tmp_path, Heard())
+    for number in itertools.count():
+        job = source.next()
+        if not isinstance(job, Job):
+            break
+        source.ended(job, "crashed", message.format(number))
+    assert len(source.records) == begun
+    with pytest.raises(CryoError, match="RuntimeError: n"):
+        source.raise_if_hopeless()
 
 
 @pytest.mark.parametrize(

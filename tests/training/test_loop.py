@@ -11,7 +11,7 @@ from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.errors import Diverged, SpecError, StorageError
 from cryo_hpo.study.preflight import check
-from cryo_hpo.training import checkpoints, loop
+from cryo_hpo.training import checkpoints
 from cryo_hpo.training.build import device_for, parameter_groups, segmenter
 from cryo_hpo.training.loop import Epoch, _to_channels_last, fit
 
@@ -220,7 +220,7 @@ def test_a_resumed_training_reads_its_checkpoint_once_and_no_pretrained_weights(
         return build(*args, weights=weights, **kwargs)
 
     monkeypatch.setattr(checkpoints, "load", reading)
-    monkeypatch.setattr(loop, "segmenter", building)
+    monkeypatch.setattr("cryo_hpo.training.build.segmenter", building)
     training = fit(recipe, site=site, workdir=workdir, device=CPU)
     assert [epoch["epoch"] for epoch in training.history] == [1, 2]
     assert built == [], "what an earlier process finished is known before anything is built"

@@ -130,15 +130,16 @@ class Ramen(ViTBlocks):
         small = F.interpolate(x_BCHW, size=grid, mode="bilinear", align_corners=False)
         projected = torch.einsum("bchw,cd->bdhw", small, self.spectral_projector(self.code_CD))
         x_BND = self.resampler(projected, self.scale_D).flatten(2).transpose(1, 2)
-        x_BND = self.in_norm(x_BND) + self._positions(grid).to(x_BND.device)
+        x_BND = self.in_norm(x_BND) + self._positions(grid, x_BND.device)
         x_BND = torch.cat([self.cls_token.expand(len(x_BND), -1, -1), x_BND], dim=1)
         return self.read(x_BND, grid)
 
-    def _positions(self, grid: Grid) -> Tensor:
+    def _positions(self, grid: Grid, device: torch.device) -> Tensor:
         """Return position codes (N, D) of the places in meters."""
         half = self.in_norm.weight.shape[0] // 2
         return torch.cat(
-            [encode_sincos(place * self.cell_m, half) for place in list_places(grid)], dim=1
+            [encode_sincos(place * self.cell_m, half) for place in list_places(grid, device)],
+            dim=1,
         )
 
 

@@ -105,19 +105,19 @@ class VisionTransformer(ViTBlocks):
         if kind == "alibi":
             return None
         if kind == "flat" or (kind in ("planar", "cubic") and grid != self.native):
-            return self._computed(grid).to(self.patch_embed.proj.weight.device)
+            return self._computed(grid, self.patch_embed.proj.weight.device)
         if kind == "dino":
             return resample_as_dino(self.pos_embed, grid, native=self.native)
         return resample(self.pos_embed, grid, native=self.native, prefix=int(self.vit.class_token))
 
-    def _computed(self, grid: Grid) -> Tensor:
+    def _computed(self, grid: Grid, device: torch.device | None = None) -> Tensor:
         """Return sines and cosines for a grid (1, N, D), zeros for the class token."""
         compute = (
             positions.encode_places_and_time
             if self.vit.positions == "cubic"
             else positions.encode_places
         )
-        return self._after_class(compute(grid, self.vit.dim))
+        return self._after_class(compute(grid, self.vit.dim, device=device))
 
     def _table(self) -> Tensor:
         where_1ND = self._computed(self.native)
