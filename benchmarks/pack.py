@@ -1,0 +1,126 @@
+"""Measure what training several learning rates at once would gain, on a CPU, in one run.
+
+A frozen encoder runs once for all learning rates, and the decoders train stacked (`torch.func`
+with `vmap`) or one after another; beside them the trainings as they are, one rate at a time. CPU
+seconds per step of four rates, interleaved.
+
+    python -m benchmarks.pack --weights ../shared/weights
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state
+
+from cryo_hpo.bands import BANDS
+from cryo_hpo.models import build
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3)
+BATCH, SIZE, CLASSES = 8, 96, 2
+
+
+def main() -> None:
+    """Print CPU seconds per step of the three ways, and their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=6)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    ways = _ways(options.weights)
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for step in range(options.steps + 1):
+        x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
+        for name, run in ways.items():
+            started = time.process_time()
+            run(x, y)
+            if step:  # the first one warms up
+                seconds[name].append(time.process_time() - started)
+    single = statistics.median(seconds["one at a time"])
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        print(
+            f"{name}: {median:.3f} CPU s for a step of {len(RATES)} rates, {single / median:.2f} times"
+        )
+
+
+def _ways(weights: Path) -> dict[str, Callable[[Tensor, Tensor], None]]:
+    model = build(
+        "galileo-nano",
+        "upernet",
+        bands=[BANDS[name] for name in ("B4", "B3", "B2")],
+        num_classes=CLASSES,
+        size=SIZE,
+        channels=64,
+        weights="galileo_nano/encoder.pt",
+        weights_root=weights,
+    ).train()
+    encoder = model.encoder.eval().requires_grad_(requires_grad=False)
+    decoders = [copy.deepcopy(model.decoder) for _ in RATES]
+    optimizers = [
+        torch.optim.AdamW(decoder.parameters(), lr=rate)
+        for decoder, rate in zip(decoders, RATES, strict=True)
+    ]
+
+    def step(decoder: nn.Module, optimizer: torch.optim.Optimizer, levels: Any, y: Tensor) -> None:
+        optimizer.zero_grad()
+        _loss(decoder(levels), y).backward()
+        optimizer.step()
+
+    def alone(x: Tensor, y: Tensor) -> None:
+        for decoder, optimizer in zip(decoders, optimizers, strict=True):
+            seen = x if model.pick is None else model.pick(x)
+            step(decoder, optimizer, encoder(seen), y)
+
+    def shared(x: Tensor, y: Tensor) -> None:
+        levels = encoder(x if model.pick is None else model.pick(x))
+        for decoder, optimizer in zip(decoders, optimizers, strict=True):
+            step(decoder, optimizer, levels, y)
+
+    stacked = _stacked(decoders)
+
+    def packed(x: Tensor, y: Tensor) -> None:
+        stacked(encoder(x if model.pick is None else model.pick(x)), y)
+
+    return {"one at a time": alone, "encoder shared": shared, "encoder shared, vmap": packed}
+
+
+def _stacked(decoders: list[nn.Module]) -> Callable[[Any, Tensor], None]:
+    """Return a step of all decoders at once, with stacked parameters and statistics."""
+    params, buffers = stack_module_state(decoders)
+    skeleton = copy.deepcopy(decoders[0]).to("meta")
+    optimizer = torch.optim.AdamW(params.values(), lr=1e-3)
+
+    def one(
+        params: dict[str, Tensor], buffers: dict[str, Tensor], levels: Any, y: Tensor
+    ) -> Tensor:
+        return _loss(functional_call(skeleton, (params, buffers), (levels,)), y)
+
+    def step(levels: Any, y: Tensor) -> None:
+        optimizer.zero_grad()
+        losses = torch.vmap(one, in_dims=(0, 0, None, None), randomness="different")(
+            params, buffers, levels, y
+        )
+        losses.sum().backward()
+        optimizer.step()
+
+    return step
+
+
+def _loss(logits: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(
+        F.interpolate(logits, size=y.shape[-2:], mode="bilinear", align_corners=False), y
+    )
+
+
+if __name__ == "__main__":
+    main()
