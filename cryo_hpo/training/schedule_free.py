@@ -61,9 +61,11 @@ def recompute_statistics(
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches, not a moving one
-    for x_BCHW in islice(batches, BATCHES):
-        for x_MCHW in x_BCHW.split(micro_batch):  # type: ignore[no-untyped-call]
-            forward(x_MCHW)
+    images = (x for x_BCHW in islice(batches, BATCHES) for x in x_BCHW.split(micro_batch))  # type: ignore[no-untyped-call]
+    for number, x_MCHW in enumerate(images, start=1):
+        for norm in norms:
+            # The mean over all passes. torch's own, momentum None, would wait for a GPU's counter.
+            norm.momentum = 1 / number
+        forward(x_MCHW)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -15,7 +15,7 @@ from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Si
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data.tiles import Normalize
 from cryo_hpo.evaluation.sliding_window import WindowPredictor
-from cryo_hpo.models import DECODERS, ENCODERS
+from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.training import loop
 from cryo_hpo.training.build import runs_in_bf16
 from cryo_hpo.training.losses import LOSSES
@@ -151,6 +151,31 @@ def test_a_resumed_training_waits_for_the_gpu_no_more_often(places, cuda, monkey
     where = {v.device.type for s in again.optimizer.state.values() for v in s.values()}
     assert where == {"cuda"}, "also the count of steps, which the fused kernel reads there"
     assert _train(again, cuda, epoch=2) == fresh <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.parametrize(
+    ("name", "per_parameter"), [("sgd", 0), ("schedule-free", 0), ("prodigy", 2)]
+)
+def test_optimizers_wait_for_the_gpu_as_often_as_the_docs_say(
+    name, per_parameter, places, cuda, monkeypatch
+):
+    site, card = places["optical"]
+    run = _open(_recipe(card, optim=OptimSpec(name=name)), site, monkeypatch)
+    parameters = sum(1 for p in run.model.parameters() if p.requires_grad)
+    _train(run, cuda)  # Prodigy asks each parameter once whether it is zero
+    most = per_parameter * parameters + SYNCS_PER_STEP
+    assert _train(run, cuda, epoch=2) <= most, cuda.syncs
+    cuda.syncs.clear()
+    loop._settle(run, 2)
+    assert not cuda.syncs
+
+
+def test_a_frozen_encoder_is_left_out_on_the_gpu_too(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, model={"tune": "frozen"}), site, monkeypatch)
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+    keys = last_state(run)["model"]
+    assert {key.split(".")[0] for key in keys} == {"decoder", FINGERPRINT}
 
 
 @pytest.mark.parametrize(("precision", "bf16"), [("auto", True), ("bf16", True), ("fp32", False)])
