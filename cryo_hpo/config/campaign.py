@@ -193,7 +193,8 @@ class Campaign(Frozen):
         }
         if not cell.is_rival:
             return study
-        return rival_study(study, cell.encoder, dict(self.rivals)[cell.encoder])
+        spec = next(spec for name, spec in self.rivals.items() if name == cell.encoder)
+        return rival_study(study, cell.encoder, spec)
 
     def _axis_problems(self) -> Iterator[Problem]:
         for axis in ("regimes", "label_fractions"):

@@ -88,7 +88,7 @@ def test_other_encoder_weights_are_refused_when_a_training_resumes(site, monkeyp
     def swapped(*args: Any, **options: Any) -> Any:
         model = initial_model(*args, **options)
         with torch.no_grad():
-            next(model.encoder.parameters()).add_(1e-3)
+            next(model.get_submodule("encoder").parameters()).add_(1e-3)
         model.omit(model.omitted)
         return model
 
@@ -180,9 +180,10 @@ def test_the_planned_bytes_are_those_of_the_files(tune, optim, site):
 
 def test_the_plan_counts_the_largest_optimizer_of_the_arms(site):
     base = _recipe(site, "full")
+    prodigy: dict[str, dict[str, Any]] = {"prodigy": {"optim.name": "prodigy"}}
     without, with_ = (
         plan(Study(name="size", base=base, seeds=(1, 2), baselines=arms), site=site)
-        for arms in ({}, {"prodigy": {"optim.name": "prodigy"}})
+        for arms in ({}, prodigy)
     )
     values = with_.disk_gib / 4 / (without.disk_gib / 2)
     assert values == pytest.approx((2 * 5 + 1) / (2 * 3 + 1), rel=0.01)
