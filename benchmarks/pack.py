@@ -64,7 +64,7 @@ def _ways(weights: Path) -> dict[str, Callable[[Tensor, Tensor], None]]:
         weights="galileo_nano/encoder.pt",
         weights_root=weights,
     ).train()
-    encoder = model.encoder.eval().requires_grad_(requires_grad=False)
+    encoder = model.get_submodule("encoder").eval().requires_grad_(requires_grad=False)
     decoders = [copy.deepcopy(model.decoder) for _ in RATES]
     optimizers = [
         torch.optim.AdamW(decoder.parameters(), lr=rate)
@@ -73,7 +73,7 @@ def _ways(weights: Path) -> dict[str, Callable[[Tensor, Tensor], None]]:
 
     def step(decoder: nn.Module, optimizer: torch.optim.Optimizer, levels: Any, y: Tensor) -> None:
         optimizer.zero_grad()
-        _loss(decoder(levels), y).backward()
+        _loss(decoder(levels), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     def alone(x: Tensor, y: Tensor) -> None:
@@ -110,7 +110,7 @@ def _stacked(decoders: list[nn.Module]) -> Callable[[Any, Tensor], None]:
         losses = torch.vmap(one, in_dims=(0, 0, None, None), randomness="different")(
             params, buffers, levels, y
         )
-        losses.sum().backward()
+        losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
