@@ -20,7 +20,6 @@ from cryo_hpo.evaluation.out_of_memory import (
     with_halving_batch,
 )
 from cryo_hpo.training import build as assemble
-from cryo_hpo.training import loop as train
 from cryo_hpo.training.loop import Epoch, fit
 from cryo_hpo.training.losses import LOSSES, inverse_frequency, make_loss, make_weight
 from cryo_hpo.training.micro_batch import AccumulatingStep
@@ -198,7 +197,7 @@ def small_memory(monkeypatch) -> Callable[..., None]:
             layers[place].register_forward_pre_hook(_too_big(limit, training=training))
             return model
 
-        monkeypatch.setattr(train, "segmenter", built)
+        monkeypatch.setattr(assemble, "segmenter", built)
 
     return shrink
 
