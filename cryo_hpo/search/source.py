@@ -167,7 +167,7 @@ class SearchSource:
         """Raise if refused trials ended the search, or no trial can win.
 
         Raises:
-            CryoError: `REFUSALS` trials in a row were refused, or none reached full length; the
+            CryoError: Trials in a row failed alike, or none reached full length; the
                 message quotes a trial's own.
         """
         message = why_hopeless(self.records, refused=self._failures.count)
