@@ -180,7 +180,8 @@ def test_scenes_of_folders_and_patterns_get_maps_of_their_names(
     said = _run("predict", "done", tmp_path / "scenes", "--out", tmp_path / "maps")
     assert said.exit_code == 0, said.output
     assert "3/3 " in said.output
-    assert sorted(p.name for p in (tmp_path / "maps").iterdir()) == ["a.tif", "b.tif", "c.tif"]
+    made = sorted(p.name for p in (tmp_path / "maps").iterdir())
+    assert made == [f"{name}.{kind}" for name in "abc" for kind in ("qml", "tif")]
     some = _run("predict", "done", f"{tmp_path}/scenes/[ab].*", "--out", tmp_path / "some")
     assert some.exit_code == 0, some.output
     assert sorted(p.name for p in (tmp_path / "some").iterdir()) == ["a.tif", "b.tif"]
