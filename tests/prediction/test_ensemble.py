@@ -184,7 +184,7 @@ def test_scenes_of_folders_and_patterns_get_maps_of_their_names(
     assert made == [f"{name}.{kind}" for name in "abc" for kind in ("qml", "tif")]
     some = _run("predict", "done", f"{tmp_path}/scenes/[ab].*", "--out", tmp_path / "some")
     assert some.exit_code == 0, some.output
-    assert sorted(p.name for p in (tmp_path / "some").iterdir()) == ["a.tif", "b.tif"]
+    assert sorted(p.name for p in (tmp_path / "some").glob("*.tif")) == ["a.tif", "b.tif"]
 
 
 @pytest.mark.parametrize(
