@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cryo_hpo.data.palette import CLASS_COLORS
+
 from .simulate import Outcomes
 
 TARGETS = (1.0, 0.6)  # points below the reference
@@ -187,7 +189,10 @@ def figure(drawn: Mapping[str, Mapping[str, Outcomes]], grid: Sequence[float], p
     for axis, (name, played) in zip(axes[0], drawn.items(), strict=True):
         for number, (method, out) in enumerate(played.items()):
             gaps = np.where(np.isfinite(means(out.gaps)), means(out.gaps), np.nan)
-            axis.plot(grid, np.maximum(gaps, 0.05), lw=2.6 if not number else 1.2, label=method)
+            color = CLASS_COLORS[1:][number % (len(CLASS_COLORS) - 1)]  # any color vision
+            dashes = ("-", "--", ":")[number // (len(CLASS_COLORS) - 1) % 3]
+            width = 2.6 if not number else 1.2
+            axis.plot(grid, np.maximum(gaps, 0.05), dashes, color=color, lw=width, label=method)
         axis.set(title=name, xlabel="cost, full trainings", yscale="log", xlim=(0, grid[-1]))
     axes[0][0].set_ylabel("mean gap on test, points")
     names = axes[0][0].get_legend_handles_labels()
