@@ -18,8 +18,9 @@ from cryo_hpo.results.study import Result, load_result, write
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.proof import Proof
-from cryo_hpo.study.run import open_records
+from cryo_hpo.study.run import open_records, search_source
 from cryo_hpo.study.verdict import result, score_arms
+from cryo_hpo.study.winner import keep_winner
 
 from ..support.fakes import fake_folder
 
@@ -99,3 +100,59 @@ def test_an_equal_training_is_neither_trained_nor_scored_again(site: Site, base:
     assert [getattr(again.arm("baseline").seeds[0], name) for name in same] == [
         getattr(taken, name) for name in same
     ], "what is reused is what a new training gives"
+
+
+def _search_and_prove(site: Site, base: Any, proof: str) -> tuple[Counting, Result, Path]:
+    """Run what a study runs besides MLflow: search, comparison, test split, result."""
+    lr = {"kind": "float", "low": 1e-2, "high": 5e-2, "log": True}
+    rule = {"kind": "asha", "rule": "promote", "grace_epochs": 5, "reduction": 3}
+    search = {"space": {"params": {"optim.lr": lr}}, "trials": 3, "scheduler": rule}
+    fields = {
+        "name": proof,
+        "proof": proof,
+        "base": {**base, "epochs": 6, "optim": {"lr": 1e-7, "schedule": "constant"}},
+        "search": search,
+        "resources": {"gpus": 0},
+    }
+    study = Study.model_validate_json(json.dumps(fields))
+    path, executor = folders.claim(study, site), Counting()
+    folders.keep_spec(study, path)
+    assert study.search is not None
+    with closing(EventLog(path / folders.EVENTS)) as log, executor.cluster():
+        records = open_records(study, cast(Any, SimpleNamespace(events=log)), site, path)
+        slots = executor.slots(study.resources, None)
+        source = search_source(study, study.search, path, site=site, listener=records)
+        executor.run(source, site=site, slots=slots)
+        keep_winner(study, site, path, source.records)
+        executor.trained.clear()
+        compared = Proof.of(study, path, source.records)
+        list(compared.run(site, slots=slots, executor=executor, listener=records))
+        scores = compared.score(site, slots=slots, executor=executor)
+    arms = score_arms(compared.arms, path, scores)
+    write(result(study, site, path, trials=source.records, best=compared.best, arms=arms), path)
+    return executor, load_result(path), path
+
+
+@pytest.mark.slow
+def test_a_quick_proof_trains_only_what_the_search_has_not(site: Site, base: Any) -> None:
+    executor, found, _ = _search_and_prove(site, base, "quick")
+    assert found.trials[0].state == "pruned", [(t.lr, t.curve) for t in found.trials]
+    assert executor.trained == ["baseline-seed0"]
+    assert sorted(executor.scored) == ["baseline-seed0", "tuned-seed0"]
+    baseline, tuned = (found.arm(name).seeds[0] for name in ("baseline", "tuned"))
+    assert tuned.reused is not None
+    assert (tuned.reused.training, tuned.reused.epochs) == (f"trial-{found.winner:04d}", 6)
+    assert baseline.reused is not None
+    assert (baseline.reused.epochs, baseline.epochs) == (5, 6)
+    assert (found.costs.epochs_confirm, found.costs.epochs_reused) == (1, 11)
+    assert (found.verdict, found.improvement) == ("unproven", None)
+    assert "Improved" not in verdict_text(found)
+
+
+@pytest.mark.slow
+def test_without_a_proof_the_test_split_stays_closed(site: Site, base: Any) -> None:
+    executor, found, path = _search_and_prove(site, base, "none")
+    assert (executor.trained, executor.scored, found.arms) == ([], [], ())
+    assert not (path / folders.TEST_SCORES).exists()
+    assert json.loads((path / "result.json").read_text())["verdict"] == "unproven"
+    assert open_model(path, site=site).card.trial == found.winner
