@@ -46,13 +46,14 @@ from .results.study import Result, load_result
 
 if TYPE_CHECKING:
     from .campaign import run_campaign
+    from .prediction.bundle import export_folder
     from .prediction.ensemble import Ensemble, open_ensemble
     from .prediction.model import Model, ModelCard, export_model, load_model, open_model
     from .prediction.outlines import outline_map
     from .prediction.scene import predict_scene
     from .results.comparison import Comparison, compare
     from .stats import Improvement, Interval, relative_improvement
-    from .study import run_study
+    from .study import extend_study, run_study
 
 __all__ = [
     "Asha",
@@ -94,7 +95,9 @@ __all__ = [
     "dump_campaign",
     "dump_space",
     "dump_study",
+    "export_folder",
     "export_model",
+    "extend_study",
     "load_campaign",
     "load_campaign_result",
     "load_card",
@@ -120,6 +123,8 @@ _LAZY = {
     "Model": ".prediction.model",
     "ModelCard": ".prediction.model",
     "compare": ".results.comparison",
+    "export_folder": ".prediction.bundle",
+    "extend_study": ".study",
     "export_model": ".prediction.model",
     "load_model": ".prediction.model",
     "open_ensemble": ".prediction.ensemble",

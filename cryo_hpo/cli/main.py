@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ from . import campaign as campaigns
 from .compare import compare
 from .data import data
 from .doctor import doctor
+from .extend import extend
 from .guard import STUDY, GuardedGroup, line_numbers, read_site
 from .init import init
 from .learn import learn
@@ -224,10 +226,19 @@ def schema(what: str | None) -> None:
 @click.option("--port", default=5000, show_default=True, help="On loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
 def ui(port: int, *, only_print: bool) -> None:
-    """Open the MLflow UI of the studies' records, for this machine only."""
-    from ..tracking import ui_command
+    """Open the MLflow UI of the studies' records, for this machine only.
 
-    command = ui_command(read_site().mlflow, port=port)
+    Prints the addresses that open on the answer: every study above its trainings, with learning
+    rate, state, best validation mIoU, verdict and relative improvement.
+    """
+    from ..tracking import experiment_pages, ui_command
+
+    uri = read_site().mlflow
+    command, pages = ui_command(uri, port=port), {}
+    with contextlib.suppress(CryoError):  # nothing recorded yet: the command says where it would be
+        pages = experiment_pages(uri, port=port)
+    for name, address in pages.items():
+        click.echo(f"{name}: {address}")
     click.echo(command)
     if not only_print and not command.startswith("http"):
         sys.exit(subprocess.call(shlex.split(command)))
@@ -301,11 +312,11 @@ def _run(file: Path, *, inline: bool) -> None:
     click.echo(verdict_text(result))
     click.echo(f"result: {site.storage / study.name / 'result.json'}")
     click.echo(f"report: {site.storage / study.name / 'report' / 'report.html'}")
-    click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
+    click.echo(f"MLflow UI: {ui_command(site.mlflow, experiment=result.mlflow_experiment)}")
 
 
 for command in (
-    *(compare, data, doctor, export, init, learn, list_),
+    *(compare, data, doctor, export, extend, init, learn, list_),
     *(predict, status, stop, store, weights),
 ):
     main.add_command(command)

@@ -203,25 +203,84 @@ def _open(
 
 @click.command()
 @click.argument("study")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Such as model.pt.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A file, model.pt; or a folder that loads with torch alone.",
+)
 @ARM
 @SEED
 @click.option("--merge", is_flag=True, help="Fold LoRA adapters into the encoder's weights.")
-def export(study: str, out: Path, arm: str | None, seed: int | None, *, merge: bool) -> None:
-    """Write a model of a finished STUDY to one file, with its card as JSON beside it.
+@click.option("--ensemble", is_flag=True, help="A folder with all trainings of the arm.")
+@click.option("--onnx", is_flag=True, help="A folder with model.onnx too.")
+@click.option("--push", metavar="OWNER/NAME", help="Upload the folder to the Hugging Face hub.")
+@click.option("--public", is_flag=True, help="Make a new repository of --push public.")
+def export(  # noqa: PLR0913 (options of a command)
+    study: str,
+    out: Path,
+    arm: str | None,
+    seed: int | None,
+    push: str | None,
+    *,
+    merge: bool,
+    ensemble: bool,
+    onnx: bool,
+    public: bool,
+) -> None:
+    """Write a model of a finished STUDY to a file, or a folder that needs no cryo_hpo.
 
-    The file holds plain tensors and the card: recipe, bands, classes, normalization, scores,
-    provenance. `cryo-hpo predict` and `cryo_hpo.load_model` read it, on any machine. A model of
-    `tune: lora` needs the encoder's published weights beside it, unless --merge made it whole.
-    """
+    A file (model.pt, with its card as JSON beside it) holds plain tensors and the card: recipe,
+    bands, classes, normalization, scores, provenance. `cryo-hpo predict` and
+    `cryo_hpo.load_model` read it, on any machine. A model of `tune: lora` needs the encoder's
+    published weights beside it, unless --merge made it whole.
+
+    A folder (--out without .pt) holds the model as a graph, predict.py that maps scenes of any
+    size with torch and numpy only, and a model card as the Hugging Face hub reads it.
+
+    \b
+      cryo-hpo export lakes-lr --out model.pt
+      cryo-hpo export lakes-lr --out lakes-model --ensemble
+      cryo-hpo export lakes-lr --out lakes-model --push me/lakes   (HF_TOKEN)
+    """  # noqa: D301  click takes the backspace itself
     from ..prediction.model import export_model
 
     site = read_site()
+    if not out.suffix:
+        if merge:
+            raise SpecError("The graphs of a folder are merged already. Leave out --merge.")
+        given = {"arm": arm, "seed": seed, "site": site, "ensemble": ensemble, "onnx": onnx}
+        _export_folder(_study(study, site), out, given, push=push, public=public)
+        return
+    if ensemble or onnx or push is not None:
+        message = (
+            f"--ensemble, --onnx and --push write a folder, '{out}' is a file. Give --out a name "
+            "without a suffix."
+        )
+        raise SpecError(message)
     card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site, merge=merge)
     click.echo(
         f"{out}: {card.arm} of '{card.study}', seed {card.seed}{_test_score(card)}"
         f"{_unproven(card)}; card: {out.with_suffix('.json')}"
     )
+
+
+def _export_folder(
+    study: Path, out: Path, given: dict[str, Any], *, push: str | None, public: bool
+) -> None:
+    """Write the folder, print what it holds, and upload it if requested."""
+    from ..prediction.bundle import export_folder
+
+    cards = export_folder(study, out, **given)
+    seeds = ", ".join(str(card.seed) for card in cards)
+    click.echo(
+        f"{out}: {cards[0].arm} of '{cards[0].study}', {'seeds' if len(cards) > 1 else 'seed'} "
+        f"{seeds}{_unproven(cards[0])}; predict.py in it maps with torch alone"
+    )
+    if push is not None:
+        from ..models.weights.push import push_folder
+
+        click.echo(push_folder(out, push, private=not public))
 
 
 def _test_score(card: ModelCard) -> str:

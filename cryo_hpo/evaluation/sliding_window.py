@@ -172,7 +172,7 @@ def map_each(
     model.eval()
     device = normalize.mean_C11.device
     predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
-    for pieces in _chunks(scenes, window, batch=batch):
+    for pieces in chunk_pieces(scenes, window, batch=batch):
         images = [scenes.image(i)[:, *place] for i, place in pieces]
 
         def read(top: int, bottom: int, images: list[NDArray[np.generic]] = images) -> Tensor:
@@ -282,7 +282,7 @@ def _shift(rows: Tensor, done: int, height: int) -> Tensor:
     return F.pad(left, (0, 0, 0, height - left.shape[-2]))
 
 
-def _chunks(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
+def chunk_pieces(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
     """Yield neighboring pieces of one size, as many as fill a forward pass together."""
     pieces = [(i, place) for i in range(len(scenes)) for place in _places(scenes.sizes[i], window)]
     for shape, run in groupby(pieces, key=lambda piece: _shape(*piece[1])):

@@ -78,6 +78,18 @@ class Executor(Protocol):
             Stopped: A signal requested a stop.
         """
 
+    def score_ensembles(
+        self, ensembles: Sequence[Sequence[Job]], *, site: Site, slots: TrialResources
+    ) -> list[dict[str, Scores]]:
+        """Score the mean probabilities of trainings of one recipe on the test split.
+
+        Returns:
+            For each ensemble: scene -> its scores.
+
+        Raises:
+            Stopped: A signal requested a stop.
+        """
+
     def map(
         self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..search.jobs import MESSAGE, OUTCOME
+from ..search.jobs import MESSAGE, OUTCOME, fields_of
 from .attempts import Attempts
 from .executor import TrialResources, fit_resources
 from .signals import Stopped, raise_if_asked
-from .worker import Report, map_test, score_test, train_job
+from .worker import Report, map_test, score_ensemble, score_test, train_job
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,6 +93,13 @@ class InlineExecutor:
         """Score finished trainings on the test split; see `Executor`."""
         return list(_each(score_test, jobs, site=site, cpus=slots.cpus, gpus=slots.gpus))
 
+    def score_ensembles(
+        self, ensembles: Sequence[Sequence[Job]], *, site: Site, slots: TrialResources
+    ) -> list[dict[str, Scores]]:
+        """Score mean probabilities on the test split; see `Executor`."""
+        given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus}
+        return list(_each(score_ensemble, ensembles, **given))
+
     def map(
         self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
@@ -129,7 +136,9 @@ class InlineExecutor:
             yield {OUTCOME: "crashed", MESSAGE: why}
 
 
-def _each(task: Callable[..., Any], jobs: Sequence[Job], **given: Any) -> Iterator[Any]:
+def _each(
+    task: Callable[..., Any], jobs: Sequence[Job] | Sequence[Sequence[Job]], **given: Any
+) -> Iterator[Any]:
     for job in jobs:
         raise_if_asked()
-        yield task(asdict(job), **given)
+        yield task(fields_of(job), **given)

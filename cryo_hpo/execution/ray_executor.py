@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import ray_driver as driver  # first: it sets what Ray reads when it is imported
 from .prometheus import exported
-from .scoring_tasks import map_tests, score_tests
+from .scoring_tasks import map_tests, score_ensembles, score_tests
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +45,12 @@ class RayExecutor:
     ) -> list[dict[str, Scores]]:
         """Score finished trainings on the test split; see `Executor`."""
         return score_tests(jobs, site=site, slots=slots)
+
+    def score_ensembles(
+        self, ensembles: Sequence[Sequence[Job]], *, site: Site, slots: TrialResources
+    ) -> list[dict[str, Scores]]:
+        """Score mean probabilities on the test split; see `Executor`."""
+        return score_ensembles(ensembles, site=site, slots=slots)
 
     def map(
         self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources

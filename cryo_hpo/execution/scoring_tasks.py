@@ -5,13 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..search.jobs import Job
+from ..search.jobs import Job, fields_of
 from .ray_driver import POLL_S, RETRIES
 from .signals import raise_if_asked
-from .worker import map_test, score_test
+from .worker import map_test, score_ensemble, score_test
 
 import ray  # isort: skip  (driver first: it sets what Ray reads when it is imported)
 
@@ -38,6 +37,20 @@ def score_tests(
     return _ask(score_test, jobs, site=site, slots=slots)
 
 
+def score_ensembles(
+    ensembles: Sequence[Sequence[Job]], *, site: Site, slots: TrialResources
+) -> list[dict[str, Scores]]:
+    """Score the mean probabilities of trainings of one recipe, each ensemble on one node.
+
+    Returns:
+        For each ensemble: scene -> its scores.
+
+    Raises:
+        Stopped: A signal requested a stop.
+    """
+    return _ask(score_ensemble, ensembles, site=site, slots=slots)
+
+
 def map_tests(
     jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.uint8]]]:
@@ -50,12 +63,17 @@ def map_tests(
 
 
 def _ask(
-    task: Callable[..., Any], jobs: Sequence[Job], *, site: Site, slots: TrialResources, **more: Any
+    task: Callable[..., Any],
+    jobs: Sequence[Job] | Sequence[Sequence[Job]],
+    *,
+    site: Site,
+    slots: TrialResources,
+    **more: Any,
 ) -> list[Any]:
     """Run a task for every job on the cluster."""
     remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
     asked = [
-        remote(task).remote(asdict(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
+        remote(task).remote(fields_of(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
         for j in jobs
     ]
     while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):

@@ -28,7 +28,7 @@ from ..training.checkpoints import (
     set_aside_foreign,
 )
 from ..training.loop import fit
-from ..training.scoring import map_scenes, score_scenes
+from ..training.scoring import map_scenes, score_members, score_scenes
 
 Report = Mapping[str, Any]  # an epoch's metrics; the last one may be an outcome and its message
 
@@ -98,6 +98,18 @@ def score_test(
             device=device_for(gpus),
             metric=config.get("metric", MIOU),
         )
+
+
+def score_ensemble(
+    configs: Sequence[Mapping[str, Any]], *, site: Site, cpus: int, gpus: float
+) -> dict[str, Scores]:
+    """Score the mean probabilities of several finished trainings of one recipe, scene by scene."""
+    _claim(cpus)
+    site = site.on_node(os.environ)
+    recipe = Recipe.model_validate_json(configs[0]["recipe"])
+    with contextlib.ExitStack() as stack:
+        workdirs = [stack.enter_context(_best(site, config)) for config in configs]
+        return score_members(recipe, "test", site=site, workdirs=workdirs, device=device_for(gpus))
 
 
 def map_test(

@@ -219,7 +219,7 @@ def _of_study(
     chosen = arm_of(result, arm)
     training = _training(chosen, seed)
     folder = path if path.is_dir() else path.parent
-    file = folder / CONFIRM / f"{chosen.name}-seed{training.seed}" / checkpoints.BEST
+    file = folder / CONFIRM / chosen.training(training.seed) / checkpoints.BEST
     if not file.is_file():
         message = (
             f"{file}: the weights of a study's trainings lie in its folder, these are gone. "

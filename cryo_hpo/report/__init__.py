@@ -6,6 +6,7 @@ from .campaign import headline
 from .campaign import note as campaign_note
 from .files import markdown, note, write, write_campaign, write_page
 from .page import Page, Picture, Section
+from .verdict import gain_line
 from .warning import warnings
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Picture",
     "Section",
     "campaign_note",
+    "gain_line",
     "headline",
     "markdown",
     "note",

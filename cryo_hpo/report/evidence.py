@@ -7,6 +7,7 @@ import math
 from .. import stats
 from ..results.study import Result
 from ..stats import Improvement, Interval
+from .extended import extension_notes
 from .table import Table
 from .wording import NONE, count_of, signed, tuned_arm
 
@@ -15,16 +16,20 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 
 
 def evidence_notes(result: Result) -> list[str]:
-    """Return what decides, the p values and the power of the comparison; empty without one."""
+    """Return what decides, the p values and the power of the comparison, and what was added later.
+
+    Empty without a comparison or an extension.
+    """
     improvement = result.improvement
     if improvement is None or tuned_arm(result) is None:
-        return []
+        return extension_notes(result)
     return [
+        *extension_notes(result),
         f"The interval of a typical seed's relative gain decides; files have the verdict as "
         f"`{improvement.verdict}`.",
         *_stop(improvement),
         *([_p_values(improvement)] if improvement.stopped is None else []),
-        *_too_few(improvement),
+        *_too_few(result, improvement),
         *_seeds_needed(improvement),
     ]
 
@@ -120,13 +125,13 @@ def _in_words(number: int) -> str:
     return NUMBERS[number] if number < len(NUMBERS) else str(number)
 
 
-def _too_few(improvement: Improvement) -> list[str]:
+def _too_few(result: Result, improvement: Improvement) -> list[str]:
     decides = improvement.num_pairs >= stats.FEWEST or improvement.verdict != "not shown"
     if decides or improvement.stopped is not None:
         return []
     return [
         f"{count_of(improvement.num_pairs, 'seed')} cannot decide: an interval needs "
-        f"{stats.FEWEST}, an exact one six. Run a study of a new name with more `seeds`."
+        f"{stats.FEWEST}, an exact one six. Add some: `cryo-hpo extend {result.study} --seeds ...`."
     ]
 
 

@@ -14,7 +14,6 @@ from .wording import (
     VERDICTS,
     count_of,
     duration,
-    fixed_lr,
     percent,
     plain,
     short_lr,
@@ -43,14 +42,15 @@ def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
 def _column(result: Result) -> Iterator[tuple[str, str]]:
     """Yield the rows of one study."""
     tuned, gain, spent = tuned_arm(result), result.improvement, result.costs
-    recipe = result.arm(BASELINE).recipe
+    recipe = result.base_recipe
+    fixed = result.arm(BASELINE) if result.arms else None
     yield "dataset", result.dataset
     yield "encoder", plain((recipe.get("model") or {}).get("encoder"))
-    yield "verdict", NONE if gain is None else VERDICTS[gain.verdict]
-    yield "fixed LR", short_lr(fixed_lr(result))
-    yield "tuned LR", NONE if tuned is None else short_lr(tuned.recipe["optim"]["lr"])
-    yield "seeds", str(len(result.arm(BASELINE).seeds))
-    yield "fixed test mIoU", percent(result.arm(BASELINE).mean_test_miou)
+    yield "verdict", result.verdict if gain is None else VERDICTS[gain.verdict]
+    yield "fixed LR", short_lr(recipe["optim"]["lr"])
+    yield "winner's LR", short_lr(result.best_recipe["optim"]["lr"])
+    yield "seeds", NONE if fixed is None else str(len(fixed.seeds))
+    yield "fixed test mIoU", NONE if fixed is None else percent(fixed.mean_test_miou)
     yield "tuned test mIoU", NONE if tuned is None else percent(tuned.mean_test_miou)
     yield "gain of a typical seed, %", NONE if gain is None else signed(gain.typical_pct.mid)
     yield "its interval", NONE if gain is None else format_limits(gain.typical_pct)

@@ -13,6 +13,7 @@ from ..stats import Improvement, Interval
 from .costs import cost_line
 from .evidence import evidence_notes
 from .table import Table, markdown
+from .together import ensemble_notes
 from .unproven import unproven_line
 from .warning import warnings
 from .wording import (
@@ -119,6 +120,18 @@ def _relative(improvement: Improvement) -> str:
     )
 
 
+def gain_line(result: Result) -> str:
+    """Return the relative gain of a typical seed with its limits: +15.9 % [+15.6 to +16.1].
+
+    Empty without a tuned recipe, or where the gain is undefined.
+    """
+    gain = None if result.improvement is None else result.improvement.typical_pct
+    if gain is None or tuned_arm(result) is None or not math.isfinite(gain.mid):
+        return ""
+    limits = [signed(v) if math.isfinite(v) else "unbounded" for v in (gain.low, gain.high)]
+    return f"{signed(gain.mid)} % [{' to '.join(limits)}]"
+
+
 def _against_nothing(result: Result) -> Iterator[str]:
     """Yield the score of the best constant map, and how many runs do not exceed it."""
     if result.constant_map is None:
@@ -169,8 +182,8 @@ def verdict_text(result: Result) -> str:
     """Return warnings, verdict, paired comparison, statistics and costs, for a terminal."""
     notes = "\n".join(evidence_notes(result))
     pairs = markdown(verdict(result)) if result.arms else ""
-    reused = "\n".join(reuse_lines(result))
-    parts = [*verdict_lines(result), pairs, notes, reused, cost_line(result)]
+    together, reused = "\n".join(ensemble_notes(result)), "\n".join(reuse_lines(result))
+    parts = [*verdict_lines(result), pairs, together, notes, reused, cost_line(result)]
     return "\n\n".join(filter(None, parts))
 
 

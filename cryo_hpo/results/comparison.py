@@ -72,14 +72,16 @@ def compare(first: Result | Path | str, second: Result | Path | str) -> Comparis
     """
     a, b = (one if isinstance(one, Result) else load_result(one) for one in (first, second))
     obstacles = tuple(_obstacles(a, b))
-    old, new = winning_arm(a), winning_arm(b)
-    seeds = tuple(s.seed for s in old.seeds if s.seed in {t.seed for t in new.seeds})
-    gain = _gain(old, new, seeds) if seeds and not obstacles else None
+    old, new = ({} if not one.arms else _scores(winning_arm(one)) for one in (a, b))
+    seeds = tuple(seed for seed in old if seed in new)
+    gain = None
+    if seeds and not obstacles:
+        gain = relative_improvement([new[s] for s in seeds], [old[s] for s in seeds])
     return Comparison(
         first=a,
         second=b,
         obstacles=obstacles,
-        differences=tuple(_differences(old, new)),
+        differences=tuple(_differences(a, b)),
         paired_seeds=seeds,
         gain=gain,
         notes=tuple(_notes(a, b, seeds)),
@@ -87,12 +89,19 @@ def compare(first: Result | Path | str, second: Result | Path | str) -> Comparis
 
 
 def winning_arm(result: Result) -> ArmResult:
-    """Return the arm of the recipe that won: tuned, or the baseline where nothing beat it."""
+    """Return the arm of the recipe that won: tuned, or the baseline where nothing beat it.
+
+    Args:
+        result: A study with scores on the test split.
+    """
     return next((arm for arm in result.arms if arm.name == "tuned"), result.arm("baseline"))
 
 
 def _obstacles(a: Result, b: Result) -> Iterator[str]:
     """Yield why the scores of two studies may not be compared."""
+    for one in (a, b):
+        if not one.arms:
+            yield f"'{one.study}' ended after its search (proof: none), without test scores"
     if a.classes != b.classes:
         yield f"their classes differ ({', '.join(a.classes)}; {', '.join(b.classes)})"
     if a.data_split != b.data_split:
@@ -103,22 +112,20 @@ def _obstacles(a: Result, b: Result) -> Iterator[str]:
             yield f"a result does not record the fingerprint of its {split} split"
         elif prints[0] != prints[1]:
             yield f"{why} (fingerprints {str(prints[0])[:12]}; {str(prints[1])[:12]})"
-    protocols = [one.arm("baseline").recipe.get("protocol", "corrected") for one in (a, b)]
+    protocols = [one.base_recipe.get("protocol", "corrected") for one in (a, b)]
     if protocols[0] != protocols[1]:
         yield f"their scores follow two protocols ({protocols[0]}; {protocols[1]})"
 
 
-def _differences(old: ArmResult, new: ArmResult) -> Iterator[Difference]:
-    before, after = dict(flatten(old.recipe)), dict(flatten(new.recipe))
+def _differences(a: Result, b: Result) -> Iterator[Difference]:
+    before, after = dict(flatten(a.best_recipe)), dict(flatten(b.best_recipe))
     for path in dict.fromkeys([*before, *after]):
         if path != "seed" and before.get(path) != after.get(path):
             yield Difference(path, before.get(path), after.get(path))
 
 
-def _gain(old: ArmResult, new: ArmResult, seeds: tuple[int, ...]) -> Improvement:
-    scores = [{s.seed: s.test_miou for s in arm.seeds} for arm in (new, old)]
-    tuned, baseline = ([of_seed[seed] for seed in seeds] for of_seed in scores)
-    return relative_improvement(tuned, baseline)
+def _scores(arm: ArmResult) -> dict[int, float]:
+    return {seed.seed: seed.test_miou for seed in arm.seeds}
 
 
 def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
@@ -129,6 +136,8 @@ def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
             "A study stopped as soon as its own comparison was decided: the number of its seeds "
             "was not fixed beforehand, so the interval between the studies is approximate."
         )
+    if "quick" in (a.proof, b.proof):
+        yield "A study with `proof: quick` was scored on the seed that chose its winner."
     if a.extensions or b.extensions:
         yield (
             "A study was extended after its first result: an interval holds for a number of seeds "

@@ -23,6 +23,7 @@ class Extension(Frozen):
     seeds: tuple[int, ...] = Field(default=(), description="Seeds added to the comparison")
     at_most: int | None = Field(default=None, description="New limit of pairs; null: unchanged")
     trials: int = Field(default=0, description="Trials added to the search")
+    proof: str | None = Field(default=None, description="New `proof`; null: unchanged")
     former_winner: int | None = Field(description="Trial that had won; null: no search")
     former_verdict: str | None = Field(description="Verdict of the earlier result; null: none")
 

@@ -26,18 +26,30 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Hold one recipe of the comparison, and the seeds it is trained on."""
+    """Hold one recipe of the comparison, and the seeds it is trained on.
+
+    Attributes:
+        name: Name of the arm.
+        recipe: Recipe of its trainings.
+        seeds: Seeds it is trained on.
+        metric: Name of the metric that selects each training's best model.
+        trainings: How the names of its trainings begin; empty: with the arm's name.
+    """
 
     name: str
     recipe: Recipe
     seeds: tuple[int, ...]
     metric: str = "miou"
-    """Name of the metric that selects each training's best model."""
+    trainings: str = ""
+
+    def training(self, seed: int) -> str:
+        """Return the name of the training on a seed."""
+        return f"{self.trainings or self.name}-seed{seed}"
 
 
 def job(arm: Arm, seed: int, folder: Path) -> Job:
     """Return the job that trains one arm on one seed to full length."""
-    key = f"{arm.name}-seed{seed}"
+    key = arm.training(seed)
     recipe = arm.recipe.replace({"seed": seed})
     return Job(
         key=key,

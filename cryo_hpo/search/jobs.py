@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol
 
 Outcome = Literal["done", "diverged", "refused", "unwritable", "crashed"]
 OUTCOME, MESSAGE = "outcome", "message"  # keys of a worker's last report, besides the metrics
@@ -32,6 +32,11 @@ class Job:
     cleared: int = 0
     recorded: int = 0
     metric: str = "miou"
+
+
+def fields_of(jobs: Job | Sequence[Job]) -> Any:
+    """Return the fields of a job, or of each of several, as what travels to a worker."""
+    return asdict(jobs) if isinstance(jobs, Job) else [asdict(job) for job in jobs]
 
 
 class Source(Protocol):

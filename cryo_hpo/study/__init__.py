@@ -6,14 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .extension import extend_study
     from .run import run_study
 
-__all__ = ["run_study"]
+__all__ = ["extend_study", "run_study"]
+_FILES = {"extend_study": ".extension", "run_study": ".run"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import `run_study`, and torch with it, on first access."""
-    if name in __all__:
-        return getattr(import_module(".run", __name__), name)
+    """Import what runs studies, and torch with it, on first access."""
+    if name in _FILES:
+        return getattr(import_module(_FILES[name], __name__), name)
     message = f"module '{__name__}' has no attribute '{name}'"
     raise AttributeError(message)

@@ -74,7 +74,7 @@ def make(folder: Path) -> Path:
     Raises:
         StorageError: The folder cannot be made.
     """
-    with _writing(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -152,7 +152,7 @@ def write(path: Path, text: str) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    with _writing(path.parent):
+    with writing(path.parent):
         atomic.write_text(path, text)
 
 
@@ -178,7 +178,8 @@ def require_room(spec: Spec, folder: Path, *, gib: float) -> None:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def writing(folder: Path) -> Iterator[None]:
+    """Turn errors of writing into the folder into a `StorageError` with its remedy."""
     try:
         yield
     except BlockingIOError:  # another process holds a lock: nothing is wrong with the folder
@@ -200,11 +201,11 @@ def driving(folder: Path) -> Iterator[None]:
             written.
     """
     path = folder / LOCK
-    with _writing(folder):
+    with writing(folder):
         opened = path.open("a+b", buffering=0)  # a full disk shows at once, not when it closes
     with opened as file:
         try:
-            with _writing(folder):
+            with writing(folder):
                 lock(file, wait=False)
         except BlockingIOError as error:
             file.seek(0)
@@ -216,7 +217,7 @@ def driving(folder: Path) -> Iterator[None]:
                 f"{holder['pid']} on {holder['host']}. Wait for it, or stop it first."
             )
             raise StorageError(message) from error
-        with _writing(folder):
+        with writing(folder):
             file.truncate(0)
             file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
         yield

@@ -79,11 +79,32 @@ def open_test(
     if todo:
         scored = executor.score(list(jobs.values()), site=site, slots=slots)
         found = dict(zip(jobs, scored, strict=True))
-        _keep_scenes({name: _confusions(each) for name, each in found.items()}, path)
-        kept |= dict.fromkeys(one.key for one in todo)
-        kept |= {name: _total(each, arms[0].recipe).to_json() for name, each in found.items()}
-        write_text(path / TEST_SCORES, json.dumps(kept))
+        without_model = [one.key for one in todo]
+        kept = keep_scores(found, path, arms[0].recipe, others=without_model)
     return {one.key: kept[one.key] for one in wanted if kept[one.key] is not None}
+
+
+def keep_scores(
+    found: Mapping[str, Mapping[str, Scores]],
+    path: Path,
+    recipe: Recipe,
+    *,
+    others: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Add scores to those that are kept, scenes first, and return all of them.
+
+    Args:
+        found: Name -> scene -> its scores.
+        path: The study's folder.
+        recipe: Recipe whose dataset and protocol are those of the scores.
+        others: Names that get None unless they are in `found`: they have no model.
+    """
+    kept = kept_scores(path)
+    _keep_scenes({name: _confusions(each) for name, each in found.items()}, path)
+    kept |= dict.fromkeys(others)
+    kept |= {name: _total(each, recipe).to_json() for name, each in found.items()}
+    write_text(path / TEST_SCORES, json.dumps(kept))
+    return kept
 
 
 def kept_scores(path: Path) -> dict[str, Any]:
@@ -138,12 +159,13 @@ def map_test(
     """
     if (path / TEST_MAPS).exists():
         return
-    names = {f"{arm.name}-seed{seed}" for arm in arms for seed in arm.seeds}
-    found = {name: each for name, each in by_scene(path).items() if name in names}
+    names = {arm.training(seed): f"{arm.name}-seed{seed}" for arm in arms for seed in arm.seeds}
+    found = {names[name]: each for name, each in by_scene(path).items() if name in names}
     seed, shown = choose(found)
     pair = [arm for arm in arms if arm.name in PAIR and f"{arm.name}-seed{seed}" in found]
     if shown and pair:
-        jobs = _finished([job(arm, seed, path / CONFIRM) for arm in pair], site, path)
+        finished = _finished([job(arm, seed, path / CONFIRM) for arm in pair], site, path)
+        jobs = {names[key]: one for key, one in finished.items()}
         if jobs:
             mapped = partial(executor.map, site=site, slots=slots)
             _keep_maps(jobs, (seed, shown), arms[0].recipe, site=site, path=path, mapped=mapped)
@@ -172,14 +194,22 @@ def scene_scores(path: Path) -> dict[str, NDArray[np.int64]]:
         raise StorageError(message) from error
 
 
-def paired(path: Path, seeds: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-    """Return the matrices of tuned and baseline, (N, S, K, K); None unless all were kept."""
+def paired(
+    path: Path, seeds: Sequence[int], *, tuned: str = "tuned"
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return the matrices of tuned and baseline, (N, S, K, K); None unless all were kept.
+
+    Args:
+        path: The study's folder.
+        seeds: Seeds of the pairs.
+        tuned: How the names of the tuned arm's trainings begin.
+    """
     found = scene_scores(path)
-    names = [[f"{arm}-seed{seed}" for seed in seeds] for arm in PAIR]
+    names = [[f"{arm}-seed{seed}" for seed in seeds] for arm in ("baseline", tuned)]
     if not all(name in found for arm in names for name in arm):
         return None
-    baseline, tuned = (np.stack([found[name] for name in arm]) for arm in names)
-    return tuned, baseline
+    fixed, changed = (np.stack([found[name] for name in arm]) for arm in names)
+    return changed, fixed
 
 
 def damage_finder(site: Site, path: Path) -> Callable[[Job], str]:

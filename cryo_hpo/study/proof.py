@@ -23,6 +23,7 @@ import numpy as np
 from ..config.seeds import SeedLimit
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
+from ..results.extensions import name_tuned, read_extensions
 from ..results.study import Reused
 from ..search.confirm import Arm, ConfirmSource, job
 from ..search.source import BASELINE, winner
@@ -67,7 +68,7 @@ class Proof:
     @property
     def arms(self) -> list[Arm]:
         """The recipes compared, with the seeds that are needed as far as is known."""
-        return arms_of(self.study, self.best, self._seeds())
+        return arms_of(self.study, self.best, self._seeds(), tuned=self._tuned)
 
     def run(
         self, site: Site, *, slots: TrialResources, executor: Executor, listener: Listener
@@ -141,16 +142,16 @@ class Proof:
         """Take what the search has trained, if the comparison is on the search's own seed."""
         if self.study.proof != "quick":
             return
-        of = {"baseline": self.first, "tuned": self.best}
-        seed = self.study.base.seed
-        trials = {f"{name}-seed{seed}": trial for name, trial in of.items() if trial is not None}
+        of, seed = {"baseline": self.first, "tuned": self.best}, self.study.base.seed
+        named = {arm.training(seed): of.get(arm.name) for arm in self.arms}
+        trials = {name: trial for name, trial in named.items() if trial is not None}
         take_trials(self._jobs, trials, site=site, path=self.path)
 
     @property
     def is_over(self) -> bool:
         """True if every training that is needed has been scored."""
         known = testsplit.kept_scores(self.path)
-        return all(f"{arm.name}-seed{seed}" in known for arm in self.arms for seed in arm.seeds)
+        return all(arm.training(seed) in known for arm in self.arms for seed in arm.seeds)
 
     def score(self, site: Site, *, slots: TrialResources, executor: Executor) -> dict[str, Any]:
         """Score the trainings of the rounds so far on the test split; see `holdout.open_test`."""
@@ -175,6 +176,13 @@ class Proof:
     def _has_tuned(self) -> bool:
         return self.best is not None and self.best.number != BASELINE
 
+    @property
+    def _tuned(self) -> str:
+        """How the names of the tuned arm's trainings begin."""
+        if self.best is None or not self._has_tuned:
+            return "tuned"
+        return name_tuned(self.best.number, read_extensions(self.path))
+
     def _seeds(self) -> tuple[int, ...]:
         """Return the seeds that are trained already or needed next."""
         every = self.study.comparison_seeds
@@ -187,7 +195,8 @@ class Proof:
     def _gains(self) -> list[float]:
         """Return the relative gains of the scored pairs, in percent, in the order of seeds."""
         known = testsplit.kept_scores(self.path)
-        names = [[f"{arm}-seed{s}" for arm in testsplit.PAIR] for s in self.study.comparison_seeds]
+        pair = ("baseline", self._tuned)
+        names = [[f"{arm}-seed{s}" for arm in pair] for s in self.study.comparison_seeds]
         pairs = list(takewhile(lambda pair: all(name in known for name in pair), names))
         scores = np.array([[_miou(known[name]) for name in pair] for pair in pairs]).reshape(-1, 2)
         gains: list[float] = paired_gains(scores[:, 1], scores[:, 0]).tolist()
@@ -198,13 +207,20 @@ def _miou(scores: Any) -> float:
     return 0.0 if scores is None else float(Scores.from_json(scores).miou)
 
 
-def arms_of(study: Study, best: Record | None, seeds: tuple[int, ...] | None = None) -> list[Arm]:
+def arms_of(
+    study: Study,
+    best: Record | None,
+    seeds: tuple[int, ...] | None = None,
+    *,
+    tuned: str = "tuned",
+) -> list[Arm]:
     """Return the recipes of the final comparison; all train on the same seeds and epochs.
 
     Args:
         study: The study.
         best: The winner of the search; None: the study has no search.
         seeds: The first seeds of the comparison; None: all.
+        tuned: How the names of the tuned arm's trainings begin.
 
     Returns:
         Nothing if the study ends after its search.
@@ -216,4 +232,8 @@ def arms_of(study: Study, best: Record | None, seeds: tuple[int, ...] | None = N
     recipes |= {name: study.base.replace(over) for name, over in study.baselines.items()}
     if best is not None and best.number != BASELINE:
         recipes["tuned"] = study.recipe(best.params)
-    return [Arm(name, recipe, seeds, study.metric) for name, recipe in recipes.items()]
+    prefixes = {"tuned": tuned}
+    return [
+        Arm(name, recipe, seeds, study.metric, prefixes.get(name, ""))
+        for name, recipe in recipes.items()
+    ]

@@ -30,11 +30,12 @@ from ..search.source import SearchSource
 from ..storage.atomic import write_text
 from ..storage.event_log import read_events
 from ..tracking import Tracker, run_id, save_model
-from ..training.build import band_plan, sampled_ids, scenes_of
+from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
 from .data_guard import DataGuard, GuardedSource
+from .ensembles import open_ensembles
 from .hours import keep as keep_shares
 from .hours import open_purse, plan_hours, resolve
 from .plan import plan
@@ -179,11 +180,12 @@ def conclude(
     guard = DataGuard(study.base, site, path)
     proof = Proof.of(study, path, trials)
     scores = proof.score(site, slots=slots, executor=executor)
+    together = open_ensembles(proof.arms, site=site, path=path, slots=slots, executor=executor)
     if proof.arms:
         testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
     guard.check()
     arms = score_arms(proof.arms, path, scores)
-    return result(study, site, path, trials=trials, best=proof.best, arms=arms)
+    return result(study, site, path, trials=trials, best=proof.best, arms=arms, ensembles=together)
 
 
 def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Records:
@@ -234,14 +236,15 @@ def open_run(
         tracker: Tracker of the study's log.
         parent: Key of the MLflow run above the study's run.
     """
+    prints = {s: scenes_of(study.base, s, site).fingerprint for s in ("train", "val", "test")}
     tracker.start(
         study.name,
         name=study.name,
         parent=parent,
         tags={"cryo.kind": "study", "cryo.study": study.name},
         params={k: v for k, v in study.base.flat().items() if v is not None},
+        dataset={"name": dataset_of(study.base.data).name, "splits": prints},
     )
-    prints = {s: scenes_of(study.base, s, site).fingerprint for s in ("train", "val", "test")}
     facts = {"environment.json": environment(), "data.json": prints}
     if sampled := sampled_ids(study.base, site):
         facts["sampled-scenes.json"] = sampled
@@ -268,10 +271,10 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     publishes it again.
     """
     top = result.study
-    tracker.log_once(top, study_metrics(result), step=0)
+    tracker.log_once(top, study_metrics(result), step=len(result.extensions))
     for arm in result.arms:
         for seed in arm.seeds:
-            run = f"{top}/{arm.name}-seed{seed.seed}"
+            run = f"{top}/{arm.training(seed.seed)}"
             scores = {"test_miou": seed.test_miou, **seed_metrics(result, seed)}
             tracker.log_once(run, scores, step=seed.epochs)
             if seed.reused is not None:

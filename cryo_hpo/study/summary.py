@@ -26,6 +26,9 @@ def study_metrics(result: Result) -> dict[str, float]:
         metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
     metrics |= _rates(result)
     metrics |= parent_metrics(result)
+    for one in result.ensembles:
+        metrics[f"{one.arm}_ensemble.test_miou"] = one.test_miou
+        metrics[f"{one.arm}_ensemble.gain_points"] = 100 * one.gain
     metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
     if result.constant_map is not None:
         metrics["constant_map.test_miou"] = result.constant_map.test_miou
@@ -59,6 +62,7 @@ def study_tags(result: Result) -> dict[str, str]:
     return {
         "cryo.verdict": result.verdict,
         "cryo.proof": result.proof,
+        **({"cryo.improvement": gain} if (gain := report.gain_line(result)) else {}),
         **({"cryo.warnings": "\n".join(warnings)[:MAX_TAG]} if warnings else {}),
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
         **({} if result.winner is None else {"cryo.winner": key(result.winner)}),

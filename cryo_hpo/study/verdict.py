@@ -15,6 +15,7 @@ from ..errors import StorageError
 from ..evaluation.field_metrics import compute_metrics
 from ..evaluation.metrics import Scores
 from ..results import epochs as recording
+from ..results.extensions import read_extensions
 from ..results.files import CONFIRM, TEST_SCORES
 from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
@@ -43,6 +44,7 @@ LEVEL = 0.95  # confidence level of every interval
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site, Study
+    from ..results.ensembles import EnsembleResult
     from ..search.trials import Record
 
 
@@ -77,6 +79,7 @@ def _score_arm(
         mean_test_miou=sum(s.test_miou for s in seeds) / len(seeds),
         even_guess_loss=_even_guess(arm.recipe),
         seeds=seeds,
+        trainings="" if arm.trainings == arm.name else arm.trainings,
     )
 
 
@@ -148,7 +151,7 @@ def _constant_map(path: Path) -> ConstantMap | None:
     return ConstantMap(label=best, test_miou=maps[best])
 
 
-def result(
+def result(  # noqa: PLR0913 (the parts of a result)
     study: Study,
     site: Site,
     path: Path,
@@ -156,6 +159,7 @@ def result(
     trials: list[Record],
     best: Record | None,
     arms: list[ArmResult],
+    ensembles: tuple[EnsembleResult, ...] = (),
 ) -> Result:
     """Assemble the result of a finished study."""
     epochs = recording.by_key(path)
@@ -181,6 +185,8 @@ def result(
         importance=_importance(study, trials),
         proof=study.proof,
         arms=tuple(arms),
+        ensembles=ensembles,
+        extensions=read_extensions(path),
         constant_map=_constant_map(path),
         improvement=_improvement(study, arms, best, path),
         costs=_costs(study, path, len(tried)),
@@ -243,7 +249,11 @@ def _improvement(
 
 def _over_scenes(tuned: ArmResult, path: Path) -> Interval | None:
     """Return the interval over seeds and scenes; None if scene scores are missing."""
-    both = testsplit.paired(path, [s.seed for s in tuned.seeds]) if tuned.name == "tuned" else None
+    if tuned.name != "tuned":
+        return None
+    both = testsplit.paired(
+        path, [s.seed for s in tuned.seeds], tuned=tuned.trainings or tuned.name
+    )
     if both is None:
         return None
     zero = PROTOCOLS[tuned.recipe.get("protocol", "corrected")].absent_is_zero

@@ -7,7 +7,17 @@ and two studies with the same name on two machines stay separate.
 
 from .courier import deliver
 from .model_export import save_model
-from .server import masked, ping, run_id, study_of, ui_command
+from .server import experiment_pages, masked, ping, run_id, study_of, ui_command
 from .tracker import Tracker
 
-__all__ = ["Tracker", "deliver", "masked", "ping", "run_id", "save_model", "study_of", "ui_command"]
+__all__ = [
+    "Tracker",
+    "deliver",
+    "experiment_pages",
+    "masked",
+    "ping",
+    "run_id",
+    "save_model",
+    "study_of",
+    "ui_command",
+]

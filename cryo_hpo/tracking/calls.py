@@ -56,6 +56,8 @@ def _start(event: Event) -> Iterator[Call]:
     optional: Call = {"parent": None, "parent_log": None, "tags": {}, "params": {}}
     facts = {name: event.get(name, default) for name, default in optional.items()}
     yield {"do": "start", "name": event["name"], **facts}
+    if "dataset" in event:
+        yield {"do": "dataset", **event["dataset"]}
 
 
 def _epoch(event: Event) -> Iterator[Call]:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModel,
+    LoggedModelOutput,
+    LoggedModelStatus,
+    Metric,
+    Param,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -18,6 +29,7 @@ from .server import KEY, reason, search
 ORIGIN, PARENT = "cryo.log", "mlflow.parentRunId"
 NOTE, RUN_ID = "mlflow.note.content", "{run_id}"
 BATCH = 1000  # events read from the log at a time
+DIGEST = 12  # characters of a fingerprint that the page shows
 TRIES = 5  # of one call while the server answers other requests
 WINNER = "winner"  # alias of a registered model's newest version
 TURNS = ("start", "end")  # calls that open and close a run
@@ -103,6 +115,7 @@ class Runs:
         self._client, self._experiment = client, experiment_id
         self._origin, self._home = backlog.opened.origin, backlog.opened.path.parent
         self._refilled = backlog.refilled
+        self._data: dict[str, Call] = {}  # key of a study -> its dataset
         self._ids: dict[tuple[str, str], str] = {}  # (key, log) -> MLflow's id
         # True: starting an existing run reopens it. A log that lost its end may have lost the run's
         # end too, so a closed run then stays closed.
@@ -116,6 +129,11 @@ class Runs:
             case "start":
                 params = [Param(key, value) for key, value in call["params"].items()]
                 client.log_batch(run, params=params, tags=_tags(call["tags"]))
+                if call["parent"] in self._data:
+                    client.log_inputs(run, _inputs(self._data[call["parent"]], without="test"))
+            case "dataset":
+                self._data[call["key"]] = call
+                client.log_inputs(run, _inputs(call))
             case "log":
                 client.log_batch(run, metrics=self._new(run, calls))
             case "tag":
@@ -231,6 +249,18 @@ def _group(batch: Sequence[Call]) -> Iterator[list[Call]]:
             yield [call]
         elif call is points[call["key"]][-1]:
             yield points[call["key"]]
+
+
+def _inputs(call: Call, without: str = "") -> list[DatasetInput]:
+    """Return the splits of a dataset as inputs of a run; their fingerprints tell versions apart."""
+    return [
+        DatasetInput(
+            Dataset(call["name"], digest[:DIGEST], "local", json.dumps({"fingerprint": digest})),
+            [InputTag("mlflow.data.context", split)],
+        )
+        for split, digest in call["splits"].items()
+        if split != without
+    ]
 
 
 def _metrics(call: Call) -> list[Metric]:

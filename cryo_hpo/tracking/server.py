@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 from .database import DAMAGED, describe_schema, open_database, sqlite_file
+from .view import TAG, page_of, view_state
 
 # The courier reports a database that cannot be written (a full disk), and the log keeps the records:
 # MLflow would print its traceback between the lines of the study. A filter, since MLflow resets the
@@ -64,10 +65,29 @@ def ui_command(
     with contextlib.suppress(TrackingError), _asking(uri) as client:  # else: the front page
         found = client.get_experiment_by_name(experiment) if experiment else None
         if experiment and found is not None:
-            address += f"/#/experiments/{found.experiment_id}"
             run = _newest(client, experiment, key) if key else None
-            address += "" if run is None else f"/runs/{run.info.run_id}"
+            page = f"/#/experiments/{found.experiment_id}/runs/"
+            address += page_of(found.experiment_id) if run is None else page + run.info.run_id
     return address
+
+
+def experiment_pages(uri: str, *, port: int = 5000) -> dict[str, str]:
+    """Return the pages of the experiments with studies: name -> address, newest experiment first.
+
+    Args:
+        uri: As in MLFLOW_TRACKING_URI.
+        port: Port of the pages that `ui_command` serves, for a database.
+
+    Raises:
+        TrackingError: The server does not answer.
+    """
+    served, file = urlsplit(uri).scheme in ("http", "https"), sqlite_file(uri)
+    if file is not None and not file.exists():
+        return {}  # nothing was recorded, and looking does not make a database
+    base = ui_command(uri) if served else f"http://127.0.0.1:{port}"
+    with _asking(uri) as client:
+        found = client.search_experiments(filter_string="name LIKE 'cryo/%'")
+    return {each.name: base + page_of(each.experiment_id) for each in found}
 
 
 def masked(text: str) -> str:
@@ -135,11 +155,11 @@ def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    found = client.get_experiment_by_name(name)
+    found, tags = client.get_experiment_by_name(name), {**KIND, TAG: view_state()}
     if found is None:
         try:
             return str(
-                client.create_experiment(name, artifact_location=_artifact_root(uri), tags=KIND)
+                client.create_experiment(name, artifact_location=_artifact_root(uri), tags=tags)
             )
         except MlflowException:  # another study may have made it just now
             found = client.get_experiment_by_name(name)
@@ -152,6 +172,8 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
             f"{found.experiment_id}`."
         )
         raise TrackingError(message)
+    if found.tags.get(TAG) != tags[TAG]:
+        client.set_experiment_tag(found.experiment_id, TAG, tags[TAG])
     return str(found.experiment_id)
 
 

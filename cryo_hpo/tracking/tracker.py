@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..storage.event_log import EventLog
 from .calls import legal_name
@@ -63,6 +63,7 @@ class Tracker:
         parent: str | None = None,
         tags: Mapping[str, str] = {},
         params: Mapping[str, object] = {},
+        dataset: Mapping[str, Any] = {},
     ) -> None:
         """Start a run, or reopen the run with this key.
 
@@ -72,9 +73,12 @@ class Tracker:
             parent: Key of the parent run.
             tags: Tag -> value.
             params: Parameter -> value, written as text. A second start must not change them.
+            dataset: `name`, and `splits`: split -> fingerprint; its trainings get it too.
         """
         texts = {legal_name(param): str(value) for param, value in params.items()}
-        facts = {"name": name, "tags": dict(tags), "params": texts}
+        facts: dict[str, Any] = {"name": name, "tags": dict(tags), "params": texts}
+        if dataset:
+            facts["dataset"] = dict(dataset)
         if parent is not None:
             own = _study(parent) == _study(key)
             log = self.events if own else self._above or self.events

@@ -19,6 +19,7 @@ from ..evaluation.fronts import BETWEEN, fronts_of
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import FieldRules, map_each, score_each
+from ..evaluation.together import score_together
 from ..models import FINGERPRINT
 from . import checkpoints
 from .build import dataset_of, initial_model, normalizer, scenes_of, segmenter, window_of
@@ -40,8 +41,7 @@ def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.devic
     """
     state = checkpoints.load(workdir / checkpoints.BEST)
     if state is None:
-        message = f"'{workdir}' has no '{checkpoints.BEST}'. Run the training to its end first."
-        raise DataError(message)
+        raise _no_best(workdir)
     if FINGERPRINT in state["model"]:  # a frozen encoder is added when a training ends
         model = initial_model(recipe, site=site, resumes=True, device=device)
     else:
@@ -107,6 +107,53 @@ def score_scenes(
     ):
         found[scene] = found[scene] + scores if scene in found else scores
     return found
+
+
+def score_members(
+    recipe: Recipe,
+    split: Split,
+    *,
+    site: Site,
+    workdirs: Sequence[Path],
+    device: torch.device,
+) -> dict[str, Scores]:
+    """Score the mean probabilities of several trainings of one recipe on every scene of a split.
+
+    Args:
+        recipe: Recipe of the trainings, whatever its seed.
+        split: Split to score.
+        site: Locations of data and weights.
+        workdirs: Folders of the trainings.
+        device: Device to compute on.
+
+    Raises:
+        DataError: A training has no best checkpoint.
+    """
+    network = best_model(recipe, site=site, workdir=workdirs[0], device=device)
+
+    def load(member: int) -> Segmenter:
+        state = checkpoints.load(workdirs[member] / checkpoints.BEST)
+        if state is None:
+            raise _no_best(workdirs[member])
+        network.load_state_dict(state["model"])
+        return network
+
+    found: dict[str, Scores] = {}
+    for scene, scores in score_together(
+        load,
+        len(workdirs),
+        scenes_of(recipe, split, site),
+        normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
+        classes=dataset_of(recipe.data).classes,
+        window=window_of(recipe, device),
+        batch=WINDOWS_PER_PASS,
+    ):
+        found[scene] = found[scene] + scores if scene in found else scores
+    return found
+
+
+def _no_best(workdir: Path) -> DataError:
+    return DataError(f"'{workdir}' has no '{checkpoints.BEST}'. Run the training to its end first.")
 
 
 def map_scenes(

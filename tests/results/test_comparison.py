@@ -25,7 +25,8 @@ def _other(**changes: Any) -> Result:
         an_arm("baseline", TEST["baseline"]),
         an_arm("tuned", BETTER, lr=5e-4),
     )
-    return a_result(**{"study": "lakes-two", "arms": arms, **changes})
+    own = {"study": "lakes-two", "arms": arms, "best_recipe": a_recipe(5e-4)}
+    return a_result(**{**own, **changes})
 
 
 def test_the_gain_is_that_of_the_winners_on_their_common_seeds() -> None:
@@ -71,6 +72,7 @@ PRINTS = {"train": "5d41402abc4b", "val": "7d793037a076", "test": "9f86d081884c"
         ({"data_fingerprints": {**PRINTS, "train": "0" * 12}}, "learned from other training"),
         ({"data_fingerprints": {**PRINTS, "val": "0" * 12}}, "chosen on other validation"),
         ({"data_fingerprints": {"test": PRINTS["test"]}}, "does not record the fingerprint"),
+        ({"arms": (), "proof": "none", "improvement": None}, "without test scores"),
         ({"data_split": "by region, seed 3"}, "split differently"),
         (
             {

@@ -16,6 +16,7 @@ from cryo_hpo.config import Recipe, Site
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
+from cryo_hpo.results.extensions import Extension, write_extensions
 from cryo_hpo.search.jobs import Job, Source
 from cryo_hpo.search.trials import Record
 from cryo_hpo.stats.sequential import Stop
@@ -171,3 +172,28 @@ def test_a_training_that_diverged_at_once_scores_zero(tmp_path):
     assert proof.score(SITE, slots=SLOTS, executor=executor).keys() == scores.keys() - {
         "tuned-seed1"
     }
+
+
+def test_a_new_winner_of_an_extended_search_is_trained_beside_the_former(tmp_path):
+    before = FakeExecutor("++--")
+    _prove(tmp_path, before, seeds=(1, 2, 3, 4))
+    extension = Extension(
+        date="2026-11-26",
+        kept="result-2026-11-26.json",
+        trials=4,
+        former_winner=WINNER.number,
+        former_verdict=None,
+    )
+    write_extensions([extension], tmp_path)
+    after = FakeExecutor("++--", before.disk)
+    other = Record(number=9, params={"optim.lr": 2e-3}, state="complete", curve={9: 0.95})
+    proof = _prove(tmp_path, after, best=other, seeds=(1, 2, 3, 4))
+    new = [f"tuned-trial-0009-seed{seed}" for seed in range(1, 5)]
+    assert (after.rounds, after.scored) == ([new], new)
+    known = json.loads((tmp_path / "test-scores.json").read_text())
+    assert {*new, "tuned-seed1", "baseline-seed1"} <= known.keys()
+    assert [arm.name for arm in proof.arms] == ["baseline", "tuned"]
+    later = FakeExecutor("++--", before.disk)
+    write_extensions([extension, extension.model_copy(update={"former_winner": 9})], tmp_path)
+    _prove(tmp_path, later, seeds=(1, 2, 3, 4))
+    assert (later.rounds, later.scored) == ([[]], []), "the former winner wins again: all is there"

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from mlflow.tracking import MlflowClient
 
+from cryo_hpo.cli.main import main
 from cryo_hpo.errors import TrackingError
+from cryo_hpo.tracking import Tracker, experiment_pages
 from cryo_hpo.tracking.server import connect
+from cryo_hpo.tracking.view import TAG, view_state
 
 CONNECT = "import sys; from cryo_hpo.tracking.server import connect; connect(sys.argv[1], 'cryo/x')"
 
@@ -39,3 +45,51 @@ def test_a_file_that_is_no_database_of_mlflow_is_named_with_what_helps(tmp_path:
     assert f"'{file}'" in str(caught.value)
     assert "Move it away" in str(caught.value)
     assert "mlflow server" not in str(caught.value)
+
+
+def test_an_experiment_opens_on_a_view_of_its_studies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert experiment_pages(uri) == {}
+    assert not (tmp_path / "mlflow.db").exists(), "looking makes no database"
+    client, identifier = connect(uri, "cryo/ice")
+    assert client.get_experiment(identifier).tags[TAG] == view_state()
+    client.set_experiment_tag(identifier, TAG, "that of an older version")
+    connect(uri, "cryo/ice")
+    assert client.get_experiment(identifier).tags[TAG] == view_state()
+    pages = experiment_pages(uri, port=5050)
+    assert list(pages) == ["cryo/ice"]
+    assert pages["cryo/ice"] == (
+        f"http://127.0.0.1:5050/#/experiments/{identifier}/runs"
+        "?viewStateShareKey=cryo&workflowType=machine_learning"
+    )
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    said = CliRunner().invoke(main, ["ui", "--print", "--port", "5050"])
+    assert said.output.splitlines()[0] == f"cryo/ice: {pages['cryo/ice']}"
+    assert "mlflow ui" in said.output
+
+
+def test_a_study_and_its_trainings_have_their_dataset(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    prints = {"train": "a" * 64, "val": "b" * 64, "test": "c" * 64}
+    tracker = Tracker.connect(uri, experiment="cryo/ice", log=tmp_path / "events.jsonl")
+    tracker.start("s", name="s", dataset={"name": "lakes", "splits": prints})
+    tracker.start("s/trial-0000", name="trial-0000", parent="s")
+    assert tracker.close() == 0
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("cryo/ice")
+    assert experiment is not None
+    inputs = {
+        run.info.run_name: run.inputs.dataset_inputs
+        for run in client.search_runs([experiment.experiment_id])
+        if run.inputs is not None
+    }
+    seen = {
+        name: {each.tags[0].value: each.dataset.digest for each in every}
+        for name, every in inputs.items()
+    }
+    assert seen["s"] == {split: print_[:12] for split, print_ in prints.items()}
+    assert seen["trial-0000"] == {split: prints[split][:12] for split in ("train", "val")}
+    source = inputs["s"][0].dataset.source
+    assert json.loads(source)["fingerprint"] in prints.values()

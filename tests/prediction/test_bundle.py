@@ -1,0 +1,170 @@
+"""An exported folder maps scenes of any size without this package, as `predict` does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from cryo_hpo.cli.main import main
+from cryo_hpo.errors import FetchError, SpecError
+from cryo_hpo.evaluation import tiling
+from cryo_hpo.models.weights import push
+from cryo_hpo.prediction import bundle, standalone
+from cryo_hpo.prediction.ensemble import open_ensemble
+
+from ..support.fakes import fake_scene
+from ..support.finished import SEEDS, Finished, finished_study
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    return finished_study(tmp_path_factory.mktemp("done"), epochs=2)
+
+
+@pytest.fixture(scope="module")
+def folder(done: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out") / "model"
+    bundle.export_folder(done.folder, out, site=done.site, ensemble=True)
+    return out
+
+
+@pytest.mark.parametrize("size", [(50, 61), (16, 16), (7, 40)])
+def test_the_folder_maps_as_the_study_does(
+    done: Finished, folder: Path, size: tuple[int, int]
+) -> None:
+    image = fake_scene(np.random.default_rng(5), size=size, bands=3, dtype="uint8")[0]
+    expected = open_ensemble(done.folder, site=done.site).probabilities(image)
+    found = standalone.load(folder).probabilities(image)
+    assert found.shape == expected.shape
+    assert np.allclose(found, expected, atol=1e-5)
+
+
+def test_the_folder_needs_torch_alone(folder: Path, tmp_path: Path) -> None:
+    image = fake_scene(np.random.default_rng(5), size=(20, 33), bands=3, dtype="uint8")[0]
+    np.save(tmp_path / "image.npy", image)
+    code = (
+        "import runpy, sys; sys.modules['cryo_hpo'] = None; sys.modules['timm'] = None; "
+        f"sys.argv = ['predict.py', '{tmp_path}/image.npy', '{tmp_path}/map.npy']; "
+        f"runpy.run_path('{folder}/predict.py', run_name='__main__')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
+    expected = standalone.load(folder).predict(image)
+    assert np.array_equal(np.load(tmp_path / "map.npy"), expected)
+
+
+def test_the_folder_says_what_goes_in_and_comes_out(done: Finished, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    assert config["models"] == [
+        f"model-seed{m.card.seed}.pt2" for m in open_ensemble(done.folder, site=done.site).members
+    ]
+    text = (folder / "README.md").read_text()
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["pipeline_tag"] == "image-segmentation"
+    for words in ("in this order", *config["bands"], *config["classes"], "Scores", "License"):
+        assert words in text
+    with pytest.raises(ValueError, match="Give the bands in this order"):
+        standalone.load(folder).predict(np.zeros((2, 20, 20)))
+
+
+def test_windows_and_weights_are_those_of_prediction() -> None:
+    for length, size, overlap in ((50, 16, 4), (16, 16, 0), (7, 16, 8), (100, 32, 31)):
+        corners = tiling.windows((length, 1), size=size, overlap=overlap)
+        assert standalone.starts(length, size, overlap) == [top for top, _ in corners]
+        expected = tiling.blend(size, overlap=overlap)
+        assert np.array_equal(standalone.blend(size, overlap), expected)
+
+
+def _export(done: Finished, monkeypatch: pytest.MonkeyPatch, *words: object) -> Any:
+    for name in ("data", "storage", "cache", "weights"):
+        monkeypatch.setenv(f"CRYO_{name.upper()}", str(getattr(done.site, name)))
+    return CliRunner().invoke(main, ["export", "done", *map(str, words)], catch_exceptions=False)
+
+
+def test_the_command_writes_one_model_or_uploads_the_folder(
+    done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[Any, ...]] = []
+
+    class Hub:
+        def __init__(self, **_: Any) -> None: ...
+
+        def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> None:
+            sent.append((name, private, exist_ok))
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path) -> None:
+            sent.append((repo_id, sorted(p.name for p in folder_path.iterdir())))
+
+    monkeypatch.setattr(push, "HfApi", Hub)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    out = tmp_path / "single"
+    said = _export(done, monkeypatch, "--out", out, "--seed", SEEDS[0], "--push", "me/lakes")
+    assert said.exit_code == 0, said.output
+    assert said.output.splitlines()[-1].endswith("/me/lakes")
+    files = ["README.md", "config.json", "model-seed1.json", "model-seed1.pt2", "predict.py"]
+    assert sent == [("me/lakes", True, True), ("me/lakes", files)]
+    front = yaml.safe_load((out / "README.md").read_text().split("---")[1])
+    metric = front["model-index"][0]["results"][0]["metrics"][0]
+    assert metric["type"] == "mean_iou"
+
+
+def test_an_upload_that_fails_keeps_the_folder_and_says_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        def __init__(self, **_: Any) -> None: ...
+
+        def create_repo(self, *_: Any, **__: Any) -> None:
+            raise OSError("401 Unauthorized")
+
+    monkeypatch.setattr(push, "HfApi", Away)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(FetchError, match="HF_TOKEN"):
+        push.push_folder(tmp_path, "me/lakes")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--out", "m.pt", "--ensemble"), "write a folder"),
+        (("--out", "m", "--merge"), "merged already"),
+        (("--out", "m", "--ensemble", "--seed", 1), "not both"),
+        (("--out", "m", "--ensemble", "--onnx"), "not both"),
+        (("--out", "full"), "is no exported model"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(
+    done: Finished,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[object, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("mine")
+    said = _export(done, monkeypatch, *words)
+    assert said.exit_code == 2
+    assert message in said.output
+    assert (tmp_path / "full" / "thesis.tex").exists()
+
+
+def test_onnx_without_its_packages_is_refused(
+    done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(SpecError, match=r"cryo-hpo\[onnx\]"):
+        bundle.export_folder(done.folder, tmp_path / "m", site=done.site, onnx=True)
+
+
+def test_onnx_is_written_where_torch_can(done: Finished, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed")
+    bundle.export_folder(done.folder, tmp_path / "m", site=done.site, onnx=True)
+    assert (tmp_path / "m" / "model.onnx").stat().st_size > 1000
