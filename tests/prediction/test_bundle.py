@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_what_cannot_be_exported_is_refused(
 def test_onnx_without_its_packages_is_refused(
     done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundle.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SpecError, match=r"cryo-hpo\[onnx\]"):
         bundle.export_folder(done.folder, tmp_path / "m", site=done.site, onnx=True)
 
