@@ -63,7 +63,7 @@ class Mapper:
         for model in self._models:
             probs_KHW = self._one(model, np.ascontiguousarray(image_CHW, dtype=np.float32))
             total_KHW = total_KHW + probs_KHW if total_KHW.size else probs_KHW
-        return total_KHW / len(self._models)
+        return total_KHW / np.float32(len(self._models))
 
     def _one(
         self, model: Callable[..., torch.Tensor], image_CHW: NDArray[np.float32]
