@@ -104,7 +104,7 @@ def score_ensemble(
     configs: Sequence[Mapping[str, Any]], *, site: Site, cpus: int, gpus: float
 ) -> dict[str, Scores]:
     """Score the mean probabilities of several finished trainings of one recipe, scene by scene."""
-    _claim(cpus)
+    _claim(cpus, gpus)
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(configs[0]["recipe"])
     with contextlib.ExitStack() as stack:
