@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pydantic import ValidationError
 from rich.console import Console
 
-from ..config import Site, Study, dump_study, explain, load_study
+from ..config import Site, Study, dump_study, load_study
+from ..config.files.load import validate_study
 from ..errors import SpecError
 from ..results.extensions import Extension, read_extensions, write_extensions
 from ..results.study import NAME, Result, load_result
@@ -143,10 +143,10 @@ def extended_spec(result: Result, added: Addition) -> Study:
         spec["search"]["trials"] += added.trials
     if added.proof is not None:
         spec["proof"] = added.proof
-    try:
-        return Study.model_validate_json(json.dumps(spec))
-    except ValidationError as error:
-        raise SpecError("\n".join(p.message for p in explain(error, Study))) from error
+    study, faults = validate_study(spec)
+    if study is None or faults:
+        raise SpecError("\n".join(problem.message for problem in faults))
+    return study
 
 
 def _problems(result: Result, added: Addition) -> list[str]:
