@@ -358,7 +358,7 @@ def test_a_database_that_is_none_is_refused_at_once(log: Path, tmp_path: Path) -
     file = tmp_path / "mlflow.db"
     file.mkdir()
     begun = time.perf_counter()
-    with pytest.raises(TrackingError, match="is a folder. Set MLFLOW_TRACKING_URI to a file"):
+    with pytest.raises(TrackingError, match=r"is a folder\. Set MLFLOW_TRACKING_URI to a file"):
         Tracker.connect(f"sqlite:///{file}", experiment=EXPERIMENT, log=log)
     assert time.perf_counter() - begun < 5
 
