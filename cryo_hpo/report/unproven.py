@@ -6,7 +6,7 @@ from ..results.study import Result, TrialResult
 from .wording import BASELINE, fixed_lr, percent, short_lr, signed, tuned_arm
 
 # Measured on recorded tables: how much the validation score that chose a winner, and a pair on the
-# same seed, exceed its gain on fresh seeds; see docs/protocol.md.
+# same seed, exceed its gain on fresh seeds; measured in docs/search.md.
 CURSE_POINTS = 1.5
 
 
