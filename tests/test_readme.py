@@ -32,6 +32,8 @@ ELSEWHERE = {
     "cryo-hpo stop": "tests/cli/test_status.py",
     "cryo-hpo resume": "tests/campaign/test_run.py",
     "cryo-hpo report": "tests/cli/test_main.py",
+    "cryo-hpo extend": "tests/study/test_extension.py",
+    "cryo-hpo compare": "tests/results/test_comparison.py",
     "cryo-hpo predict": "tests/prediction/test_outlines.py",
     "CRYO_DATA=~/data CRYO_WEIGHTS=~/weights cryo-hpo run": "tests/study/test_real_studies.py",
 }
