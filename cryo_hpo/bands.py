@@ -87,7 +87,7 @@ def find_band(name: str) -> Band:
         UnknownName: The table has no such band.
     """
     if name not in BANDS:
-        raise UnknownName(name, known=BANDS, what="band")
+        raise UnknownName(name, valid=BANDS, what="band")
     return BANDS[name]
 
 
@@ -242,7 +242,7 @@ def bands_of_sensor(
         return tuple(map(find_band, names))
     if isinstance(sensor, str):
         if sensor not in SENSORS:
-            raise UnknownName(sensor, known=SENSORS, what="sensor")
+            raise UnknownName(sensor, valid=SENSORS, what="sensor")
         return tuple(_numbered(name, SENSORS[sensor]) for name in names)
     return _by_wavelength(names, sensor)
 
@@ -255,7 +255,7 @@ def _numbered(name: str, table: Mapping[str, SensorBand]) -> Band:
             return next(
                 (_of(key, other) for key, other in table.items() if other.name == name), BANDS[name]
             )
-        raise UnknownName(name, known=table, what="band of this sensor")
+        raise UnknownName(name, valid=table, what="band of this sensor")
     return _of(name, own)
 
 

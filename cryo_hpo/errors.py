@@ -42,8 +42,8 @@ class SpecError(CryoError, ValueError):
 class UnknownName(SpecError):
     """A name is in no table."""
 
-    def __init__(self, name: str, known: Iterable[str], *, what: str) -> None:
-        names = sorted(known)
+    def __init__(self, name: str, valid: Iterable[str], *, what: str) -> None:
+        names = sorted(valid)
         near = did_you_mean(name, names)
         super().__init__(f"No {what} named '{name}'.{near} Known: {', '.join(names)}.")
 
@@ -104,7 +104,7 @@ def combine(errors: Sequence[CryoError]) -> CryoError:
     return whole
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, valid: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest known name, or "" if none is near."""
-    near = difflib.get_close_matches(name, list(known), n=1)
+    near = difflib.get_close_matches(name, list(valid), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

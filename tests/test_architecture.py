@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cryo_hpo"
 FLOORS = [
@@ -43,6 +46,11 @@ DOORS = {
     "scipy": {"data", "evaluation", "search", "stats"},
     "torchvision": {"models"},
     "cryo_hpo": set(),  # inside the package, imports are relative
+}
+# Names that say nothing of the value they hold.
+EMPTY_NAMES = {
+    *("asked", "found", "gone", "got", "here", "known", "one", "some"),
+    *("that", "there", "these", "thing", "things", "those", "told"),
 }
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -123,6 +131,52 @@ def test_each_library_has_one_door() -> None:
 def test_files_stay_small() -> None:
     long = [path.name for path in FILES if len(path.read_text().splitlines()) > 400]
     assert not long, f"{long}: split files of more than 400 lines"
+
+
+def _names_bound(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, name) of every variable, parameter, attribute and function that a file binds."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        line = getattr(node, "lineno", 0)
+        match node:
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield line, name
+            case ast.arg(arg=name) | ast.alias(asname=str(name)):
+                yield line, name
+            case (
+                ast.FunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+                | ast.MatchStar(name=str(name))
+            ):
+                yield line, name
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "found = 1",
+        "self.told = 1",
+        "def f(*, one): ...",
+        "[one for one in x]",
+        "def told(): ...",
+        "with x as there: ...",
+        "_known = 1",
+    ],
+)
+def test_empty_names_are_noticed(code: str, tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text(code)
+    assert {name.strip("_") for _, name in _names_bound(tmp_path / "code.py")} & EMPTY_NAMES
+
+
+def test_names_say_what_they_hold() -> None:
+    empty = [
+        f"{path.relative_to(PACKAGE)}:{line}: {name}"
+        for path in FILES
+        for line, name in _names_bound(path)
+        if name.strip("_") in EMPTY_NAMES
+    ]
+    assert not empty
 
 
 def test_importing_the_package_is_light() -> None:

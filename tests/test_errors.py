@@ -37,7 +37,7 @@ def test_a_wrong_spec_is_also_a_value_error() -> None:
 
 
 def test_unknown_name_names_the_nearest_and_all_known() -> None:
-    message = str(UnknownName("glidd", known=["glid", "caffe"], what="dataset"))
+    message = str(UnknownName("glidd", valid=["glid", "caffe"], what="dataset"))
     assert message == "No dataset named 'glidd'. Did you mean 'glid'? Known: caffe, glid."
 
 

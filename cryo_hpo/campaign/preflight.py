@@ -45,8 +45,8 @@ def _error(
     names = ", ".join(f"{cell.dataset}.{campaign.row(cell)}" for cell in cells)
     message = f"{text} In {names}."
     if issubclass(kind, BandMismatch):
-        one = cells[0]
-        message += f" Or leave it out: skip: [{{encoder: {one.encoder}, dataset: {one.dataset}}}]."
+        first_cell = cells[0]
+        message += f" Or leave it out: skip: [{{encoder: {first_cell.encoder}, dataset: {first_cell.dataset}}}]."
     error = (SpecError if issubclass(kind, SpecError) else CryoError)(message)
     error.key = place
     return error

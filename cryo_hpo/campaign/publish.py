@@ -31,31 +31,31 @@ def experiment(campaign: Campaign) -> str:
     return f"cryo/{campaign.project}"
 
 
-def publish(found: CampaignResult, path: Path, *, tracker: Tracker) -> None:
+def publish(result: CampaignResult, path: Path, *, tracker: Tracker) -> None:
     """Write result and report, and log both; publishing the same again adds nothing to MLflow.
 
     Args:
-        found: Result of the campaign.
+        result: Result of the campaign.
         path: The campaign's folder.
         tracker: Tracker of the campaign's log.
     """
-    for file in report.write_campaign(found, path / "report"):
-        tracker.artifact(found.campaign, file, "report")
-    write(found, path)
-    tracker.artifact(found.campaign, path / NAME)
-    tracker.log_once(found.campaign, metrics(found), step=0)
-    tags = {"mlflow.note.content": report.campaign_note(found), RESULT: found.digest}
-    tracker.tag(found.campaign, tags)
-    tracker.end(found.campaign, "FINISHED")
+    for file in report.write_campaign(result, path / "report"):
+        tracker.artifact(result.campaign, file, "report")
+    write(result, path)
+    tracker.artifact(result.campaign, path / NAME)
+    tracker.log_once(result.campaign, metrics(result), step=0)
+    tags = {"mlflow.note.content": report.campaign_note(result), RESULT: result.digest}
+    tracker.tag(result.campaign, tags)
+    tracker.end(result.campaign, "FINISHED")
 
 
-def is_published(found: CampaignResult, path: Path) -> bool:
+def is_published(result: CampaignResult, path: Path) -> bool:
     """Return True if a campaign's log holds the whole result, up to the end of its MLflow run."""
     tagged = ended = False
     for event in read_events(path / folders.EVENTS):
-        if not _is_own(event, found.campaign):
+        if not _is_own(event, result.campaign):
             continue
-        tagged = tagged or event.get("tags", {}).get(RESULT) == found.digest
+        tagged = tagged or event.get("tags", {}).get(RESULT) == result.digest
         if event["event"] in ("study started", "study ended"):
             ended = event.get("status") == "FINISHED"
     return tagged and ended
@@ -67,13 +67,13 @@ def _is_own(event: Event, campaign: str) -> bool:
 
 
 def delivered(
-    found: CampaignResult, site: Site, path: Path, *, pending: int, project: str
+    result: CampaignResult, site: Site, path: Path, *, pending: int, project: str
 ) -> CampaignResult:
     """Write the MLflow run id into the result, or the number of pending records."""
-    run = None if pending else run_id(site.mlflow, f"cryo/{project}", found.campaign)
-    found = found.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
-    write(found, path)
-    return found
+    run = None if pending else run_id(site.mlflow, f"cryo/{project}", result.campaign)
+    result = result.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
+    write(result, path)
+    return result
 
 
 def complete(campaign: Campaign, site: Site, path: Path, *, console: Console) -> CampaignResult:
@@ -84,23 +84,23 @@ def complete(campaign: Campaign, site: Site, path: Path, *, console: Console) ->
     Raises:
         CryoError: The result is damaged, or of another version.
     """
-    found = load_campaign_result(path)
-    published = is_published(found, path)
-    if (published and found.mlflow_run_id) or not (path / folders.EVENTS).exists():
-        return found
+    result = load_campaign_result(path)
+    published = is_published(result, path)
+    if (published and result.mlflow_run_id) or not (path / folders.EVENTS).exists():
+        return result
     try:
         tracker = Tracker.connect(
             site.mlflow, experiment=experiment(campaign), log=path / folders.EVENTS
         )
         with contextlib.closing(tracker):
             if not published:
-                publish(found, path, tracker=tracker)
+                publish(result, path, tracker=tracker)
             pending = tracker.close()
             frame.print_pending(pending, console)
-            return delivered(found, site, path, pending=pending, project=campaign.project)
+            return delivered(result, site, path, pending=pending, project=campaign.project)
     except CryoError as error:
         log.warning("The result of '%s' is not yet in MLflow. %s", campaign.name, error)
-        return found
+        return result
 
 
 def publish_finished(path: Path, site: Site) -> None:

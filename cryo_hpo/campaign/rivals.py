@@ -38,12 +38,12 @@ def compare_with_rivals(
         _compare(cell, rival, at_most, same=prints.get(cell.study) == prints.get(rival.study))
         for cell, rival in pairs
     ]
-    known = [
-        (pair, one.improvement)
-        for pair, one in zip(pairs, comparisons, strict=True)
-        if one.improvement is not None
+    compared = [
+        (pair, comparison.improvement)
+        for pair, comparison in zip(pairs, comparisons, strict=True)
+        if comparison.improvement is not None
     ]
-    return tuple(comparisons), tuple(_summaries(known))
+    return tuple(comparisons), tuple(_summaries(compared))
 
 
 def _pairs(cells: Sequence[CellResult]) -> Iterator[Pair]:
@@ -60,7 +60,7 @@ def _compare(
 ) -> RivalComparison:
     seeds = _shared_seeds(cell, rival)
     ours, theirs = _scores((cell, rival))
-    known = same and bool(seeds)
+    comparable = same and bool(seeds)
     return RivalComparison(
         rival=rival.encoder,
         study=cell.study,
@@ -68,7 +68,7 @@ def _compare(
         row=cell.row,
         dataset=cell.dataset,
         seeds=seeds,
-        improvement=relative_improvement(ours, theirs, at_most=at_most) if known else None,
+        improvement=relative_improvement(ours, theirs, at_most=at_most) if comparable else None,
     )
 
 
@@ -79,14 +79,14 @@ def _shared_seeds(cell: CellResult, rival: CellResult) -> tuple[int, ...]:
 def _scores(pair: Pair) -> tuple[list[float], list[float]]:
     """Return the tuned scores of a cell and its rival on their shared seeds."""
     seeds = _shared_seeds(*pair)
-    by_seed = [dict(zip(one.seeds, one.tuned, strict=True)) for one in pair]
+    by_seed = [dict(zip(cell.seeds, cell.tuned, strict=True)) for cell in pair]
     ours, theirs = ([scores[seed] for seed in seeds] for scores in by_seed)
     return ours, theirs
 
 
-def _summaries(known: Sequence[tuple[Pair, Improvement]]) -> Iterator[RivalSummary]:
-    for rival in dict.fromkeys(pair[1].encoder for pair, _ in known):
-        mine = [(pair, gain) for pair, gain in known if pair[1].encoder == rival]
+def _summaries(compared: Sequence[tuple[Pair, Improvement]]) -> Iterator[RivalSummary]:
+    for rival in dict.fromkeys(pair[1].encoder for pair, _ in compared):
+        mine = [(pair, gain) for pair, gain in compared if pair[1].encoder == rival]
         rows = list(dict.fromkeys(pair[0].row for pair, _ in mine))
         if len(rows) > 1:
             yield _summary(rival, None, mine)
@@ -95,10 +95,10 @@ def _summaries(known: Sequence[tuple[Pair, Improvement]]) -> Iterator[RivalSumma
 
 
 def _summary(
-    rival: str, row: str | None, known: Sequence[tuple[Pair, Improvement]]
+    rival: str, row: str | None, compared: Sequence[tuple[Pair, Improvement]]
 ) -> RivalSummary:
     """Pool cells; those of one dataset share the rival's scores, so they are drawn together."""
-    pairs, verdicts = [pair for pair, _ in known], [gain.verdict for _, gain in known]
+    pairs, verdicts = [pair for pair, _ in compared], [gain.verdict for _, gain in compared]
     datasets = tuple(dict.fromkeys(cell.dataset for cell, _ in pairs))
     pooled = mean_relative_improvement(
         [_scores(pair) for pair in pairs], groups=[cell.dataset for cell, _ in pairs]

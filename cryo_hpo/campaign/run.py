@@ -126,7 +126,7 @@ class _Cells:
             run.slots = slots
         return Queue(
             {name: run.source for name, run in self._runs.items()},
-            told=lambda name: self.transfer.searched(self._runs[name]),
+            finished=lambda name: self.transfer.searched(self._runs[name]),
         )
 
     def next_pairs(self, slots: TrialResources, executor: Executor) -> Queue | None:
@@ -146,7 +146,7 @@ class _Cells:
         """
         for run in self._runs.values():
             if run.source.error is None:
-                found = studies.conclude(
+                result = studies.conclude(
                     run.study,
                     self._site,
                     run.path,
@@ -154,8 +154,8 @@ class _Cells:
                     slots=slots,
                     executor=executor,
                 )
-                studies.publish(found, run.study, self._site, run.path, tracker=run.tracker)
-                self.results[run.cell] = (run.study, found)
+                studies.publish(result, run.study, self._site, run.path, tracker=run.tracker)
+                self.results[run.cell] = (run.study, result)
         failed = {name: run.source.error for name, run in self._runs.items() if run.source.error}
         if failed:
             why = "; ".join(f"{name}: {error}" for name, error in failed.items())
@@ -206,12 +206,12 @@ def _finish(
 ) -> CampaignResult:
     """Write the campaign's result and report, log both, and wait for their delivery."""
     tracker = cells.tracker
-    found = outcome(campaign, results, transfer=cells.transfer)
-    publish(found, path, tracker=tracker)
+    result = outcome(campaign, results, transfer=cells.transfer)
+    publish(result, path, tracker=tracker)
     pending = tracker.close()
     frame.print_pending(pending, console)
-    for study, one in results.values():
+    for study, study_result in results.values():
         folder = folders.of(study, site)
-        if one.mlflow_run_id is None:
-            studies.delivered(one, study, site, folder, pending=pending)
-    return delivered(found, site, path, pending=pending, project=campaign.project)
+        if study_result.mlflow_run_id is None:
+            studies.delivered(study_result, study, site, folder, pending=pending)
+    return delivered(result, site, path, pending=pending, project=campaign.project)

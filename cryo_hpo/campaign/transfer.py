@@ -44,7 +44,7 @@ class Transfer:
         self._finished: list[_Finished] = []
         recorded = json.loads(self._file.read_text()) if self._file.exists() else {}
         self._offers: dict[str, list[Offer]] = {
-            study: [Offer.model_validate_json(json.dumps(one)) for one in offers]
+            study: [Offer.model_validate_json(json.dumps(offer)) for offer in offers]
             for study, offers in recorded.items()
         }
 
@@ -85,8 +85,8 @@ class Transfer:
         names = tuple(space.params) if isinstance(space, SearchSpace) else ()
         flat = study.recipe(params).flat()
         values = {name: flat[name] for name in names}
-        known = {name: value for name, value in values.items() if value is not None}
-        self._finished.append(_Finished(cell, study.name, known))
+        chosen = {name: value for name, value in values.items() if value is not None}
+        self._finished.append(_Finished(cell, study.name, chosen))
 
     def _siblings(self, cell: Cell) -> list[_Finished]:
         """Return finished cells of the same regime and encoder; if none, regime and dataset."""
@@ -99,7 +99,7 @@ class Transfer:
 
     def _keep(self) -> None:
         raw = {
-            study: [one.model_dump(mode="json") for one in offers]
+            study: [offer.model_dump(mode="json") for offer in offers]
             for study, offers in self._offers.items()
         }
         folders.write(self._file, json.dumps(raw, indent=2) + "\n")

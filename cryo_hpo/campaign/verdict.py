@@ -72,7 +72,11 @@ def metrics(result: CampaignResult) -> dict[str, float]:
         "tuned.test_miou": fmean(fmean(cell.tuned) for cell in cells),
         "epochs_spent": float(sum(c.epochs_search + c.epochs_confirm for c in cells)),
         "epochs_full_grid": float(sum(c.epochs_full_grid for c in cells)),
-        **{name: x for one in result.rival_summaries for name, x in _rival_metrics(one).items()},
+        **{
+            name: x
+            for summary in result.rival_summaries
+            for name, x in _rival_metrics(summary).items()
+        },
     }
 
 

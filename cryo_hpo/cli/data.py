@@ -105,9 +105,9 @@ def get(
     root = read_site().data / dataset.folder
     click.echo(f"{name}: {dataset.source}\nlicense: {dataset.license}\nrecord: {dataset.page}")
     try:
-        found = dataset.collected if collected else remotes(dataset, scratch=root / KEPT)
+        remote_files = dataset.collected if collected else remotes(dataset, scratch=root / KEPT)
         given = {**_checksums("md5", md5s), **_checksums("sha256", sha256s)}
-        files = with_checksums(found, given, dataset=dataset, folder=root)
+        files = with_checksums(remote_files, given, dataset=dataset, folder=root)
         for file in files:
             click.echo(f"{file.name}: {file.checksum} {file.url}")
         if only_list:
@@ -143,18 +143,18 @@ def check(source: str, split: str, split_seed: int) -> None:
 
     dataset, parts = _opened(source, split, split_seed)
     site = read_site()
-    found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
+    summaries = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
     header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
-    click.echo(align_columns(header, [_row(part, one) for part, one in found.items()]))
-    problems = [line for one in found.values() for line in one.problems]
-    reviewed = review(dataset, {part: one.facts for part, one in found.items()})
+    click.echo(align_columns(header, [_row(part, summary) for part, summary in summaries.items()]))
+    problems = [line for summary in summaries.values() for line in summary.problems]
+    reviewed = review(dataset, {part: summary.facts for part, summary in summaries.items()})
     doubts = [*reviewed.warnings, *dataset.unused(site.data)]
     click.echo("comparing regions, bytes and places", err=True)
     kin = {
         p: identify_scenes(dataset, site.data, items, cache=site.cache)
         for p, items in parts.items()
     }
-    leaks = [line for one in find_shared(kin) for line in describe_overlap(one)]
+    leaks = [line for overlap in find_shared(kin) for line in describe_overlap(overlap)]
     leaks += describe_acquisitions(dataset, parts)
     doubles = [pair for scenes in kin.values() for pair in find_duplicates(scenes)]
     for line in (*problems, *reviewed.refusals, *leaks):
@@ -190,10 +190,10 @@ def stats(source: str, split: str, split_seed: int) -> None:
     from ..report.table import align_columns
 
     dataset, parts = _opened(source, split, split_seed)
-    found = _summary(dataset, parts["train"], label="train")
-    if found.problems:
-        raise DataError("\n".join(found.problems))
-    mean, std = found.moments.mean_C.tolist(), found.moments.std.tolist()
+    summary = _summary(dataset, parts["train"], label="train")
+    if summary.problems:
+        raise DataError("\n".join(summary.problems))
+    mean, std = summary.moments.mean_C.tolist(), summary.moments.std.tolist()
     rows = [
         (
             band.name,
@@ -211,7 +211,7 @@ def stats(source: str, split: str, split_seed: int) -> None:
     published = dataset.class_shares or (None,) * len(dataset.classes)
     shares = [
         (name, f"{100 * share:.2f} %", "-" if other is None else f"{100 * other:.2f} %")
-        for name, share, other in zip(dataset.classes, found.shares, published, strict=True)
+        for name, share, other in zip(dataset.classes, summary.shares, published, strict=True)
     ]
     click.echo(align_columns(("class", "share", "published"), shares))
     click.echo(f"mean: [{', '.join(f'{value:.6g}' for value in mean)}]")
@@ -231,13 +231,13 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
     from ..report.figures.contact_sheet import contact_sheet
 
     dataset, parts = _opened(source, split, split_seed)
-    found = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
-    problems = [line for one in found.values() for line in one.problems]
+    summaries = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
+    problems = [line for summary in summaries.values() for line in summary.problems]
     if problems:
         raise DataError("\n".join(problems))
     shares = {
-        part: [*(one.shares * (1 - one.ignored_share)).tolist(), one.ignored_share]
-        for part, one in found.items()
+        part: [*(summary.shares * (1 - summary.ignored_share)).tolist(), summary.ignored_share]
+        for part, summary in summaries.items()
     }
     click.echo(contact_sheet(dataset, parts, shares, out, columns=columns))
 
@@ -302,7 +302,7 @@ def _layer_of(how: dict[str, Any]) -> dict[str, Any]:
 
 def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
     """Parse 'file=hex' pairs."""
-    found = {}
+    checksums = {}
     for pair in given:
         name, _, digits = pair.partition("=")
         wanted = {"md5": 32, "sha256": 64}[kind]
@@ -311,8 +311,8 @@ def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
                 f"--{kind} '{pair}' is not a checksum. Give FILE=HEX with {wanted} hexadecimal "
                 "digits, as published beside the file."
             )
-        found[name] = f"{kind}:{digits.lower()}"
-    return found
+        checksums[name] = f"{kind}:{digits.lower()}"
+    return checksums
 
 
 def _fetch(states: Iterator[Progress]) -> None:
@@ -357,10 +357,10 @@ def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Su
 
 
 @contextmanager
-def _bar(found: Iterator[SceneInspection], *, length: int, label: str) -> Iterator[Any]:
+def _bar(inspections: Iterator[SceneInspection], *, length: int, label: str) -> Iterator[Any]:
     """Show a progress bar on a terminal, and nothing elsewhere."""
     with click.progressbar(
-        found,
+        inspections,
         length=length,
         label=f"reading {label}",
         file=sys.stderr,
@@ -369,10 +369,17 @@ def _bar(found: Iterator[SceneInspection], *, length: int, label: str) -> Iterat
         yield bar
 
 
-def _row(part: str, one: Summary) -> tuple[str, ...]:
-    shares = (f"{100 * share:.2f} %" for share in one.shares)
-    types = " ".join(sorted(one.dtypes)) or "-"
-    return part, str(one.scenes), one.size_words, types, f"{100 * one.ignored_share:.2f} %", *shares
+def _row(part: str, summary: Summary) -> tuple[str, ...]:
+    shares = (f"{100 * share:.2f} %" for share in summary.shares)
+    types = " ".join(sorted(summary.dtypes)) or "-"
+    return (
+        part,
+        str(summary.scenes),
+        summary.size_words,
+        types,
+        f"{100 * summary.ignored_share:.2f} %",
+        *shares,
+    )
 
 
 def _verdict(dataset: Dataset, problems: int, refusals: int, leaks: int, doubts: int) -> str:

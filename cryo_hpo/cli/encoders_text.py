@@ -215,8 +215,8 @@ def weights_lines(root: Path) -> list[str]:
     for card in ENCODERS.values():
         if (published := card.weights) is not None:
             published = published.chosen(root)
-            here = (root / published.file).is_file()
-            state = "here" if here else "to fetch" if published.address else "by hand"
+            on_disk = (root / published.file).is_file()
+            state = "here" if on_disk else "to fetch" if published.address else "by hand"
             rows.append((card.name, state, published.file, published.address or published.url))
     table = align_columns(("encoder", "weights", f"file below {root}", "from"), rows)
     return [*table.splitlines(), "timm/<name> has those that timm names."]

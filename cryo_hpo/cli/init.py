@@ -191,10 +191,10 @@ def _refuse_name(name: str | None) -> None:
 
 
 def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
-    there = [str(file) for file in files if file.exists()]
-    if there and not force:
+    existing = [str(file) for file in files if file.exists()]
+    if existing and not force:
         message = (
-            f"{' and '.join(there)} exist already. Give another --name or --out, or --force to "
+            f"{' and '.join(existing)} exist already. Give another --name or --out, or --force to "
             "write over them."
         )
         raise SpecError(message)

@@ -94,8 +94,8 @@ def resume(name: str, *, inline: bool) -> None:
     path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
     if not path.exists():
         files = [p for spec in (SPEC, CAMPAIGN) for p in read_site().storage.glob(f"*/{spec}")]
-        known = sorted(p.parent.name for p in files)
-        message = f"There is no study '{name}' in '{read_site().storage}'. Known: {', '.join(known) or 'none'}."
+        names = sorted(p.parent.name for p in files)
+        message = f"There is no study '{name}' in '{read_site().storage}'. Known: {', '.join(names) or 'none'}."
         raise SpecError(message)
     _run(path, inline=inline)
 

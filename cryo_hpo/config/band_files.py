@@ -85,18 +85,18 @@ class QualityLayer(Frozen):
         if "{id}" not in self.file:
             message = f"The path of a quality layer holds {{id}}, '{self.file}' does not. Add it."
             yield Problem(("file",), message)
-        known = NAMES.get(self.content)
-        if known is None and (not self.ignore or any(isinstance(v, str) for v in self.ignore)):
+        layers = NAMES.get(self.content)
+        if layers is None and (not self.ignore or any(isinstance(v, str) for v in self.ignore)):
             message = (
                 f"`content: values` needs the numbers to leave out, got {list(self.ignore)}. Write "
                 "`ignore: [1, 2]`."
             )
             yield Problem(("ignore",), message)
         for value in self.ignore:
-            if known is not None and value not in known:
+            if layers is not None and value not in layers:
                 message = (
                     f"No content '{value}' in a layer of {self.content}. Use one of "
-                    f"{', '.join(known)}."
+                    f"{', '.join(layers)}."
                 )
                 yield Problem(("ignore",), message)
 

@@ -207,7 +207,7 @@ class Campaign(Frozen):
 
     def _skip_problems(self) -> Iterator[Problem]:
         m = self.matrix
-        known: Mapping[str, Any] = {
+        values: Mapping[str, Any] = {
             "encoder": tuple(m.encoders),
             "dataset": tuple(m.datasets),
             "regime": m.regimes,
@@ -221,8 +221,8 @@ class Campaign(Frozen):
                     "This skip names no axis, so it would match every cell. Drop it, or name one.",
                 )
             for key, value in wanted.items():
-                if value not in known[key]:
-                    names = ", ".join(map(str, known[key]))
+                if value not in values[key]:
+                    names = ", ".join(map(str, values[key]))
                     message = f"The matrix has no {key} '{value}'. It has: {names}."
                     yield Problem(("skip", i, key), message)
 

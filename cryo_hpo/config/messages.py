@@ -35,7 +35,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
         yield from (Problem((*place.loc, *p.loc), p.message) for p in inner)
     elif kind == "extra_forbidden":
         name = str(place.loc[-1])
-        text = f"No key named '{name}' here.{did_you_mean(name, place.known)} Known: {', '.join(place.known)}."
+        text = f"No key named '{name}' here.{did_you_mean(name, place.fields)} Known: {', '.join(place.fields)}."
         yield Problem(place.loc, text)
     elif kind == "union_tag_invalid":
         text = _one_of(ctx["tag"], _quoted(ctx["expected_tags"]))
@@ -79,10 +79,12 @@ def _law(detail: ErrorDetails, ctx: Mapping[str, Any]) -> str:
     return f"{text}, got {format_value(detail['input'])}."
 
 
-def _one_of(value: object, known: Sequence[str]) -> str:
-    names = ", ".join(f"'{name}'" for name in known)
-    near = did_you_mean(value, known) if isinstance(value, str) else ""
-    return f"Must be {'one of ' if len(known) > 1 else ''}{names}, got {format_value(value)}.{near}"
+def _one_of(value: object, choices: Sequence[str]) -> str:
+    names = ", ".join(f"'{name}'" for name in choices)
+    near = did_you_mean(value, choices) if isinstance(value, str) else ""
+    return (
+        f"Must be {'one of ' if len(choices) > 1 else ''}{names}, got {format_value(value)}.{near}"
+    )
 
 
 def _quoted(text: str) -> list[str]:
@@ -94,13 +96,13 @@ class _Place(NamedTuple):
 
     Attributes:
         loc: The path, as in the file.
-        known: Keys of the mapping that holds the last part.
+        fields: Keys of the mapping that holds the last part.
         kinds: Values of `kind` that the place may have.
         hint: The field's description as a sentence, or nothing.
     """
 
     loc: Loc
-    known: tuple[str, ...]
+    fields: tuple[str, ...]
     kinds: tuple[str, ...]
     hint: str
 
@@ -108,11 +110,11 @@ class _Place(NamedTuple):
 def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
     """Walk the types along a pydantic path; parts that no type has are tags of unions."""
     types: list[Any] = [model]
-    known: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     path: list[str | int] = []
     hint = ""
     for i, part in enumerate(loc):
-        known = tuple(name for t in types if _is_model(t) for name in t.model_fields)
+        fields = tuple(name for t in types if _is_model(t) for name in t.model_fields)
         below = [inner for t in types for inner in _below(t, part)]
         if below or (keep_last and i == len(loc) - 1):
             hint = next((_hint(t, part) for t in types if _hint(t, part)), "")
@@ -121,7 +123,7 @@ def _find(model: type[BaseModel], loc: Loc, *, keep_last: bool) -> _Place:
         else:
             types = [t for t in types if part in (*_kinds(t), getattr(t, "__name__", ""))] or types
     kinds = tuple(kind for t in types for kind in _kinds(t))
-    return _Place(tuple(path), known, kinds, hint)
+    return _Place(tuple(path), fields, kinds, hint)
 
 
 def _below(kind: Any, part: str | int) -> list[Any]:

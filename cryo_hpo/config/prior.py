@@ -47,8 +47,8 @@ def prior_problems(priors: Mapping[str, Prior], space: object) -> Iterator[Probl
     for name, prior in priors.items():
         param = space.params.get(name)
         if param is None:
-            known = ", ".join(space.params)
-            text = f"The space has no parameter '{name}'. Known: {known}. Drop it, or add it there."
+            names = ", ".join(space.params)
+            text = f"The space has no parameter '{name}'. Known: {names}. Drop it, or add it there."
             yield Problem((name,), text)
         elif isinstance(param, Choice):
             text = f"Priors apply to numbers, but '{name}' is a choice. Drop it."

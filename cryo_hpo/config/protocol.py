@@ -193,8 +193,8 @@ def departures(
 
 def _outside(revision: int, family: str | None, dataset: str | None) -> Iterator[str]:
     """Yield what a revision does not have."""
-    known = {name for names in DATASETS_OF.values() for name in names}
-    if dataset in known and dataset not in DATASETS_OF[revision]:
+    published = {name for names in DATASETS_OF.values() for name in names}
+    if dataset in published and dataset not in DATASETS_OF[revision]:
         yield f"data.name: {dataset} is not in revision {revision}"
     if family == "ramen" and revision > 1:
         yield f"model.encoder: RAMEN is not in revision {revision}"

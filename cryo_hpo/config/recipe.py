@@ -290,7 +290,7 @@ class Recipe(Frozen):
         """
         for path in params:
             if path not in PATHS:
-                raise UnknownName(path, known=PATHS, what="recipe parameter")
+                raise UnknownName(path, valid=PATHS, what="recipe parameter")
         raw = self.model_dump(mode="json")
         for key in keys_to_drop(self.optim.name, params.get("optim.name", self.optim.name)):
             del raw["optim"][key]

@@ -40,5 +40,5 @@ def find_dataset(name: str) -> Dataset:
         UnknownName: The table has no such dataset.
     """
     if name not in DATASETS:
-        raise UnknownName(name, known=DATASETS, what="dataset")
+        raise UnknownName(name, valid=DATASETS, what="dataset")
     return DATASETS[name]

@@ -150,13 +150,13 @@ def _compare_unplaced(image: Grid, mask: Grid) -> str:
     )
 
 
-def same_grid(one: Grid, other: Grid) -> bool:
+def same_grid(first: Grid, second: Grid) -> bool:
     """Return whether two rasters lie on one grid; without coordinates, of one size."""
-    if one.shape != other.shape:
+    if first.shape != second.shape:
         return False
-    if one.transform is None or other.transform is None:
+    if first.transform is None or second.transform is None:
         return True
-    return one.crs == other.crs and _distance_px(one, other.corners) <= SAME_PX
+    return first.crs == second.crs and _distance_px(first, second.corners) <= SAME_PX
 
 
 def warp_labels(labels_HW: NDArray[np.uint8], mask: Grid, image: Grid) -> NDArray[np.uint8]:
@@ -258,8 +258,8 @@ def _distance_px(image: Grid, corners: tuple[list[float], list[float]]) -> float
     own = [(0, 0), (width, 0), (0, height), (width, height)]
     apart = 0.0
     for x, y, (column, row) in zip(*corners, own, strict=True):
-        there = inverse @ (x, y)
-        apart = max(apart, abs(there[0] - column), abs(there[1] - row))
+        moved = inverse @ (x, y)
+        apart = max(apart, abs(moved[0] - column), abs(moved[1] - row))
     return apart if math.isfinite(apart) else math.inf
 
 

@@ -63,8 +63,8 @@ class Summary:
     @property
     def shares(self) -> NDArray[np.float64]:
         """Share of each class among the labeled pixels, (K,); 0 without any."""
-        found: NDArray[np.float64] = self.counts_K / max(int(self.counts_K.sum()), 1)
-        return found
+        shares: NDArray[np.float64] = self.counts_K / max(int(self.counts_K.sum()), 1)
+        return shares
 
     @property
     def ignored_share(self) -> float:
@@ -102,14 +102,14 @@ def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[Sc
         yield SceneInspection(item, mask_HW.shape, dtype, counts_K, ignored, moments, facts)
 
 
-def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
+def summarize(dataset: Dataset, inspections: Iterable[SceneInspection]) -> Summary:
     """Sum the inspections of a part's scenes."""
     num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     whole = Summary(
         counts_K=np.zeros(num_classes, dtype=np.int64),
         moments=Moments(0, *np.zeros((2, num_bands))),
     )
-    for look in found:
+    for look in inspections:
         if look.problem:
             whole.problems.append(look.problem)
             continue
@@ -123,18 +123,18 @@ def summarize(dataset: Dataset, found: Iterable[SceneInspection]) -> Summary:
     return whole
 
 
-def describe_overlap(one: Shared) -> Iterator[str]:
+def describe_overlap(overlap: Shared) -> Iterator[str]:
     """Describe what two parts share, a sentence for each kind."""
-    a, b = one.parts
-    if one.regions:
+    a, b = overlap.parts
+    if overlap.regions:
         yield (
-            f"{a} and {b} share {_some(one.regions, 'region')}; "
-            f"{one.in_shared_regions} scenes of {b} lie there."
+            f"{a} and {b} share {_some(overlap.regions, 'region')}; "
+            f"{overlap.in_shared_regions} scenes of {b} lie there."
         )
-    if one.copies:
-        yield f"{a} and {b} hold {_some(tuple(f'{x} = {y}' for x, y in one.copies), 'identical image')}."
-    if one.overlaps:
-        pairs = tuple(f"{x} and {y}" for x, y in one.overlaps)
+    if overlap.copies:
+        yield f"{a} and {b} hold {_some(tuple(f'{x} = {y}' for x, y in overlap.copies), 'identical image')}."
+    if overlap.overlaps:
+        pairs = tuple(f"{x} and {y}" for x, y in overlap.overlaps)
         yield f"{a} and {b} show the same ground in {_some(pairs, 'pair of scenes')}."
 
 
@@ -152,6 +152,6 @@ def describe_acquisitions(
 
 def _some(names: tuple[str, ...], what: str) -> str:
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    one, _, rest = what.partition(" of ")
+    noun, _, rest = what.partition(" of ")
     plural = "" if len(names) == 1 else "s"
-    return f"{len(names)} {one}{plural}{rest and f' of {rest}'} ({', '.join(names[:SHOWN])}{more})"
+    return f"{len(names)} {noun}{plural}{rest and f' of {rest}'} ({', '.join(names[:SHOWN])}{more})"

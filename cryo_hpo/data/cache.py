@@ -124,7 +124,7 @@ def _reopened(folder: Path, ids: tuple[str, ...]) -> Scenes:
     scenes = Scenes.open(folder)
     if scenes.ids == ids:
         return scenes
-    return scenes.only([scenes.ids.index(one) for one in ids])
+    return scenes.only([scenes.ids.index(scene) for scene in ids])
 
 
 def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Scenes:
@@ -163,7 +163,7 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], *, length: int) -> NDArray[Any]:
-    found = path.stat().st_size
-    if found != length * dtype.itemsize:
-        raise ValueError(f"'{path.name}' has {found} bytes instead of {length * dtype.itemsize}")
+    size = path.stat().st_size
+    if size != length * dtype.itemsize:
+        raise ValueError(f"'{path.name}' has {size} bytes instead of {length * dtype.itemsize}")
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))

@@ -188,10 +188,10 @@ def _require_pairs(
             )
 
 
-def _near_miss(names: set[str], known: set[str]) -> str:
+def _near_miss(names: set[str], choices: set[str]) -> str:
     """Return a hint if names differ only in case."""
     for name in sorted(names):
-        for other in sorted(known - {name}):
+        for other in sorted(choices - {name}):
             if other.casefold() == name.casefold():
                 return f" '{name}' and '{other}' differ only in upper and lower case: rename one."
     return ""

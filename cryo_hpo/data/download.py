@@ -52,8 +52,8 @@ def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
     for _ in fetch(f"{ZENODO}/{match[1]}", page, pause_s=PAUSE_S):
         pass
     try:
-        found = json.loads(page.read_text())["files"]
-        return tuple(Remote(f["links"]["self"], f["checksum"], name=f["key"]) for f in found)
+        entries = json.loads(page.read_text())["files"]
+        return tuple(Remote(f["links"]["self"], f["checksum"], name=f["key"]) for f in entries)
     except (ValueError, KeyError, TypeError) as error:
         raise FetchError(
             f"Cannot read the list of files and checksums of {ZENODO}/{match[1]}: {error!r}. "
@@ -118,10 +118,10 @@ def _verify(path: Path, file: Remote) -> None:
     """Verify a file that was fetched before or placed by hand."""
     kind, _, wanted = (file.checksum or "").partition(":")
     with path.open("rb") as opened:
-        found = hashlib.file_digest(opened, kind).hexdigest()
-    if found != wanted:
+        actual = hashlib.file_digest(opened, kind).hexdigest()
+    if actual != wanted:
         raise DataError(
-            f"{path}: wrong {kind}, {found} instead of {wanted}. Delete the file and download it again."
+            f"{path}: wrong {kind}, {actual} instead of {wanted}. Delete the file and download it again."
         )
 
 

@@ -73,12 +73,12 @@ def find_band_files(card: DatasetCard, root: Path, part: str) -> dict[str, tuple
     """
     if "{band}" not in card.images:
         return {name: (path,) for name, path in find_files(root, card.images, part).items()}
-    found = [
+    by_band = [
         find_files(root, card.images, part, band=token_of(band, card.band_files))
         for band in card.bands
     ]
-    names = sorted(set().union(*found))
-    for band, files in zip(card.bands, found, strict=True):
+    names = sorted(set().union(*by_band))
+    for band, files in zip(card.bands, by_band, strict=True):
         lacking = [name for name in names if name not in files]
         if lacking:
             raise DataError(
@@ -87,7 +87,7 @@ def find_band_files(card: DatasetCard, root: Path, part: str) -> dict[str, tuple
                 f"{' or '.join(token_of(band, card.band_files))} for {{band}}. Add the files, remove the band, or "
                 f"name its file: `band_files: {{{band}: ...}}`."
             )
-    return {name: tuple(files[name] for files in found) for name in names}
+    return {name: tuple(files[name] for files in by_band) for name in names}
 
 
 def scene_bands(
@@ -106,16 +106,16 @@ def scene_bands(
     files = []
     for band in bands:
         texts = token_of(band, named)
-        found = sorted(
+        matches = sorted(
             {p for text in texts for p in Path("/").glob(_one(template, text)) if p.is_file()}
         )
-        if len(found) != 1:
-            seen = ", ".join(p.name for p in found[:SHOWN]) or "none"
+        if len(matches) != 1:
+            seen = ", ".join(p.name for p in matches[:SHOWN]) or "none"
             raise DataError(
                 f"{template}: one file is needed for band {band}, with {' or '.join(texts)} for "
-                f"{{band}}; {len(found)} are there ({seen}). Check the path."
+                f"{{band}}; {len(matches)} are there ({seen}). Check the path."
             )
-        files.append(found[0])
+        files.append(matches[0])
     return tuple(files)
 
 
@@ -157,12 +157,12 @@ def find_quality(card: DatasetCard, root: Path, part: str, names: set[str]) -> d
     """Return the quality layer of each scene by id; none if the card has none."""
     if card.quality is None:
         return {}
-    found = find_files(root, card.quality.file, part)
-    lacking = sorted(names - set(found))
+    layers = find_files(root, card.quality.file, part)
+    lacking = sorted(names - set(layers))
     if lacking:
         raise DataError(
             f"{root}: {len(lacking)} scenes of '{card.name}' have no quality layer (first: "
             f"{', '.join(lacking[:SHOWN])}), looked for as '{card.quality.file}'. Add the files, or "
             "drop `quality` from the card."
         )
-    return found
+    return layers

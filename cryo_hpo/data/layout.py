@@ -126,8 +126,8 @@ def recognize_layout(folder: Path) -> Layout:
         )
     _refuse_other_part_names(folder, rasters)
     readings = {path: list(_read_path(path.relative_to(folder), path)) for path in rasters}
-    masks = _group(one for path in rasters for one in readings[path] if _is_mask(one.shape))
-    images = _group(one for path in rasters for one in readings[path] if not _is_mask(one.shape))
+    masks = _group(file for path in rasters for file in readings[path] if _is_mask(file.shape))
+    images = _group(file for path in rasters for file in readings[path] if not _is_mask(file.shape))
     bands = {
         Shape(place.folder, "", place.name): scenes
         for place, scenes in read_band_files(folder, rasters).items()
@@ -206,17 +206,17 @@ def _list_files(folder: Path) -> Iterator[Path]:
 
 def _refuse_other_part_names(folder: Path, rasters: Sequence[Path]) -> None:
     named = {part for path in rasters for part in path.relative_to(folder).parts[:-1]}
-    known = named & set(PARTS)
+    standard = named & set(PARTS)
     others = {name: OTHER_PARTS[name.lower()] for name in named if name.lower() in OTHER_PARTS}
-    if others and known:
+    if others and standard:
         renames = ", ".join(f"'{old}' to '{new}'" for old, new in sorted(others.items()))
         raise DataError(
             f"{folder}: parts of a split lie in folders named {', '.join(PARTS)}. Rename {renames}."
         )
-    missing = [part for part in PARTS if part not in known]
-    if known and missing:
+    missing = [part for part in PARTS if part not in standard]
+    if standard and missing:
         raise DataError(
-            f"{folder}: found the parts {', '.join(sorted(known))} and no "
+            f"{folder}: found the parts {', '.join(sorted(standard))} and no "
             f"{' and no '.join(missing)}. A study needs all three: one to learn from, one to choose "
             "by, one to prove on. Move scenes of places of their own there, or put all scenes "
             "together for an automatic division."
@@ -245,8 +245,8 @@ def _is_mask(shape: Shape) -> bool:
 
 def _group(candidates: Iterable[Candidate]) -> dict[Shape, dict[tuple[str, str], Path]]:
     groups: dict[Shape, dict[tuple[str, str], Path]] = defaultdict(dict)
-    for one in candidates:
-        groups[one.shape][one.part, one.id] = one.path
+    for file in candidates:
+        groups[file.shape][file.part, file.id] = file.path
     return groups
 
 

@@ -65,14 +65,14 @@ def read_band_files(
 
 def read_quality_files(root: Path, files: Iterable[Path]) -> dict[tuple[str, str], set[Key]]:
     """Return the scenes of each (path template, kind) of quality layers."""
-    found: dict[tuple[str, str], set[Key]] = defaultdict(set)
+    scenes: dict[tuple[str, str], set[Key]] = defaultdict(set)
     for path in files:
         file = _read(path.relative_to(root), path, QUALITY, "")
         if file is not None:
             name = file.place.name if "{id}" in file.place.folder else "{id}" + file.place.name
             template = "/".join(filter(None, (file.place.folder, name)))
-            found[template, KINDS[_bare(file.token).upper()]].add(file.key)
-    return dict(found)
+            scenes[template, KINDS[_bare(file.token).upper()]].add(file.key)
+    return dict(scenes)
 
 
 def common_bands(scenes: Iterable[Mapping[str, Path]]) -> dict[str, str]:

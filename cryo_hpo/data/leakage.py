@@ -55,7 +55,7 @@ class Shared(NamedTuple):
 
 def find_shared(parts: Mapping[Split, Sequence[SceneIdentity]]) -> list[Shared]:
     """Return the overlap of each pair of parts; pairs without overlap are left out."""
-    found = []
+    overlaps = []
     for a, b in combinations(parts, 2):
         regions = {k.item.region for k in parts[a]} & {k.item.region for k in parts[b]} - {None}
         names = tuple(sorted(name for name in regions if name is not None))
@@ -66,8 +66,8 @@ def find_shared(parts: Mapping[Split, Sequence[SceneIdentity]]) -> list[Shared]:
         across = [pair for pair in both if (pair[0] in ids) != (pair[1] in ids)]
         ordered = [(x, y) if x in ids else (y, x) for x, y in across]
         inside = sum(k.item.region in regions for k in parts[b])
-        found.append(Shared((a, b), names, inside, tuple(copies), tuple(sorted(ordered))))
-    return [one for one in found if one]
+        overlaps.append(Shared((a, b), names, inside, tuple(copies), tuple(sorted(ordered))))
+    return [overlap for overlap in overlaps if overlap]
 
 
 def find_shared_acquisitions(
@@ -81,8 +81,8 @@ def find_shared_acquisitions(
     """
     names = {part: [_acquisition(pattern, item) for item in items] for part, items in parts.items()}
     for a, b in combinations(parts, 2):
-        known = set(names[a]) - {None}
-        number = sum(name in known for name in names[b])
+        acquisitions = set(names[a]) - {None}
+        number = sum(name in acquisitions for name in names[b])
         if number:
             yield a, b, number
 

@@ -281,7 +281,7 @@ def _undeclared_index(
         return np.zeros(layers_CHW.shape[1:], dtype=np.bool_)
     palette = _palette(file) if len(layers_CHW) == 1 else {}
     color = palette.get(int(nodata), (0, 0, 0)) if palette else (nodata,) * 3
-    legal = any(tuple(color[:3]) == known for known, _ in schema.colors)
+    legal = any(tuple(color[:3]) == legend for legend, _ in schema.colors)
     same = sum(tuple(other[:3]) == tuple(color[:3]) for other in palette.values())
     if legal and same <= 1:
         return np.zeros(layers_CHW.shape[1:], dtype=np.bool_)

@@ -160,8 +160,8 @@ def _edge_fill(image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]) -> Fill | 
     border = np.concatenate(
         [image_CHW[0, 0], image_CHW[0, -1], image_CHW[0, :, 0], image_CHW[0, :, -1]]
     )
-    known = np.concatenate([absent_HW[0], absent_HW[-1], absent_HW[:, 0], absent_HW[:, -1]])
-    values, counts = np.unique(border[~known], return_counts=True)
+    absent = np.concatenate([absent_HW[0], absent_HW[-1], absent_HW[:, 0], absent_HW[:, -1]])
+    values, counts = np.unique(border[~absent], return_counts=True)
     if not counts.size or counts.max() < MIN_EDGE * border.size:
         return None
     value = values[counts.argmax()]

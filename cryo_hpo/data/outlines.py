@@ -165,19 +165,19 @@ def find_fronts(
     names: list[str] = []
     values: list[int] = []
     tolerance = max(simplify_m / _meters(outlines.crs), outlines.pixel)
-    for name, one, other in pairs:
+    for name, first, second in pairs:
         edges = [
             shapely.boundary(shapely.union_all(outlines.shapes[outlines.values == value]))
-            for value in (one, other)
+            for value in (first, second)
         ]
         shared = shapely.line_merge(_lines(shapely.intersection(*edges)))
         parts = shapely.get_parts(shapely.simplify(shared, tolerance))
         lines += parts.tolist()
         names += [name] * len(parts)
-        values += [one] * len(parts)
-    found = np.array(lines, dtype=np.object_)
+        values += [first] * len(parts)
+    fronts = np.array(lines, dtype=np.object_)
     return Fronts(
-        found, tuple(names), np.array(values, dtype=np.int64), length_km(found, outlines.crs)
+        fronts, tuple(names), np.array(values, dtype=np.int64), length_km(fronts, outlines.crs)
     )
 
 
@@ -251,10 +251,10 @@ def write_outlines(  # noqa: PLR0913 (all but two by name)
         with replacing(path) as draft:
             file = draft.with_suffix(SUFFIX)  # GDAL warns of other names
             try:
-                for number, (layer, found, table, kind) in enumerate(layers):
+                for number, (layer, shapes, table, kind) in enumerate(layers):
                     _write(
                         file,
-                        found,
+                        shapes,
                         table,
                         layer=layer,
                         kind=kind,
@@ -283,7 +283,7 @@ def _meters(crs: CRS) -> float:
 
 def _write(  # noqa: PLR0913 (all but three by name)
     file: Path,
-    found: NDArray[np.object_],
+    shapes: NDArray[np.object_],
     fields: Mapping[str, NDArray[Any]],
     *,
     layer: str,
@@ -293,7 +293,7 @@ def _write(  # noqa: PLR0913 (all but three by name)
 ) -> None:
     pyogrio.raw.write(
         str(file),
-        shapely.to_wkb(found),
+        shapely.to_wkb(shapes),
         field_data=list(fields.values()),
         fields=np.array(list(fields), dtype=object),
         geometry_type=kind,

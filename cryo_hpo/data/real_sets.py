@@ -132,17 +132,17 @@ def _build_fronts(downloads: Path, root: Path) -> None:
     with tarfile.open(downloads / "FrontLearning.tar.gz") as archive:
         members = {member.name.partition("/")[2]: member for member in archive.getmembers()}
         for name in sorted(members):
-            found = re.fullmatch(r"(.*/data/(?:train|test))/images/(.+)_Subset\.png", name)
-            if found is None:
+            match = re.fullmatch(r"(.*/data/(?:train|test))/images/(.+)_Subset\.png", name)
+            if match is None:
                 continue
-            line = f"{found[1]}/labels_1px/{found[2]}_Front.png"
-            scene = re.search(r"_(\d{6})_", found[2])
+            line = f"{match[1]}/labels_1px/{match[2]}_Front.png"
+            scene = re.search(r"_(\d{6})_", match[2])
             glacier = next(g for g, places in GLACIERS.items() if scene and scene[1] in places)
             part = PARTS[glacier]
             image_HW, front_HW = (_pixels(archive, members[key]) for key in (name, line))
-            _write(root / part / "images" / f"{glacier}_{found[2]}.png", image_HW)
+            _write(root / part / "images" / f"{glacier}_{match[2]}.png", image_HW)
             _write(
-                root / part / "masks_zones" / f"{glacier}_{found[2]}.png", zones_of(front_HW < 128)
+                root / part / "masks_zones" / f"{glacier}_{match[2]}.png", zones_of(front_HW < 128)
             )
 
 

@@ -59,10 +59,10 @@ def divide(
     sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
     shares_P = np.array([len(kin[part]) for part in PARTS]) / len(scenes)
     part_G = assign(sizes_GD, shares_P, seed=dataset.split_seed or 0)
-    found: dict[Split, list[SceneFiles]] = {part: [] for part in PARTS}
+    divided: dict[Split, list[SceneFiles]] = {part: [] for part in PARTS}
     for group, part in zip(groups, part_G.tolist(), strict=True):
-        found[PARTS[part]] += [scenes[i].item for i in group]
-    return {part: sorted(items) for part, items in found.items()}
+        divided[PARTS[part]] += [scenes[i].item for i in group]
+    return {part: sorted(items) for part, items in divided.items()}
 
 
 def assign(
@@ -85,7 +85,7 @@ def assign(
     part_of_all_GD = (sizes_GD / np.where(totals_D > 0, totals_D, 1))[:, totals_D > 0]
     rng = np.random.default_rng(seed)
     tries = [_deal(part_of_all_GD, shares_P, rng) for _ in range(RESTARTS)]
-    return min(tries, key=lambda one: one[0])[1]
+    return min(tries, key=lambda candidate: candidate[0])[1]
 
 
 def _deal(

@@ -129,12 +129,12 @@ def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
         if severe:
             return
     levels_by_part = {part: _level(scenes) for part, scenes in parts.items() if scenes}
-    for (a, one), (b, other) in combinations(levels_by_part.items(), 2):
-        if _ratio(one, other) >= MIN_RATIO:
+    for (a, first), (b, second) in combinations(levels_by_part.items(), 2):
+        if _ratio(first, second) >= MIN_RATIO:
             yield (
                 True,
                 (
-                    f"{a} and {b} differ in their units: pixels reach {one:.4g} and {other:.4g}. "
+                    f"{a} and {b} differ in their units: pixels reach {first:.4g} and {second:.4g}. "
                     "Write all images in one unit."
                 ),
             )
@@ -177,11 +177,11 @@ def _tags(
 def _fills(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, str]]:
     """Report a constant value at the edge of scenes that is no declared nodata value."""
     for part, scenes in parts.items():
-        found: dict[float, list[SceneFacts]] = defaultdict(list)
+        by_value: dict[float, list[SceneFacts]] = defaultdict(list)
         for scene in scenes:
             if scene.fill is not None:
-                found[scene.fill.value].append(scene)
-        for value, filled in found.items():
+                by_value[scene.fill.value].append(scene)
+        for value, filled in by_value.items():
             far = any(scene.fill is not None and scene.fill.far for scene in filled)
             if not far and 2 * len(filled) < len(scenes):
                 continue
@@ -203,14 +203,14 @@ def _names(
 ) -> Iterator[tuple[bool, str]]:
     """Compare the layers' names in the files with the bands of the card, in their order."""
     bands = [band.names[0] for band in dataset.bands]
-    found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    by_names: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for scenes in parts.values():
         for scene in scenes:
             if len(scene.names) == len(bands) and contradicts(
                 scene.names, [band.names for band in dataset.bands]
             ):
-                found[scene.names].append(scene.id)
-    for names, ids in found.items():
+                by_names[scene.names].append(scene.id)
+    for names, ids in by_names.items():
         given = sorted(filter(None, map(canonical, names)))
         same = given == sorted(canonical(band) or band for band in bands)
         order = " ".join(names)

@@ -256,7 +256,7 @@ def _divide_by_place(
         window = _window(block, shapes, sizes[block.scene], trims)
         named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
         parts[PARTS[part]].append(named)
-    return {part: sorted(found, key=lambda item: item.id) for part, found in parts.items()}
+    return {part: sorted(items, key=lambda item: item.id) for part, items in parts.items()}
 
 
 def _require_apart(name: str, scenes: Sequence[SceneIdentity]) -> None:
@@ -276,12 +276,12 @@ def _touching(
 ) -> set[int]:
     """Return the numbers of scenes that are nearer to another one than the gap."""
     met: set[int] = set()
-    for (i, one), (j, other) in combinations(enumerate(scenes), 2):
-        if one.native is None or other.native is None or one.crs != other.crs:
+    for (i, first), (j, second) in combinations(enumerate(scenes), 2):
+        if first.native is None or second.native is None or first.crs != second.crs:
             continue
-        side = (one.native[2] - one.native[0]) / max(sizes[i][1], 1)
+        side = (first.native[2] - first.native[0]) / max(sizes[i][1], 1)
         apart = max(
-            max(one.native[k], other.native[k]) - min(one.native[k + 2], other.native[k + 2])
+            max(first.native[k], second.native[k]) - min(first.native[k + 2], second.native[k + 2])
             for k in (0, 1)
         )
         if apart < gap_px * side:

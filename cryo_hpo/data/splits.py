@@ -40,15 +40,15 @@ def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequ
     if dataset.split_seed is None:
         return dataset.index(root, split)
     official = official_parts(dataset, root)
-    known = {item.id: item for items in official.values() for item in items}
+    by_id = {item.id: item for items in official.values() for item in items}
     memo = cache.absolute() / f"{_where(dataset, root)}.region-{dataset.split_seed}.json"
-    state = sha256(dataset.rules, *(facts for item in known.values() for facts in _facts(item)))
+    state = sha256(dataset.rules, *(facts for item in by_id.values() for facts in _facts(item)))
     kept = _parts(memo, state)
-    if kept is None or set().union(*kept.values()) != set(known):
+    if kept is None or set().union(*kept.values()) != set(by_id):
         parts = divide(dataset, *_surveyed(dataset, root, official, cache=cache.absolute()))
         kept = {part: [item.id for item in items] for part, items in parts.items()}
         _remember(memo, {"state": state, "parts": kept})
-    return [known[name] for name in kept[split]]
+    return [by_id[name] for name in kept[split]]
 
 
 def parts_of(dataset: Dataset, root: Path, *, cache: Path) -> Mapping[Split, list[SceneFiles]]:
@@ -172,8 +172,8 @@ def _surveyed(
 
 def _parts(memo: Path, state: str) -> dict[str, list[Any]] | None:
     try:
-        known = json.loads(memo.read_text())
-        return dict(known["parts"]) if known["state"] == state else None
+        memory = json.loads(memo.read_text())
+        return dict(memory["parts"]) if memory["state"] == state else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -205,15 +205,15 @@ def _facts(item: SceneFiles) -> Iterator[str]:
 
 def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str, str]]:
     """Return the sha256 of each item's image and mask; unchanged files are not read again."""
-    known = _remembered(memo)
+    remembered = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
     for paths in (paths for item in items for paths in (item.image_files, (item.mask,))):
         files = [file for path in paths for file in (path, *companions(path))]
         state = " ".join(map(_state, files))
-        old, digest = known.get(_key(paths), ("", ""))
+        old, digest = remembered.get(_key(paths), ("", ""))
         digests[_key(paths)] = (state, digest if old == state else _content_sha256(files))
-    if any(known.get(path) != facts for path, facts in digests.items()):
-        _remember(memo, known | digests)
+    if any(remembered.get(path) != facts for path, facts in digests.items()):
+        _remember(memo, remembered | digests)
     return [(digests[_key(item.image_files)][1], digests[str(item.mask)][1]) for item in items]
 
 

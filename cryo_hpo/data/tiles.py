@@ -117,7 +117,7 @@ class Tiles:
         object.__setattr__(self, "_placer", CropPlacer(self.scenes, crop=self.crop))
         for name in self.augment:
             if name not in AUGMENTS:
-                raise UnknownName(name, known=AUGMENTS, what="augmentation")
+                raise UnknownName(name, valid=AUGMENTS, what="augmentation")
 
     def num_batches(self, batch_size: int) -> int:
         """Return the number of batches in an epoch: only full ones, or a smaller one if none is."""
@@ -151,7 +151,7 @@ class Tiles:
             chosen = [int(i) for i in order[number * batch_size :][:batch_size]]
             seeds = (SeedSequence([seed, epoch], spawn_key=(i,)) for i in chosen)
             scenes = self._scene_of[chosen].tolist()
-            yield self._gather(scenes, [np.random.default_rng(one) for one in seeds])
+            yield self._gather(scenes, [np.random.default_rng(seed) for seed in seeds])
 
     def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
         shape = (len(chosen), self.crop, self.crop)
@@ -205,7 +205,7 @@ class Tiles:
                 sample = AUGMENTS[name](*sample, draw)
             samples.append(sample)
         if self.augment:
-            x_BCHW, y_BHW = (torch.stack(one) for one in zip(*samples, strict=True))
+            x_BCHW, y_BHW = (torch.stack(arrays) for arrays in zip(*samples, strict=True))
         return x_BCHW, y_BHW.long()
 
 

@@ -223,7 +223,7 @@ def _edge(
     A tree of the front's pixels takes memory for them only; a distance transform of a large scene
     takes some for every pixel, of which few are front.
     """
-    known = float(gsd_m is not None)
+    has_gsd = float(gsd_m is not None)
     side = gsd_m or 0.0
     if not len(truth_P2) or not len(map_P2):
         lone, diagonal = float(len(truth_P2) + len(map_P2)), math.hypot(*shape)
@@ -234,7 +234,7 @@ def _edge(
             invented=float(len(map_P2) > 0),
             lone=lone,
             lone_px=lone * diagonal,
-            lone_known=lone * known,
+            lone_known=lone * has_gsd,
             lone_m=lone * diagonal * side,
         )
     to_map_P, to_truth_P = _nearest(truth_P2, map_P2), _nearest(map_P2, truth_P2)
@@ -246,11 +246,11 @@ def _edge(
         map_near=float((to_truth_P <= TOLERANCE_PX).sum()),
         pixels=pixels,
         distance_px=distance,
-        pixels_m=pixels * known,
+        pixels_m=pixels * has_gsd,
         distance_m=distance * side,
         scenes=1.0,
         directed_px=float(to_truth_P.mean()),
-        scenes_m=known,
+        scenes_m=has_gsd,
         directed_m=float(to_truth_P.mean()) * side,
     )
 

@@ -215,9 +215,9 @@ class Scores:
 def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...]) -> None:
     strange = values[(values < 0) | (values >= len(classes))]
     if strange.size:
-        known = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
+        names = ", ".join(f"{index} ({name})" for index, name in enumerate(classes))
         message = (
-            f"{what} pixels must hold one of {known}, got {strange[0]} ({strange.size} pixels). "
+            f"{what} pixels must hold one of {names}, got {strange[0]} ({strange.size} pixels). "
             "Was it resampled with interpolation?"
         )
         raise DataError(message)

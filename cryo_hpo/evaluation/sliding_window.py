@@ -102,7 +102,7 @@ class WindowPredictor:
             part_SCHW = read(top, min(bottom, height))
             missing = (0, full[1] - width, 0, bottom - top - part_SCHW.shape[2])
             part_SCHW = F.pad(part_SCHW, missing)
-            corners = [(one - top, left) for one in group for left in lefts]
+            corners = [(row - top, left) for row in group for left in lefts]
             if not number:
                 norm_HW = part_SCHW.new_zeros(part_SCHW.shape[-2:])
             norm_HW = _shift(norm_HW, done, bottom - top)

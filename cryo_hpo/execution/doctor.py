@@ -34,7 +34,7 @@ def examined(site: Site) -> tuple[list[Node], list[str]]:
     """
     with _mark(site.storage) as mark:
         if not os.environ.get("RAY_ADDRESS"):
-            return [_corrected(_look("here", site, mark), asked=time.time(), gpus=0.0)], []
+            return [_corrected(_look("here", site, mark), sent_at=time.time(), gpus=0.0)], []
         with driver.cluster():
             return _ask_all(site, mark)
 
@@ -43,18 +43,18 @@ def _ask_all(site: Site, mark: str) -> tuple[list[Node], list[str]]:
     remote: Any = ray.remote(num_cpus=0)
     task = remote(_look)
     nodes, silent = [], []
-    for known in _alive():
-        address = known["NodeManagerAddress"]
-        where = NodeAffinitySchedulingStrategy(known["NodeID"], soft=False)
-        asked = time.time()
+    for member in _alive():
+        address = member["NodeManagerAddress"]
+        where = NodeAffinitySchedulingStrategy(member["NodeID"], soft=False)
+        sent_at = time.time()
         try:
-            found = ray.get(
+            node = ray.get(
                 task.options(scheduling_strategy=where).remote(address, site, mark), timeout=WAIT_S
             )
         except ray.exceptions.RayError:
             silent.append(address)
             continue
-        nodes.append(_corrected(found, asked=asked, gpus=known["Resources"].get("GPU", 0.0)))
+        nodes.append(_corrected(node, sent_at=sent_at, gpus=member["Resources"].get("GPU", 0.0)))
     return nodes, silent
 
 
@@ -72,10 +72,10 @@ def _look(address: str, site: Site, mark: str) -> Node:
     return replace(node, store_problem=probe_store(site))
 
 
-def _corrected(node: Node, *, asked: float, gpus: float) -> Node:
+def _corrected(node: Node, *, sent_at: float, gpus: float) -> Node:
     """Fill in the promised GPUs and the clock skew, 0 if the call's own duration explains it."""
     clock, now = node.skew_s, time.time()
-    skew = 0.0 if asked <= clock <= now else clock - (asked if clock < asked else now)
+    skew = 0.0 if sent_at <= clock <= now else clock - (sent_at if clock < sent_at else now)
     return replace(node, skew_s=skew, promised_gpus=float(gpus))
 
 

@@ -114,9 +114,9 @@ def fit_resources(
     Raises:
         SpecError: One trial requests more than any node has.
     """
-    known = list(nodes)
-    num_cpus = max((int(node.get("CPU", 0)) for node in known), default=0)
-    num_gpus = max((float(node.get("GPU", 0)) for node in known), default=0.0)
+    available = list(nodes)
+    num_cpus = max((int(node.get("CPU", 0)) for node in available), default=0)
+    num_gpus = max((float(node.get("GPU", 0)) for node in available), default=0.0)
     gpus = (1.0 if num_gpus else 0.0) if resources.gpus == "auto" else float(resources.gpus)
     if gpus > num_gpus:
         message = (

@@ -86,14 +86,14 @@ def ended(pid: int) -> bool:
 
 def children(parent: int) -> dict[int, str]:
     """Return process number -> command line of the children of a process; empty without /proc."""
-    found = {}
+    commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
             of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
             if of == parent:
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-                found[int(folder.name)] = command.decode(errors="replace")
-    return found
+                commands[int(folder.name)] = command.decode(errors="replace")
+    return commands
 
 
 _watch: list[ProcessWatch] = []  # a process has one local cluster

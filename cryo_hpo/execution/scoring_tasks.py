@@ -72,11 +72,11 @@ def _ask(
 ) -> list[Any]:
     """Run a task for every job on the cluster."""
     remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
-    asked = [
+    tasks = [
         remote(task).remote(fields_of(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
         for j in jobs
     ]
-    while asked and len(ray.wait(asked, num_returns=len(asked), timeout=POLL_S)[0]) < len(asked):
+    while tasks and len(ray.wait(tasks, num_returns=len(tasks), timeout=POLL_S)[0]) < len(tasks):
         raise_if_asked()
-    results: list[Any] = ray.get(asked)
+    results: list[Any] = ray.get(tasks)
     return results

@@ -126,30 +126,30 @@ def _plan_subset(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
 
     A band stands in for another only if the encoder has no input of that band's own name.
     """
-    known = card.bands or ()
-    offered = {band for band in have if band not in known}
-    slots = [Slot(band, have.index(band)) for band in known if band in have]
+    own = card.bands or ()
+    offered = {band for band in have if band not in own}
+    slots = [Slot(band, have.index(band)) for band in own if band in have]
     taken = {slot.band for slot in slots}
-    for band in known:
-        layer = None if band in taken else _layer(band, have, known)
+    for band in own:
+        layer = None if band in taken else _layer(band, have, own)
         if layer is not None and have[layer] in offered:
             slots.append(Slot(band, layer))
     if not slots:
         slots = [Slot(band, layer) for band, layer in _gray(card, have).items()]
     given = {slot.band for slot in slots}
-    slots.sort(key=lambda slot: known.index(slot.band))
-    masked = tuple(band for band in known if band not in given)
+    slots.sort(key=lambda slot: own.index(slot.band))
+    masked = tuple(band for band in own if band not in given)
     return BandPlan(have=have, slots=tuple(slots), masked=masked)
 
 
 def _by_group(card: Encoder, have: tuple[Band, ...]) -> BandPlan:
     every = tuple(band for group in card.groups for band in group)
-    found = {band: layer for band in every if (layer := _layer(band, have, every)) is not None}
-    whole = [group for group in card.groups if all(band in found for band in group)]
+    layers = {band: layer for band in every if (layer := _layer(band, have, every)) is not None}
+    whole = [group for group in card.groups if all(band in layers for band in group)]
     if not whole:
-        found = _gray(card, have)
-        whole = [tuple(found)]
-    slots = tuple(Slot(band, found[band]) for group in whole for band in group)
+        layers = _gray(card, have)
+        whole = [tuple(layers)]
+    slots = tuple(Slot(band, layers[band]) for group in whole for band in group)
     given = {slot.band for slot in slots}
     return BandPlan(
         have=have, slots=slots, masked=tuple(band for band in every if band not in given)

@@ -273,15 +273,15 @@ def arm_of(result: Result, name: str | None) -> ArmResult:
 def _training(arm: ArmResult, seed: int | None) -> SeedResult:
     """Return the requested training, or the best on validation: the test split chooses nothing."""
     if seed is None:
-        return max(arm.seeds, key=lambda one: one.selection)
-    found = [one for one in arm.seeds if one.seed == seed]
-    if not found:
-        seeds = ", ".join(str(one.seed) for one in arm.seeds)
+        return max(arm.seeds, key=lambda training: training.selection)
+    trainings = [training for training in arm.seeds if training.seed == seed]
+    if not trainings:
+        seeds = ", ".join(str(training.seed) for training in arm.seeds)
         message = (
             f"Arm '{arm.name}' was trained on the seeds {seeds}, not {seed}. Take one of them."
         )
         raise SpecError(message)
-    return found[0]
+    return trainings[0]
 
 
 def _merge(

@@ -60,9 +60,9 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     values = [_value(name, classes) for name in names]
     edges = {number for _, *numbers in pairs for number in numbers}
     every = read_outlines(mask, sorted({*values, *edges}))
-    asked = np.isin(every.values, values)
+    chosen = np.isin(every.values, values)
     outlines = every._replace(
-        shapes=every.shapes[asked], values=every.values[asked], areas_km2=every.areas_km2[asked]
+        shapes=every.shapes[chosen], values=every.values[chosen], areas_km2=every.areas_km2[chosen]
     )
     shares_style = out.with_suffix("") == mask.with_suffix("")  # the map's .qml has this name
     fronts = find_fronts(every, pairs, simplify_m=simplify_m) if pairs else None
@@ -125,8 +125,8 @@ def write_areas(
 
 
 def _front(name: str, classes: Sequence[str]) -> tuple[str, int, int]:
-    one, _, other = name.partition(BETWEEN)
-    return name, _value(one, classes), _value(other, classes)
+    first, _, second = name.partition(BETWEEN)
+    return name, _value(first, classes), _value(second, classes)
 
 
 def _value(name: str, classes: Sequence[str]) -> int:

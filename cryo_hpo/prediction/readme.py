@@ -107,8 +107,8 @@ def _percent(fraction: float | None) -> str:
 
 
 def _license(weights: str) -> str:
-    known = weights and weights != "not stated"
-    terms = f"under {weights}" if known else "under terms that its publisher does not state"
+    is_stated = weights and weights != "not stated"
+    terms = f"under {weights}" if is_stated else "under terms that its publisher does not state"
     return (
         f"The weights are derived from the encoder's published weights, {terms}, and from the "
         "training data; check the terms of both before you share them. `predict.py` is under "

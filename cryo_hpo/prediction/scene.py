@@ -92,8 +92,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
         StorageError: A map cannot be written.
     """
     scene, out = Path(scene), Path(out)
-    asked = (probabilities, uncertainty, confidence)
-    extras = [None if path is None else Path(path) for path in asked]
+    paths = (probabilities, uncertainty, confidence)
+    extras = [None if path is None else Path(path) for path in paths]
     _refuse_same(scene, out, *extras)
     map_driver(out)
     for extra in filter(None, extras):

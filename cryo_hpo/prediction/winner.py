@@ -27,7 +27,7 @@ def opens_winner(path: Path, arm: str | None) -> bool:
     finished = (folder / RESULT).exists()
     arms = load_result(folder).arms if finished else ()
     if arm == WINNER:  # unless a baseline has this name
-        return all(one.name != WINNER for one in arms)
+        return all(arm.name != WINNER for arm in arms)
     return arm is None and not arms and (folder / NAME).exists()
 
 

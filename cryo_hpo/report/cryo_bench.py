@@ -160,8 +160,8 @@ def revision_named(name: str) -> int | None:
     """
     match = re.fullmatch(r"cryo-bench(?:@(\d+))?", name)
     if match is None or (match[1] and int(match[1]) not in REVISIONS):
-        known = ", ".join(f"cryo-bench@{number}" for number in REVISIONS)
-        message = f"There is no published table '{name}'. Take {known}, or cryo-bench."
+        names = ", ".join(f"cryo-bench@{number}" for number in REVISIONS)
+        message = f"There is no published table '{name}'. Take {names}, or cryo-bench."
         raise SpecError(message)
     return int(match[1]) if match[1] else None
 
@@ -207,16 +207,16 @@ def table(revision: int) -> list[str]:
 
 def changed_lines(before: int, after: int) -> list[str]:
     """Describe the cells that differ between two revisions, a line for each dataset."""
-    found = changes(before, after)
+    changed = changes(before, after)
     return [
-        f"Revision {before} -> {after}, {name}: {_describe([c for c in found if c.dataset == name])}."
-        for name in dict.fromkeys(change.dataset for change in found)
+        f"Revision {before} -> {after}, {name}: {_describe([c for c in changed if c.dataset == name])}."
+        for name in dict.fromkeys(change.dataset for change in changed)
     ]
 
 
-def _describe(found: list[Change]) -> str:
-    cells = "; ".join(f"{c.model} {c.before:.2f} -> {c.after:.2f}" for c in found)
-    return f"{len(found)} {'cell' if len(found) == 1 else 'cells'} changed: {cells}"
+def _describe(changed: list[Change]) -> str:
+    cells = "; ".join(f"{c.model} {c.before:.2f} -> {c.after:.2f}" for c in changed)
+    return f"{len(changed)} {'cell' if len(changed) == 1 else 'cells'} changed: {cells}"
 
 
 def against(result: Result, revision: int | None = None) -> list[str]:

@@ -17,26 +17,28 @@ WORDS = {"improved": "ahead", "not shown": "no clear difference", "worse": "behi
 
 def answers(result: CampaignResult) -> list[str]:
     """Return one sentence for each summary: does the model beat the tuned rival here?"""
-    return [_answer(one) for one in result.rival_summaries]
+    return [_answer(summary) for summary in result.rival_summaries]
 
 
-def _answer(one: RivalSummary) -> str:
-    question = f"Does {one.row or 'the pretrained model'} beat a tuned {NAMES[one.rival]} here?"
-    if one.row is None:
-        question = f"Do the models of this campaign beat a tuned {NAMES[one.rival]} here?"
+def _answer(summary: RivalSummary) -> str:
+    question = (
+        f"Does {summary.row or 'the pretrained model'} beat a tuned {NAMES[summary.rival]} here?"
+    )
+    if summary.row is None:
+        question = f"Do the models of this campaign beat a tuned {NAMES[summary.rival]} here?"
     counts = (
-        f"ahead in {one.ahead}, no clear difference in {one.not_shown}, behind in {one.behind} of "
-        f"{one.ahead + one.not_shown + one.behind} comparisons"
+        f"ahead in {summary.ahead}, no clear difference in {summary.not_shown}, behind in {summary.behind} of "
+        f"{summary.ahead + summary.not_shown + summary.behind} comparisons"
     )
-    answer = f"{question} {ANSWERS[one.verdict]}: {counts}"
-    if one.relative_pct is None:
+    answer = f"{question} {ANSWERS[summary.verdict]}: {counts}"
+    if summary.relative_pct is None:
         return f"{answer}; the rival scores 0, so nothing is relative to it."
-    level = f"{100 * one.relative_pct.level:.0f} % interval"
+    level = f"{100 * summary.relative_pct.level:.0f} % interval"
     mean = (
-        f"on average {signed(one.relative_pct.mid, 2)} % test mIoU relative to it "
-        f"({level} {limits(one.relative_pct, 2)})"
+        f"on average {signed(summary.relative_pct.mid, 2)} % test mIoU relative to it "
+        f"({level} {limits(summary.relative_pct, 2)})"
     )
-    few = "; too few datasets for that interval to decide" if len(one.datasets) < FEWEST else ""
+    few = "; too few datasets for that interval to decide" if len(summary.datasets) < FEWEST else ""
     return f"{answer}; {mean}{few}."
 
 
@@ -47,17 +49,23 @@ def parts(result: CampaignResult) -> Iterator[str | Table]:
         "scored on the same test pixels. The interval is of the typical seed's relative difference."
     )
     head = ("dataset", "model", "rival", "model's mIoU", "rival's mIoU", "typical", "interval")
-    rows = [_row(one) for one in result.rivals]
+    rows = [_row(comparison) for comparison in result.rivals]
     yield Table.of((*head, "p", "seeds ahead", "answer"), rows, left=3, right=9)
 
 
-def _row(one: RivalComparison) -> tuple[str, ...]:
-    gain, name = one.improvement, NAMES[one.rival]
+def _row(comparison: RivalComparison) -> tuple[str, ...]:
+    gain, name = comparison.improvement, NAMES[comparison.rival]
     if gain is None:
-        return (one.dataset, one.row, name, *([NONE] * 6), "not compared: other files")
+        return (
+            comparison.dataset,
+            comparison.row,
+            name,
+            *([NONE] * 6),
+            "not compared: other files",
+        )
     return (
-        one.dataset,
-        one.row,
+        comparison.dataset,
+        comparison.row,
         name,
         f"{100 * gain.tuned:.2f}",
         f"{100 * gain.baseline:.2f}",

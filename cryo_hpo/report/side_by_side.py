@@ -35,7 +35,7 @@ def side_by_side(comparison: Comparison) -> str:
 
 
 def _facts(comparison: Comparison) -> list[tuple[str, str, str]]:
-    columns = [dict(_column(one)) for one in (comparison.first, comparison.second)]
+    columns = [dict(_column(result)) for result in (comparison.first, comparison.second)]
     return [(name, columns[0][name], columns[1][name]) for name in columns[0]]
 
 

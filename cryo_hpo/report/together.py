@@ -23,14 +23,14 @@ def ensembles(result: Result) -> Table | None:
     head = ("arm", "seeds", "one training (mean)", "together", "gain", *result.classes)
     rows = [
         (
-            one.name,
-            str(len(one.seeds)),
-            percent(one.mean_member_miou),
-            percent(one.test_miou),
-            signed(100 * one.gain, 2),
-            *(percent(one.test_iou.get(name)) for name in result.classes),
+            ensemble.name,
+            str(len(ensemble.seeds)),
+            percent(ensemble.mean_member_miou),
+            percent(ensemble.test_miou),
+            signed(100 * ensemble.gain, 2),
+            *(percent(ensemble.test_iou.get(name)) for name in result.classes),
         )
-        for one in result.ensembles
+        for ensemble in result.ensembles
     ]
     return Table.of(head, rows, left=1)
 
@@ -41,7 +41,7 @@ def ensemble_notes(result: Result) -> list[str]:
 
 
 def _notes(result: Result) -> Iterator[str]:
-    by_arm = {one.arm: one for one in result.ensembles}
+    by_arm = {ensemble.arm: ensemble for ensemble in result.ensembles}
     winner = by_arm.get(TUNED)
     if winner is None and result.winner_is_baseline:
         winner = by_arm.get("baseline")

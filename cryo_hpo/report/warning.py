@@ -53,8 +53,8 @@ def _warning(result: Result, runs: Sequence[Run], fact: str, value: Callable[[Ru
     names = "; ".join(
         f"{arm} seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}" for arm, seeds in by_arm.items()
     )
-    these = "This is" if len(runs) == 1 else "These are"
-    return f"{len(runs)} of {len(runs_of(result))} runs {fact} {these} {names}."
+    pronoun = "This is" if len(runs) == 1 else "These are"
+    return f"{len(runs)} of {len(runs_of(result))} runs {fact} {pronoun} {names}."
 
 
 def _divergence(run: Run) -> str:

@@ -70,9 +70,9 @@ def compare(first: Result | Path | str, second: Result | Path | str) -> Comparis
     Raises:
         CryoError: A study has not finished, or its result cannot be read.
     """
-    a, b = (one if isinstance(one, Result) else load_result(one) for one in (first, second))
+    a, b = (study if isinstance(study, Result) else load_result(study) for study in (first, second))
     obstacles = tuple(_obstacles(a, b))
-    old, new = ({} if not one.arms else _scores(winning_arm(one)) for one in (a, b))
+    old, new = ({} if not result.arms else _scores(winning_arm(result)) for result in (a, b))
     seeds = tuple(seed for seed in old if seed in new)
     gain = None
     if seeds and not obstacles:
@@ -99,20 +99,20 @@ def winning_arm(result: Result) -> ArmResult:
 
 def _obstacles(a: Result, b: Result) -> Iterator[str]:
     """Yield why the scores of two studies may not be compared."""
-    for one in (a, b):
-        if not one.arms:
-            yield f"'{one.study}' ended after its search (proof: none), without test scores"
+    for result in (a, b):
+        if not result.arms:
+            yield f"'{result.study}' ended after its search (proof: none), without test scores"
     if a.classes != b.classes:
         yield f"their classes differ ({', '.join(a.classes)}; {', '.join(b.classes)})"
     if a.data_split != b.data_split:
         yield f"their data are split differently ({a.data_split}; {b.data_split})"
     for split, why in SPLITS.items():
-        prints = [one.data_fingerprints.get(split) for one in (a, b)]
+        prints = [result.data_fingerprints.get(split) for result in (a, b)]
         if None in prints:
             yield f"a result does not record the fingerprint of its {split} split"
         elif prints[0] != prints[1]:
             yield f"{why} (fingerprints {str(prints[0])[:12]}; {str(prints[1])[:12]})"
-    protocols = [one.base_recipe.get("protocol", "corrected") for one in (a, b)]
+    protocols = [result.base_recipe.get("protocol", "corrected") for result in (a, b)]
     if protocols[0] != protocols[1]:
         yield f"their scores follow two protocols ({protocols[0]}; {protocols[1]})"
 
@@ -131,7 +131,7 @@ def _scores(arm: ArmResult) -> dict[int, float]:
 def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
     if not seeds:
         yield "The winners share no seed, so their scores are not paired and have no interval."
-    if any(one.improvement is not None and one.improvement.stopped for one in (a, b)):
+    if any(result.improvement is not None and result.improvement.stopped for result in (a, b)):
         yield (
             "A study stopped as soon as its own comparison was decided: the number of its seeds "
             "was not fixed beforehand, so the interval between the studies is approximate."

@@ -90,10 +90,12 @@ class ConfirmSource:
             job(arm, seed, folder).key: arm.recipe.replace({"seed": seed}) for seed, arm in pairs
         }
         todo = [job(arm, seed, folder) for seed, arm in pairs]
-        for one in todo:
-            _reopen(one, damage)
+        for training in todo:
+            _reopen(training, damage)
         # A full training without this file runs again, and only reports its epochs.
-        self._todo = [one for one in todo if not (Path(one.workdir) / ENDED).exists()]
+        self._todo = [
+            training for training in todo if not (Path(training.workdir) / ENDED).exists()
+        ]
         self._reconcile(todo)
         self._reached: dict[str, int] = {}
         self._at_work = 0
@@ -101,23 +103,23 @@ class ConfirmSource:
 
     def _reconcile(self, jobs: Sequence[Job]) -> None:
         """Record what the study's log has lost of the finished trainings."""
-        for one in jobs:
-            state = read_end(one)
+        for training in jobs:
+            state = read_end(training)
             if state:
-                recipe = self._recipes[one.key]
+                recipe = self._recipes[training.key]
                 epochs = recipe.epochs if state == "complete" else 0
                 self._listener.reconcile(
-                    one.key, recipe, kind="confirm", epochs=epochs, state=state
+                    training.key, recipe, kind="confirm", epochs=epochs, state=state
                 )
 
     def next(self) -> Job | Literal["wait"] | None:
         """Return the next job, "wait" or None; see `Source`."""
         if not self._todo:
             return "wait" if self._at_work else None
-        one = self._todo.pop(0)
+        training = self._todo.pop(0)
         self._at_work += 1
-        self._listener.started(one.key, self._recipes[one.key], kind="confirm")
-        return one
+        self._listener.started(training.key, self._recipes[training.key], kind="confirm")
+        return training
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
         """Record an epoch; return whether the job continues."""

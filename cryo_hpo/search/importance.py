@@ -53,7 +53,7 @@ def _shares(study: optuna.Study) -> dict[str, float]:
     shared = set.intersection(*(set(trial.params) for trial in trials)) if trials else set()
     if len(shared) < 2 or len({trial.value for trial in trials}) < 2:
         return {}
-    found = get_param_importances(
+    importances = get_param_importances(
         study, evaluator=PedAnovaImportanceEvaluator(), params=sorted(shared)
     )
-    return {name: float(share) for name, share in found.items()}
+    return {name: float(share) for name, share in importances.items()}

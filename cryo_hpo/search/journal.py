@@ -103,14 +103,14 @@ class Journal:
         if state == "failed":
             return
         record = self.record(number)
-        told = {
+        end_state = {
             "complete": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
             "diverged": TrialState.PRUNED if record.curve else TrialState.FAIL,
         }[state]
-        value = record.score if told is TrialState.COMPLETE else None
+        value = record.score if end_state is TrialState.COMPLETE else None
         with self._asking():
-            self._study.tell(number, value, state=told)
+            self._study.tell(number, value, state=end_state)
 
     def failed(self) -> list[int]:
         """Return the numbers of failed trials that may run again."""

@@ -76,10 +76,10 @@ def _append(path: Path, text: bytes, *, durable: bool) -> None:
 def _recover(path: Path, copy: Path) -> list[Operation]:
     """Return all operations, read from both files; rewrite a file that lacks any of them."""
     own, other = _parse(_lines(path)), _parse(_lines(copy))
-    found = {each["n"]: each for each in (*other, *own) if each is not None}
-    whole = [found[n] for n in range(len(found)) if n in found]
-    if len(whole) < len(found):
-        raise StorageError(_describe_loss(path, own, found))
+    operations = {each["n"]: each for each in (*other, *own) if each is not None}
+    whole = [operations[n] for n in range(len(operations)) if n in operations]
+    if len(whole) < len(operations):
+        raise StorageError(_describe_loss(path, own, operations))
     if own and not whole:
         message = (
             f"'{path}' is no journal: none of its {len(own)} lines is sound. Restore it from a "
@@ -160,9 +160,11 @@ def _report(
         )
 
 
-def _describe_loss(path: Path, own: list[Operation | None], found: Mapping[int, Operation]) -> str:
+def _describe_loss(
+    path: Path, own: list[Operation | None], operations: Mapping[int, Operation]
+) -> str:
     """Describe lines that both files have lost."""
-    lost = [n + 1 for n in range(max(found)) if n not in found]
+    lost = [n + 1 for n in range(max(operations)) if n not in operations]
     listed = ", ".join(map(str, lost[:SHOWN])) + (", ..." if len(lost) > SHOWN else "")
     return (
         f"'{path}', line {listed}: damaged or missing, and so in the copy '{path.name}{COPY}'. "

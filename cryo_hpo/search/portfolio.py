@@ -118,8 +118,9 @@ def _enough(lessons: Iterable[Lesson]) -> bool:
     return len({lesson.problem for lesson in lessons}) >= FEWEST
 
 
-def _near(one: int | None, other: int | None) -> bool:
-    return bool(one and other) and abs(math.log((one or 1) / (other or 1))) <= math.log(NEAR_STEPS)
+def _near(first: int | None, second: int | None) -> bool:
+    steps = math.log((first or 1) / (second or 1))
+    return bool(first and second) and abs(steps) <= math.log(NEAR_STEPS)
 
 
 def _others(space: SearchSpace, lessons: Sequence[Lesson]) -> dict[str, Scalar]:

@@ -94,8 +94,8 @@ def _in_database(marker: Path, name: str, database: SecretStr) -> optuna.Study:
         facts = {"database": shown(database), "study": f"{name}-{secrets.token_hex(4)}"}
         _write(marker, {**facts, "begun": False})
     storage = RDBStorage(_url(database), engine_kwargs=ENGINE)
-    known = facts["study"] in optuna.get_all_study_names(storage)
-    if facts.get("begun") and not known:
+    exists = facts["study"] in optuna.get_all_study_names(storage)
+    if facts.get("begun") and not exists:
         message = (
             f"The trials of study '{name}' are in the database {facts['database']}, under the name "
             f"'{facts['study']}'; '{shown(database)}' does not hold it. Set CRYO_OPTUNA_STORAGE to "

@@ -65,17 +65,17 @@ class Queue:
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], *, told: Callable[[str], None] | None = None
+        self, sources: Mapping[str, Source], *, finished: Callable[[str], None] | None = None
     ) -> None:
         """Queue up sources.
 
         Args:
             sources: Name -> source; the name becomes a prefix of its jobs' keys.
-            told: Called with the name of a source that has no more jobs.
+            finished: Called with the name of a source that has no more jobs.
         """
         self._sources, self._left = sources, list(sources)
         self._jobs: dict[str, tuple[str, Job]] = {}
-        self._told = told
+        self._finished = finished
 
     def next(self) -> Job | Literal["wait"] | None:
         """Return the next job, "wait" or None; see `Source`."""
@@ -83,8 +83,8 @@ class Queue:
             job = self._sources[name].next()
             if job is None:
                 self._left.remove(name)
-                if self._told is not None:
-                    self._told(name)
+                if self._finished is not None:
+                    self._finished(name)
             elif job != "wait":
                 outer = replace(job, key=f"{name}.{job.key}")
                 self._jobs[outer.key] = (name, job)

@@ -107,11 +107,11 @@ def reached(
     the worst possible score, since divergence is a result. Rungs above do not count the trial.
     """
     below = max((r for r in ladder.rungs if r < rung), default=0)
-    found = {trial: _rank_value(curve[rung]) for trial, curve in curves.items() if rung in curve}
+    scores = {trial: _rank_value(curve[rung]) for trial, curve in curves.items() if rung in curve}
     for trial in diverged:
         if below <= max(curves.get(trial, {}), default=0) < rung:
-            found[trial] = -math.inf
-    return found
+            scores[trial] = -math.inf
+    return scores
 
 
 def ranked(scores: Mapping[int, float]) -> list[int]:
@@ -193,9 +193,9 @@ def finalist(curves: Curves, ladder: Ladder, paused: Collection[int]) -> Promoti
     """
     for rung in reversed(ladder.rungs):
         scores = {t: v for t, v in reached(curves, ladder, rung).items() if t in paused}
-        here = {t: v for t, v in scores.items() if max(curves[t]) == rung and v > -math.inf}
-        if here:
-            return Promotion(min(here, key=lambda t: (-here[t], t)), rung)
+        candidates = {t: v for t, v in scores.items() if max(curves[t]) == rung and v > -math.inf}
+        if candidates:
+            return Promotion(min(candidates, key=lambda t: (-candidates[t], t)), rung)
     return None
 
 

@@ -93,12 +93,12 @@ def propose(
 def _shown(records: Iterable[Record], suggest: Suggest, memory: Memory) -> Iterator[Shown]:
     """Yield the sampler's view of the trials; unchanged ones come from memory."""
     for record in records:
-        known = memory.get(record.number)
-        if known is None or known[:2] != (record.state, record.epochs):
-            known = (record.state, record.epochs, _view(record, suggest))
-            memory[record.number] = known
-        if known[2] is not None:
-            yield known[2]
+        view = memory.get(record.number)
+        if view is None or view[:2] != (record.state, record.epochs):
+            view = (record.state, record.epochs, _view(record, suggest))
+            memory[record.number] = view
+        if view[2] is not None:
+            yield view[2]
 
 
 def _view(record: Record, suggest: Suggest) -> Shown | None:

@@ -97,8 +97,8 @@ class SearchSource:
             return "wait" if self._at_work else None
         if self._interrupted:
             return self._job(self._interrupted.pop(0), cleared=0)
-        if (known := self._judge()).stage != "wide":
-            return self._start_next(known)
+        if (judgment := self._judge()).stage != "wide":
+            return self._start_next(judgment)
         promotion = self._promotion()
         if promotion is not None and self._affords(promotion.trial):
             self._note(promotion.trial, promotion.rung, "promoted")
@@ -114,20 +114,21 @@ class SearchSource:
 
     def _judge(self) -> Judgment:
         """Judge the known points; a start that can neither proceed nor wait is over."""
-        known = judge(self.start, self._records)
-        if known.stage == "open" and not (self._at_work or self._may_begin_known()):
+        judgment = judge(self.start, self._records)
+        if judgment.stage == "open" and not (self._at_work or self._may_begin_known()):
             return Judgment("wide", reason="the search is too short for the known points")
-        return known
+        return judgment
 
     def _may_begin_known(self) -> bool:
         return len(self._records) <= len(self.start.points) and self._may_begin()
 
-    def _start_next(self, known: Judgment) -> Job | Literal["wait"] | None:
+    def _start_next(self, judgment: Judgment) -> Job | Literal["wait"] | None:
         """Return the next job of a start at known points, "wait" or None; see `Source`."""
-        if known.leader is None:
+        leader = judgment.leader
+        if leader is None:
             return self._job(self._begin(), cleared=0) if self._may_begin_known() else "wait"
-        if known.leader not in self._at_work and self._records[known.leader].state == "running":
-            return self._to_full_length(Promotion(known.leader, self.start.rung))
+        if leader not in self._at_work and self._records[leader].state == "running":
+            return self._to_full_length(Promotion(leader, self.start.rung))
         if self._at_work:
             return "wait"
         self._close_failed()
@@ -219,10 +220,10 @@ class SearchSource:
         else:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
-            known = passes_for_start(self.start, number, rung, self._records)
-            if known is None:
-                known = rules.passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
-            survives = known and self._affords(number)
+            passes = passes_for_start(self.start, number, rung, self._records)
+            if passes is None:
+                passes = rules.passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
+            survives = passes and self._affords(number)
         no: Decision = "pruned" if self._rule == "stop" else "paused"
         self._note(number, rung, "continued" if survives else no)
         return survives
@@ -308,12 +309,12 @@ class SearchSource:
             grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=self._study.base.epochs
         )
         lost = self._diverged()
-        found = rules.decision_at(
+        decided = rules.decision_at(
             decision, number, rung, curves=self._curves(), ladder=steps, diverged=lost
         )
-        self._journal.note(number, found)
+        self._journal.note(number, decided)
         self._records[number] = self._journal.record(number)
-        return str(found)
+        return str(decided)
 
     def _finish(self) -> Job | None:
         """Promote one candidate to full length if none is complete, then prune the paused."""

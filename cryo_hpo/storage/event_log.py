@@ -145,10 +145,10 @@ class EventLog:
             raise StorageError(message)
         self.damaged = report_damage(self.path, events) or self.damaged
         head = next((e for e in events if e is not None and e["event"] == HEAD), None)
-        known = Mark.origin_of(self.path) if head is None else str(head["origin"])
+        origin = Mark.origin_of(self.path) if head is None else str(head["origin"])
         # Lines are numbered, so that a removed line is detected.
         last = max((e["n"] for e in events if e is not None), default=-1)
-        return max(last + 1, len(events)), known or uuid.uuid4().hex
+        return max(last + 1, len(events)), origin or uuid.uuid4().hex
 
 
 class Mark:

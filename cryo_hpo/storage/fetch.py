@@ -152,11 +152,11 @@ def _finish(url: str, path: Path, checksum: str) -> None:
     kind, _, expected = checksum.partition(":")
     if expected:
         with part.open("rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
-        if not found.startswith(expected.lower()):
+            actual = hashlib.file_digest(file, kind).hexdigest()
+        if not actual.startswith(expected.lower()):
             part.unlink()
             message = (
-                f"{url} must have the {kind} {expected}, got {found}. Nothing was kept. "
+                f"{url} must have the {kind} {expected}, got {actual}. Nothing was kept. "
                 "Try again; if it stays so, the file was replaced by its publisher."
             )
             raise FetchError(message)

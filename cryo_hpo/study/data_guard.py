@@ -98,10 +98,10 @@ class DataGuard:
         try:
             files = self._look()
         except (DataError, OSError) as error:
-            gone = _gone(self._files)
-            if gone is None:
+            is_missing = _gone(self._files)
+            if is_missing is None:
                 raise
-            if gone:
+            if is_missing:
                 return str(error)
             raise DataError(_describe_change(self._files, {}, self._file.parent)) from error
         if files != self._files:

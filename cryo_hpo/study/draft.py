@@ -126,7 +126,7 @@ def choose_encoder(have: Sequence[Band], given: str | None, weights: Path) -> tu
 
 def _installed(have: Sequence[Band], weights: Path) -> Mapping[str, int]:
     """Return encoder -> number of bands it reads by name, for published weights in the folder."""
-    found = {}
+    covered_bands = {}
     for name, card in ENCODERS.items():
         if card.weights is None or not (weights / card.weights.chosen(weights).file).is_file():
             continue
@@ -135,8 +135,8 @@ def _installed(have: Sequence[Band], weights: Path) -> Mapping[str, int]:
         except BandMismatch:
             continue
         if covered:
-            found[name] = covered
-    return found
+            covered_bands[name] = covered
+    return covered_bands
 
 
 def choose_crop(look: Fingerprint, encoder: str, *, most: int) -> tuple[int, str]:

@@ -59,7 +59,7 @@ def choose_bands(
         UnknownName: A given name is not a band or a sensor.
     """
     if sensor is not None and sensor not in SENSORS:
-        raise UnknownName(sensor, known=SENSORS, what="sensor")
+        raise UnknownName(sensor, valid=SENSORS, what="sensor")
     ids = [name for _, name, _, _ in layout.pairs]
     guessed = guess_sensor(ids, layout.bands)
     chosen = sensor or guessed
@@ -72,27 +72,27 @@ def choose_bands(
 
 def _of_files(layout: Layout, given: tuple[str, ...] | None, sensor: str, why: str) -> BandChoice:
     """Choose among bands in files of their own."""
-    found = tuple(layout.bands)
-    if not sensor and any(name.startswith("B") for name in found):
+    names = tuple(layout.bands)
+    if not sensor and any(name.startswith("B") for name in names):
         raise DataError(
-            f"The scenes have files for the bands {', '.join(found)}, and nothing in their names tells "
+            f"The scenes have files for the bands {', '.join(names)}, and nothing in their names tells "
             "the sensor: B4 is red for Sentinel-2 and Landsat 8, near infrared for Landsat 7. Name it: "
             "--sensor landsat-8 (`cryo-hpo list bands`)."
         )
     if given is None:
         table = SENSORS.get(sensor, {})
-        usual = [n for n in found if n in table and table[n].name not in LEFT_OUT]
+        usual = [n for n in names if n in table and table[n].name not in LEFT_OUT]
         if not usual:
             raise DataError(
-                f"The scenes have files for the bands {', '.join(found)}, none of which {sensor} has. "
+                f"The scenes have files for the bands {', '.join(names)}, none of which {sensor} has. "
                 "Give another --sensor, or --bands."
             )
         return BandChoice(tuple(usual), "a file for each", sensor, why)
-    missing = [name for name in given if name not in found]
+    missing = [name for name in given if name not in names]
     if missing:
         raise DataError(
             f"Not every scene has a file for {', '.join(missing)}, named by --bands. All have: "
-            f"{', '.join(found)}."
+            f"{', '.join(names)}."
         )
     bands_of_sensor(given, sensor or None)
     return BandChoice(given, "as given", sensor, why)

@@ -119,9 +119,12 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
     if look.regions:
-        some = ", ".join(look.regions[:3])
+        examples = ", ".join(look.regions[:3])
         lines.append(
-            Line("region: '^([A-Za-z]+)[-_ ]'", f"ids begin with {len(look.regions)} words: {some}")
+            Line(
+                "region: '^([A-Za-z]+)[-_ ]'",
+                f"ids begin with {len(look.regions)} words: {examples}",
+            )
         )
     if not layout.parts:
         lines.append(_draft_split(choose_units(layout, look), look))

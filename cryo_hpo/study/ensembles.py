@@ -60,13 +60,19 @@ def open_ensembles(
     """
     ensembles = list(_ensembles(arms, path))
     kept = testsplit.kept_scores(path)
-    todo = [one for one in ensembles if one.key not in kept and _pull(one, site, path)]
+    todo = [
+        ensemble
+        for ensemble in ensembles
+        if ensemble.key not in kept and _pull(ensemble, site, path)
+    ]
     if todo:
-        members = [one.jobs(path) for one in todo]
+        members = [ensemble.jobs(path) for ensemble in todo]
         scored = executor.score_ensembles(members, site=site, slots=slots)
-        found = {one.key: each for one, each in zip(todo, scored, strict=True)}
-        kept = testsplit.keep_scores(found, path, arms[0].recipe)
-    return tuple(_result(one, kept) for one in ensembles if kept.get(one.key) is not None)
+        by_key = {ensemble.key: each for ensemble, each in zip(todo, scored, strict=True)}
+        kept = testsplit.keep_scores(by_key, path, arms[0].recipe)
+    return tuple(
+        _result(ensemble, kept) for ensemble in ensembles if kept.get(ensemble.key) is not None
+    )
 
 
 def _ensembles(arms: Sequence[Arm], path: Path) -> Iterator[Ensemble]:

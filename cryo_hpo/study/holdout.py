@@ -74,18 +74,20 @@ def open_test(
         return {}
     kept = kept_scores(path)
     wanted = [job(arm, seed, path / CONFIRM) for arm in arms for seed in arm.seeds]
-    todo = [one for one in wanted if one.key not in kept]
+    todo = [training for training in wanted if training.key not in kept]
     jobs = _finished(todo, site, path)
     if todo:
         scored = executor.score(list(jobs.values()), site=site, slots=slots)
-        found = dict(zip(jobs, scored, strict=True))
-        without_model = [one.key for one in todo]
-        kept = keep_scores(found, path, arms[0].recipe, others=without_model)
-    return {one.key: kept[one.key] for one in wanted if kept[one.key] is not None}
+        by_job = dict(zip(jobs, scored, strict=True))
+        without_model = [training.key for training in todo]
+        kept = keep_scores(by_job, path, arms[0].recipe, others=without_model)
+    return {
+        training.key: kept[training.key] for training in wanted if kept[training.key] is not None
+    }
 
 
 def keep_scores(
-    found: Mapping[str, Mapping[str, Scores]],
+    scores: Mapping[str, Mapping[str, Scores]],
     path: Path,
     recipe: Recipe,
     *,
@@ -94,15 +96,15 @@ def keep_scores(
     """Add scores to those that are kept, scenes first, and return all of them.
 
     Args:
-        found: Name -> scene -> its scores.
+        scores: Name -> scene -> its scores.
         path: The study's folder.
         recipe: Recipe whose dataset and protocol are those of the scores.
-        others: Names that get None unless they are in `found`: they have no model.
+        others: Names that get None unless they are in `scores`: they have no model.
     """
     kept = kept_scores(path)
-    _keep_scenes({name: _confusions(each) for name, each in found.items()}, path)
+    _keep_scenes({name: _confusions(each) for name, each in scores.items()}, path)
     kept |= dict.fromkeys(others)
-    kept |= {name: _total(each, recipe).to_json() for name, each in found.items()}
+    kept |= {name: _total(each, recipe).to_json() for name, each in scores.items()}
     write_text(path / TEST_SCORES, json.dumps(kept))
     return kept
 
@@ -160,12 +162,12 @@ def map_test(
     if (path / TEST_MAPS).exists():
         return
     names = {arm.training(seed): f"{arm.name}-seed{seed}" for arm in arms for seed in arm.seeds}
-    found = {names[name]: each for name, each in by_scene(path).items() if name in names}
-    seed, shown = choose(found)
-    pair = [arm for arm in arms if arm.name in PAIR and f"{arm.name}-seed{seed}" in found]
+    scenes = {names[name]: each for name, each in by_scene(path).items() if name in names}
+    seed, shown = choose(scenes)
+    pair = [arm for arm in arms if arm.name in PAIR and f"{arm.name}-seed{seed}" in scenes]
     if shown and pair:
         finished = _finished([job(arm, seed, path / CONFIRM) for arm in pair], site, path)
-        jobs = {names[key]: one for key, one in finished.items()}
+        jobs = {names[key]: training for key, training in finished.items()}
         if jobs:
             mapped = partial(executor.map, site=site, slots=slots)
             _keep_maps(jobs, (seed, shown), arms[0].recipe, site=site, path=path, mapped=mapped)
@@ -204,11 +206,11 @@ def paired(
         seeds: Seeds of the pairs.
         tuned: How the names of the tuned arm's trainings begin.
     """
-    found = scene_scores(path)
+    matrices = scene_scores(path)
     names = [[f"{arm}-seed{seed}" for seed in seeds] for arm in ("baseline", tuned)]
-    if not all(name in found for arm in names for name in arm):
+    if not all(name in matrices for arm in names for name in arm):
         return None
-    fixed, changed = (np.stack([found[name] for name in arm]) for arm in names)
+    fixed, changed = (np.stack([matrices[name] for name in arm]) for arm in names)
     return changed, fixed
 
 
@@ -247,7 +249,7 @@ def _finished(jobs: Sequence[Job], site: Site, path: Path) -> dict[str, Job]:
             "command again: it trains the lost models again and keeps the others."
         )
         raise StorageError(message)
-    return {one.key: one for one in jobs if (Path(one.workdir) / BEST).exists()}
+    return {training.key: training for training in jobs if (Path(training.workdir) / BEST).exists()}
 
 
 def _confusions(each: Mapping[str, Scores]) -> Confusions:
@@ -266,9 +268,9 @@ def by_scene(path: Path) -> dict[str, Confusions]:
     return {name: dict(zip(ids, each, strict=True)) for name, each in arrays.items()}
 
 
-def _keep_scenes(found: Mapping[str, Confusions], path: Path) -> None:
+def _keep_scenes(matrices: Mapping[str, Confusions], path: Path) -> None:
     """Add the matrices of trainings to those that are kept."""
-    every = {**by_scene(path), **found}
+    every = {**by_scene(path), **matrices}
     ids = list(next(iter(every.values()), {}))
     arrays: dict[str, Any] = {
         name: np.stack([each[i] for i in ids]) for name, each in every.items()
@@ -324,7 +326,7 @@ def _ground(
     }
 
 
-def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
+def choose(matrices: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
     """Choose the pair of trainings and the scenes to map for the report.
 
     The pair is the seed whose difference in mIoU is the median; the scenes are those where tuned
@@ -334,13 +336,13 @@ def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
     Returns:
         A seed; and scene -> its difference in mIoU (or its mIoU), best first.
     """
-    parts = [name.rpartition("-seed") for name in found]
+    parts = [name.rpartition("-seed") for name in matrices]
     seeds = sorted({int(seed) for arm, _, seed in parts if arm in PAIR})
-    whole = [seed for seed in seeds if all(f"{arm}-seed{seed}" in found for arm in PAIR)]
-    used = whole or [seed for seed in seeds if f"baseline-seed{seed}" in found]
+    whole = [seed for seed in seeds if all(f"{arm}-seed{seed}" in matrices for arm in PAIR)]
+    used = whole or [seed for seed in seeds if f"baseline-seed{seed}" in matrices]
     if not used:
         return -1, {}
-    gains = {seed: _gains(found, seed, pair=bool(whole)) for seed in used}
+    gains = {seed: _gains(matrices, seed, pair=bool(whole)) for seed in used}
     ordered = sorted(used, key=lambda seed: float(np.mean(list(gains[seed].values()))))
     mean = {scene: float(np.mean([gains[s][scene] for s in used])) for scene in gains[used[0]]}
     ranked = sorted(mean, key=lambda scene: (-mean[scene], scene))
@@ -349,11 +351,11 @@ def choose(found: Mapping[str, Confusions]) -> tuple[int, dict[str, float]]:
     return ordered[(len(ordered) - 1) // 2], {scene: mean[scene] for scene in shown}
 
 
-def _gains(found: Mapping[str, Confusions], seed: int, *, pair: bool) -> dict[str, float]:
-    baseline = found[f"baseline-seed{seed}"]
-    tuned = found[f"tuned-seed{seed}"] if pair else baseline
-    before = {scene: float(miou(one)) if pair else 0.0 for scene, one in baseline.items()}
-    return {scene: float(miou(one)) - before[scene] for scene, one in tuned.items()}
+def _gains(matrices: Mapping[str, Confusions], seed: int, *, pair: bool) -> dict[str, float]:
+    baseline = matrices[f"baseline-seed{seed}"]
+    tuned = matrices[f"tuned-seed{seed}"] if pair else baseline
+    before = {scene: float(miou(matrix)) if pair else 0.0 for scene, matrix in baseline.items()}
+    return {scene: float(miou(matrix)) - before[scene] for scene, matrix in tuned.items()}
 
 
 def _save(file: Path, arrays: Mapping[str, Any]) -> None:

@@ -49,8 +49,8 @@ def measure_step(recipe: Recipe, site: Site) -> StepMemory:
     model.train()
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     fixed = sum(p.nbytes for p in model.parameters()) + ADAM * trained
-    one, two = (_kept_bytes(model, recipe, batch) for batch in (1, 2))
-    return StepMemory(fixed / GIB, max(two - one, 0) / GIB)
+    single, two = (_kept_bytes(model, recipe, batch) for batch in (1, 2))
+    return StepMemory(fixed / GIB, max(two - single, 0) / GIB)
 
 
 def _kept_bytes(model: nn.Module, recipe: Recipe, batch: int) -> int:

@@ -75,14 +75,14 @@ def check(study: Study, *, site: Site) -> list[Group]:
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
-    found: dict[str, CryoError] = {}
+    problems: dict[str, CryoError] = {}
     for look in looks:
         try:
             look()
         except CryoError as error:
-            found.setdefault(str(error), error)
-    if found:
-        raise combine(list(found.values()))
+            problems.setdefault(str(error), error)
+    if problems:
+        raise combine(list(problems.values()))
     _tell_gaps(study)
     return groups
 
@@ -201,14 +201,14 @@ def _tell_gaps(study: Study) -> None:
 
 def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:
     """Yield (key of the study, changes to base) of every other model, each once."""
-    found: list[tuple[tuple[str, ...], Mapping[str, Scalar]]] = [
+    variants: list[tuple[tuple[str, ...], Mapping[str, Scalar]]] = [
         (("baselines", name), changes) for name, changes in study.baselines.items()
     ]
     if study.search is not None and isinstance(study.search.space, SearchSpace):
         edges = _edges(study.search.space)
-        found += [(("search", "space", "params", name), point) for name, point in edges]
+        variants += [(("search", "space", "params", name), point) for name, point in edges]
     seen: list[dict[str, Scalar]] = [{}]
-    for key, changes in found:
+    for key, changes in variants:
         shape = {name: value for name, value in changes.items() if name.startswith(SHAPES)}
         if shape not in seen:
             seen.append(shape)
@@ -222,10 +222,10 @@ def _edges(space: SearchSpace) -> Iterator[tuple[str, dict[str, Scalar]]]:
         if isinstance(param, Int) and param.low < param.high:
             values[param.low + param.step] = None  # if it and low divide, all others do
         for value in values if name.startswith(SHAPES) else ():
-            wanted, here = {name: value}, name
-            while here in space.when:
-                condition = space.when[here]
-                wanted[condition.param], here = condition.is_in[0], condition.param
+            wanted, child = {name: value}, name
+            while child in space.when:
+                condition = space.when[child]
+                wanted[condition.param], child = condition.is_in[0], condition.param
             yield name, _whole(space, wanted)
 
 

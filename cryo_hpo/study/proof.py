@@ -108,11 +108,11 @@ class Proof:
         if not self.study.reuse:
             return
         store = TrainingStore(site, slots)
-        for one in self._jobs:
-            if found := store.take(one):
-                stored, scenes = found
-                testsplit.adopt(one.key, stored.scores, scenes, self.path)
-                store.end(one, stored)
+        for training in self._jobs:
+            if entry := store.take(training):
+                stored, scenes = entry
+                testsplit.adopt(training.key, stored.scores, scenes, self.path)
+                store.end(training, stored)
 
     def _store(self, site: Site, slots: TrialResources) -> None:
         """Keep the trainings that are scored for later studies."""
@@ -121,21 +121,21 @@ class Proof:
         DataGuard(self.study.base, site, self.path).check()  # an entry names the data it is of
         store, epochs = TrainingStore(site, slots), recording.by_key(self.path)
         scores, scenes = testsplit.kept_scores(self.path), testsplit.by_scene(self.path)
-        for one in self._jobs:
-            history = epochs.get(one.key, [])
-            if read_origin(Path(one.workdir)) is None and scores.get(one.key) and history:
+        for training in self._jobs:
+            history = epochs.get(training.key, [])
+            if read_origin(Path(training.workdir)) is None and scores.get(training.key) and history:
                 source = Reused(
                     study=self.study.name,
-                    training=one.key,
+                    training=training.key,
                     date=day_of(history),
                     epochs=len(history),
                 )
                 store.put(
-                    one,
+                    training,
                     source=source,
                     history=clean(history),
-                    scores=scores[one.key],
-                    scenes=scenes[one.key],
+                    scores=scores[training.key],
+                    scenes=scenes[training.key],
                 )
 
     def _take_trials(self, site: Site) -> None:
@@ -150,8 +150,8 @@ class Proof:
     @property
     def is_over(self) -> bool:
         """True if every training that is needed has been scored."""
-        known = testsplit.kept_scores(self.path)
-        return all(arm.training(seed) in known for arm in self.arms for seed in arm.seeds)
+        kept = testsplit.kept_scores(self.path)
+        return all(arm.training(seed) in kept for arm in self.arms for seed in arm.seeds)
 
     def score(self, site: Site, *, slots: TrialResources, executor: Executor) -> dict[str, Any]:
         """Score the trainings of the rounds so far on the test split; see `holdout.open_test`."""
@@ -194,11 +194,11 @@ class Proof:
 
     def _gains(self) -> list[float]:
         """Return the relative gains of the scored pairs, in percent, in the order of seeds."""
-        known = testsplit.kept_scores(self.path)
+        kept = testsplit.kept_scores(self.path)
         pair = ("baseline", self._tuned)
         names = [[f"{arm}-seed{s}" for arm in pair] for s in self.study.comparison_seeds]
-        pairs = list(takewhile(lambda pair: all(name in known for name in pair), names))
-        scores = np.array([[_miou(known[name]) for name in pair] for pair in pairs]).reshape(-1, 2)
+        pairs = list(takewhile(lambda pair: all(name in kept for name in pair), names))
+        scores = np.array([[_miou(kept[name]) for name in pair] for pair in pairs]).reshape(-1, 2)
         gains: list[float] = paired_gains(scores[:, 1], scores[:, 0]).tolist()
         return gains
 

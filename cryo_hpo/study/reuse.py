@@ -53,8 +53,8 @@ def read_origin(workdir: Path) -> Origin | None:
 
 def read_origins(folder: Path) -> dict[str, Origin]:
     """Return where trainings of a folder were taken from, by name; those trained there are absent."""
-    found = {file.parent.name: read_origin(file.parent) for file in folder.glob(f"*/{REUSED}")}
-    return {name: origin for name, origin in found.items() if origin is not None}
+    origins = {file.parent.name: read_origin(file.parent) for file in folder.glob(f"*/{REUSED}")}
+    return {name: origin for name, origin in origins.items() if origin is not None}
 
 
 def history_of(site: Site, workdir: Path) -> Sequence[Mapping[str, Any]]:

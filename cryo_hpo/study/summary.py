@@ -26,9 +26,9 @@ def study_metrics(result: Result) -> dict[str, float]:
         metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
     metrics |= _rates(result)
     metrics |= parent_metrics(result)
-    for one in result.ensembles:
-        metrics[f"{one.arm}_ensemble.test_miou"] = one.test_miou
-        metrics[f"{one.arm}_ensemble.gain_points"] = 100 * one.gain
+    for ensemble in result.ensembles:
+        metrics[f"{ensemble.arm}_ensemble.test_miou"] = ensemble.test_miou
+        metrics[f"{ensemble.arm}_ensemble.gain_points"] = 100 * ensemble.gain
     metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}
     if result.constant_map is not None:
         metrics["constant_map.test_miou"] = result.constant_map.test_miou
@@ -52,8 +52,8 @@ def _rates(result: Result) -> dict[str, float]:
         "fixed_lr": curve.fixed_lr,
         "recommended_lr": curve.recommended_lr,
     }
-    known = {name: lr for name, lr in rates.items() if lr is not None}
-    return {**known, "best_val_miou": trial.best_val_miou or 0.0}
+    rates_shown = {name: lr for name, lr in rates.items() if lr is not None}
+    return {**rates_shown, "best_val_miou": trial.best_val_miou or 0.0}
 
 
 def study_tags(result: Result) -> dict[str, str]:

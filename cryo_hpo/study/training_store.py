@@ -102,10 +102,10 @@ class TrainingStore:
             return None
         key = self.key(job)
         entry = self.folder / key
-        found = read_entry(entry)
+        stored = read_entry(entry)
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            if found is not None:
+            if stored is not None:
                 link(entry / BEST, workdir / BEST)
             elif not (workdir / MADE_BY).exists():
                 write_text(workdir / MADE_BY, key + "\n", durable=False)
@@ -114,9 +114,9 @@ class TrainingStore:
         except OSError as error:
             message = f"CRYO_STORAGE must be writable, '{workdir}' is not: {error}. Free space."
             raise StorageError(message) from error
-        if found is not None:
+        if stored is not None:
             push_checkpoints(self._site, workdir, BEST)
-        return found
+        return stored
 
     def end(self, job: Job, stored: Stored) -> None:
         """Record that a training was taken from the store, and has ended."""

@@ -45,23 +45,23 @@ def open_database(uri: str) -> None:
 
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of a SQLite database; None: the URI is of something else."""
-    found = re.match(r"sqlite:///([^?]+)", uri)
-    return Path(found[1]).resolve() if found else None
+    match = re.match(r"sqlite:///([^?]+)", uri)
+    return Path(match[1]).resolve() if match else None
 
 
 def describe_schema(version: str | None, uri: str) -> str:
     """Return why a schema cannot be used, and the remedy; "": it is this MLflow's own."""
-    known = _revisions()
-    if version == known[-1]:
+    revisions = _revisions()
+    if version == revisions[-1]:
         return ""
-    if version in known:
+    if version in revisions:
         return (
-            f"an older MLflow made it (schema {version}, this is {mlflow.__version__} with {known[-1]}). "
+            f"an older MLflow made it (schema {version}, this is {mlflow.__version__} with {revisions[-1]}). "
             f"Make a copy of it, then run `mlflow db upgrade {uri}`."
         )
     return (
         f"a newer MLflow made it (schema {version}; this is {mlflow.__version__}, which ends at "
-        f"{known[-1]}). Install that MLflow here (`pip install -U mlflow`), or set "
+        f"{revisions[-1]}). Install that MLflow here (`pip install -U mlflow`), or set "
         "MLFLOW_TRACKING_URI to another database."
     )
 
@@ -70,15 +70,15 @@ def describe_schema(version: str | None, uri: str) -> str:
 def _revisions() -> tuple[str, ...]:
     """Return the revisions of the schema that this MLflow knows, its newest last."""
     folder = Path(mlflow.__file__).parent / "store/db_migrations/versions"
-    found: dict[str, str | None] = {}
+    parents: dict[str, str | None] = {}
     for file in folder.glob("*.py"):
         text = file.read_text(encoding="utf-8")
         own = re.search(r"^revision\b.*?=\s*[\"'](\w+)", text, re.M)
         before = re.search(r"^down_revision\b.*?=\s*[\"'](\w+)", text, re.M)
         if own:
-            found[own[1]] = before[1] if before else None
-    heads = [name for name in found if name not in found.values()]
-    return (*(name for name in found if name not in heads), *heads)
+            parents[own[1]] = before[1] if before else None
+    heads = [name for name in parents if name not in parents.values()]
+    return (*(name for name in parents if name not in heads), *heads)
 
 
 def _require_file(file: Path, uri: str) -> None:

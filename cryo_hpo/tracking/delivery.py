@@ -151,12 +151,12 @@ class Runs:
         if not self._refilled:
             return metrics
         names = {metric.key for metric in metrics}
-        known = {
+        sent = {
             (name, point.step)
             for name in names
             for point in self._client.get_metric_history(run, name)
         }
-        return [metric for metric in metrics if (metric.key, metric.step) not in known]
+        return [metric for metric in metrics if (metric.key, metric.step) not in sent]
 
     def _model(self, run: str, call: Call) -> None:
         """Log and register a model; steps that an earlier try completed are skipped."""

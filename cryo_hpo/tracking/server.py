@@ -63,11 +63,11 @@ def ui_command(
         return f"mlflow ui --backend-store-uri {place} --port {port}"
     address = uri.replace(parts.netloc, parts.netloc.rpartition("@")[2], 1).rstrip("/")
     with contextlib.suppress(TrackingError), _asking(uri) as client:  # else: the front page
-        found = client.get_experiment_by_name(experiment) if experiment else None
-        if experiment and found is not None:
+        stored = client.get_experiment_by_name(experiment) if experiment else None
+        if experiment and stored is not None:
             run = _newest(client, experiment, key) if key else None
-            page = f"/#/experiments/{found.experiment_id}/runs/"
-            address += page_of(found.experiment_id) if run is None else page + run.info.run_id
+            page = f"/#/experiments/{stored.experiment_id}/runs/"
+            address += page_of(stored.experiment_id) if run is None else page + run.info.run_id
     return address
 
 
@@ -86,8 +86,8 @@ def experiment_pages(uri: str, *, port: int = 5000) -> dict[str, str]:
         return {}  # nothing was recorded, and looking does not make a database
     base = ui_command(uri) if served else f"http://127.0.0.1:{port}"
     with _asking(uri) as client:
-        found = client.search_experiments(filter_string="name LIKE 'cryo/%'")
-    return {each.name: base + page_of(each.experiment_id) for each in found}
+        experiments = client.search_experiments(filter_string="name LIKE 'cryo/%'")
+    return {each.name: base + page_of(each.experiment_id) for each in experiments}
 
 
 def masked(text: str) -> str:
@@ -149,32 +149,32 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
 
 
 def _newest(client: MlflowClient, experiment: str, key: str) -> Run | None:
-    found = client.get_experiment_by_name(experiment)
-    runs = [] if found is None else search(client, found.experiment_id, {KEY: key})
+    stored = client.get_experiment_by_name(experiment)
+    runs = [] if stored is None else search(client, stored.experiment_id, {KEY: key})
     return runs[0] if runs else None
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    found, tags = client.get_experiment_by_name(name), {**KIND, TAG: view_state()}
-    if found is None:
+    experiment, tags = client.get_experiment_by_name(name), {**KIND, TAG: view_state()}
+    if experiment is None:
         try:
             return str(
                 client.create_experiment(name, artifact_location=_artifact_root(uri), tags=tags)
             )
         except MlflowException:  # another study may have made it just now
-            found = client.get_experiment_by_name(name)
-            if found is None:
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
                 raise
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         message = (
             f"A study needs an MLflow experiment that is not deleted, '{name}' is. Give the study "
             "another project, or run `mlflow experiments restore --experiment-id "
-            f"{found.experiment_id}`."
+            f"{experiment.experiment_id}`."
         )
         raise TrackingError(message)
-    if found.tags.get(TAG) != tags[TAG]:
-        client.set_experiment_tag(found.experiment_id, TAG, tags[TAG])
-    return str(found.experiment_id)
+    if experiment.tags.get(TAG) != tags[TAG]:
+        client.set_experiment_tag(experiment.experiment_id, TAG, tags[TAG])
+    return str(experiment.experiment_id)
 
 
 def _remedy(uri: str) -> str:

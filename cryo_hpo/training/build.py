@@ -221,7 +221,7 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
         SpecError: A trainable parameter is in no group, or in two.
     """
     optim = recipe.optim
-    found = groups(
+    parameter_sets = groups(
         model,
         lr=optim.lr,
         weight_decay=optim.weight_decay,
@@ -229,8 +229,8 @@ def parameter_groups(recipe: Recipe, model: Segmenter) -> list[Group]:
         layer_decay=optim.layer_decay,
         decays_all=protocol_of(recipe).decays_all,
     )
-    check_groups_cover_model(model, found)
-    return found
+    check_groups_cover_model(model, parameter_sets)
+    return parameter_sets
 
 
 def runs_in_bf16(recipe: Recipe, device: torch.device) -> bool:

@@ -38,8 +38,8 @@ class Store:
     def _place(self) -> tuple[Any, str]:
         from pyarrow import fs
 
-        found: tuple[Any, str] = fs.FileSystem.from_uri(self.url)
-        return found
+        location: tuple[Any, str] = fs.FileSystem.from_uri(self.url)
+        return location
 
     def send(self, file: Path, key: str) -> None:
         """Upload a file under a key, whole or not at all."""
@@ -67,7 +67,7 @@ class Store:
 
         system, root = self._place
         below = fs.FileSelector(f"{root}/{folder}", recursive=True, allow_not_found=True)
-        return any(one.type == fs.FileType.File for one in system.get_file_info(below))
+        return any(entry.type == fs.FileType.File for entry in system.get_file_info(below))
 
     def probe(self) -> None:
         """Write, read and remove a test object."""

@@ -114,10 +114,10 @@ def make_loss(
         loss = partial(loss, gamma=focal_gamma)
     if name == "weighted_ce":
         if class_weights is None or class_weights.shape != (num_classes,):
-            got = None if class_weights is None else tuple(class_weights.shape)
+            shape = None if class_weights is None else tuple(class_weights.shape)
             message = (
                 f"Loss 'weighted_ce' needs one weight for each of {num_classes} classes, "
-                f"got shape {got}. Count the training pixels and use inverse_frequency."
+                f"got shape {shape}. Count the training pixels and use inverse_frequency."
             )
             raise SpecError(message)
         loss = partial(loss, class_weights=class_weights)

@@ -78,7 +78,7 @@ def groups(
         if parameter.requires_grad:
             members[_layer(model, name), decays_all or _decays(name, parameter)].append(name)
             sizes[name] = parameter.numel()
-    found = []
+    result = []
     for (layer, decay), names in sorted(members.items()):
         inside = layer < num_layers
         scale = encoder_lr_scale * layer_decay ** (num_layers - 1 - layer) if inside else 1.0
@@ -94,8 +94,8 @@ def groups(
             parameters=tuple(names),
             num_values=sum(sizes[name] for name in names),
         )
-        found.append(group)
-    return found
+        result.append(group)
+    return result
 
 
 def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) -> None:

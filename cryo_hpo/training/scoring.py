@@ -94,7 +94,7 @@ def score_scenes(
     Raises:
         DataError: The training has no best checkpoint.
     """
-    found: dict[str, Scores] = {}
+    by_scene: dict[str, Scores] = {}
     scenes, front = scenes_of(recipe, split, site), Metric.named(metric).front
     for scene, scores in score_each(
         best_model(recipe, site=site, workdir=workdir, device=device),
@@ -105,8 +105,8 @@ def score_scenes(
         window=window_of(recipe, device),
         batch=WINDOWS_PER_PASS,
     ):
-        found[scene] = found[scene] + scores if scene in found else scores
-    return found
+        by_scene[scene] = by_scene[scene] + scores if scene in by_scene else scores
+    return by_scene
 
 
 def score_members(
@@ -138,7 +138,7 @@ def score_members(
         network.load_state_dict(state["model"])
         return network
 
-    found: dict[str, Scores] = {}
+    by_scene: dict[str, Scores] = {}
     for scene, scores in score_together(
         load,
         len(workdirs),
@@ -148,8 +148,8 @@ def score_members(
         window=window_of(recipe, device),
         batch=WINDOWS_PER_PASS,
     ):
-        found[scene] = found[scene] + scores if scene in found else scores
-    return found
+        by_scene[scene] = by_scene[scene] + scores if scene in by_scene else scores
+    return by_scene
 
 
 def _no_best(workdir: Path) -> DataError:
@@ -174,10 +174,10 @@ def map_scenes(
         DataError: The training has no best checkpoint.
     """
     whole = scenes_of(recipe, split, site)
-    scenes = whole.only([whole.ids.index(one) for one in ids])
+    scenes = whole.only([whole.ids.index(name) for name in ids])
     maps = {
-        one: np.zeros(size, dtype=np.uint8)
-        for one, size in zip(scenes.ids, scenes.sizes, strict=True)
+        name: np.zeros(size, dtype=np.uint8)
+        for name, size in zip(scenes.ids, scenes.sizes, strict=True)
     }
     for i, place, part in map_each(
         best_model(recipe, site=site, workdir=workdir, device=device),

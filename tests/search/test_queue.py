@@ -85,7 +85,7 @@ def test_it_is_told_who_is_through_in_time_for_those_that_begin_later():
         seen.append(list(told))
         yield Line(1)
 
-    _drain(Queue({"a": Line(1), "b": Phases(later())}, told=told.append), slots=1)
+    _drain(Queue({"a": Line(1), "b": Phases(later())}, finished=told.append), slots=1)
     assert told == ["a", "b"]
     assert seen == [["a"]]
 

@@ -160,18 +160,18 @@ def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
 def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
     """Validate; then remove what is wrong and validate again, for laws between the other fields."""
     problems: list[Problem] = []
-    gone: list[Loc] = []
+    removed: list[Loc] = []
     while True:
         try:
             study = Study.model_validate_json(json.dumps(raw))
         except ValidationError as error:
-            new = [p for p in explain(error, Study) if not _below(p.loc, gone)]
+            new = [p for p in explain(error, Study) if not _below(p.loc, removed)]
         else:
             return (None if problems else study), problems
         if not new:
             return None, problems
         problems += new
-        gone += [_cut(raw, problem.loc) for problem in new]
+        removed += [_cut(raw, problem.loc) for problem in new]
 
 
 def _cut(raw: dict[str, Any], loc: Loc) -> Loc:

@@ -121,8 +121,8 @@ class _Corner:
         self._last = last
 
     def __getattr__(self, name: str) -> Any:
-        known = "suggest_float, suggest_int and suggest_categorical"
-        message = f"a trial has {known}, not {name}"
+        methods = "suggest_float, suggest_int and suggest_categorical"
+        message = f"a trial has {methods}, not {name}"
         raise AttributeError(message)
 
     def suggest_float(
@@ -185,7 +185,7 @@ def _function(file: str, name: str) -> Callable[..., Any]:
         if inspect.isfunction(value) and value.__module__ == module.__name__
     ]
     if name not in own:
-        raise UnknownName(name, known=own, what=f"function in '{file}'")
+        raise UnknownName(name, valid=own, what=f"function in '{file}'")
     function: Callable[..., Any] = vars(module)[name]
     return function
 

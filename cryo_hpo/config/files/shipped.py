@@ -46,18 +46,18 @@ def find_source(source: str, kind: Kind, *, beside: Path) -> str:
     file = os.path.normpath(beside / source)
     if not NAME.fullmatch(source):
         return file
-    known = list_shipped(kind)
-    if source in known and Path(file).is_file():
+    shipped = list_shipped(kind)
+    if source in shipped and Path(file).is_file():
         message = (
             f"'{source}' names two: the {kind} that ships with cryo_hpo, and the file '{file}'. "
             f"Write './{source}' for the file, or rename it."
         )
         raise SpecError(message)
-    if source in known:
-        return known[source]
+    if source in shipped:
+        return shipped[source]
     if Path(file).is_file():
         return file
-    raise UnknownName(source, known=known, what=f"file or shipped {kind}")
+    raise UnknownName(source, valid=shipped, what=f"file or shipped {kind}")
 
 
 def is_shipped(source: str) -> bool:

@@ -54,7 +54,7 @@ def index(tree: Tree, name: str, data: Path, split: Split) -> list[SceneFiles]:
     folders = (tree.images, tree.masks)
     if tree.record and (root / tree.record[0].format(split=split)).is_dir():
         folders = tree.record
-    images, masks = (_files(root / one.format(split=split), tree.suffixes) for one in folders)
+    images, masks = (_files(root / folder.format(split=split), tree.suffixes) for folder in folders)
     if not images:
         raise DataError(
             f"{root}: split '{split}' of '{name}' must hold at least one image, there is none in "
@@ -77,9 +77,9 @@ def pairs(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Pat
         DataError: The numbers of images and masks differ.
     """
     if len(images) != len(masks):
-        some = images or masks
+        unpaired = images or masks
         raise DataError(
-            f"{some[0].parent}: every image must have its mask, there are {len(images)} images and "
+            f"{unpaired[0].parent}: every image must have its mask, there are {len(images)} images and "
             f"{len(masks)} masks{_unpaired(images, masks)}. Add or remove files until they pair."
         )
     by_key = {key(mask): mask for mask in masks}
@@ -106,10 +106,10 @@ def _unpaired(images: Sequence[Path], masks: Sequence[Path]) -> str:
 def _root(tree: Tree, name: str, data: Path) -> Path:
     """Find the dataset's folder below the data root, whatever its case."""
     wanted = [root.lower() for root in tree.roots]
-    there = {path.name.lower(): path for path in sorted(data.glob("*")) if path.is_dir()}
+    folders = {path.name.lower(): path for path in sorted(data.glob("*")) if path.is_dir()}
     for root in wanted:
-        if root in there:
-            return _unpacked(there[root], wanted)
+        if root in folders:
+            return _unpacked(folders[root], wanted)
     raise DataError(
         f"{data / tree.roots[0]}: dataset '{name}' must lie in this folder, which does not exist. "
         f"Set CRYO_DATA to the folder that holds '{tree.roots[0]}', now '{data}'. "

@@ -133,7 +133,7 @@ def generate(
         DataError: The dataset's folder holds other files, or only some of the dataset's.
     """
     if name not in CARDS:
-        raise UnknownName(name, known=CARDS, what="generated dataset")
+        raise UnknownName(name, valid=CARDS, what="generated dataset")
     counts = _counts(scenes or {}, seed=seed, size=size)
     manifest = {"name": name, "version": VERSION, "seed": seed, "size": size, "scenes": counts}
     root = folder / CARDS[name].root
@@ -157,7 +157,7 @@ def generate(
 def _counts(scenes: Mapping[Split, int], *, seed: int, size: int) -> dict[Split, int]:
     counts = SCENES | dict(scenes)
     if unknown := sorted(set(counts) - set(SCENES)):
-        raise UnknownName(unknown[0], known=SCENES, what="split")
+        raise UnknownName(unknown[0], valid=SCENES, what="split")
     least = {"seed": (seed, 0), "size": (size, LEAST_SIZE)}
     least |= {f"scenes.{split}": (count, 1) for split, count in counts.items()}
     for what, (value, low) in least.items():
@@ -214,13 +214,13 @@ def _refuse_other(root: Path, manifest: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise DataError(f"{root}: a generated dataset holds '{MANIFEST}'; this has none. {remedy}")
     try:
-        found = json.loads(path.read_text())
+        existing = json.loads(path.read_text())
     except ValueError as error:
         raise DataError(f"{path}: a manifest must be JSON: {error}. {remedy}") from error
-    if found != manifest:
+    if existing != manifest:
         raise DataError(
             f"{path}: a dataset is never overwritten; asked for {json.dumps(manifest)}, "
-            f"found {json.dumps(found)}. {remedy}"
+            f"found {json.dumps(existing)}. {remedy}"
         )
     wanted = [
         file

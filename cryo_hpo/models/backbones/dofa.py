@@ -145,11 +145,11 @@ def find_wavelength_um(band: Band) -> float:
     """
     if band.sensor == "sar":
         return RADAR_UM
-    found = WAVELENGTHS_UM.get(band.name, band.center_um)
-    if found is None:
+    wavelength = WAVELENGTHS_UM.get(band.name, band.center_um)
+    if wavelength is None:
         message = f"DOFA takes bands by their wavelength; '{band.name}' has none."
         raise ValueError(message)
-    return found
+    return wavelength
 
 
 def build_dofa(vit: Vit, bands: Sequence[Band], **changes: Any) -> nn.Module:

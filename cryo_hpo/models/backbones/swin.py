@@ -119,8 +119,8 @@ class GfmSwin(nn.Module):
 
     def layer_of(self, parameter_name: str) -> int:
         """Return 0 for the stem, else one more than the block; merging has the next one's."""
-        found = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)", parameter_name)
-        return self.swin.layer(int(found[1]), int(found[2] or 0)) if found else 0
+        match = re.match(r"layers\.(\d+)\.(?:blocks\.(\d+)|downsample)", parameter_name)
+        return self.swin.layer(int(match[1]), int(match[2] or 0)) if match else 0
 
 
 class SatlasSwin(nn.Module):

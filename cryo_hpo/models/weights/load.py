@@ -152,19 +152,19 @@ def fit_state(backbone: nn.Module, state: State, *, rules: Weights, source: str,
 
 
 def _problem(law: str, keys: Iterable[str]) -> list[str]:
-    found = list(keys)
-    noun = "key" if len(found) == 1 else "keys"
-    return [law.format(f"{len(found)} {noun}") + f" (first: {found[0]})"] if found else []
+    wrong = list(keys)
+    noun = "key" if len(wrong) == 1 else "keys"
+    return [law.format(f"{len(wrong)} {noun}") + f" (first: {wrong[0]})"] if wrong else []
 
 
 def _compare_sha256(path: Path, expected: str) -> None:
     if not expected:
         return
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(expected.lower()):
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if not actual.startswith(expected.lower()):
         message = (
-            f"'{path}' must have the sha256 {expected}, got {found}. Fetch it again, or name it "
+            f"'{path}' must have the sha256 {expected}, got {actual}. Fetch it again, or name it "
             "in model.weights if it is your own."
         )
         raise WeightsError(message)

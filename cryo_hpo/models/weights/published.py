@@ -49,8 +49,8 @@ class Weights:
         """Return these weights or their mirror: those on disk, or else those to download."""
         if self.mirror is None or (root / self.file).is_file():
             return self
-        here = (root / self.mirror.file).is_file()
-        return self.mirror if here or not self.address else self
+        on_disk = (root / self.mirror.file).is_file()
+        return self.mirror if on_disk or not self.address else self
 
     def of_file(self, wanted: str) -> Weights:
         """Return the rules for a file: the mirror's if the file has the mirror's name."""

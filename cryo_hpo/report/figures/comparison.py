@@ -145,8 +145,8 @@ def _reach(intervals: Sequence[Interval]) -> tuple[float, float]:
     """
     first = intervals[0]
     core = [0.0, *(of.mid for of in intervals), first.low, first.high]
-    known = [value for value in core if np.isfinite(value)]
-    low, high = min(known), max(known)
+    finite = [value for value in core if np.isfinite(value)]
+    low, high = min(finite), max(finite)
     room = 3 * max(high - low, 0.5)
     ends = [v for of in intervals for v in (of.low, of.high) if np.isfinite(v)]
     near = [v for v in ends if low - room <= v <= high + room]

@@ -111,10 +111,10 @@ def _slice(ax: Axes, result: Result, name: str) -> None:
             {"marker": "*", "s": 150, "color": BLUE, "edgecolor": PAPER, "zorder": 4},
         ),
     }
-    for label, (some, style) in kinds.items():
-        values: list[Any] = [_shown(t.params[name]) for t in some]
+    for label, (group, style) in kinds.items():
+        values: list[Any] = [_shown(t.params[name]) for t in group]
         ax.scatter(
-            values, [Selection.of(result).value(t.score) for t in some], label=label, **style
+            values, [Selection.of(result).value(t.score) for t in group], label=label, **style
         )
     if _is_log([t.params[name] for t in trials]):
         ax.set_xscale("log")

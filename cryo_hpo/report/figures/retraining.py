@@ -71,10 +71,10 @@ def _draw(
     thin: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
     thick: dict[str, Any] = {"linewidth": 1.8, "alpha": 0.9}
     for pairs, style in ((raw, thin), (best, thick)):
-        known = [(epoch, value) for epoch, value in pairs if math.isfinite(value)]
-        if known:
-            ax.plot(*zip(*known, strict=True), color=color, **style)
-            values += [value for _, value in known]
+        finite = [(epoch, value) for epoch, value in pairs if math.isfinite(value)]
+        if finite:
+            ax.plot(*zip(*finite, strict=True), color=color, **style)
+            values += [value for _, value in finite]
     return values
 
 
