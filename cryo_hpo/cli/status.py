@@ -35,7 +35,7 @@ def status(name: str | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(study) for study in studies], indent=2, default=str))
     elif name:
-        click.echo("\n".join(_one(studies[0])))
+        click.echo("\n".join(_study_lines(studies[0])))
     else:
         click.echo(_table(studies) if studies else f"No study in '{storage}' yet.")
 
@@ -68,7 +68,7 @@ def stop(name: str, *, wait: int) -> None:
     sys.exit(1)
 
 
-def _one(study: Status) -> list[str]:
+def _study_lines(study: Status) -> list[str]:
     """Return the lines about one study."""
     from ..report.table import align_columns
 

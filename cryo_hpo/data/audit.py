@@ -128,14 +128,14 @@ def describe_overlap(overlap: Shared) -> Iterator[str]:
     a, b = overlap.parts
     if overlap.regions:
         yield (
-            f"{a} and {b} share {_some(overlap.regions, 'region')}; "
+            f"{a} and {b} share {_count_of(overlap.regions, 'region')}; "
             f"{overlap.in_shared_regions} scenes of {b} lie there."
         )
     if overlap.copies:
-        yield f"{a} and {b} hold {_some(tuple(f'{x} = {y}' for x, y in overlap.copies), 'identical image')}."
+        yield f"{a} and {b} hold {_count_of(tuple(f'{x} = {y}' for x, y in overlap.copies), 'identical image')}."
     if overlap.overlaps:
         pairs = tuple(f"{x} and {y}" for x, y in overlap.overlaps)
-        yield f"{a} and {b} show the same ground in {_some(pairs, 'pair of scenes')}."
+        yield f"{a} and {b} show the same ground in {_count_of(pairs, 'pair of scenes')}."
 
 
 def describe_acquisitions(
@@ -150,7 +150,7 @@ def describe_acquisitions(
         )
 
 
-def _some(names: tuple[str, ...], what: str) -> str:
+def _count_of(names: tuple[str, ...], what: str) -> str:
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     noun, _, rest = what.partition(" of ")
     plural = "" if len(names) == 1 else "s"

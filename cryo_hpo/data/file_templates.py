@@ -107,7 +107,12 @@ def scene_bands(
     for band in bands:
         texts = token_of(band, named)
         matches = sorted(
-            {p for text in texts for p in Path("/").glob(_one(template, text)) if p.is_file()}
+            {
+                p
+                for text in texts
+                for p in Path("/").glob(_band_pattern(template, text))
+                if p.is_file()
+            }
         )
         if len(matches) != 1:
             seen = ", ".join(p.name for p in matches[:SHOWN]) or "none"
@@ -140,7 +145,7 @@ def quality_of(scene: Path, images: str, layer: str) -> Path | None:
     return find_files(root, layer, part).get(unicodedata.normalize("NFC", match["id"]))
 
 
-def _one(template: Path, text: str) -> str:
+def _band_pattern(template: Path, text: str) -> str:
     filled = str(template.absolute()).replace("{band}", text)
     return "*".join(map(glob.escape, filled.split("*"))).lstrip("/")
 

@@ -145,7 +145,7 @@ def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
             yield (
                 False,
                 (
-                    f"{part}: {len(odd)} of {len(scenes)} scenes ({_some(odd)}) have pixels of a range "
+                    f"{part}: {len(odd)} of {len(scenes)} scenes ({_first_names(odd)}) have pixels of a range "
                     f"far from the others', which reach {level:.4g}. Are their units others?"
                 ),
             )
@@ -191,7 +191,7 @@ def _fills(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
             yield (
                 far,
                 (
-                    f"{part}: {len(filled)} of {len(scenes)} scenes ({_some(s.id for s in filled)}) {what} "
+                    f"{part}: {len(filled)} of {len(scenes)} scenes ({_first_names(s.id for s in filled)}) {what} "
                     f"the value {value:.8g}, on {100 * share:.{'1f' if edge else '2g'}} % of their "
                     f"pixels, and declare no nodata. Write `nodata: {value:.8g}` in the card."
                 ),
@@ -218,7 +218,7 @@ def _names(
         yield (
             same,
             (
-                f"The files of {len(ids)} scenes ({_some(ids)}) name their layers {order}, the dataset "
+                f"The files of {len(ids)} scenes ({_first_names(ids)}) name their layers {order}, the dataset "
                 f"calls them {' '.join(bands)}. "
                 + (f"{remedy} in the card, or correct the files." if same else "Check `bands`.")
             ),
@@ -242,7 +242,7 @@ def _wavelengths(
         yield (
             False,
             (
-                f"The files of {len(scenes_of_names)} scenes ({_some(scenes_of_names)}) name their "
+                f"The files of {len(scenes_of_names)} scenes ({_first_names(scenes_of_names)}) name their "
                 f"layers {', '.join(names)}; the card's bands are {own}, in micrometers. Correct the "
                 "order of `bands`, or `sensor`."
             ),
@@ -321,7 +321,7 @@ def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
             for note in scene.notes:
                 ids[note].append(scene.id)
     for note, names in ids.items():
-        yield f"{len(names)} scenes ({_some(names)}): {note}."
+        yield f"{len(names)} scenes ({_first_names(names)}): {note}."
 
 
 def _counts(dataset: Dataset, scenes: Sequence[SceneFacts]) -> list[int]:
@@ -342,7 +342,7 @@ def _parts(group: Sequence[tuple[Split, SceneFacts]]) -> str:
     return ", ".join(dict.fromkeys(part for part, _ in group))
 
 
-def _some(names: Iterable[str]) -> str:
+def _first_names(names: Iterable[str]) -> str:
     names = list(names)
     more = ", ..." if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_asked: list[str] = []  # names of the signals received; a process has one set of handlers
+_received: list[str] = []  # names of the signals received; a process has one set of handlers
 
 
 class Stopped(KeyboardInterrupt):
@@ -25,14 +25,14 @@ def stoppable() -> Iterator[None]:
 
     A hangup that is ignored stays ignored: `nohup` keeps a study running without its terminal.
     """
-    _asked.clear()
+    _received.clear()
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     handled = [number for number in SIGNALS if number != signal.SIGHUP or not ignored]
     before = {number: signal.signal(number, _hear) for number in handled}
     try:
         yield
     finally:
-        _asked.clear()
+        _received.clear()
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
@@ -44,15 +44,15 @@ def raise_if_asked() -> None:
         Stopped: A stop was requested. From now on the signals are ignored: a second signal must
             not break the clean-up that the first one began.
     """
-    if not _asked:
+    if not _received:
         return
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    message = f"stopped by {_asked[0]}"
+    message = f"stopped by {_received[0]}"
     raise Stopped(message)
 
 
 def _hear(number: int, _: FrameType | None) -> None:
-    _asked.append(signal.Signals(number).name)
-    if len(_asked) > 1:  # a second signal stops without waiting for a safe point
+    _received.append(signal.Signals(number).name)
+    if len(_received) > 1:  # a second signal stops without waiting for a safe point
         raise_if_asked()

@@ -40,17 +40,17 @@ class SlotBudget:
 
     def __init__(self, slots: TrialResources) -> None:
         self._slots = slots
-        self._known, self._until = 1, 0.0
+        self._num_trials, self._until = 1, 0.0
 
     def __call__(self) -> int:
         """Return the number of trials, at least 1, as it was at most `LOOK_S` ago."""
         if time.monotonic() >= self._until:
             fits = sum(trials_fitting(node, self._slots) for node in _nodes())
-            self._known = fair_share(
+            self._num_trials = fair_share(
                 fits, studies=max(1, _num_studies()), parallel=self._slots.parallel
             )
             self._until = time.monotonic() + LOOK_S
-        return self._known
+        return self._num_trials
 
 
 def trials_fitting(node: dict[str, float], slots: TrialResources) -> int:

@@ -61,11 +61,11 @@ class Mapper:
             raise ValueError(message)
         total_KHW: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         for model in self._models:
-            probs_KHW = self._one(model, np.ascontiguousarray(image_CHW, dtype=np.float32))
+            probs_KHW = self._predict(model, np.ascontiguousarray(image_CHW, dtype=np.float32))
             total_KHW = total_KHW + probs_KHW if total_KHW.size else probs_KHW
         return total_KHW / np.float32(len(self._models))
 
-    def _one(
+    def _predict(
         self, model: Callable[..., torch.Tensor], image_CHW: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """Return the probabilities of one model, (K, H, W)."""

@@ -98,10 +98,10 @@ class DataGuard:
         try:
             files = self._look()
         except (DataError, OSError) as error:
-            is_missing = _gone(self._files)
-            if is_missing is None:
+            unmounted = _is_unmounted(self._files)
+            if unmounted is None:
                 raise
-            if is_missing:
+            if unmounted:
                 return str(error)
             raise DataError(_describe_change(self._files, {}, self._file.parent)) from error
         if files != self._files:
@@ -153,8 +153,8 @@ class GuardedSource:
         self._source.ended(job, outcome, message)
 
 
-def _gone(files: Files) -> bool | None:
-    """Tell a mount that is away from files that were removed.
+def _is_unmounted(files: Files) -> bool | None:
+    """Distinguish a mount that is away from files that were removed.
 
     Returns:
         True if all images or all masks of a split are gone; False if only some files are; None if
