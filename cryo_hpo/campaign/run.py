@@ -26,7 +26,7 @@ from ..study import run as studies
 from ..tracking import Tracker
 from .cell import CellRun
 from .preflight import check_campaign, plan_campaign
-from .publish import complete, delivered, experiment, publish
+from .publish import complete, experiment, publication, publish
 from .transfer import Transfer
 from .verdict import outcome
 
@@ -213,5 +213,6 @@ def _finish(
     for study, study_result in results.values():
         folder = folders.of(study, site)
         if study_result.mlflow_run_id is None:
-            studies.delivered(study_result, study, site, folder, pending=pending)
-    return delivered(result, site, path, pending=pending, project=campaign.project)
+            cell = studies.publication(study, site, folder)
+            cell.record_delivery(study_result, site, pending=pending)
+    return publication(campaign, path).record_delivery(result, site, pending=pending)

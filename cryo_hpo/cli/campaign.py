@@ -23,16 +23,14 @@ def run(file: Path, *, inline: bool) -> None:
     from ..config import load_campaign
     from ..execution.submit import require_storage
     from ..report import campaign_note
-    from ..tracking import ui_command
+    from .outcome import print_outcome
 
     campaign, site = load_campaign(file), read_site()
     require_storage(os.environ)
     with line_numbers(file):
         result = run_campaign(campaign, site, inline=inline)
-    click.echo(campaign_note(result))
-    click.echo(f"result: {site.storage / campaign.name / 'campaign-result.json'}")
-    click.echo(f"report: {site.storage / campaign.name / 'report' / 'report.html'}")
-    click.echo(f"MLflow UI: {ui_command(site.mlflow)}")
+    done = site.storage / campaign.name / "campaign-result.json"
+    print_outcome(campaign_note(result), done, site.mlflow)
 
 
 def check(file: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..data.fingerprint import Fingerprint
     from ..data.layout import Layout
     from ..study.draft_card import Choices
+
+HOURS = {"h": 1.0, "m": 1 / 60, "d": 24.0}
+GIB = {"gb": 1.0, "g": 1.0, "gib": 1.0, "": 1.0}
 
 
 @click.command()
@@ -56,7 +59,8 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
         encoder=given["encoder"],
         sensor=given["sensor"],
     )
-    budget_h, gpu_gib = _hours(given["budget"]), _gib(given["gpu"])
+    budget_h = parse_quantity(given["budget"], "--budget", HOURS)
+    gpu_gib = parse_quantity(given["gpu"], "--gpu", GIB)
     files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
     _refuse_existing(files, force=force)
     layout = recognize_layout(folder)
@@ -74,32 +78,25 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     click.echo(f"\nNext: cryo-hpo run {files[1]}")
 
 
-def _hours(text: str | None) -> float | None:
-    """Return hours from `6h`, `1.5h`, `90m` or `2d`.
+def parse_quantity(text: str | None, option: str, units: Mapping[str, float]) -> float | None:
+    """Return a quantity, such as `6h` or `24GB`, in the unit of size 1; None: none is given.
+
+    Args:
+        text: A positive number and a unit, in lower or upper case.
+        option: Option of the command, for the message.
+        units: Name of a unit -> its size; the name "" allows a bare number.
 
     Raises:
-        SpecError: The text is no such time.
+        SpecError: The text is no such quantity.
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+\.?\d*)\s*([mhd])", text.strip().lower())
-    if match is None or not float(match[1]):
-        raise SpecError(f"--budget '{text}' is no time. Write it like 6h, 90m or 2d.")
-    return float(match[1]) * {"m": 1 / 60, "h": 1, "d": 24}[match[2]]
-
-
-def _gib(text: str | None) -> float | None:
-    """Return GiB from `24GB`, `24G` or `24`.
-
-    Raises:
-        SpecError: The text is no such size.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+\.?\d*)\s*(g|gb|gib)?", text.strip().lower())
-    if match is None or not float(match[1]):
-        raise SpecError(f"--gpu '{text}' is no size of memory. Write it like 24GB.")
-    return float(match[1])
+    match = re.fullmatch(r"(\d+\.?\d*)\s*([a-z]*)", text.strip().lower())
+    if match is None or match[2] not in units or not float(match[1]):
+        examples = " or ".join(f"6{unit}" for unit in units if unit)
+        message = f"{option} '{text}' is not a positive number with a unit. Write {examples}."
+        raise SpecError(message)
+    return float(match[1]) * units[match[2]]
 
 
 def _fit(

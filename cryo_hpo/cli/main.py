@@ -303,16 +303,14 @@ def _run(file: Path, *, inline: bool) -> None:
     from ..execution.submit import require_storage
     from ..report.verdict import verdict_text
     from ..study import run_study
-    from ..tracking import ui_command
+    from .outcome import print_outcome
 
     study, site = load_study(file), read_site()
     require_storage(os.environ)
     with line_numbers(file):
         result = run_study(study, site, inline=inline)
-    click.echo(verdict_text(result))
-    click.echo(f"result: {site.storage / study.name / 'result.json'}")
-    click.echo(f"report: {site.storage / study.name / 'report' / 'report.html'}")
-    click.echo(f"MLflow UI: {ui_command(site.mlflow, experiment=result.mlflow_experiment)}")
+    done = site.storage / study.name / "result.json"
+    print_outcome(verdict_text(result), done, site.mlflow, result.mlflow_experiment)
 
 
 for command in (

@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Place = tuple[slice, slice]  # rows and columns of a scene
 Piece = tuple[int, Place]  # number of a scene, and a place in it
+T = TypeVar("T", bound=np.generic)
 NO_CLASS = 255  # in a map on the device: the model's output is not a number there
 
 
@@ -149,6 +150,43 @@ class WindowPredictor:
         return logits_NKHW
 
 
+def predict_pieces(
+    predictor: WindowPredictor,
+    scenes: Scenes,
+    pieces: Sequence[Piece],
+    *,
+    normalize: Normalize,
+    bf16: bool,
+    convert: Callable[[Tensor], NDArray[T]],
+) -> NDArray[T]:
+    """Predict pieces of scenes, all of one size, (S, ..., H, W).
+
+    Args:
+        predictor: Predicts with one model, on the device of `normalize`.
+        scenes: Decoded scenes.
+        pieces: Places in them.
+        normalize: Turns native pixels (C, H, W) into the model's input.
+        bf16: Whether the model runs in bf16.
+        convert: Logits (S, K, rows, W) -> what is kept of them, (S, ..., rows, W).
+
+    Raises:
+        OutOfMemory: One window at a time does not fit.
+    """
+    images = [scenes.image(i)[:, *place] for i, place in pieces]
+
+    def read(top: int, bottom: int) -> Tensor:
+        return torch.stack([normalize(image[:, top:bottom]) for image in images])
+
+    with (
+        torch.inference_mode(),
+        torch.autocast(normalize.mean_C11.device.type, dtype=torch.bfloat16, enabled=bf16),
+        reporting_out_of_memory("blending the windows of a scene"),
+    ):
+        length_hw = (images[0].shape[1], images[0].shape[2])
+        parts = predictor.predict_rows(read, length_hw=length_hw)
+        return np.concatenate([convert(logits) for _, logits in parts], axis=-2)
+
+
 def map_each(
     model: nn.Module,
     scenes: Scenes,
@@ -170,22 +208,11 @@ def map_each(
         OutOfMemory: One window at a time does not fit.
     """
     model.eval()
-    device = normalize.mean_C11.device
     predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
     for pieces in chunk_pieces(scenes, window, batch=batch):
-        images = [scenes.image(i)[:, *place] for i, place in pieces]
-
-        def read(top: int, bottom: int, images: list[NDArray[np.generic]] = images) -> Tensor:
-            return torch.stack([normalize(image[:, top:bottom]) for image in images])
-
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, dtype=torch.bfloat16, enabled=window.bf16),
-            reporting_out_of_memory("blending the windows of a scene"),
-        ):
-            length_hw = (images[0].shape[1], images[0].shape[2])
-            parts = predictor.predict_rows(read, length_hw=length_hw)
-            maps = np.concatenate([_classes(logits) for _, logits in parts], axis=1)
+        maps = predict_pieces(
+            predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=_classes
+        )
         for (i, place), classes_HW in zip(pieces, maps, strict=True):
             yield i, place, classes_HW
 

@@ -12,13 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .metrics import Scores
-from .out_of_memory import reporting_out_of_memory
-from .sliding_window import Piece, Window, WindowPredictor, chunk_pieces, refuse_nan
+from .sliding_window import Piece, Window, WindowPredictor, chunk_pieces, predict_pieces, refuse_nan
 
 if TYPE_CHECKING:
     from ..data.cache import Scenes
@@ -80,21 +78,10 @@ def _probabilities(
     batch: int,
 ) -> NDArray[np.float32]:
     """Return one member's probabilities of scenes of one size, (S, K, H, W)."""
-    device = normalize.mean_C11.device
     predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
-    images = [scenes.image(i)[:, *place] for i, place in pieces]
-
-    def read(top: int, bottom: int) -> Tensor:
-        return torch.stack([normalize(image[:, top:bottom]) for image in images])
-
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=window.bf16),
-        reporting_out_of_memory("blending the windows of a scene"),
-    ):
-        length_hw = (images[0].shape[1], images[0].shape[2])
-        parts = predictor.predict_rows(read, length_hw=length_hw)
-        probs_SKHW = np.concatenate([_softmax(logits) for _, logits in parts], axis=2)
+    probs_SKHW = predict_pieces(
+        predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=_softmax
+    )
     refuse_nan(bool(np.isnan(probs_SKHW).any()))
     return probs_SKHW
 

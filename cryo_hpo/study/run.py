@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from .. import report
 from ..config import Site, Study, load_study
-from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
@@ -28,8 +26,7 @@ from ..search.journal import Journal
 from ..search.replay import suggest_of
 from ..search.source import SearchSource
 from ..storage.atomic import write_text
-from ..storage.event_log import read_events
-from ..tracking import Tracker, run_id, save_model
+from ..tracking import Tracker, save_model
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
 from . import frame
@@ -41,6 +38,7 @@ from .hours import open_purse, plan_hours, resolve
 from .plan import plan
 from .preflight import check
 from .proof import Proof
+from .publication import RESULT, Publication
 from .reuse import history_of
 from .start import start_of
 from .summary import study_metrics, study_tags
@@ -54,7 +52,6 @@ if TYPE_CHECKING:
     from ..search.listener import Listener
     from ..search.trials import Record
 
-RESULT = "cryo.result"  # tag of a study's MLflow run: digest of the published result
 MODEL = "mlflow-model"  # the winner in MLflow's format
 
 log = logging.getLogger(__name__)
@@ -261,7 +258,7 @@ def _finish(
     publish(result, study, site, path, tracker=tracker)
     pending = tracker.close()
     frame.print_pending(pending, console)
-    return delivered(result, study, site, path, pending=pending)
+    return publication(study, site, path).record_delivery(result, site, pending=pending)
 
 
 def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
@@ -291,31 +288,24 @@ def publish(result: Result, study: Study, site: Site, path: Path, *, tracker: Tr
     tracker.end(top, "FINISHED")
 
 
+def publication(study: Study, site: Site, path: Path) -> Publication[Result]:
+    """Return where and how a study's result is published."""
+    return Publication(
+        name=study.name,
+        experiment=experiment(study),
+        folder=path,
+        write=write,
+        publish=lambda result, tracker: publish(result, study, site, path, tracker=tracker),
+    )
+
+
 def complete(study: Study, site: Site, path: Path, *, console: Console) -> Result:
     """Return the result of a finished study; publish and deliver it if that was interrupted.
-
-    A server that is away is reported; the result does not depend on it.
 
     Raises:
         CryoError: The result is damaged, or of another version.
     """
-    result = load_result(path)
-    published = is_published(result, path)
-    if (published and result.mlflow_run_id) or not (path / folders.EVENTS).exists():
-        return result
-    try:
-        tracker = Tracker.connect(
-            site.mlflow, experiment=experiment(study), log=path / folders.EVENTS
-        )
-        with contextlib.closing(tracker):
-            if not published:
-                publish(result, study, site, path, tracker=tracker)
-            pending = tracker.close()
-            frame.print_pending(pending, console)
-            return delivered(result, study, site, path, pending=pending)
-    except CryoError as error:
-        log.warning("The result of '%s' is not yet in MLflow. %s", study.name, error)
-        return result
+    return publication(study, site, path).complete(load_result(path), site, console)
 
 
 def publish_finished(path: Path, site: Site) -> None:
@@ -327,16 +317,6 @@ def publish_finished(path: Path, site: Site) -> None:
     if (path / NAME).exists() and (path / folders.SPEC).exists():
         with folders.driving(path):
             complete(load_study(path / folders.SPEC), site, path, console=Console(stderr=True))
-
-
-def is_published(result: Result, path: Path) -> bool:
-    """Return True if a study's log holds the whole result, up to the end of its MLflow run."""
-    tagged = ended = False
-    for event in read_events(path / folders.EVENTS):
-        tagged = tagged or event.get("tags", {}).get(RESULT) == result.digest
-        if event["event"] in ("study started", "study ended"):
-            ended = event.get("status") == "FINISHED"
-    return tagged and ended
 
 
 def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
@@ -354,11 +334,3 @@ def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker:
     tracker.model(result.study, folder, name=result.study, register=study.registered_as)
     facts = {"cryo.model": f"{model.card.arm}, seed {model.card.seed}"}
     tracker.tag(result.study, facts)
-
-
-def delivered(result: Result, study: Study, site: Site, path: Path, *, pending: int) -> Result:
-    """Write the MLflow run id into the result, or the number of pending records."""
-    run = None if pending else run_id(site.mlflow, experiment(study), study.name)
-    result = result.model_copy(update={"mlflow_run_id": run, "mlflow_pending": pending})
-    write(result, path)
-    return result

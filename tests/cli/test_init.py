@@ -16,7 +16,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 
-from cryo_hpo.cli.init import _gib, _hours
+from cryo_hpo.cli.init import GIB, HOURS, parse_quantity
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import load_card, load_study
 from cryo_hpo.errors import SpecError
@@ -192,23 +192,33 @@ def test_a_budget_shortens_trainings_and_never_lengthens_them(needed, budget, ep
     assert epochs_within(81, needed_h=needed, budget_h=budget) == epochs
 
 
-@pytest.mark.parametrize(("text", "hours"), [("6h", 6), ("90m", 1.5), ("2d", 48), ("1.5 h", 1.5)])
-def test_hours_are_read(text, hours):
-    assert _hours(text) == hours
+@pytest.mark.parametrize(
+    ("text", "units", "value"),
+    [
+        ("6h", HOURS, 6),
+        ("90m", HOURS, 1.5),
+        ("2D", HOURS, 48),
+        ("1.5 h", HOURS, 1.5),
+        ("24GB", GIB, 24),
+        ("80", GIB, 80),
+        ("11.5 G", GIB, 11.5),
+        (None, GIB, None),
+    ],
+)
+def test_quantities_are_read_in_the_first_unit(text, units, value):
+    assert parse_quantity(text, "--option", units) == value
 
 
-@pytest.mark.parametrize(("text", "gib"), [("24GB", 24), ("80", 80), ("11.5 G", 11.5)])
-def test_the_memory_of_a_gpu_is_read(text, gib):
-    assert _gib(text) == gib
-    for wrong in ("GB", "0GB", "24MB"):
-        with pytest.raises(SpecError, match="Write it like 24GB"):
-            _gib(wrong)
-
-
-@pytest.mark.parametrize("text", ["6", "h", "0h", "six h"])
-def test_what_is_no_time_is_refused(text):
-    with pytest.raises(SpecError, match="Write it like 6h"):
-        _hours(text)
+@pytest.mark.parametrize(
+    ("text", "units", "remedy"),
+    [
+        *((text, HOURS, "Write 6h or 6m or 6d") for text in ("6", "h", "0h", "six h", "6gb")),
+        *((text, GIB, "Write 6gb") for text in ("GB", "0GB", "24MB", "-1")),
+    ],
+)
+def test_what_is_no_quantity_is_refused(text, units, remedy):
+    with pytest.raises(SpecError, match=f"--option '{text}'.*{remedy}"):
+        parse_quantity(text, "--option", units)
 
 
 REFUSED = {

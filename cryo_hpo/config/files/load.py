@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from .marked_yaml import Fault, Marked, locate, read
 from .python_space import check_corners, load_python
 from .shipped import Kind, find_source
 
+M = TypeVar("M", SearchSpace, DatasetCard)
 SPACE: Loc = ("search", "space")
 CARD: Loc = ("base", "data", "card")
 # Replaces a required value that is wrong, so that the laws about the others are checked too.
@@ -78,13 +79,7 @@ def load_space(source: Path | str) -> SearchSpace:
             raise SpecError(message)
         return space
     marked = read(Path(source), what="search space")
-    try:
-        space = SearchSpace.model_validate_json(json.dumps(marked.raw))
-    except ValidationError as error:
-        refuse(marked, explain(error, SearchSpace), [])
-        raise
-    refuse(marked, [], [])
-    return space
+    return _validate(marked, SearchSpace)
 
 
 def load_card(path: Path | str) -> DatasetCard:
@@ -98,13 +93,18 @@ def load_card(path: Path | str) -> DatasetCard:
     """
     file = Path(find_source(str(path), "dataset card", beside=Path()))
     marked = read(file, what="dataset card")
+    return _validate(marked, DatasetCard)
+
+
+def _validate(marked: Marked, model: type[M]) -> M:
+    """Return the value of a file, or raise all its problems with their lines."""
     try:
-        card = DatasetCard.model_validate_json(json.dumps(marked.raw))
+        value = model.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
-        refuse(marked, explain(error, DatasetCard), [])
+        refuse(marked, explain(error, model), [])
         raise
     refuse(marked, [], [])
-    return card
+    return value
 
 
 def add_line_numbers(error: CryoError, path: Path) -> CryoError:
