@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "cryo_hpo"
 FLOORS = [
     {"errors", "stats"},
     {"bands", "storage"},
-    {"config", "models", "tracking"},
+    {"models", "tracking"},
+    {"config"},
     {"data", "results"},
     {"evaluation", "monitoring", "search"},
     {"report", "training"},

@@ -134,6 +134,13 @@ def test_what_is_wrong_is_said_with_its_line(case, load):
     assert str(found.value).count("camp.yaml") >= 1
 
 
+def test_unknown_encoders_are_reported_with_all_other_problems(load):
+    with pytest.raises(SpecError) as error:
+        load(("narrow: {width: 4}", "narrow: {encoder: unett, width: 4}"), ("lr: 1e-3", "lr: -1"))
+    assert "matrix.encoders.narrow.encoder: No encoder named 'unett'." in str(error.value)
+    assert "base.optim.lr" in str(error.value)
+
+
 def test_the_same_fault_of_many_cells_is_said_once_and_of_some_with_their_names(load):
     with pytest.raises(SpecError) as found:
         load(("lr: 1e-3", "lr: -1"))

@@ -269,6 +269,31 @@ def test_all_problems_of_all_files_come_at_once_in_order(here: Path) -> None:
     ]
 
 
+def test_unknown_encoders_are_reported_with_all_other_problems(here: Path) -> None:
+    lines = _refused(
+        """\
+        name: x
+        base:
+          data: {name: lakes-demo}
+          model: {decoder: upernot, encoder: galilei}
+          epochs: -3
+        baselines: {paper: {model.encoder: dofa}, small: {model.encoder: unet}}
+        search:
+          trials: 3
+          space: {params: {model.encoder: {kind: categorical, values: [unet, prest]}}}
+        """
+    )
+    encoders = [line for line in lines if "No encoder named" in line]
+    assert [line.partition(" Known:")[0] for line in encoders] == [
+        "study.yaml:4: base.model.encoder: No encoder named 'galilei'. Did you mean 'galileo-nano'?",
+        "study.yaml:6: baselines.paper.model.encoder: No encoder named 'dofa'. Did you mean 'dofa-base'?",
+        "study.yaml:9: search.space.params.model.encoder.values[1]: No encoder named 'prest'. "
+        "Did you mean 'presto'?",
+    ]
+    assert any("base.model.decoder" in line for line in lines)
+    assert any("base.epochs" in line for line in lines)
+
+
 def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path) -> None:
     for text in (
         "name: x\nbase: {data: {name: a}}\nseeds: [one]\n",

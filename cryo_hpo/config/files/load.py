@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from ..frozen import Loc, Problem, value_at
 from ..messages import explain
 from ..space import SearchSpace
 from ..study import DefineByRun, Study
+from .encoder_names import named_encoders, unknown_encoders
 from .load_prior import inline_prior
 from .marked_yaml import Fault, Marked, locate, read
 from .python_space import check_corners, load_python
@@ -47,13 +49,14 @@ def load_study(path: Path | str) -> Study:
     marked = read(file, what="study")
     elsewhere = [*inline_file(marked, SPACE, file), *inline_file(marked, CARD, file)]
     inline_prior(marked, file)
+    encoders = named_encoders(marked.raw)
     study, problems = validate_study(marked.raw)
     if study is not None and study.search and isinstance(study.search.space, DefineByRun):
         problems += [
             Problem((*SPACE, *p.loc), p.message)
             for p in check_corners(study.search.space, study.base)
         ]
-    refuse(marked, problems, elsewhere)
+    refuse(marked, problems, elsewhere, encoders)
     assert study is not None, "a study without problems is one"
     return study
 
@@ -195,8 +198,22 @@ def _below(loc: Loc, places: list[Loc]) -> bool:
     return any(loc[: len(place)] == place for place in places)
 
 
-def refuse(marked: Marked, problems: list[Problem], elsewhere: list[str]) -> None:
-    """Raise all problems, in the order of files and lines, if there are any."""
+def refuse(
+    marked: Marked,
+    problems: list[Problem],
+    elsewhere: list[str],
+    encoders: Sequence[tuple[Loc, str]] = (),
+) -> None:
+    """Raise all problems, in the order of files and lines, if there are any.
+
+    Args:
+        marked: The file, with the problems of its text.
+        problems: Problems of its values.
+        elsewhere: Problems of other files, in words.
+        encoders: Names of encoders, which are looked up if there is any other problem.
+    """
+    if marked.faults or problems or elsewhere:
+        problems = [*problems, *unknown_encoders(encoders)]
     faults = [*marked.faults, *(locate(marked.marks, problem) for problem in problems)]
     first = marked.marks[()].file
     faults.sort(key=lambda fault: (fault.mark.file != first, fault.mark.file, fault.mark.line))

@@ -14,6 +14,7 @@ from ..frozen import Loc, Problem
 from ..messages import explain
 from ..study import DefineByRun, Study
 from .dump import schema_of
+from .encoder_names import named_encoders
 from .load import SPACE, inline_file, refuse, validate_study
 from .load_prior import inline_prior
 from .marked_yaml import read, write
@@ -53,12 +54,13 @@ def load_campaign(path: Path | str) -> Campaign:
         elsewhere += inline_file(marked, (*place, "card"), file)
         if len(marked.faults) > faults:
             marked.raw[MATRIX]["datasets"][name] = dict(STAND_IN)
+    encoders = named_encoders(marked.raw)
     try:
         campaign = Campaign.model_validate_json(json.dumps(marked.raw))
     except ValidationError as error:
-        refuse(marked, explain(error, Campaign), elsewhere)
+        refuse(marked, explain(error, Campaign), elsewhere, encoders)
         raise
-    refuse(marked, list(_problems(campaign)), elsewhere)
+    refuse(marked, list(_problems(campaign)), elsewhere, encoders)
     return campaign
 
 
