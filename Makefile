@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-fake-cuda test-gpu test-all test-python check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
+.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-fake-cuda test-gpu test-all test-python fuzz check format coverage architecture docs bench bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -52,6 +52,11 @@ test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchm
 
 test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
 	$(PYTEST) -m "" tests/fake_cuda
+
+fuzz: $(READY) ## Feed random and damaged files to every reader, a minute each (the fast layer: a few files)
+	rm -f .fuzz.txt
+	CRYO_FUZZ_S=60 CRYO_FUZZ_COUNTS=$(CURDIR)/.fuzz.txt $(PYTEST) -n auto tests/test_fuzz.py
+	cat .fuzz.txt && rm .fuzz.txt
 
 test-gpu: $(READY) ## Run the tests that need a CUDA card, and write gpu-report.md; ON=cpu rehearses without one
 	@if [ "$(ON)" = cpu ] || $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -61,6 +61,23 @@ def test_every_decision_is_in_the_list():
     assert len(DECISIONS) > 7
 
 
+def test_every_fault_of_the_reliability_page_names_its_tests():
+    """A layer in parentheses is that of the file's tests; a fault without a test is under "Not promised"."""
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if row[0].strip() != "Fault"]
+    assert len(faults) > 40
+    for row in faults:
+        assert len(row) == 4, row[0]
+        assert row[1].strip(), row[0]
+        assert row[3].strip(), row[0]
+        named = re.findall(r"`(tests/[\w/]+\.py)`(?: \((\w+))?", row[2])
+        assert named, f"no test of: {row[0]}"
+        for name, layer in named:
+            assert (ROOT / name).is_file(), name
+            assert not layer or f"pytest.mark.{layer}" in (ROOT / name).read_text(), (name, layer)
+
+
 def test_the_site_has_every_page():
     """`make docs` builds the site; decisions are reached from their list."""
     nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]

@@ -1,6 +1,7 @@
 """Random and mutated files: every reader reads them or refuses them with a message, never a traceback.
 
 CRYO_FUZZ_S sets the seconds that each reader is fuzzed; by default it gets a few examples.
+`make fuzz` gives each a minute, and prints how many files that were.
 """
 
 from __future__ import annotations
@@ -10,22 +11,29 @@ import io
 import json
 import logging
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rasterio.transform import Affine
 
 from cryo_hpo.config import dump_study, load_campaign, load_card, load_space, load_study
 from cryo_hpo.config.files.shipped import Kind, find_source
+from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.safe_open import open_file
+from cryo_hpo.data.vector import Grid, read_features
 from cryo_hpo.errors import CryoError
+from cryo_hpo.models.weights.load import read_checkpoint
 from cryo_hpo.results.study import load_result
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.storage.event_log import EventLog, read_events
@@ -37,6 +45,8 @@ from .support.results import a_result
 
 FUZZ_S = float(os.environ.get("CRYO_FUZZ_S", "0"))
 EXAMPLES = 100 if FUZZ_S else 8
+MOST = 2**30  # bytes of memory that a reader may take
+GRID = Grid(CRS.from_epsg(4326), Affine(0.1, 0, 10, 0, -0.1, 70), 8, 8)
 ODD = ["null", "true", "-1", "1e400", ".nan", "2.5", str(2**70), "0x" + "f" * 400, '""', "[]", "{}"]
 ODD += ["x" * 300, "[" * 60, "&a [*a]", "!!python/object:os.system x", "\\x00", "\u202e", "'"]
 
@@ -82,6 +92,43 @@ def _checkpoint() -> bytes:
 
 
 @cache
+def _weights() -> bytes:
+    file = io.BytesIO()
+    torch.save({"model": {"patch.weight": torch.ones(3, 2), "patch.bias": torch.ones(3)}}, file)
+    return file.getvalue()
+
+
+@cache
+def _safetensors() -> bytes:
+    return safetensors.torch.save({"patch.weight": torch.ones(3, 2), "bias": torch.ones(3)})
+
+
+@cache
+def _geojson() -> bytes:
+    ring = [[10.1, 69.9], [10.5, 69.9], [10.5, 69.5], [10.1, 69.5], [10.1, 69.9]]
+    outline = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "properties": {"kind": "1"}, "geometry": outline}
+    return json.dumps({"type": "FeatureCollection", "features": [feature] * 2}, indent=1).encode()
+
+
+@cache
+def _geopackage() -> bytes:
+    import tempfile
+
+    import pyogrio.raw
+    import shapely
+
+    with tempfile.TemporaryDirectory() as folder:
+        file, shape = Path(folder) / "a.gpkg", shapely.box(10.1, 69.5, 10.5, 69.9)
+        fields = [np.array(["1"], dtype=object)]
+        outlines = shapely.to_wkb(np.array([shape], dtype=object))
+        pyogrio.raw.write(
+            file, outlines, fields, ["kind"], geometry_type="Polygon", crs="EPSG:4326"
+        )
+        return file.read_bytes()
+
+
+@cache
 def _raster() -> bytes:
     import tempfile
 
@@ -115,6 +162,24 @@ def mutated(draw: Any, whole: Callable[[], bytes]) -> bytes:
     return bytes(content)
 
 
+def _status_bytes(key: str) -> int:
+    """Return a line of this process's memory in bytes; 0 where there is no /proc."""
+    with contextlib.suppress(OSError):
+        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        return 1024 * int(found[1]) if found else 0
+    return 0
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Fail if the block takes more than `MOST` bytes beyond what the process has."""
+    before = _status_bytes("VmRSS")
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
+    yield
+    assert _status_bytes("VmHWM") - before < MOST
+
+
 def _read_journal(file: Path) -> None:
     file.with_name(f"{file.name}.copy").unlink(missing_ok=True)
     Journal(file, study="s").records()
@@ -137,6 +202,16 @@ def _read_raster(file: Path) -> None:
         opened.read()
 
 
+def _read_weights(file: Path) -> None:
+    read_checkpoint(file)
+    read_checkpoint(file, entry="model")
+
+
+def _read_outlines(file: Path) -> None:
+    layer = VectorLayer(file=file.name, attribute="kind", labels={"1": "ice"})
+    read_features(file, layer, ("background", "ice"), GRID)
+
+
 READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = {
     "study": ("study.yaml", _study, load_study),
     "campaign": ("campaign.yaml", _study, load_campaign),
@@ -147,6 +222,10 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "events": ("events.jsonl", _events, _read_events),
     "checkpoint": ("last.pt", _checkpoint, _read_checkpoint),
     "raster": ("a.tif", _raster, _read_raster),
+    "weights": ("weights.pt", _weights, _read_weights),
+    "safetensors": ("weights.safetensors", _safetensors, read_checkpoint),
+    "geojson": ("a.geojson", _geojson, _read_outlines),
+    "geopackage": ("a.gpkg", _geopackage, _read_outlines),
 }
 
 
@@ -172,14 +251,18 @@ def test_a_reader_reads_or_refuses_whatever_it_gets(tmp_path: Path, monkeypatch,
         with contextlib.suppress(CryoError):
             read_(file)
 
+    end = time.monotonic() + FUZZ_S
     try:
-        end = time.monotonic() + FUZZ_S
-        fuzz()
-        while time.monotonic() < end:
+        with _little_memory():
             fuzz()
+            while time.monotonic() < end:
+                fuzz()
     finally:
         logging.disable(logging.NOTSET)
     assert count >= EXAMPLES
+    if counts := os.environ.get("CRYO_FUZZ_COUNTS"):
+        with Path(counts).open("a") as kept:
+            kept.write(f"{name:<12} {count:>7} files in {FUZZ_S:g} s\n")
 
 
 def test_a_sound_file_is_read(tmp_path: Path) -> None:

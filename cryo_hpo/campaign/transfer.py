@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from ..config import Study
 from ..config.space import Float, Int, Scalar, SearchSpace
+from ..errors import StorageError
 from ..results.campaign import Offer
 from ..search.source import winner
 from ..study import folder as folders
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from .cell import CellRun
 
 OFFERS = "offers.json"
+_OFFERS = TypeAdapter(dict[str, list[Offer]])
 SPREAD = 3.0  # least factor around the siblings' values: optima move between datasets
 
 
@@ -40,13 +44,14 @@ class Transfer:
     """Collect the winners of finished cells, and offer their values to cells that begin."""
 
     def __init__(self, campaign: Campaign, folder: Path) -> None:
+        """Read the offers that a campaign has made so far.
+
+        Raises:
+            StorageError: Their file is damaged.
+        """
         self._on, self._file = campaign.transfer, folder / OFFERS
         self._finished: list[_Finished] = []
-        recorded = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self._offers: dict[str, list[Offer]] = {
-            study: [Offer.model_validate_json(json.dumps(offer)) for offer in offers]
-            for study, offers in recorded.items()
-        }
+        self._offers = _read_offers(self._file)
 
     def searched(self, run: CellRun) -> None:
         """Record the winner of a cell whose search is over."""
@@ -103,6 +108,25 @@ class Transfer:
             for study, offers in self._offers.items()
         }
         folders.write(self._file, json.dumps(raw, indent=2) + "\n")
+
+
+def _read_offers(file: Path) -> dict[str, list[Offer]]:
+    """Read the offers of a campaign that has begun: cell's study -> offers; none without a file.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
+    if not file.exists():
+        return {}
+    try:
+        return _OFFERS.validate_json(file.read_bytes())
+    except ValueError as error:
+        message = (
+            f"'{file}' is damaged: it holds what finished cells offered to later ones, without which "
+            "these would search otherwise. Restore it from a backup, or remove "
+            f"'{file.parent}' and the folders '{file.parent.name}.*' beside it to begin anew."
+        )
+        raise StorageError(message) from error
 
 
 def with_belief(study: Study, offers: Sequence[Offer]) -> Study:

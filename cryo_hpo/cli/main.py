@@ -231,11 +231,12 @@ def ui(port: int, *, only_print: bool) -> None:
     Prints the addresses that open on the answer: every study above its trainings, with learning
     rate, state, best validation mIoU, verdict and relative improvement.
     """
-    from ..tracking import experiment_pages, ui_command
+    from ..tracking import experiment_pages, require_records, ui_command
 
     uri = read_site().mlflow
+    require_records(uri)
     command, pages = ui_command(uri, port=port), {}
-    with contextlib.suppress(CryoError):  # nothing recorded yet: the command says where it would be
+    with contextlib.suppress(CryoError):  # a server that does not answer still has an address
         pages = experiment_pages(uri, port=port)
     for name, address in pages.items():
         click.echo(f"{name}: {address}")

@@ -52,6 +52,7 @@ def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]
 LAWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "string_type": lambda _: "Must be text",
     "string_too_short": lambda _: "Must not be empty",
+    "string_too_long": lambda ctx: f"Must have at most {ctx['max_length']} characters",
     "string_pattern_mismatch": lambda ctx: f"Must match the pattern {ctx['pattern']}",
     "int_type": lambda _: "Must be a whole number",
     "int_from_float": lambda _: "Must be a whole number",

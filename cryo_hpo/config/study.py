@@ -143,6 +143,7 @@ class Study(Frozen):
     )
     project: str = Field(
         default="cryo",
+        max_length=MAX_NAME,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="MLflow experiment, as cryo/<project>.",
     )
@@ -283,10 +284,10 @@ class Study(Frozen):
 
     def _baseline_problems(self) -> Iterator[Problem]:
         for arm, changes in self.baselines.items():
-            if arm in RESERVED or not re.fullmatch(SLUG, arm):
+            if arm in RESERVED or len(arm) > MAX_NAME or not re.fullmatch(SLUG, arm):
                 message = (
-                    f"'{arm}' cannot name a baseline. Use lower-case letters, digits, '.', '_' and "
-                    f"'-', and not {' or '.join(map(repr, RESERVED))}."
+                    f"'{arm}' cannot name a baseline. Use at most {MAX_NAME} lower-case letters, "
+                    f"digits, '.', '_' and '-', and not {' or '.join(map(repr, RESERVED))}."
                 )
                 yield Problem(("baselines", arm), message)
             yield from arm_problems(self.base, ("baselines", arm), changes)

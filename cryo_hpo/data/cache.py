@@ -64,7 +64,7 @@ class Scenes:
             StorageError: The files are missing or damaged.
         """
         try:
-            facts = json.loads((folder / INDEX).read_text())
+            facts = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             sizes = tuple((height, width) for height, width in facts.pop("sizes"))
             *starts, end = accumulate((height * width for height, width in sizes), initial=0)
             dtype, num_bands = np.dtype(facts.pop("dtype")), int(facts.pop("num_bands"))
@@ -80,7 +80,7 @@ class Scenes:
                 _masks=_mapped(folder / MASKS, np.dtype(np.uint8), length=end),
                 **{name: tuple(values) for name, values in facts.items()},
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(
                 f"{folder}: decoded scenes must be whole: {error}. "
                 "Delete this folder; it is built again from the dataset's files."

@@ -80,7 +80,7 @@ def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, finger
     draft.mkdir()
     try:
         facts = {"fingerprint": fingerprint, **_write(draft, dataset, items)}
-        (draft / INDEX).write_text(json.dumps(facts))
+        (draft / INDEX).write_text(json.dumps(facts), encoding="utf-8")
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -52,7 +52,7 @@ def remotes(dataset: Dataset, *, scratch: Path) -> tuple[Remote, ...]:
     for _ in fetch(f"{ZENODO}/{match[1]}", page, pause_s=PAUSE_S):
         pass
     try:
-        entries = json.loads(page.read_text())["files"]
+        entries = json.loads(page.read_text(encoding="utf-8"))["files"]
         return tuple(Remote(f["links"]["self"], f["checksum"], name=f["key"]) for f in entries)
     except (ValueError, KeyError, TypeError) as error:
         raise FetchError(

@@ -72,7 +72,7 @@ def facts_of(scene: Scene, *, num_classes: int) -> SceneFacts:
 
 def write_facts(folder: Path, facts: Sequence[SceneFacts]) -> None:
     """Write the facts of a split's scenes into its decoded copy."""
-    (folder / FACTS).write_text(json.dumps([tuple(scene) for scene in facts]))
+    (folder / FACTS).write_text(json.dumps([tuple(scene) for scene in facts]), encoding="utf-8")
 
 
 def read_facts(folder: Path) -> list[SceneFacts]:
@@ -82,7 +82,7 @@ def read_facts(folder: Path) -> list[SceneFacts]:
         StorageError: The file is missing or damaged.
     """
     try:
-        rows = json.loads((folder / FACTS).read_text())
+        rows = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         return [_fact(row) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(

@@ -30,7 +30,7 @@ def find_files(
         band: Texts of {band}, any of them.
 
     Raises:
-        DataError: The template is absolute, or two files have the same id.
+        DataError: The template is absolute, two files have the same id, or one is a pipe or device.
     """
     filled = unicodedata.normalize("NFC", template.replace("{split}", split))
     if Path(filled).is_absolute():
@@ -50,12 +50,25 @@ def find_files(
         match = pattern.fullmatch(unicodedata.normalize("NFC", path.relative_to(root).as_posix()))
         if match is None or path.name.startswith("."):
             continue
+        _refuse_pipe(path)
         twin = paths.setdefault(match["id"], path)
         if twin != path:
             raise DataError(
                 f"{path}: its id '{match['id']}' is also that of '{twin.name}'. Remove or rename one."
             )
     return paths
+
+
+def _refuse_pipe(path: Path) -> None:
+    """Refuse a pipe, socket or device in a file's place: reading one may never end.
+
+    Raises:
+        DataError: The path is such a thing.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise DataError(
+            f"{path}: a scene's file must be a file, this is a pipe or device. Remove it."
+        )
 
 
 def _wildcard(stem: str, suffix: str) -> str:

@@ -124,6 +124,8 @@ def refuse_foreign_sources(path: Path, root: Path | None, depth: int = 0) -> Non
     Raises:
         DataError: A source is refused.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: a raster must be a file, this is a folder, pipe or device.")
     try:
         sources = vrt_sources(path)
     except OSError as error:

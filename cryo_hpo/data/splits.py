@@ -172,9 +172,9 @@ def _surveyed(
 
 def _parts(memo: Path, state: str) -> dict[str, list[Any]] | None:
     try:
-        memory = json.loads(memo.read_text())
+        memory = json.loads(memo.read_text(encoding="utf-8"))
         return dict(memory["parts"]) if memory["state"] == state else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -241,9 +241,10 @@ def _remember(memo: Path, facts: Mapping[str, Any]) -> None:
 def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
     try:
         return {
-            path: (facts, digest) for path, (facts, digest) in json.loads(memo.read_text()).items()
+            path: (facts, digest)
+            for path, (facts, digest) in json.loads(memo.read_text(encoding="utf-8")).items()
         }
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 

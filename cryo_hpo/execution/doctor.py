@@ -92,7 +92,7 @@ def _mark(storage: Path) -> Iterator[str]:
     path = storage / f".doctor-{secrets.token_hex(8)}"
     with contextlib.suppress(OSError):  # each node reports its own storage problem
         storage.mkdir(parents=True, exist_ok=True)
-        path.write_text("mark")
+        path.write_text("mark", encoding="utf-8")
     try:
         yield path.name
     finally:

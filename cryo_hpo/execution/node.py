@@ -166,7 +166,7 @@ def _unwritable(folder: Path) -> str:
     """Write and remove a file; return the reason that failed, empty if it worked."""
     probe = folder / f".doctor-{secrets.token_hex(4)}"
     try:
-        probe.write_text("x")
+        probe.write_text("x", encoding="utf-8")
         probe.unlink()
     except OSError as error:
         return f"{error.strerror or error} ('{folder}')"

@@ -352,7 +352,7 @@ def _cause(trial: Trial) -> tuple[Literal["crashed", "died"], str]:
         cause = error.cause if isinstance(error.cause, BaseException) else error
         return "crashed", traceback.format_exception_only(cause)[-1].strip()
     if error is None and trial.error_file and Path(trial.error_file).exists():
-        error = Path(trial.error_file).read_text().strip()
+        error = Path(trial.error_file).read_text(encoding="utf-8").strip()
         lines = str(error).splitlines()
         return "died", lines[-1] if lines else "no message"
     return "died", str(error).strip().partition("\n")[0] or type(error).__name__

@@ -76,7 +76,7 @@ class ProcessWatch:
 def ended(pid: int) -> bool:
     """Return True if a process has ended; a zombie has."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return Path("/proc/self/stat").exists()  # without /proc nothing is known
     except (OSError, IndexError):
@@ -89,7 +89,7 @@ def children(parent: int) -> dict[int, str]:
     commands = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, ValueError, IndexError):
-            of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            of = int((folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
             if of == parent:
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 commands[int(folder.name)] = command.decode(errors="replace")

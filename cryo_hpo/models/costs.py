@@ -43,7 +43,7 @@ def machine() -> str:
 
 
 def _lines() -> list[str]:
-    return (files(__package__) / FILE).read_text().splitlines()
+    return (files(__package__) / FILE).read_text(encoding="utf-8").splitlines()
 
 
 def _cost(row: dict[str, str]) -> Cost:

@@ -91,11 +91,11 @@ def _write(models: Sequence[Model], folder: Path, *, onnx: bool) -> None:
     for model, name in zip(models, names, strict=True):
         _write_graph(model, folder / name)
         text = model.card.model_dump_json(indent=2) + "\n"
-        (folder / name).with_suffix(".json").write_text(text)
+        (folder / name).with_suffix(".json").write_text(text, encoding="utf-8")
     if onnx:
         _write_onnx(models[0], folder / ONNX)
     config = json.dumps(_config(cards[0], names), indent=2) + "\n"
-    (folder / CONFIG).write_text(config)
+    (folder / CONFIG).write_text(config, encoding="utf-8")
     shutil.copyfile(standalone.__file__, folder / LOADER)
     encoder = find_encoder(recipe_of(cards[0].recipe).model.encoder)
     write_readme(folder / README, cards, weights_license=encoder.weights_license)

@@ -104,7 +104,7 @@ def load(folder: Path | str = ".", device: str = "cpu") -> Mapper:
         device: Device to compute on, in torch's names.
     """
     folder = Path(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     programs = [torch.export.load(folder / name) for name in config["models"]]
     return Mapper(config, [program.module().to(device) for program in programs], device)
 

@@ -159,7 +159,7 @@ class ConfirmSource:
 def read_end(job: Job) -> str:
     """Return the recorded outcome of a training: "complete", "diverged", or "" if there is none."""
     try:
-        state = (Path(job.workdir) / ENDED).read_text().strip()
+        state = (Path(job.workdir) / ENDED).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return ""
     return state if state in ("complete", "diverged") else ""

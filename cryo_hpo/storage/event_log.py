@@ -178,12 +178,12 @@ class Mark:
         """Return the log's name from a consumer's file, for a log whose first line is damaged."""
         for mark in sorted(path.parent.glob(f"{path.name}.*")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                return str(json.loads(mark.read_text())["origin"])
+                return str(json.loads(mark.read_text(encoding="utf-8"))["origin"])
         return None
 
     def _read(self) -> int:
         try:
-            mark = json.loads(self._path.read_text())
+            mark = json.loads(self._path.read_text(encoding="utf-8"))
             end, origin = int(mark["end"]), mark["origin"]
         except (OSError, ValueError, KeyError, TypeError):
             return 0

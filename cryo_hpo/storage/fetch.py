@@ -121,7 +121,7 @@ def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
     if done:
         headers["Range"] = f"bytes={done}-"
         if mark.is_file():  # the server sends another version from its start
-            headers["If-Range"] = mark.read_text()
+            headers["If-Range"] = mark.read_text(encoding="utf-8")
     try:
         with urllib.request.urlopen(
             urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
@@ -141,7 +141,7 @@ def _open(url: str, path: Path) -> Iterator[http.client.HTTPResponse | None]:
 def _note_version(answer: http.client.HTTPResponse, path: Path) -> None:
     version = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     if version and not version.startswith("W/"):  # weak tags do not identify bytes
-        _beside(path, MARK).write_text(version)
+        _beside(path, MARK).write_text(version, encoding="utf-8")
     else:
         _beside(path, MARK).unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import DataError
 from ..execution.signals import raise_if_asked
 from ..storage.atomic import write_text
-from ..training.build import file_digests
+from ..training.build import file_digests, scenes_of
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 NAME = "data-files.json"  # in the study's folder: split -> scene -> its files and their hashes
+PRINTS = "data.json"  # in the study's folder: split -> fingerprint
 SHOWN = 3  # scenes that a message lists
 POLL_S = 5.0  # between two looks at data that are away
 PAUSE_S = 30.0  # between two looks at data that are there
@@ -54,6 +55,7 @@ class DataGuard:
         self._next_s = 0.0
         self._files = self._read()
         if self._files is None:
+            refuse_other_prints(recipe, site, path)
             self._files = self._look()
             write_text(self._file, json.dumps(self._files) + "\n")
         else:
@@ -121,6 +123,34 @@ class DataGuard:
         except (ValueError, AttributeError):
             log.warning("'%s' is damaged. Today's data are recorded instead.", self._file)
             return None
+
+
+def read_prints(path: Path) -> dict[str, str] | None:
+    """Return the fingerprints of the data that a study began with; None: not recorded, or damaged."""
+    try:
+        recorded = json.loads((path / PRINTS).read_bytes())
+        return {split: str(recorded[split]) for split in SPLITS}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def refuse_other_prints(recipe: Recipe, site: Site, path: Path) -> None:
+    """Compare a study's data with the fingerprints it began with, where its list of files is lost.
+
+    Raises:
+        DataError: The data have changed since the study began.
+    """
+    before = read_prints(path)
+    if before is None:
+        return
+    changed = [s for s in SPLITS if scenes_of(recipe, s, site).fingerprint != before[s]]
+    if changed:
+        message = (
+            f"The data have changed since the study began: {', '.join(changed)}, by the fingerprints in "
+            f"'{path / PRINTS}'; '{NAME}', which lists the files, is missing or damaged. Restore the "
+            f"data and run the same command again, or remove '{path}' to begin anew with today's data."
+        )
+        raise DataError(message)
 
 
 class GuardedSource:

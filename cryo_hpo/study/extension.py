@@ -218,7 +218,7 @@ def keep_result(result: Result, path: Path, study: Study, added: Addition) -> Pa
     Raises:
         StorageError: The folder cannot be written; the result is still there.
     """
-    text = (path / NAME).read_text()
+    text = (path / NAME).read_text(encoding="utf-8")
     earlier = [e for e in read_extensions(path) if _read(path / e.kept) != text]
     today = datetime.now(UTC).date().isoformat()
     kept = _free_name(path, today, {e.kept for e in earlier})
@@ -256,4 +256,4 @@ def _free_name(path: Path, today: str, taken: set[str]) -> Path:
 
 
 def _read(file: Path) -> str:
-    return file.read_text() if file.exists() else ""
+    return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -31,7 +31,7 @@ from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
-from .data_guard import DataGuard, GuardedSource
+from .data_guard import PRINTS, DataGuard, GuardedSource, read_prints
 from .ensembles import open_ensembles
 from .hours import keep as keep_shares
 from .hours import open_purse, plan_hours, resolve
@@ -242,11 +242,14 @@ def open_run(
         params={k: v for k, v in study.base.flat().items() if v is not None},
         dataset={"name": dataset_of(study.base.data).name, "splits": prints},
     )
-    facts = {"environment.json": environment(), "data.json": prints}
+    facts = {"environment.json": environment()}
+    if read_prints(path) is None:  # else a study keeps the data it began with
+        facts[PRINTS] = prints
     if sampled := sampled_ids(study.base, site):
         facts["sampled-scenes.json"] = sampled
     for name, content in facts.items():
         write_text(path / name, json.dumps(content, indent=2) + "\n", durable=False)
+    for name in dict.fromkeys((*facts, PRINTS)):
         tracker.artifact(study.name, path / name)
     tracker.artifact(study.name, path / folders.SPEC)
 

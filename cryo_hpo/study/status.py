@@ -130,7 +130,7 @@ def read_driver(folder: Path) -> Driver | None:
     if not is_locked(folder / LOCK):
         return None
     try:
-        raw: dict[str, Any] = json.loads((folder / LOCK).read_text())
+        raw: dict[str, Any] = json.loads((folder / LOCK).read_text(encoding="utf-8"))
         return Driver(int(raw["pid"]), str(raw["host"]))
     except (OSError, ValueError, KeyError, TypeError):  # it is being written just now
         return Driver(None, "(unknown)")

@@ -143,9 +143,10 @@ def _constant_map(path: Path) -> ConstantMap | None:
     """Return the best map of one class everywhere, scored on the test pixels as all maps are."""
     file = path / TEST_SCORES
     scores = json.loads(file.read_bytes()) if file.exists() else {}
-    if not scores:
+    scored = next(filter(None, scores.values()), None)  # None: it diverged without a model
+    if scored is None:
         return None
-    test = Scores.from_json(next(iter(scores.values())))
+    test = Scores.from_json(scored)
     maps = {label: test.as_constant(label).miou for label in test.classes}
     best = max(maps, key=lambda label: maps[label])
     return ConstantMap(label=best, test_miou=maps[best])

@@ -7,7 +7,15 @@ and two studies with the same name on two machines stay separate.
 
 from .courier import deliver
 from .model_export import save_model
-from .server import experiment_pages, masked, ping, run_id, study_of, ui_command
+from .server import (
+    experiment_pages,
+    masked,
+    ping,
+    require_records,
+    run_id,
+    study_of,
+    ui_command,
+)
 from .tracker import Tracker
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "experiment_pages",
     "masked",
     "ping",
+    "require_records",
     "run_id",
     "save_model",
     "study_of",

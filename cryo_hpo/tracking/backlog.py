@@ -70,7 +70,7 @@ class Backlog:
     def refuse(self, call: Mapping[str, Any], reason: str) -> None:
         """Append a call that MLflow rejects for good to the file of refused calls."""
         path = self.opened.path
-        with path.with_name(f"{path.name}.{REFUSED}").open("a") as file:
+        with path.with_name(f"{path.name}.{REFUSED}").open("a", encoding="utf-8") as file:
             file.write(json.dumps({**call, "refused": reason}) + "\n")
 
     def _waiting_events(self) -> Iterator[tuple[int, Event]]:

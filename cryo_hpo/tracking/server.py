@@ -90,6 +90,21 @@ def experiment_pages(uri: str, *, port: int = 5000) -> dict[str, str]:
     return {each.name: base + page_of(each.experiment_id) for each in experiments}
 
 
+def require_records(uri: str) -> None:
+    """Refuse a database file that does not exist: MLflow would make an empty one and show no runs.
+
+    Raises:
+        TrackingError: The file does not exist.
+    """
+    file = sqlite_file(uri)
+    if file is not None and not file.exists():
+        message = (
+            f"There is no MLflow database at '{file}': no study has run with this storage. Set "
+            "CRYO_STORAGE to the folder of the studies, or MLFLOW_TRACKING_URI to their server."
+        )
+        raise TrackingError(message)
+
+
 def masked(text: str) -> str:
     """Return a URI, or a text with URIs, with every password replaced by `***`."""
     return re.sub(r"(://[^/\s:@]*):[^/\s]*@", r"\1:***@", text)

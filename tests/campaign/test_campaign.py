@@ -16,7 +16,7 @@ from cryo_hpo.campaign.verdict import metrics
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import Site, cell_studies, load_campaign
 from cryo_hpo.config.space import Float, Int, Scalar
-from cryo_hpo.errors import CryoError, SpecError
+from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
 from cryo_hpo.results.campaign import Offer, load_campaign_result, write
@@ -146,6 +146,13 @@ def test_another_encoder_offers_only_on_the_same_dataset(campaign, tmp_path):
     other.searched(two)  # type: ignore[arg-type]
     other.informed(wide)  # type: ignore[arg-type]
     assert [offer.study for offer in other.offers(wide.study.name)] == [two.study.name]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"x": [', b"[1]", b'{"x": [{"params": 1}]}', b"\xff"])
+def test_damaged_offers_are_refused_with_the_remedy(campaign, tmp_path, left):
+    (tmp_path / "offers.json").write_bytes(left)
+    with pytest.raises(StorageError, match=r"offers\.json' is damaged.*Restore it"):
+        Transfer(campaign, tmp_path)
 
 
 def test_without_transfer_nothing_is_offered(tmp_path):

@@ -183,9 +183,21 @@ def test_resume_names_the_studies_there_are(site):
     assert "There is no study 'nothing' in" in done.output
 
 
-def test_ui_prints_one_command(site):
+def test_ui_prints_one_command(site, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://nobody@127.0.0.1:1/none")
     done = _run("ui", "--print")
-    assert done.output.startswith("mlflow ui --backend-store-uri sqlite:///")
+    assert (
+        done.output
+        == "mlflow ui --backend-store-uri postgresql://nobody@127.0.0.1:1/none --port 5000\n"
+    )
+
+
+def test_ui_names_the_database_that_is_not_there_and_makes_none(site, tmp_path):
+    done = _run("ui")
+    assert done.exit_code == 1
+    assert "There is no MLflow database at" in done.output
+    assert "CRYO_STORAGE" in done.output
+    assert not list(tmp_path.rglob("mlflow.db"))
 
 
 def test_an_unknown_command_is_a_usage_error():

@@ -155,6 +155,8 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
         ({"resources": {"gpus": "all"}}, "resources.gpus: Must be 'auto' or a number from 0 to 1"),
         ({"baselines": {"tuned": {}}}, "baselines.tuned: 'tuned' cannot name a baseline."),
         ({"baselines": {"a/b": {}}}, "baselines.a/b: 'a/b' cannot name a baseline."),
+        ({"baselines": {"a" * 201: {}}}, "cannot name a baseline. Use at most 200"),
+        ({"project": "p" * 201}, "project: Must have at most 200 characters"),
         (
             {"baselines": {"paper": {"optim.lr": -1}}},
             "baselines.paper.optim.lr: Must be above 0, got -1.",

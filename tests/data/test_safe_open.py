@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rasterio.transform import Affine
 from cryo_hpo.data.alignment import place_of
 from cryo_hpo.data.companions import companions
 from cryo_hpo.data.custom import custom_dataset
+from cryo_hpo.data.file_templates import find_files
 from cryo_hpo.data.safe_open import open_file
 from cryo_hpo.data.splits import digests_of
 from cryo_hpo.errors import DataError
@@ -29,6 +31,17 @@ def _vrt(path: Path, source: str, *, relative: int = 0) -> Path:
         "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
     )
     return path
+
+
+def test_a_pipe_in_the_place_of_a_scene_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    card = fake_folder(tmp_path, num=(2, 1, 1))
+    image = sorted((tmp_path / card.root / "train").rglob("*.tif"))[0]
+    image.unlink()
+    os.mkfifo(image)
+    with pytest.raises(DataError, match=r"must be a file, this is a pipe"):
+        find_files(tmp_path / card.root, card.images, "train")
+    with pytest.raises(DataError, match=r"a raster must be a file"), open_file(image):
+        pass
 
 
 def test_a_vrt_within_its_root_is_read(tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,25 @@ def test_the_children_of_a_process_are_listed_with_their_command() -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def _text_without_encoding(file: Path) -> Iterator[str]:
+    """Yield the places at which a file is opened as text in the locale's encoding."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        given = {keyword.arg for keyword in node.keywords}
+        modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
+        owner = ast.unparse(node.func.value)
+        opens = node.func.attr == "open" and any(
+            isinstance(mode, str) and mode in ("r", "w", "a", "x") for mode in modes
+        )
+        reads = node.func.attr in ("read_text", "write_text") and owner != "atomic"
+        if (opens or reads) and "encoding" not in given:
+            yield f"{file.name}:{node.lineno}"
+
+
+def test_text_is_utf8_whatever_the_locale() -> None:
+    package = Path(environment.__file__).parents[1]
+    places = [place for file in package.rglob("*.py") for place in _text_without_encoding(file)]
+    assert not places

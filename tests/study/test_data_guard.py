@@ -13,6 +13,7 @@ from cryo_hpo.config import Recipe, Site
 from cryo_hpo.errors import DataError
 from cryo_hpo.study import data_guard
 from cryo_hpo.study.data_guard import DataGuard, GuardedSource
+from cryo_hpo.training.build import scenes_of
 
 from ..execution.test_inline import Jobs
 from ..support.fakes import fake_folder
@@ -114,3 +115,23 @@ def test_a_damaged_record_is_reported_and_written_again(data: Data, caplog: Any)
     file.write_bytes(b"\xff{")
     data.guard.check()
     assert "is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("lost", ["removed", "damaged"])
+def test_data_that_changed_are_refused_though_the_list_of_files_is_lost(
+    data: Data, lost: str
+) -> None:
+    recipe, site, folder = data
+    prints = {s: scenes_of(recipe, s, site).fingerprint for s in data_guard.SPLITS}
+    (folder / "data.json").write_text(json.dumps(prints))
+    _ = data.guard
+    file = folder / "data-files.json"
+    file.write_bytes(b"\xff{")
+    if lost == "removed":
+        file.unlink()
+    data.guard.check()  # the same data
+    file.unlink()
+    data.train[0].write_bytes(data.train[1].read_bytes())
+    with pytest.raises(DataError, match=r"have changed since the study began: train, by the"):
+        _ = data.guard
+    assert not file.exists()

@@ -76,7 +76,7 @@ def _read(path: Path) -> dict[str, Any]:
         message = f"Cannot read a prior from '{path}': no result.json there. Run that study first."
         raise CryoError(message)
     try:
-        raw = json.loads(file.read_text())
+        raw = json.loads(file.read_text(encoding="utf-8"))
         return {key: raw[key] for key in ("winner", "trials", "best_recipe")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"Cannot read a prior from '{path}': not the result of a finished study ({error}). Run that study first."

@@ -144,7 +144,7 @@ def generate(
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}-") as draft:
         made = Path(draft) / name
         _write(made, name, counts, seed=seed, size=size)
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (made / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         try:
             made.rename(root)
         except OSError:
@@ -214,7 +214,7 @@ def _refuse_other(root: Path, manifest: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise DataError(f"{root}: a generated dataset holds '{MANIFEST}'; this has none. {remedy}")
     try:
-        existing = json.loads(path.read_text())
+        existing = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path}: a manifest must be JSON: {error}. {remedy}") from error
     if existing != manifest:

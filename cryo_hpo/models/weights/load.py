@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ...errors import WeightsError
@@ -19,16 +17,6 @@ from .safe_unpickle import load_tensors
 
 SCRATCH = "scratch"  # random weights
 HUB = "hub"  # the published weights
-
-UNREADABLE = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    pickle.UnpicklingError,
-    SafetensorError,
-)
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +76,7 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
         raise WeightsError(message)
     try:
         state = _read(path)
-    except UNREADABLE as error:
+    except Exception as error:  # torch's unpickler raises whatever hostile bytes lead to
         message = (
             f"'{path}' must be a checkpoint of plain tensors, and cannot be read as one. "
             "It may be cut short: compare its size with its source and fetch it again."
@@ -96,7 +84,9 @@ def read_checkpoint(path: Path, *, entry: str = "") -> dict[str, Tensor]:
         raise WeightsError(message) from error
     if entry and isinstance(state, dict):
         state = _join_entries(state, entry.split(",")) if "," in entry else state.get(entry)
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and isinstance(x, Tensor) for key, x in state.items()
+    ):
         held = f" under '{entry}'" if entry else ""
         message = (
             f"'{path}' must map names to tensors{held}, and holds something else. "
