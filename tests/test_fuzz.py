@@ -203,7 +203,6 @@ def _read_raster(file: Path) -> None:
 
 
 def _read_weights(file: Path) -> None:
-    read_checkpoint(file)
     read_checkpoint(file, entry="model")
 
 
