@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-import json
+import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 
 from ..errors import StorageError
 from ..storage.lock import locked
+from .checksums import INDEX, find_damage, read_index
 from .dataset import Dataset, Split
-from .decode import IMAGES, INDEX, MASKS, REMEDY, build
+from .decode import IMAGES, MASKS, REMEDY, build
 from .splits import digests_of, items_of, sha256
 
-FORMAT = 4  # increased whenever the same files give other bytes here
+FORMAT = 5  # increased whenever the same files give other bytes here
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +68,7 @@ class Scenes:
             StorageError: The files are missing or damaged.
         """
         try:
-            facts = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+            facts, _ = read_index(folder)
             sizes = tuple((height, width) for height, width in facts.pop("sizes"))
             *starts, end = accumulate((height * width for height, width in sizes), initial=0)
             dtype, num_bands = np.dtype(facts.pop("dtype")), int(facts.pop("num_bands"))
@@ -131,7 +135,8 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
     """Open one split; it is decoded first unless a copy exists on this machine.
 
     The decoded copy is keyed by the content of the files, not by their place or date: a file that
-    changes leads to a new copy. Content is hashed once; then size, dates and inode identify it.
+    changes leads to a new copy. Content is hashed once; then size, dates and inode identify it. The
+    copy itself is compared with its checksums once per process; a damaged one is built again.
 
     Args:
         dataset: Dataset to open.
@@ -148,11 +153,12 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
     digests = digests_of(dataset, root, items, cache=cache)
     fingerprint = sha256(*((item.id, *pair) for item, pair in zip(items, digests, strict=True)))
     bands, regions = [band.name for band in dataset.bands], [item.region for item in items]
-    facts = (FORMAT, dataset.name, dataset.classes, bands, dataset.rules, regions)
-    folder = cache / sha256(*facts, fingerprint)[:16]
-    if not (folder / INDEX).is_file():
+    named = (FORMAT, dataset.name, dataset.classes, bands, dataset.rules, regions)
+    folder = cache / sha256(*named, fingerprint)[:16]
+    if not (folder / INDEX).is_file() or _damage(folder):
         try:
             with locked(folder.with_suffix(".lock")):
+                _remove_damaged(folder)
                 if not (folder / INDEX).is_file():
                     build(folder, dataset, items, fingerprint=fingerprint)
         except OSError as error:
@@ -160,6 +166,43 @@ def open_split(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sc
                 f"{cache}: decoded scenes are kept here: {error}. {REMEDY}"
             ) from error
     return Scenes.open(folder)
+
+
+_sound: set[tuple[Path, int, int]] = set()  # copies that this process has compared
+
+
+def _damage(folder: Path) -> str:
+    """Describe why a copy cannot be used; empty if it can, by its size and checksums."""
+    try:
+        _, sums = read_index(folder)
+        stamps = [(folder / name).stat().st_mtime_ns for name in (IMAGES, MASKS)]
+        state = (folder, stamps[0], stamps[1])
+        if state in _sound:
+            return ""
+        Scenes.open(folder)
+        damage = find_damage(folder, sums)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StorageError) as error:
+        return str(error)
+    if not damage:
+        _sound.add(state)
+    return damage
+
+
+def _remove_damaged(folder: Path) -> None:
+    """Remove a copy that is damaged, with a warning; processes that have mapped it keep theirs.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    damage = _damage(folder) if folder.exists() else ""
+    if damage:
+        log.warning(
+            "'%s': the decoded scenes are damaged: %s. They are decoded again from the dataset's "
+            "files. Check the disk if this happens twice.",
+            folder,
+            damage,
+        )
+        shutil.rmtree(folder)
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], *, length: int) -> NDArray[Any]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, StorageError
+from .checksums import INDEX as INDEX
+from .checksums import write_index
 from .dataset import IGNORE, Dataset, SceneFiles
 from .facts import SceneFacts, facts_of, write_facts
 
-IMAGES, MASKS, INDEX = "images.bin", "masks.bin", "index.json"
+IMAGES, MASKS = "images.bin", "masks.bin"
 REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
 
 
@@ -80,7 +81,7 @@ def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, finger
     draft.mkdir()
     try:
         facts = {"fingerprint": fingerprint, **_write(draft, dataset, items)}
-        (draft / INDEX).write_text(json.dumps(facts), encoding="utf-8")
+        write_index(draft, facts, (IMAGES, MASKS))
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)

@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cryo_hpo.data import cache as cache_module
+from cryo_hpo.data import checksums
 from cryo_hpo.data import splits as parts_module
 from cryo_hpo.data.cache import Scenes, open_split
+from cryo_hpo.data.checksums import INDEX
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Dataset, Scene, SceneFiles
-from cryo_hpo.data.decode import INDEX, MASKS, Moments
+from cryo_hpo.data.decode import IMAGES, MASKS, Moments
 from cryo_hpo.data.facts import FACTS
 from cryo_hpo.errors import DataError, StorageError
 
@@ -200,22 +202,64 @@ def test_what_a_killed_process_left_is_built_again(data: Dataset, tmp_path: Path
     assert _built(tmp_path) == [folder]
 
 
-def test_damaged_copy_is_refused_with_its_remedy(data: Dataset, tmp_path: Path) -> None:
-    folder = _open(data, tmp_path).folder
-    (folder / MASKS).write_bytes(b"short")
-    with pytest.raises(
-        StorageError, match=r"'masks\.bin' has 5 bytes instead .* Delete this folder"
-    ):
-        _open(data, tmp_path)
+def _zero_half(path: Path) -> None:
+    """Zero the second half of a file, as a bad disk does: size and dates stay."""
+    content, before = path.read_bytes(), path.stat()
+    path.write_bytes(content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _flip_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 4
+    path.write_bytes(content)
+
+
+def _shorten(path: Path) -> None:
+    path.write_bytes(b"short")
+
+
+@pytest.mark.parametrize("damage", [_zero_half, _flip_bit, _shorten, Path.unlink])
+@pytest.mark.parametrize("name", [IMAGES, MASKS, INDEX])
+def test_a_damaged_copy_is_reported_and_built_again(
+    data: Dataset, tmp_path: Path, caplog: Any, damage: Callable[[Path], None], name: str
+) -> None:
+    first = _open(data, tmp_path)
+    pixels = [first.image(n).copy() for n in range(len(first))]
+    damage(first.folder / name)
+    cache_module._sound.clear()  # as in the next process
+    again = _open(data, tmp_path)
+    for number, image_CHW in enumerate(pixels):
+        assert np.array_equal(again.image(number), image_CHW)
+    assert (again.class_counts, again.mean) == (first.class_counts, first.mean)
+    assert f"'{first.folder}': the decoded scenes are damaged" in caplog.text
 
 
 @pytest.mark.parametrize("change", [{"sizes": 3}, {"dtype": "none such"}, {"surprise": [1]}])
-def test_damaged_index_is_refused(data: Dataset, tmp_path: Path, change: dict[str, Any]) -> None:
-    folder = _open(data, tmp_path).folder
-    facts = json.loads((folder / INDEX).read_text())
-    (folder / INDEX).write_text(json.dumps(facts | change))
+def test_a_damaged_index_is_refused_by_a_worker(
+    data: Dataset, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    """A worker gets the folder from the process that opened it, and does not build."""
+    scenes = _open(data, tmp_path)
+    facts = json.loads((scenes.folder / INDEX).read_text())
+    (scenes.folder / INDEX).write_text(json.dumps(facts | change))
     with pytest.raises(StorageError, match="Delete this folder"):
-        _open(data, tmp_path)
+        pickle.loads(pickle.dumps(scenes))
+
+
+def test_a_large_copy_is_compared_in_part(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many blocks as the limit holds, others at each opening: half a file of zeros is found."""
+    monkeypatch.setattr(checksums, "BLOCK", 512)
+    monkeypatch.setattr(checksums, "CHECKED", 4096)
+    folder = _open(data, tmp_path).folder
+    _, sums = checksums.read_index(folder)
+    assert len(sums[IMAGES]) > 16
+    assert checksums.find_damage(folder, sums) == ""
+    _zero_half(folder / IMAGES)
+    for _ in range(20):
+        assert "does not match its checksum from byte" in checksums.find_damage(folder, sums)
 
 
 def test_damaged_memory_of_hashes_only_costs_time(data: Dataset, tmp_path: Path) -> None:
