@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 from .database import DAMAGED, describe_schema, open_database, sqlite_file
+from .moved_storage import artifact_root, follow_moved_storage
 from .view import TAG, page_of, view_state
 
 # The courier reports a database that cannot be written (a full disk), and the log keeps the records:
@@ -127,6 +128,9 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
         TrackingError: The server does not answer, or the experiment was deleted.
     """
     with _asking(uri) as client:
+        file = sqlite_file(uri)
+        if file is not None:
+            follow_moved_storage(file)
         return client, _experiment(client, uri, experiment)
 
 
@@ -205,7 +209,7 @@ def _remedy(uri: str) -> str:
 def _artifact_root(uri: str) -> str | None:
     """Return the folder of artifacts beside a database file; None: the server chooses it."""
     file = sqlite_file(uri)
-    return None if file is None else (file.parent / "mlartifacts").as_uri()
+    return None if file is None else artifact_root(file)
 
 
 def _make_quiet() -> None:

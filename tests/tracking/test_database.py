@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -121,3 +122,26 @@ def test_a_folder_and_a_damaged_file_are_named(file: Path) -> None:
     file.write_bytes(b"SQLite format 3\0 and then nothing of the kind" * 50)
     with pytest.raises(TrackingError, match=r"is damaged.*Move it away"):
         connect(f"sqlite:///{file}", "cryo/x")
+
+
+@pytest.mark.parametrize("way", ["moved", "copied"])
+def test_artifacts_follow_a_storage_that_was_moved_or_copied(tmp_path: Path, way: str) -> None:
+    old, new = tmp_path / "old disk", tmp_path / "new disk"
+    old.mkdir()
+    artifact = tmp_path / "a.txt"
+    artifact.write_text("a")
+    client, experiment = connect(f"sqlite:///{old}/mlflow.db", "cryo/ice")
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(artifact))
+    if way == "moved":
+        old.rename(new)
+    else:
+        shutil.copytree(old, new)
+    before = sorted(old.rglob("a.txt"))
+    client, again = connect(f"sqlite:///{new}/mlflow.db", "cryo/ice")
+    assert again == experiment
+    assert [file.path for file in client.list_artifacts(run)] == ["a.txt"]
+    later = client.create_run(experiment).info.run_id
+    client.log_artifact(later, str(artifact))
+    assert len(list((new / "mlartifacts").rglob("a.txt"))) == 2
+    assert sorted(old.rglob("a.txt")) == before
