@@ -165,8 +165,8 @@ def mutated(draw: Any, whole: Callable[[], bytes]) -> bytes:
 def _status_bytes(key: str) -> int:
     """Return a line of this process's memory in bytes; 0 where there is no /proc."""
     with contextlib.suppress(OSError):
-        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
-        return 1024 * int(found[1]) if found else 0
+        line = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.M)
+        return 1024 * int(line[1]) if line else 0
     return 0
 
 

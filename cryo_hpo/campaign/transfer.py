@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from ..config import Study
 from ..config.space import Float, Int, Scalar, SearchSpace
-from ..errors import StorageError
-from ..results.campaign import Offer
+from ..results.campaign import Offer, load_offers
 from ..search.source import winner
 from ..study import folder as folders
 
@@ -29,7 +26,6 @@ if TYPE_CHECKING:
     from .cell import CellRun
 
 OFFERS = "offers.json"
-_OFFERS = TypeAdapter(dict[str, list[Offer]])
 SPREAD = 3.0  # least factor around the siblings' values: optima move between datasets
 
 
@@ -51,7 +47,7 @@ class Transfer:
         """
         self._on, self._file = campaign.transfer, folder / OFFERS
         self._finished: list[_Finished] = []
-        self._offers = _read_offers(self._file)
+        self._offers = load_offers(self._file)
 
     def searched(self, run: CellRun) -> None:
         """Record the winner of a cell whose search is over."""
@@ -108,25 +104,6 @@ class Transfer:
             for study, offers in self._offers.items()
         }
         folders.write(self._file, json.dumps(raw, indent=2) + "\n")
-
-
-def _read_offers(file: Path) -> dict[str, list[Offer]]:
-    """Read the offers of a campaign that has begun: cell's study -> offers; none without a file.
-
-    Raises:
-        StorageError: The file is damaged.
-    """
-    if not file.exists():
-        return {}
-    try:
-        return _OFFERS.validate_json(file.read_bytes())
-    except ValueError as error:
-        message = (
-            f"'{file}' is damaged: it holds what finished cells offered to later ones, without which "
-            "these would search otherwise. Restore it from a backup, or remove "
-            f"'{file.parent}' and the folders '{file.parent.name}.*' beside it to begin anew."
-        )
-        raise StorageError(message) from error
 
 
 def with_belief(study: Study, offers: Sequence[Offer]) -> Study:

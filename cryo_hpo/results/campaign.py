@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from ..config.frozen import Frozen
+from ..errors import StorageError
 from .improvement import StoredImprovement, StoredInterval
 from .load import load_json, write_json
 from .version_1 import upgrade_campaign
@@ -22,6 +23,9 @@ class Offer(Frozen):
 
     study: str = Field(description="The finished cell")
     params: dict[str, str | bool | int | float] = Field(description="Its winner, path -> value")
+
+
+_OFFERS = TypeAdapter(dict[str, list[Offer]])
 
 
 class CellResult(Frozen):
@@ -139,3 +143,22 @@ def load_campaign_result(path: Path | str) -> CampaignResult:
         CryoError: The file is missing, damaged, or of another version.
     """
     return load_json(CampaignResult, path, name=NAME, what="campaign", upgrade=upgrade_campaign)
+
+
+def load_offers(file: Path) -> dict[str, list[Offer]]:
+    """Read the offers of a campaign that has begun: cell's study -> offers; none without a file.
+
+    Raises:
+        StorageError: The file is damaged.
+    """
+    if not file.exists():
+        return {}
+    try:
+        return _OFFERS.validate_json(file.read_bytes())
+    except ValueError as error:
+        message = (
+            f"'{file}' is damaged: it holds what finished cells offered to later ones, without which "
+            "these would search otherwise. Restore it from a backup, or remove "
+            f"'{file.parent}' and the folders '{file.parent.name}.*' beside it to begin anew."
+        )
+        raise StorageError(message) from error

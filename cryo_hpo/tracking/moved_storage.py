@@ -36,12 +36,12 @@ def follow_moved_storage(file: Path) -> None:
     """
     now = artifact_root(file)
     with contextlib.closing(sqlite3.connect(file, timeout=LOCKED_S)) as database, database:
-        found = database.execute(
+        places = database.execute(
             "SELECT DISTINCT artifact_location FROM experiments WHERE name LIKE 'cryo/%'"
         )
         elsewhere = [
             place
-            for (place,) in found
+            for (place,) in places
             if place and place != now and place.startswith("file:") and _is_root(place)
         ]
         for place in elsewhere:

@@ -95,8 +95,8 @@ def test_a_study_whose_ray_is_killed_ends_within_a_minute_and_is_resumed(
 def _process(driver: int, name: str) -> int:
     """Return the process of a driver's local cluster whose program has a name."""
     programs = {pid: line.partition("\0")[0] for pid, line in below(driver).items()}
-    (found,) = [pid for pid, program in programs.items() if program.endswith(f"/{name}")]
-    return found
+    (process,) = [pid for pid, program in programs.items() if program.endswith(f"/{name}")]
+    return process
 
 
 def _states(storage: Path) -> set[str]:
