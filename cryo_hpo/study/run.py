@@ -242,7 +242,7 @@ def open_run(
         params={k: v for k, v in study.base.flat().items() if v is not None},
         dataset={"name": dataset_of(study.base.data).name, "splits": prints},
     )
-    facts = {"environment.json": environment()}
+    facts: dict[str, object] = {"environment.json": environment()}
     if read_prints(path) is None:  # else a study keeps the data it began with
         facts[PRINTS] = prints
     if sampled := sampled_ids(study.base, site):
