@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import re
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,23 +83,34 @@ def test_the_children_of_a_process_are_listed_with_their_command() -> None:
         process.wait()
 
 
-def _text_without_encoding(file: Path) -> Iterator[str]:
-    """Yield the places at which a file is opened as text in the locale's encoding."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-            continue
-        given = {keyword.arg for keyword in node.keywords}
-        modes = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-        owner = ast.unparse(node.func.value)
-        opens = node.func.attr == "open" and any(
-            isinstance(mode, str) and mode in ("r", "w", "a", "x") for mode in modes
-        )
-        reads = node.func.attr in ("read_text", "write_text") and owner != "atomic"
-        if (opens or reads) and "encoding" not in given:
-            yield f"{file.name}:{node.lineno}"
+# A call that opens text in the locale's encoding: its arguments, to the parenthesis that closes them.
+TEXT_CALL = re.compile(
+    r"""(?<!rasterio)(?<!atomic)\.(?:(?:read|write)_text\(|open\("[rwax]"[,)])(?:[^()]|\((?:[^()]|\([^()]*\))*\))*"""
+)
 
 
 def test_text_is_utf8_whatever_the_locale() -> None:
     package = Path(environment.__file__).parents[1]
-    places = [place for file in package.rglob("*.py") for place in _text_without_encoding(file)]
+    places = [
+        f"{file.name}: {call[0]}"
+        for file in package.rglob("*.py")
+        for call in TEXT_CALL.finditer(file.read_text(encoding="utf-8"))
+        if "encoding=" not in call[0]
+    ]
     assert not places
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("path.read_text()", True),
+        ("(a / b).write_text(json.dumps([f(x) for x in y]))", True),
+        ('path.open("w") as file', True),
+        ('(a / b).write_text(f(g(x)), encoding="utf-8")', False),
+        ('path.open("a", encoding="utf-8")', False),
+        ('path.open("rb")', False),
+    ],
+)
+def test_a_call_without_an_encoding_is_found(line: str, is_found: bool) -> None:
+    calls = [call[0] for call in TEXT_CALL.finditer(line)]
+    assert any("encoding=" not in call for call in calls) == is_found
