@@ -114,6 +114,7 @@ def check(study: Path) -> None:
     from ..config import format_source, load_study
     from ..report.table import align_columns
     from ..report.wording import count_of
+    from ..study.initial_weights import exported_lines
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
@@ -135,7 +136,12 @@ def check(study: Path) -> None:
     ]
     click.echo(align_columns(("group", "tensors", "parameters", "lr", "decay"), rows))
     click.echo(f"Every trainable parameter is in exactly one of {len(groups)} groups.")
-    lines = (*protocol_lines(spec.base), *optimizer_lines(spec), *proof_lines(spec.proof))
+    lines = (
+        *exported_lines(spec, site),
+        *protocol_lines(spec.base),
+        *optimizer_lines(spec),
+        *proof_lines(spec.proof),
+    )
     for line in lines:
         click.echo(line)
     click.echo(f"'{spec.name}' can run: cryo-hpo run {format_source(study)}")

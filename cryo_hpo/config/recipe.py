@@ -151,7 +151,8 @@ class ModelSpec(Frozen):
         min_length=1,
         description=(
             "Initial weights of the encoder: 'scratch' (random), 'hub' (downloaded), or a file "
-            "below CRYO_WEIGHTS; left out: the encoder's default."
+            "below CRYO_WEIGHTS; a model that `cryo-hpo export` wrote starts the decoder too; left "
+            "out: the encoder's default."
         ),
     )
     missing_bands: Missing = Field(

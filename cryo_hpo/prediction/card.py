@@ -1,60 +1,24 @@
-"""Define the card of a trained model, and read the weights that it travels with."""
+"""Describe a trained model on its card, and read the weights that it travels with."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from torch import Tensor
 
 from ..config import Recipe, Site
-from ..config.frozen import Frozen
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError
+from ..models.weights.hash import hash_weights
+from ..results.model_card import VERSION as VERSION
+from ..results.model_card import ModelCard as ModelCard
 from ..training import checkpoints
 from ..training.build import dataset_of, normalizer, published_statistics, scenes_of
-
-VERSION: Literal[1] = 1
-
-
-class ModelCard(Frozen):
-    """Describe a trained model: inputs, classes, scores and provenance."""
-
-    version: Literal[1] = VERSION
-    study: str
-    arm: str = Field(
-        description="Recipe of the study's comparison: tuned, baseline, ...; winner: the search's"
-    )
-    trial: int | None = Field(
-        default=None, description="Of the search, whose weights these are; null: of the comparison"
-    )
-    seed: int = Field(description="Of the training whose weights these are")
-    recipe: dict[str, Any] = Field(description="As it was trained, complete")
-    dataset: str
-    bands: tuple[str, ...] = Field(description="In the order of the input's layers")
-    gsd_m: float | None = Field(description="Side of a training pixel, meters")
-    classes: tuple[str, ...] = Field(description="The position of a name is its value in a map")
-    mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
-    std: tuple[float, ...] = Field(description="By which each band is divided after that")
-    normalize: str = Field(default="dataset", description="Value of data.normalize")
-    val_miou: float = Field(description="Fraction; of these weights")
-    test_miou: float | None = Field(
-        description="Fraction; of these weights; null: of a search's winner, which is not scored"
-    )
-    test_iou: dict[str, float | None] = Field(description="Per class")
-    improvement: dict[str, Any] | None = Field(description="Of the study, tuned over baseline")
-    data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
-    provenance: dict[str, Any] = Field(description="Code, versions, machine of the study")
-    merged: bool = Field(
-        default=False,
-        description="Whether low-rank adapters are folded into the weights, which are then whole.",
-    )
-    weights_sha256: str = Field(description="Of names, shapes and values of the tensors")
 
 
 def describe_model(
@@ -119,12 +83,3 @@ def read_weights(path: Path) -> dict[str, Any]:
     if state is None:
         raise DataError(f"{path}: there is no such file. Write it with `cryo-hpo export`.")
     return state
-
-
-def hash_weights(state: Mapping[str, Tensor]) -> str:
-    """Hash the tensors of a state, since torch's files of the same weights differ."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(state.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -23,6 +23,7 @@ from ..errors import DataError, SpecError
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import WindowPredictor, refuse_nan
 from ..models import Segmenter, is_adapted, merge_adapters
+from ..models.weights.hash import hash_weights
 from ..results.files import CONFIRM
 from ..results.improvement import to_json
 from ..results.study import ArmResult, Result, SeedResult, load_result
@@ -33,7 +34,7 @@ from ..training.build import overlap_of, runs_in_bf16, segmenter
 from ..training.scoring import WINDOWS_PER_PASS
 from .card import VERSION as VERSION
 from .card import ModelCard as ModelCard
-from .card import describe_model, hash_weights, read_weights
+from .card import describe_model, read_weights
 from .card import recipe_of as recipe_of
 from .native import NativeModel
 from .winner import open_winner, opens_winner

@@ -17,4 +17,5 @@ TEST_SCENES = (
     "test-scenes.npz"  # `scenes`: ids; per training one confusion matrix per scene, (S, K, K)
 )
 TEST_MAPS = "test-maps.npz"
+INITIAL_WEIGHTS = "initial-weights.json"  # value of model.weights -> sha256 of the file
 EXTENSIONS = "extensions.json"  # what was added after the first result

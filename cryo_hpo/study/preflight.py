@@ -186,10 +186,15 @@ def _require_statistics(recipe: Recipe, site: Site) -> None:
         factors_to_pretraining(recipe, train)
 
 
+def recipes_of(study: Study) -> list[Recipe]:
+    """Return the recipe of every model of a study: base, baselines, edges of the search space."""
+    return [study.base, *(study.recipe(changes) for _, changes in _variants(study))]
+
+
 def band_plans(study: Study) -> list[tuple[str, BandPlan]]:
     """Return (encoder, band plan) of every model of a study, each once."""
-    recipes = [study.base, *(study.recipe(changes) for _, changes in _variants(study))]
-    return list(dict.fromkeys((recipe.model.encoder, band_plan(recipe)) for recipe in recipes))
+    pairs = ((recipe.model.encoder, band_plan(recipe)) for recipe in recipes_of(study))
+    return list(dict.fromkeys(pairs))
 
 
 def _tell_gaps(study: Study) -> None:

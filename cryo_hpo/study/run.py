@@ -18,6 +18,7 @@ from ..execution.signals import raise_if_asked
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
+from ..results.files import INITIAL_WEIGHTS
 from ..results.metrics import seed_metrics
 from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
@@ -35,6 +36,7 @@ from .data_guard import PRINTS, DataGuard, GuardedSource, read_prints
 from .ensembles import open_ensembles
 from .hours import keep as keep_shares
 from .hours import open_purse, plan_hours, resolve
+from .initial_weights import hold_weights
 from .plan import plan
 from .preflight import check
 from .proof import Proof
@@ -234,6 +236,7 @@ def open_run(
         parent: Key of the MLflow run above the study's run.
     """
     prints = {s: scenes_of(study.base, s, site).fingerprint for s in ("train", "val", "test")}
+    weights = hold_weights(study, site, path)
     tracker.start(
         study.name,
         name=study.name,
@@ -245,6 +248,8 @@ def open_run(
     facts: dict[str, object] = {"environment.json": environment()}
     if read_prints(path) is None:  # else a study keeps the data it began with
         facts[PRINTS] = prints
+    if weights:
+        facts[INITIAL_WEIGHTS] = weights
     if sampled := sampled_ids(study.base, site):
         facts["sampled-scenes.json"] = sampled
     for name, content in facts.items():

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from ..config import Recipe
 from ..config.frozen import Frozen
 from ..errors import StorageError
-from ..prediction.card import hash_weights
+from ..models.weights.hash import hash_weights
 from ..results.provenance import hash_training_code, training_libraries
 from ..results.study import Reused
 from ..search.confirm import ENDED, read_end

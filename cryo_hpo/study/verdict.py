@@ -38,6 +38,7 @@ from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
 from ..training.losses import even_guess
 from . import holdout as testsplit
+from .initial_weights import provenance_of_weights
 from .reuse import Origin, read_origins
 
 LEVEL = 0.95  # confidence level of every interval
@@ -191,7 +192,7 @@ def result(  # noqa: PLR0913 (the parts of a result)
         constant_map=_constant_map(path),
         improvement=_improvement(study, arms, best, path),
         costs=_costs(study, path, len(tried)),
-        provenance=environment(),
+        provenance={**environment(), **provenance_of_weights(path)},
         mlflow_experiment=experiment(study),
         mlflow_run_id=None,
         mlflow_pending=0,

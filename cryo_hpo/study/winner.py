@@ -13,6 +13,7 @@ from ..training.build import scenes_of
 from ..training.checkpoint_store import pull_checkpoints
 from ..training.checkpoints import BEST
 from . import folder as folders
+from .initial_weights import provenance_of_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,7 @@ def keep_winner(study: Study, site: Site, path: Path, trials: list[Record]) -> S
             split: scenes_of(study.base, split, site).fingerprint
             for split in ("train", "val", "test")
         },
-        provenance=environment(),
+        provenance={**environment(), **provenance_of_weights(path)},
     )
     # a comparison on the search's own seed resumes the baseline's trial
     kept = {BASELINE} if study.proof == "quick" else set()

@@ -30,7 +30,9 @@ from ..models import (
     pretraining_factors,
 )
 from ..models import freeze as freeze_encoder
+from ..models.weights.load import SCRATCH
 from .optimizer import check_groups_cover_model, groups
+from .warm_start import WarmStart, find_start, load_start
 
 if TYPE_CHECKING:
     from ..bands import Band, BandPlan
@@ -137,7 +139,7 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
     """Build the recipe's model on the current default device.
 
     Under `tune: lora` the recipe's own weights are always loaded, since checkpoints leave them out,
-    and the adapters are added.
+    and the adapters are added. An exported model is loaded whole, its decoder included.
 
     Args:
         recipe: Recipe of the model.
@@ -145,6 +147,8 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         weights: "scratch", or the recipe's `model.weights`.
     """
     dataset, spec = dataset_of(recipe.data), recipe.model
+    wanted = spec.weights if spec.tune == "lora" else weights
+    start = exported_start(wanted, site)
     model = build(
         spec.encoder,
         spec.decoder,
@@ -156,13 +160,29 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         channels=spec.channels,
         width=spec.width,
         drop_path=spec.drop_path,
-        weights=spec.weights if spec.tune == "lora" else weights,
+        weights=wanted if start is None else SCRATCH,
         weights_root=site.weights,
         protocol=recipe.protocol,
     )
+    if start is not None:
+        bands = [band.name for band in dataset.bands]
+        load_start(model, start, recipe, bands=bands, classes=dataset.classes)
     if spec.tune == "lora":
         _adapt(model, recipe)
     return model
+
+
+def exported_start(weights: str | None, site: Site) -> WarmStart | None:
+    """Return the exported model that a value of `model.weights` names; None: it names none.
+
+    On the meta device nothing is read.
+
+    Raises:
+        WeightsError: The exported model cannot be read, or is of another version.
+    """
+    if torch.get_default_device().type == "meta":
+        return None
+    return find_start(weights, site.weights)
 
 
 def _adapt(model: Segmenter, recipe: Recipe) -> None:
