@@ -25,7 +25,7 @@ from ..storage.atomic import write_text
 from . import folder as folders
 from .data_guard import DataGuard
 from .preflight import check
-from .run import run_study
+from .run import drive
 
 if TYPE_CHECKING:
     from ..stats import Improvement
@@ -82,10 +82,10 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
         check(before, site=site)  # what is added needs no check
         DataGuard(study.base, site, path).check()
         kept = keep_result(result, path, study, added)
-    console.print(
-        f"Study '{name}' is extended; its earlier result is kept as {kept.name}.", highlight=False
-    )
-    return run_study(study, site, console=console, inline=inline)
+        line = f"Study '{name}' is extended; its earlier result is kept as {kept.name}."
+        console.print(line, highlight=False)
+        # The lock is held from the first look at the earlier result to the end of the new one.
+        return drive(study, site, path, console=console, inline=inline)
 
 
 def _refuse_unfinished(path: Path) -> None:

@@ -83,39 +83,37 @@ def run_study(
     """
     study = study if isinstance(study, Study) else load_study(study)
     site = site or Site.from_env(os.environ)
-    console, executor = console or Console(), executor_for(inline=inline)
     path = folders.claim(study, site)
     with folders.driving(path):
-        if (path / NAME).exists():
-            console.print(f"Study '{study.name}' has finished; its result is in {path}.")
-            return complete(study, site, path, console=console)
-        check(study, site=site)
-        if study.search is not None:
-            database.require(site.optuna)
-        given, shares = study, None if study.budget is None else plan_hours(study, site)
-        study = study if shares is None else resolve(study, shares)
-        size = plan(study, site=site)
-        tracker = frame.begin(
-            given, site, path, experiment=experiment(study), disk_gib=size.disk_gib
-        )
-        if shares is not None:
-            keep_shares(shares, path)
-        progress = Progress(
-            console=console, epochs_expected=size.epochs_expected + size.epochs_confirm
-        )
-        records = open_records(study, tracker, site, path)
-        progress.follow(tracker.events, done=records.epochs)
-        with (
-            frame.running(tracker, executor, console, unfinished=lambda: [records]),
-            executor.metered(study.name, tracker.events),
-        ):
-            open_run(study, site, path, tracker=tracker)
-            with progress:
-                result = _run(
-                    study, site, path, records=records, executor=executor, console=console
-                )
-            raise_if_asked()
-            return _finish(result, study, site, path, tracker=tracker, console=console)
+        return drive(study, site, path, console=console or Console(), inline=inline)
+
+
+def drive(study: Study, site: Site, path: Path, *, console: Console, inline: bool) -> Result:
+    """Run a study whose folder this process has locked; see `run_study`."""
+    if (path / NAME).exists():
+        console.print(f"Study '{study.name}' has finished; its result is in {path}.")
+        return complete(study, site, path, console=console)
+    check(study, site=site)
+    if study.search is not None:
+        database.require(site.optuna)
+    given, shares = study, None if study.budget is None else plan_hours(study, site)
+    study = study if shares is None else resolve(study, shares)
+    size, executor = plan(study, site=site), executor_for(inline=inline)
+    tracker = frame.begin(given, site, path, experiment=experiment(study), disk_gib=size.disk_gib)
+    if shares is not None:
+        keep_shares(shares, path)
+    progress = Progress(console=console, epochs_expected=size.epochs_expected + size.epochs_confirm)
+    records = open_records(study, tracker, site, path)
+    progress.follow(tracker.events, done=records.epochs)
+    with (
+        frame.running(tracker, executor, console, unfinished=lambda: [records]),
+        executor.metered(study.name, tracker.events),
+    ):
+        open_run(study, site, path, tracker=tracker)
+        with progress:
+            result = _run(study, site, path, records=records, executor=executor, console=console)
+        raise_if_asked()
+        return _finish(result, study, site, path, tracker=tracker, console=console)
 
 
 def _run(

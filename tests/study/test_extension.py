@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.config import Study, dump_study, load_study
-from cryo_hpo.errors import SpecError
+from cryo_hpo.config import Site, Study, dump_study, load_study
+from cryo_hpo.errors import SpecError, StorageError
 from cryo_hpo.report.evidence import evidence_notes
 from cryo_hpo.results.extensions import Extension, name_tuned, read_extensions
 from cryo_hpo.results.study import Result, load_result, write
 from cryo_hpo.stats import Stopping
+from cryo_hpo.study import extension
+from cryo_hpo.study import folder as folders
 from cryo_hpo.study.extension import Addition, extended_spec, keep_result
 
 from ..support.pool import a_study
@@ -112,6 +115,33 @@ def test_an_extension_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
     keep_result(result, tmp_path, study, Addition((7,)))
     assert len(read_extensions(tmp_path)) == 1
     assert len(list(tmp_path.glob("result-*.json"))) == 1
+
+
+def test_no_other_driver_gets_in_between_the_kept_result_and_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lakes").mkdir()
+    result, _ = _finished(tmp_path / "lakes")
+    refused: list[str] = []
+
+    def drive(study: Study, *_: Any, **__: Any) -> Result:
+        assert not (tmp_path / "lakes" / "result.json").exists()
+        assert study.seeds == (1, 2, 3, 4, 7)
+        with pytest.raises(StorageError) as error, folders.driving(tmp_path / "lakes"):
+            pass
+        refused.append(str(error.value))
+        return result
+
+    for name, stand_in in {
+        "drive": drive,
+        "check": lambda *_, **__: [],
+        "DataGuard": Mock(),
+    }.items():
+        monkeypatch.setattr(extension, name, stand_in)
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    assert extension.extend_study("lakes", site, seeds=(7,)) == result
+    assert len(refused) == 1
+    assert "One driver at a time" in refused[0]
 
 
 def _extension(former: int | None, **changes: Any) -> Extension:
