@@ -1,8 +1,9 @@
-"""Define the names of metrics that select models: `miou`, `iou/lake`, `mde_m/ice|ocean`."""
+"""Define the names of metrics (`miou`, `mde_m/ice|ocean`), and the tolerance of boundaries."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, Field
 
@@ -53,5 +54,55 @@ MetricName = Annotated[
     AfterValidator(_require_metric),
     Field(
         description="Validation metric that selects checkpoints, promotions and the winner: miou, f1, accuracy, iou/CLASS, f1/CLASS, precision/CLASS, recall/CLASS, boundary_f1/FRONT, mde_m/FRONT or mde_px/FRONT (mean distance error), area_error_km2/CLASS. A FRONT is the edge of a CLASS, or CLASS|CLASS."
+    ),
+]
+
+TOLERANCE = "2 px"
+
+
+class Tolerance(NamedTuple):
+    """Hold the distance within which a pixel of a boundary counts as found."""
+
+    value: float
+    in_meters: bool
+
+    @classmethod
+    def named(cls, text: str) -> Tolerance:
+        """Return the tolerance of a text such as "2 px" or "30 m".
+
+        Raises:
+            ValueError: The text is none.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(px|m)", text)
+        if match is None:
+            message = (
+                f"A tolerance is a distance in pixels or meters, got '{text}'. Write 2 px or 30 m."
+            )
+            raise ValueError(message)
+        return cls(float(match[1]), match[2] == "m")
+
+    def pixels(self, gsd_m: float | None) -> float:
+        """Return the tolerance in pixels of a side, meters; nan where it is unknown and needed."""
+        if not self.in_meters:
+            return self.value
+        return float("nan") if gsd_m is None else self.value / gsd_m
+
+    @property
+    def words(self) -> str:
+        """Tolerance for a sentence: "2 pixels", "30 m"."""
+        unit = "m" if self.in_meters else "pixel" if self.value == 1 else "pixels"
+        return f"{self.value:g} {unit}"
+
+
+def _require_tolerance(text: str) -> str:
+    Tolerance.named(text)
+    return text
+
+
+ToleranceText = Annotated[
+    str,
+    AfterValidator(_require_tolerance),
+    Field(
+        description="Distance within which a pixel of a boundary counts as found in boundary_f1: pixels (2 px) or, where the size of every pixel is known, meters (30 m)."
     ),
 ]

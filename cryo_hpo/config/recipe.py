@@ -14,6 +14,7 @@ from ..errors import SpecError, UnknownName
 from .dataset_card import DatasetCard
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .messages import explain
+from .metric import TOLERANCE, ToleranceText
 from .optim import ADAMW, OptimSpec, keys_to_drop
 from .protocol import CRYO_BENCH, PROTOCOLS, Value, published_recipe
 from .space import Scalar
@@ -92,6 +93,7 @@ class DataSpec(Frozen):
         le=2**63 - 1,
         description="Seeds the choice of scenes that label_fraction keeps.",
     )
+    boundary_tolerance: ToleranceText = TOLERANCE
 
     @model_validator(mode="after")
     def _laws(self) -> Self:
@@ -269,6 +271,8 @@ class Recipe(Frozen):
         raw = self.model_dump(mode="json")
         if self.optim.name == ADAMW:  # ids of recipes from before there was a choice
             del raw["optim"]["name"]
+        if self.data.boundary_tolerance == TOLERANCE:
+            del raw["data"]["boundary_tolerance"]
         text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -319,13 +323,16 @@ def _adapter_problems(model: ModelSpec) -> Iterator[Problem]:
         yield Problem(("model", "weights"), message)
 
 
+FIXED = ("card", "augment", "boundary_tolerance")  # a nested value, a list, and a measure
+
+
 def _paths(model: type[Frozen], prefix: str = "") -> Iterator[str]:
     """Yield the path of every field that a single value can set."""
     for name, field in model.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Frozen):
             yield from _paths(kind, f"{prefix}{name}.")
-        elif name not in ("card", "augment"):  # a nested value, and a list
+        elif name not in FIXED:
             yield prefix + name
 
 

@@ -16,7 +16,7 @@ from scipy.spatial import KDTree
 from ..data.dataset import IGNORE
 from ..errors import DataError, SpecError
 
-TOLERANCE_PX = 2  # pixels within which a boundary counts as found
+ROUNDING = 1e-9  # share of a tolerance in meters that division by the pixel size may lose
 BETWEEN = "|"  # "ice|ocean" is the edge of ice towards ocean only
 M2_PER_KM2 = 1e6
 
@@ -134,6 +134,7 @@ class FieldSums:
         fronts: Sequence[Front],
         num_classes: int,
         gsd_m: float | None,
+        tolerance_px: float = 2.0,
     ) -> FieldSums:
         """Compute the sums of one scene.
 
@@ -143,6 +144,7 @@ class FieldSums:
             fronts: Fronts to compare.
             num_classes: K.
             gsd_m: Side of a pixel, meters; None: unknown.
+            tolerance_px: Distance within which a pixel of a front counts as found, pixels.
 
         Raises:
             DataError: The shapes differ.
@@ -153,7 +155,11 @@ class FieldSums:
         seen_HW = np.where(truth_HW == IGNORE, np.uint8(IGNORE), map_HW)
         edges = [
             _edge(
-                front_pixels(truth_HW, front), front_pixels(seen_HW, front), truth_HW.shape, gsd_m
+                front_pixels(truth_HW, front),
+                front_pixels(seen_HW, front),
+                truth_HW.shape,
+                gsd_m,
+                tolerance_px * (1 + ROUNDING),
             )
             for front in fronts
         ]
@@ -217,6 +223,7 @@ def _edge(
     map_P2: NDArray[np.float64],
     shape: tuple[int, ...],
     gsd_m: float | None,
+    tolerance_px: float,
 ) -> Edge:
     """Compare the pixels of a front in mask and map.
 
@@ -242,8 +249,8 @@ def _edge(
     return Edge(
         truth=float(len(truth_P2)),
         map=float(len(map_P2)),
-        truth_near=float((to_map_P <= TOLERANCE_PX).sum()),
-        map_near=float((to_truth_P <= TOLERANCE_PX).sum()),
+        truth_near=float((to_map_P <= tolerance_px).sum()),
+        map_near=float((to_truth_P <= tolerance_px).sum()),
         pixels=pixels,
         distance_px=distance,
         pixels_m=pixels * has_gsd,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..config.metric import TOLERANCE, Tolerance
 from ..errors import Diverged
 from .fronts import FieldSums, Front
 from .metrics import Scores
@@ -50,6 +51,22 @@ class FieldRules(NamedTuple):
     fronts: tuple[Front, ...]
     gsd_m: tuple[float | None, ...]
     """Side of a pixel of each scene, meters; None: unknown."""
+    tolerance: Tolerance = Tolerance.named(TOLERANCE)
+    """Distance within which a pixel of a front counts as found."""
+
+    def measure(
+        self, scores: Scores, scene: int, mask_HW: NDArray[np.uint8], map_HW: NDArray[np.uint8]
+    ) -> Scores:
+        """Return the scores of a map of a scene, or of a part of it, with its fronts and areas."""
+        sums = FieldSums.of(
+            mask_HW,
+            map_HW,
+            fronts=self.fronts,
+            num_classes=len(scores.classes),
+            gsd_m=self.gsd_m[scene],
+            tolerance_px=self.tolerance.pixels(self.gsd_m[scene]),
+        )
+        return replace(scores, sums=sums)
 
 
 class WindowPredictor:
@@ -246,14 +263,7 @@ def score_each(  # noqa: PLR0913 (all but two by name)
         mask_HW = scenes.mask(i)[place]
         scores = Scores.of(mask_HW, classes_HW, classes=classes)
         if field is not None:
-            sums = FieldSums.of(
-                mask_HW,
-                classes_HW,
-                fronts=field.fronts,
-                num_classes=len(classes),
-                gsd_m=field.gsd_m[i],
-            )
-            scores = replace(scores, sums=sums)
+            scores = field.measure(scores, i, mask_HW, classes_HW)
         yield scenes.ids[i], scores
 
 

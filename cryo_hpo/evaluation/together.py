@@ -21,6 +21,7 @@ from .sliding_window import Piece, Window, WindowPredictor, chunk_pieces, predic
 if TYPE_CHECKING:
     from ..data.cache import Scenes
     from ..data.tiles import Normalize
+    from .sliding_window import FieldRules
 
 MOST_BYTES = 2**28  # of probabilities that are held while the members take turns
 
@@ -36,6 +37,7 @@ def score_together(  # noqa: PLR0913 (as `score_each`, and the members)
     classes: tuple[str, ...],
     window: Window,
     batch: int,
+    field: FieldRules | None = None,
 ) -> Iterator[tuple[str, Scores]]:
     """Yield (scene id, scores) of the mean probabilities, for every scene or tile.
 
@@ -47,6 +49,7 @@ def score_together(  # noqa: PLR0913 (as `score_each`, and the members)
         classes: Names of the classes; the index is the mask value.
         window: How scenes are cut.
         batch: Windows per forward pass; fewer where memory is too small.
+        field: Fronts and areas to measure too; None: none.
 
     Raises:
         OutOfMemory: One window at a time does not fit.
@@ -66,7 +69,10 @@ def score_together(  # noqa: PLR0913 (as `score_each`, and the members)
             for (scene, place), total_KHW in zip(pieces, total_SKHW, strict=True):
                 map_HW = total_KHW.argmax(axis=0).astype(np.uint8)
                 mask_HW = scenes.mask(scene)[place]
-                yield scenes.ids[scene], Scores.of(mask_HW, map_HW, classes=classes)
+                scores = Scores.of(mask_HW, map_HW, classes=classes)
+                if field is not None:
+                    scores = field.measure(scores, scene, mask_HW, map_HW)
+                yield scenes.ids[scene], scores
 
 
 def _probabilities(

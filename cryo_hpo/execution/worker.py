@@ -109,7 +109,14 @@ def score_ensemble(
     recipe = Recipe.model_validate_json(configs[0]["recipe"])
     with contextlib.ExitStack() as stack:
         workdirs = [stack.enter_context(_best(site, config)) for config in configs]
-        return score_members(recipe, "test", site=site, workdirs=workdirs, device=device_for(gpus))
+        return score_members(
+            recipe,
+            "test",
+            site=site,
+            workdirs=workdirs,
+            device=device_for(gpus),
+            metric=configs[0].get("metric", MIOU),
+        )
 
 
 def map_test(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..config.metric import MIOU, is_error
+from ..config.metric import MIOU, TOLERANCE, Tolerance, is_error
 from ..results.metrics import MetricRow, compare_metrics
 from ..results.study import Result
 from ..stats import Interval
@@ -28,7 +28,7 @@ EDGES = (
     "to the nearest pixel of the other (Gourmelon et al. 2022); scenes where only one has the edge "
     "are left out and counted as `scenes without the front` where the map lacks it. Distance of the "
     "mapped front: from the map to the truth only, mean over scenes (Shelf-Bench). Boundary F1: "
-    "pixels of an edge within 2 pixels of the other. Area error: mean over scenes of the absolute "
+    "pixels of an edge within {tolerance} of the other. Area error: mean over scenes of the absolute "
     "error, area bias of the signed one."
 )
 
@@ -41,11 +41,21 @@ def metrics(result: Result) -> list[str | Table]:
     parts: list[str | Table] = [EXPLAINED]
     for title, kinds in GROUPS:
         whole = title == GROUPS[0][0]
-        shown = [row for row in rows if _kind(row) in kinds and ("/" not in row.name) == whole]
-        shown = _meters_first(shown)
+        shown = [
+            row for row in rows if kind_of(row.name) in kinds and ("/" not in row.name) == whole
+        ]
+        kept = names_in_meters_first([row.name for row in shown])
         if shown:
-            parts += [f"{title}:", _table(shown)]
-    return [*parts, EDGES] if any("boundary_f1" in row.name for row in rows) else parts
+            parts += [f"{title}:", _table([row for row in shown if row.name in kept])]
+    if any("boundary_f1" in row.name for row in rows):
+        parts.append(EDGES.format(tolerance=tolerance_of(result).words))
+    return parts
+
+
+def tolerance_of(result: Result) -> Tolerance:
+    """Return the tolerance of a study's boundaries."""
+    data = result.spec.get("base", {}).get("data", {})
+    return Tolerance.named(data.get("boundary_tolerance", TOLERANCE))
 
 
 def selected_by(result: Result) -> list[str]:
@@ -68,14 +78,13 @@ def _table(rows: Sequence[MetricRow]) -> Table:
 
 
 def _cells(row: MetricRow, *, paired: bool) -> list[str]:
-    unit = unit_of(_kind(row))
-    factor = 100.0 if unit == "%" else 1.0
-    cells = [f"{describe(row.name)} ({unit})", number(factor * row.baseline)]
+    factor = _factor(row.name)
+    cells = [label(row.name), number(factor * row.baseline)]
     if not paired or row.tuned is None or row.difference is None:
         return cells
     low, high = (factor * v for v in (row.difference.low, row.difference.high))
     limits = f"{_signed(low)} to {_signed(high)}" if math.isfinite(low) else NONE
-    better = _better(row.difference, error=is_error(_kind(row)))
+    better = _better(row.difference, error=is_error(kind_of(row.name)))
     return [
         *cells,
         number(factor * row.tuned),
@@ -92,6 +101,20 @@ def _better(difference: Interval, *, error: bool) -> str:
     return TUNED if (difference.low > 0) != error else BASELINE
 
 
+def label(name: str) -> str:
+    """Return a metric in words, with its unit: "mean distance error of ice (m)"."""
+    return f"{describe(name)} ({unit_of(kind_of(name))})"
+
+
+def in_unit(name: str, value: float) -> str:
+    """Return the value of a metric in its unit, a fraction in percent."""
+    return number(_factor(name) * value)
+
+
+def _factor(name: str) -> float:
+    return 100.0 if unit_of(kind_of(name)) == "%" else 1.0
+
+
 def number(value: float) -> str:
     """Return a number with two digits, of small ones three significant digits."""
     return f"{value:.3g}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
@@ -101,11 +124,11 @@ def _signed(value: float) -> str:
     return f"{value:+.2g}" if 0 < abs(value) < 0.1 else signed(value, 2)
 
 
-def _meters_first(rows: list[MetricRow]) -> list[MetricRow]:
+def names_in_meters_first(names: Sequence[str]) -> list[str]:
     """Drop distances in pixels of fronts that have them in meters."""
-    names = {row.name for row in rows}
-    return [row for row in rows if row.name.replace("_px/", "_m/") not in names - {row.name}]
+    return [name for name in names if name.replace("_px/", "_m/") not in set(names) - {name}]
 
 
-def _kind(row: MetricRow) -> str:
-    return row.name.partition("/")[0]
+def kind_of(name: str) -> str:
+    """Return the kind of a metric: "iou" of "iou/lake"."""
+    return name.partition("/")[0]

@@ -16,7 +16,7 @@ WORDS = {
     "iou": "IoU",
     "precision": "precision",
     "recall": "recall",
-    "boundary_f1": "boundary F1 (2 pixels)",
+    "boundary_f1": "boundary F1",
     "mde_m": "mean distance error",
     "mde_px": "mean distance error",
     "directed_mde_m": "distance of the mapped front",

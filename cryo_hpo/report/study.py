@@ -19,7 +19,7 @@ from .metrics import metrics, selected_by
 from .page import Page, Part, Picture, Section, Tone
 from .selection import Selection
 from .table import Table
-from .together import INTRODUCTION, ensembles
+from .together import INTRODUCTION, ensemble_metrics, ensembles
 from .warning import warnings
 from .wording import NONE
 
@@ -100,7 +100,7 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
     """Yield the titles and parts of the page, without what the study lacks."""
     yield "Scores", _scores(result)
     if (together := ensembles(result)) is not None:
-        yield "Ensembles", [INTRODUCTION, together]
+        yield "Ensembles", [INTRODUCTION, together, *ensemble_metrics(result)]
     if result.trials:
         yield "Learning rate", _learning_rate(result)
     yield "Parameters", PARAMETERS

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..config.metric import MIOU
 from ..results.ensembles import EnsembleResult
+from ..results.metrics import EnsembleRow, ensemble_rows
 from ..results.study import Result
+from .metrics import in_unit, kind_of, label, names_in_meters_first
 from .table import Table
-from .wording import TUNED, percent, signed
+from .wording import NONE, TUNED, percent, signed
 
 INTRODUCTION = (
     "The mean of the class probabilities over an arm's seeds, scored once on the test split with the "
     "trainings themselves; nothing was chosen by it. It is one map, so it has no interval. Gains are "
     "percentage points over the mean of its members."
 )
+METRICS = "Their other metrics (of one training: the mean over the members that have a value):"
 
 
 def ensembles(result: Result) -> Table | None:
@@ -33,6 +37,34 @@ def ensembles(result: Result) -> Table | None:
         for ensemble in result.ensembles
     ]
     return Table.of(head, rows, left=1)
+
+
+def ensemble_metrics(result: Result) -> list[str | Table]:
+    """Return text and a table of the other metrics of ensembles; empty where none was recorded."""
+    columns = [
+        (one.name, {row.name: row for row in ensemble_rows(result, one)})
+        for one in result.ensembles
+    ]
+    names = dict.fromkeys(name for _, rows in columns for name in rows)
+    shown = names_in_meters_first(
+        [name for name in names if name != MIOU and kind_of(name) != "iou"]
+    )
+    if not shown:
+        return []
+    head = ["metric"]
+    for name, _ in columns:
+        head += [name.replace(" ensemble", ", one training"), name]
+    body = [
+        [label(name), *(text for _, rows in columns for text in _pair(name, rows.get(name)))]
+        for name in shown
+    ]
+    return [METRICS, Table.of(head, body, left=1)]
+
+
+def _pair(name: str, row: EnsembleRow | None) -> tuple[str, str]:
+    if row is None:
+        return NONE, NONE
+    return in_unit(name, row.single), in_unit(name, row.together)
 
 
 def ensemble_notes(result: Result) -> list[str]:

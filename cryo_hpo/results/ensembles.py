@@ -16,6 +16,10 @@ class EnsembleResult(Frozen):
     test_iou: dict[str, float | None] = Field(
         description="Per class; null: in neither mask nor map"
     )
+    test_metrics: dict[str, float] = Field(
+        default={},
+        description="Every metric, by its name; empty: scored by an earlier version, on mIoU only",
+    )
     mean_member_miou: float = Field(description="Mean test mIoU of the members, each by itself")
 
     @property

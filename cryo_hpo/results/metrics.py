@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..config.metric import MIOU
 from ..stats.difference import mean_difference
 from ..stats.intervals import Interval
+from .ensembles import EnsembleResult
 from .study import ArmResult, Result, SeedResult
 
 PAIR = ("baseline", "tuned")
@@ -53,6 +54,34 @@ def parent_metrics(result: Result) -> dict[str, float]:
             metrics[f"tuned.test_{names[row.name]}"] = row.tuned
             metrics |= row.difference.to_metrics(f"difference.test_{names[row.name]}")
     return metrics
+
+
+class EnsembleRow(NamedTuple):
+    """Hold one metric of an ensemble, beside that of its members."""
+
+    name: str
+    single: float
+    """Mean over the members that have a value."""
+    together: float
+
+
+def ensemble_rows(result: Result, one: EnsembleResult) -> list[EnsembleRow]:
+    """Return every metric of an ensemble that its members have too, in the order of computation."""
+    members = [seed for seed in result.arm(one.arm).seeds if seed.seed in one.seeds]
+    found = []
+    for name in _names(result):
+        values = [seed.test_metrics[name] for seed in members if name in seed.test_metrics]
+        if values and name in one.test_metrics:
+            mean = sum(values) / len(values)
+            found.append(EnsembleRow(name, mean, one.test_metrics[name]))
+    return found
+
+
+def ensemble_metrics(result: Result, one: EnsembleResult) -> dict[str, float]:
+    """Return an ensemble's metrics for MLflow: `tuned_ensemble.test_mde_m/ice`."""
+    names = _slugs(result)
+    rows = ensemble_rows(result, one)
+    return {f"{one.arm}_ensemble.test_{names[row.name]}": row.together for row in rows}
 
 
 def _slugs(result: Result) -> dict[str, str]:

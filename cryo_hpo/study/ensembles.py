@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..evaluation.field_metrics import compute_metrics
 from ..evaluation.metrics import Scores
 from ..results.ensembles import EnsembleResult
 from ..search.confirm import Arm, job, read_end
@@ -106,5 +107,6 @@ def _result(ensemble: Ensemble, kept: dict[str, dict[str, object]]) -> EnsembleR
         seeds=ensemble.seeds,
         test_miou=float(scores.miou),
         test_iou={name: None if value != value else value for name, value in iou.items()},
+        test_metrics=compute_metrics(scores),
         mean_member_miou=sum(single) / len(single),
     )

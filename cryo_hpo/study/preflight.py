@@ -29,6 +29,7 @@ from ..training.build import (
     segmenter,
 )
 from ..training.checkpoint_store import ensure_store_usable
+from ..training.scoring import field_rules
 from ..training.validation import rules_of
 from .folder import SPEC, of, refuse_another
 
@@ -71,6 +72,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         *(partial(_decode, study.base, split, site) for split in SPLITS),
         partial(_review_data, study.base, site),
         partial(_require_metric, study, site),
+        partial(_require_sizes, study.base, site),
         partial(_read_portfolio, study),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
@@ -138,6 +140,15 @@ def _require_metric(study: Study, site: Site) -> None:
         return  # reported where the split was decoded
     with concerning("search", "metric"):
         rules_of(Metric.named(study.metric), study.base, scenes)
+
+
+def _require_sizes(recipe: Recipe, site: Site) -> None:
+    """Refuse a tolerance of boundaries in meters where a test scene has no pixel size."""
+    try:
+        scenes = scenes_of(recipe, "test", site)
+    except CryoError:
+        return  # reported where the split was decoded
+    field_rules(recipe, scenes)
 
 
 def _review_data(recipe: Recipe, site: Site) -> None:

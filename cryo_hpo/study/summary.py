@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import report
 from ..results.lr_response import response
-from ..results.metrics import parent_metrics
+from ..results.metrics import ensemble_metrics, parent_metrics
 from ..results.study import Result
 from ..search.source import key
 
@@ -27,6 +27,7 @@ def study_metrics(result: Result) -> dict[str, float]:
     metrics |= _rates(result)
     metrics |= parent_metrics(result)
     for ensemble in result.ensembles:
+        metrics |= ensemble_metrics(result, ensemble)
         metrics[f"{ensemble.arm}_ensemble.test_miou"] = ensemble.test_miou
         metrics[f"{ensemble.arm}_ensemble.gain_points"] = 100 * ensemble.gain
     metrics |= {f"runs_{kind}": float(len(runs)) for kind, runs in result.weak_runs.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..config.metric import Tolerance
 from ..data.pixel_size import pixel_sizes
 from ..errors import DataError
 from ..evaluation.field_metrics import Metric
@@ -62,12 +63,30 @@ def field_rules(
         scenes: Scenes of a split.
         fronts: Names of further fronts.
         every_edge: Whether the edges of all classes are measured.
+
+    Raises:
+        DataError: The tolerance of boundaries is in meters, and a scene has no pixel size.
     """
     dataset = dataset_of(recipe.data)
     named = [*([BETWEEN.join(dataset.front)] if dataset.front else []), *fronts]
     edges = fronts_of(dataset.classes, *named)
     wanted = edges if every_edge else tuple(front for front in edges if front.name in fronts)
-    return FieldRules(wanted, pixel_sizes(dataset, scenes))
+    rules = FieldRules(
+        wanted, pixel_sizes(dataset, scenes), Tolerance.named(recipe.data.boundary_tolerance)
+    )
+    _refuse_unknown_sizes(rules, scenes)
+    return rules
+
+
+def _refuse_unknown_sizes(rules: FieldRules, scenes: Scenes) -> None:
+    unknown = [i for i, side in enumerate(rules.gsd_m) if side is None]
+    if unknown and rules.tolerance.in_meters:
+        message = (
+            f"data.boundary_tolerance of {rules.tolerance.words} needs the size of a pixel, "
+            f"{len(unknown)} of {len(scenes)} scenes have none (first: '{scenes.ids[unknown[0]]}'). "
+            "Set `gsd_m` in the card, or give the tolerance in pixels: 2 px."
+        )
+        raise DataError(message)
 
 
 def score_scenes(
@@ -116,6 +135,7 @@ def score_members(
     site: Site,
     workdirs: Sequence[Path],
     device: torch.device,
+    metric: str = "miou",
 ) -> dict[str, Scores]:
     """Score the mean probabilities of several trainings of one recipe on every scene of a split.
 
@@ -125,10 +145,12 @@ def score_members(
         site: Locations of data and weights.
         workdirs: Folders of the trainings.
         device: Device to compute on.
+        metric: The one that selected; its front is measured whatever it is.
 
     Raises:
         DataError: A training has no best checkpoint.
     """
+    scenes, front = scenes_of(recipe, split, site), Metric.named(metric).front
     network = best_model(recipe, site=site, workdir=workdirs[0], device=device)
 
     def load(member: int) -> Segmenter:
@@ -142,7 +164,8 @@ def score_members(
     for scene, scores in score_together(
         load,
         len(workdirs),
-        scenes_of(recipe, split, site),
+        scenes,
+        field=field_rules(recipe, scenes, *([] if front is None else [front])),
         normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
         window=window_of(recipe, device),

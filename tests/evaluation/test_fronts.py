@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cryo_hpo.config.metric import Tolerance
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import SpecError
 from cryo_hpo.evaluation.field_metrics import Metric, compute_metrics
-from cryo_hpo.evaluation.fronts import TOLERANCE_PX, FieldSums, Front, front_pixels, fronts_of
+from cryo_hpo.evaluation.fronts import FieldSums, Front, front_pixels, fronts_of
 from cryo_hpo.evaluation.metrics import Scores
+from cryo_hpo.evaluation.sliding_window import FieldRules
 
 CLASSES = ("rock", "ice", "ocean")
 maps = hnp.arrays(np.uint8, (7, 9), elements=st.integers(0, 2))
@@ -64,7 +66,7 @@ def test_distances_and_boundary_f1_match_brute_force(
     assert values[f"mde_px/{name}"] == pytest.approx(mde)
     assert values[f"mde_m/{name}"] == pytest.approx(20 * mde)
     assert values[f"directed_mde_m/{name}"] == pytest.approx(20 * np.mean(back))  # Shelf-Bench
-    near = [np.mean(np.array(ds) <= TOLERANCE_PX) for ds in (back, to)]
+    near = [np.mean(np.array(ds) <= 2) for ds in (back, to)]
     f1 = 2 * near[0] * near[1] / sum(near) if sum(near) else 0.0
     assert values[f"boundary_f1/{name}"] == pytest.approx(f1)
 
@@ -82,6 +84,74 @@ def test_a_front_that_is_off_by_three_pixels_is_off_by_so_many_meters() -> None:
     assert values["area_error_km2/ice"] == pytest.approx(3 * 7 * 1600 / 1e6)
     assert values["area_bias_km2/ocean"] == pytest.approx(-3 * 7 * 1600 / 1e6)
     assert values["missed_fronts/ice"] == 0
+
+
+TABLE = [  # true and mapped column of each row's edge, MDE and directed distance, by hand
+    ((3, 3, 3), (3, 3, 3), 0.0, 0.0),
+    ((3, 3, 3), (5, 5, 5), 2.0, 2.0),
+    # a tooth of 3 pixels in the middle row: its end is 3 from the truth, two pixels beside it none
+    ((3, 3, 3), (3, 6, 3), (3 + 1 + 2) / 10, (3 + 2 + 1) / 7),
+]
+
+
+def rows(*columns: int) -> Any:
+    """Return a scene of one row for each column at which ice ends and ocean begins."""
+    return np.stack([np.where(np.arange(9) < column, 1, 2) for column in columns]).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("truth", "mapped", "mde", "directed"), TABLE)
+def test_distances_are_those_of_a_table_made_by_hand(
+    truth: tuple[int, ...], mapped: tuple[int, ...], mde: float, directed: float
+) -> None:
+    values = compute_metrics(scored(rows(*truth), rows(*mapped), "ice|ocean", gsd_m=None))
+    assert values["mde_px/ice|ocean"] == pytest.approx(mde)
+    assert values["directed_mde_px/ice|ocean"] == pytest.approx(directed)
+
+
+columns = st.lists(st.integers(1, 8), min_size=4, max_size=4)
+
+
+@given(st.lists(st.tuples(columns, columns, st.floats(5, 50)), min_size=1, max_size=3))
+def test_the_mean_distance_error_of_fronts_is_that_of_its_definition(scenes: Any) -> None:
+    """Compare with the sums of Gourmelon et al. 2022, written out slowly, over scenes of a split."""
+    total, distance, directed = Scores.zero(CLASSES), 0.0, []
+    pixels = 0
+    for true, mapped, gsd_m in scenes:
+        pair = rows(*true), rows(*mapped)
+        total = total + scored(*pair, "ice|ocean", gsd_m=gsd_m)
+        p, q = (brute_front(image, 1, 2) for image in pair)
+        to, back = brute_distances(p, q), brute_distances(q, p)
+        distance += gsd_m * (sum(to) + sum(back))
+        pixels += len(p) + len(q)
+        directed.append(gsd_m * sum(back) / len(back))
+    values = compute_metrics(total)
+    assert values["mde_m/ice|ocean"] == pytest.approx(distance / pixels)
+    assert values["directed_mde_m/ice|ocean"] == pytest.approx(sum(directed) / len(directed))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "gsd_m", "found"),
+    [
+        ("2 px", 20.0, 0),
+        ("3 px", 20.0, 1),
+        ("2.9px", None, 0),
+        ("60 m", 20.0, 1),
+        ("59 m", 20.0, 0),
+    ],
+)
+def test_a_front_three_pixels_off_is_found_within_the_tolerance_only(
+    tolerance: str, gsd_m: float | None, found: int
+) -> None:
+    rules = FieldRules(fronts_of(CLASSES), (gsd_m,), Tolerance.named(tolerance))
+    truth, mapped = straight(3), straight(6)
+    flat = Scores.of(truth, mapped, classes=CLASSES)
+    assert compute_metrics(rules.measure(flat, 0, truth, mapped))["boundary_f1/ice"] == found
+
+
+@pytest.mark.parametrize("text", ["", "2", "px", "-1 px", "2 km", "2 px or 30 m"])
+def test_a_tolerance_without_a_known_unit_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="Write 2 px or 30 m"):
+        Tolerance.named(text)
 
 
 def test_scenes_are_pooled_pixel_by_pixel_and_in_their_own_meters() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from cryo_hpo.config import Site
 from cryo_hpo.evaluation import together
+from cryo_hpo.evaluation.field_metrics import compute_metrics
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
@@ -28,6 +29,7 @@ from cryo_hpo.study.ensembles import open_ensembles
 from cryo_hpo.study.summary import study_metrics
 from cryo_hpo.training.build import dataset_of, scenes_of
 from cryo_hpo.training.checkpoints import BEST, save
+from cryo_hpo.training.scoring import field_rules
 
 from ..support.finished import SEEDS, finished_study
 from ..support.pool import a_study
@@ -48,11 +50,15 @@ def test_an_ensemble_scores_the_map_that_predict_makes(
     classes = load_result(done.folder).classes
     for i, name in enumerate(scenes.ids):
         map_HW = ensemble.predict(scenes.image(i))
-        expected = Scores.of(scenes.mask(i), map_HW, classes=classes)
-        assert scored[name] == expected
+        flat = Scores.of(scenes.mask(i), map_HW, classes=classes)
+        expected = field_rules(done.study.base, scenes).measure(flat, i, scenes.mask(i), map_HW)
+        assert compute_metrics(scored[name]) == compute_metrics(expected)
+        assert any(key.startswith("boundary_f1/") for key in compute_metrics(scored[name]))
     monkeypatch.setattr(together, "MOST_BYTES", 1)  # one chunk of scenes at a time
     again = score_ensemble(fields_of(jobs), site=done.site, cpus=1, gpus=0.0)
-    assert again == scored
+    assert {name: each.to_json() for name, each in again.items()} == {
+        name: each.to_json() for name, each in scored.items()
+    }
 
 
 def _scores(right: int) -> Scores:
@@ -144,3 +150,29 @@ def test_report_and_mlflow_show_the_third_arm() -> None:
     assert metrics["tuned_ensemble.test_miou"] == 0.8299
     assert metrics["tuned_ensemble.gain_points"] == pytest.approx(1.75)
     assert "ensemble" not in verdict_text(a_result())
+
+
+def test_every_metric_of_an_ensemble_stands_beside_that_of_its_members() -> None:
+    result = a_result()
+    tuned = result.arm("tuned")
+    values = ({"mde_m/ice": 120.0, "f1": 0.8}, {"mde_m/ice": 80.0, "f1": 0.7}, {"f1": 0.9})
+    seeds = tuple(
+        seed.model_copy(update={"test_metrics": each})
+        for seed, each in zip(tuned.seeds, values, strict=False)
+    )
+    arms = [arm for arm in result.arms if arm.name != "tuned"]
+    one = EnsembleResult(
+        arm="tuned",
+        seeds=tuple(seed.seed for seed in seeds),
+        test_miou=0.83,
+        test_iou={},
+        test_metrics={"mde_m/ice": 61.5, "f1": 0.85, "iou/ice": 0.8},
+        mean_member_miou=0.81,
+    )
+    changed = {"arms": (*arms, tuned.model_copy(update={"seeds": seeds})), "ensembles": (one,)}
+    result = result.model_copy(update=changed)
+    assert "| mean distance error of ice (m) | 100.00 | 61.50 |" in markdown(result)
+    metrics = study_metrics(result)
+    assert metrics["tuned_ensemble.test_mde_m/ice"] == 61.5
+    assert metrics["tuned_ensemble.test_f1"] == 0.85
+    assert "tuned_ensemble.test_iou/ice" not in metrics, "its members have no such value"
