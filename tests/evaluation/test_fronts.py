@@ -36,7 +36,7 @@ def brute_front(image: Any, inside: int, outside: int | None) -> list[tuple[int,
     found = []
     for y, x in np.ndindex(*image.shape):
         beside = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-        values = [image[p] for p in beside if 0 <= p[0] < 7 and 0 <= p[1] < 9]
+        values = [image[p] for p in beside if 0 <= p[0] < image.shape[0] and 0 <= p[1] < 9]
         others = [v for v in values if v not in (inside, IGNORE)]
         if image[y, x] == inside and any(outside in (None, v) for v in others):
             found.append((y, x))
@@ -89,8 +89,9 @@ def test_a_front_that_is_off_by_three_pixels_is_off_by_so_many_meters() -> None:
 TABLE = [  # true and mapped column of each row's edge, MDE and directed distance, by hand
     ((3, 3, 3), (3, 3, 3), 0.0, 0.0),
     ((3, 3, 3), (5, 5, 5), 2.0, 2.0),
-    # a tooth of 3 pixels in the middle row: its end is 3 from the truth, two pixels beside it none
-    ((3, 3, 3), (3, 6, 3), (3 + 1 + 2) / 10, (3 + 2 + 1) / 7),
+    # A tooth of 3 pixels in the middle row. Mapped edge: 2 pixels on the truth, 3 that are 1, 2 and 3
+    # away; true edge: 2 pixels on the mapped one, and the middle one that is 1 away.
+    ((3, 3, 3), (3, 6, 3), (1 + 2 + 3 + 1) / 8, (1 + 2 + 3) / 5),
 ]
 
 
