@@ -16,6 +16,7 @@ from ..config.study import format_length
 from ..errors import CryoError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
+from ..monitoring.heartbeat import phase
 from ..monitoring.terminal import Progress
 from ..results.campaign import NAME, CampaignResult
 from ..results.study import Result, load_result
@@ -63,11 +64,12 @@ def run_campaign(
     site = site or Site.from_env(os.environ)
     console, executor = console or Console(), executor_for(inline=inline)
     path = folders.claim(campaign, site)
-    with folders.driving(path):
+    with folders.driving(path), frame.heartbeat(console) as beat:
         if (path / NAME).exists():
             console.print(f"Campaign '{campaign.name}' has finished; its result is in {path}.")
             return complete(campaign, site, path, console=console)
-        check_campaign(campaign, site=site)
+        with phase("checking data and models"):
+            check_campaign(campaign, site=site)
         size = plan_campaign(campaign, site=site)
         tracker = frame.begin(
             campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
@@ -82,13 +84,14 @@ def run_campaign(
         ):
             _open(campaign, path, tracker)
             slots = executor.slots(campaign.resources, campaign.search.parallel)
-            with progress:
+            with progress, beat.through(progress.still), phase("training"):
                 queue: Queue | None = cells.queue(slots)
                 while queue is not None:
                     executor.run(queue, site=site, slots=slots)
                     raise_if_asked()
                     queue = cells.next_pairs(slots, executor)
-            results = cells.conclude(slots, executor)
+            with phase("writing results and reports"):
+                results = cells.conclude(slots, executor)
             return _finish(campaign, site, path, results, cells=cells, console=console)
 
 

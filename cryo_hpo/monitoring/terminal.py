@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Self
@@ -36,10 +36,17 @@ class Progress:
 
     Attributes:
         console: Output; shows a live table if it is a terminal.
+        on_print: Called whenever progress was printed.
     """
 
-    def __init__(self, *, console: Console, epochs_expected: int) -> None:
-        self.console = console
+    def __init__(
+        self,
+        *,
+        console: Console,
+        epochs_expected: int,
+        on_print: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.console, self.on_print = console, on_print
         self._rows: dict[str, _Row] = {}
         self._expected = epochs_expected
         self._done, self._began = 0, time.monotonic()
@@ -69,6 +76,14 @@ class Progress:
         """Write one line above the table."""
         with _ignoring_closed_output():
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def still(self, text: str) -> None:
+        """Show that work continues: below the live table, or as a line."""
+        if self._live is None:
+            self.say(text)
+        else:
+            with _ignoring_closed_output():
+                self._live.update(self._table(caption=text), refresh=True)
 
     def _show(self, name: str, event: Event) -> None:
         key = f"{name}{event.get('key', '')}"
@@ -121,14 +136,16 @@ class Progress:
         )
 
     def _print(self, line: str) -> None:
+        self.on_print()
         if self._live is None:
             self.say(line)
         else:
             with _ignoring_closed_output():
                 self._live.update(self._table(), refresh=True)
 
-    def _table(self) -> Table:
-        table = Table(title=f"{self._done} epochs done, {self._eta()}", title_justify="left")
+    def _table(self, caption: str | None = None) -> Table:
+        title = f"{self._done} epochs done, {self._eta()}"
+        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
         for name in ("trial", "lr", "epoch", "best val mIoU", "state"):
             table.add_column(name, justify="left" if name in ("trial", "state") else "right")
         for key, row in list(self._rows.items())[-ROWS:]:

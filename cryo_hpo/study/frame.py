@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
 from ..execution.signals import stoppable
+from ..monitoring.heartbeat import Heartbeat
 from ..tracking import Tracker
 from . import folder as folders
 
@@ -45,6 +47,11 @@ def begin(
     tracker = Tracker.connect(site.mlflow, experiment=experiment, log=path / folders.EVENTS)
     folders.keep_spec(spec, path)
     return tracker
+
+
+def heartbeat(console: Console) -> Heartbeat:
+    """Return what prints a line on the console whenever it was silent for ten seconds."""
+    return Heartbeat(partial(console.print, markup=False, highlight=False, soft_wrap=True))
 
 
 @contextlib.contextmanager

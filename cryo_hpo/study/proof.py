@@ -22,6 +22,7 @@ import numpy as np
 
 from ..config.seeds import SeedLimit
 from ..evaluation.metrics import Scores
+from ..monitoring.heartbeat import phase
 from ..results import epochs as recording
 from ..results.extensions import name_tuned, read_extensions
 from ..results.study import Reused
@@ -81,7 +82,8 @@ class Proof:
             pairs = self.source(site, listener, slots)
             executor.run(GuardedSource(pairs, guard), site=site, slots=slots)
             pairs.raise_if_lost()
-            self.score(site, slots=slots, executor=executor)
+            with phase("scoring the test split"):
+                self.score(site, slots=slots, executor=executor)
             if stop := self.find_stop():
                 most = len(self.study.comparison_seeds)
                 yield f"Comparison after {stop.pairs} of at most {most} pairs: {stop.decision}."

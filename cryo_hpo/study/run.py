@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from .. import report
 from ..config import Site, Study, load_study
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
+from ..monitoring.heartbeat import Heartbeat, phase
 from ..monitoring.recorder import Records
 from ..monitoring.terminal import Progress
 from ..prediction.model import open_model
@@ -90,27 +91,38 @@ def run_study(
 
 def drive(study: Study, site: Site, path: Path, *, console: Console, inline: bool) -> Result:
     """Run a study whose folder this process has locked; see `run_study`."""
-    if (path / NAME).exists():
-        console.print(f"Study '{study.name}' has finished; its result is in {path}.")
-        return complete(study, site, path, console=console)
-    check(study, site=site)
+    with frame.heartbeat(console) as beat:
+        if (path / NAME).exists():
+            console.print(f"Study '{study.name}' has finished; its result is in {path}.")
+            return complete(study, site, path, console=console)
+        return _drive(study, site, path, console=console, inline=inline, beat=beat)
+
+
+def _drive(
+    study: Study, site: Site, path: Path, *, console: Console, inline: bool, beat: Heartbeat
+) -> Result:
+    with phase("checking data and models"):
+        check(study, site=site)
     if study.search is not None:
         database.require(site.optuna)
-    given, shares = study, None if study.budget is None else plan_hours(study, site)
-    study = study if shares is None else resolve(study, shares)
-    size, executor = plan(study, site=site), executor_for(inline=inline)
+    with phase("planning"):
+        given, shares = study, None if study.budget is None else plan_hours(study, site)
+        study = study if shares is None else resolve(study, shares)
+        size, executor = plan(study, site=site), executor_for(inline=inline)
     tracker = frame.begin(given, site, path, experiment=experiment(study), disk_gib=size.disk_gib)
     if shares is not None:
         keep_shares(shares, path)
     progress = Progress(console=console, epochs_expected=size.epochs_expected + size.epochs_confirm)
     records = open_records(study, tracker, site, path)
     progress.follow(tracker.events, done=records.epochs)
+    tracker.events.subscribe(beat.reset)
     with (
+        phase("starting workers and MLflow's run"),
         frame.running(tracker, executor, console, unfinished=lambda: [records]),
         executor.metered(study.name, tracker.events),
     ):
         open_run(study, site, path, tracker=tracker)
-        with progress:
+        with progress, beat.through(progress.still), phase("training"):
             result = _run(study, site, path, records=records, executor=executor, console=console)
         raise_if_asked()
         return _finish(result, study, site, path, tracker=tracker, console=console)
@@ -176,11 +188,16 @@ def conclude(
     """
     guard = DataGuard(study.base, site, path)
     proof = Proof.of(study, path, trials)
-    scores = proof.score(site, slots=slots, executor=executor)
-    together = open_ensembles(proof.arms, site=site, path=path, slots=slots, executor=executor)
+    given: dict[str, Any] = {"site": site, "slots": slots, "executor": executor}
+    with phase("scoring the test split"):
+        scores = proof.score(**given)
+    with phase("scoring each arm's trainings together"):
+        together = open_ensembles(proof.arms, path=path, **given)
     if proof.arms:
-        testsplit.map_test(proof.arms, site=site, path=path, slots=slots, executor=executor)
-    guard.check()
+        with phase("mapping test scenes"):
+            testsplit.map_test(proof.arms, path=path, **given)
+    with phase("comparing the data with the study's"):
+        guard.check()
     arms = score_arms(proof.arms, path, scores)
     return result(study, site, path, trials=trials, best=proof.best, arms=arms, ensembles=together)
 
@@ -261,8 +278,10 @@ def _finish(
     result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker, console: Console
 ) -> Result:
     """Write the result and the report, log both, and wait for their delivery."""
-    publish(result, study, site, path, tracker=tracker)
-    pending = tracker.close()
+    with phase("writing result and report"):
+        publish(result, study, site, path, tracker=tracker)
+    with phase("delivering to MLflow"):
+        pending = tracker.close()
     frame.print_pending(pending, console)
     return publication(study, site, path).record_delivery(result, site, pending=pending)
 

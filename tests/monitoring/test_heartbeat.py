@@ -1,0 +1,71 @@
+"""No phase of a study is silent for more than ten seconds."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from cryo_hpo.monitoring import heartbeat
+from cryo_hpo.monitoring.heartbeat import POLL_S, QUIET_S, Heartbeat, phase
+from cryo_hpo.monitoring.terminal import Progress
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [100.0]
+    monkeypatch.setattr(heartbeat.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_silent_phase_is_named_with_its_duration(clock: list[float]) -> None:
+    lines: list[str] = []
+    beat = Heartbeat(lines.append)
+    with phase("checking data"):
+        for _ in range(40):
+            clock[0] += 1
+            beat.look()
+        with phase("scoring the test split"):
+            clock[0] += 130
+            beat.look()
+    assert lines == [
+        *(f"Still checking data ({seconds} s)." for seconds in (9, 18, 27, 36)),
+        "Still scoring the test split (2 min).",
+    ]
+    assert QUIET_S + POLL_S < 10
+
+
+def test_what_is_printed_meanwhile_ends_the_silence(clock: list[float]) -> None:
+    lines: list[str] = []
+    beat = Heartbeat(lines.append)
+    for _ in range(40):
+        clock[0] += 5
+        beat.reset({"event": "epoch"})
+        beat.look()
+    assert lines == []
+
+
+def test_the_thread_prints_while_the_study_works_and_ends_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeat, "POLL_S", 0.001)
+    printed = threading.Event()
+    with Heartbeat(lambda _: printed.set(), quiet_s=0) as beat:
+        assert printed.wait(10)
+    assert not beat._thread.is_alive()
+
+
+def test_a_terminal_shows_it_below_the_table_and_a_file_as_a_line() -> None:
+    out = io.StringIO()
+    plain = Progress(console=Console(file=out, width=80), epochs_expected=2)
+    beat = Heartbeat(print, quiet_s=0)
+    with plain, beat.through(plain.still), phase("training"):
+        beat.look()
+    assert out.getvalue() == "Still training (0 s).\n"
+    console = Console(file=io.StringIO(), force_terminal=True, record=True, width=80)
+    live = Progress(console=console, epochs_expected=2)
+    with live:
+        live.still("Still training (9 s).")
+    assert "Still training (9 s)." in console.export_text()
