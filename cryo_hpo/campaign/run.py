@@ -74,7 +74,7 @@ def run_campaign(
         tracker = frame.begin(
             campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
         )
-        progress = Progress(console=console, epochs_expected=size.epochs)
+        progress = Progress(console=console, epochs_expected=size.epochs, on_print=beat.reset)
         cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
         with (
             cells.held(),

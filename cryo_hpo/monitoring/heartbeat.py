@@ -48,7 +48,7 @@ class Heartbeat:
         self._ended.set()
         self._thread.join()
 
-    def reset(self, *_: object) -> None:
+    def reset(self) -> None:
         """Count the silence from now on; something else was printed."""
         self._last = time.monotonic()
 

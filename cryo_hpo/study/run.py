@@ -112,10 +112,13 @@ def _drive(
     tracker = frame.begin(given, site, path, experiment=experiment(study), disk_gib=size.disk_gib)
     if shares is not None:
         keep_shares(shares, path)
-    progress = Progress(console=console, epochs_expected=size.epochs_expected + size.epochs_confirm)
+    progress = Progress(
+        console=console,
+        epochs_expected=size.epochs_expected + size.epochs_confirm,
+        on_print=beat.reset,
+    )
     records = open_records(study, tracker, site, path)
     progress.follow(tracker.events, done=records.epochs)
-    tracker.events.subscribe(beat.reset)
     with (
         phase("starting workers and MLflow's run"),
         frame.running(tracker, executor, console, unfinished=lambda: [records]),

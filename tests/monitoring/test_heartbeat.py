@@ -42,7 +42,7 @@ def test_what_is_printed_meanwhile_ends_the_silence(clock: list[float]) -> None:
     beat = Heartbeat(lines.append)
     for _ in range(40):
         clock[0] += 5
-        beat.reset({"event": "epoch"})
+        beat.reset()
         beat.look()
     assert lines == []
 
@@ -69,3 +69,14 @@ def test_a_terminal_shows_it_below_the_table_and_a_file_as_a_line() -> None:
     with live:
         live.still("Still training (9 s).")
     assert "Still training (9 s)." in console.export_text()
+
+
+def test_progress_that_is_printed_is_a_sign_of_life() -> None:
+    printed: list[bool] = []
+    progress = Progress(
+        console=Console(file=io.StringIO()),
+        epochs_expected=2,
+        on_print=lambda: printed.append(True),
+    )
+    progress._show("", {"event": "started", "key": "trial-0000", "lr": 1e-4, "epochs": 2})
+    assert printed == [True]
