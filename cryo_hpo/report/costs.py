@@ -36,7 +36,7 @@ def cost_line(result: Result) -> str:
     line = f"{total}, {_total(spent)} in total ({duration(seconds)} of training)."
     if spent.epochs_reused:
         line += f" {spent.epochs_reused} epochs more of the comparison were reused, not trained."
-    line += _budget(result)
+    line += _budget(result) + _energy(spent)
     grid = spent.epochs_full_grid
     if not grid:
         return line
@@ -63,6 +63,16 @@ def _budget(result: Result) -> str:
     seconds = result.costs.seconds_search + result.costs.seconds_confirm
     hours = budget.get("gpu_hours") or budget.get("core_hours")
     return f" Budget: {number * seconds / 3600:.3g} of {hours:g} {unit} spent."
+
+
+def _energy(spent: Costs) -> str:
+    """Return the energy of the machine; nothing where it was not measured."""
+    if spent.energy_kwh is None:
+        return ""
+    return (
+        f" Energy of the machine's processors and GPUs meanwhile: {spent.energy_kwh:.3g} kWh, "
+        "other programs included."
+    )
 
 
 def _rows(spent: Costs) -> Iterator[Row]:

@@ -170,6 +170,10 @@ class Costs(Frozen):
         default=0,
         description="Of the comparison's trainings, not trained and not in the other counts",
     )
+    energy_kwh: float | None = Field(
+        default=None,
+        description="Of the machine while the study ran, whatever else ran; null: not measured",
+    )
 
 
 class Result(Frozen):

@@ -34,6 +34,7 @@ from . import folder as folders
 from . import frame
 from . import holdout as testsplit
 from .data_guard import PRINTS, DataGuard, GuardedSource, read_prints
+from .energy import meter_of, with_energy
 from .ensembles import open_ensembles
 from .hours import keep as keep_shares
 from .hours import open_purse, plan_hours, resolve
@@ -117,7 +118,7 @@ def _drive(
         epochs_expected=size.epochs_expected + size.epochs_confirm,
         on_print=beat.reset,
     )
-    records = open_records(study, tracker, site, path)
+    records, meter = open_records(study, tracker, site, path), meter_of(tracker.events, os.environ)
     progress.follow(tracker.events, done=records.epochs)
     with (
         phase("starting workers and MLflow's run"),
@@ -128,6 +129,7 @@ def _drive(
         with progress, beat.through(progress.still), phase("training"):
             result = _run(study, site, path, records=records, executor=executor, console=console)
         raise_if_asked()
+        result = with_energy(result, path, meter)
         return _finish(result, study, site, path, tracker=tracker, console=console)
 
 

@@ -24,6 +24,8 @@ def study_metrics(result: Result) -> dict[str, float]:
         grid = metrics["epochs_full_grid"] + metrics["epochs_confirm"]
         metrics["epochs_full_grid_and_proof"] = grid
         metrics["epochs_saved_pct"] = 100 * (1 - metrics["epochs_spent"] / grid)
+    if result.costs.energy_kwh is not None:
+        metrics["energy_kwh"] = result.costs.energy_kwh
     metrics |= _rates(result)
     metrics |= parent_metrics(result)
     for ensemble in result.ensembles:

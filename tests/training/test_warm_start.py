@@ -17,12 +17,12 @@ from cryo_hpo.models.weights.hash import hash_weights
 from cryo_hpo.prediction.model import export_model, load_model
 from cryo_hpo.study.initial_weights import exported_lines, hold_weights, provenance_of_weights
 from cryo_hpo.training import checkpoints
-from cryo_hpo.training.build import initial_model
+from cryo_hpo.training.build import initial_model, normalizer, scenes_of
 from cryo_hpo.training.loop import fit
+from cryo_hpo.training.validation import Validation
 from cryo_hpo.training.warm_start import find_start, start_lines
 
 from ..support.finished import Finished, finished_study
-from ..support.scoring import score_split
 
 CPU = torch.device("cpu")
 NAME = "model.pt"
@@ -65,12 +65,19 @@ def test_a_training_starts_with_encoder_and_decoder_of_the_exported_model(done: 
 def test_its_scores_before_the_first_step_are_those_of_the_exported_model(
     done: Finished, tmp_path: Path
 ) -> None:
-    card = load_model(done.site.weights / NAME).card
+    exported = load_model(done.site.weights / NAME)
     recipe = _changed(done.study.base, seed=77, epochs=1, optim__lr=1e-30)
-    (epoch,) = fit(recipe, site=done.site, workdir=tmp_path, device=CPU)
-    assert epoch.val_miou == card.val_miou
-    scores = score_split(recipe, "test", site=done.site, workdir=tmp_path, device=CPU)
-    assert float(scores.miou) == card.test_miou
+    train, val = (scenes_of(recipe, split, done.site) for split in ("train", "val"))
+    validation = Validation.of(
+        recipe, val, metric="miou", normalize=normalizer(recipe, train, CPU), device=CPU
+    )
+    first = validation.score(_begin(recipe, done.site))
+    assert float(first.miou) == exported.card.val_miou
+    list(fit(recipe, site=done.site, workdir=tmp_path, device=CPU))
+    trained = checkpoints.load(tmp_path / checkpoints.LAST)
+    assert trained is not None
+    for name, values in exported.segmenter.named_parameters():
+        assert torch.allclose(trained["model"][name], values, atol=1e-6), name
 
 
 @pytest.mark.parametrize(
