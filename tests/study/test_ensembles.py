@@ -19,6 +19,8 @@ from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.execution.worker import score_ensemble
 from cryo_hpo.prediction.ensemble import open_ensemble
 from cryo_hpo.report import markdown
+from cryo_hpo.report.table import Table
+from cryo_hpo.report.together import ensemble_metrics
 from cryo_hpo.report.verdict import verdict_text
 from cryo_hpo.results.ensembles import EnsembleResult
 from cryo_hpo.results.study import load_result
@@ -171,7 +173,13 @@ def test_every_metric_of_an_ensemble_stands_beside_that_of_its_members() -> None
     )
     changed = {"arms": (*arms, tuned.model_copy(update={"seeds": seeds})), "ensembles": (one,)}
     result = result.model_copy(update=changed)
-    assert "| mean distance error of ice (m) | 100.00 | 61.50 |" in markdown(result)
+    _, table = ensemble_metrics(result)
+    assert isinstance(table, Table)
+    assert table.rows == (
+        ("mean distance error of ice (m)", "100.00", "61.50"),
+        ("mean F1 (%)", "80.00", "85.00"),
+    )
+    assert "tuned, one training" in markdown(result)
     metrics = study_metrics(result)
     assert metrics["tuned_ensemble.test_mde_m/ice"] == 61.5
     assert metrics["tuned_ensemble.test_f1"] == 0.85

@@ -101,7 +101,7 @@ def test_a_model_of_another_kind_is_refused(
     done: Finished, changes: dict[str, Any], words: list[str]
 ) -> None:
     if "model__encoder" in changes:
-        changes = {**changes, "model__width": None}
+        changes = {**changes, "model__width": None, "data__crop": 64}
     with pytest.raises(WeightsError) as refused:
         _begin(_changed(done.study.base, **changes), done.site)
     for word in (NAME, *words):
