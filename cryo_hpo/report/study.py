@@ -59,7 +59,7 @@ PARAMETERS: list[Part] = [
         parameters.IMPORTANCE,
         "Importance of every parameter",
         "Share of what decides whether a trial is among the best (PED-ANOVA), at the first epoch "
-        "after which trials were stopped.",
+        "after which trials were pruned.",
     ),
     Picture(parameters.SLICES, "Validation mIoU against every parameter"),
     Picture(parameters.PARALLEL, "All parameters of every trial", "Every line is a trial."),
@@ -72,7 +72,7 @@ GRID = (
     "Time is the sum over trainings, not by the clock; that of the grid is estimated from the "
     "search's time per epoch."
 )
-NO_RUNGS = "Best validation score, {label}; nothing was stopped early."
+NO_RUNGS = "Best validation score, {label}; nothing was pruned."
 
 
 def page(result: Result, *, figures: Collection[str] = ()) -> Page:

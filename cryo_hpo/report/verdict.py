@@ -101,8 +101,9 @@ def _repeats(result: Result, improvement: Improvement) -> str:
     reach = f"{least} points" if len(points) == 1 else f"{least} to {most} points"
     middle = f" (median {signed(median(points), 2)})" if len(points) > 1 else ""
     several = "repeat (seed)" if len(points) == 1 else "repeats (seeds)"
+    verb = "gains" if improvement.num_gained == 1 else "gain"
     return (
-        f"{improvement.num_gained} of {len(points)} {several} gain over the fixed learning rate "
+        f"{improvement.num_gained} of {len(points)} {several} {verb} over the fixed learning rate "
         f"{short_lr(fixed_lr(result))}. Test mIoU changes by {reach}{middle}, from "
         f"{percent(improvement.baseline)} to {percent(improvement.tuned)} on average."
     )

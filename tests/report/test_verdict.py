@@ -48,7 +48,7 @@ SENTENCES: dict[str, tuple[Result, str]] = {
     ),
     "one pair": (
         compared((0.70,), (0.71,)),
-        "No clear difference: 1 of 1 repeat (seed) gain over the fixed learning rate 1e-4. Test mIoU "
+        "No clear difference: 1 of 1 repeat (seed) gains over the fixed learning rate 1e-4. Test mIoU "
         "changes by +1.00 points, from 70.00 to 71.00 on average. Relative improvement: +1.4 % of "
         "the means; a typical seed +1.4 % [95 % interval unbounded]. " + NOTHING,
     ),

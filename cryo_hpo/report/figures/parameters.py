@@ -102,7 +102,7 @@ def _slice(ax: Axes, result: Result, name: str) -> None:
             [t for t in trials if t.state == "complete"],
             {"color": BLUE, "s": 26},
         ),
-        "stopped early": (
+        "not of full length": (
             [t for t in trials if t.state != "complete"],
             {"facecolor": PAPER, "edgecolor": BLUE, "s": 22},
         ),

@@ -139,7 +139,7 @@ def _points(ax: Axes, result: Result) -> None:
     mark(full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
     beside = [*paused, *baseline] if waited else paused
     write = len(beside) <= CROWD
-    label = "stopped early, at the epoch beside it" if write else "stopped early"
+    label = "pruned, at the epoch beside it" if write else "pruned"
     mark(paused, label, marker="o", s=30, facecolor=PAPER, edgecolor=BLUE, zorder=3)
     if write:
         _write_epochs(ax, beside, scored, Selection.of(result))
@@ -208,7 +208,7 @@ def _explain_curves(fig: Figure, trials: Sequence[TrialResult], result: Result) 
     entries: list[tuple[str, bool, dict[str, Any]]] = [
         ("winner", result.winner in numbers, {"linewidth": 3.0}),
         (fixed, 0 in numbers, {"linewidth": 1.8, "linestyle": (0, (4, 2))}),
-        ("stopped early", "pruned" in states, hollow),
+        ("pruned", "pruned" in states, hollow),
         *lost,
     ]
     handles = [
