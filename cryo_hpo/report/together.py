@@ -42,8 +42,8 @@ def ensembles(result: Result) -> Table | None:
 def ensemble_metrics(result: Result) -> list[str | Table]:
     """Return text and a table of the other metrics of ensembles; empty where none was recorded."""
     columns = [
-        (one.name, {row.name: row for row in ensemble_rows(result, one)})
-        for one in result.ensembles
+        (ensemble.name, {row.name: row for row in ensemble_rows(result, ensemble)})
+        for ensemble in result.ensembles
     ]
     names = dict.fromkeys(name for _, rows in columns for name in rows)
     shown = names_in_meters_first(

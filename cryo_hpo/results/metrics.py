@@ -65,23 +65,23 @@ class EnsembleRow(NamedTuple):
     together: float
 
 
-def ensemble_rows(result: Result, one: EnsembleResult) -> list[EnsembleRow]:
+def ensemble_rows(result: Result, ensemble: EnsembleResult) -> list[EnsembleRow]:
     """Return every metric of an ensemble that its members have too, in the order of computation."""
-    members = [seed for seed in result.arm(one.arm).seeds if seed.seed in one.seeds]
-    found = []
+    members = [seed for seed in result.arm(ensemble.arm).seeds if seed.seed in ensemble.seeds]
+    rows = []
     for name in _names(result):
         values = [seed.test_metrics[name] for seed in members if name in seed.test_metrics]
-        if values and name in one.test_metrics:
+        if values and name in ensemble.test_metrics:
             mean = sum(values) / len(values)
-            found.append(EnsembleRow(name, mean, one.test_metrics[name]))
-    return found
+            rows.append(EnsembleRow(name, mean, ensemble.test_metrics[name]))
+    return rows
 
 
-def ensemble_metrics(result: Result, one: EnsembleResult) -> dict[str, float]:
+def ensemble_metrics(result: Result, ensemble: EnsembleResult) -> dict[str, float]:
     """Return an ensemble's metrics for MLflow: `tuned_ensemble.test_mde_m/ice`."""
     names = _slugs(result)
-    rows = ensemble_rows(result, one)
-    return {f"{one.arm}_ensemble.test_{names[row.name]}": row.together for row in rows}
+    rows = ensemble_rows(result, ensemble)
+    return {f"{ensemble.arm}_ensemble.test_{names[row.name]}": row.together for row in rows}
 
 
 def _slugs(result: Result) -> dict[str, str]:

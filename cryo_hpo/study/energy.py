@@ -80,10 +80,10 @@ def read_energy(path: Path) -> float | None:
             sessions[event["session"]] = event["joules"] if event["ended"] else None
         elif event["event"] == "epoch" and not sessions:
             return None  # a version that measured nothing began the study
-    known = [joules for joules in sessions.values() if joules is not None]
-    if not known or len(known) < len(sessions):
+    whole = [joules for joules in sessions.values() if joules is not None]
+    if not whole or len(whole) < len(sessions):
         return None
-    return sum(known) / J_PER_KWH
+    return sum(whole) / J_PER_KWH
 
 
 def with_energy(result: Result, path: Path, meter: EnergyMeter | None) -> Result:

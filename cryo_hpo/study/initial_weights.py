@@ -71,12 +71,12 @@ def provenance_of_weights(path: Path) -> dict[str, object]:
 
 def exported_lines(study: Study, site: Site) -> Iterator[str]:
     """Yield lines on every exported model that a training of the study starts from."""
-    told = set()
+    described = set()
     for recipe in recipes_of(study):
         wanted = recipe.model.weights
-        if wanted in told or (start := exported_start(wanted, site)) is None:
+        if wanted in described or (start := exported_start(wanted, site)) is None:
             continue
-        told.add(wanted)
+        described.add(wanted)
         yield from start_lines(start, recipe, *statistics(recipe, scenes_of(recipe, "train", site)))
 
 
