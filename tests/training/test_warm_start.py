@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,13 @@ def _replace_card(file: Path) -> None:
     checkpoints.save(file, {**torch.load(file, weights_only=True), "card": '{"version": 0}'})
 
 
+def _mark_as_adapted(file: Path) -> None:
+    content = torch.load(file, weights_only=True)
+    card = json.loads(content["card"])
+    card["recipe"]["model"]["tune"] = "lora"
+    checkpoints.save(file, {**content, "card": json.dumps(card)})
+
+
 def _make_folder(file: Path) -> None:
     file.unlink()
     file.mkdir()
@@ -133,6 +141,7 @@ def _make_folder(file: Path) -> None:
         (_cut, "cannot be read as one"),
         (_alter, "not those that its card describes"),
         (_replace_card, "not of this version"),
+        (_mark_as_adapted, "export STUDY --merge"),
         (_make_folder, "is a folder"),
         (Path.unlink, "does not exist"),
         (lambda file: file.write_text("no checkpoint"), "cannot be read as one"),
