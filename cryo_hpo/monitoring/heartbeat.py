@@ -72,7 +72,9 @@ class Heartbeat:
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_S):
-            self.look()
+            # A closed terminal or pipe must not end a study, nor write a traceback.
+            with contextlib.suppress(OSError, ValueError, SystemExit):
+                self.look()
 
 
 def _duration(seconds: float) -> str:

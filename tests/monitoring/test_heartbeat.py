@@ -58,6 +58,20 @@ def test_the_thread_prints_while_the_study_works_and_ends_with_it(
     assert not beat._thread.is_alive()
 
 
+def test_a_closed_output_neither_ends_the_thread_nor_leaves_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeat, "POLL_S", 0.001)
+    tried = threading.Semaphore(0)
+
+    def say(_: str) -> None:
+        tried.release()
+        raise BrokenPipeError
+
+    with Heartbeat(say, quiet_s=0):
+        assert all(tried.acquire(timeout=10) for _ in range(2))
+
+
 def test_a_terminal_shows_it_below_the_table_and_a_file_as_a_line() -> None:
     out = io.StringIO()
     plain = Progress(console=Console(file=out, width=80), epochs_expected=2)
