@@ -53,8 +53,8 @@ def _processors(root: Path) -> Iterator[tuple[str, Counter]]:
         if folder.name.count(":") > 1:
             continue
         try:
-            joules = int((folder / "energy_uj").read_text()) / 1e6
-            wraps_at = int((folder / "max_energy_range_uj").read_text()) / 1e6
+            joules = int((folder / "energy_uj").read_text(encoding="utf-8")) / 1e6
+            wraps_at = int((folder / "max_energy_range_uj").read_text(encoding="utf-8")) / 1e6
         except (OSError, ValueError):  # most systems let only root read it
             continue
         yield folder.name, Counter(joules, wraps_at)
