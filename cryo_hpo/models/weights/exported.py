@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ...errors import WeightsError
-from .load import UNREADABLE
 from .published import State
 
 ENTRIES = {"card", "model"}  # keys of a file that `cryo-hpo export` wrote
+
+log = logging.getLogger(__name__)
 
 
 class Exported(NamedTuple):
@@ -41,10 +44,22 @@ def read_exported(path: Path) -> Exported | None:
             "model.pt`."
         )
         raise WeightsError(message)
+    if not path.is_file():
+        return None
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except UNREADABLE:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception:  # torch's unpickler raises whatever hostile bytes lead to
+        log.debug("'%s' is no exported model", path, exc_info=True)
         return None
-    if not isinstance(state, dict) or state.keys() != ENTRIES or not isinstance(state["card"], str):
+    if not isinstance(content, dict) or content.keys() != ENTRIES:
         return None
-    return Exported(state["card"], state["model"])
+    card, state = content["card"], content["model"]
+    if not isinstance(card, str) or not isinstance(state, dict):
+        return None
+    if not all(isinstance(name, str) and _is_plain(x) for name, x in state.items()):
+        return None
+    return Exported(card, state)
+
+
+def _is_plain(x: object) -> bool:
+    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_quantized
