@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from cryo_hpo.results.study import load_result
 
-from ..support.clusters import tiny_study
+from ..support.clusters import Head, tiny_study
 
 RULES: dict[str, dict[str, Any]] = {
     "promote": {"kind": "asha", "rule": "promote", "grace_epochs": 1, "reduction": 2},
@@ -22,12 +23,12 @@ RULES: dict[str, dict[str, Any]] = {
 }
 
 
-def _run(place: Path, storage: str, *options: str) -> Path:
+def _run(place: Path, storage: str, *options: str, env: Mapping[str, str] = {}) -> Path:
     folders = {"DATA": place / "data", "CACHE": place / "cache", "STORAGE": place / storage}
-    env = {f"CRYO_{name}": str(folder) for name, folder in folders.items()}
+    places = {f"CRYO_{name}": str(folder) for name, folder in folders.items()}
     done = subprocess.run(
         [sys.executable, "-m", "cryo_hpo", "run", *options, "study.yaml"],
-        env={**os.environ, **env, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, **places, **env, "OMP_NUM_THREADS": "1"},
         cwd=place,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -47,13 +48,15 @@ def _events(folder: Path) -> list[tuple[Any, ...]]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("rule", RULES)
-def test_a_study_leaves_the_same_trace_inline_and_on_ray(rule: str, tmp_path: Path) -> None:
+def test_a_study_leaves_the_same_trace_inline_and_on_ray(
+    rule: str, ray_head: Head, tmp_path: Path
+) -> None:
     search = {"search__scheduler": RULES[rule], "search__trials": 6, "search__sampler": "tpe"}
     rates = {"optim.lr": {"kind": "float", "low": 1e-4, "high": 3e-1, "log": True}}
     tiny_study(
         tmp_path, tmp_path / "data", name="parity", search__space={"params": rates}, **search
     )
-    inline, ray = _run(tmp_path, "inline", "--inline"), _run(tmp_path, "ray")
+    inline, ray = _run(tmp_path, "inline", "--inline"), _run(tmp_path, "ray", env=ray_head.joined)
     one, other = load_result(inline), load_result(ray)
     for mine, theirs in zip(one.trials, other.trials, strict=True):
         assert mine.params == theirs.params, "the proposal"
