@@ -9,7 +9,8 @@ import torch
 
 from cryo_hpo.config import Site, load_study
 from cryo_hpo.data.cache import Scenes
-from cryo_hpo.training.build import scenes_of
+from cryo_hpo.study.preflight import check
+from cryo_hpo.training.build import scenes_of, segmenter
 from cryo_hpo.training.loop import fit
 
 STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"
@@ -39,9 +40,17 @@ def test_published_weights_learn_real_scenes(study: str, shared: Path, tmp_path:
             "CRYO_STORAGE": str(tmp_path / "runs"),
         }
     )
-    recipe = load_study(STUDIES / f"{study}.yaml").base.replace(SMALL)
+    shipped = load_study(STUDIES / f"{study}.yaml")
+    check(shipped, site=site)
+    recipe = shipped.base.replace(SMALL)
     epochs = list(fit(recipe, site=site, workdir=tmp_path / "fit", device=torch.device("cpu")))
     losses = [epoch.train_loss for epoch in epochs]
     assert losses == sorted(losses, reverse=True)
     plainest = _of_the_majority(scenes_of(recipe, "val", site))
     assert epochs[-1].best_val_miou > plainest + 0.05
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        loaded = segmenter(recipe, site=site, weights=recipe.model.weights)
+        scratch = segmenter(recipe, site=site, weights="scratch")
+    pairs = zip(loaded.encoder.parameters(), scratch.encoder.parameters(), strict=True)  # type: ignore[attr-defined]
+    assert not any(torch.equal(mine, other) for mine, other in pairs if mine.ndim > 1)
