@@ -15,7 +15,7 @@ from .guard import read_site
 from .real_sets import fetch_real_set
 
 if TYPE_CHECKING:
-    from ..data.audit import SceneInspection, Summary
+    from ..data.audit import Summary
     from ..data.dataset import Dataset, SceneFiles, Split
     from ..data.download import Progress
 
@@ -224,11 +224,13 @@ def stats(source: str, split: str, split_seed: int) -> None:
 @click.option("--columns", default=6, show_default=True, help="Scenes of each part.")
 @_split_options
 def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> None:
-    """Draw a contact sheet: images, masks and class shares of each part.
+    """Draw a contact sheet: images, masks and class shares of each part; and a map of the split.
 
-    Every file is read for the shares; evenly spaced scenes are drawn.
+    Every file is read for the shares; evenly spaced scenes are drawn. The map, a second PNG whose
+    name ends in -split, shows the ground, blocks, regions or dates of each part.
     """
     from ..report.figures.contact_sheet import contact_sheet
+    from ..report.figures.split_map import split_map
 
     dataset, parts = _opened(source, split, split_seed)
     summaries = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
@@ -240,6 +242,7 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
         for part, summary in summaries.items()
     }
     click.echo(contact_sheet(dataset, parts, shares, out, columns=columns))
+    click.echo(split_map(dataset, parts, out.with_stem(f"{out.stem}-split")))
 
 
 @data.command()
@@ -352,21 +355,24 @@ def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, li
 def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Summary:
     from ..data.audit import inspect_scenes, summarize
 
-    with _bar(inspect_scenes(dataset, items), length=len(items), label=label) as shown:
-        return summarize(dataset, shown)
+    with _bar(len(items), label=label) as advance:
+        return summarize(dataset, inspect_scenes(dataset, items, progress=advance))
 
 
 @contextmanager
-def _bar(inspections: Iterator[SceneInspection], *, length: int, label: str) -> Iterator[Any]:
-    """Show a progress bar on a terminal, and nothing elsewhere."""
+def _bar(scenes: int, *, label: str) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on a terminal, and nothing elsewhere; it is given shares of scenes."""
+    shown, done = sys.stderr.isatty(), 0.0
     with click.progressbar(
-        inspections,
-        length=length,
-        label=f"reading {label}",
-        file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
+        length=100 * scenes, label=f"reading {label}", file=sys.stderr, hidden=not shown
     ) as bar:
-        yield bar
+
+        def advance(share: float) -> None:
+            nonlocal done
+            done += 100 * share
+            bar.update(round(done) - bar.pos)
+
+        yield advance
 
 
 def _row(part: str, summary: Summary) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,30 @@ if TYPE_CHECKING:
     from ..config import Site
 
 
+class _Printer(logging.Handler):
+    """Print records of the log to standard error, as it is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+@contextlib.contextmanager
+def _print_log() -> Iterator[None]:
+    """Print warnings and the progress of long steps, whatever a library has set up.
+
+    Python prints warnings by itself only as long as no library adds a handler to the root logger.
+    """
+    logger, handler = logging.getLogger("cryo_hpo"), _Printer()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 class GuardedGroup(click.Group):
     """Show this package's errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
 
@@ -25,7 +50,8 @@ class GuardedGroup(click.Group):
         """Run a command; no error of this package is shown as a traceback."""
         write_any_text()
         try:
-            return super().invoke(ctx)
+            with _print_log():
+                return super().invoke(ctx)
         except SpecError as error:
             click.echo(str(error), err=True)
             sys.exit(2)

@@ -272,8 +272,9 @@ def _try_out(file: Path) -> float:
         scenes = scenes_of(study.base, part, site)
         number = count_of(len(scenes), "scene")
         click.echo(f"{part}: {number}, {_shares(scenes.class_counts)} of the classes")
-    sheet = _draw(study, file.with_suffix(".png"))
+    sheet, split = _draw(study, file.with_suffix(".png"))
     click.echo(f"contact sheet: {sheet}")
+    click.echo(f"map of the split: {split}")
     size = measure_epoch(study.base, site)
     click.echo(str(size))
     minutes = estimate_minutes(
@@ -291,12 +292,14 @@ def _shares(counts: tuple[int, ...]) -> str:
     return ", ".join(f"{100 * count / total:.1f} %" for count in counts)
 
 
-def _draw(study: Study, file: Path) -> Path:
+def _draw(study: Study, file: Path) -> tuple[Path, Path]:
+    """Draw the contact sheet and the map of the split; return both paths."""
     import numpy as np
 
     from ..data.audit import inspect_scenes, summarize
     from ..data.splits import parts_of
     from ..report.figures.contact_sheet import contact_sheet
+    from ..report.figures.split_map import split_map
     from ..training.build import dataset_of
 
     dataset, site = dataset_of(study.base.data), read_site()
@@ -306,4 +309,5 @@ def _draw(study: Study, file: Path) -> Path:
         summary = summarize(dataset, inspect_scenes(dataset, items))
         labeled = summary.shares * (1 - summary.ignored_share)
         shares[part] = [*np.asarray(labeled).tolist(), summary.ignored_share]
-    return contact_sheet(dataset, parts, shares, file, columns=4)
+    sheet = contact_sheet(dataset, parts, shares, file, columns=4)
+    return sheet, split_map(dataset, parts, file.with_stem(f"{file.stem}-split"))

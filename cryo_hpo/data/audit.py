@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .decode import Moments
-from .facts import SceneFacts, facts_of
+from .facts import FactsCollector, SceneFacts
 from .leakage import Shared, find_shared_acquisitions
+from .strips import measure, read_strips
 
 SHOWN = 3  # names in a sentence; the others are counted
 
@@ -81,33 +82,55 @@ class Summary:
         return " to ".join(words)
 
 
-def inspect_scenes(dataset: Dataset, items: Iterable[SceneFiles]) -> Iterator[SceneInspection]:
-    """Read every pixel and label, scene by scene; an unreadable scene is reported, not raised."""
-    num_classes, num_bands = len(dataset.classes), len(dataset.bands)
-    nothing = Moments(0, *np.zeros((2, num_bands)))
+def inspect_scenes(
+    dataset: Dataset,
+    items: Iterable[SceneFiles],
+    *,
+    progress: Callable[[float], None] = lambda _share: None,
+) -> Iterator[SceneInspection]:
+    """Read every pixel and label, scene by scene; an unreadable scene is reported, not raised.
+
+    Args:
+        dataset: Reads the scenes.
+        items: Files of the scenes.
+        progress: Called with the share of a scene that was read since the last call.
+    """
     for item in items:
         try:
-            scene = dataset.read(item)
+            yield _inspect(dataset, item, progress)
         except DataError as error:
-            none_K = np.zeros(num_classes, dtype=np.int64)
-            yield SceneInspection(item, (0, 0), "", none_K, 0, nothing, None, str(error))
-            continue
-        image_CHW, mask_HW = scene.image_CHW, scene.mask_HW
-        labeled_HW = mask_HW != IGNORE
-        counts_K = np.bincount(mask_HW[labeled_HW], minlength=num_classes)
-        ignored = mask_HW.size - int(labeled_HW.sum())
-        moments = Moments.of(image_CHW, labeled_HW)
-        facts = facts_of(scene, num_classes=num_classes)
-        dtype = scene.header.dtype
-        yield SceneInspection(item, mask_HW.shape, dtype, counts_K, ignored, moments, facts)
+            none_K = np.zeros(len(dataset.classes), dtype=np.int64)
+            yield SceneInspection(
+                item, (0, 0), "", none_K, 0, _no_moments(dataset), None, str(error)
+            )
+
+
+def _inspect(
+    dataset: Dataset, item: SceneFiles, progress: Callable[[float], None]
+) -> SceneInspection:
+    """Read a scene, a large one in strips."""
+    size = measure(dataset, item)
+    collector = FactsCollector(size, num_classes=len(dataset.classes))
+    moments, height, width = _no_moments(dataset), 0, 0
+    for top, scene in read_strips(dataset, item):
+        moments |= Moments.of(scene.image_CHW, scene.mask_HW != IGNORE)
+        collector.add(top, scene)
+        height, width = height + len(scene.mask_HW), scene.mask_HW.shape[1]
+        progress(1.0 if size is None else len(scene.mask_HW) / size[0])
+    facts = collector.facts()
+    counts_K = np.array(facts.counts_K, dtype=np.int64)
+    ignored = height * width - int(counts_K.sum())
+    return SceneInspection(item, (height, width), facts.dtype, counts_K, ignored, moments, facts)
+
+
+def _no_moments(dataset: Dataset) -> Moments:
+    return Moments(0, *np.zeros((2, len(dataset.bands))))
 
 
 def summarize(dataset: Dataset, inspections: Iterable[SceneInspection]) -> Summary:
     """Sum the inspections of a part's scenes."""
-    num_classes, num_bands = len(dataset.classes), len(dataset.bands)
     whole = Summary(
-        counts_K=np.zeros(num_classes, dtype=np.int64),
-        moments=Moments(0, *np.zeros((2, num_bands))),
+        counts_K=np.zeros(len(dataset.classes), dtype=np.int64), moments=_no_moments(dataset)
     )
     for look in inspections:
         if look.problem:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .safe_open import MAX_DEPTH, vrt_sources
 
-ADDED = (".aux.xml", ".ovr", ".msk")
+ADDED = (".aux.xml", ".ovr", ".msk", ".hdr")
 """Suffixes appended to the whole name of the file: scene.tif.aux.xml."""
 REPLACING = (
     ".aux",

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from ..errors import DataError, StorageError
 from .checksums import INDEX as INDEX
 from .checksums import write_index
 from .dataset import IGNORE, Dataset, SceneFiles
-from .facts import SceneFacts, facts_of, write_facts
+from .facts import FactsCollector, SceneFacts, write_facts
+from .progress_log import ProgressLog
+from .strips import STRIP, measure, read_strips
 
 IMAGES, MASKS = "images.bin", "masks.bin"
 REMEDY = "Set CRYO_CACHE to a folder that can be written to and has room."
@@ -87,27 +89,30 @@ def build(folder: Path, dataset: Dataset, items: Sequence[SceneFiles], *, finger
         shutil.rmtree(draft, ignore_errors=True)
 
 
+class _Decoded(NamedTuple):
+    """Hold what the index says of a scene that was written."""
+
+    size: tuple[int, int]
+    dtype: np.dtype[Any]
+    moments: Moments
+    facts: SceneFacts
+
+
 def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[str, Any]:
     """Write the scenes one by one; return their part of the index."""
-    num_bands, num_classes = len(dataset.bands), len(dataset.classes)
-    moments = Moments(0, *np.zeros((2, num_bands)))
-    counts: list[list[int]] = []
-    sizes: list[tuple[int, ...]] = []
-    dtypes: list[np.dtype[Any]] = []
-    facts: list[SceneFacts] = []
+    num_bands = len(dataset.bands)
+    moments = _no_moments(num_bands)
+    written: list[_Decoded] = []
+    progress = ProgressLog(f"decoding {len(items)} scenes of '{dataset.name}'", len(items))
     with (draft / IMAGES).open("wb") as images, (draft / MASKS).open("wb") as masks:
-        for scene in map(dataset.read, items):
-            image_CHW, mask_HW = scene.image_CHW, scene.mask_HW
-            size = images.tell() + masks.tell() + image_CHW.nbytes + mask_HW.nbytes
-            _require_room(draft, size=size / (len(sizes) + 1), left=len(items) - len(sizes))
-            images.write(np.ascontiguousarray(image_CHW).data)
-            masks.write(np.ascontiguousarray(mask_HW).data)
-            sizes.append(mask_HW.shape)
-            dtypes.append(image_CHW.dtype)
-            labeled_HW = mask_HW != IGNORE
-            moments |= Moments.of(image_CHW, labeled_HW)
-            facts.append(facts_of(scene, num_classes=num_classes))
-            counts.append(list(facts[-1].counts_K))
+        for item in items:
+
+            def require(needed: int) -> None:
+                size = (images.tell() + masks.tell() + needed) / (len(written) + 1)
+                _require_room(draft, size=size, left=len(items) - len(written))
+
+            written.append(_write_scene(dataset, item, (images, masks), require, progress))
+            moments |= written[-1].moments
         for file in (images, masks):  # pixels must reach the disk before the move does
             file.flush()
             os.fsync(file.fileno())
@@ -117,17 +122,58 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
             f"'{dataset.name}' here are ignored everywhere. Check 'values', 'ignore', 'nodata' and "
             "'nan' in the card."
         )
-    write_facts(draft, facts)
+    write_facts(draft, [scene.facts for scene in written])
+    lengths = [num_bands * height * width for (height, width), *_ in written]
+    dtypes = [scene.dtype for scene in written]
     return {
         "ids": [item.id for item in items],
         "regions": [item.region for item in items],
-        "sizes": sizes,
+        "sizes": [scene.size for scene in written],
         "num_bands": num_bands,
-        "dtype": _one_dtype(draft / IMAGES, dtypes, [num_bands * h * w for h, w in sizes]).name,
+        "dtype": _one_dtype(draft / IMAGES, dtypes, lengths).name,
         "mean": moments.mean_C.tolist(),
         "std": moments.std.tolist(),
-        "counts": counts,
+        "counts": [list(scene.facts.counts_K) for scene in written],
     }
+
+
+def _write_scene(
+    dataset: Dataset,
+    item: SceneFiles,
+    files: tuple[BinaryIO, BinaryIO],
+    require: Callable[[int], None],
+    progress: ProgressLog,
+) -> _Decoded:
+    """Write the pixels of a scene, band after band, and its labels; a large scene in strips.
+
+    Args:
+        dataset: Reads the scene.
+        item: Files of the scene.
+        files: Open files of the pixels and of the labels.
+        require: Refuses a number of bytes for which the disk has no room.
+        progress: Gets the share of the scene that is written.
+    """
+    images, masks = files
+    size = measure(dataset, item)
+    collector = FactsCollector(size, num_classes=len(dataset.classes))
+    moments, start = _no_moments(len(dataset.bands)), images.tell()
+    dtype = np.dtype(np.uint8)
+    for top, scene in read_strips(dataset, item):
+        if not top:
+            dtype, (height, width) = scene.image_CHW.dtype, size or scene.mask_HW.shape
+            require(height * width * (len(dataset.bands) * dtype.itemsize + 1))
+        for band, band_HW in enumerate(scene.image_CHW):
+            images.seek(start + (band * height + top) * width * dtype.itemsize)
+            images.write(np.ascontiguousarray(band_HW).data)
+        masks.write(np.ascontiguousarray(scene.mask_HW).data)
+        moments |= Moments.of(scene.image_CHW, scene.mask_HW != IGNORE)
+        collector.add(top, scene)
+        progress.advance(len(scene.mask_HW) / height)
+    return _Decoded((height, width), dtype, moments, collector.facts())
+
+
+def _no_moments(num_bands: int) -> Moments:
+    return Moments(0, *np.zeros((2, num_bands)))
 
 
 def _require_room(draft: Path, *, size: float, left: int) -> None:
@@ -151,7 +197,9 @@ def _one_dtype(
     path.rename(mixed)
     with mixed.open("rb") as source, path.open("wb") as target:
         for old, length in zip(dtypes, lengths, strict=True):
-            pixels = np.frombuffer(source.read(length * old.itemsize), dtype=old)
-            target.write(pixels.astype(dtype).data)
+            for begin in range(0, length, STRIP):
+                count = min(STRIP, length - begin)
+                pixels = np.frombuffer(source.read(count * old.itemsize), dtype=old)
+                target.write(pixels.astype(dtype).data)
     mixed.unlink()
     return dtype

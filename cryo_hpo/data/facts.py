@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from ..errors import StorageError
 from .dataset import IGNORE, Scene
 from .nodata import Fill, suspect_fill
+from .strips import Sample
 
 FACTS = "facts.json"
+SAMPLE = 2048  # pixels a side by which a fill value is looked for in a scene that is read in strips
 
 
 class SceneFacts(NamedTuple):
@@ -46,8 +48,8 @@ class SceneFacts(NamedTuple):
         return max(abs(self.low), abs(self.high))
 
 
-def facts_of(scene: Scene, *, num_classes: int) -> SceneFacts:
-    """Return the facts of a decoded scene."""
+def facts_of(scene: Scene, *, num_classes: int, fill: bool = True) -> SceneFacts:
+    """Return the facts of a decoded scene; `fill` says whether a fill value is looked for."""
     labeled_HW = scene.mask_HW != IGNORE
     seen_HW = ~scene.absent_HW
     counts_K = np.bincount(scene.mask_HW[labeled_HW], minlength=num_classes)
@@ -65,9 +67,66 @@ def facts_of(scene: Scene, *, num_classes: int) -> SceneFacts:
         offsets=header.offsets,
         names=header.names,
         gsd_m=header.gsd_m,
-        fill=suspect_fill(scene.image_CHW, scene.absent_HW),
+        fill=suspect_fill(scene.image_CHW, scene.absent_HW) if fill else None,
         notes=header.notes,
     )
+
+
+def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | None) -> SceneFacts:
+    """Return the facts of a scene from those of its strips.
+
+    Args:
+        strips: Facts of each strip.
+        seen: Pixels with data of each strip.
+        fill: Fill value of the whole scene.
+    """
+    first, total = strips[0], sum(seen)
+    held = [one for one, pixels in zip(strips, seen, strict=True) if pixels] or [first]
+    weights = np.array(seen, dtype=np.float64) / max(total, 1)
+    means_C = weights @ np.array([one.mean_C for one in strips])
+    counts_K = np.sum([one.counts_K for one in strips], axis=0)
+    return first._replace(
+        counts_K=tuple(counts_K.tolist()),
+        ignored=sum(one.ignored for one in strips),
+        low=min(one.low for one in held),
+        high=max(one.high for one in held),
+        mean_C=tuple(means_C.tolist()),
+        fill=fill,
+        notes=tuple(dict.fromkeys(note for one in strips for note in one.notes)),
+    )
+
+
+class FactsCollector:
+    """Collect the facts of a scene from its strips."""
+
+    def __init__(self, size: tuple[int, int] | None, *, num_classes: int) -> None:
+        """Start without strips.
+
+        Args:
+            size: Height and width of a scene in strips, pixels; None: it comes at once.
+            num_classes: K.
+        """
+        self._sample = None if size is None else Sample(size, SAMPLE)
+        self._num_classes = num_classes
+        self._facts: list[SceneFacts] = []
+        self._seen: list[int] = []
+
+    def add(self, top: int, strip: Scene) -> None:
+        """Take the next strip, which begins at row `top`."""
+        whole = self._sample is None
+        if self._sample is not None:
+            self._sample.add(top, strip)
+        self._facts.append(facts_of(strip, num_classes=self._num_classes, fill=whole))
+        self._seen.append(int((~strip.absent_HW).sum()))
+
+    def facts(self) -> SceneFacts:
+        """Return the facts of the whole scene; a fill value is looked for in a sample of it."""
+        if self._sample is None:
+            return self._facts[0]
+        sample = self._sample.scene()
+        return merge_facts(
+            self._facts, self._seen, suspect_fill(sample.image_CHW, sample.absent_HW)
+        )
 
 
 def write_facts(folder: Path, facts: Sequence[SceneFacts]) -> None:

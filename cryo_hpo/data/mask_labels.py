@@ -127,7 +127,7 @@ def read_labels(
         return _by_color(schema, path, colors_CHW, unseen_HW), []
     if count == 3:
         layers_CHW = _as_gray(schema, path, layers_CHW)
-    values_HW, notes = _as_stored(path, file, layers_CHW[0]), []
+    values_HW, notes = _as_stored(path, file, layers_CHW[0]), _describe_tags(file)
     nodata = declared_nodata(file, 1)
     if nodata is not None and not math.isnan(nodata):
         meant = schema.code_of(nodata)
@@ -139,6 +139,17 @@ def read_labels(
                 f"read as the class; `values: {{{nodata:g}: ignore, ...}}` leaves it out"
             )
     return decode(schema, path, values_HW, unseen_HW), notes
+
+
+def _describe_tags(file: Any) -> list[str]:
+    """Return a warning if a mask declares a scale or an offset: class numbers have none."""
+    scale, offset = file.scales[0], file.offsets[0]
+    if (scale, offset) == (1.0, 0.0):
+        return []
+    return [
+        f"the mask declares scale {scale:g} and offset {offset:g}: its values are read as they are "
+        "stored, without them"
+    ]
 
 
 def decode(

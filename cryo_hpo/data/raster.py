@@ -71,7 +71,7 @@ def _read_image(
     with open_image(schema, item) as file:
         layers, alpha, notes = _choose_layers(schema, item.image, file)
         place = None if window is None else Window.from_slices(*window, *file.shape)
-        image_CHW = file.read(list(layers), window=place)
+        image_CHW = file.read(list(layers), window=place, out_dtype=common_type(file, layers))
         absent_HW = find_absent(
             file, image_CHW, layers, alpha=alpha, window=place, nodata=schema.nodata
         )
@@ -107,7 +107,7 @@ def _choose_layers(
     alpha = file.count == number + 1 and file.colorinterp[-1] == ColorInterp.alpha
     enough = file.count >= number if schema.spare else file.count == number + alpha
     named = layers_by_name(schema.band_names, file) if schema.by_name else []
-    if not (enough or named) or np.dtype(file.dtypes[0]).kind not in "iuf":
+    if not (enough or named) or {np.dtype(name).kind for name in file.dtypes} - set("iuf"):
         raise DataError(
             f"{path}: an image of '{schema.name}' holds {number} bands "
             f"({' '.join(schema.bands)}), this file has {file.count} layers of "
@@ -143,11 +143,16 @@ def layers_by_name(bands: Sequence[Sequence[str]], file: Any) -> list[int]:
     return layer_numbers(names, bands)
 
 
+def common_type(file: Any, layers: Sequence[int]) -> str:
+    """Return the data type that holds the values of some layers, from 1: those of a VRT may differ."""
+    return np.result_type(*(np.dtype(file.dtypes[layer - 1]) for layer in layers)).name
+
+
 def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
     """Return the metadata of some layers of an open raster, counted from 1."""
     names = names_of(file, layers)
     return SceneHeader(
-        dtype=file.dtypes[0],
+        dtype=common_type(file, layers),
         scales=tuple(float(file.scales[layer - 1]) for layer in layers),
         offsets=_offsets(file, layers),
         names=names if any(names) else (),

@@ -76,7 +76,9 @@ class Raster:
         """
         window = Window(0, top, self.size[1], bottom - top)
         try:
-            image_CHW = self._file.read(list(self._layers), window=window)
+            image_CHW = self._file.read(
+                list(self._layers), window=window, out_dtype=self.header.dtype
+            )
             absent_HW = find_absent(
                 self._file,
                 image_CHW,
@@ -140,7 +142,7 @@ def _layers(
     """Return the layers of the bands, and whether a further one is transparency."""
     alpha = file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha
     law = f"{path}: the model reads {len(bands)} band{'s' * (len(bands) != 1)} ({' '.join(bands)})"
-    if np.dtype(file.dtypes[0]).kind not in "iuf":
+    if {np.dtype(name).kind for name in file.dtypes} - set("iuf"):
         raise DataError(f"{law} as numbers, this file holds {file.dtypes[0]}. Convert it.")
     if layers is None:
         if file.count != len(bands) and file.count != len(bands) + alpha:

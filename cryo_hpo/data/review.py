@@ -12,6 +12,7 @@ import numpy as np
 from .dataset import Dataset, Split
 from .facts import SceneFacts
 from .layer_names import canonical, contradicts, wavelength_um
+from .nodata import FILL_NUMBERS
 
 SHOWN = 3  # ids in a sentence
 MIN_RATIO = 20.0  # of the largest values: different units, not brighter ground
@@ -48,7 +49,8 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
     ):
         (refusals if severe else warnings).append(sentence)
     warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
-    warnings += [*_constant_bands(dataset, parts), *_copies(parts)]
+    warnings += [*_constant_bands(dataset, parts), *_empty_bands(dataset, parts)]
+    warnings += _copies(parts)
     return Review(tuple(refusals), tuple(warnings))
 
 
@@ -159,10 +161,13 @@ def _tags(
     for scenes in parts.values():
         tags.update((scene.scales, scene.offsets) for scene in scenes)
     if len(tags) > 1 and dataset.scale is None:
+        pairs = {tag: list(zip(*tag, strict=True)) for tag in tags}
+        known = [own for own in pairs.values() if own]
+        band = next((k for k, own in enumerate(zip(*known, strict=False)) if len(set(own)) > 1), 0)
         words = "; ".join(
-            f"scale {scales[0]:g} and offset {offsets[0]:g} in {count} scenes"
-            for (scales, offsets), count in tags.most_common(SHOWN)
-            if scales
+            f"scale {pairs[tag][band][0]:g} and offset {pairs[tag][band][1]:g} in {count} scenes"
+            for tag, count in tags.most_common(SHOWN)
+            if pairs[tag]
         )
         yield (
             True,
@@ -295,6 +300,22 @@ def _constant_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]
                 f"Band {band.name} has the mean {means[0]:g} in every scene: is it constant? "
                 "Remove it from `bands` and the files, or correct the files."
             )
+
+
+def _empty_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report bands that hold only 0, or only a fill value, in some scenes: they are missing there."""
+    scenes = [(part, scene) for part, own in parts.items() for scene in own if any(scene.mean_C)]
+    for k, band in enumerate(dataset.bands):
+        for value in (0.0, *FILL_NUMBERS):
+            empty = [pair for pair in scenes if pair[1].mean_C[k] == value]
+            # Without negative pixels, a mean of 0 is a band of zeros.
+            empty = [(part, s) for part, s in empty if value or s.low >= 0]
+            if empty and len(empty) < len(scenes):
+                yield (
+                    f"{_parts(empty)}: band {band.name} is {value:g} everywhere in {len(empty)} scenes "
+                    f"({_some(scene.id for _, scene in empty)}), and is not in others. Is it missing "
+                    "there? Remove these scenes, or the band."
+                )
 
 
 def _copies(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:

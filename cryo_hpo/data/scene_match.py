@@ -29,7 +29,7 @@ class Match(NamedTuple):
     """Reasons to check the map."""
 
 
-def match_scene(
+def match_scene(  # noqa: PLR0913 (all but the first by name)
     scene: Raster,
     *,
     bands: Sequence[Sequence[str]],
@@ -37,6 +37,7 @@ def match_scene(
     std: Sequence[float],
     gsd_m: float | None,
     chosen: bool,
+    tags: tuple[Sequence[float], Sequence[float]] = ((), ()),
 ) -> Match:
     """Compare a scene with training.
 
@@ -47,6 +48,8 @@ def match_scene(
         std: Standard deviation of each band, in training's units.
         gsd_m: Side of a training pixel, meters; None: unknown.
         chosen: Whether the user named the layers; the file's names for them are then ignored.
+        tags: Scales and offsets that training's files declare, if neither applied nor ignored;
+            empty: not known.
     """
     refusals: list[str] = []
     warnings: list[str] = []
@@ -59,6 +62,7 @@ def match_scene(
             f"{scene.path}: the file calls its layers {' '.join(names)}, the model reads "
             f"{' '.join(own)}. {remedy} to say which layer is which band."
         )
+    refusals += _other_tags(scene, own, *tags)
     severe, sentence = _values(scene, own, np.array(mean), np.array(std))
     if sentence:
         (refusals if severe else warnings).append(f"{scene.path}: {sentence}")
@@ -78,6 +82,22 @@ def match_scene(
             "same points and no transform."
         )
     return Match(tuple(refusals), tuple(warnings))
+
+
+def _other_tags(
+    scene: Raster, bands: Sequence[str], scales: Sequence[float], offsets: Sequence[float]
+) -> list[str]:
+    """Return a refusal if a scene declares other scales or offsets than training's files."""
+    pairs = list(zip(scene.header.scales, scene.header.offsets, strict=True))
+    for band, own, trained in zip(bands, pairs, zip(scales, offsets, strict=True), strict=False):
+        if not np.allclose(own, trained, rtol=1e-6, atol=0):
+            return [
+                f"{scene.path}: band {band} has scale {own[0]:g} and offset {own[1]:g} by its tags or "
+                f"its product's name, the model was trained on files with {trained[0]:g} and "
+                f"{trained[1]:g}: the numbers are in other units. Convert the scene, or map it anyway "
+                "with --force."
+            ]
+    return []
 
 
 def _values(

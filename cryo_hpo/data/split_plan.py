@@ -111,7 +111,7 @@ def _assign_parts(sizes_GD: NDArray[np.float64], rule: SplitRule) -> NDArray[np.
 
 def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity]) -> Parts:
     """Give the earliest dates to train and the latest to test; a date is never divided."""
-    dates = {scene.item.id: _date(name, rule, scene.item) for scene in scenes}
+    dates = {scene.item.id: date_of(name, rule, scene.item) for scene in scenes}
     if len({date.count("-") for date in dates.values()}) > 1:
         message = (
             f"The dates of '{name}' are of different kinds: {', '.join(sorted(dates.values()))}."
@@ -138,7 +138,12 @@ def _divide_by_time(name: str, rule: SplitRule, scenes: Sequence[SceneIdentity])
     }
 
 
-def _date(name: str, rule: SplitRule, item: SceneFiles) -> str:
+def date_of(name: str, rule: SplitRule, item: SceneFiles) -> str:
+    """Return the date in an id, as text that sorts by time.
+
+    Raises:
+        DataError: The id holds no date, or one that can be read two ways.
+    """
     match = re.search(rule.date or "", item.id)
     if match is None or match[1] is None:
         raise DataError(

@@ -21,9 +21,11 @@ from .alignment import place_of
 from .companions import companions
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .leakage import SceneIdentity
+from .progress_log import ProgressLog
 from .raster import read_size
 from .region_split import PARTS, divide
 from .split_plan import plan_split
+from .strips import read_strips
 from .windows import describe_window, parse_window
 
 
@@ -113,10 +115,11 @@ def _list_digest(folder: Path, rule: SplitRule) -> str:
 
 def _count_classes(dataset: Dataset, item: SceneFiles) -> list[int]:
     """Return the labeled pixels of each class in a scene."""
-    mask_HW = dataset.read(item).mask_HW
-    counts: list[int] = np.bincount(
-        mask_HW[mask_HW != IGNORE], minlength=len(dataset.classes)
-    ).tolist()
+    counts_K = np.zeros(len(dataset.classes), dtype=np.int64)
+    for _, scene in read_strips(dataset, item):
+        labels = scene.mask_HW[scene.mask_HW != IGNORE]
+        counts_K += np.bincount(labels, minlength=len(dataset.classes))
+    counts: list[int] = counts_K.tolist()
     return counts
 
 
@@ -207,11 +210,13 @@ def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str,
     """Return the sha256 of each item's image and mask; unchanged files are not read again."""
     remembered = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
+    progress = ProgressLog("hashing files", 2 * len(items))
     for paths in (paths for item in items for paths in (item.image_files, (item.mask,))):
         files = [file for path in paths for file in (path, *companions(path))]
         state = " ".join(map(_state, files))
         old, digest = remembered.get(_key(paths), ("", ""))
         digests[_key(paths)] = (state, digest if old == state else _content_sha256(files))
+        progress.advance()
     if any(remembered.get(path) != facts for path, facts in digests.items()):
         _remember(memo, remembered | digests)
     return [(digests[_key(item.image_files)][1], digests[str(item.mask)][1]) for item in items]

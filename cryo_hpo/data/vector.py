@@ -15,7 +15,7 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
-from rasterio.errors import CRSError, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform, transform_bounds
@@ -24,6 +24,16 @@ from ..config.vector_layer import VectorLayer
 from ..errors import DataError
 from .dataset import IGNORE
 from .safe_open import open_file
+from .vector_file import (
+    crs_of,
+    describe_layer,
+    read_shapes,
+    require_degrees,
+    require_kind,
+    require_sane_bounds,
+    require_selection,
+    require_split_at_date_line,
+)
 
 MAX_NAMED = 5  # values in a message
 WGS84 = CRS.from_epsg(4326)
@@ -103,10 +113,10 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     Raises:
         DataError: See `rasterize_layers`.
     """
-    _require_kind(path)
-    info = _describe(path, layer)
-    crs = _crs(path, info["crs"])
-    _require_sane_bounds(path, layer, crs)
+    require_kind(path)
+    info = describe_layer(path, layer)
+    name, crs = str(info["layer"]), crs_of(path, info["crs"])
+    require_sane_bounds(path, name, crs)
     columns = [] if layer.attribute is None else [layer.attribute]
     if layer.attribute is not None and layer.attribute not in info["fields"]:
         raise DataError(
@@ -115,7 +125,7 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     try:
         _, _, wkb, values = pyogrio.raw.read(
             path,
-            layer=layer.layer,
+            layer=name,
             columns=columns,
             where=layer.where,
             bbox=_search_box(grid, crs, layer.buffer_m),
@@ -123,8 +133,10 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
         )
     except (DataSourceError, DataLayerError, ValueError) as error:
         raise DataError(f"{path}: cannot read its features: {error}.") from error
+    if layer.where is not None and not len(wkb):
+        require_selection(path, name, layer.where)
     codes = _codes(path, layer, classes, values[0] if columns else [None] * len(wkb))
-    geometries = _place(path, shapely.from_wkb(wkb), crs, layer, grid)
+    geometries = _place(path, read_shapes(path, wkb), crs, layer, grid)
     keep = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     return Features(geometries[keep], codes[keep])
 
@@ -160,66 +172,6 @@ def _length_km(geometry: Any, crs: CRS) -> float:
 def _center(geometry: Any) -> tuple[list[float], list[float]]:
     west, south, east, north = shapely.bounds(geometry)
     return [(west + east) / 2], [(south + north) / 2]
-
-
-# The first bytes of each format: GDAL chooses a driver by content, and the VRT driver would open
-# any other file or address that the content names.
-_HEADS = {
-    ".gpkg": (b"SQLite format 3\0",),
-    ".shp": (b"\x00\x00\x27\x0a",),
-    ".geojson": (b"{",),
-    ".json": (b"{",),
-    ".kml": (b"<?xml", b"<kml"),
-}
-
-
-def _require_kind(path: Path) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: this file of outlines does not exist. Check `file` in the card.")
-    suffix = path.suffix.lower()
-    with path.open("rb") as file:
-        head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
-    right = any(head.startswith(start) for start in _HEADS[suffix])
-    if not right or (suffix == ".kml" and b"<kml" not in head):
-        raise DataError(
-            f"{path}: the content is not what the suffix '{suffix}' says. "
-            "Write the file again with QGIS or ogr2ogr."
-        )
-
-
-def _describe(path: Path, layer: VectorLayer) -> dict[str, Any]:
-    """Return CRS and columns of the selected layer."""
-    try:
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
-        if layer.layer is None and len(names) != 1:
-            raise DataError(
-                f"{path}: holds {len(names)} layers ({', '.join(names)}). Name one with `layer`."
-            )
-        if layer.layer is not None and layer.layer not in names:
-            raise DataError(f"{path}: no layer named '{layer.layer}'. Layers: {', '.join(names)}.")
-        info: dict[str, Any] = pyogrio.read_info(path, layer=layer.layer)
-    except (DataSourceError, DataLayerError) as error:
-        raise DataError(f"{path}: cannot read this vector file: {error}.") from error
-    return {"crs": info["crs"], "fields": [str(name) for name in info["fields"]]}
-
-
-def _require_sane_bounds(path: Path, layer: VectorLayer, crs: CRS) -> None:
-    """Refuse a layer in degrees whose features lie beyond them: none would be found near an image."""
-    bounds = pyogrio.read_info(path, layer=layer.layer, force_total_bounds=True)["total_bounds"]
-    if bounds is not None:
-        _require_degrees(path, np.array([shapely.box(*bounds)], dtype=np.object_), crs)
-
-
-def _crs(path: Path, words: str | None) -> CRS:
-    if not words:
-        raise DataError(
-            f"{path}: the outlines name no CRS, so their place is unknown. "
-            "Is the .prj file beside the .shp missing? Set the CRS with QGIS or ogr2ogr -a_srs."
-        )
-    try:
-        return CRS.from_user_input(words)
-    except CRSError as error:
-        raise DataError(f"{path}: unknown CRS '{words[:80]}': {error}.") from error
 
 
 def _search_box(grid: Grid, crs: CRS, buffer_m: float) -> tuple[float, float, float, float]:
@@ -264,13 +216,14 @@ def _place(
     path: Path, shapes: NDArray[np.object_], crs: CRS, layer: VectorLayer, grid: Grid
 ) -> NDArray[np.object_]:
     """Return the shapes on the image's CRS, valid, and grown by the buffer."""
-    flat = shapely.get_dimensions(shapes) < 2
+    flat = (shapely.get_dimensions(shapes) < 2) & ~shapely.is_missing(shapes)
     if flat.any() and not layer.buffer_m:
         raise DataError(
             f"{path}: {int(flat.sum())} features are lines or points, which cover no pixel. "
             "Give `buffer_m`, the distance in meters to either side that a label reaches."
         )
-    _require_degrees(path, shapes, crs)
+    require_degrees(path, shapes, crs)
+    require_split_at_date_line(path, shapes, crs)
     shapes = np.where(flat, shapes, _areas(shapely.make_valid(shapes)))
     if layer.buffer_m:
         local = _local_crs(grid)
@@ -294,19 +247,6 @@ def _areas(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     repaired: NDArray[np.object_] = np.empty(len(shapes), dtype=np.object_)
     repaired[:] = [areas(shape) for shape in shapes]
     return repaired
-
-
-def _require_degrees(path: Path, shapes: NDArray[np.object_], crs: CRS) -> None:
-    """Refuse coordinates that are no degrees under a CRS in degrees, such as GeoJSON in meters."""
-    if not crs.is_geographic or not len(shapes):
-        return
-    west, south, east, north = np.nan_to_num(np.asarray(shapely.total_bounds(shapes), dtype=float))
-    if min(west, south) < -361 or max(east, north) > 361 or max(-south, north) > 90.001:
-        raise DataError(
-            f"{path}: the outlines are in degrees by their CRS, and their coordinates reach from "
-            f"{west:g} {south:g} to {east:g} {north:g}. Meters, or latitude before longitude? Set the "
-            "right CRS: ogr2ogr -a_srs EPSG:... out.gpkg in.geojson."
-        )
 
 
 def _local_crs(grid: Grid) -> CRS:

@@ -16,6 +16,8 @@ from ..data.dataset import IGNORE
 from ..errors import DataError
 from .fronts import FieldSums
 
+PART = 2**24  # pixels that are counted at a time
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
@@ -70,14 +72,12 @@ class Scores:
                 f"{np.shape(truth)}. Cut both to the same pixels."
             )
             raise DataError(message)
-        if ignore is not None:
-            kept = true != ignore
-            true, predicted = true[kept], predicted[kept]
-        _refuse_strangers(true, "Mask", classes)
-        _refuse_strangers(predicted, "Map", classes)
-        num = len(classes)
-        pairs = true.astype(np.int64) * num + predicted.astype(np.int64)
-        return cls(classes, np.bincount(pairs, minlength=num * num).reshape(num, num))
+        # Part by part: pairs of class numbers of a large scene take eight times its mask's memory.
+        parts = (
+            _confuse(true[start : start + PART], predicted[start : start + PART], classes, ignore)
+            for start in range(0, true.size, PART)
+        )
+        return cls(classes, sum(parts, start=cls.zero(classes).confusion_TP))
 
     @classmethod
     def zero(cls, classes: tuple[str, ...]) -> Scores:
@@ -210,6 +210,20 @@ class Scores:
         absent = self._in_truth + self._in_map == 0
         nothing = 0.0 if self.absent_is_zero else np.nan
         return np.where(absent, nothing, part / np.maximum(whole, 1))
+
+
+def _confuse(
+    true: NDArray[Any], predicted: NDArray[Any], classes: tuple[str, ...], ignore: int | None
+) -> NDArray[np.int64]:
+    """Return the confusion matrix of some pixels, (K, K): true class by predicted class."""
+    if ignore is not None:
+        kept = true != ignore
+        true, predicted = true[kept], predicted[kept]
+    _refuse_strangers(true, "Mask", classes)
+    _refuse_strangers(predicted, "Map", classes)
+    num = len(classes)
+    pairs = true.astype(np.int64) * num + predicted.astype(np.int64)
+    return np.bincount(pairs, minlength=num * num).reshape(num, num)
 
 
 def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...]) -> None:

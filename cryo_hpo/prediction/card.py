@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ..config import Recipe, Site
+from ..data.facts import read_facts
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError
 from ..models.weights.hash import hash_weights
@@ -33,6 +34,7 @@ def describe_model(
         facts: Fields of the card that only the study has: names, scores, provenance.
     """
     dataset, scale = dataset_of(recipe.data), scale_of(recipe, site)
+    scales, offsets = _tags_of(recipe, site)
     return ModelCard(
         seed=recipe.seed,
         recipe=recipe.model_dump(mode="json"),
@@ -43,9 +45,25 @@ def describe_model(
         mean=tuple(scale.mean_C11.flatten().tolist()),
         std=tuple(scale.std_C11.flatten().tolist()),
         normalize=recipe.data.normalize,
+        scales=scales,
+        offsets=offsets,
         weights_sha256=hash_weights(state),
         **facts,
     )
+
+
+def _tags_of(recipe: Recipe, site: Site) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return scale and offset tags of training's files, which agree; empty where they are not used.
+
+    They count only where a card says nothing about tags: else they are applied, or ignored.
+    """
+    if recipe.data.card is None or recipe.data.card.scale is not None:
+        return (), ()
+    try:
+        facts = read_facts(scenes_of(recipe, "train", site).folder)
+    except CryoError:  # the data are not on this machine
+        return (), ()
+    return facts[0].scales, facts[0].offsets
 
 
 def scale_of(recipe: Recipe, site: Site) -> Normalize:

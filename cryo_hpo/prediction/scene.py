@@ -211,6 +211,7 @@ def _refuse_other_kind(card: ModelCard, source: Raster, *, chosen: bool, force: 
         std=card.std,
         gsd_m=card.gsd_m,
         chosen=chosen,
+        tags=(card.scales, card.offsets),
     )
     if match.refusals and not force:
         raise DataError("\n".join(match.refusals))

@@ -31,6 +31,12 @@ class ModelCard(Frozen):
     mean: tuple[float, ...] = Field(description="Taken off each band, in the files' units")
     std: tuple[float, ...] = Field(description="By which each band is divided after that")
     normalize: str = Field(default="dataset", description="Value of data.normalize")
+    scales: tuple[float, ...] = Field(
+        default=(), description="Scale tag of each band in training's files; empty: not known"
+    )
+    offsets: tuple[float, ...] = Field(
+        default=(), description="Offset tag of each band in training's files; empty: not known"
+    )
     val_miou: float = Field(description="Fraction; of these weights")
     test_miou: float | None = Field(
         description="Fraction; of these weights; null: of a search's winner, which is not scored"

@@ -167,7 +167,7 @@ def test_show_draws_a_sheet(root: Path, tmp_path: Path, name: str) -> None:
     out = tmp_path / "new" / "sheet.png"
     done = _data("show", name, "--out", out, "--columns", 3)
     assert done.exit_code == 0
-    assert done.output.strip() == str(out)
+    assert done.output.split() == [str(out), str(out.with_name("sheet-split.png"))]
     picture = imread(out)
     assert min(picture.shape[:2]) > 200
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50

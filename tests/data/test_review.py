@@ -78,6 +78,10 @@ REFUSALS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"test": {"offsets": (-0.1, -0.1, -0.1)}},
         "scale and offset tags differ.*`scale: apply`",
     ),
+    "tags of one band": (
+        {"test": {"scales": (1.0, 1.0, 0.5)}},
+        "scale 1 and offset 0 in 8 scenes; scale 0.5 and offset 0 in 4 scenes",
+    ),
     "fill": ({"train": {"fill": FAR}}, "train: 4 of 4 scenes.*-9999, on 20.0 %.*`nodata: -9999`"),
     "order of layers": (
         {"train": {"names": ("B2", "B3", "B4")}},
@@ -101,6 +105,14 @@ WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         "10 m by `gsd_m`, and 30 m",
     ),
     "mean": ({"test": {"mean_C": (1000.0, 1100.0, 2400.0)}}, "test: the mean of band B2 is 2400"),
+    "a band of zeros": (
+        {"val": {"mean_C": (1000.0, 0.0, 1200.0), "low": 0.0}},
+        r"val: band B3 is 0 everywhere in 4 scenes \(val0, val1, val2, ...\)",
+    ),
+    "a band of a fill value": (
+        {"test": {"mean_C": (-9999.0, 1100.0, 1200.0), "low": -9999.0}},
+        "test: band B4 is -9999 everywhere",
+    ),
     "note": ({"val": {"notes": ("the mask is shifted",)}}, "4 scenes .*the mask is shifted"),
 }
 

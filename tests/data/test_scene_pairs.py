@@ -22,6 +22,7 @@ from cryo_hpo.data.dataset import IGNORE, Scene, Split
 from cryo_hpo.data.facts import facts_of
 from cryo_hpo.data.layer_names import wavelength_um
 from cryo_hpo.data.nodata import suspect_fill
+from cryo_hpo.data.raster_stream import open_raster
 from cryo_hpo.data.review import review
 from cryo_hpo.errors import DataError
 
@@ -212,3 +213,79 @@ def test_wavelengths_in_the_files_contradict_the_order_of_the_card(tmp_path: Pat
     right = ("665.0 Nanometers", "0.56 um", "490nm")
     assert _reviewed(tmp_path / "b", *images, names=right) == ""
     assert [wavelength_um(name) for name in right] == pytest.approx([0.665, 0.56, 0.49])
+
+
+def _write_vrt(path: Path, number: int) -> None:
+    """Stack a band of bytes and two of floats."""
+    where = {
+        "crs": "EPSG:32633",
+        "transform": UTM["transform"] @ Affine.translation(99 * number, 0),
+    }
+    rng = np.random.default_rng(number)
+    _write(
+        path.with_name("dem.tif"), rng.normal(-20, 5, (2, SIDE, SIDE)).astype("float32"), **where
+    )
+    _write(path.with_name("gray.tif"), rng.integers(0, 255, (SIDE, SIDE), dtype=np.uint8), **where)
+    layers = (("Byte", "gray.tif", 1), ("Float32", "dem.tif", 1), ("Float32", "dem.tif", 2))
+    bands = "".join(
+        f'<VRTRasterBand dataType="{kind}" band="{i}"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{file}</SourceFilename><SourceBand>{of}</SourceBand>'
+        "</SimpleSource></VRTRasterBand>"
+        for i, (kind, file, of) in enumerate(layers, start=1)
+    )
+    place = ", ".join(map(str, where["transform"].to_gdal()))
+    path.write_text(
+        f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}"><SRS>EPSG:32633</SRS>'
+        f"<GeoTransform>{place}</GeoTransform>{bands}</VRTDataset>"
+    )
+
+
+def test_layers_of_several_types_are_read_in_one_that_holds_all(tmp_path: Path) -> None:
+    folder = tmp_path / "mine/train"
+    folder.mkdir(parents=True)
+    _write_vrt(folder / "a.vrt", 0)
+    _write(folder / "a_mask.tif", LAKE_HW, **UTM)
+    card = DatasetCard(
+        name="mine",
+        root="mine",
+        images="{split}/{id}.vrt",
+        masks="{split}/{id}_mask.tif",
+        bands=("RED", "DEM", "SLOPE"),
+        classes=("land", "lake"),
+    )
+    dataset = custom_dataset(card)
+    (item,) = dataset.index(tmp_path, "train")
+    scene = dataset.read(item)
+    assert scene.image_CHW.dtype == np.float32
+    assert scene.header.dtype == "float32"
+    with rasterio.open(folder / "dem.tif") as file:
+        assert np.array_equal(scene.image_CHW[1:], file.read())
+    with rasterio.open(folder / "gray.tif") as file:
+        assert np.array_equal(scene.image_CHW[0], file.read(1).astype(np.float32))
+    with open_raster(folder / "a.vrt", bands=[("RED",), ("DEM",), ("SLOPE",)]) as raster:
+        rows_CHW, _ = raster.rows(4, 12)
+        assert np.array_equal(rows_CHW, scene.image_CHW[:, 4:12])
+
+
+@pytest.mark.parametrize("header", [{"scales": (0.01,)}, {"offsets": (1.0,)}])
+def test_a_mask_with_scale_or_offset_is_reported(tmp_path: Path, header: dict[str, Any]) -> None:
+    folder = tmp_path / "mine/train"
+    folder.mkdir(parents=True)
+    _write(folder / "a.tif", _image(), **UTM)
+    _write(folder / "a_mask.tif", LAKE_HW, **UTM)
+    with rasterio.open(folder / "a_mask.tif", "r+") as file:
+        for name, value in header.items():
+            setattr(file, name, value)
+    card = DatasetCard(
+        name="mine",
+        root="mine",
+        images="{split}/{id}.tif",
+        masks="{split}/{id}_mask.tif",
+        bands=("B4", "B3", "B2"),
+        classes=("land", "lake"),
+    )
+    dataset = custom_dataset(card)
+    (item,) = dataset.index(tmp_path, "train")
+    scene = dataset.read(item)
+    assert np.array_equal(scene.mask_HW, LAKE_HW)
+    assert any("the mask declares scale" in note for note in scene.header.notes)

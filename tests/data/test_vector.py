@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,100 @@ def test_pixels_outside_of_the_digitized_area_have_no_label(tmp_path):
     assert (mask_HW[:50, :50] == 1).sum() == 400
     assert (mask_HW[50:] == IGNORE).all()
     assert share == 400 / 10_000
+
+
+def _with_styles(path):
+    """Add the table of styles that QGIS keeps in a GeoPackage."""
+    with sqlite3.connect(path) as base:
+        base.execute("CREATE TABLE layer_styles (id INTEGER PRIMARY KEY, styleQML TEXT)")
+        base.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier) "
+            "VALUES ('layer_styles', 'attributes', 'layer_styles')"
+        )
+    base.close()
+    return path
+
+
+def test_tables_without_geometry_and_empty_layers_are_no_choice(tmp_path):
+    square = _box(20, 20, 40, 40)
+    lakes = _with_styles(_write(tmp_path / "lakes.gpkg", [square], layer="lakes"))
+    _write(lakes, [], layer="empty")
+    assert (_draw((lakes, VectorLayer(file="lakes.gpkg", label="lake"))) == 1).sum() == 400
+    nested = tmp_path / "nested.kml"
+    ring = rasterio.warp.transform(UTM, "EPSG:4326", *shapely.get_coordinates(square).T)
+    text = " ".join(f"{x},{y},0" for x, y in zip(*ring, strict=True))
+    nested.write_text(
+        '<?xml version="1.0"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Folder>'
+        "<name>Greenland</name><Folder><name>lakes</name><Placemark><Polygon><outerBoundaryIs>"
+        f"<LinearRing><coordinates>{text}</coordinates></LinearRing></outerBoundaryIs></Polygon>"
+        "</Placemark></Folder></Folder></Document></kml>"
+    )
+    assert (_draw((nested, VectorLayer(file="nested.kml", label="lake"))) == 1).sum() == 400
+
+
+def test_features_without_geometry_are_left_out(tmp_path):
+    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), None, shapely.Polygon()])
+    assert (_draw((path, VectorLayer(file="a.gpkg", label="lake"))) == 1).sum() == 400
+
+
+@pytest.mark.parametrize("step", [10, -10])
+def test_rows_may_run_either_way(tmp_path, step):
+    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40)])
+    top = 5_200_000 if step < 0 else 5_199_000
+    grid = Grid(GRID.crs, Affine(10, 0, 500_000, 0, step, top), 100, 100)
+    mask = rasterize_layers([(path, VectorLayer(file="a.gpkg", label="lake"))], CLASSES, grid)
+    rows = np.flatnonzero(mask.any(axis=1))
+    assert mask.sum() == 400
+    assert rows[0] == (20 if step < 0 else 60)
+
+
+def _at_the_date_line():
+    """Return a grid of 20 km around 71 degrees north on the date line."""
+    crs = CRS.from_epsg(32601)
+    (x,), (y,) = rasterio.warp.transform("EPSG:4326", crs, [180.0], [71.0])
+    return Grid(crs, Affine(100, 0, x - 10_000, 0, -100, y + 10_000), 200, 200)
+
+
+def test_outlines_on_both_sides_of_the_date_line_are_drawn(tmp_path):
+    west, east = shapely.box(179.9, 70.95, 180, 71.05), shapely.box(-180, 70.95, -179.9, 71.05)
+    whole = shapely.box(179.9, 70.95, 180.1, 71.05)
+    masks = []
+    for number, shapes in enumerate(([west, east], [whole])):
+        path = _write(tmp_path / f"{number}.gpkg", shapes, crs="EPSG:4326")
+        layer = VectorLayer(file=path.name, label="lake")
+        masks.append(rasterize_layers([(path, layer)], CLASSES, _at_the_date_line()))
+    # A fifth of a degree of longitude is 7.26 km there, a tenth of latitude 11.16 km.
+    assert masks[0].sum() == pytest.approx(72.6 * 111.6, rel=0.01)
+    assert (masks[0] != masks[1]).sum() < 5
+    wrapped = shapely.Polygon([(179.9, 70.95), (-179.9, 70.95), (-179.9, 71.05), (179.9, 71.05)])
+    path = _write(tmp_path / "wrapped.gpkg", [wrapped], crs="EPSG:4326")
+    with pytest.raises(DataError, match="cross the date line in one piece"):
+        rasterize_layers(
+            [(path, VectorLayer(file=path.name, label="lake"))], CLASSES, _at_the_date_line()
+        )
+
+
+def test_a_cap_around_the_pole_is_not_a_jump(tmp_path):
+    cap = shapely.box(-180, 89.5, 180, 90)
+    path = _write(tmp_path / "cap.gpkg", [cap], crs="EPSG:4326")
+    grid = Grid(CRS.from_epsg(3413), Affine(1000, 0, -100_000, 0, -1000, 100_000), 200, 200)
+    mask = rasterize_layers([(path, VectorLayer(file="cap.gpkg", label="lake"))], CLASSES, grid)
+    # Half a degree is 55.8 km; the scale of this projection at the pole is 0.9699.
+    assert mask.sum() == pytest.approx(np.pi * (55.84 * 0.9699) ** 2, rel=0.02)
+
+
+def test_a_condition_that_selects_nothing_is_refused(tmp_path):
+    shapes = [_box(20, 20, 40, 40), _box(500, 500, 600, 600)]  # the second far from the image
+    path = _write(tmp_path / "a.gpkg", shapes, year=[2010, 2020])
+    far = VectorLayer(file="a.gpkg", label="lake", where="year = 2020")
+    assert not _draw((path, far)).any()
+    none = VectorLayer(file="a.gpkg", label="lake", where="year > 2020")
+    with pytest.raises(DataError, match="no feature meets the condition 'year > 2020'"):
+        _draw((path, none))
+
+
+def test_infinite_coordinates_are_refused(tmp_path):
+    lost = shapely.Polygon([(500_000, 5_200_000), (np.inf, 5_200_000), (500_100, 5_199_000)])
+    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), lost])
+    with pytest.raises(DataError, match="infinite coordinates"):
+        _draw((path, VectorLayer(file="a.gpkg", label="lake")))

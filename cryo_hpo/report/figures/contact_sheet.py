@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 from ...data.dataset import IGNORE
 from ...data.palette import IGNORED, class_color, rgb
 from ...data.preview import render_scene, thumbnail
+from ...data.strips import read_sample
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
 
 CELL_IN = 1.25
 SHOWN_PX = 320  # longest side that is drawn
+SAMPLE_PX = 2048  # longest side that is read of a large scene
 DPI = 300
 
 
@@ -54,7 +56,7 @@ def contact_sheet(
     heights = [CELL_IN] * (2 * len(parts)) + [1.1]
     grid = figure.add_gridspec(2 * len(parts) + 1, columns, height_ratios=heights)
     for row, (part, items) in enumerate(parts.items()):
-        scenes = [dataset.read(item) for item in _spread(items, columns)]
+        scenes = [read_sample(dataset, item, side=SAMPLE_PX) for item in _spread(items, columns)]
         for column, scene in enumerate(scenes):
             shown, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
             seen = render_scene(dataset.bands, scene.image_CHW, scene.mask_HW)

@@ -1,0 +1,140 @@
+"""Outline the scenes and blocks of each part: on the ground, else in pixels of their scene."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.warp import transform
+
+from .alignment import GDAL_ERRORS, Grid, grid_of
+from .dataset import SceneFiles, Split
+from .safe_open import open_file
+
+WGS84 = CRS.from_epsg(4326)
+
+Corners = NDArray[np.float64]
+"""x and y of the upper left, upper right, lower right and lower left corner, (4, 2)."""
+
+
+class Footprint(NamedTuple):
+    """Hold the outline of a scene, or of a block of one."""
+
+    part: Split
+    corners: Corners
+    """Of what the part holds."""
+    whole: Corners
+    """Of the scene that it was cut from; the rest of it is a gap, or has no label."""
+
+
+class Frame(NamedTuple):
+    """Hold footprints that are drawn on common axes."""
+
+    title: str
+    unit: str
+    """km, degrees or pixels."""
+    footprints: tuple[Footprint, ...]
+    crs: str = ""
+    """Coordinate reference system of the axes; "": none."""
+
+
+class _Outline(NamedTuple):
+    item: SceneFiles
+    part: Split
+    grid: Grid
+
+
+def frames_of(parts: Mapping[Split, Sequence[SceneFiles]]) -> list[Frame]:
+    """Return the footprints of all parts: one frame of ground, and one for each divided scene without place.
+
+    Scenes on one coordinate system keep it; those on several are placed in degrees. Whole scenes
+    without a place have no outline and are left out.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    outlines = [_outline(item, part) for part, items in parts.items() for item in items]
+    placed = [one for one in outlines if one.grid.transform is not None and one.grid.crs]
+    frames = [_ground(placed)] if placed else []
+    return [*frames, *_pixels(one for one in outlines if one not in placed)]
+
+
+def _outline(item: SceneFiles, part: Split) -> _Outline:
+    with open_file(item.image, root=item.root) as file:
+        grid = grid_of(file)
+    if grid.points is not None:
+        grid = Grid(grid.points_crs, grid.points, grid.shape)
+    return _Outline(item, part, grid)
+
+
+def _ground(outlines: Sequence[_Outline]) -> Frame:
+    systems = {one.grid.crs for one in outlines}
+    crs = next(iter(systems))
+    assert crs is not None
+    if len(systems) > 1 or crs.is_geographic or not crs.is_projected:
+        return _in_degrees(outlines)
+    km = float(crs.linear_units_factor[1]) / 1000
+    prints = tuple(_footprint(one, one.grid.transform, scale=km) for one in outlines)
+    return Frame("ground", "km", prints, crs.to_string()[:40])
+
+
+def _in_degrees(outlines: Sequence[_Outline]) -> Frame:
+    prints = []
+    for one in outlines:
+        print_ = _footprint(one, one.grid.transform)
+        try:
+            moved = [_to_degrees(corners, one.grid.crs) for corners in print_[1:]]
+        except GDAL_ERRORS:
+            continue  # a local grid has no place on the globe
+        prints.append(Footprint(one.part, *moved))
+    longitudes = np.concatenate([p.whole[:, 0] for p in prints]) if prints else np.zeros(1)
+    if np.ptp(longitudes) > np.ptp(longitudes % 360):  # across 180 degrees
+        prints = [Footprint(p.part, _eastward(p.corners), _eastward(p.whole)) for p in prints]
+    return Frame("ground", "degrees", tuple(prints), WGS84.to_string())
+
+
+def _to_degrees(corners: Corners, crs: CRS | None) -> Corners:
+    return np.column_stack(transform(crs, WGS84, *corners.T))
+
+
+def _eastward(corners: Corners) -> Corners:
+    return np.column_stack([corners[:, 0] % 360, corners[:, 1]])
+
+
+def _pixels(outlines: Iterator[_Outline]) -> Iterator[Frame]:
+    """Yield a frame for each scene without a place that is divided into blocks."""
+    by_scene: dict[str, list[_Outline]] = defaultdict(list)
+    for one in outlines:
+        if one.item.window is not None:
+            by_scene[one.item.id.rpartition("@")[0]].append(one)
+    for name, blocks in by_scene.items():
+        yield Frame(name, "pixels", tuple(_footprint(one, None) for one in blocks))
+
+
+def _footprint(one: _Outline, affine: object, *, scale: float = 1.0) -> Footprint:
+    height, width = one.grid.shape
+    rows, columns = one.item.window or (slice(0, height), slice(0, width))
+    inner = _corners(affine, rows.start, rows.stop, columns.start, columns.stop)
+    return Footprint(one.part, inner * scale, _corners(affine, 0, height, 0, width) * scale)
+
+
+def _corners(affine: object, top: float, bottom: float, left: float, right: float) -> Corners:
+    pixels = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    if affine is None:
+        return np.array(pixels, dtype=np.float64)
+    return np.array([affine @ corner for corner in pixels], dtype=np.float64)  # type: ignore[operator]
+
+
+def count_by_region(
+    parts: Mapping[Split, Sequence[SceneFiles]],
+) -> dict[str, dict[Split, int]]:
+    """Return region -> part -> number of scenes; scenes without a region are under ""."""
+    counts: dict[str, dict[Split, int]] = defaultdict(lambda: dict.fromkeys(parts, 0))
+    for part, items in parts.items():
+        for item in items:
+            counts[item.region or ""][part] += 1
+    return dict(sorted(counts.items()))
