@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DataError, FetchError
+from ..errors import DataError, FetchError, SpecError
 from .guard import read_site
 from .real_sets import fetch_real_set
 
@@ -232,6 +232,8 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
     from ..report.figures.contact_sheet import contact_sheet
     from ..report.figures.split_map import split_map
 
+    if out.suffix.lower() != ".png":
+        raise SpecError(f"{out}: a contact sheet must end in .png, not '{out.suffix}'.")
     dataset, parts = _opened(source, split, split_seed)
     summaries = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
     problems = [line for summary in summaries.values() for line in summary.problems]

@@ -114,10 +114,12 @@ def predict(  # noqa: PLR0913 (options of a command)
       cryo-hpo predict lakes-lr scenes --out maps
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
-    from ..prediction.outlines import write_areas
+    from ..prediction.outlines import require_table, write_areas
     from ..prediction.scene import predict_scene
     from ..prediction.scenes import plan_maps
 
+    if areas is not None:
+        require_table(areas)
     jobs = plan_maps(
         scenes, out=out, probabilities=probabilities, uncertainty=uncertainty, vector=vector
     )

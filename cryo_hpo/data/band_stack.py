@@ -66,13 +66,10 @@ class BandStack:
         """Return the tags of a layer's file; none of the whole."""
         return {} if layer is None else dict(self._files[layer - 1].tags(1))
 
-    def read(
-        self, layers: Sequence[int], window: Window | None = None, out_dtype: str | None = None
-    ) -> NDArray[Any]:
-        """Return layers, (C, H, W), in a data type that holds them all, or in `out_dtype`."""
+    def read(self, layers: Sequence[int], window: Window | None = None) -> NDArray[Any]:
+        """Return layers, (C, H, W), in a data type that holds them all."""
         bands = [self._warped[layer - 1].read(1, window=window) for layer in layers]
-        dtype = out_dtype or self.dtypes[0]
-        return np.stack([band.astype(dtype, copy=False) for band in bands])
+        return np.stack([band.astype(self.dtypes[0], copy=False) for band in bands])
 
     def read_masks(self, _layer: int, window: Window | None = None) -> NDArray[np.uint8]:
         """Return 255 where every band has pixels and 0 elsewhere, (H, W)."""

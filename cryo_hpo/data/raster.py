@@ -71,7 +71,7 @@ def _read_image(
     with open_image(schema, item) as file:
         layers, alpha, notes = _choose_layers(schema, item.image, file)
         place = None if window is None else Window.from_slices(*window, *file.shape)
-        image_CHW = file.read(list(layers), window=place, out_dtype=common_type(file, layers))
+        image_CHW = read_layers(file, layers, place)
         absent_HW = find_absent(
             file, image_CHW, layers, alpha=alpha, window=place, nodata=schema.nodata
         )
@@ -146,6 +146,15 @@ def layers_by_name(bands: Sequence[Sequence[str]], file: Any) -> list[int]:
 def common_type(file: Any, layers: Sequence[int]) -> str:
     """Return the data type that holds the values of some layers, from 1: those of a VRT may differ."""
     return np.result_type(*(np.dtype(file.dtypes[layer - 1]) for layer in layers)).name
+
+
+def read_layers(file: Any, layers: Sequence[int], window: Window | None) -> NDArray[Any]:
+    """Return layers of an open raster, from 1, in a data type that holds them all, (C, H, W)."""
+    if len({file.dtypes[layer - 1] for layer in layers}) == 1:
+        pixels_CHW: NDArray[Any] = file.read(list(layers), window=window)
+        return pixels_CHW
+    dtype = common_type(file, layers)
+    return np.stack([file.read(layer, window=window).astype(dtype) for layer in layers])
 
 
 def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:

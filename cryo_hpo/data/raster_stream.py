@@ -25,7 +25,7 @@ from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, SceneHeader
 from .nodata import find_absent
 from .palette import class_color, rgb
-from .raster import apply_scale, describe_names, header_of, layers_by_name
+from .raster import apply_scale, describe_names, header_of, layers_by_name, read_layers
 from .safe_open import damaged, open_file
 
 # GDAL caches decoded blocks; its default, 5 % of the memory, is too much on large machines.
@@ -76,9 +76,7 @@ class Raster:
         """
         window = Window(0, top, self.size[1], bottom - top)
         try:
-            image_CHW = self._file.read(
-                list(self._layers), window=window, out_dtype=self.header.dtype
-            )
+            image_CHW = read_layers(self._file, self._layers, window)
             absent_HW = find_absent(
                 self._file,
                 image_CHW,

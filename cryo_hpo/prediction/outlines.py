@@ -88,6 +88,16 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     return sizes
 
 
+def require_table(path: Path) -> None:
+    """Refuse a name that is not of a CSV file.
+
+    Raises:
+        SpecError: Tables cannot be written with this suffix.
+    """
+    if path.suffix.lower() != ".csv":
+        raise SpecError(f"{path}: a table of areas must end in .csv, not '{path.suffix}'.")
+
+
 def write_areas(
     maps: Sequence[tuple[Path | str, Path | str]], out: Path | str, *, classes: Sequence[str]
 ) -> Path:
@@ -102,8 +112,10 @@ def write_areas(
         classes: Name of each class number.
 
     Raises:
+        SpecError: The table's name does not end in .csv.
         StorageError: The file cannot be written.
     """
+    require_table(Path(out))
     rows: list[tuple[object, ...]] = []
     for scene, mask in maps:
         pixels_K = class_pixels(Path(mask), len(classes))

@@ -47,9 +47,9 @@ def _shorten(file: Path) -> None:
     file.write_text(text)
 
 
-def _real(here: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
+def _real(here: Path, shared: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
     """Put real tiles of Sentinel-2 and their masks into one folder, without parts."""
-    tiles = sorted((data / "rock_glaciers_s2/train/images").glob("*.tif"))[:12]
+    tiles = sorted((shared() / "data/rock_glaciers_s2/train/images").glob("*.tif"))[:12]
     if not tiles:
         pytest.skip("the rock glaciers are not on this machine")
     for kind in ("images", "masks"):
@@ -59,9 +59,9 @@ def _real(here: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
     return here / "set/images" / tiles[0].name, ()
 
 
-def _oetztal(here: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
+def _oetztal(here: Path, shared: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
     """Rasterize real outlines on a real elevation model."""
-    scene = here / "set/images/srtm_oetztal.tif"
+    scene, data = here / "set/images/srtm_oetztal.tif", shared() / "data"
     if not (data / "oetztal").is_dir():
         pytest.skip("the scene of the Oetztal is not on this machine")
     scene.parent.mkdir(parents=True)
@@ -70,7 +70,7 @@ def _oetztal(here: Path, data: Path) -> tuple[Path, tuple[str, ...]]:
     return scene, ("--classes", "rock,glacier", "--bands", "DEM")
 
 
-def _large(here: Path, _data: Path) -> tuple[Path, tuple[str, ...]]:
+def _large(here: Path, _shared: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
     """Write one scene whose lakes are polygons of a GeoPackage on another coordinate system."""
     scene, rng = here / "set/images/big.tif", np.random.default_rng(0)
     image = rng.normal(3000, 100, (3, 900, 900))
@@ -100,7 +100,7 @@ def _large(here: Path, _data: Path) -> tuple[Path, tuple[str, ...]]:
     return scene, ("--classes", "land,lake", "--bands", "B4,B3,B2")
 
 
-def _binary(here: Path, _data: Path) -> tuple[Path, tuple[str, ...]]:
+def _binary(here: Path, _shared: Callable[[], Path]) -> tuple[Path, tuple[str, ...]]:
     """Write scenes with masks of 0 and 255."""
     rng = np.random.default_rng(0)
     for i in range(8):
@@ -120,9 +120,12 @@ def _binary(here: Path, _data: Path) -> tuple[Path, tuple[str, ...]]:
     ids=["real scenes", "oetztal", "large scene", "0 and 255"],
 )
 def test_from_a_folder_to_a_map(
-    here: Path, shared: Path, prepare: Callable[..., tuple[Path, tuple[str, ...]]], by: str
+    here: Path,
+    request: pytest.FixtureRequest,
+    prepare: Callable[..., tuple[Path, tuple[str, ...]]],
+    by: str,
 ) -> None:
-    scene, words = prepare(here, shared / "data")
+    scene, words = prepare(here, lambda: request.getfixturevalue("shared"))
     said = _run("init", "set", "--name", "mine", *words)
     card = load_card("mine.card.yaml")
     assert card.split is not None

@@ -173,6 +173,12 @@ def test_show_draws_a_sheet(root: Path, tmp_path: Path, name: str) -> None:
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 50
 
 
+def test_a_sheet_is_a_png(tmp_path: Path) -> None:
+    done = _data("show", "gld", "--out", tmp_path / "sheet.xyz")
+    assert done.exit_code != 0
+    assert "must end in .png, not '.xyz'" in done.output
+
+
 # -- get
 
 

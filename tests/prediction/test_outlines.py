@@ -138,12 +138,22 @@ def test_what_cannot_be_outlined_is_refused(mask_file: Path, tmp_path: Path) -> 
     assert not (tmp_path / "o.gpkg").exists()
 
 
-def test_the_command_refuses_another_suffix_before_it_maps(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("option", "name", "words"),
+    [
+        ("--vector", "o.shp", "must end in .gpkg"),
+        ("--areas", "o.xlsx", "must end in .csv, not '.xlsx'"),
+        ("--areas", "o", "must end in .csv"),
+    ],
+)
+def test_the_command_refuses_another_suffix_before_it_maps(
+    tmp_path: Path, option: str, name: str, words: str
+) -> None:
     done = CliRunner().invoke(
-        main, ["predict", "x", "s.tif", "--out", "m.tif", "--vector", str(tmp_path / "o.shp")]
+        main, ["predict", "x", "s.tif", "--out", "m.tif", option, str(tmp_path / name)]
     )
     assert done.exit_code == 2
-    assert "must end in .gpkg" in done.output
+    assert words in done.output
 
 
 def test_the_command_refuses_scenes_without_coordinates_before_it_maps(tmp_path: Path) -> None:
