@@ -81,18 +81,18 @@ def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | 
         fill: Fill value of the whole scene.
     """
     first, total = strips[0], sum(seen)
-    held = [one for one, pixels in zip(strips, seen, strict=True) if pixels] or [first]
+    held = [strip for strip, pixels in zip(strips, seen, strict=True) if pixels] or [first]
     weights = np.array(seen, dtype=np.float64) / max(total, 1)
-    means_C = weights @ np.array([one.mean_C for one in strips])
-    counts_K = np.sum([one.counts_K for one in strips], axis=0)
+    means_C = weights @ np.array([strip.mean_C for strip in strips])
+    counts_K = np.sum([strip.counts_K for strip in strips], axis=0)
     return first._replace(
         counts_K=tuple(counts_K.tolist()),
-        ignored=sum(one.ignored for one in strips),
-        low=min(one.low for one in held),
-        high=max(one.high for one in held),
+        ignored=sum(strip.ignored for strip in strips),
+        low=min(strip.low for strip in held),
+        high=max(strip.high for strip in held),
         mean_C=tuple(means_C.tolist()),
         fill=fill,
-        notes=tuple(dict.fromkeys(note for one in strips for note in one.notes)),
+        notes=tuple(dict.fromkeys(note for strip in strips for note in strip.notes)),
     )
 
 

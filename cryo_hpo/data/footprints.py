@@ -58,9 +58,11 @@ def frames_of(parts: Mapping[Split, Sequence[SceneFiles]]) -> list[Frame]:
         DataError: A file cannot be read.
     """
     outlines = [_outline(item, part) for part, items in parts.items() for item in items]
-    placed = [one for one in outlines if one.grid.transform is not None and one.grid.crs]
+    placed = [
+        outline for outline in outlines if outline.grid.transform is not None and outline.grid.crs
+    ]
     frames = [_ground(placed)] if placed else []
-    return [*frames, *_pixels(one for one in outlines if one not in placed)]
+    return [*frames, *_pixels(outline for outline in outlines if outline not in placed)]
 
 
 def _outline(item: SceneFiles, part: Split) -> _Outline:
@@ -72,25 +74,25 @@ def _outline(item: SceneFiles, part: Split) -> _Outline:
 
 
 def _ground(outlines: Sequence[_Outline]) -> Frame:
-    systems = {one.grid.crs for one in outlines}
+    systems = {outline.grid.crs for outline in outlines}
     crs = next(iter(systems))
     assert crs is not None
     if len(systems) > 1 or crs.is_geographic or not crs.is_projected:
         return _in_degrees(outlines)
     km = float(crs.linear_units_factor[1]) / 1000
-    prints = tuple(_footprint(one, one.grid.transform, scale=km) for one in outlines)
+    prints = tuple(_footprint(outline, outline.grid.transform, scale=km) for outline in outlines)
     return Frame("ground", "km", prints, crs.to_string()[:40])
 
 
 def _in_degrees(outlines: Sequence[_Outline]) -> Frame:
     prints = []
-    for one in outlines:
-        print_ = _footprint(one, one.grid.transform)
+    for outline in outlines:
+        print_ = _footprint(outline, outline.grid.transform)
         try:
-            moved = [_to_degrees(corners, one.grid.crs) for corners in print_[1:]]
+            moved = [_to_degrees(corners, outline.grid.crs) for corners in print_[1:]]
         except GDAL_ERRORS:
             continue  # a local grid has no place on the globe
-        prints.append(Footprint(one.part, *moved))
+        prints.append(Footprint(outline.part, *moved))
     longitudes = np.concatenate([p.whole[:, 0] for p in prints]) if prints else np.zeros(1)
     if np.ptp(longitudes) > np.ptp(longitudes % 360):  # across 180 degrees
         prints = [Footprint(p.part, _eastward(p.corners), _eastward(p.whole)) for p in prints]
@@ -108,18 +110,18 @@ def _eastward(corners: Corners) -> Corners:
 def _pixels(outlines: Iterator[_Outline]) -> Iterator[Frame]:
     """Yield a frame for each scene without a place that is divided into blocks."""
     by_scene: dict[str, list[_Outline]] = defaultdict(list)
-    for one in outlines:
-        if one.item.window is not None:
-            by_scene[one.item.id.rpartition("@")[0]].append(one)
+    for outline in outlines:
+        if outline.item.window is not None:
+            by_scene[outline.item.id.rpartition("@")[0]].append(outline)
     for name, blocks in by_scene.items():
-        yield Frame(name, "pixels", tuple(_footprint(one, None) for one in blocks))
+        yield Frame(name, "pixels", tuple(_footprint(outline, None) for outline in blocks))
 
 
-def _footprint(one: _Outline, affine: object, *, scale: float = 1.0) -> Footprint:
-    height, width = one.grid.shape
-    rows, columns = one.item.window or (slice(0, height), slice(0, width))
+def _footprint(outline: _Outline, affine: object, *, scale: float = 1.0) -> Footprint:
+    height, width = outline.grid.shape
+    rows, columns = outline.item.window or (slice(0, height), slice(0, width))
     inner = _corners(affine, rows.start, rows.stop, columns.start, columns.stop)
-    return Footprint(one.part, inner * scale, _corners(affine, 0, height, 0, width) * scale)
+    return Footprint(outline.part, inner * scale, _corners(affine, 0, height, 0, width) * scale)
 
 
 def _corners(affine: object, top: float, bottom: float, left: float, right: float) -> Corners:

@@ -162,8 +162,10 @@ def _tags(
         tags.update((scene.scales, scene.offsets) for scene in scenes)
     if len(tags) > 1 and dataset.scale is None:
         pairs = {tag: list(zip(*tag, strict=True)) for tag in tags}
-        known = [own for own in pairs.values() if own]
-        band = next((k for k, own in enumerate(zip(*known, strict=False)) if len(set(own)) > 1), 0)
+        declared = [own for own in pairs.values() if own]
+        band = next(
+            (k for k, own in enumerate(zip(*declared, strict=False)) if len(set(own)) > 1), 0
+        )
         words = "; ".join(
             f"scale {pairs[tag][band][0]:g} and offset {pairs[tag][band][1]:g} in {count} scenes"
             for tag, count in tags.most_common(SHOWN)
@@ -313,7 +315,7 @@ def _empty_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
             if empty and len(empty) < len(scenes):
                 yield (
                     f"{_parts(empty)}: band {band.name} is {value:g} everywhere in {len(empty)} scenes "
-                    f"({_some(scene.id for _, scene in empty)}), and is not in others. Is it missing "
+                    f"({_first_names(scene.id for _, scene in empty)}), and is not in others. Is it missing "
                     "there? Remove these scenes, or the band."
                 )
 
