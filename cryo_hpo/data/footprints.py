@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -57,20 +58,23 @@ def frames_of(parts: Mapping[Split, Sequence[SceneFiles]]) -> list[Frame]:
     Raises:
         DataError: A file cannot be read.
     """
-    outlines = [_outline(item, part) for part, items in parts.items() for item in items]
-    placed = [
-        outline for outline in outlines if outline.grid.transform is not None and outline.grid.crs
-    ]
+    grids: dict[Path, Grid] = {}  # blocks of one scene share its file
+    placed, unplaced = [], []
+    for part, items in parts.items():
+        for item in items:
+            if item.image not in grids:
+                grids[item.image] = _grid(item)
+            outline = _Outline(item, part, grids[item.image])
+            has_place = outline.grid.transform is not None and outline.grid.crs
+            (placed if has_place else unplaced).append(outline)
     frames = [_ground(placed)] if placed else []
-    return [*frames, *_pixels(outline for outline in outlines if outline not in placed)]
+    return [*frames, *_pixels(unplaced)]
 
 
-def _outline(item: SceneFiles, part: Split) -> _Outline:
+def _grid(item: SceneFiles) -> Grid:
     with open_file(item.image, root=item.root) as file:
         grid = grid_of(file)
-    if grid.points is not None:
-        grid = Grid(grid.points_crs, grid.points, grid.shape)
-    return _Outline(item, part, grid)
+    return grid if grid.points is None else Grid(grid.points_crs, grid.points, grid.shape)
 
 
 def _ground(outlines: Sequence[_Outline]) -> Frame:
@@ -107,7 +111,7 @@ def _eastward(corners: Corners) -> Corners:
     return np.column_stack([corners[:, 0] % 360, corners[:, 1]])
 
 
-def _pixels(outlines: Iterator[_Outline]) -> Iterator[Frame]:
+def _pixels(outlines: Sequence[_Outline]) -> Iterator[Frame]:
     """Yield a frame for each scene without a place that is divided into blocks."""
     by_scene: dict[str, list[_Outline]] = defaultdict(list)
     for outline in outlines:

@@ -32,13 +32,15 @@ DRIVERS = (
 """GDAL drivers that may open a scene; none of them accesses other machines."""
 # Read in one piece, a truncated PNG gives arbitrary memory content, and no error.
 # /vsicurl is restricted to a file name suffix that no file has: no request leaves this machine.
-GDAL = {
+GDAL: dict[str, str | int] = {
     "GDAL_PNG_WHOLE_IMAGE_OPTIM": "NO",
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ".no-network",
     "GDAL_HTTP_MAX_RETRY": "0",
     "GDAL_HTTP_TIMEOUT": "1",
     "GDAL_VRT_ENABLE_PYTHON": "NO",
     "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
+    # Of decoded blocks; the default, 5 % of the memory, is too much on large machines.
+    "GDAL_CACHEMAX": 256 * 2**20,
 }
 LARGE = 1 << 28  # bytes; smaller files are opened whatever they declare
 MAX_RATIO = 20_000  # declared bytes per byte on disk; DEFLATE reaches 1,000, ZSTD of zeros 10,000

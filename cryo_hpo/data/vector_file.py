@@ -142,7 +142,8 @@ def require_degrees(path: Path, shapes: NDArray[np.object_], crs: CRS) -> None:
 def require_split_at_date_line(path: Path, shapes: NDArray[np.object_], crs: CRS) -> None:
     """Refuse features in degrees that jump from one side of the date line to the other.
 
-    Such an edge would be drawn the long way around the globe. Along a pole, it is the pole itself.
+    Such an edge would be drawn the long way around the globe. Edges from 180 degrees west to 180
+    degrees east do go around it, and along a pole, an edge is the pole itself.
     """
     if not crs.is_geographic or not len(shapes):
         return
@@ -152,8 +153,8 @@ def require_split_at_date_line(path: Path, shapes: NDArray[np.object_], crs: CRS
     flat = shapely.get_dimensions(pieces) < 2
     lines = np.concatenate([shapely.get_rings(pieces[~flat]), pieces[flat]])
     points, of = shapely.get_coordinates(lines, return_index=True)
-    polar = np.abs(points[:, 1]) > 89.9
-    jumps = (np.abs(np.diff(points[:, 0])) > 180) & (of[1:] == of[:-1]) & ~(polar[1:] & polar[:-1])
+    meant = (np.abs(points[:, 1]) > 89.9) | (np.abs(points[:, 0]) > 179.9999)
+    jumps = (np.abs(np.diff(points[:, 0])) > 180) & (of[1:] == of[:-1]) & ~(meant[1:] & meant[:-1])
     if jumps.any():
         raise DataError(
             f"{path}: features cross the date line in one piece: the longitude of an edge jumps by "

@@ -132,7 +132,7 @@ def test_long_steps_log_how_far_they_are(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter([0.0, 1.0, 6.0, 7.0, 12.0])
-    monkeypatch.setattr(progress_log.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr("cryo_hpo.data.progress_log.time.monotonic", lambda: next(clock))
     caplog.set_level(logging.INFO)
     step = progress_log.ProgressLog("decoding 2 scenes of 'mine'", 2)
     for _ in range(4):
