@@ -59,7 +59,8 @@ def frames_of(parts: Mapping[Split, Sequence[SceneFiles]]) -> list[Frame]:
         DataError: A file cannot be read.
     """
     grids: dict[Path, Grid] = {}  # blocks of one scene share its file
-    placed, unplaced = [], []
+    placed: list[_Outline] = []
+    unplaced: list[_Outline] = []
     for part, items in parts.items():
         for item in items:
             if item.image not in grids:
