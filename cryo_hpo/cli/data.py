@@ -12,12 +12,11 @@ import click
 
 from ..errors import DataError, FetchError, SpecError
 from .guard import read_site
-from .real_sets import fetch_real_set
+from .real_sets import fetch_real_set, show_downloads
 
 if TYPE_CHECKING:
     from ..data.audit import Summary
     from ..data.dataset import Dataset, SceneFiles, Split
-    from ..data.download import Progress
 
 SOURCE = click.argument("source", metavar="NAME|CARD")
 
@@ -95,7 +94,7 @@ def get(
     from ..data.real_sets import REAL_SETS
 
     if name in REAL_SETS:
-        fetch_real_set(name, show=_fetch, only_list=only_list)
+        fetch_real_set(name, show=show_downloads, only_list=only_list)
         return
     dataset = find_dataset(name)
     if not dataset.page:
@@ -112,7 +111,7 @@ def get(
             click.echo(f"{file.name}: {file.checksum} {file.url}")
         if only_list:
             return
-        _fetch(download(files, root / KEPT))
+        show_downloads(download(files, root / KEPT))
     except FetchError as error:
         message = (
             f"{error}\nIf the download is blocked, download by hand from {dataset.page} and put "
@@ -318,22 +317,6 @@ def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:
             )
         checksums[name] = f"{kind}:{digits.lower()}"
     return checksums
-
-
-def _fetch(states: Iterator[Progress]) -> None:
-    """Show the progress of downloads: a live line on a terminal, else one line for each file."""
-    live = sys.stderr.isatty()
-    last = ""
-    for state in states:
-        of = f" of {state.total / 1e6:,.1f}" if state.total else ""
-        line = f"{state.file}: {state.done / 1e6:,.1f}{of} MB"
-        if live:
-            click.echo(f"\r{line}", nl=False, err=True)
-        elif state.file != last:
-            click.echo(line, err=True)
-        last = state.file
-    if live and last:
-        click.echo(err=True)
 
 
 def _opened(source: str, split: str, seed: int) -> tuple[Dataset, dict[Split, list[SceneFiles]]]:

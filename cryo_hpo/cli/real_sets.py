@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -34,3 +35,19 @@ def fetch_real_set(
     show(get_real_set(real_set, root))
     click.echo(f"{root / real_set.root}: {real_set.layout}")
     click.echo(f"Then: cryo-hpo data check {name}")
+
+
+def show_downloads(states: Iterator[Progress]) -> None:
+    """Show the progress of downloads: a live line on a terminal, else one line for each file."""
+    live = sys.stderr.isatty()
+    last = ""
+    for state in states:
+        of = f" of {state.total / 1e6:,.1f}" if state.total else ""
+        line = f"{state.file}: {state.done / 1e6:,.1f}{of} MB"
+        if live:
+            click.echo(f"\r{line}", nl=False, err=True)
+        elif state.file != last:
+            click.echo(line, err=True)
+        last = state.file
+    if live and last:
+        click.echo(err=True)
