@@ -6,17 +6,13 @@ Each test damages a copy of one finished study, gives the same command, and comp
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from cryo_hpo.cli.main import main
-from cryo_hpo.config import dump_study
 from cryo_hpo.results.study import load_result
 
 from ..support.outcomes import check_same_outcome
@@ -92,55 +88,3 @@ def test_a_damaged_spec_of_the_folder_is_named_with_the_remedy(sandbox, copied):
         (folder / "study.yaml").write_bytes(part)
         with pytest.raises(AssertionError, match=r"is damaged.*Remove this file"):
             _again(sandbox, folder)
-
-
-# Content that a disk, a copy or an editor leaves in a file's place.
-LEFT = {
-    "empty": lambda _: b"",
-    "half": lambda content: content[: len(content) // 2],
-    "zeros": lambda content: bytes(len(content)),
-    "another": lambda _: json.dumps({"version": 7, "": [None]}).encode() + b"\n",
-    "no object": lambda _: b"[1, 2]\n",
-}
-# Written for people and other programs, and never read by a study.
-UNREAD = ("report", "environment.json")
-
-
-@pytest.mark.parametrize("left", LEFT)
-def test_any_damaged_file_of_a_folder_changes_nothing_or_is_named(
-    sandbox: Sandbox, finished: Callable[[str], Path], left: str
-) -> None:
-    """Each file in turn, while all others are whole, and the result is still to be written."""
-    whole = finished("promote")
-    names = sorted(
-        str(path.relative_to(whole))
-        for path in whole.rglob("*")
-        if path.is_file() and path.name != ".driver"
-    )
-    assert {"study.yaml", "journal.log", "events.jsonl", "data-files.json"} <= set(names)
-    ways = list(LEFT)
-    for number, name in enumerate(n for n in names if n.split("/")[0] not in UNREAD):
-        if (number + ways.index(left)) % len(ways):  # each file is damaged in one way
-            continue
-        storage = f"any-{left.replace(' ', '-')}-{number}"
-        shutil.copytree(whole.parent, sandbox.root / storage)
-        folder = sandbox.root / storage / whole.name
-        if name != "result.json":
-            (folder / "result.json").unlink()
-        content = (folder / name).read_bytes()
-        (folder / name).write_bytes(LEFT[left](content))
-        done = _invoke(sandbox, storage)
-        if done.exit_code:
-            assert done.exit_code in (1, 2), (name, done.output)
-            assert Path(name).name in done.output, (name, done.output)
-            (folder / name).write_bytes(content)
-            done = _invoke(sandbox, storage)
-        assert done.exit_code == 0, (name, done.output)
-        check_same_outcome(folder, whole)
-
-
-def _invoke(sandbox: Sandbox, storage: str) -> Result:
-    spec = sandbox.root / f"{storage}.yaml"
-    spec.write_text(dump_study(sandbox.study("whole-promote")))
-    words = ["run", "--inline", str(spec)]
-    return CliRunner().invoke(main, words, env=sandbox.places(storage), catch_exceptions=False)
