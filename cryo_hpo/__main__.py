@@ -1,4 +1,4 @@
-"""`python -m cryo_hpo`."""
+"""Run the command line as `python -m cryo_hpo`."""
 
 from .cli.main import main
 

@@ -1,4 +1,4 @@
-"""Old name of `cryo_hpo.config`, kept for one release."""
+"""Keep the old name of `cryo_hpo.config` for one release."""
 
 from __future__ import annotations
 

@@ -53,6 +53,12 @@ EMPTY_NAMES = {
     *("asked", "found", "gone", "got", "here", "known", "one", "some"),
     *("that", "there", "these", "thing", "things", "those", "told"),
 }
+# First words of a docstring that does not say what the thing does.
+NO_VERBS = {
+    *("a", "an", "how", "it", "its", "of", "old", "one", "that", "the", "these", "this"),
+    *("those", "what", "when", "where", "whether", "which", "who", "why"),
+}
+NOUNS = {"config", "errors"}  # their classes are what users read of a specification or a failure
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -178,6 +184,26 @@ def test_names_say_what_they_hold() -> None:
         if name.strip("_") in EMPTY_NAMES
     ]
     assert not empty
+
+
+def _undescribed(path: Path) -> Iterator[str]:
+    """Yield the docstrings whose first word is no verb."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            continue
+        if isinstance(node, ast.ClassDef) and _room(path) in NOUNS:
+            continue
+        if isinstance(node, ast.FunctionDef) and any(
+            "property" in ast.unparse(d) for d in node.decorator_list
+        ):
+            continue
+        line = (ast.get_docstring(node) or "").partition("\n")[0]
+        if line.split(" ")[0].lower() in NO_VERBS:
+            yield f"{path.relative_to(PACKAGE)}: {line}"
+
+
+def test_docstrings_begin_with_what_the_thing_does() -> None:
+    assert not [line for path in FILES for line in _undescribed(path)]
 
 
 def test_importing_the_package_is_light() -> None:

@@ -42,7 +42,7 @@ class CellRun:
         study: Study,
         site: Site,
         *,
-        tell: tuple[Tracker, Progress, str],
+        reporting: tuple[Tracker, Progress, str],
         informed: Callable[[CellRun], Study],
     ) -> None:
         """Prepare a cell; nothing is read or written before its first job is requested.
@@ -51,23 +51,23 @@ class CellRun:
             cell: The cell's place in the matrix.
             study: The cell's study, as the matrix defines it.
             site: Locations of data and storage.
-            tell: Tracker, progress, and the key of the campaign's own run.
+            reporting: Tracker, progress, and the key of the campaign's own run.
             informed: Returns the study with the offers of finished cells.
         """
         self.cell, self.study, self._site = cell, study, site
         self.path = folders.of(study, site)
         self.trials: list[Record] = []
         self.records: Records | None = None
-        self.tracker = tell[0]
+        self.tracker = reporting[0]
         self.slots: TrialResources | None = None
-        self._tell, self._informed = tell, informed
+        self._reporting, self._informed = reporting, informed
         self.source = Phases(self._phases())
 
     def _phases(self) -> Iterator[Source]:
         self.study = self._informed(self)
         folders.claim(self.study, self._site)
         folders.keep_spec(self.study, self.path)
-        tracker, progress, parent = self._tell
+        tracker, progress, parent = self._reporting
         self.tracker = tracker.beside(self.path / folders.EVENTS)
         self.records = studies.open_records(self.study, self.tracker, self._site, self.path)
         shown = self.study.name.removeprefix(f"{parent}.")

@@ -111,8 +111,8 @@ class _Cells:
                 self.results[cell] = (study, load_result(folder))
                 self.transfer.finished(cell, study, self.results[cell][1])
                 continue
-            tell = (tracker, progress, campaign.name)
-            run = CellRun(cell, study, site, tell=tell, informed=self.transfer.informed)
+            reporting = (tracker, progress, campaign.name)
+            run = CellRun(cell, study, site, reporting=reporting, informed=self.transfer.informed)
             self._runs[study.name.removeprefix(f"{campaign.name}.")] = run
 
     @contextlib.contextmanager

@@ -58,7 +58,7 @@ class Skip(Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination of the matrix, or a rival of those with its dataset and label fraction."""
+    """Hold one combination of the matrix, or a rival of those with its dataset and label fraction."""
 
     encoder: str
     dataset: str

@@ -11,13 +11,13 @@ Loc = tuple[str | int, ...]  # keys and positions, from the outermost value inwa
 
 
 class Frozen(BaseModel):
-    """A value: immutable, strictly typed, with no fields but its own."""
+    """Define a value: immutable, strictly typed, with no fields but its own."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 class Problem(NamedTuple):
-    """One broken law: its place and its message.
+    """Hold one broken law: its place and its message.
 
     Attributes:
         loc: Path from the value that was validated.

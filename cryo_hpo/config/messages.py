@@ -93,7 +93,7 @@ def _quoted(text: str) -> list[str]:
 
 
 class _Place(NamedTuple):
-    """A path without pydantic's tags, and what the model defines there.
+    """Hold a path without pydantic's tags, and what the model defines there.
 
     Attributes:
         loc: The path, as in the file.

@@ -18,7 +18,7 @@ VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 class Site(Frozen):
-    """The machine's facts, from the environment alone; folders are absolute."""
+    """Hold the machine's facts, only from the environment; folders are absolute."""
 
     data: Path
     weights: Path

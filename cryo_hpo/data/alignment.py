@@ -31,7 +31,7 @@ METERS_PER_DEGREE = 111_320.0
 
 
 class Grid(NamedTuple):
-    """The pixel grid of a raster."""
+    """Hold the pixel grid of a raster."""
 
     crs: CRS | None
     transform: Affine | None
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The bounding box of a raster on the ground."""
+    """Hold the bounding box of a raster on the ground."""
 
     degrees: Box | None
     """In degrees; None: the coordinate system is not tied to the globe."""

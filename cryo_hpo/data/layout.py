@@ -63,7 +63,7 @@ MAX_DEPTH = 8  # scenes of Sentinel-2 lie six folders deep
 
 
 class Shape(NamedTuple):
-    """The common form of the paths of one kind of file: the text around the id."""
+    """Hold the common form of the paths of one kind of file: the text around the id."""
 
     folder: str  # with {split} for the name of a part
     prefix: str
@@ -79,7 +79,7 @@ class Shape(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The paths of a folder's scenes.
+    """Hold the paths of a folder's scenes.
 
     Attributes:
         images: Path template of an image below the folder.
@@ -103,7 +103,7 @@ class Layout(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A file, read as one of a shape."""
+    """Hold a file, read as one of a shape."""
 
     shape: Shape
     part: str

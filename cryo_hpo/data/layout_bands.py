@@ -1,4 +1,4 @@
-"""Recognize scenes whose bands lie in files of their own, and the sensor that their names tell."""
+"""Recognize scenes whose bands lie in files of their own, and the sensor that their names give."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Key = tuple[str, str]
 
 
 class BandPlace(NamedTuple):
-    """Where the bands of scenes lie: what their paths have in common."""
+    """Hold where the bands of scenes lie: what their paths have in common."""
 
     folder: str
     """With {split} for a part, and {id} and * within a SAFE folder."""
@@ -85,7 +85,7 @@ def common_bands(scenes: Iterable[Mapping[str, Path]]) -> dict[str, str]:
 
 
 def guess_sensor(names: Sequence[str], bands: Iterable[str]) -> str:
-    """Return the sensor that the names of scenes, or their bands, tell; "" if they do not.
+    """Return the sensor that the names of scenes, or their bands, give; "" if they do not.
 
     Raises:
         DataError: The scenes are of sensors that number their bands differently.

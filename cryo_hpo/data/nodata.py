@@ -25,7 +25,7 @@ MIN_GAP = 0.01  # of the range of the other pixels
 
 
 class Fill(NamedTuple):
-    """A constant value at the edge of a scene that is not declared as nodata."""
+    """Hold a constant value at the edge of a scene that is not declared as nodata."""
 
     value: float
     share: float

@@ -35,7 +35,7 @@ Measure = Callable[[SceneFiles], tuple[int, int]]
 
 
 class Block(NamedTuple):
-    """A square of a scene's grid of blocks."""
+    """Hold a square of a scene's grid of blocks."""
 
     scene: int
     row: int

@@ -57,7 +57,7 @@ class Normalize:
 
 
 class _Gathered(NamedTuple):
-    """One batch in the files' native type."""
+    """Hold one batch in the files' native type."""
 
     image_BCHW: Tensor
     mask_BHW: Tensor

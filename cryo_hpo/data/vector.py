@@ -42,7 +42,7 @@ IGNORE_WORD = "ignore"
 
 
 class Grid(NamedTuple):
-    """The pixel grid of an image."""
+    """Hold the pixel grid of an image."""
 
     crs: CRS
     transform: Affine
@@ -67,7 +67,7 @@ class Grid(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Geometries of one layer on an image's CRS, with the class number of each."""
+    """Hold the geometries of one layer on an image's CRS, with the class number of each."""
 
     geometries: NDArray[np.object_]
     codes: NDArray[np.uint8]

@@ -148,7 +148,7 @@ def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
     if node.promised_gpus > len(node.gpus):
         yield (
             f"Ray offers {node.promised_gpus:g} GPUs here, torch sees {len(node.gpus)}. Start the "
-            "node without --num-gpus, or mend driver and container runtime (`nvidia-smi`)."
+            "node without --num-gpus, or repair driver and container runtime (`nvidia-smi`)."
         )
     if needs_gpus and not node.gpus:
         yield "A GPU was asked for, torch sees none. Is this the CPU build, or no driver?"

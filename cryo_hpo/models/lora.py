@@ -37,7 +37,7 @@ INSIDE = {  # names of linear layers inside a block
 
 
 class LoraLinear(nn.Linear):
-    """Frozen linear layer plus a trained product of two small matrices that is zero at first.
+    """Add to a frozen linear layer a trained product of two small matrices that is zero at first.
 
     Args:
         linear: The layer to adapt; its weight and bias are taken over.

@@ -153,7 +153,7 @@ def spread(probs_MKHW: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class _Flipped(nn.Module):
-    """Network that averages the probabilities of an image and of its mirror images."""
+    """Average the probabilities of an image and of its mirror images."""
 
     def __init__(self, segmenter: nn.Module) -> None:
         super().__init__()

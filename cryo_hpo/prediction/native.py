@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class NativeModel(nn.Module):
-    """Network that takes pixels as they are in the files, and normalizes them."""
+    """Take pixels as they are in the files, and normalize them."""
 
     mean_C11: Tensor
     std_C11: Tensor

@@ -15,7 +15,7 @@ Tone = Literal["improved", "not shown", "worse", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A figure stored beside the page as `name`.svg and `name`.png.
+    """Hold a figure stored beside the page as `name`.svg and `name`.png.
 
     Attributes:
         name: Name of the files, without suffix.
@@ -35,7 +35,7 @@ Part = str | Table | Picture
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading and the parts below it."""
+    """Hold a heading and the parts below it."""
 
     title: str
     parts: tuple[Part, ...]
@@ -43,7 +43,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A report.
+    """Hold a report.
 
     Attributes:
         title: Title of the page.

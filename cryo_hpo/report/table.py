@@ -26,7 +26,7 @@ Row = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as text.
+    """Hold a table as text.
 
     Attributes:
         head: Names of the columns.

@@ -31,7 +31,7 @@ from .wording import (
 
 
 class VerdictRow(NamedTuple):
-    """A line of the paired comparison, as text."""
+    """Hold a line of the paired comparison, as text."""
 
     seed: str
     baseline: str

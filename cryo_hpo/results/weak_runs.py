@@ -27,7 +27,7 @@ def name_weak_runs(result: Result) -> dict[str, tuple[str, ...]]:
 
 
 class Run(NamedTuple):
-    """One training of the comparison."""
+    """Hold one training of the comparison."""
 
     arm: ArmResult
     seed: SeedResult

@@ -119,7 +119,7 @@ class Journal:
         return [t.number for t in trials if t.user_attrs.get(OUTCOME) == "failed"]
 
     def reopen(self, number: int) -> None:
-        """Let a failed trial run again."""
+        """Reopen a failed trial."""
         with self._asking():
             self._storage.set_trial_user_attr(self._ids[number], OUTCOME, "")
             self._storage.set_trial_user_attr(self._ids[number], MESSAGE, "")

@@ -41,7 +41,7 @@ Spec: TypeAlias = Study | Campaign
 
 
 class _Kind(NamedTuple):
-    """Say how one kind of spec is called and stored."""
+    """Describe how one kind of spec is called and stored."""
 
     noun: str
     file: str

@@ -158,7 +158,7 @@ def _time_epoch(study: Study, site: Site) -> float:
 
 @dataclass(frozen=True)
 class Purse:
-    """Tell a running search how many epochs its hours still hold.
+    """Report to a running search how many epochs its hours still hold.
 
     Attributes:
         study: The study, resolved.
@@ -227,7 +227,7 @@ class Purse:
 def open_purse(
     study: Study, path: Path, *, records: Records, slots: TrialResources
 ) -> Purse | None:
-    """Return what tells a running search how much it may spend; None without a budget of hours.
+    """Return what reports to a running search how much it may spend; None without a budget of hours.
 
     Args:
         study: The study, resolved.

@@ -207,7 +207,7 @@ def read_trainings(
     given_s: float | None = None,
     now: datetime | None = None,
 ) -> tuple[Training, ...]:
-    """Return the trainings that a log tells of, in the order in which they began.
+    """Return the trainings of a log, in the order in which they began.
 
     Args:
         events: Events of the log.

@@ -161,7 +161,7 @@ def inline_file(marked: Marked, loc: Loc, study: Path) -> list[str]:
 
 
 def validate_study(raw: dict[str, Any]) -> tuple[Study | None, list[Problem]]:
-    """Validate; then remove what is wrong and validate again, for laws between the other fields."""
+    """Validate a study; then remove what is wrong and validate again, for laws between the other fields."""
     problems: list[Problem] = []
     removed: list[Loc] = []
     while True:

@@ -37,7 +37,7 @@ RESOLVERS_OF_BOTH = {**yaml.SafeDumper.yaml_implicit_resolvers, **RESOLVERS}
 
 
 class Mark(NamedTuple):
-    """The place of a value in a file.
+    """Hold the place of a value in a file.
 
     Attributes:
         file: Name for messages.
@@ -51,7 +51,7 @@ class Mark(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """A problem with its line; sorts by place, and reads `file:line: path: message`."""
+    """Hold a problem with its line; sorts by place, and reads `file:line: path: message`."""
 
     mark: Mark
     loc: Loc
@@ -62,7 +62,7 @@ class Fault(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """The content of a file.
+    """Hold the content of a file.
 
     Attributes:
         raw: Mappings, lists and scalars.
@@ -76,13 +76,13 @@ class Marked(NamedTuple):
 
 
 class _Loader(yaml.SafeLoader):
-    """Resolves plain scalars as YAML 1.2 does."""
+    """Resolve plain scalars as YAML 1.2 does."""
 
     yaml_implicit_resolvers = RESOLVERS
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that YAML 1.1 or 1.2 would read as another type."""
+    """Quote text that YAML 1.1 or 1.2 would read as another type."""
 
     yaml_implicit_resolvers = RESOLVERS_OF_BOTH
 
@@ -213,7 +213,7 @@ def _syntax(path: Path, error: yaml.MarkedYAMLError) -> str:
 
 
 class _Walk:
-    """Turns nodes into values, and records lines and problems on the way."""
+    """Turn nodes into values, and record lines and problems on the way."""
 
     def __init__(self, file: str) -> None:
         self.file = file

@@ -115,7 +115,7 @@ def check_corners(space: DefineByRun, base: Recipe) -> Iterator[Problem]:
 
 
 class _Corner:
-    """A trial that suggests the first or the last value of each parameter."""
+    """Suggest the first or the last value of each parameter."""
 
     def __init__(self, *, last: bool) -> None:
         self._last = last

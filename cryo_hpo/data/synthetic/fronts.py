@@ -23,7 +23,7 @@ STEEPNESS = 0.7  # rise of the rock walls, per distance from the fjord
 
 
 class Fjord(NamedTuple):
-    """The part of a scene that all dates share; lengths in half sides of the scene."""
+    """Hold the part of a scene that all dates share; lengths in half sides of the scene."""
 
     along_HW: Raster
     """Distance down the fjord, growing towards the sea."""

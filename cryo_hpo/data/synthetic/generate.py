@@ -67,7 +67,7 @@ CARDS: dict[str, DatasetCard] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionGrid:
-    """The grid of a dataset's regions, and the function that draws them."""
+    """Hold the grid of a dataset's regions, and the function that draws them."""
 
     scenes: Callable[..., Scenes]
     region: str

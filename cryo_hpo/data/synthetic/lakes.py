@@ -47,7 +47,7 @@ OPAQUE = 0.9  # cloud cover of a pixel from which on the ground cannot be judged
 
 
 class Valley(NamedTuple):
-    """The part of a scene that all dates share."""
+    """Hold the part of a scene that all dates share."""
 
     dem_HW: Raster
     """Meters above the sea."""

@@ -19,7 +19,7 @@ NEIGHBORS = tuple((i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0
 
 
 class Light(NamedTuple):
-    """Direction to the sun, or to a radar, from the ground."""
+    """Hold the direction to the sun, or to a radar, from the ground."""
 
     azimuth_deg: float
     """Clockwise from north."""
@@ -35,7 +35,7 @@ class Light(NamedTuple):
 
 
 class Grain(NamedTuple):
-    """Direction along which a surface is stretched, as wind streaks and crevasses are."""
+    """Hold the direction along which a surface is stretched, as wind streaks and crevasses are."""
 
     azimuth_deg: float
     """Clockwise from north."""

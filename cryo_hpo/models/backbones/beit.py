@@ -44,7 +44,7 @@ class Beit(Vit):
 
 
 class Data2Vec(ViTBlocks):
-    """Levels of the BEiT, all at the stride of its patch.
+    """Compute levels of the BEiT, all at the stride of its patch.
 
     Args:
         beit: Sizes of the transformer.

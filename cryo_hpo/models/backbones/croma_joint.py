@@ -44,7 +44,7 @@ class CrossAttention(nn.Module):
 
 
 class CrossBlock(nn.Module):
-    """Self-attention, attention to the other sensor, and an MLP, each beside the identity.
+    """Apply self-attention, attention to the other sensor, and an MLP, each beside the identity.
 
     Args:
         vit: Sizes of the transformer.
@@ -67,7 +67,7 @@ class CrossBlock(nn.Module):
 
 
 class CromaJoint(nn.Module):
-    """Levels of CROMA's joint encoder, all at the stride of its patch.
+    """Compute levels of CROMA's joint encoder, all at the stride of its patch.
 
     The optical encoder has twice as many blocks as the radar and the joint one.
 

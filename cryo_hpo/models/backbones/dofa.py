@@ -40,7 +40,7 @@ WAVELENGTHS_UM = {
 
 
 class Residual(nn.Module):
-    """Two linear layers, each with a ReLU, beside the identity.
+    """Apply two linear layers, each with a ReLU, beside the identity.
 
     Args:
         dim: Values in and out.
@@ -107,7 +107,7 @@ class PatchMaker(nn.Module):
 
 
 class Dofa(ViTBlocks):
-    """Levels of DOFA, all at the stride of its patch.
+    """Compute levels of DOFA, all at the stride of its patch.
 
     Args:
         vit: Sizes of the transformer.

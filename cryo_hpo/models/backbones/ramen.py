@@ -91,7 +91,7 @@ class Resampler(nn.Module):
 
 
 class Ramen(ViTBlocks):
-    """Levels of RAMEN, all at the resolution of its tokens.
+    """Compute levels of RAMEN, all at the resolution of its tokens.
 
     Args:
         blocks: Sizes of the transformer.

@@ -20,7 +20,7 @@ TOGETHER = 3  # bands of one token
 
 
 class SpectralGpt(ViTBlocks):
-    """Levels of SpectralGPT, all at the stride of its patch: the groups' values side by side.
+    """Compute levels of SpectralGPT, all at the stride of its patch: the groups' values side by side.
 
     Args:
         vit: Sizes of the transformer.

@@ -57,7 +57,7 @@ class Swin:
 
 
 class GfmSwin(nn.Module):
-    """Maps of a Swin's stages, taken before or after patches are merged.
+    """Compute maps of a Swin's stages, taken before or after patches are merged.
 
     Args:
         swin: Sizes of the transformer.
@@ -124,7 +124,7 @@ class GfmSwin(nn.Module):
 
 
 class SatlasSwin(nn.Module):
-    """Maps of a Swin V2's stages.
+    """Compute maps of a Swin V2's stages.
 
     Args:
         swin: Sizes of the transformer.

@@ -49,7 +49,7 @@ class SensorTokens(nn.Module):
 
 
 class TerraMind(ViTBlocks):
-    """Levels of TerraMind, all at the stride of its patch: means over the sensors that are given.
+    """Compute levels of TerraMind, all at the stride of its patch: means over the sensors that are given.
 
     Args:
         vit: Sizes of the transformer.

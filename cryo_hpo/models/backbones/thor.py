@@ -45,7 +45,7 @@ class Thor(Blocks):
 
 
 class ThorEncoder(ViTBlocks):
-    """Levels of THOR, all at the stride of its patch: means over the groups that are given.
+    """Compute levels of THOR, all at the stride of its patch: means over the groups that are given.
 
     All bands are assumed to have one ground size, since a dataset's layers lie on one grid.
 

@@ -82,7 +82,7 @@ def timm_facts(name: str) -> TimmFacts:
 
 
 class TimmBackbone(nn.Module):
-    """Intermediate feature maps of a timm model, for any number of bands.
+    """Compute intermediate feature maps of a timm model, for any number of bands.
 
     Pyramids return every stage as it is. A plain transformer returns the maps after a third,
     a half, two thirds and all of its blocks, the last one through its final norm.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch normalization that also trains on a single value per channel.
+    """Normalize batches as batch norm, and train also on a single value per channel.
 
     One value has no variance, so PyTorch refuses a batch of one tile whose map is 1x1. Such a
     step uses the running statistics, as evaluation does, and leaves them as they are.

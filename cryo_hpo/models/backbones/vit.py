@@ -54,7 +54,7 @@ class Vit(Blocks):
 
 
 class VisionTransformer(ViTBlocks):
-    """Levels of a plain vision transformer, all at the stride of its patch.
+    """Compute levels of a plain vision transformer, all at the stride of its patch.
 
     Args:
         vit: Sizes of the transformer.

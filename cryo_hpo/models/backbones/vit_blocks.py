@@ -62,7 +62,7 @@ class Blocks:
 
 
 class ScaleNorm(nn.LayerNorm):
-    """Layer norm that trains only its scale; the bias is stored with the weights, unchanged."""
+    """Normalize layers with a trained scale only; the bias is stored with the weights, unchanged."""
 
     def __init__(self, dim: int, *, eps: float, **where: Any) -> None:
         super().__init__(dim, eps=eps, **where)
@@ -72,7 +72,7 @@ class ScaleNorm(nn.LayerNorm):
 
 
 class ViTBlocks(nn.Module):
-    """Blocks with maps taken at some depths; blocks after the last level are not built.
+    """Run blocks, with maps taken at some depths; blocks after the last level are not built.
 
     Args:
         blocks: Number and kind of the blocks.

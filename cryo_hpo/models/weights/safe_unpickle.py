@@ -16,7 +16,7 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 
 class _Nothing:
-    """Placeholder for an object; accepts any state."""
+    """Replace an object; accepts any state."""
 
     def __init__(self, *_: object) -> None: ...
 
@@ -24,7 +24,7 @@ class _Nothing:
 
 
 class _Keys:
-    """Placeholder for a class of mappings; its instances are ordinary dictionaries."""
+    """Replace a class of mappings; its instances are ordinary dictionaries."""
 
     def __new__(cls, *_: object) -> Any:  # the unpickler fills only plain mappings
         return OrderedDict()
