@@ -90,7 +90,7 @@ def average(outcomes: list[Outcome], truth: float) -> Row:
 def main() -> None:
     """Print the table."""
     folder = Path(sys.argv[1])
-    print("| tuned / baseline LR | rule | pairs | improved | worse | interval holds |")
+    print("| tuned / baseline LR | rule | repeats | improved | worse | interval holds |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
     for name in POPULATIONS:
         for rule, row in simulate(folder, name, repeats=REPEATS):

@@ -17,7 +17,7 @@ from .guard import read_site
 @click.option(
     "--at-most",
     type=click.IntRange(1),
-    help="Raise the limit of pairs, of a study with seeds: {at_most: N}.",
+    help="Raise the limit of repeats, of a study with seeds: {at_most: N}.",
 )
 @click.option(
     "--proof",

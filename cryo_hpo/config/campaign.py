@@ -100,7 +100,7 @@ class Campaign(Frozen):
     )
     seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
-        description="Seeds on which each cell retrains its baseline and its winner, in pairs: a list, or {at_most: 16} to stop each cell as soon as it is decided.",
+        description="Seeds on which each cell retrains its baseline and its winner, a repeat for each: a list, or {at_most: 16} to stop each cell as soon as it is decided.",
     )
     proof: Literal["full"] = Field(
         default="full",

@@ -15,12 +15,12 @@ Proof = Literal["none", "quick", "full"]
 
 
 class SeedLimit(Frozen):
-    """Seeds up to a limit: pairs are trained until the comparison is decided."""
+    """Seeds up to a limit: repeats are trained until the comparison is decided."""
 
     at_most: int = Field(
         ge=FEWEST_SIGNS,
         le=100,
-        description="Pairs after which the comparison ends undecided; six equal signs are the fewest that decide, 16 is a good value.",
+        description="Repeats after which the comparison ends undecided; six equal signs are the fewest that decide, 16 is a good value.",
     )
 
 

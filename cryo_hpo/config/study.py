@@ -159,11 +159,11 @@ class Study(Frozen):
     )
     seeds: Seeds = Field(
         default=(1, 2, 3, 4, 5),
-        description="Seeds on which baseline and winner are retrained, in pairs: a list, or {at_most: 16} to stop as soon as the comparison is decided.",
+        description="Seeds on which baseline and winner are retrained, a repeat for each: a list, or {at_most: 16} to stop as soon as the comparison is decided.",
     )
     proof: Proof = Field(
         default="full",
-        description="Final comparison. full: retrain baseline and winner on `seeds`; quick: one pair on the search's own seed, which proves nothing; none: end after the search.",
+        description="Final comparison. full: retrain baseline and winner on `seeds`; quick: one repeat on the search's own seed, which proves nothing; none: end after the search.",
     )
     reuse: bool = Field(
         default=True,
@@ -221,7 +221,7 @@ class Study(Frozen):
 
     @property
     def stops_when_decided(self) -> bool:
-        """True if the final comparison stops at the pair that decides it."""
+        """True if the final comparison stops at the repeat that decides it."""
         return self.proof == "full" and isinstance(self.seeds, SeedLimit)
 
     @property

@@ -25,7 +25,7 @@ def evidence_notes(result: Result) -> list[str]:
         return extension_notes(result)
     return [
         *extension_notes(result),
-        f"The interval of a typical seed's relative gain decides; files have the verdict as "
+        f"The interval of a typical repeat's relative gain decides; files have the verdict as "
         f"`{improvement.verdict}`.",
         *_stop(improvement),
         *([_p_values(improvement)] if improvement.stopped is None else []),
@@ -38,8 +38,10 @@ def _stop(improvement: Improvement) -> list[str]:
     """Return why a comparison that stops when it is decided stopped, and what holds at such a stop."""
     if improvement.stopped is None:
         return []
-    most, pairs = improvement.stopped.at_most, improvement.num_pairs
-    spared = f"after {pairs} of at most {most} pairs ({count_of(most - pairs, 'pair')} spared)"
+    most, repeats = improvement.stopped.at_most, improvement.num_pairs
+    spared = (
+        f"after {repeats} of at most {most} repeats ({count_of(most - repeats, 'repeat')} spared)"
+    )
     why = {
         "improved": f"decided {spared}",
         "worse": f"decided {spared}",
@@ -47,24 +49,24 @@ def _stop(improvement: Improvement) -> list[str]:
         f"{100 * stats.MIN_CHANCE:g} %",
         "undecided": f"not decided {spared}",
     }[improvement.stopped.decision]
-    if pairs == most and improvement.verdict == "not shown":
-        why = f"not decided by all {most} pairs"
+    if repeats == most and improvement.verdict == "not shown":
+        why = f"not decided by all {most} repeats"
     return [
         f"The comparison was {why}. Sequential sign test: p = {improvement.p_value:.4f}. This p and "
-        "the interval of the typical seed hold although scores were looked at on the way; the "
-        "intervals of the means are those of a fixed number of pairs."
+        "the interval of the typical repeat hold although scores were looked at on the way; the "
+        "intervals of the means are those of a fixed number of repeats."
     ]
 
 
 def name_intervals(improvement: Improvement) -> dict[str, Interval]:
     """Return the intervals of an improvement under the names of table and figure."""
     rows = {
-        "typical seed (decides)": improvement.typical_pct,
+        "typical repeat (decides)": improvement.typical_pct,
         "means, Fieller": improvement.relative_pct,
         "means, BCa over seeds": improvement.bca_pct,
         "means, BCa over scenes too": improvement.scenes_pct,
     }
-    fixed = "" if improvement.stopped is None else ", as if fixed"  # the number of pairs
+    fixed = "" if improvement.stopped is None else ", as if fixed"  # the number of repeats
     return {
         f"{name}{fixed if name.startswith('means') else ''}": interval
         for name, interval in rows.items()
@@ -130,7 +132,7 @@ def _too_few(result: Result, improvement: Improvement) -> list[str]:
     if decides or improvement.stopped is not None:
         return []
     return [
-        f"{count_of(improvement.num_pairs, 'seed')} cannot decide: an interval needs "
+        f"{count_of(improvement.num_pairs, 'repeat')} cannot decide: an interval needs "
         f"{stats.FEWEST}, an exact one six. Add some: `cryo-hpo extend {result.study} --seeds ...`."
     ]
 
@@ -146,6 +148,6 @@ def _seeds_needed(improvement: Improvement) -> list[str]:
     )
     return [
         f"Repeats differ in their relative gain by {improvement.spread_pct:.1f} percentage points "
-        f"(standard deviation). To show a gain in four studies of five, that takes so many seeds: "
+        f"(standard deviation). To show a gain in four studies of five, that takes so many repeats: "
         f"{seeds}."
     ]

@@ -15,10 +15,12 @@ LOOKED_TWICE = (
     "with `seeds: {at_most: N}` keeps its level at any number of looks."
 )
 ANY_LOOKS = (
-    "The rule of this comparison keeps its level however often its pairs are looked at, so more "
-    "pairs cost nothing."
+    "The rule of this comparison keeps its level however often its repeats are looked at, so more "
+    "repeats cost nothing."
 )
-NEW_RECIPE = "That holds for the pairs of one recipe; the winner has changed, so it does not here."
+NEW_RECIPE = (
+    "That holds for the repeats of one recipe; the winner has changed, so it does not here."
+)
 
 
 def extension_notes(result: Result) -> list[str]:
@@ -49,7 +51,7 @@ def _addition(extension: Extension) -> str:
         f"the seeds {', '.join(map(str, extension.seeds))}" if extension.seeds else "",
         f"{count_of(extension.trials, 'trial')} of the search" if extension.trials else "",
         "a full comparison" if extension.proof else "",
-        "" if extension.at_most is None else f"a limit of {extension.at_most} pairs",
+        "" if extension.at_most is None else f"a limit of {extension.at_most} repeats",
     ]
     verdict = "" if extension.former_verdict is None else f"'{extension.former_verdict}', "
     return (

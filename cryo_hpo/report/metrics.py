@@ -74,7 +74,7 @@ def _table(rows: Sequence[MetricRow]) -> Table:
     paired = any(row.tuned is not None for row in rows)
     head = ["metric", BASELINE, *([TUNED, "difference", "interval", "better"] * paired)]
     body = [[*_cells(row, paired=paired), *([str(row.seeds)] if partial else [])] for row in rows]
-    return Table.of((*head, *(["pairs"] if partial else [])), body, left=1)
+    return Table.of((*head, *(["repeats"] if partial else [])), body, left=1)
 
 
 def _cells(row: MetricRow, *, paired: bool) -> list[str]:

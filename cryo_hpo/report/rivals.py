@@ -46,7 +46,7 @@ def parts(result: CampaignResult) -> Iterator[str | Table]:
     """Yield the section on rivals: how they are compared, and every comparison."""
     yield (
         "Tuned against tuned: both were searched alike, retrained on the same seeds and data, and "
-        "scored on the same test pixels. The interval is of the typical seed's relative difference."
+        "scored on the same test pixels. The interval is of the typical repeat's relative difference."
     )
     head = ("dataset", "model", "rival", "model's mIoU", "rival's mIoU", "typical", "interval")
     rows = [_row(comparison) for comparison in result.rivals]

@@ -52,7 +52,7 @@ def _column(result: Result) -> Iterator[tuple[str, str]]:
     yield "seeds", NONE if fixed is None else str(len(fixed.seeds))
     yield "fixed test mIoU", NONE if fixed is None else percent(fixed.mean_test_miou)
     yield "tuned test mIoU", NONE if tuned is None else percent(tuned.mean_test_miou)
-    yield "gain of a typical seed, %", NONE if gain is None else signed(gain.typical_pct.mid)
+    yield "gain of a typical repeat, %", NONE if gain is None else signed(gain.typical_pct.mid)
     yield "its interval", NONE if gain is None else format_limits(gain.typical_pct)
     yield "epochs, search + proof", f"{spent.epochs_search} + {spent.epochs_confirm}"
     yield "training time", duration(spent.seconds_search + spent.seconds_confirm)
@@ -71,7 +71,7 @@ def _outcome(comparison: Comparison) -> Iterator[str]:
         yield (
             f"{VERDICTS[gain.verdict]}: the winner of '{new}' scores {points} points of test mIoU "
             f"against the winner of '{old}' over {count_of(gain.num_pairs, 'common seed')} "
-            f"({', '.join(map(str, comparison.paired_seeds))}); a typical seed "
+            f"({', '.join(map(str, comparison.paired_seeds))}); a typical repeat "
             f"{signed(gain.typical_pct.mid)} % {format_limits(gain.typical_pct)}."
         )
     yield from comparison.notes

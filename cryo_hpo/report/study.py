@@ -32,7 +32,7 @@ RUNGS = (
 PAIRS = Picture(
     arms.SEEDS,
     "Test mIoU of every seed, baseline and tuned, and the intervals of the relative improvement",
-    "Above, every seed's pair; below, what the gain may be: an arrow is an interval that goes on. "
+    "Above, the pair of every repeat; below, what the gain may be: an arrow is an interval that goes on. "
     "Trainings that collapsed or diverged far from the others are at the edge, with their score.",
 )
 CLASSES = Picture(arms.CLASSES, "Test IoU of every class, baseline and tuned")
@@ -40,8 +40,8 @@ MAPS = Picture(
     maps.NAME,
     "Test scenes with the largest gain and the largest loss: image, truth, baseline, tuned, difference",
     "The test scenes in which tuned gains most over the baseline, and least, in the mean over all "
-    "seeds; mapped by the pair of trainings whose difference is the median. A row has the "
-    "difference of that pair in points of mIoU, and the mean over all seeds.",
+    "seeds; mapped by the repeat whose difference is the median. A row has the "
+    "difference of that repeat in points of mIoU, and the mean over all seeds.",
 )
 MAPS_OF_BASELINE = Picture(
     maps.NAME,

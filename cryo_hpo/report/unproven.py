@@ -35,7 +35,7 @@ def _search_only(result: Result) -> str:
     return (
         f"trial {won.number} won the search with learning rate {short_lr(won.lr)} and a validation "
         f"mIoU of {percent(won.best_val_miou)}{against}. That it is better is not shown: the winner "
-        "is the best of the search on its own validation scores, no pair was trained on fresh "
+        "is the best of the search on its own validation scores, no repeat was trained on fresh "
         "seeds, and nothing was scored on the test split (proof: none)."
     )
 
@@ -51,10 +51,10 @@ def _pair(result: Result) -> str:
     assert tuned is not None, "a winner that is not the baseline is an arm"
     before, after = baseline.mean_test_miou, tuned.mean_test_miou
     return (
-        f"one pair on the search's own seed ({tuned.seeds[0].seed}). Test mIoU is "
+        f"one repeat on the search's own seed ({tuned.seeds[0].seed}). Test mIoU is "
         f"{percent(before)} with the fixed learning rate {short_lr(fixed_lr(result))} and "
         f"{percent(after)} with {short_lr(tuned.recipe['optim']['lr'])}, "
         f"{signed(100 * (after - before), 2)} points. The winner was chosen on this seed, which "
         f"flatters it: the measured winner's curse is {signed(CURSE_POINTS)} points on our tables. "
-        "One pair decides nothing; no improvement is claimed (proof: quick)."
+        "One repeat decides nothing; no improvement is claimed (proof: quick)."
     )

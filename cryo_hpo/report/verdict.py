@@ -116,13 +116,13 @@ def _relative(improvement: Improvement) -> str:
     if not math.isfinite(typical.mid):
         return f"Relative improvement of the means: {signed(means.mid)} %; most seeds began at 0."
     return (
-        f"Relative improvement: {signed(means.mid)} % of the means; a typical seed "
+        f"Relative improvement: {signed(means.mid)} % of the means; a typical repeat "
         f"{signed(typical.mid)} % {format_limits(typical)}."
     )
 
 
 def gain_line(result: Result) -> str:
-    """Return the relative gain of a typical seed with its limits: +15.9 % [+15.6 to +16.1].
+    """Return the relative gain of a typical repeat with its limits: +15.9 % [+15.6 to +16.1].
 
     Empty without a tuned recipe, or where the gain is undefined.
     """

@@ -21,7 +21,7 @@ class Extension(Frozen):
     date: str = Field(description="Day on which it was added, as 2026-11-26")
     kept: str = Field(description="File beside result.json that holds the earlier result")
     seeds: tuple[int, ...] = Field(default=(), description="Seeds added to the comparison")
-    at_most: int | None = Field(default=None, description="New limit of pairs; null: unchanged")
+    at_most: int | None = Field(default=None, description="New limit of repeats; null: unchanged")
     trials: int = Field(default=0, description="Trials added to the search")
     proof: str | None = Field(default=None, description="New `proof`; null: unchanged")
     former_winner: int | None = Field(description="Trial that had won; null: no search")

@@ -1,6 +1,6 @@
 """Compare a tuned recipe with its baseline on the same seeds (paired tests and intervals).
 
-Two estimates are separate. The gain of a typical seed is the median of the seeds' relative gains;
+Two estimates are separate. The gain of a typical repeat is the median of the seeds' relative gains;
 its interval is valid for any distribution of the scores, and decides. The ratio of the means is the
 number that papers print; it also depends on how often either recipe collapses, which a few seeds
 cannot estimate. docs/statistics.md has the measured coverage of both.

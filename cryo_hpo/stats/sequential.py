@@ -69,7 +69,7 @@ def decide(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Deci
     """
     _check(gains, level)
     if len(gains) > at_most:
-        message = f"A comparison of at most {at_most} pairs has {len(gains)}. Raise at_most."
+        message = f"A comparison of at most {at_most} repeats has {len(gains)}. Raise at_most."
         raise ValueError(message)
     signs = _Signs()
     for gain in gains:
@@ -220,7 +220,7 @@ def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
     """
     _check(gains, level)
     if not gains:
-        message = "A median needs at least one gain, got none. Train a pair first."
+        message = "A median needs at least one gain, got none. Train a repeat first."
         raise ValueError(message)
     ordered = sorted(gains)
     low, high = ordered[(len(gains) - 1) // 2], ordered[len(gains) // 2]

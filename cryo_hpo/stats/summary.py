@@ -16,7 +16,7 @@ class Summary:
     Attributes:
         mean: Mean, the number that papers print; one collapsed seed moves it.
         iqm: Interquartile mean, over the middle half; below four seeds the mean.
-        median: Score of a typical seed.
+        median: Score of a typical repeat.
     """
 
     mean: float

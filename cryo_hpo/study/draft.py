@@ -86,7 +86,8 @@ def draft_study(
             "first comparison after a ninth of a training",
         ),
         Line(
-            "seeds: [1, 2, 3, 4, 5, 6]", "six pairs are the fewest that decide without assumptions"
+            "seeds: [1, 2, 3, 4, 5, 6]",
+            "six repeats are the fewest that decide without assumptions",
         ),
     ]
 

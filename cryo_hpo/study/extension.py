@@ -60,7 +60,7 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
         site: Locations of data, weights, storage, cache and MLflow; None: from the environment.
         seeds: Seeds to add to a comparison whose seeds are a list.
         trials: Number of trials to add to the search.
-        at_most: New limit of pairs, for a comparison that stops when it is decided.
+        at_most: New limit of repeats, for a comparison that stops when it is decided.
         proof: "full" adds the comparison to a study with `proof: none` or `quick`.
         console: Console for progress; None: standard output.
         inline: Train in this process, without Ray; see `run_study`.
@@ -174,7 +174,7 @@ def _problems(result: Result, added: Addition) -> list[str]:
         )
     if seeds and limit is not None:
         problems.append(
-            f"'{result.study}' trains pairs until its comparison is decided, at most {limit}. "
+            f"'{result.study}' trains repeats until its comparison is decided, at most {limit}. "
             f"Raise the limit instead: --at-most {limit + len(seeds)}."
         )
     if at_most is not None:
@@ -187,11 +187,11 @@ def _limit_problems(result: Result, at_most: int) -> list[str]:
     if limit is None:
         return [f"The seeds of '{result.study}' are a list, without a limit. Give --seeds."]
     if at_most <= limit:
-        return [f"The limit of pairs is {limit} and can only be raised, got {at_most}."]
+        return [f"The limit of repeats is {limit} and can only be raised, got {at_most}."]
     if _is_decided(result.improvement):
         return [
             f"The comparison of '{result.study}' is decided ({result.verdict}), so no "
-            "pair is added by a higher limit."
+            "repeat is added by a higher limit."
         ]
     return []
 

@@ -256,7 +256,7 @@ def hours_lines(study: Study, plan: HoursPlan) -> list[str]:
     """Return the division of a study's hours as lines for a terminal."""
     budget, epochs = study.budget, study.base.epochs
     assert budget is not None, "the study has a budget of hours"
-    pairs = "" if plan.at_most is None else f" (at most {plan.at_most} pairs)"
+    pairs = "" if plan.at_most is None else f" (at most {plan.at_most} repeats)"
     return [
         f"budget: {budget}, about {budget.hours * 3600 / plan.epoch_s / epochs:.3g} full trainings of "
         f"{epochs * plan.epoch_s / 3600:.3g} {budget.unit}, by a timed step; validation comes on top, "

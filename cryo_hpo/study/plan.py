@@ -148,7 +148,7 @@ def proof_lines(proof: Proof) -> list[str]:
             "and `baselines` are not trained"
         ],
         "quick": [
-            "proof: quick trains one pair on the search's own seed, which flatters the winner; the "
+            "proof: quick trains one repeat on the search's own seed, which flatters the winner; the "
             "verdict will be 'unproven', `seeds` are not trained"
         ],
         "full": [],
@@ -165,8 +165,8 @@ def _confirm(plan: Plan) -> str:
     if not plan.stops_when_decided:
         return str(plan.epochs_confirm)
     return (
-        f"{plan.epochs_confirm} if the first {FEWEST_SIGNS} pairs decide, at most "
-        f"{plan.epochs_confirm_most} ({plan.seeds} pairs)"
+        f"{plan.epochs_confirm} if the first {FEWEST_SIGNS} repeats decide, at most "
+        f"{plan.epochs_confirm_most} ({plan.seeds} repeats)"
     )
 
 

@@ -86,7 +86,7 @@ class Proof:
                 self.score(site, slots=slots, executor=executor)
             if stop := self.find_stop():
                 most = len(self.study.comparison_seeds)
-                yield f"Comparison after {stop.pairs} of at most {most} pairs: {stop.decision}."
+                yield f"Comparison after {stop.pairs} of at most {most} repeats: {stop.decision}."
             if self.is_over:
                 return
 

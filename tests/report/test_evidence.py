@@ -47,12 +47,12 @@ def test_the_machine_readable_word_stays_beside_the_plain_one() -> None:
 
 def test_power_is_the_number_of_seeds_for_a_gain() -> None:
     text = notes([0.5] * 4, [0.5, 0.6, 0.55, 0.58])
-    assert "To show a gain in four studies of five, that takes so many seeds: " in text
+    assert "To show a gain in four studies of five, that takes so many repeats: " in text
     assert "for 1 %, " in text
 
 
 def test_three_seeds_that_show_nothing_are_told_why() -> None:
-    assert "3 seeds cannot decide" in notes([0.5] * 3, [0.6, 0.61, 0.62])
+    assert "3 repeats cannot decide" in notes([0.5] * 3, [0.6, 0.61, 0.62])
     assert "cannot decide" not in notes([0.5] * 4, [0.5, 0.6, 0.4, 0.5])
 
 
@@ -72,10 +72,10 @@ def test_the_interval_over_scenes_is_shown_where_it_is_known() -> None:
 @pytest.mark.parametrize(
     ("signs", "reason"),
     [
-        ((1,) * 6, "decided after 6 of at most 16 pairs (10 pairs spared). Sequential"),
-        ((-1,) * 6, "decided after 6 of at most 16 pairs (10 pairs spared). Sequential"),
-        ((1, -1, 1, -1), "given up after 4 of at most 16 pairs (12 pairs spared): the others"),
-        ((1, -1) * 8, "not decided by all 16 pairs"),
+        ((1,) * 6, "decided after 6 of at most 16 repeats (10 repeats spared). Sequential"),
+        ((-1,) * 6, "decided after 6 of at most 16 repeats (10 repeats spared). Sequential"),
+        ((1, -1, 1, -1), "given up after 4 of at most 16 repeats (12 repeats spared): the others"),
+        ((1, -1) * 8, "not decided by all 16 repeats"),
     ],
 )
 def test_a_comparison_that_stopped_says_why_and_what_it_spared(

@@ -71,7 +71,7 @@ def test_a_seed_without_a_value_leaves_with_its_pair() -> None:
     assert (distance.seeds, distance.of) == (3, 4)
     assert distance.baseline == pytest.approx(350 / 3)
     tables = [part for part in metrics(measured(tuned=2)) if isinstance(part, Table)]
-    assert [table.head[-1] for table in tables] == ["better", "pairs"]
+    assert [table.head[-1] for table in tables] == ["better", "repeats"]
 
 
 def test_mlflow_gets_the_same_numbers() -> None:

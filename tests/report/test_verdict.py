@@ -29,28 +29,28 @@ SENTENCES: dict[str, tuple[Result, str]] = {
         a_result(),
         "Improved: 4 of 4 repeats (seeds) gain over the fixed learning rate 1e-4. Test mIoU changes "
         "by +11.00 to +11.16 points (median +11.12), from 70.14 to 81.24 on average. Relative "
-        "improvement: +15.8 % of the means; a typical seed +15.9 % [95 % interval +15.6 to +16.1]. "
+        "improvement: +15.8 % of the means; a typical repeat +15.9 % [95 % interval +15.6 to +16.1]. "
         + NOTHING,
     ),
     "no clear difference": (
         compared((0.70, 0.70, 0.70, 0.70), (0.72, 0.69, 0.73, 0.70)),
         "No clear difference: 2 of 4 repeats (seeds) gain over the fixed learning rate 1e-4. Test "
         "mIoU changes by -1.00 to +3.00 points (median +1.00), from 70.00 to 71.00 on average. "
-        "Relative improvement: +1.4 % of the means; a typical seed +1.4 % [95 % interval -2.7 to "
+        "Relative improvement: +1.4 % of the means; a typical repeat +1.4 % [95 % interval -2.7 to "
         "+5.6]. " + NOTHING,
     ),
     "worse": (
         compared((0.70, 0.70, 0.70, 0.71), (0.60, 0.61, 0.60, 0.61)),
         "Worse: 0 of 4 repeats (seeds) gain over the fixed learning rate 1e-4. Test mIoU changes by "
         "-10.00 to -9.00 points (median -10.00), from 70.25 to 60.50 on average. Relative "
-        "improvement: -13.9 % of the means; a typical seed -14.2 % [95 % interval -15.0 to -12.8]. "
+        "improvement: -13.9 % of the means; a typical repeat -14.2 % [95 % interval -15.0 to -12.8]. "
         + NOTHING,
     ),
     "one pair": (
         compared((0.70,), (0.71,)),
         "No clear difference: 1 of 1 repeat (seed) gains over the fixed learning rate 1e-4. Test mIoU "
         "changes by +1.00 points, from 70.00 to 71.00 on average. Relative improvement: +1.4 % of "
-        "the means; a typical seed +1.4 % [95 % interval unbounded]. " + NOTHING,
+        "the means; a typical repeat +1.4 % [95 % interval unbounded]. " + NOTHING,
     ),
     "winner is baseline": (
         a_result(winner=0, winner_is_baseline=True, arms=ONE_ARM, improvement=an_improvement()),
@@ -72,7 +72,7 @@ SENTENCES: dict[str, tuple[Result, str]] = {
         a_result(proof="none", arms=(), improvement=None, constant_map=None),
         "Unproven: trial 7 won the search with learning rate 9.8e-4 and a validation mIoU of 82.07; "
         "the fixed learning rate 1e-4 reached 69.74. That it is better is not shown: the winner is "
-        "the best of the search on its own validation scores, no pair was trained on fresh seeds, "
+        "the best of the search on its own validation scores, no repeat was trained on fresh seeds, "
         "and nothing was scored on the test split (proof: none).",
     ),
     "no proof, the baseline won": (
@@ -93,9 +93,9 @@ SENTENCES: dict[str, tuple[Result, str]] = {
             improvement=None,
             arms=(an_arm("baseline", (0.70,)), an_arm("tuned", (0.72,), lr=9.8e-4)),
         ),
-        "Unproven: one pair on the search's own seed (1). Test mIoU is 70.00 with the fixed learning "
+        "Unproven: one repeat on the search's own seed (1). Test mIoU is 70.00 with the fixed learning "
         "rate 1e-4 and 72.00 with 9.8e-4, +2.00 points. The winner was chosen on this seed, which "
-        "flatters it: the measured winner's curse is +1.5 points on our tables. One pair decides "
+        "flatters it: the measured winner's curse is +1.5 points on our tables. One repeat decides "
         "nothing; no improvement is claimed (proof: quick). " + NOTHING,
     ),
     "result of an older version": (

@@ -124,7 +124,7 @@ def test_a_comparison_ends_when_more_pairs_hardly_decide(gains, at_most, decisio
 
 @pytest.mark.parametrize(
     ("gains", "at_most", "words"),
-    [([math.nan], 16, "must be numbers"), ([1.0, 1.0], 1, "at most 1 pairs has 2")],
+    [([math.nan], 16, "must be numbers"), ([1.0, 1.0], 1, "at most 1 repeats has 2")],
 )
 def test_what_is_no_comparison_is_refused(gains, at_most, words):
     with pytest.raises(ValueError, match=words):

@@ -155,5 +155,5 @@ def test_a_budget_is_spent_and_a_comparison_stops_when_it_is_decided(sandbox):
     assert result.improvement.stopped == stats.Stopping(16, "improved")
     assert [len(arm.seeds) for arm in result.arms] == [6, 6]
     assert result.costs.epochs_confirm == 2 * 6 * EPOCHS
-    assert "Comparison after 4 of at most 16 pairs: undecided." in output
-    assert "10 pairs spared" in (folder / "report" / "report.md").read_text()
+    assert "Comparison after 4 of at most 16 repeats: undecided." in output
+    assert "10 repeats spared" in (folder / "report" / "report.md").read_text()
