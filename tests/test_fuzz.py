@@ -33,11 +33,14 @@ from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.safe_open import open_file
 from cryo_hpo.data.vector import Grid, read_features
 from cryo_hpo.errors import CryoError
+from cryo_hpo.models.weights.hash import hash_weights
 from cryo_hpo.models.weights.load import read_checkpoint
+from cryo_hpo.results.model_card import ModelCard
 from cryo_hpo.results.study import load_result
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.storage.event_log import EventLog, read_events
 from cryo_hpo.training import checkpoints
+from cryo_hpo.training.warm_start import find_start
 
 from .support.fakes import write
 from .support.pool import a_study
@@ -95,6 +98,33 @@ def _checkpoint() -> bytes:
 def _weights() -> bytes:
     file = io.BytesIO()
     torch.save({"model": {"patch.weight": torch.ones(3, 2), "patch.bias": torch.ones(3)}}, file)
+    return file.getvalue()
+
+
+@cache
+def _exported() -> bytes:
+    state = {"encoder.weight": torch.ones(3, 2), "decoder.bias": torch.ones(3)}
+    card = ModelCard(
+        study="s",
+        arm="tuned",
+        seed=1,
+        recipe=a_study().base.model_dump(mode="json"),
+        dataset="d",
+        bands=("B4",),
+        gsd_m=10.0,
+        classes=("rock", "ice"),
+        mean=(0.0,),
+        std=(1.0,),
+        val_miou=0.5,
+        test_miou=0.5,
+        test_iou={},
+        improvement=None,
+        data_fingerprints={},
+        provenance={},
+        weights_sha256=hash_weights(state),
+    )
+    file = io.BytesIO()
+    torch.save({"card": card.model_dump_json(), "model": state}, file)
     return file.getvalue()
 
 
@@ -222,6 +252,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "checkpoint": ("last.pt", _checkpoint, _read_checkpoint),
     "raster": ("a.tif", _raster, _read_raster),
     "weights": ("weights.pt", _weights, _read_weights),
+    "exported model": ("model.pt", _exported, lambda file: find_start(file.name, file.parent)),
     "safetensors": ("weights.safetensors", _safetensors, read_checkpoint),
     "geojson": ("a.geojson", _geojson, _read_outlines),
     "geopackage": ("a.gpkg", _geopackage, _read_outlines),

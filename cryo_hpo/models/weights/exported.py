@@ -62,4 +62,7 @@ def read_exported(path: Path) -> Exported | None:
 
 
 def _is_plain(x: object) -> bool:
-    return isinstance(x, Tensor) and x.layout == torch.strided and not x.is_quantized
+    """Return whether a value is a tensor whose bytes are its values."""
+    if not isinstance(x, Tensor) or x.layout != torch.strided or x.is_quantized:
+        return False
+    return not (x.is_conj() or x.is_neg() or x.requires_grad)
