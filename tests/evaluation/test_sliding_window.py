@@ -21,6 +21,7 @@ from cryo_hpo.errors import Diverged
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.evaluation.sliding_window import Window, WindowPredictor, score
 from cryo_hpo.evaluation.tiling import grid, windows
+from cryo_hpo.evaluation.together import score_together
 
 from ..support.fakes import fake_folder
 from ..support.windows import predict
@@ -223,6 +224,19 @@ def test_tiles_of_a_larger_scene_are_images_of_their_own(
                 predicted = (scenes.image(i)[0][place] > 115).astype(np.uint8)
                 expected += Scores.of(scenes.mask(i)[place], predicted, classes=CLASSES)
     assert _score(scenes, Window(SIZE, 0, tile=16)) == expected
+
+
+@pytest.mark.parametrize("window", [Window(SIZE, 2), Window(SIZE, 0, tile=16)])
+@pytest.mark.parametrize("size", SIZES)
+def test_equal_members_together_score_as_each_by_itself(
+    open_scenes: Callable[[int, int], Scenes], size: tuple[int, int], window: Window
+) -> None:
+    scenes = open_scenes(*size)
+    together = score_together(
+        lambda _: Bright(), 2, scenes, normalize=PLAIN, classes=CLASSES, window=window, batch=4
+    )
+    total = sum((scores for _, scores in together), start=Scores.zero(CLASSES))
+    assert total == _score(scenes, window)
 
 
 def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:
