@@ -7,7 +7,7 @@ that `import cryo_hpo` stays light.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .config import (
     Asha,
@@ -43,6 +43,7 @@ from .config.space import Choice, Float, Int, SearchSpace, When
 from .errors import CryoError
 from .results.campaign import CampaignResult, load_campaign_result
 from .results.study import Result, load_result
+from .results.views import Views, open_door
 
 if TYPE_CHECKING:
     from .campaign import run_campaign
@@ -135,6 +136,14 @@ _LAZY = {
     "run_campaign": ".campaign",
     "run_study": ".study",
 }
+
+
+def _load_views() -> Views:
+    """Import what shows a result in a notebook, and matplotlib with it."""
+    return cast("Views", import_module(".report.notebook", __name__))
+
+
+open_door(_load_views)
 
 
 def __getattr__(name: str) -> Any:

@@ -30,7 +30,7 @@ DOORS = {
     "ray": {"execution"},
     "optuna": {"search", "config"},
     "mlflow": {"tracking"},
-    "matplotlib": {"report"},
+    "matplotlib": {"report", "results"},  # results: only as the type of what its plots return
     "pyarrow": {"training"},
     "rasterio": {"data"},
     "pyogrio": {"data"},

@@ -25,6 +25,7 @@ NAMES = (
     "spaces",
     "studies",
     "cards",
+    "notebooks",
     "published",
 )
 
@@ -58,6 +59,7 @@ def list_(what: str, name: str | None, *, markdown: bool, as_json: bool) -> None
       cryo-hpo list spaces         search.space: lr
       cryo-hpo list studies        cryo-hpo run quickstart
       cryo-hpo list cards          base.data.card: rock-glaciers
+      cryo-hpo list notebooks      cp FILE . && jupyter lab quickstart.ipynb
     """  # noqa: D301  click takes the backspace itself
     from ..models import ENCODERS
     from . import encoders_text
@@ -181,12 +183,21 @@ def _list_cards() -> list[str]:
     return _list_shipped("dataset card", lambda source: ", ".join(load_card(source).classes))
 
 
+def _list_notebooks() -> list[str]:
+    return _list_shipped("notebook", _heading)
+
+
 def _list_shipped(kind: Kind, describe: Callable[[str], str]) -> list[str]:
     """List the shipped files of a kind: name, description, file."""
     from ..config import list_shipped
     from ..report.table import align_columns
 
-    content = {"search space": "varies", "study": "asks", "dataset card": "classes"}[kind]
+    content = {
+        "search space": "varies",
+        "study": "asks",
+        "dataset card": "classes",
+        "notebook": "shows",
+    }[kind]
     rows = [
         (name, describe(source), _relative(source)) for name, source in list_shipped(kind).items()
     ]
@@ -205,6 +216,12 @@ def _question(file: str) -> str:
     return line[1] if line else ""
 
 
+def _heading(file: str) -> str:
+    """Return the first line of a notebook, without its mark."""
+    first = json.loads(Path(file).read_text(encoding="utf-8"))["cells"][0]["source"]
+    return str(first[0]).lstrip("# ").rstrip()
+
+
 def _list_published() -> list[str]:
     from ..report.cryo_bench import tables
 
@@ -219,5 +236,6 @@ LISTS: dict[str, Callable[[], list[str]]] = {
     "spaces": _list_spaces,
     "studies": _list_studies,
     "cards": _list_cards,
+    "notebooks": _list_notebooks,
     "published": _list_published,
 }

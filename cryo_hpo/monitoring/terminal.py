@@ -1,4 +1,4 @@
-"""Show a running study on the terminal as a live table, or elsewhere as plain lines."""
+"""Show a running study as a live table on a terminal or in a notebook, elsewhere as plain lines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from .notebook import NotebookTable, Side
+
 if TYPE_CHECKING:
     from ..storage.event_log import Event, EventLog
 
 SETTLED = 8  # epochs before the time left is shown; the first ones include worker startup
 ROWS = 24  # rows of the live table, to fit a terminal; older trials scroll out
+HEAD: dict[str, Side] = {
+    "trial": "left",
+    "lr": "right",
+    "epoch": "right",
+    "best val mIoU": "right",
+    "state": "left",
+}
 
 
 @dataclass(slots=True)
@@ -35,7 +44,7 @@ class Progress:
     """Show the progress of the trainings of one or more logs.
 
     Attributes:
-        console: Output; shows a live table if it is a terminal.
+        console: Output; shows a live table if it is a terminal or a notebook.
         on_print: Called whenever progress was printed.
     """
 
@@ -51,6 +60,7 @@ class Progress:
         self._expected = epochs_expected
         self._done, self._began = 0, time.monotonic()
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._notebook = NotebookTable(HEAD) if console.is_jupyter else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -137,21 +147,38 @@ class Progress:
 
     def _print(self, line: str) -> None:
         self.on_print()
-        if self._live is None:
+        if self._notebook is not None:
+            self._notebook.update(self._title(), self._cells())
+        elif self._live is None:
             self.say(line)
         else:
             with _ignoring_closed_output():
                 self._live.update(self._table(), refresh=True)
 
     def _table(self, caption: str | None = None) -> Table:
-        title = f"{self._done} epochs done, {self._eta()}"
+        title = self._title()
         table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
-        for name in ("trial", "lr", "epoch", "best val mIoU", "state"):
-            table.add_column(name, justify="left" if name in ("trial", "state") else "right")
-        for key, row in list(self._rows.items())[-ROWS:]:
-            miou = f"{100 * row.miou:.2f}" if row.epoch else ""
-            table.add_row(key, f"{row.lr:.2e}", f"{row.epoch}/{row.epochs}", miou, row.state)
+        for name, justify in HEAD.items():
+            table.add_column(name, justify=justify)
+        for cells in self._cells()[-ROWS:]:
+            table.add_row(*cells)
         return table
+
+    def _title(self) -> str:
+        return f"{self._done} epochs done, {self._eta()}"
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        """Return the texts of all rows, in the order of `HEAD`."""
+        return [
+            (
+                key,
+                f"{row.lr:.2e}",
+                f"{row.epoch}/{row.epochs}",
+                f"{100 * row.miou:.2f}" if row.epoch else "",
+                row.state,
+            )
+            for key, row in self._rows.items()
+        ]
 
 
 @contextlib.contextmanager

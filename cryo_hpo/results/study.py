@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ from pydantic import Field
 from ..config.frozen import Frozen
 from ..config.metric import MIOU
 from ..config.seeds import Proof
+from ..config.site import Site
+from ..errors import DataError
 from ..storage.atomic import write_text
 from .ensembles import EnsembleResult
 from .extensions import Extension
@@ -23,9 +26,12 @@ from .improvement import StoredImprovement
 from .load import load_json
 from .version_1 import Decision as Decision
 from .version_1 import upgrade_study
+from .views import views
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 VERSION: Literal[2] = 2
 NAME = "result.json"
@@ -260,6 +266,50 @@ class Result(Frozen):
     def arm(self, name: str) -> ArmResult:
         """Return one arm by its name."""
         return next(arm for arm in self.arms if arm.name == name)
+
+    def _repr_html_(self) -> str:
+        """Return warnings, verdict, scores of the repeats and costs, as notebooks show them."""
+        return views().html(self)
+
+    def plot_lr_response(self) -> Axes:
+        """Draw the best validation score of every trial against its learning rate.
+
+        Raises:
+            CryoError: The study has no search.
+        """
+        return views().plot_lr_response(self)
+
+    def plot_seeds(self) -> NDArray[Any]:
+        """Draw the test scores of every repeat as a pair, and the intervals of the gain.
+
+        Returns:
+            Two axes, (2,): the pairs, and the intervals.
+
+        Raises:
+            CryoError: The study has no tuned recipe that was compared with the baseline.
+        """
+        return views().plot_seeds(self)
+
+    def plot_maps(self, folder: Path | str | None = None) -> NDArray[Any]:
+        """Draw the test scenes that tuning changes most: image, truth, maps, and their difference.
+
+        Args:
+            folder: The study's folder; None: the one of this name in CRYO_STORAGE.
+
+        Returns:
+            Axes, (scenes, columns).
+
+        Raises:
+            CryoError: The folder keeps no maps, or holds another result.
+        """
+        place = Site.from_env(os.environ).storage / self.study if folder is None else Path(folder)
+        if load_result(place).digest != self.digest:
+            message = (
+                f"The maps must be of this result, but '{place}' holds another result of "
+                f"'{self.study}'. Give the folder of the study: plot_maps('runs/{self.study}')."
+            )
+            raise DataError(message)
+        return views().plot_maps(self, place)
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return the search as a table: a row per trial and epoch.

@@ -125,6 +125,7 @@ def test_list_shows_what_a_spec_can_name(what, word):
         ("spaces", "lr", "search_spaces/lr.yaml"),
         ("studies", "quickstart", "search_spaces/studies/quickstart.yaml"),
         ("cards", "melt-ponds", "search_spaces/studies/cards/melt-ponds.yaml"),
+        ("notebooks", "quickstart", "search_spaces/notebooks/quickstart.ipynb"),
     ],
 )
 def test_list_shows_what_ships_with_its_files(what, name, file, monkeypatch, tmp_path):

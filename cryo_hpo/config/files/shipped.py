@@ -1,4 +1,4 @@
-"""Find the search spaces, studies and dataset cards that ship with the package by name.
+"""Find the search spaces, studies, dataset cards and notebooks that ship with the package by name.
 
 Their only source is `search_spaces/` of the repository; `cryo_hpo/search_spaces` links to it, and
 a wheel holds a copy.
@@ -19,9 +19,10 @@ PATTERNS = {
     "search space": "*.yaml",
     "study": "studies/*.yaml",
     "dataset card": "studies/cards/*.yaml",
+    "notebook": "notebooks/*.ipynb",
 }
 FUNCTION = ".py:space"  # of spaces in Python
-Kind = Literal["search space", "study", "dataset card"]
+Kind = Literal["search space", "study", "dataset card", "notebook"]
 
 
 def list_shipped(kind: Kind) -> dict[str, str]:

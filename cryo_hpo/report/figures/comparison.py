@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from ...results.study import Result, SeedResult
 from ...stats import Improvement, Interval
 from .. import wording as tables
 from ..evidence import name_intervals
-from .style import BLUE, GREY, INK, ORANGE, PAPER, figure, save
+from .style import BLUE, GREY, INK, ORANGE, PAPER, OpenFigure, figure, save, save_axes
 
 SEEDS, CLASSES = "paired-seeds", "class-iou"
 MAX_CLASSES = 12  # classes; more do not fit, and the table lists them
@@ -26,17 +28,22 @@ def paired_seeds(result: Result, stem: Path) -> list[Path]:
     Returns:
         `stem` with .svg and .png; nothing without a tuned arm.
     """
+    return save_axes(partial(draw_seeds, result), stem)
+
+
+def draw_seeds(result: Result, open_figure: OpenFigure) -> NDArray[Any] | None:
+    """Draw the figure of `paired_seeds` and return its axes, (2,): the pairs, and the intervals."""
     improvement = result.improvement
     arms = {arm.name: arm for arm in result.arms}
     if improvement is None or tables.TUNED not in arms:
-        return []
+        return None
     num = len(arms[tables.TUNED].seeds)
-    with figure(1.9 + 0.24 * num) as fig:
-        top, below = fig.subplots(2, 1, height_ratios=[num + 1.2, 3.4])
-        _pairs(top, result)
-        _intervals(below, improvement)
-        fig.legend(*top.get_legend_handles_labels(), loc="outside upper center", ncols=2)
-        return save(fig, stem)
+    fig = open_figure(1.9 + 0.24 * num)
+    axes: NDArray[Any] = fig.subplots(2, 1, height_ratios=[num + 1.2, 3.4])
+    _pairs(axes[0], result)
+    _intervals(axes[1], improvement)
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return axes
 
 
 def class_iou(result: Result, stem: Path) -> list[Path]:

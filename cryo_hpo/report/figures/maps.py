@@ -8,6 +8,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ...data.palette import IGNORED, class_color, rgb
 from ...results.files import TEST_MAPS, TEST_SCENES
 from ...stats import miou
 from .. import wording as tables
-from .style import INK, PAPER, WIDTH, figure, save
+from .style import INK, PAPER, WIDTH, OpenFigure, save_axes
 
 NAME = "maps"
 # Blue, vermilion and near black differ in lightness too; no class has the last two.
@@ -46,9 +47,14 @@ def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
     Returns:
         `stem` with .svg and .png; nothing where no maps were kept.
     """
-    file = None if folder is None else folder / TEST_MAPS
-    if folder is None or file is None or not file.exists():
-        return []
+    return [] if folder is None else save_axes(partial(draw_maps, folder, classes), stem)
+
+
+def draw_maps(folder: Path, classes: Sequence[str], open_figure: OpenFigure) -> NDArray[Any] | None:
+    """Draw the figure of `maps` and return its axes, (scenes, columns); None without kept maps."""
+    file = folder / TEST_MAPS
+    if not file.exists():
+        return None
     with np.load(file, allow_pickle=False) as opened:
         kept = {name: opened[name] for name in opened.files}
     scenes, differences = kept["scenes"].tolist(), kept["differences"].tolist()
@@ -58,26 +64,26 @@ def maps(folder: Path | None, classes: Sequence[str], stem: Path) -> list[Path]:
     own = _of_seed(folder, seed, arms)
     shapes = [kept[f"{number}.truth"].shape for number in range(len(scenes))]
     tall = min(max(height / width for height, width in shapes), 2.0)  # of the tallest scene
-    with figure((WIDTH / len(titles) * tall + 0.16) * len(scenes) + 1.2) as fig:
-        grid = fig.subplots(len(scenes), len(titles), squeeze=False)
-        for number, (scene, difference) in enumerate(zip(scenes, differences, strict=True)):
-            panels = _panels(kept, number, arms, len(classes))
-            for ax, panel, title in zip(grid[number], panels, titles, strict=True):
-                _show(ax, panel, title if number == 0 else "")
-            shown = own.get(scene, math.nan)
-            grid[number][0].set_ylabel(_name(scene, shown, difference, len(arms)), fontsize=6)
-            _draw_ground(grid[number][0], kept, number)
-        handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(classes)]
-        handles.append(Patch(color=IGNORED, label="no label"))
-        fig.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7, title="classes")
-        if len(arms) == 2:
-            marks = [Patch(color=color, label=name) for name, color in DIFFERENCE.items()]
-            fig.legend(
-                handles=marks, loc="outside lower right", ncols=2, fontsize=7, title="difference"
-            )
-        if seed is not None:
-            fig.suptitle(f"maps of seed {seed}", fontsize=7, color=INK)
-        return save(fig, stem)
+    fig = open_figure((WIDTH / len(titles) * tall + 0.16) * len(scenes) + 1.2)
+    grid: NDArray[Any] = fig.subplots(len(scenes), len(titles), squeeze=False)
+    for number, (scene, difference) in enumerate(zip(scenes, differences, strict=True)):
+        panels = _panels(kept, number, arms, len(classes))
+        for ax, panel, title in zip(grid[number], panels, titles, strict=True):
+            _show(ax, panel, title if number == 0 else "")
+        shown = own.get(scene, math.nan)
+        grid[number][0].set_ylabel(_name(scene, shown, difference, len(arms)), fontsize=6)
+        _draw_ground(grid[number][0], kept, number)
+    handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(classes)]
+    handles.append(Patch(color=IGNORED, label="no label"))
+    fig.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=7, title="classes")
+    if len(arms) == 2:
+        marks = [Patch(color=color, label=name) for name, color in DIFFERENCE.items()]
+        fig.legend(
+            handles=marks, loc="outside lower right", ncols=2, fontsize=7, title="difference"
+        )
+    if seed is not None:
+        fig.suptitle(f"maps of seed {seed}", fontsize=7, color=INK)
+    return grid
 
 
 def _panels(

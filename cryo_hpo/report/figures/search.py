@@ -27,11 +27,13 @@ from .style import (
     LR_FORMAT,
     ORANGE,
     PAPER,
+    OpenFigure,
     figure,
     lr_axis,
     lr_ticks,
     miou_axis,
     save,
+    save_axes,
 )
 
 LOST: dict[str, dict[str, Any]] = {
@@ -52,21 +54,26 @@ def lr_response(result: Result, path_stem: Path) -> list[Path]:
     Returns:
         `path_stem` with .svg and .png; nothing if the study has no trials.
     """
+    return save_axes(partial(draw_lr_response, result), path_stem)
+
+
+def draw_lr_response(result: Result, open_figure: OpenFigure) -> Axes | None:
+    """Draw the figure of `lr_response` and return its axes; None if the study has no trials."""
     trials, curve = result.trials, response(result)
     if curve is None:
-        return []
-    with figure(3.6) as fig:
-        ax = fig.add_subplot()
-        lr_axis(ax, [curve.fixed_lr, *(trial.lr for trial in trials)])
-        shown = Selection.of(result)
-        scores = [_point(t, shown)[1] for t in trials if t.curve]
-        miou_axis(ax, scores, f"Best validation {shown.label}")
-        _ranges(ax, curve)
-        _fixed_line(ax, curve.fixed_lr)
-        _points(ax, result)
-        _bottom_edge(ax, trials)
-        fig.legend(loc="outside upper center", ncols=2)
-        return save(fig, path_stem)
+        return None
+    fig = open_figure(3.6)
+    ax = fig.add_subplot()
+    lr_axis(ax, [curve.fixed_lr, *(trial.lr for trial in trials)])
+    shown = Selection.of(result)
+    scores = [_point(t, shown)[1] for t in trials if t.curve]
+    miou_axis(ax, scores, f"Best validation {shown.label}")
+    _ranges(ax, curve)
+    _fixed_line(ax, curve.fixed_lr)
+    _points(ax, result)
+    _bottom_edge(ax, trials)
+    fig.legend(loc="outside upper center", ncols=2)
+    return ax
 
 
 def _ranges(ax: Axes, curve: LrResponse) -> None:

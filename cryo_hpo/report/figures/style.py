@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
@@ -60,6 +61,21 @@ UNDATED: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "png": {"Software":
 LR_FORMAT = FuncFormatter(lambda lr, _: tables.short_lr(lr))
 
 
+Drawn = TypeVar("Drawn")  # axes, or an array of them
+OpenFigure = Callable[[float], Figure]  # height in inches -> an empty figure
+
+
+def new_figure(height: float) -> Figure:
+    """Return an empty figure of the page's width that only this process draws.
+
+    Args:
+        height: Inches.
+    """
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
+
+
 @contextmanager
 def figure(height: float = 3.4) -> Iterator[Figure]:
     """Open a figure in the package's style, and close it at the end.
@@ -68,9 +84,7 @@ def figure(height: float = 3.4) -> Iterator[Figure]:
         height: Inches.
     """
     with mpl.rc_context(STYLE):
-        fig = Figure(figsize=(WIDTH, height), layout="constrained")
-        FigureCanvasAgg(fig)
-        yield fig
+        yield new_figure(height)
 
 
 def save(fig: Figure, stem: Path) -> list[Path]:
@@ -79,6 +93,31 @@ def save(fig: Figure, stem: Path) -> list[Path]:
     for path in paths:
         fig.savefig(path, dpi=DPI, metadata=UNDATED[path.suffix[1:]])
     return paths
+
+
+def save_axes(draw: Callable[[OpenFigure], Drawn | None], stem: Path) -> list[Path]:
+    """Draw in the package's style, write the figure as SVG and PNG, and return both paths.
+
+    Args:
+        draw: Draws into a figure that it opens, and returns its axes; None: there is nothing to draw.
+        stem: Path of the files without suffix.
+    """
+    with mpl.rc_context(STYLE):
+        axes = draw(new_figure)
+        fig = None if axes is None else np.ravel(np.asarray(axes))[0].get_figure(root=True)
+        return [] if fig is None else save(fig, stem)
+
+
+def show_axes(draw: Callable[[OpenFigure], Drawn | None]) -> Drawn | None:
+    """Draw in the package's style into a figure of pyplot, which notebooks show."""
+    with mpl.rc_context(STYLE):
+        return draw(_pyplot_figure)
+
+
+def _pyplot_figure(height: float) -> Figure:
+    from matplotlib import pyplot as plt  # chooses a backend, so only where it is used
+
+    return plt.figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def lr_axis(ax: Axes, rates: Sequence[float], *, room: float = 0.06) -> None:
