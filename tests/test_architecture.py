@@ -30,6 +30,8 @@ DOORS = {
     "ray": {"execution"},
     "optuna": {"search", "config"},
     "mlflow": {"tracking"},
+    "wandb": {"tracking"},
+    "IPython": {"monitoring"},
     "matplotlib": {"report", "results"},  # results: only as the type of what its plots return
     "pyarrow": {"training"},
     "rasterio": {"data"},

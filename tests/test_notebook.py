@@ -27,6 +27,7 @@ def test_the_quickstart_notebook_runs(tmp_path: Path, monkeypatch):
     (kernels / "kernel.json").write_text(f'{{"argv": {argv}, "display_name": "x"}}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     for name in ("DATA", "STORAGE", "CACHE"):
         monkeypatch.setenv(f"CRYO_{name}", str(tmp_path / name.lower()))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

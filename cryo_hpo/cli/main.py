@@ -254,7 +254,7 @@ def ui(port: int, *, only_print: bool) -> None:
 @main.command()
 @click.argument("study")
 def upload(study: str) -> None:
-    """Deliver the records of STUDY (its name) that were kept while MLflow was away.
+    """Deliver the records of STUDY (its name) that were kept while MLflow or W&B was away.
 
     A result that was not published whole is published first.
     """
@@ -262,7 +262,7 @@ def upload(study: str) -> None:
     from ..config import cell_studies, load_campaign, load_study
     from ..study.folder import CAMPAIGN, EVENTS, SPEC
     from ..study.run import publish_finished
-    from ..tracking import deliver
+    from ..tracking import deliver, deliver_to_wandb
 
     site, spec = read_site(), read_site().storage / study / SPEC
     if (campaign := spec.with_name(CAMPAIGN)).exists():
@@ -277,6 +277,8 @@ def upload(study: str) -> None:
         publish_finished(site.storage / name, site)
     campaign_publish.publish_finished(site.storage / study, site)
     left = sum(deliver(log, uri=site.mlflow, experiment=f"cryo/{project}") for log in logs)
+    if site.wandb is not None:
+        left += sum(deliver_to_wandb(log, project=site.wandb) for log in logs)
     click.echo(
         "All records are delivered." if not left else f"{left} records are still to be delivered."
     )

@@ -27,13 +27,14 @@ class Site(Frozen):
     mlflow: str
     checkpoints: str | None = None  # URL of an object store; None: checkpoints lie in `storage`
     optuna: SecretStr | None = None  # database URL of the searches' trials; may hold a password
+    wandb: str | None = None  # project of W&B, a second sink beside MLflow; None: no W&B
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Site:
         """Read the CRYO_ variables and MLFLOW_TRACKING_URI; empty variables count as absent.
 
-        The variables are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS and
-        CRYO_OPTUNA_STORAGE.
+        The variables are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS,
+        CRYO_OPTUNA_STORAGE and CRYO_WANDB_PROJECT.
 
         Raises:
             SpecError: CRYO_OPTUNA_STORAGE is not the URL of a PostgreSQL database, or
@@ -61,6 +62,7 @@ class Site(Frozen):
             mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
             checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,
+            wandb=env.get("CRYO_WANDB_PROJECT") or None,
         )
 
     def on_node(self, env: Mapping[str, str]) -> Site:

@@ -41,10 +41,12 @@ def begin(
 
     Raises:
         StorageError: The disk has too little room, or cannot be written.
-        TrackingError: MLflow cannot be reached.
+        TrackingError: MLflow cannot be reached, or W&B cannot be used here.
     """
     folders.require_room(spec, path, gib=0.0 if site.checkpoints else disk_gib)
-    tracker = Tracker.connect(site.mlflow, experiment=experiment, log=path / folders.EVENTS)
+    tracker = Tracker.connect(
+        site.mlflow, experiment=experiment, log=path / folders.EVENTS, wandb=site.wandb
+    )
     folders.keep_spec(spec, path)
     return tracker
 

@@ -69,7 +69,9 @@ class Publication(Generic[R]):
         if (is_whole and result.mlflow_run_id) or not events.exists():
             return result
         try:
-            tracker = Tracker.connect(site.mlflow, experiment=self.experiment, log=events)
+            tracker = Tracker.connect(
+                site.mlflow, experiment=self.experiment, log=events, wandb=site.wandb
+            )
             with contextlib.closing(tracker):
                 if not is_whole:
                     self.publish(result, tracker)

@@ -1,4 +1,4 @@
-"""Deliver a study's event log to MLflow from one thread; the only door to MLflow.
+"""Deliver a study's event log to MLflow, and if wanted to W&B; the only door to both.
 
 Two tags identify a run: `cryo.key`, the caller's name for the run, and `cryo.log`, its log. Every
 event keeps the time at which it happened. So delivering a log again, from any point, adds nothing;
@@ -17,10 +17,12 @@ from .server import (
     ui_command,
 )
 from .tracker import Tracker
+from .wandb_sink import deliver_to_wandb
 
 __all__ = [
     "Tracker",
     "deliver",
+    "deliver_to_wandb",
     "experiment_pages",
     "masked",
     "ping",

@@ -16,6 +16,7 @@ from ..storage.event_log import EventLog, refuse_older
 from .backlog import Backlog
 from .delivery import TRIES, Delivery, Runs
 from .server import connect, masked, reason
+from .wandb_sink import WandbSink
 
 LONGEST_WAIT_S = 30.0  # between two tries while the server is away
 RETRY_S = 0.5  # between two tries while `close` waits
@@ -24,9 +25,15 @@ log = logging.getLogger(__name__)
 
 
 class Courier:
-    """Deliver the events of one or more logs to MLflow until closed; then close the logs."""
+    """Deliver the events of one or more logs to MLflow until closed; then close the logs.
 
-    def __init__(self, uri: str, client: MlflowClient, experiment_id: str) -> None:
+    A second sink, if there is one, follows the same logs by itself.
+    """
+
+    def __init__(
+        self, uri: str, client: MlflowClient, experiment_id: str, *, second: WandbSink | None = None
+    ) -> None:
+        self._second = second
         self._place, self._client, self._experiment = masked(uri), client, experiment_id
         self._backlogs: dict[Path, tuple[Backlog, Delivery]] = {}
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -45,6 +52,8 @@ class Courier:
             self._backlogs = {**self._backlogs, path: (backlog, Delivery(backlog, runs))}
             backlog.opened.subscribe(lambda _: self._wake.set())
             self._wake.set()
+            if self._second is not None:
+                self._second.follow(backlog.opened)
         if not self._thread.is_alive() and not self._closing.is_set():
             self._thread.start()
         return self._backlogs[path][0].opened
@@ -65,6 +74,8 @@ class Courier:
         self._closing.set()
         self._wake.set()
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._second is not None:
+            self._second.close(max(0.0, self._deadline - time.monotonic()))
         return self.pending()
 
     def _run(self) -> None:

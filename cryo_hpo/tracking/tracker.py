@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from ..storage.event_log import EventLog
 from .calls import legal_name
 from .courier import Courier
 from .server import connect
+from .wandb_sink import connect_wandb
 
 
 class Tracker:
@@ -30,20 +32,23 @@ class Tracker:
         self.events = courier.follow(path)
 
     @classmethod
-    def connect(cls, uri: str, *, experiment: str, log: Path) -> Tracker:
+    def connect(cls, uri: str, *, experiment: str, log: Path, wandb: str | None = None) -> Tracker:
         """Open or create an experiment, and deliver the log's undelivered events.
 
         Args:
             uri: A tracking server or a database, as in MLFLOW_TRACKING_URI.
             experiment: Name of the experiment.
             log: The study's `events.jsonl`; created if absent.
+            wandb: Project of W&B that gets the runs too; None: none.
 
         Raises:
-            TrackingError: The server does not answer within about 5 s, or refuses.
+            TrackingError: The server does not answer within about 5 s, or refuses; or W&B cannot
+                be used here.
             StorageError: The log cannot be written, or another process holds it.
         """
+        second = None if wandb is None else connect_wandb(wandb, os.environ)
         client, experiment_id = connect(uri, experiment)
-        return cls(Courier(uri, client, experiment_id), log)
+        return cls(Courier(uri, client, experiment_id, second=second), log)
 
     def beside(self, log: Path) -> Tracker:
         """Return a tracker of another study's log; both are delivered and closed together.
