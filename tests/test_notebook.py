@@ -40,7 +40,7 @@ def test_the_quickstart_notebook_runs(tmp_path: Path, monkeypatch):
     (table, *_) = [html for html in _outputs(cells, "study", "text/html") if "epochs done" in html]
     assert "trial-0003" in table
     assert "tuned-seed2" in table or "baseline-seed2" in table
-    assert "epoch 1/4" not in "".join(o.get("text", "") for o in cells["study"]["outputs"]), (
+    assert "epoch 1/5" not in "".join(o.get("text", "") for o in cells["study"]["outputs"]), (
         "a table, not lines"
     )
     (verdict,) = _outputs(cells, "verdict", "text/html")

@@ -45,11 +45,15 @@ def plot_lr_response(result: Result) -> Axes:
 
 def plot_seeds(result: Result) -> NDArray[Any]:
     """Draw the pairs of scores, and the intervals of the gain; see `Result.plot_seeds`."""
+    why = (
+        "the baseline won its own search. `plot_lr_response()` shows its trials."
+        if result.winner_is_baseline
+        else f"`proof` is '{result.proof}'. `cryo-hpo extend {result.study} --proof full` adds it."
+    )
     return _drawn(
         show_axes(partial(draw_seeds, result)),
-        f"'{result.study}' compares no tuned recipe with the baseline (verdict: {result.verdict}), "
-        "so there are no pairs to draw. `cryo-hpo extend STUDY --proof full` adds the comparison "
-        "where it is missing.",
+        f"'{result.study}' compares no tuned recipe with the baseline, so there are no pairs to "
+        f"draw: {why}",
     )
 
 

@@ -13,29 +13,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from .study import Result
-
 
 class Views(Protocol):
-    """Show a result in a notebook; see `report.notebook`."""
+    """Show a `Result` in a notebook; see `report.notebook`."""
 
     @property
-    def html(self) -> Callable[[Result], str]:
+    def html(self) -> Callable[[Any], str]:
         """Returns verdict, scores of the repeats and costs, as HTML."""
         ...
 
     @property
-    def plot_lr_response(self) -> Callable[[Result], Axes]:
+    def plot_lr_response(self) -> Callable[[Any], Axes]:
         """Draws validation scores against the learning rate."""
         ...
 
     @property
-    def plot_seeds(self) -> Callable[[Result], NDArray[Any]]:
+    def plot_seeds(self) -> Callable[[Any], NDArray[Any]]:
         """Draws the pairs of scores, and the intervals of the gain."""
         ...
 
     @property
-    def plot_maps(self) -> Callable[[Result, Path], NDArray[Any]]:
+    def plot_maps(self) -> Callable[[Any, Path], NDArray[Any]]:
         """Draws the maps that a study's folder keeps."""
         ...
 

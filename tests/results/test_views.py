@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -75,6 +76,8 @@ def test_what_cannot_be_drawn_says_why():
         a_result(trials=(), winner=None).plot_lr_response()
     with pytest.raises(CryoError, match="no tuned recipe"):
         a_result(improvement=None).plot_seeds()
+    with pytest.raises(CryoError, match="the baseline won its own search"):
+        a_result(winner_is_baseline=True, improvement=None).plot_seeds()
 
 
 def test_maps_are_those_of_the_result(tmp_path: Path, monkeypatch):
@@ -88,7 +91,7 @@ def test_maps_are_those_of_the_result(tmp_path: Path, monkeypatch):
     with pytest.raises(CryoError, match="keeps no maps"):
         result.plot_maps()
     flat = np.zeros((4, 4), np.uint8)
-    kept = {f"0.{name}": flat for name in ("image", "truth", "baseline", "tuned")}
+    kept: dict[str, Any] = {f"0.{name}": flat for name in ("image", "truth", "baseline", "tuned")}
     np.savez(folder / "test-maps.npz", scenes=["a"], differences=[0.1], seed=1, **kept)
     axes = result.plot_maps()
     assert [ax.get_title() for ax in axes[0]] == [

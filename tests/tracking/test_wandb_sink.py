@@ -6,6 +6,7 @@ import contextlib
 import logging
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -258,8 +259,7 @@ def test_the_real_client_offline_keeps_each_run_once(tmp_path: Path, monkeypatch
 
 def _read(file: Path) -> dict[str, Any]:
     """Read a file of W&B's client: records in the blocks of LevelDB's log."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    Record = import_module("wandb.proto.wandb_internal_pb2").Record
     raw, at, part = file.read_bytes(), 7, b""
     run: dict[str, Any] = {"steps": [], "summary": {}}
     while at + 7 <= len(raw):
