@@ -71,6 +71,25 @@ def test_plots_return_axes_of_a_figure_that_notebooks_show():
     assert "Relative improvement" in intervals.get_xlabel()
 
 
+def test_a_backend_that_shows_every_figure_keeps_showing(monkeypatch):
+    from matplotlib import pyplot as plt
+
+    make = plt.figure
+
+    def load_backend(**given: Any) -> Any:
+        mpl.interactive(True)  # as a notebook's backend does when it is loaded
+        return make(**given)
+
+    monkeypatch.setattr(plt, "figure", load_backend)
+    was = mpl.is_interactive()
+    try:
+        mpl.interactive(False)
+        a_result().plot_lr_response()
+        assert mpl.is_interactive()
+    finally:
+        mpl.interactive(was)
+
+
 def test_what_cannot_be_drawn_says_why():
     with pytest.raises(CryoError, match="no search"):
         a_result(trials=(), winner=None).plot_lr_response()

@@ -111,7 +111,11 @@ def save_axes(draw: Callable[[OpenFigure], Drawn | None], stem: Path) -> list[Pa
 def show_axes(draw: Callable[[OpenFigure], Drawn | None]) -> Drawn | None:
     """Draw in the package's style into a figure of pyplot, which notebooks show."""
     with mpl.rc_context(STYLE):
-        return draw(_pyplot_figure)
+        axes = draw(_pyplot_figure)
+        is_interactive = mpl.is_interactive()
+    # A notebook's backend, loaded with its first figure, turns this on for good.
+    mpl.interactive(is_interactive)
+    return axes
 
 
 def _pyplot_figure(height: float) -> Figure:
