@@ -88,8 +88,10 @@ class Progress:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def still(self, text: str) -> None:
-        """Show that work continues: below the live table, or as a line."""
-        if self._live is None:
+        """Show that work continues: beside the live table, or as a line."""
+        if self._notebook is not None:
+            self._notebook.update(f"{self._title()}. {text}", self._cells())
+        elif self._live is None:
             self.say(text)
         else:
             with _ignoring_closed_output():

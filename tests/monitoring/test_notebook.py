@@ -51,7 +51,10 @@ def test_a_study_is_one_table_that_is_updated(shown: Shown):
         score = {"val_miou": 0.5, "best_val_miou": 0.625, "train_loss": 0.25}
         progress._show("", {"event": "epoch", "key": "trial-0000", "epoch": 3, **score})
         progress._show("", {"event": "paused", "key": "trial-0000", "epoch": 3})
-    assert [kind for kind, _ in shown] == ["display", "update", "update"]
+    progress.still("scoring the test split")
+    assert [kind for kind, _ in shown] == ["display", "update", "update", "update"]
+    assert "scoring the test split" in shown[-1][1]
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
     assert "1 epochs done, time left not known yet" in shown[-1][1]
     assert _texts(shown[-1][1]) == [
         ["trial", "lr", "epoch", "best val mIoU", "state"],
