@@ -49,9 +49,10 @@ def environment_problems(env: Mapping[str, str], *, cache: Path) -> Iterator[str
             f"`ulimit -Hn {OPEN_FILES}`, or /etc/security/limits.conf."
         )
     yield from _of_temporary_files(env)
-    if time.time() < EARLIEST:
+    now_s = time.time()
+    if now_s < EARLIEST:
         yield (
-            f"The clock is set back to {time.strftime('%Y-%m-%d')}: events of a study would lie before "
+            f"The clock is set back to {time.strftime('%Y-%m-%d', time.gmtime(now_s))}: events of a study would lie before "
             "each other. Set it, or run an NTP service, such as chrony."
         )
     if locale.getpreferredencoding(do_setlocale=False).lower().replace("-", "") != "utf8":

@@ -35,7 +35,7 @@ def test_each_problem_is_named_with_its_remedy(
     assert "CRYO_CACHE must be writable" in _problems(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("cryo_hpo.execution.environment.time.time", lambda: 86_400.0)
-    assert "The clock is set back" in _problems(tmp_path)
+    assert "The clock is set back to 1970-01-02" in _problems(tmp_path)
     monkeypatch.undo()
     monkeypatch.setattr("cryo_hpo.execution.environment.resource.getrlimit", lambda _: (256, 1024))
     assert "ulimit -Hn 4096" in _problems(tmp_path)
