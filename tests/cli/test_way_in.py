@@ -144,3 +144,19 @@ def test_from_a_folder_to_a_map(
             source.transform,
         )
         assert set(np.unique(mapped.read(1))) <= {*range(len(card.classes)), 255}
+    if card.bands == ("RED", "GREEN", "BLUE"):
+        _map_in_another_order(scene)
+
+
+def _map_in_another_order(scene: Path) -> None:
+    """Map the same scene with its layers turned and named: the map is the same, and a warning is printed."""
+    with rasterio.open(scene) as source:
+        pixels, profile = source.read(), source.profile
+    profile.pop("photometric", None)
+    with rasterio.open("turned.tif", "w", **profile) as turned:
+        turned.write(pixels[::-1])
+        turned.descriptions = ("blue", "green", "red")
+    said = _run("predict", "mine", "turned.tif", "--out", "again.tif")
+    assert "the file calls its layers blue green red" in said
+    with rasterio.open("map.tif") as mapped, rasterio.open("again.tif") as again:
+        assert np.array_equal(mapped.read(1), again.read(1))
