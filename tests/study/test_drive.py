@@ -33,7 +33,8 @@ def test_a_run_names_its_phases_and_ends_with_its_energy(
     executor.cluster.return_value = executor.metered.return_value = contextlib.nullcontext()
 
     def begin(*_: Any, **__: Any) -> Mock:
-        return Mock(events=EventLog(tmp_path / study.name / "events.jsonl"), closed=False)
+        log = EventLog(tmp_path / study.name / "events.jsonl")
+        return Mock(events=log, close=log.close, closed=False)
 
     def work(*_: Any, **__: Any) -> Result:
         phases.append(heartbeat._phases[-1][0])
