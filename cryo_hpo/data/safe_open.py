@@ -47,8 +47,11 @@ MAX_RATIO = 20_000  # declared bytes per byte on disk; DEFLATE reaches 1,000, ZS
 MAX_VRT = 1 << 24  # bytes of XML
 MAX_DEPTH = 5  # VRTs of VRTs
 SOURCE = re.compile(
-    rb"<(SourceFilename|SourceDataset)\b([^>]*)>\s*(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?\s*</\1>", re.S
+    rb"<\s*(SourceFilename|SourceDataset)\b([^>]*)>\s*(?:<!\[CDATA\[)?(.*?)(?:\]\]>)?\s*</\s*\1\s*>",
+    re.S | re.I,  # GDAL's XML knows no case
 )
+SOURCE_TAG = re.compile(rb"<\s*(?:SourceFilename|SourceDataset)\b", re.I)
+NUMBER = re.compile(rb"&#(x[0-9a-f]{1,6}|[0-9]{1,7});", re.I)  # a character by its number
 ENTITIES = (
     (b"&lt;", b"<"),
     (b"&gt;", b">"),
@@ -100,7 +103,7 @@ def vrt_sources(path: Path) -> list[str] | None:
 
     Raises:
         OSError: The file cannot be read.
-        DataError: The VRT is too large.
+        DataError: The VRT is too large, or its sources are written in a way that hides them.
     """
     with path.open("rb") as file:
         head = file.read(4096)
@@ -109,15 +112,30 @@ def vrt_sources(path: Path) -> list[str] | None:
         text = head + file.read(MAX_VRT)
     if len(text) > MAX_VRT:
         raise DataError(f"{path}: a VRT of more than {MAX_VRT >> 20} MiB is refused. Split it.")
-    sources = []
-    for _, attributes, raw in SOURCE.findall(text):
-        name = raw.strip()
-        for entity, character in ENTITIES:
-            name = name.replace(entity, character)
-        source = os.fsdecode(name)
+    sources, tags = [], SOURCE.findall(text)
+    if len(tags) != len(SOURCE_TAG.findall(text)) or any(b"<" in raw for _, _, raw in tags):
+        raise DataError(
+            f"{path}: the sources of this VRT cannot be read. Write it with gdalbuildvrt."
+        )
+    for _, attributes, raw in tags:
+        source = os.fsdecode(_unescape(raw.strip()))
         relative = re.search(rb"relative(?:ToVRT|toVRT)\s*=\s*[\"']1", attributes)
         sources.append(os.path.normpath(path.absolute().parent / source) if relative else source)
     return sources
+
+
+def _unescape(text: bytes) -> bytes:
+    """Replace the entities and numbered characters of XML, as GDAL does."""
+
+    def character(match: re.Match[bytes]) -> bytes:
+        number = match[1].lower()
+        code = int(number[1:], 16) if number.startswith(b"x") else int(number)
+        return chr(code).encode("utf-8", "surrogatepass") if code <= 0x10FFFF else match[0]
+
+    text = NUMBER.sub(character, text)
+    for entity, plain in ENTITIES:
+        text = text.replace(entity, plain)
+    return text
 
 
 def refuse_foreign_sources(path: Path, root: Path | None, depth: int = 0) -> None:

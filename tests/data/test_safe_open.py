@@ -64,6 +64,29 @@ def test_a_vrt_that_leaves_its_root_is_refused(tmp_path: Path, source: str) -> N
         pass
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "<sourcefilename>{out}</sourcefilename>",
+        "<SourceFilename>{out}</SourceFilename >",
+        "<SourceFilename><!-- a -->{out}</SourceFilename>",
+        "<SourceFilename>{hidden}</SourceFilename>",
+        "<SourceFilename><![CDATA[{out}]]></SourceFilename>",
+        "< SourceFilename>{out}</SourceFilename>",
+    ],
+)
+def test_no_way_of_writing_a_source_hides_it(tmp_path: Path, tag: str) -> None:
+    """GDAL's own parser knows no case, and takes numbered characters and spaces in a tag's end."""
+    write(tmp_path / "out.tif", ONES)
+    vrt = _vrt(tmp_path / "data/images/a.vrt", "x")
+    hidden = str(tmp_path / "out.tif").replace("/", "&#47;").replace("o", "&#x6F;")
+    whole = '<SourceFilename relativeToVRT="0">x</SourceFilename>'
+    written = tag.format(out=tmp_path / "out.tif", hidden=hidden)
+    vrt.write_text(vrt.read_text().replace(whole, written))
+    with pytest.raises(DataError, match="VRT"), open_file(vrt, root=tmp_path / "data") as file:
+        file.read()
+
+
 def test_a_vrt_in_a_vrt_is_refused_likewise(tmp_path: Path) -> None:
     write(tmp_path / "out.tif", ONES)
     inner = _vrt(tmp_path / "data/inner.vrt", str(tmp_path / "out.tif"))
