@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import struct
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from cryo_hpo.config import Site
 from cryo_hpo.errors import TrackingError
 from cryo_hpo.storage.event_log import EventLog
+from cryo_hpo.tracking import Tracker, run_id
 from cryo_hpo.tracking.wandb_sink import WandbSink, connect_wandb, deliver_to_wandb
 
 OFFLINE = {"WANDB_MODE": "offline"}
@@ -61,6 +65,12 @@ class Run:
 def opened(tmp_path: Path) -> Iterator[EventLog]:
     with contextlib.closing(EventLog(tmp_path / "events.jsonl")) as log:
         yield log
+
+
+@pytest.fixture
+def installed(monkeypatch) -> None:
+    """Lets the package look installed, without the seconds of its import."""
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
 
 
 def _sink(server: Server, log: EventLog) -> WandbSink:
@@ -209,19 +219,49 @@ def test_a_study_outlives_a_server_that_is_away(opened: EventLog, caplog):
         (OFFLINE, "team/ice", "no name of a project"),
     ],
 )
+@pytest.mark.usefixtures("installed")
 def test_what_cannot_work_is_refused(env: dict[str, str], project: str, message: str):
     with pytest.raises(TrackingError, match=message):
         connect_wandb(project, env)
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(TrackingError, match=r"pip install 'cryo-hpo\[wandb\]'"):
         connect_wandb("ice", OFFLINE)
 
 
 def test_disabled_is_no_sink_and_marks_nothing_as_delivered():
     assert connect_wandb("ice", {"WANDB_MODE": "disabled"}) is None
+
+
+@pytest.mark.usefixtures("installed")
+def test_it_is_refused_before_a_study_has_a_folder(tmp_path: Path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "/nowhere")
+    site = Site.from_env({"CRYO_WANDB_PROJECT": "ice", "CRYO_STORAGE": str(tmp_path)})
+    with pytest.raises(TrackingError, match="no key for W&B"):
+        Tracker.connect(
+            site.mlflow, experiment="cryo/t", log=tmp_path / "s" / "events.jsonl", wandb=site.wandb
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_one_log_feeds_both_mlflow_and_the_real_client(tmp_path: Path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.delenv("WANDB_DIR", raising=False)
+    uri, log = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "s" / "events.jsonl"
+    tracker = Tracker.connect(uri, experiment="cryo/t", log=log, wandb="ice")
+    tracker.start("s", name="s", tags={"cryo.kind": "study"})
+    tracker.tag("s", {"cryo.verdict": "not shown"})
+    tracker.end("s", "FINISHED")
+    assert tracker.close(timeout_s=120) == 0
+    assert run_id(uri, "cryo/t", "s") is not None
+    (file,) = (tmp_path / "s" / "wandb").glob("offline-run-*/*.wandb")
+    assert _read(file)["summary"]["verdict"] == '"not shown"'
 
 
 @pytest.mark.slow
