@@ -35,12 +35,12 @@ class Heartbeat:
             quiet_s: Silence before a line, seconds.
         """
         self._say, self._quiet_s = say, quiet_s
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        self._last = time.monotonic()
+        self._began = self._last = time.monotonic()
         self._thread.start()
         return self
 
@@ -67,7 +67,7 @@ class Heartbeat:
         if now - self._last < self._quiet_s:
             return
         self._last = now
-        name, began = _phases[-1] if _phases else ("running", now)
+        name, began = _phases[-1] if _phases else ("running", self._began)
         self._say(f"Still {name} ({_duration(now - began)}).")
 
     def _watch(self) -> None:

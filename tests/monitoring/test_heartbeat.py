@@ -95,3 +95,12 @@ def test_progress_that_is_printed_is_a_sign_of_life() -> None:
     )
     progress._show("", {"event": "started", "key": "trial-0000", "lr": 1e-4, "epochs": 2})
     assert printed == [True]
+
+
+def test_without_a_phase_the_time_since_the_start_is_printed(clock: list[float]) -> None:
+    lines: list[str] = []
+    beat = Heartbeat(lines.append)
+    for _ in range(20):
+        clock[0] += 1
+        beat.look()
+    assert lines == ["Still running (9 s).", "Still running (18 s)."]
