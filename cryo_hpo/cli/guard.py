@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -17,6 +18,10 @@ from ..execution.environment import write_any_text
 
 if TYPE_CHECKING:
     from ..config import Site
+
+# A disk that refuses: any place that writes may meet it, and not each has a message of its own.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FREE = "Free space, then run the same command again: what is finished is kept."
 
 
 class _Printer(logging.Handler):
@@ -62,6 +67,12 @@ class GuardedGroup(click.Group):
             os._exit(1)  # what is left of Ray would end this process with a signal, or keep it
         except CryoError as error:
             click.echo(str(error), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            where = f" ('{error.filename}')" if error.filename else ""
+            click.echo(f"{error.strerror}{where}. {FREE}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             sys.exit(130)

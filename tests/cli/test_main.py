@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -209,3 +211,14 @@ def test_the_public_names_are_these():
     assert cryo_hpo.__all__ == sorted(cryo_hpo.__all__)
     for name in cryo_hpo.__all__:
         assert hasattr(cryo_hpo, name)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_refuses_is_one_message_wherever_it_does(site, study, monkeypatch, number):
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number), "/full/disk")
+
+    monkeypatch.setattr("cryo_hpo.study.preflight.check", refuse)
+    done = _run("check", str(study))
+    assert done.exit_code == 1
+    assert f"{os.strerror(number)} ('/full/disk'). Free space" in done.output
