@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # A disk that refuses: any place that writes may meet it, and not each has a message of its own.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-FREE = "Free space, then run the same command again: what is finished is kept."
+FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
 
 class _Printer(logging.Handler):
