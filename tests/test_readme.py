@@ -66,9 +66,14 @@ def test_a_command_run_elsewhere_stands_there(command):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Generate small scenes, and the MLflow database that the commands before `ui` would have left."""
+    from mlflow import MlflowClient
+
     from cryo_hpo.data.synthetic.generate import generate
 
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "runs").mkdir()
+    MlflowClient(f"sqlite:///{folder}/runs/mlflow.db").search_experiments()
     generate("lakes-demo", folder / "data", scenes={"train": 8, "val": 4, "test": 4}, size=64)
     names = {"CRYO_DATA": "data", "CRYO_STORAGE": "runs", "CRYO_CACHE": "cache"}
     return {name: str(folder / path) for name, path in names.items()}
