@@ -40,9 +40,16 @@ def _run(place: Path, storage: str, *options: str, env: Mapping[str, str] = {}) 
 
 
 def _events(folder: Path) -> list[tuple[Any, ...]]:
-    """Return what happened in which order, without the repeated epochs of resumed trials."""
+    """Return what happened in which order, without the repeated epochs of resumed trials.
+
+    Energy is measured where all training is in this process, so only inline.
+    """
     lines = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    facts = [(e["event"], e.get("key"), e.get("epoch"), e.get("state")) for e in lines]
+    facts = [
+        (e["event"], e.get("key"), e.get("epoch"), e.get("state"))
+        for e in lines
+        if e["event"] != "energy"
+    ]
     return list(dict.fromkeys(facts))
 
 
