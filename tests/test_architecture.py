@@ -215,3 +215,11 @@ def test_importing_the_package_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent
     )
     assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
+def test_models_leave_out_what_only_the_training_scripts_of_timm_need() -> None:
+    code = "import cryo_hpo.models, sys; print('wandb' in sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent
+    )
+    assert run.stdout.strip() == "False", run.stdout + run.stderr

@@ -1,5 +1,6 @@
 """Build segmentation models: encoders, decoders, their weights, and the bands they take."""
 
+from . import lean_timm  # noqa: F401  # first: what follows imports timm
 from .band_selection import plan_bands
 from .decoders import DECODERS
 from .lookup import ENCODERS, Backbone, Encoder, check_size, find_encoder
