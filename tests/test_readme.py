@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from cryo_hpo.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -81,18 +81,12 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if not _elsewhere(c)])
-def test_a_command_of_the_readme_runs(command, scenes):
+def test_a_command_of_the_readme_runs(command, scenes, monkeypatch):
     program, *words = shlex.split(command)
     assert program == "cryo-hpo", f"'{command}' is run by no test"
-    done = subprocess.run(
-        [sys.executable, "-m", "cryo_hpo", *words],
-        cwd=ROOT,
-        env={**os.environ, **scenes},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(main, words, env=scenes)
+    assert done.exit_code == 0, done.output
     assert done.stdout.strip()
 
 
