@@ -31,7 +31,7 @@ from cryo_hpo.execution import ray_driver as driver
 from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.monitoring.terminal import Progress
 from cryo_hpo.search.listener import Kind
-from cryo_hpo.study.run import search_source
+from cryo_hpo.study.trainings import search_source
 from cryo_hpo.tracking import Tracker
 
 from .driver_cost import COLUMNS, Clocks, growth_kib, rss_mib

@@ -10,6 +10,7 @@ from ..study import folder as folders
 from ..study import run as studies
 from ..study.data_guard import DataGuard, GuardedSource
 from ..study.proof import Proof
+from ..study.trainings import search_source
 from ..study.winner import keep_winner
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class CellRun:
         progress.follow(self.tracker.events, done=self.records.epochs, name=shown)
         studies.open_run(self.study, self._site, self.path, tracker=self.tracker, parent=parent)
         assert self.study.search is not None, "a campaign has a search"
-        search = studies.search_source(
+        search = search_source(
             self.study,
             self.study.search,
             self.path,

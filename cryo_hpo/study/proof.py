@@ -72,16 +72,32 @@ class Proof:
         return arms_of(self.study, self.best, self._seeds(), tuned=self._tuned)
 
     def run(
-        self, site: Site, *, slots: TrialResources, executor: Executor, listener: Listener
+        self,
+        site: Site,
+        *,
+        slots: TrialResources,
+        executor: Executor,
+        listener: Listener,
+        first_is_trained: bool = False,
     ) -> Iterator[str]:
-        """Train and score round after round; yield a line after each that decides the next."""
+        """Train and score round after round; yield a line after each that decides the next.
+
+        Args:
+            site: Locations of data and storage.
+            slots: Resources of each training.
+            executor: Runs and scores the trainings.
+            listener: Records the trainings.
+            first_is_trained: Whether the jobs of the first `source` have been run.
+        """
         if not self.arms:
             return
-        guard = DataGuard(self.study.base, site, self.path)
+        guard, trained = DataGuard(self.study.base, site, self.path), first_is_trained
         while True:
-            pairs = self.source(site, listener, slots)
-            executor.run(GuardedSource(pairs, guard), site=site, slots=slots)
-            pairs.raise_if_lost()
+            if not trained:
+                pairs = self.source(site, listener, slots)
+                executor.run(GuardedSource(pairs, guard), site=site, slots=slots)
+                pairs.raise_if_lost()
+            trained = False
             with phase("scoring the test split"):
                 self.score(site, slots=slots, executor=executor)
             if stop := self.find_stop():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,36 +24,29 @@ from ..results.metrics import seed_metrics
 from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
-from ..search.journal import Journal
-from ..search.replay import suggest_of
-from ..search.source import SearchSource
 from ..storage.atomic import write_text
 from ..tracking import Tracker, save_model
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
-from .data_guard import PRINTS, DataGuard, GuardedSource, read_prints
+from .data_guard import PRINTS, DataGuard, read_prints
 from .energy import meter_of, with_energy
 from .ensembles import open_ensembles
 from .hours import keep as keep_shares
-from .hours import open_purse, plan_hours, resolve
+from .hours import plan_hours, resolve
 from .initial_weights import hold_weights
 from .plan import plan
 from .preflight import check
 from .proof import Proof
 from .publication import RESULT, Publication
 from .reuse import history_of
-from .start import start_of
 from .summary import study_metrics, study_tags
+from .trainings import Trainings
 from .verdict import experiment, result, score_arms
-from .winner import keep_winner
 
 if TYPE_CHECKING:
-    from ..config import Search
     from ..execution.executor import Executor, TrialResources
-    from ..search.budget import Budget
-    from ..search.listener import Listener
     from ..search.trials import Record
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
@@ -144,36 +137,17 @@ def _run(
 ) -> Result:
     """Search, retrain winner and baselines, score the test split, compare."""
     slots = executor.slots(study.resources, study.search.parallel if study.search else None)
-    trials: list[Record] = []
-    guard = DataGuard(study.base, site, path)
-    if study.search is not None:
-        purse = open_purse(study, path, records=records, slots=slots)
-        search = search_source(
-            study,
-            study.search,
-            path,
-            site=site,
-            listener=records,
-            budget=None if purse is None else purse.budget,
-        )
-        executor.run(GuardedSource(search, guard), site=site, slots=slots)
-        search.raise_if_hopeless()
-        trials = search.records
-        won = keep_winner(study, site, path, trials)
-        study = study if purse is None else purse.settle(path)
-        console.print(_next_step(study, won.trial), highlight=False)
-    proof = Proof.of(study, path, trials)
-    for line in proof.run(site, slots=slots, executor=executor, listener=records):
-        console.print(line, highlight=False)
-    return conclude(study, site, path, trials=trials, slots=slots, executor=executor)
-
-
-def _next_step(study: Study, trial: int) -> str:
-    """Return what follows the search, and whose model can be used meanwhile."""
-    until = "" if study.proof == "none" else " until the final comparison is over"
-    return (
-        f"The search is over: trial {trial} won on validation. `cryo-hpo predict "
-        f"{study.name}` and `export` use its model{until}."
+    trainings = Trainings(
+        study,
+        site,
+        path,
+        slots=slots,
+        records=records,
+        print_line=partial(console.print, highlight=False),
+    )
+    trainings.run(executor)
+    return conclude(
+        trainings.study, site, path, trials=trainings.trials, slots=slots, executor=executor
     )
 
 
@@ -214,27 +188,6 @@ def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Reco
         tracker.events,
         bands=band_plan,
         history=lambda workdir: history_of(site, path / workdir),
-    )
-
-
-def search_source(
-    study: Study,
-    search: Search,
-    path: Path,
-    *,
-    site: Site,
-    listener: Listener,
-    budget: Callable[[], Budget] | None = None,
-) -> SearchSource:
-    """Return the job source of the search, resumed from the study's journal or database."""
-    return SearchSource(
-        study,
-        suggest=suggest_of(search),
-        journal=Journal(path / folders.JOURNAL, study=study.name, database=site.optuna),
-        folder=path / folders.TRIALS,
-        listener=listener,
-        budget=budget,
-        start=start_of(study, path, site=site),
     )
 
 

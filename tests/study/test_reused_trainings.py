@@ -18,7 +18,8 @@ from cryo_hpo.results.study import Result, load_result, write
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.proof import Proof
-from cryo_hpo.study.run import open_records, search_source
+from cryo_hpo.study.run import open_records
+from cryo_hpo.study.trainings import search_source
 from cryo_hpo.study.verdict import result, score_arms
 from cryo_hpo.study.winner import keep_winner
 

@@ -19,7 +19,7 @@ from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.monitoring.terminal import Progress
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study.folder import EVENTS
-from cryo_hpo.study.run import search_source
+from cryo_hpo.study.trainings import search_source
 
 EPOCHS = 3
 
