@@ -28,6 +28,7 @@ from .fakes import fake_folder
 BIN = Path(sys.executable).parent
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # else drivers of tests beside starve workers
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "HF_HUB_OFFLINE": "1",
