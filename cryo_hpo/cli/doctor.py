@@ -32,7 +32,7 @@ def doctor(*, gpus: bool, as_json: bool) -> None:
     Ends with exit code 1 if anything is wrong.
     """  # noqa: D301  click takes the backspace itself
     from ..execution.doctor import examined
-    from ..execution.node import problems
+    from ..execution.node import hints, problems
 
     site = read_site()
     nodes, silent = examined(site)
@@ -40,11 +40,16 @@ def doctor(*, gpus: bool, as_json: bool) -> None:
     faults += [f"{address}: does not answer; see its raylet's log." for address in silent]
     faults += _tracking(site.mlflow)
     if as_json:
-        report = {"nodes": [asdict(node) for node in nodes], "problems": faults}
+        report = {
+            "nodes": [asdict(node) for node in nodes],
+            "problems": faults,
+            "hints": hints(nodes),
+        }
         click.echo(json.dumps(report, indent=2))
     else:
         click.echo(_table(nodes))
         click.echo("\n".join(f"- {text}" for text in faults) or "Nothing is wrong.")
+        click.echo("".join(f"{text}\n" for text in hints(nodes)), nl=False)
     sys.exit(1 if faults else 0)
 
 

@@ -119,6 +119,7 @@ class DatasetCard(Frozen):
     )
     region: str | None = Field(
         default=None,
+        max_length=200,
         description="Regular expression with one group that finds the region in an id: '^([A-Z]+)_'.",
     )
     source: str = Field(default="", description="Where the data come from: a DOI or an address.")
@@ -184,7 +185,7 @@ class DatasetCard(Frozen):
             return None
         try:
             groups = re.compile(region).groups
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             message = (
                 f"A region is a regular expression, '{region}' is none: {error}. "
                 "Write one like '^([A-Z]+)_'."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -13,17 +14,36 @@ from pydantic_core import ErrorDetails
 from ..errors import did_you_mean
 from .frozen import ConstraintErrors, Loc, Problem, format_value
 
+MOST_UNKNOWN = 20  # unknown keys of one mapping that are named; more are another file, or hostile
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
-    """Return the problems of a value of `model`, one per broken law."""
+    """Return the problems of a value of `model`, one per broken law.
+
+    Of the unknown keys of one mapping the first `MOST_UNKNOWN` are named, and the others counted.
+    """
     details = error.errors(include_url=False)
-    problems: list[Problem] = []
+    parents = {detail["loc"][:-1] for detail in details}
+    unknown: Counter[Loc] = Counter()
+    problems: dict[Problem, None] = {}
     for detail in details:
+        if detail["type"] == "extra_forbidden":
+            unknown[detail["loc"][:-1]] += 1
+            if unknown[detail["loc"][:-1]] > MOST_UNKNOWN:
+                continue
         # pydantic also reports a list as too short when its entries are wrong.
-        inner = (d for d in details if d["loc"][:-1] == detail["loc"] and d is not detail)
-        if detail["type"] != "too_short" or not any(inner):
-            problems += [p for p in _problems(detail, model) if p not in problems]
-    return problems
+        if detail["type"] != "too_short" or detail["loc"] not in parents:
+            problems |= dict.fromkeys(_problems(detail, model))
+    problems |= dict.fromkeys(_unnamed(unknown, model))
+    return list(problems)
+
+
+def _unnamed(unknown: Mapping[Loc, int], model: type[BaseModel]) -> Iterator[Problem]:
+    """Yield a problem for each mapping with more unknown keys than are named."""
+    for loc, number in unknown.items():
+        if number > MOST_UNKNOWN:
+            text = f"{number - MOST_UNKNOWN:,} more keys here are unknown. Is this the right file?"
+            yield Problem(_find(model, loc, keep_last=False).loc, text)
 
 
 def _problems(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[Problem]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -16,6 +15,7 @@ from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .file_templates import SHOWN, find_band_files, find_files, find_quality
 from .mask_labels import Color, RasterSchema
 from .raster import read_scene
+from .regions import find_regions
 from .windows import read_window
 
 RASTERS = {".tif", ".tiff", ".png", ".jp2", ".j2k", ".jpg", ".jpeg", ".vrt", ".img", ".bmp", ".gif"}
@@ -123,12 +123,13 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         del wide[name]
     _require_pairs(root, card, split, images=set(images), masks=set(masks))
     quality = find_quality(card, root, part, set(images))
+    regions = find_regions(card, sorted(images))
     inside = data if root.absolute().is_relative_to(data.absolute()) else root
     main = card.bands.index(card.warp.to) if card.warp else 0
     return [
         SceneFiles(
             name,
-            _region(card, name),
+            regions[name],
             bands[name][main],
             masks[name],
             root=inside,
@@ -195,15 +196,3 @@ def _near_miss(names: set[str], choices: set[str]) -> str:
             if other.casefold() == name.casefold():
                 return f" '{name}' and '{other}' differ only in upper and lower case: rename one."
     return ""
-
-
-def _region(card: DatasetCard, name: str) -> str | None:
-    if card.region is None:
-        return None
-    match = re.search(card.region, name)
-    if match is None:
-        raise DataError(
-            f"The card's region '{card.region}' must match every id of '{card.name}', "
-            f"not '{name}'. Widen it, or leave 'region' out."
-        )
-    return match[1]

@@ -13,7 +13,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..results.provenance import environment
@@ -37,6 +37,7 @@ class Node:
         sees_mark: True if the node sees the file that the driver has just written to CRYO_STORAGE.
         storage_problem: Reason the node cannot write to CRYO_STORAGE; empty if it can.
         data_problem: Reason the node cannot read CRYO_DATA; empty if it can.
+        lacks_data: True if there is no CRYO_DATA at all.
         free_gib: Free space of "storage", "cache" and "shared memory", GiB.
         skew_s: The node's clock minus the driver's, seconds.
         store_problem: Reason the node cannot use CRYO_CHECKPOINTS; None: that is not set, and
@@ -56,6 +57,7 @@ class Node:
     skew_s: float
     store_problem: str | None = None
     environment: tuple[str, ...] = ()
+    lacks_data: bool = False
 
 
 def examine(
@@ -94,6 +96,7 @@ def examine(
             "shared memory": _free(Path("/dev/shm")),
         },
         skew_s=time.time(),
+        lacks_data=not data.exists(),
         environment=tuple(environment_problems(os.environ, cache=cache)),
     )
 
@@ -106,9 +109,21 @@ def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
         needs_gpus: True if a node without a GPU is a problem.
     """
     faults = list(_versions(nodes))
+    if hints(nodes):
+        nodes = [replace(nodes[0], data_problem="")]
     for node in nodes:
         faults += [f"{node.address}: {text}" for text in _of(node, needs_gpus=needs_gpus)]
     return faults
+
+
+def hints(nodes: Sequence[Node]) -> list[str]:
+    """Return what a study needs and a machine by itself may still lack: its data."""
+    if len(nodes) == 1 and nodes[0].lacks_data:
+        return [
+            f"There are no data yet: CRYO_DATA, {nodes[0].data_problem.partition(' cannot')[0]}, does not "
+            "exist. Put data there, or let `cryo-hpo data generate` make some."
+        ]
+    return []
 
 
 def _versions(nodes: Sequence[Node]) -> Iterator[str]:

@@ -108,7 +108,7 @@ def _set_aside(file: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             file.with_name(file.name + ending).rename(f"{aside}{ending}")
     log.warning(
-        "%s was only half made by a start that was killed, and held no run: it is made anew. The old "
+        "%s was only half made by a start that was killed, and held nothing: it is made anew. The old "
         "file is '%s'.",
         file,
         aside.name,
@@ -116,7 +116,7 @@ def _set_aside(file: Path) -> None:
 
 
 def _is_half_made(file: Path, uri: str) -> bool:
-    """Return True if a file holds part of MLflow's tables and no run.
+    """Return True if a file holds part of MLflow's tables and no experiment.
 
     Raises:
         TrackingError: The file is damaged, locked, no database of MLflow, or of another version.
@@ -134,7 +134,8 @@ def _look(file: Path, uri: str) -> bool:
             database.execute("BEGIN IMMEDIATE")  # a lock of another process, or no right to write
             tables = {row[0] for row in database.execute("SELECT name FROM sqlite_master")}
             version = _first(database, "SELECT version_num FROM alembic_version", tables)
-            runs = _first(database, "SELECT count(*) FROM runs", tables)
+            # MLflow makes its first experiment once all tables are there.
+            experiments = _first(database, "SELECT count(*) FROM experiments", tables)
             database.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
         raise _translated(file, error) from error
@@ -144,7 +145,7 @@ def _look(file: Path, uri: str) -> bool:
             file, f"is no database of MLflow: it holds {names}. Set MLFLOW_TRACKING_URI to another"
         )
     problem = describe_schema(str(version), uri)
-    if problem and not runs and (version is None or version in _revisions()):
+    if problem and not experiments and (version is None or version in _revisions()):
         return True
     if problem:
         raise _refusal(file, f"cannot be used: {problem.rstrip('.')}")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cryo_hpo import Float, SearchSpace, Study, load_space, load_study
 from cryo_hpo.config import DefineByRun, differences, dump_space, dump_study, load_callable
 from cryo_hpo.config.files.marked_yaml import read, write
+from cryo_hpo.config.messages import MOST_UNKNOWN
 from cryo_hpo.errors import SpecError
 
 from ..support.spaces import calm, scalars, spaces, studies, texts
@@ -411,6 +412,19 @@ def test_what_is_wrong_in_one_place_does_not_bring_up_more_elsewhere(here: Path)
 def test_messages(here: Path, text: str | bytes, message: str) -> None:
     lines = _refused(text)
     assert any(message in line for line in lines), lines
+
+
+def test_of_many_unknown_keys_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(
+        "name: x\nbase:\n  data: {name: lakes-demo}\n"
+        + "".join(f"  key{number}: 1\n" for number in range(3000))
+    )
+    with pytest.raises(SpecError) as refused:
+        load_study(tmp_path / "study.yaml")
+    lines = str(refused.value).splitlines()
+    assert len(lines) == MOST_UNKNOWN + 1
+    assert "study.yaml:2: base: 2,980 more keys here are unknown." in str(refused.value)
+    assert "study.yaml:23: base.key19: No key named 'key19' here" in lines[-1]
 
 
 @pytest.mark.parametrize("word", ["Value error", "Input should be", "invalid", "failed", "union"])

@@ -264,6 +264,8 @@ def test_both_edges_of_a_range_are_reported() -> None:
         ({"std": [1, 2, 3]}, "std: There is one number per band, got 3 for 2 bands."),
         ({"std": [1, 0]}, "std: A standard deviation is above 0, got 0."),
         ({"region": "("}, "region: A region is a regular expression, '(' is none"),
+        ({"region": f"(a{{{2**64}}})"}, "is none: the repetition number is too large"),
+        ({"region": "(a)" * 100}, "region: Must have at most 200 characters"),
         ({"region": "abc"}, "region: A region has exactly one group, 'abc' has 0."),
         ({"region": "(a)(b)"}, "region: A region has exactly one group, '(a)(b)' has 2."),
         (

@@ -17,6 +17,7 @@ from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data import find_dataset
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Scene, Split
+from cryo_hpo.data.regions import find_regions
 from cryo_hpo.errors import DataError, SpecError, UnknownName
 
 from ..support.fakes import fake_folder, write
@@ -146,6 +147,14 @@ def test_region_must_match_every_id(tmp_path: Path) -> None:
         DataError, match=r"region '\^glacier\(\.\)' must match every id .* 'train0_0'"
     ):
         custom_dataset(card).index(tmp_path, "train")
+
+
+def test_a_region_that_backtracks_without_end_is_refused(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("cryo_hpo.data.regions.BUDGET_S", 1)
+    card = _with(fake_folder(tmp_path), region="^((?:a|a?)+)$")
+    assert find_regions(card, ["aa"]) == {"aa": "aa"}
+    with pytest.raises(DataError, match="it tries too many ways"):
+        find_regions(card, ["a" * 50 + "!"])
 
 
 def test_unknown_band_is_refused_at_once(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.execution.node import Node, examine, problems
+from cryo_hpo.execution.node import Node, examine, hints, problems
 
 WELL = Node(
     address="10.0.0.1",
@@ -74,6 +74,18 @@ def test_all_problems_are_said_at_once():
     assert len(problems([WELL, everything], needs_gpus=False)) == 4
 
 
+def test_data_that_are_not_there_yet_are_a_problem_of_clusters_only():
+    bare = replace(WELL, data_problem="'/data' cannot be read", lacks_data=True)
+    assert problems([bare], needs_gpus=True) == []
+    assert hints([bare]) == [
+        "There are no data yet: CRYO_DATA, '/data', does not exist. Put data there, or let "
+        "`cryo-hpo data generate` make some."
+    ]
+    assert len(problems([WELL, replace(bare, address="b")], needs_gpus=True)) == 1
+    closed = replace(bare, lacks_data=False)
+    assert (hints([closed]), len(problems([closed], needs_gpus=True))) == ([], 1)
+
+
 def test_a_machine_is_examined(tmp_path):
     (tmp_path / "mark").touch()
     places = {"storage": tmp_path, "cache": tmp_path / "not/yet", "data": tmp_path / "none"}
@@ -81,6 +93,7 @@ def test_a_machine_is_examined(tmp_path):
     assert node.sees_mark
     assert not node.storage_problem
     assert "cannot be read" in node.data_problem
+    assert node.lacks_data
     assert node.free_gib["cache"] == pytest.approx(node.free_gib["storage"], rel=0.1)
     assert [p.name for p in tmp_path.iterdir()] == ["mark"], "nothing is left behind"
     file = tmp_path / "file"
@@ -100,8 +113,10 @@ def test_the_command_says_what_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://user:s3cret@127.0.0.1:9")
     sick = CliRunner().invoke(main, ["doctor", "--json"])
     assert sick.exit_code == 1
-    found = json.loads(sick.output)["problems"]
-    assert len(found) == 2
-    assert "nowhere" in found[0]
-    assert "MLflow must answer" in found[1]
+    report = json.loads(sick.output)
+    (problem,) = report["problems"]
+    assert "MLflow must answer" in problem
+    (hint,) = report["hints"]
+    assert "There are no data yet: CRYO_DATA" in hint
+    assert "nowhere" in hint
     assert "s3cret" not in sick.output

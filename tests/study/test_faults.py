@@ -7,7 +7,6 @@ study is the one that would have been without it.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from functools import partial
@@ -19,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import BIN, answers, environment, free_ports, runs, started, until
+from ..support.disks import fill, small_disk
 from ..support.outcomes import check_same_outcome
 from ..support.postgres import server
 from ..support.recorded import has_begun, recorded_epochs
@@ -45,40 +45,13 @@ def test_a_damaged_checkpoint_costs_epochs_and_changes_nothing(sandbox, finished
     check_same_outcome(folder, finished("promote"))
 
 
-@contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[None]:
-    """A disk of its own at a folder."""
-    if os.getuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder.mkdir()
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True
-    )
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.decode().strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def _fill(path: Path) -> None:
-    """Write until the disk takes no more."""
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(2**16))
-    with contextlib.suppress(OSError), path.open("ab", buffering=0) as file:
-        while True:
-            file.write(b"0")
-
-
 def test_a_full_disk_stops_the_study_and_loses_nothing(sandbox, finished):
     study, storage = sandbox.study("whole-promote"), "full"
-    with _small_disk(sandbox.root / storage):
+    with small_disk(sandbox.root / storage):
         folder = sandbox.root / storage / study.name
         process = sandbox.start(study, storage)
         wait_for(process, partial(has_begun, folder, "trial-0001"))
-        _fill(sandbox.root / storage / "filler")
+        fill(sandbox.root / storage / "filler")
         output = finish(process, code=1)
         assert "Traceback" not in output, output
         assert "ree space" in output, output

@@ -20,10 +20,13 @@ HEAD = database._revisions()[-1]
 OLDER = database._revisions()[0]
 
 
-def _make(file: Path, *, version: str | None = HEAD, runs: int | None = 1) -> None:
-    """Write the skeleton of MLflow's database."""
+def _make(
+    file: Path, *, version: str | None = HEAD, runs: int | None = 1, experiments: int = 1
+) -> None:
+    """Write the skeleton of MLflow's database; MLflow makes an experiment last."""
     with contextlib.closing(sqlite3.connect(file)) as made, made:
         made.execute("CREATE TABLE experiments (id)")
+        made.executemany("INSERT INTO experiments VALUES (?)", [(n,) for n in range(experiments)])
         if runs is not None:
             made.execute("CREATE TABLE runs (id)")
             made.executemany("INSERT INTO runs VALUES (?)", [(n,) for n in range(runs)])
@@ -57,6 +60,7 @@ def _open(file: Path) -> None:
     [
         ({"version": OLDER}, r"an older MLflow made it .* `mlflow db upgrade sqlite:"),
         ({"version": "ffffffffffff"}, r"a newer MLflow made it .*pip install -U mlflow"),
+        ({"version": OLDER, "runs": 0}, r"an older MLflow made it .* `mlflow db upgrade sqlite:"),
         ({"version": "ffffffffffff", "runs": 0}, "a newer MLflow made it"),
     ],
 )
@@ -72,12 +76,12 @@ def test_another_schema_is_refused_with_what_helps(
 @pytest.mark.parametrize(
     "made",
     [
-        {"version": None, "runs": 0},
-        {"version": None, "runs": None},
-        {"version": OLDER, "runs": 0},
+        {"version": None, "runs": 0, "experiments": 0},
+        {"version": None, "runs": None, "experiments": 0},
+        {"version": OLDER, "runs": 0, "experiments": 0},
     ],
 )
-def test_half_a_database_without_a_run_is_made_anew_and_kept_aside(
+def test_half_a_database_without_an_experiment_is_made_anew_and_kept_aside(
     file: Path, made: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     _make(file, **made)
