@@ -346,11 +346,15 @@ def _summary(dataset: Dataset, items: Sequence[SceneFiles], *, label: str) -> Su
 
 @contextmanager
 def _bar(scenes: int, *, label: str) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar on a terminal, and nothing elsewhere; it is given shares of scenes."""
-    shown, done = sys.stderr.isatty(), 0.0
-    with click.progressbar(
-        length=100 * scenes, label=f"reading {label}", file=sys.stderr, hidden=not shown
-    ) as bar:
+    """Show a progress bar on a terminal, and lines elsewhere; it is given shares of scenes."""
+    from ..data.progress_log import ProgressLog
+
+    shown, done, step = sys.stderr.isatty(), 0.0, f"reading {label}"
+    if not shown:
+        with ProgressLog(step, scenes) as progress:
+            yield progress.advance
+        return
+    with click.progressbar(length=100 * scenes, label=step, file=sys.stderr) as bar:
 
         def advance(share: float) -> None:
             nonlocal done

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +50,28 @@ def _print_log() -> Iterator[None]:
         logger.setLevel(level)
 
 
+class _Ended(KeyboardInterrupt):
+    """End a command on SIGTERM, as on the keyboard's interrupt."""
+
+
+@contextlib.contextmanager
+def _ending_on_request() -> Iterator[None]:
+    """Let SIGTERM end a command as an interrupt does, so that it removes its drafts."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not break the clean-up
+        raise _Ended
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
 class GuardedGroup(click.Group):
     """Show this package's errors as one message: exit code 2 for a wrong spec, 1 for the rest."""
 
@@ -55,7 +79,7 @@ class GuardedGroup(click.Group):
         """Run a command; no error of this package is shown as a traceback."""
         write_any_text()
         try:
-            with _print_log():
+            with _ending_on_request(), _print_log():
                 return super().invoke(ctx)
         except SpecError as error:
             click.echo(str(error), err=True)
@@ -74,6 +98,8 @@ class GuardedGroup(click.Group):
             where = f" ('{error.filename}')" if error.filename else ""
             click.echo(f"{error.strerror}{where}. {FREE}", err=True)
             sys.exit(1)
+        except _Ended:
+            sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt:
             sys.exit(130)
 

@@ -128,30 +128,30 @@ def predict(  # noqa: PLR0913 (options of a command)
     if quality is not None and len(jobs) > 1 and str(quality) != "none":
         raise SpecError(f"--quality '{quality}' is of one scene, and {len(jobs)} are mapped.")
     for number, job in enumerate(jobs, 1):
-        sure = None if job.vector is None else job.out.with_name(f".{job.out.stem}.confidence.tif")
-        with _bar(job.scene.name) as advance:
-            counts = predict_scene(
-                chosen,
-                job.scene,
-                job.out,
-                probabilities=job.probabilities,
-                uncertainty=job.uncertainty,
-                confidence=sure,
-                layers=numbers,
-                quality=quality,
-                batch=batch,
-                force=force,
-                progress=advance,
-            )
-        total = max(sum(counts.values()), 1)
-        shares = ", ".join(f"{name} {100 * count / total:.1f} %" for name, count in counts.items())
-        progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
-        click.echo(f"{progress}{job.out}: {shares}")
-        if job.vector is not None and sure is not None:
-            names = () if classes is None else tuple(classes.split(","))
-            given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
-            sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
-            click.echo(f"{progress}{job.vector}: {sizes}")
+        with _kept_while_outlined(job.out, job.vector) as sure:
+            with _watched(job.scene.name) as advance:
+                counts = predict_scene(
+                    chosen,
+                    job.scene,
+                    job.out,
+                    probabilities=job.probabilities,
+                    uncertainty=job.uncertainty,
+                    confidence=sure,
+                    layers=numbers,
+                    quality=quality,
+                    batch=batch,
+                    force=force,
+                    progress=advance,
+                )
+            total = max(sum(counts.values()), 1)
+            shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in counts.items())
+            progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
+            click.echo(f"{progress}{job.out}: {shares}")
+            if job.vector is not None and sure is not None:
+                names = () if classes is None else tuple(classes.split(","))
+                given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
+                sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
+                click.echo(f"{progress}{job.vector}: {sizes}")
     if areas is not None:
         maps = [(job.scene, job.out) for job in jobs]
         click.echo(f"areas: {write_areas(maps, areas, classes=chosen.card.classes)}")
@@ -160,24 +160,47 @@ def predict(  # noqa: PLR0913 (options of a command)
 def _outline(
     mask: Path, out: Path, confidence: Path, classes: tuple[str, ...], given: dict[str, Any]
 ) -> str:
-    """Outline a map, remove the layer of confidence, and return the sizes as text."""
+    """Outline a map, and return the sizes as text."""
     from ..prediction.outlines import outline_map
 
-    try:
+    with _watched(out.name, doing="outlining"):
         sizes = outline_map(mask, out, classes=classes, confidence=confidence, **given)
-    finally:
-        confidence.unlink(missing_ok=True)
     return ", ".join(
         f"{name} {size:.6g} {'km2' if name in classes else 'km'}" for name, size in sizes.items()
     )
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many rows are mapped, on a terminal."""
+def _kept_while_outlined(mask: Path, vector: Path | None) -> Iterator[Path | None]:
+    """Yield the file of the layer of confidence, which outlines need; it is removed at the end."""
+    confidence = None if vector is None else mask.with_name(f".{mask.stem}.confidence.tif")
+    try:
+        yield confidence
+    finally:
+        if confidence is not None:
+            confidence.unlink(missing_ok=True)
+
+
+@contextmanager
+def _watched(name: str, *, doing: str = "mapping") -> Iterator[Callable[[int, int], None]]:
+    """Show how many rows are mapped, on a terminal, and a line wherever ten seconds are silent."""
+    from ..monitoring.heartbeat import Heartbeat, phase
+
     shown = sys.stderr.isatty()
-    with click.progressbar(length=100, label=label, file=sys.stderr, hidden=not shown) as bar:
-        yield lambda done, rows: bar.update(100 * done // max(rows, 1) - bar.pos)
+    below = "\n" if shown else ""  # a line of its own, not behind the bar
+    with (
+        click.progressbar(length=100, label=name, file=sys.stderr, hidden=not shown) as bar,
+        Heartbeat(lambda text: click.echo(f"{below}{text}", err=True)) as beat,
+        phase(f"{doing} {name}"),
+    ):
+
+        def advance(done: int, rows: int) -> None:
+            percent = 100 * done // max(rows, 1)
+            if shown and percent > bar.pos:
+                beat.reset()
+            bar.update(percent - bar.pos)
+
+        yield advance
 
 
 def _open(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .safe_open import MAX_DEPTH, vrt_sources
 
+# Pixels of ENVI, described by a header beside them; files of these names may be anything else.
+ENVI = (".dat", ".bsq", ".bil", ".bip", "")
 ADDED = (".aux.xml", ".ovr", ".msk", ".hdr")
 """Suffixes appended to the whole name of the file: scene.tif.aux.xml."""
 REPLACING = (
@@ -27,6 +29,13 @@ REPLACING = (
 """Suffixes that replace the file's own: scene.tfw."""
 
 
+def is_envi(path: Path) -> bool:
+    """Return whether a file may hold pixels of ENVI: its header lies beside it, a.hdr or a.dat.hdr."""
+    if path.suffix.lower() not in ENVI:
+        return False
+    return path.with_suffix(".hdr").is_file() or path.with_name(f"{path.name}.hdr").is_file()
+
+
 def companions(path: Path) -> tuple[Path, ...]:
     """Return the other files that affect how a raster is read, in order.
 
@@ -37,7 +46,8 @@ def companions(path: Path) -> tuple[Path, ...]:
     sidecars = [path.name + end for end in ADDED]
     if path.suffix.lower() not in REPLACING:
         sidecars += [path.stem + end for end in REPLACING]
-    beside = [path.with_name(names[name.lower()]) for name in sidecars if name.lower() in names]
+    present = dict.fromkeys(name.lower() for name in sidecars if name.lower() in names)
+    beside = [path.with_name(names[name]) for name in present]
     return (*beside, *(_sources(path, 0) if path.suffix.lower() == ".vrt" else ()))
 
 

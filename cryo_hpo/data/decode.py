@@ -103,8 +103,11 @@ def _write(draft: Path, dataset: Dataset, items: Sequence[SceneFiles]) -> dict[s
     num_bands = len(dataset.bands)
     moments = _no_moments(num_bands)
     written: list[_Decoded] = []
-    progress = ProgressLog(f"decoding {len(items)} scenes of '{dataset.name}'", len(items))
-    with (draft / IMAGES).open("wb") as images, (draft / MASKS).open("wb") as masks:
+    with (
+        (draft / IMAGES).open("wb") as images,
+        (draft / MASKS).open("wb") as masks,
+        ProgressLog(f"decoding {len(items)} scenes of '{dataset.name}'", len(items)) as progress,
+    ):
         for item in items:
 
             def require(needed: int) -> None:

@@ -12,6 +12,7 @@ from ..config.dataset_card import DatasetCard
 from ..errors import DataError
 
 SHOWN = 3  # names in a message; the others are counted
+SIDECARS = (".hdr", ".xml", ".aux", ".ovr", ".msk", ".prj", ".sta", ".qml")
 ALIKE = {".tif": (".tif", ".tiff"), ".tiff": (".tif", ".tiff"), ".jpg": (".jpg", ".jpeg")}
 
 
@@ -50,6 +51,8 @@ def find_files(
         match = pattern.fullmatch(unicodedata.normalize("NFC", path.relative_to(root).as_posix()))
         if match is None or path.name.startswith("."):
             continue
+        if not suffix and path.suffix.lower() in SIDECARS:
+            continue  # a template without a suffix is for pixels of ENVI, named like their headers
         _refuse_pipe(path)
         twin = paths.setdefault(match["id"], path)
         if twin != path:

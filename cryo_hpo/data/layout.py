@@ -10,12 +10,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import DataError
+from .companions import is_envi
 from .layout_bands import SAFE, common_bands, read_band_files, read_quality_files
 from .region_split import PARTS
 
 RASTERS = (".tif", ".tiff", ".png", ".jp2", ".jpg", ".jpeg", ".vrt", ".img", ".bmp")
-# Pixels of ENVI, described by a header beside them; files of these names may be anything else.
-ENVI = (".dat", ".bsq", ".bil", ".bip", "")
 MASK_WORDS = [
     "mask",
     "masks",
@@ -122,14 +121,7 @@ def recognize_layout(folder: Path) -> Layout:
     """
     files = sorted(_list_files(folder))
     rasters = [path for path in files if path.suffix.lower() in RASTERS]
-    envi = [path for path in files if path.suffix.lower() in ENVI and _has_header(path)]
-    bare = [path for path in envi if not path.suffix]
-    if bare:
-        raise DataError(
-            f"{folder}: {len(bare)} files of ENVI have no suffix (first: '{bare[0].name}'), by which a "
-            "card finds them. Rename them to end in .img; their headers may stay."
-        )
-    rasters = sorted([*rasters, *envi])
+    rasters = sorted([*rasters, *(path for path in files if is_envi(path))])
     if not rasters:
         raise DataError(
             f"{folder}: no images here. Images and masks are files ending in {', '.join(RASTERS)}."
@@ -159,11 +151,6 @@ def recognize_layout(folder: Path) -> Layout:
         unused=tuple(path for path in rasters if path not in used),
     )
     return _with_bands(layout, folder, bands[image]) if image in bands else layout
-
-
-def _has_header(path: Path) -> bool:
-    """Return whether ENVI's header lies beside a file: a.hdr or a.dat.hdr."""
-    return path.with_suffix(".hdr").is_file() or path.with_name(f"{path.name}.hdr").is_file()
 
 
 def _with_bands(

@@ -14,6 +14,7 @@ from ..bands import Band
 from .dataset import IGNORE
 
 COLORED = (("B4", "B3", "B2"), ("RED", "GREEN", "BLUE"))
+LONGEST = 384  # pixels a side of a map that a report shows
 CLIP = (2, 98)  # percentiles of a scene that become black and white
 
 

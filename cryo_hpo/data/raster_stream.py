@@ -25,6 +25,7 @@ from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, SceneHeader
 from .nodata import find_absent
 from .palette import class_color, rgb
+from .progress_log import ProgressLog
 from .raster import apply_scale, describe_names, header_of, layers_by_name, read_layers
 from .safe_open import damaged, open_file
 
@@ -223,7 +224,8 @@ def _writer(path: Path, like: Raster, *, count: int, dtype: str, nodata: float) 
             try:
                 with rasterio.open(tiff, "w", **profile) as file:
                     yield file
-                _convert(tiff, draft, path, driver, **options)
+                with ProgressLog(f"writing {path.name}"):
+                    _convert(tiff, draft, path, driver, **options)
             finally:
                 tiff.unlink(missing_ok=True)
     except (OSError, RasterioError) as error:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .class_review import find_absent_classes, find_single_class, find_swapped_classes
 from .dataset import Dataset, Split
 from .facts import SceneFacts
 from .layer_names import canonical, contradicts, wavelength_um
@@ -37,7 +38,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         dataset: Dataset as declared.
         parts: The facts of each part's scenes.
     """
-    refusals = list(_one_class(dataset, parts))
+    refusals = list(find_single_class(dataset, parts))
     warnings: list[str] = []
     for severe, sentence in (
         *_units(parts),
@@ -45,69 +46,13 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         *_fills(parts),
         *_names(dataset, parts),
         *_wavelengths(dataset, parts),
-        *_absent_classes(dataset, parts),
+        *find_absent_classes(dataset, parts),
     ):
         (refusals if severe else warnings).append(sentence)
     warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
     warnings += [*_constant_bands(dataset, parts), *_empty_bands(dataset, parts)]
-    warnings += _copies(parts)
+    warnings += [*_copies(parts), *find_swapped_classes(dataset, parts)]
     return Review(tuple(refusals), tuple(warnings))
-
-
-def _one_class(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
-    """Refuse a part whose labels are all of one class: every score on it would be 100 %."""
-    for part, scenes in parts.items():
-        counts = _counts(dataset, scenes)
-        held = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
-        if len(held) != 1 or sum(map(sum, (s.counts_K for s in scenes))) == 0:
-            continue
-        ignored = sum(scene.ignored for scene in scenes)
-        hint = ""
-        if ignored and dataset.upstream_ignore is not None:
-            other = next(name for name in dataset.classes if name not in held)
-            value = dataset.upstream_ignore
-            pairs = ", ".join(
-                f"{value if name == other else number}: {name}"
-                for number, name in enumerate(dataset.classes)
-            )
-            hint = (
-                f" {ignored:,} pixels have the mask value that is ignored ({value}): if that is "
-                f"'{other}', write `values: {{{pairs}}}` instead of `ignore: {value}`."
-            )
-        yield (
-            f"{part}: every labeled pixel is '{held[0]}', no pixel of any other class: nothing can "
-            f"be learned or measured there.{hint or ' Check the masks, or deal the scenes out anew.'}"
-        )
-
-
-def _absent_classes(
-    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
-) -> Iterator[tuple[bool, str]]:
-    """Report classes without a pixel: in a part, and in all of them."""
-    counts = {part: _counts(dataset, scenes) for part, scenes in parts.items()}
-    everywhere = {
-        name
-        for k, name in enumerate(dataset.classes)
-        if not any(of_part[k] for of_part in counts.values())
-    }
-    seen = len(dataset.classes) - len(everywhere)
-    if everywhere and seen > 1:  # a single class has its own message
-        names = ", ".join(f"'{name}'" for name in dataset.classes if name in everywhere)
-        yield (
-            True,
-            (
-                f"No pixel of class {names} in any part. Remove it from `classes`, or correct `values`; "
-                "with `ignore: 0`, the first class has mask value 1."
-            ),
-        )
-    for part, of_part in counts.items():
-        absent = [name for name, count in zip(dataset.classes, of_part, strict=True) if not count]
-        names = ", ".join(f"'{name}'" for name in absent if name not in everywhere)
-        if names and len(absent) < len(dataset.classes) - 1:
-            yield (
-                False,
-                f"{part}: no pixel of class {names}. It cannot be learned or measured there.",
-            )
 
 
 def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, str]]:
@@ -345,10 +290,6 @@ def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
                 ids[note].append(scene.id)
     for note, names in ids.items():
         yield f"{len(names)} scenes ({_first_names(names)}): {note}."
-
-
-def _counts(dataset: Dataset, scenes: Sequence[SceneFacts]) -> list[int]:
-    return [sum(scene.counts_K[k] for scene in scenes) for k in range(len(dataset.classes))]
 
 
 def _level(scenes: Iterable[SceneFacts]) -> float:

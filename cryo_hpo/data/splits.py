@@ -28,6 +28,8 @@ from .split_plan import plan_split
 from .strips import read_strips
 from .windows import describe_window, parse_window
 
+BLOCK = 2**24  # bytes that are hashed at a time
+
 
 def items_of(dataset: Dataset, root: Path, split: Split, *, cache: Path) -> Sequence[SceneFiles]:
     """List one part of the split that the dataset is used with, the official one or by region.
@@ -210,16 +212,25 @@ def _file_digests(items: Sequence[SceneFiles], *, memo: Path) -> list[tuple[str,
     """Return the sha256 of each item's image and mask; unchanged files are not read again."""
     remembered = _remembered(memo)
     digests: dict[str, tuple[str, str]] = {}
-    progress = ProgressLog("hashing files", 2 * len(items))
-    for paths in (paths for item in items for paths in (item.image_files, (item.mask,))):
-        files = [file for path in paths for file in (path, *companions(path))]
-        state = " ".join(map(_state, files))
-        old, digest = remembered.get(_key(paths), ("", ""))
-        digests[_key(paths)] = (state, digest if old == state else _content_sha256(files))
-        progress.advance()
+    # Blocks of one scene are items with one file: it is read once.
+    sets = list(dict.fromkeys(p for item in items for p in (item.image_files, (item.mask,))))
+    with ProgressLog("hashing files", sum(map(_bytes, sets))) as progress:
+        for paths in sets:
+            files = [file for path in paths for file in (path, *companions(path))]
+            state = " ".join(map(_state, files))
+            old, digest = remembered.get(_key(paths), ("", ""))
+            if old == state:
+                progress.advance(_bytes(paths))
+            else:
+                digest = _content_sha256(files, progress)
+            digests[_key(paths)] = (state, digest)
     if any(remembered.get(path) != facts for path, facts in digests.items()):
         _remember(memo, remembered | digests)
     return [(digests[_key(item.image_files)][1], digests[str(item.mask)][1]) for item in items]
+
+
+def _bytes(paths: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in paths)
 
 
 def _key(paths: Sequence[Path]) -> str:
@@ -253,12 +264,16 @@ def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def _content_sha256(files: Sequence[Path]) -> str:
+def _content_sha256(files: Sequence[Path], progress: ProgressLog) -> str:
     """Return the hash of a file's content; with sidecars or sources, of all their contents."""
     digests = []
     for path in files:
+        digest = hashlib.sha256()
         with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+            while block := file.read(BLOCK):
+                digest.update(block)
+                progress.advance(len(block))
+        digests.append(digest.hexdigest())
     return digests[0] if len(digests) == 1 else sha256(*digests)
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import KDTree
 
 from ..data.dataset import IGNORE
 from ..errors import DataError, SpecError
+from .front_distance import mark_front, strips, sum_distances
 
 ROUNDING = 1e-9  # share of a tolerance in meters that division by the pixel size may lose
 BETWEEN = "|"  # "ice|ocean" is the edge of ice towards ocean only
@@ -152,18 +152,18 @@ class FieldSums:
         if truth_HW.shape != map_HW.shape:
             message = f"A map must have its mask's shape, got {map_HW.shape} for {truth_HW.shape}."
             raise DataError(message)
-        seen_HW = np.where(truth_HW == IGNORE, np.uint8(IGNORE), map_HW)
         edges = [
             _edge(
-                front_pixels(truth_HW, front),
-                front_pixels(seen_HW, front),
-                truth_HW.shape,
+                *(
+                    mark_front(each_HW, truth_HW, inside=front.inside, outside=front.outside)
+                    for each_HW in (truth_HW, map_HW)
+                ),
                 gsd_m,
                 tolerance_px * (1 + ROUNDING),
             )
             for front in fronts
         ]
-        areas = _areas(truth_HW, seen_HW, num_classes, gsd_m)
+        areas = _areas(truth_HW, map_HW, num_classes, gsd_m)
         return cls(tuple(front.name for front in fronts), _matrix(edges, Edge), areas)
 
     def __add__(self, other: FieldSums) -> FieldSums:
@@ -199,73 +199,46 @@ class FieldSums:
         )
 
 
-def front_pixels(map_HW: NDArray[np.uint8], front: Front) -> NDArray[np.float64]:
-    """Return rows and columns of the pixels of a front, (P, 2).
-
-    They belong to the class inside and share a side with a pixel of the class outside. The border
-    of the scene and ignored pixels are no front.
-    """
-    inside_HW = map_HW == front.inside
-    if front.outside is None:
-        outside_HW = ~inside_HW & (map_HW != IGNORE)
-    else:
-        outside_HW = map_HW == front.outside
-    beside_HW = np.zeros_like(inside_HW)
-    beside_HW[1:] |= outside_HW[:-1]
-    beside_HW[:-1] |= outside_HW[1:]
-    beside_HW[:, 1:] |= outside_HW[:, :-1]
-    beside_HW[:, :-1] |= outside_HW[:, 1:]
-    return np.argwhere(inside_HW & beside_HW).astype(np.float64)
-
-
 def _edge(
-    truth_P2: NDArray[np.float64],
-    map_P2: NDArray[np.float64],
-    shape: tuple[int, ...],
+    truth_HW: NDArray[np.bool_],
+    map_HW: NDArray[np.bool_],
     gsd_m: float | None,
     tolerance_px: float,
 ) -> Edge:
-    """Compare the pixels of a front in mask and map.
-
-    A tree of the front's pixels takes memory for them only; a distance transform of a large scene
-    takes some for every pixel, of which few are front.
-    """
+    """Compare the pixels of a front in mask and map."""
     has_gsd = float(gsd_m is not None)
     side = gsd_m or 0.0
-    if not len(truth_P2) or not len(map_P2):
-        lone, diagonal = float(len(truth_P2) + len(map_P2)), math.hypot(*shape)
+    if not truth_HW.any() or not map_HW.any():
+        truth, mapped = (float(np.count_nonzero(each)) for each in (truth_HW, map_HW))
+        lone, diagonal = truth + mapped, math.hypot(*truth_HW.shape)
         return Edge(
-            truth=float(len(truth_P2)),
-            map=float(len(map_P2)),
-            missed=float(len(truth_P2) > 0),
-            invented=float(len(map_P2) > 0),
+            truth=truth,
+            map=mapped,
+            missed=float(truth > 0),
+            invented=float(mapped > 0),
             lone=lone,
             lone_px=lone * diagonal,
             lone_known=lone * has_gsd,
             lone_m=lone * diagonal * side,
         )
-    to_map_P, to_truth_P = _nearest(truth_P2, map_P2), _nearest(map_P2, truth_P2)
-    pixels, distance = float(len(truth_P2) + len(map_P2)), float(to_map_P.sum() + to_truth_P.sum())
+    to_map = sum_distances(truth_HW, map_HW, tolerance_px=tolerance_px)
+    to_truth = sum_distances(map_HW, truth_HW, tolerance_px=tolerance_px)
+    pixels, distance = float(to_map.number + to_truth.number), to_map.sum_px + to_truth.sum_px
+    directed = to_truth.sum_px / to_truth.number
     return Edge(
-        truth=float(len(truth_P2)),
-        map=float(len(map_P2)),
-        truth_near=float((to_map_P <= tolerance_px).sum()),
-        map_near=float((to_truth_P <= tolerance_px).sum()),
+        truth=float(to_map.number),
+        map=float(to_truth.number),
+        truth_near=float(to_map.near),
+        map_near=float(to_truth.near),
         pixels=pixels,
         distance_px=distance,
         pixels_m=pixels * has_gsd,
         distance_m=distance * side,
         scenes=1.0,
-        directed_px=float(to_truth_P.mean()),
+        directed_px=directed,
         scenes_m=has_gsd,
-        directed_m=float(to_truth_P.mean()) * side,
+        directed_m=directed * side,
     )
-
-
-def _nearest(from_P2: NDArray[np.float64], to_P2: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distance of each pixel to the nearest of others, (P,), pixels."""
-    distances_P: NDArray[np.float64] = KDTree(to_P2, balanced_tree=False).query(from_P2)[0]
-    return distances_P
 
 
 def _areas(
@@ -274,8 +247,12 @@ def _areas(
     """Return the areas of each class, (K, Y); zeros where the pixel size is unknown."""
     if gsd_m is None:
         return np.zeros((num, len(Area._fields)))
-    counts = [np.bincount(m[truth_HW != IGNORE], minlength=num)[:num] for m in (truth_HW, map_HW)]
-    truth_K, map_K = (gsd_m**2 / M2_PER_KM2 * count for count in counts)
+    counts_2K = np.zeros((2, num), dtype=np.int64)
+    for top, bottom in strips(len(truth_HW)):
+        labeled_HW = truth_HW[top:bottom] != IGNORE
+        for counts_K, part_HW in zip(counts_2K, (truth_HW, map_HW), strict=True):
+            counts_K += np.bincount(part_HW[top:bottom][labeled_HW], minlength=num)[:num]
+    truth_K, map_K = gsd_m**2 / M2_PER_KM2 * counts_2K
     return np.stack([np.ones(num), truth_K, map_K, np.abs(map_K - truth_K)], axis=1)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config.metric import TOLERANCE, Tolerance
+from ..data.progress_log import ProgressLog
 from ..errors import Diverged
 from .fronts import FieldSums, Front
 from .metrics import Scores
@@ -79,9 +80,18 @@ class WindowPredictor:
     Attributes:
         batch: Windows per forward pass. Changes memory, never the result; halved when memory is
             too small.
+        advance: Called with the number of windows of each finished forward pass.
     """
 
-    def __init__(self, model: nn.Module, *, size: int, overlap: int, batch: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        size: int,
+        overlap: int,
+        batch: int,
+        advance: Callable[[int], object] = lambda _windows: None,
+    ) -> None:
         """Predict with a model.
 
         Args:
@@ -89,9 +99,10 @@ class WindowPredictor:
             size: Side of a window, pixels.
             overlap: Pixels shared by neighboring windows, 0 <= overlap < size.
             batch: Windows per forward pass, at first.
+            advance: Called with the number of windows of each finished forward pass.
         """
         self._model, self._size, self._overlap = model, size, overlap
-        self.batch = batch
+        self.batch, self.advance = batch, advance
 
     def predict_rows(
         self, read: Callable[[int, int], Tensor], *, length_hw: tuple[int, int]
@@ -152,6 +163,7 @@ class WindowPredictor:
                 total_SKHW = logits_NKHW.new_zeros(shape)
             for (s, t, u), logits_KHW in zip(chunk, logits_NKHW, strict=True):
                 total_SKHW[s, :, t : t + size, u : u + size] += logits_KHW * weights_HW
+            self.advance(len(chunk))
         return total_SKHW
 
     def _forward(self, crops_NCHW: Tensor) -> Tensor:
@@ -175,8 +187,8 @@ def predict_pieces(
     normalize: Normalize,
     bf16: bool,
     convert: Callable[[Tensor], NDArray[T]],
-) -> NDArray[T]:
-    """Predict pieces of scenes, all of one size, (S, ..., H, W).
+) -> Iterator[NDArray[T]]:
+    """Yield rows of pieces of scenes, all of one size, from top to bottom, (S, ..., rows, W).
 
     Args:
         predictor: Predicts with one model, on the device of `normalize`.
@@ -194,14 +206,21 @@ def predict_pieces(
     def read(top: int, bottom: int) -> Tensor:
         return torch.stack([normalize(image[:, top:bottom]) for image in images])
 
-    with (
-        torch.inference_mode(),
-        torch.autocast(normalize.mean_C11.device.type, dtype=torch.bfloat16, enabled=bf16),
-        reporting_out_of_memory("blending the windows of a scene"),
-    ):
-        length_hw = (images[0].shape[1], images[0].shape[2])
-        parts = predictor.predict_rows(read, length_hw=length_hw)
-        return np.concatenate([convert(logits) for _, logits in parts], axis=-2)
+    length_hw = (images[0].shape[1], images[0].shape[2])
+    parts = predictor.predict_rows(read, length_hw=length_hw)
+    while True:
+        # Modes of torch are never held over a yield: members that take turns would leave the mode
+        # of one another on.
+        with (
+            torch.inference_mode(),
+            torch.autocast(normalize.mean_C11.device.type, dtype=torch.bfloat16, enabled=bf16),
+            reporting_out_of_memory("blending the windows of a scene"),
+        ):
+            part = next(parts, None)
+            rows = None if part is None else convert(part[1])
+        if rows is None:
+            return
+        yield rows
 
 
 def map_each(
@@ -225,13 +244,21 @@ def map_each(
         OutOfMemory: One window at a time does not fit.
     """
     model.eval()
-    predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
-    for pieces in chunk_pieces(scenes, window, batch=batch):
-        maps = predict_pieces(
-            predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=_classes
+    with ProgressLog("window", count_windows(scenes, window), counted=True) as progress:
+        predictor = WindowPredictor(
+            model,
+            size=window.size,
+            overlap=window.overlap,
+            batch=batch,
+            advance=progress.advance,
         )
-        for (i, place), classes_HW in zip(pieces, maps, strict=True):
-            yield i, place, classes_HW
+        for pieces in chunk_pieces(scenes, window, batch=batch):
+            rows = predict_pieces(
+                predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=_classes
+            )
+            maps = np.concatenate(list(rows), axis=-2)
+            for (i, place), classes_HW in zip(pieces, maps, strict=True):
+                yield i, place, classes_HW
 
 
 def score_each(  # noqa: PLR0913 (all but two by name)
@@ -321,13 +348,32 @@ def _shift(rows: Tensor, done: int, height: int) -> Tensor:
 
 def chunk_pieces(scenes: Scenes, window: Window, *, batch: int) -> Iterator[list[Piece]]:
     """Yield neighboring pieces of one size, as many as fill a forward pass together."""
+    for shape, run in _runs(scenes, window):
+        number = number_of_windows(shape, size=window.size, overlap=window.overlap)
+        step = max(1, batch // number)
+        for start in range(0, len(run), step):
+            yield run[start : start + step]
+
+
+def count_windows(scenes: Scenes, window: Window) -> int:
+    """Return the number of windows that cover all scenes."""
+    return sum(
+        len(run) * number_of_windows(shape, size=window.size, overlap=window.overlap)
+        for shape, run in _runs(scenes, window)
+    )
+
+
+def _runs(scenes: Scenes, window: Window) -> Iterator[tuple[tuple[int, int], list[Piece]]]:
+    """Yield neighboring pieces of one size, and that size."""
     pieces = [(i, place) for i in range(len(scenes)) for place in _places(scenes.sizes[i], window)]
     for shape, run in groupby(pieces, key=lambda piece: _shape(*piece[1])):
-        full = (max(shape[0], window.size), max(shape[1], window.size))
-        count = len(windows(full, size=window.size, overlap=window.overlap))
-        alike, step = list(run), max(1, batch // count)
-        for start in range(0, len(alike), step):
-            yield alike[start : start + step]
+        yield shape, list(run)
+
+
+def number_of_windows(length_hw: tuple[int, int], *, size: int, overlap: int) -> int:
+    """Return the number of windows that cover an image of some height and width."""
+    full = (max(length_hw[0], size), max(length_hw[1], size))
+    return len(windows(full, size=size, overlap=overlap))
 
 
 def _places(size_hw: tuple[int, int], window: Window) -> list[Place]:

@@ -93,7 +93,7 @@ class Executor(Protocol):
     def map(
         self, jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
     ) -> list[dict[str, NDArray[np.uint8]]]:
-        """Map some test scenes with finished trainings: for each training, scene -> map, (H, W).
+        """Map some test scenes with finished trainings: for each training, scene -> map, (H, W), shrunk for a report.
 
         Raises:
             Stopped: A signal requested a stop.

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..data.progress_log import opened
 from ..errors import ClusterDied, StorageError
 
 # Ray and Tune read these when they are imported.
@@ -48,6 +49,7 @@ from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
 from .attempts import Attempts
 from .environment import MAX_SOCKET, SOCKET, raise_open_files
 from .executor import RETRIES as RETRIES
+from .positions import WorkerPositions
 from .ray_hanging import HangCallback
 from .ray_start import end_dead_cluster, own_processes, start_ray
 from .ray_watch import RESUMES, raise_if_dead, watching
@@ -122,14 +124,19 @@ def run(
         StorageError: The scratch folder of Tune cannot be written.
         CryoError: The source raised it.
     """
-    kept = _FirstErrorKept(Attempts(source))
+    kept, positions = _FirstErrorKept(Attempts(source)), WorkerPositions()
     trainable = tune.with_resources(
         tune.with_parameters(
             train, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus
         ),
         {"cpu": slots.cpus, "gpu": slots.gpus},
     )
-    with _scratch(site.storage) as scratch, kept.raising(), requested_capacity(slots):
+    with (
+        _scratch(site.storage) as scratch,
+        kept.raising(),
+        requested_capacity(slots),
+        opened(positions),
+    ):
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
@@ -144,7 +151,7 @@ def run(
                 name="tune",
                 storage_path=str(scratch),
                 verbose=0,
-                callbacks=[_OutcomeCallback(kept), HangCallback(slots)],
+                callbacks=[_OutcomeCallback(kept), HangCallback(slots, positions)],
                 failure_config=tune.FailureConfig(max_failures=0),  # `Attempts` retries
             ),
         ).fit()

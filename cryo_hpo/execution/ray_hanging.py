@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import tune
 
 from .hanging import HangWatch
+from .positions import WorkerPositions
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
@@ -29,8 +31,8 @@ class HangCallback(tune.Callback):
     epochs show it. An ended worker is a death, which never fails a trial.
     """
 
-    def __init__(self, slots: TrialResources) -> None:
-        self._restart = slots.restart
+    def __init__(self, slots: TrialResources, positions: WorkerPositions) -> None:
+        self._restart, self._positions = slots.restart, positions
         self._watch = HangWatch(slots.hang_s)
         self._workers: dict[str, tuple[str, int]] = {}  # job -> address and process of its worker
 
@@ -49,6 +51,7 @@ class HangCallback(tune.Callback):
     def on_trial_start(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """Watch a trial from its start."""
         self._watch.began(_key(trial))
+        self._positions.began(_key(trial), Path(trial.config["workdir"]))
 
     def on_trial_result(  # type: ignore[override]
         self, *_: Any, trial: Trial, result: Mapping[str, Any], **__: Any
@@ -68,6 +71,7 @@ class HangCallback(tune.Callback):
     def _forget(self, key: str) -> None:
         self._watch.ended(key)
         self._workers.pop(key, None)
+        self._positions.ended(key)
 
     def _report(self, key: str, silent_s: float) -> None:
         address, pid = self._workers.get(key, ("", 0))

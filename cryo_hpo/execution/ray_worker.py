@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
+from .positions import writing_position
 from .worker import train_job
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ LOGGER = "cryo_hpo"
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     """Train one job; after an exception the driver starts the job again."""
     with (
+        writing_position(Path(config["workdir"])),
         _collected_warnings() as notes,
         closing(train_job(config, site=site, cpus=cpus, gpus=gpus)) as reports,
     ):

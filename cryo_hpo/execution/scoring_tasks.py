@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.progress_log import opened
 from ..search.jobs import Job, fields_of
+from .positions import WorkerPositions, writing_position
 from .ray_driver import POLL_S, RETRIES
 from .signals import raise_if_asked
 from .worker import map_test, score_ensemble, score_test
@@ -54,7 +57,7 @@ def score_ensembles(
 def map_tests(
     jobs: Sequence[Job], ids: Sequence[str], *, site: Site, slots: TrialResources
 ) -> list[dict[str, NDArray[np.uint8]]]:
-    """Map some test scenes with finished trainings: for each training, scene -> map, (H, W).
+    """Map some test scenes with finished trainings: for each training, scene -> map, (H, W), shrunk for a report.
 
     Raises:
         Stopped: A signal requested a stop.
@@ -72,11 +75,23 @@ def _ask(
 ) -> list[Any]:
     """Run a task for every job on the cluster."""
     remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
-    tasks = [
-        remote(task).remote(fields_of(j), site=site, cpus=slots.cpus, gpus=slots.gpus, **more)
-        for j in jobs
-    ]
-    while tasks and len(ray.wait(tasks, num_returns=len(tasks), timeout=POLL_S)[0]) < len(tasks):
-        raise_if_asked()
+    given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus, **more}
+    tasks = [remote(_run).remote(task, fields_of(each), **given) for each in jobs]
+    positions = WorkerPositions()
+    for each in jobs:
+        first = each if isinstance(each, Job) else each[0]
+        positions.began(first.key, Path(first.workdir))
+    with opened(positions):
+        while tasks and len(ray.wait(tasks, num_returns=len(tasks), timeout=POLL_S)[0]) < len(
+            tasks
+        ):
+            raise_if_asked()
     results: list[Any] = ray.get(tasks)
     return results
+
+
+def _run(task: Callable[..., Any], config: Any, **given: Any) -> Any:
+    """Run a task in a worker, and write how far it is into the folder of its first training."""
+    first = config[0] if isinstance(config, list) else config
+    with writing_position(Path(first["workdir"])):
+        return task(config, **given)

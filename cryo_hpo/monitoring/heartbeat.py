@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Self
 
+from ..data.progress_log import position, reporting_to
+
 QUIET_S = 9.0  # of silence before a line; with POLL_S below ten seconds
 POLL_S = 0.5
 
@@ -25,7 +27,11 @@ def phase(name: str) -> Iterator[None]:
 
 
 class Heartbeat:
-    """Watch a study from a thread of its own, and print its phase whenever it was silent."""
+    """Watch a study from a thread of its own, and print its phase whenever it was silent.
+
+    The line holds how far the open steps of this process are (see `ProgressLog`), which report
+    nothing themselves meanwhile.
+    """
 
     def __init__(self, say: Callable[[str], None], *, quiet_s: float = QUIET_S) -> None:
         """Watch nothing yet; `with` starts and ends the thread.
@@ -38,15 +44,18 @@ class Heartbeat:
         self._began = self._last = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="heartbeat", daemon=True)
+        self._steps = reporting_to(lambda _: None)
 
     def __enter__(self) -> Self:
         self._began = self._last = time.monotonic()
+        self._steps.__enter__()
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+        self._steps.__exit__(None, None, None)
 
     def reset(self) -> None:
         """Count the silence from now on; something else was printed."""
@@ -68,7 +77,8 @@ class Heartbeat:
             return
         self._last = now
         name, began = _phases[-1] if _phases else ("running", self._began)
-        self._say(f"Still {name} ({_duration(now - began)}).")
+        steps = position()
+        self._say(f"Still {name} ({_duration(now - began)}){steps and f': {steps}'}.")
 
     def _watch(self) -> None:
         while not self._ended.wait(POLL_S):

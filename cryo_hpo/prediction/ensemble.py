@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -52,7 +52,12 @@ class Ensemble:
         return self.members[0].card
 
     def predict_members(
-        self, rows: Rows, *, length_hw: tuple[int, int], batch: int = WINDOWS_PER_PASS
+        self,
+        rows: Rows,
+        *,
+        length_hw: tuple[int, int],
+        batch: int = WINDOWS_PER_PASS,
+        advance: Callable[[int], object] = lambda _windows: None,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (first row, probabilities (M, K, rows, W)) of a scene, from top to bottom.
 
@@ -61,11 +66,15 @@ class Ensemble:
                 requested once per member.
             length_hw: Height and width of the scene, pixels.
             batch: Windows per forward pass; fewer where memory is too small.
+            advance: Called with the number of windows of each forward pass of a member.
 
         Raises:
             OutOfMemory: One window at a time does not fit.
         """
-        parts = [m.predict_rows(rows, length_hw=length_hw, batch=batch) for m in self.members]
+        parts = [
+            member.predict_rows(rows, length_hw=length_hw, batch=batch, advance=advance)
+            for member in self.members
+        ]
         for blocks in zip(*parts, strict=True):
             (top,) = {top for top, _ in blocks}  # members have the same windows
             yield top, np.stack([part_KHW for _, part_KHW in blocks])

@@ -21,7 +21,7 @@ from ..config import Site
 from ..data.tiles import Normalize
 from ..errors import DataError, SpecError
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..evaluation.sliding_window import WindowPredictor, refuse_nan
+from ..evaluation.sliding_window import WindowPredictor, number_of_windows, refuse_nan
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..models.weights.hash import hash_weights
 from ..results.files import CONFIRM
@@ -88,7 +88,12 @@ class Model:
         return self._whole(image_CHW)
 
     def predict_rows(
-        self, rows: Rows, *, length_hw: tuple[int, int], batch: int = WINDOWS_PER_PASS
+        self,
+        rows: Rows,
+        *,
+        length_hw: tuple[int, int],
+        batch: int = WINDOWS_PER_PASS,
+        advance: Callable[[int], object] = lambda _windows: None,
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Yield (first row, probabilities (K, rows, W)) of a scene, from top to bottom.
 
@@ -96,6 +101,7 @@ class Model:
             rows: (top, bottom) -> those rows of the scene, (C, bottom - top, W).
             length_hw: Height and width of the scene, pixels.
             batch: Windows per forward pass; fewer where memory is too small.
+            advance: Called with the number of windows of each finished forward pass.
 
         Raises:
             OutOfMemory: One window at a time does not fit.
@@ -106,6 +112,7 @@ class Model:
             size=recipe.data.crop,
             overlap=overlap_of(recipe.data),
             batch=batch,
+            advance=advance,
         )
         parts = predictor.predict_rows(
             lambda first, last: self._normalize(rows(first, last))[None], length_hw=length_hw
@@ -126,6 +133,11 @@ class Model:
                 probs_KHW = logits_SKHW[0].softmax(dim=0).cpu().numpy()
                 refuse_nan(bool(np.isnan(probs_KHW).any()))
             yield top, probs_KHW
+
+    def count_windows(self, length_hw: tuple[int, int]) -> int:
+        """Return the number of windows that cover an image of some height and width."""
+        data = recipe_of(self.card.recipe).data
+        return number_of_windows(length_hw, size=data.crop, overlap=overlap_of(data))
 
     def _whole(self, image_CHW: NDArray[Any]) -> NDArray[np.float32]:
         if image_CHW.ndim != 3 or len(image_CHW) != len(self.card.bands):

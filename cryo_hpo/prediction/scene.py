@@ -15,6 +15,7 @@ import numpy as np
 from ..data.band_stack import BandFiles
 from ..data.dataset import IGNORE
 from ..data.file_templates import quality_of, scene_bands
+from ..data.progress_log import ProgressLog
 from ..data.qgis_style import map_style, write_style
 from ..data.quality import read_poor
 from ..data.raster_stream import (
@@ -110,8 +111,10 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             for path, names in zip(extras, (classes, _doubts(models), ("confidence",)), strict=True)
         )
         rows = _Rows(source, _quality(models.card, scene, quality))
+        windows = sum(member.count_windows(source.size) for member in models.members)
+        counter = stack.enter_context(ProgressLog("window", windows, counted=True))
         for top, part_MKHW in models.predict_members(
-            rows.pixels, length_hw=source.size, batch=batch
+            rows.pixels, length_hw=source.size, batch=batch, advance=counter.advance
         ):
             part_KHW = part_MKHW.mean(axis=0)
             absent_HW = rows.absent(top, part_KHW.shape[1])

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.companions import is_envi
+from ..data.layout import RASTERS
 from ..data.outlines import SUFFIX, require_coordinates, require_suffix
 from ..errors import SpecError
 
 MAP_SUFFIX = ".tif"  # of maps that are named after their scenes
-# What a folder of scenes holds; a scene in another format is named itself.
-SCENE_SUFFIXES = frozenset((".tif", ".tiff", ".jp2", ".vrt", ".img", ".png", ".jpg"))
 
 
 class MapJob(NamedTuple):
@@ -86,8 +86,9 @@ def _expand(scene: str) -> Iterator[Path]:
     """
     path = Path(scene)
     if path.is_dir():
-        files = sorted(f for f in path.iterdir() if f.suffix.lower() in SCENE_SUFFIXES)
-        what = f"folder '{scene}' has no file that ends in {', '.join(sorted(SCENE_SUFFIXES))}"
+        # A scene in another format is named itself.
+        files = sorted(f for f in path.iterdir() if f.suffix.lower() in RASTERS or is_envi(f))
+        what = f"folder '{scene}' has no file that ends in {', '.join(sorted(RASTERS))}"
     elif path.exists() or not glob.has_magic(scene) or "{band}" in scene:
         files, what = [path], ""
     else:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ..config import Recipe
 from ..data.ground import ground_of
 from ..data.pixel_size import pixel_sizes
-from ..data.preview import render_scene, thumbnail
+from ..data.preview import LONGEST, render_scene, thumbnail
 from ..data.splits import items_of
 from ..errors import StorageError
 from ..evaluation.metrics import Scores
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from ..search.jobs import Job
 
 SHOWN = 2  # scenes kept of each end of the ranking
-LONGEST = 384  # pixels a side of a kept map
 PAIR = ("baseline", "tuned")
 
 log = logging.getLogger(__name__)
@@ -300,14 +299,16 @@ def _keep_maps(
     for number, scene in enumerate(shown):
         i = scenes.ids.index(scene)
         mask = scenes.mask(i)
-        seen = (255 * render_scene(bands, scenes.image(i), mask)).astype(np.uint8)
+        truth = thumbnail(mask, LONGEST)
+        # Shrunk before it is rendered: a large scene in floats may be more than memory holds.
+        image = np.stack([thumbnail(band_HW, LONGEST) for band_HW in scenes.image(i)])
         arrays |= {
-            f"{number}.image": thumbnail(seen, LONGEST),
-            f"{number}.truth": thumbnail(mask, LONGEST),
+            f"{number}.image": (255 * render_scene(bands, image, truth)).astype(np.uint8),
+            f"{number}.truth": truth,
             **_ground(recipe, scene, number, site=site, size=mask.shape),
         }
         for name, each in zip(jobs, maps, strict=True):
-            arrays[f"{number}.{name.rpartition('-seed')[0]}"] = thumbnail(each[scene], LONGEST)
+            arrays[f"{number}.{name.rpartition('-seed')[0]}"] = each[scene]
     _save(path / TEST_MAPS, arrays)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config.metric import MIOU
+from ..data.progress_log import ProgressLog
 from ..data.tiles import Tiles
 from ..errors import Diverged
 from ..evaluation.metrics import Scores
@@ -113,7 +114,8 @@ def _train_epochs(run: Run, workdir: Path, best: Path | None) -> Iterator[Epoch]
     if untrained and _validate_and_compare(run) and best is not None:
         checkpoints.save(best, best_state(run))
     for number in range(len(run.history) + 1, run.recipe.epochs + 1):
-        epoch, improved = _epoch(run, number)
+        with ProgressLog(f"epoch {number} of {run.recipe.epochs}"):
+            epoch, improved = _epoch(run, number)
         run.history.append(epoch.metrics())
         with reporting_out_of_memory("copying a checkpoint from the device"):
             if improved and best is not None:
@@ -282,11 +284,13 @@ def _train(run: Run, number: int) -> tuple[float, float]:
     batches = run.tiles.batches(
         run.recipe.batch_size, seed=run.recipe.seed, epoch=number, device=run.device
     )
-    for step, (x_BCHW, y_BHW, seconds) in enumerate(_timed(batches)):
-        waited += seconds
-        position = (number - 1) * run.steps + step
-        loss, norm = _step(run, x_BCHW, y_BHW, position=position)
-        total += _check(run, run.readout.push(position, loss, norm))
+    with ProgressLog("step", run.steps, counted=True) as progress:
+        for step, (x_BCHW, y_BHW, seconds) in enumerate(_timed(batches)):
+            waited += seconds
+            position = (number - 1) * run.steps + step
+            loss, norm = _step(run, x_BCHW, y_BHW, position=position)
+            total += _check(run, run.readout.push(position, loss, norm))
+            progress.advance()
     total += _check(run, run.readout.flush())  # before anything of this epoch is kept
     return total / run.steps, waited
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..config.metric import Tolerance
 from ..data.pixel_size import pixel_sizes
+from ..data.preview import LONGEST, thumbnail
 from ..errors import DataError
 from ..evaluation.field_metrics import Metric
 from ..evaluation.fronts import BETWEEN, fronts_of
@@ -191,17 +192,15 @@ def map_scenes(
     """Map some scenes of a split with the best checkpoint of a finished training.
 
     Returns:
-        Scene -> its map, (H, W).
+        Scene -> its map, (H, W), of at most `LONGEST` pixels a side.
 
     Raises:
         DataError: The training has no best checkpoint.
     """
     whole = scenes_of(recipe, split, site)
     scenes = whole.only([whole.ids.index(name) for name in ids])
-    maps = {
-        name: np.zeros(size, dtype=np.uint8)
-        for name, size in zip(scenes.ids, scenes.sizes, strict=True)
-    }
+    maps: dict[str, NDArray[np.uint8]] = {}
+    number, map_HW = -1, np.zeros((0, 0), dtype=np.uint8)
     for i, place, part in map_each(
         best_model(recipe, site=site, workdir=workdir, device=device),
         scenes,
@@ -209,5 +208,8 @@ def map_scenes(
         window=window_of(recipe, device),
         batch=WINDOWS_PER_PASS,
     ):
-        maps[scenes.ids[i]][place] = part
+        if i != number:
+            number, map_HW = i, np.zeros(scenes.sizes[i], dtype=np.uint8)
+        map_HW[place] = part
+        maps[scenes.ids[i]] = thumbnail(map_HW, LONGEST).copy()
     return maps

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..data.progress_log import ProgressLog
 from ..data.tiles import Normalize
 from ..errors import DataError
 from ..evaluation.field_metrics import Metric
@@ -68,15 +69,16 @@ class Validation:
 
     def score(self, model: nn.Module) -> Scores:
         """Return the scores of a model on the whole split."""
-        scores = score(
-            model,
-            self.scenes,
-            normalize=self._normalize,
-            classes=self.classes,
-            window=self._window,
-            batch=WINDOWS_PER_PASS,
-            field=self._field,
-        )
+        with ProgressLog("validation"):
+            scores = score(
+                model,
+                self.scenes,
+                normalize=self._normalize,
+                classes=self.classes,
+                window=self._window,
+                batch=WINDOWS_PER_PASS,
+                field=self._field,
+            )
         return replace(scores, absent_is_zero=self._absent_is_zero)
 
 

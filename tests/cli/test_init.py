@@ -28,14 +28,6 @@ from ..support.fakes import write
 README = Path(__file__).parents[2] / "README.md"
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("DATA", "CACHE", "STORAGE", "WEIGHTS"):
-        monkeypatch.setenv(f"CRYO_{name}", str(tmp_path / name.lower()))
-    return tmp_path
-
-
 def _fill(folder, *, num=9, size=64, bands=3, images="images/s{}.png", masks="masks/s{}.png"):
     """Write scenes with a bright square, which the mask marks."""
     rng = np.random.default_rng(0)

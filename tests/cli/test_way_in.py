@@ -24,14 +24,6 @@ from ..support.fakes import write
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in ("DATA", "CACHE", "STORAGE", "WEIGHTS"):
-        monkeypatch.setenv(f"CRYO_{name}", str(tmp_path / name.lower()))
-    return tmp_path
-
-
 def _run(*words: object) -> str:
     """Run a command, and return its output."""
     done = CliRunner().invoke(main, list(map(str, words)))

@@ -21,7 +21,6 @@ from cryo_hpo.data.fingerprint import take_fingerprint
 from cryo_hpo.data.layout import recognize_layout
 from cryo_hpo.data.review import review
 from cryo_hpo.data.splits import parts_of
-from cryo_hpo.errors import DataError
 from cryo_hpo.study.draft_card import Choices, draft_card, format_lines
 
 SIDE, SCENES = 48, 6
@@ -85,10 +84,21 @@ def _to_vrt(folder: Path) -> None:
         (".dat", "ENVI", {"SUFFIX": "ADD"}),
         (".bsq", "ENVI", {}),
         (".bil", "ENVI", {"INTERLEAVE": "BIL"}),
+        ("", "ENVI", {}),
         (".img", "HFA", {}),
         (".vrt", "GTiff", {}),
     ],
-    ids=["cog", "jp2", "envi img", "envi dat.hdr", "envi bsq", "envi bil", "erdas", "vrt"],
+    ids=[
+        "cog",
+        "jp2",
+        "envi img",
+        "envi dat.hdr",
+        "envi bsq",
+        "envi bil",
+        "envi bare",
+        "erdas",
+        "vrt",
+    ],
 )
 def test_a_format_is_recognized_and_read_pixel_by_pixel(
     tmp_path: Path, suffix: str, driver: str, how: dict[str, Any]
@@ -113,14 +123,17 @@ def test_a_format_is_recognized_and_read_pixel_by_pixel(
         assert header.suffix == ".hdr", "a changed header is a changed scene"
 
 
-def test_envi_without_a_suffix_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    for number in range(2):
+@pytest.mark.parametrize("masks", ["masks/s{}", "images/s{}_mask"])
+def test_images_and_masks_of_envi_need_no_suffix(tmp_path: Path, masks: str) -> None:
+    for number in range(SCENES):
         image, mask = _pixels(number)
-        _write(tmp_path / f"images/s{number}.img", image, number, "ENVI")
-        (tmp_path / f"images/s{number}.img").rename(tmp_path / f"images/s{number}")
-        _write(tmp_path / f"masks/s{number}.tif", mask, number)
-    with pytest.raises(DataError, match=r"Rename them to end in \.img"):
-        recognize_layout(tmp_path)
+        _write(tmp_path / f"set/images/s{number}", image, number, "ENVI")
+        _write(tmp_path / "set" / masks.format(number), mask, number, "ENVI")
+    (tmp_path / "set/notes").write_text("no header lies beside this file")
+    dataset, items, _ = _open(tmp_path / "set", tmp_path / "cache", ("B4", "B3", "B2"))
+    assert [item.id for item in items] == [f"s{number}" for number in range(SCENES)]
+    for number, item in enumerate(items):
+        assert np.array_equal(dataset.read(item).mask_HW, _pixels(number)[1][0])
 
 
 def _fill_safe(root: Path, baselines: tuple[str, ...]) -> None:

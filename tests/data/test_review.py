@@ -105,6 +105,14 @@ WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         "10 m by `gsd_m`, and 30 m",
     ),
     "mean": ({"test": {"mean_C": (1000.0, 1100.0, 2400.0)}}, "test: the mean of band B2 is 2400"),
+    "inverted masks": (
+        {"test": {"counts_K": (21, 79)}},
+        "test: .* 79 % are 'lake', and 20 % in train: near to swapped. Are the masks of test inverted",
+    ),
+    "masks of training inverted": (
+        {"train": {"counts_K": (15, 85)}},
+        "train: .*masks of train inv",
+    ),
     "a band of zeros": (
         {"val": {"mean_C": (1000.0, 0.0, 1200.0), "low": 0.0}},
         r"val: band B3 is 0 everywhere in 4 scenes \(val0, val1, val2, ...\)",
@@ -115,6 +123,35 @@ WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     ),
     "note": ({"val": {"notes": ("the mask is shifted",)}}, "4 scenes .*the mask is shifted"),
 }
+
+
+@pytest.mark.parametrize(
+    ("test", "odd"),
+    [
+        ((45, 55), "about even"),
+        ((30, 70), "not far enough apart"),
+        ((2, 98), "not mirrored: 20 % here, 98 % there"),
+        ((95, 5), "the same class is rare"),
+    ],
+)
+def test_shares_that_merely_differ_are_not_called_inverted(
+    dataset: Dataset, test: tuple[int, int], odd: str
+) -> None:
+    assert not _one(dataset, test={"counts_K": test}).warnings, odd
+
+
+def test_one_scene_that_is_all_lake_is_no_inverted_mask(dataset: Dataset) -> None:
+    parts = _parts()
+    parts["test"][0] = parts["test"][0]._replace(counts_K=(0, 2000))
+    assert not review(dataset, parts).warnings
+
+
+def test_of_several_classes_the_inverted_pair_is_named(tmp_path: Path) -> None:
+    classes = ("rock", "ice", "water")
+    three = replace(custom_dataset(fake_folder(tmp_path, num=(1, 1, 1))), classes=classes)
+    counts = {"train": (75, 15, 10), "val": (72, 18, 10), "test": (14, 76, 10)}
+    (warning,) = _one(three, **{part: {"counts_K": own} for part, own in counts.items()}).warnings
+    assert "'ice' and 'rock', 84.4 % are 'ice', and 16.7 % in train" in warning
 
 
 @pytest.mark.parametrize("kind", WARNINGS)

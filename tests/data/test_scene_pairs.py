@@ -53,6 +53,14 @@ def _image() -> np.ndarray[Any, Any]:
     return image_CHW
 
 
+def _card(root: Path, *, images: str, masks: str, **given: Any) -> DatasetCard:
+    """Return the card of a folder; all but the paths may be given."""
+    usual: dict[str, Any] = {"bands": ("B4", "B3", "B2")}
+    if "values" not in given:
+        usual["classes"] = ("background", "lake")
+    return DatasetCard(name="mine", root=str(root), images=images, masks=masks, **usual | given)
+
+
 def _read(
     folder: Path,
     *,
@@ -67,17 +75,8 @@ def _read(
         (folder / "train" / part).mkdir(parents=True)
     _write(folder / "train/images/a.tif", _image() if image is None else image, **at)
     _write(folder / "train/masks/a.tif", mask, **mask_at)
-    classes: dict[str, Any] = {} if "values" in card else {"classes": ("background", "lake")}
-    described = DatasetCard(
-        name="mine",
-        root=str(folder),
-        images="{split}/images/{id}.tif",
-        masks="{split}/masks/{id}.tif",
-        bands=("B4", "B3", "B2"),
-        **classes,
-        **card,
-    )
-    dataset = custom_dataset(described)
+    paths = {"images": "{split}/images/{id}.tif", "masks": "{split}/masks/{id}.tif"}
+    dataset = custom_dataset(_card(folder, **paths, **card))
     return dataset.read(dataset.index(folder, "train")[0])
 
 
@@ -172,14 +171,7 @@ def test_the_same_number_among_others_is_no_fill() -> None:
 
 
 def _reviewed(tmp_path: Path, *images: np.ndarray[Any, Any], names: tuple[str, ...] = ()) -> str:
-    card = DatasetCard(
-        name="mine",
-        root=str(tmp_path),
-        images="{split}/{id}.tif",
-        masks="{split}/{id}_m.tif",
-        bands=("B4", "B3", "B2"),
-        classes=("background", "lake"),
-    )
+    card = _card(tmp_path, images="{split}/{id}.tif", masks="{split}/{id}_m.tif")
     dataset = custom_dataset(card)
     header = _read(tmp_path).header._replace(names=names)
     absent_HW = np.zeros((SIDE, SIDE), dtype=np.bool_)
@@ -215,6 +207,14 @@ def test_wavelengths_in_the_files_contradict_the_order_of_the_card(tmp_path: Pat
     assert [wavelength_um(name) for name in right] == pytest.approx([0.665, 0.56, 0.49])
 
 
+def _read_beside(folder: Path, suffix: str, **card: Any) -> Scene:
+    """Read the scene of a folder whose masks lie beside the images."""
+    images, masks = f"{{split}}/{{id}}{suffix}", "{split}/{id}_mask.tif"
+    dataset = custom_dataset(_card(folder, images=images, masks=masks, **card))
+    (item,) = dataset.index(folder, "train")
+    return dataset.read(item)
+
+
 def _write_vrt(path: Path, number: int) -> None:
     """Stack a band of bytes and two of floats."""
     where = {
@@ -241,21 +241,11 @@ def _write_vrt(path: Path, number: int) -> None:
 
 
 def test_layers_of_several_types_are_read_in_one_that_holds_all(tmp_path: Path) -> None:
-    folder = tmp_path / "mine/train"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "train"
+    folder.mkdir()
     _write_vrt(folder / "a.vrt", 0)
     _write(folder / "a_mask.tif", LAKE_HW, **UTM)
-    card = DatasetCard(
-        name="mine",
-        root="mine",
-        images="{split}/{id}.vrt",
-        masks="{split}/{id}_mask.tif",
-        bands=("RED", "DEM", "SLOPE"),
-        classes=("land", "lake"),
-    )
-    dataset = custom_dataset(card)
-    (item,) = dataset.index(tmp_path, "train")
-    scene = dataset.read(item)
+    scene = _read_beside(tmp_path, ".vrt", bands=("RED", "DEM", "SLOPE"))
     assert scene.image_CHW.dtype == np.float32
     assert scene.header.dtype == "float32"
     with rasterio.open(folder / "dem.tif") as file:
@@ -269,23 +259,13 @@ def test_layers_of_several_types_are_read_in_one_that_holds_all(tmp_path: Path) 
 
 @pytest.mark.parametrize("header", [{"scales": (0.01,)}, {"offsets": (1.0,)}])
 def test_a_mask_with_scale_or_offset_is_reported(tmp_path: Path, header: dict[str, Any]) -> None:
-    folder = tmp_path / "mine/train"
-    folder.mkdir(parents=True)
+    folder = tmp_path / "train"
+    folder.mkdir()
     _write(folder / "a.tif", _image(), **UTM)
     _write(folder / "a_mask.tif", LAKE_HW, **UTM)
     with rasterio.open(folder / "a_mask.tif", "r+") as file:
         for name, value in header.items():
             setattr(file, name, value)
-    card = DatasetCard(
-        name="mine",
-        root="mine",
-        images="{split}/{id}.tif",
-        masks="{split}/{id}_mask.tif",
-        bands=("B4", "B3", "B2"),
-        classes=("land", "lake"),
-    )
-    dataset = custom_dataset(card)
-    (item,) = dataset.index(tmp_path, "train")
-    scene = dataset.read(item)
+    scene = _read_beside(tmp_path, ".tif")
     assert np.array_equal(scene.mask_HW, LAKE_HW)
     assert any("the mask declares scale" in note for note in scene.header.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 import rasterio
 
 from cryo_hpo.config import DatasetCard
-from cryo_hpo.data import progress_log, strips
+from cryo_hpo.data import strips
 from cryo_hpo.data.audit import inspect_scenes, summarize
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.data.custom import custom_dataset
@@ -126,18 +125,3 @@ def test_a_warped_mask_is_the_same_in_strips(
     _in_strips(monkeypatch)
     parts = [scene.mask_HW for _, scene in strips.read_strips(dataset, item)]
     assert np.array_equal(np.concatenate(parts), whole)
-
-
-def test_long_steps_log_how_far_they_are(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = iter([0.0, 1.0, 6.0, 7.0, 12.0])
-    monkeypatch.setattr("cryo_hpo.data.progress_log.time.monotonic", lambda: next(clock))
-    caplog.set_level(logging.INFO)
-    step = progress_log.ProgressLog("decoding 2 scenes of 'mine'", 2)
-    for _ in range(4):
-        step.advance(0.5)
-    assert [record.message for record in caplog.records] == [
-        "decoding 2 scenes of 'mine': 50 %",
-        "decoding 2 scenes of 'mine': 100 %",
-    ]

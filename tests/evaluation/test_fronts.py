@@ -14,8 +14,10 @@ from hypothesis.extra import numpy as hnp
 from cryo_hpo.config.metric import Tolerance
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import SpecError
+from cryo_hpo.evaluation import front_distance
 from cryo_hpo.evaluation.field_metrics import Metric, compute_metrics
-from cryo_hpo.evaluation.fronts import FieldSums, Front, front_pixels, fronts_of
+from cryo_hpo.evaluation.front_distance import mark_front, sum_distances
+from cryo_hpo.evaluation.fronts import FieldSums, Front, fronts_of
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.evaluation.sliding_window import FieldRules
 
@@ -54,7 +56,8 @@ def test_distances_and_boundary_f1_match_brute_force(
     front = Front.named(name, CLASSES)
     seen = np.where(truth == IGNORE, IGNORE, prediction).astype(np.uint8)
     true, found = (brute_front(m, front.inside, front.outside) for m in (truth, seen))
-    assert front_pixels(seen, front).tolist() == [list(p) for p in found]
+    marked = mark_front(prediction, truth, inside=front.inside, outside=front.outside)
+    assert np.argwhere(marked).tolist() == [list(p) for p in found]
     values = compute_metrics(scored(truth, prediction, name))
     if not true or not found:
         assert f"mde_px/{name}" not in values
@@ -69,6 +72,25 @@ def test_distances_and_boundary_f1_match_brute_force(
     near = [np.mean(np.array(ds) <= 2) for ds in (back, to)]
     f1 = 2 * near[0] * near[1] / sum(near) if sum(near) else 0.0
     assert values[f"boundary_f1/{name}"] == pytest.approx(f1)
+
+
+@given(
+    hnp.arrays(np.bool_, (23, 5)),
+    hnp.arrays(np.bool_, (23, 5)).filter(np.any),
+    st.integers(1, 9),
+    st.integers(1, 5),
+)
+def test_distances_in_strips_are_those_to_every_pixel(
+    front: Any, other: Any, rows: int, reach: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(front_distance, "ROWS", rows)
+        patch.setattr(front_distance, "REACH", reach)
+        sums = sum_distances(front, other, tolerance_px=2.0)
+    distances = brute_distances(np.argwhere(front), np.argwhere(other))
+    assert sums.number == len(distances)
+    assert sums.sum_px == pytest.approx(sum(distances))
+    assert sums.near == sum(distance <= 2 for distance in distances)
 
 
 def straight(column: int, *, width: int = 9) -> Any:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cryo_hpo.data import progress_log
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.tiles import Normalize
@@ -237,6 +238,47 @@ def test_equal_members_together_score_as_each_by_itself(
     )
     total = sum((scores for _, scores in together), start=Scores.zero(CLASSES))
     assert total == _score(scenes, window)
+
+
+@pytest.mark.parametrize("most", [1, 5 * 21 * 4 * len(CLASSES), 2**28])
+def test_members_that_take_turns_by_strips_score_as_by_scenes(
+    open_scenes: Callable[[int, int], Scenes], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes, loaded = open_scenes(33, 21), []
+    members = [nn.Conv2d(3, len(CLASSES), 3, padding=1) for _ in range(3)]
+
+    def load(member: int) -> nn.Module:
+        loaded.append(member)
+        return members[member]
+
+    def scored() -> list[Scores]:
+        window = Window(SIZE, 2)
+        together = score_together(
+            load, 3, scenes, normalize=PLAIN, classes=CLASSES, window=window, batch=4
+        )
+        return [scores for _, scores in together]
+
+    whole = scored()
+    loaded.clear()
+    monkeypatch.setattr("cryo_hpo.evaluation.together.MOST_BYTES", most)
+    assert scored() == whole
+    assert loaded == [0, 1, 2] * (len(loaded) // 3)
+    assert (len(loaded) > 3 * len(scenes)) == (most < 2**28)
+
+
+def test_the_windows_of_all_scenes_and_members_are_counted(
+    open_scenes: Callable[[int, int], Scenes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress_log, "PAUSE_S", 0.0)
+    texts: list[str] = []
+    scenes, given = open_scenes(33, 21), {"normalize": PLAIN, "classes": CLASSES, "batch": 4}
+    number = len(scenes) * len(windows((33, 21), size=SIZE, overlap=2))
+    with progress_log.reporting_to(texts.append):
+        score(Bright(), scenes, window=Window(SIZE, 2), **given)  # type: ignore[arg-type]
+        list(score_together(lambda _: Bright(), 2, scenes, window=Window(SIZE, 2), **given))  # type: ignore[arg-type]
+    ends = [i for i, text in enumerate(texts) if not text]
+    assert texts[ends[0] - 1] == f"window {number} of {number}"
+    assert texts[ends[1] - 1] == f"window {2 * number} of {2 * number}"
 
 
 def test_images_are_looked_at_in_evaluation_mode(tmp_path: Path) -> None:

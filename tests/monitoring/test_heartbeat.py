@@ -9,6 +9,7 @@ import time
 import pytest
 from rich.console import Console
 
+from cryo_hpo.data.progress_log import ProgressLog
 from cryo_hpo.monitoring import heartbeat
 from cryo_hpo.monitoring.heartbeat import POLL_S, QUIET_S, Heartbeat, phase
 from cryo_hpo.monitoring.terminal import Progress
@@ -36,6 +37,25 @@ def test_a_silent_phase_is_named_with_its_duration(clock: list[float]) -> None:
         "Still scoring the test split (2 min).",
     ]
     assert QUIET_S + POLL_S < 10
+
+
+def test_the_line_names_epoch_and_step_which_are_not_logged_too(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    lines: list[str] = []
+    with (
+        Heartbeat(lines.append, quiet_s=1e9) as beat,
+        phase("training"),
+        ProgressLog("epoch 3 of 10"),
+        ProgressLog("step", 4000, counted=True) as step,
+    ):
+        beat._quiet_s = 9.0
+        clock[0] += 10
+        step.advance(120)
+        beat.look()
+    assert lines == ["Still training (10 s): epoch 3 of 10, step 120 of 4,000."]
+    assert not caplog.records
 
 
 def test_what_is_printed_meanwhile_ends_the_silence(clock: list[float]) -> None:

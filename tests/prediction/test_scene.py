@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +24,11 @@ from click.testing import CliRunner
 from rasterio.errors import NotGeoreferencedWarning
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.data import raster_stream
 from cryo_hpo.data.file_templates import quality_of
 from cryo_hpo.errors import DataError
+from cryo_hpo.monitoring import heartbeat
+from cryo_hpo.prediction import scene as prediction_scene
 from cryo_hpo.prediction.model import export_model, load_model, open_model
 from cryo_hpo.prediction.scene import predict_scene
 from cryo_hpo.results.study import load_result
@@ -216,6 +222,45 @@ def test_bad_input_is_named_and_leaves_nothing(case, site, scene, tmp_path, monk
     assert message in said.output
     assert "Traceback" not in said.output
     assert not list(tmp_path.glob("*mask*"))
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)], ids=["SIGTERM", "SIGINT"]
+)
+@pytest.mark.parametrize("at", ["rows", "conversion"])
+def test_a_stopped_prediction_leaves_nothing_beside_its_map(
+    at, stop, code, site, scene, tmp_path, monkeypatch
+):
+    def end(*_, **__):
+        os.kill(os.getpid(), stop)
+
+    place = "prediction.scene.write_rows" if at == "rows" else "data.raster_stream._convert"
+    monkeypatch.setattr(f"cryo_hpo.{place}", end)
+    before = sorted(tmp_path.iterdir())
+    outlines = ("--vector", tmp_path / "m.gpkg", "--uncertainty", tmp_path / "u.tif")
+    said = _run("predict", "done", scene, "--out", tmp_path / "m.tif", *outlines)
+    assert said.exit_code == code
+    assert sorted(tmp_path.iterdir()) == before
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_long_prediction_shows_its_windows_and_the_writing(site, scene, tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat.Heartbeat.__init__, "__kwdefaults__", {"quiet_s": 0.0})
+    monkeypatch.setattr(heartbeat, "POLL_S", 0.001)
+
+    def slowed(work):
+        def slow(*given, **options):
+            time.sleep(0.05)
+            return work(*given, **options)
+
+        return slow
+
+    monkeypatch.setattr(prediction_scene, "write_rows", slowed(prediction_scene.write_rows))
+    monkeypatch.setattr(raster_stream, "_convert", slowed(raster_stream._convert))
+    said = _run("predict", "done", scene, "--out", tmp_path / "m.tif", "--members", "best")
+    assert re.search(r"Still mapping scene.tif \(0 s\): window (\d+) of \1\.", said.stderr)
+    assert re.search(r"Still mapping scene.tif \(0 s\): .*writing m.tif\.", said.stderr)
+    assert "Still" not in said.stdout
 
 
 def test_an_unknown_model_says_what_a_model_is(site, scene, tmp_path):

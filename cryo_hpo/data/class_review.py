@@ -1,0 +1,126 @@
+"""Find faults of class shares that only a dataset's parts show together."""
+
+# K classes, N scenes
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from .dataset import Dataset, Split
+from .facts import SceneFacts
+
+MAX_RARE = 0.25  # share of the rarer of two classes that may look inverted in another part
+MAX_SWAP_RATIO = 3.0  # between that share and the one of the other class in the other part
+
+
+def find_single_class(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[str]:
+    """Refuse a part whose labels are all of one class: every score on it would be 100 %."""
+    for part, scenes in parts.items():
+        counts = _counts(dataset, scenes)
+        held = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
+        if len(held) != 1 or sum(map(sum, (s.counts_K for s in scenes))) == 0:
+            continue
+        ignored = sum(scene.ignored for scene in scenes)
+        hint = ""
+        if ignored and dataset.upstream_ignore is not None:
+            other = next(name for name in dataset.classes if name not in held)
+            value = dataset.upstream_ignore
+            pairs = ", ".join(
+                f"{value if name == other else number}: {name}"
+                for number, name in enumerate(dataset.classes)
+            )
+            hint = (
+                f" {ignored:,} pixels have the mask value that is ignored ({value}): if that is "
+                f"'{other}', write `values: {{{pairs}}}` instead of `ignore: {value}`."
+            )
+        yield (
+            f"{part}: every labeled pixel is '{held[0]}', no pixel of any other class: nothing can "
+            f"be learned or measured there.{hint or ' Check the masks, or deal the scenes out anew.'}"
+        )
+
+
+def find_absent_classes(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[tuple[bool, str]]:
+    """Report classes without a pixel: in a part, and in all of them."""
+    counts = {part: _counts(dataset, scenes) for part, scenes in parts.items()}
+    everywhere = {
+        name
+        for k, name in enumerate(dataset.classes)
+        if not any(of_part[k] for of_part in counts.values())
+    }
+    seen = len(dataset.classes) - len(everywhere)
+    if everywhere and seen > 1:  # a single class has its own message
+        names = ", ".join(f"'{name}'" for name in dataset.classes if name in everywhere)
+        yield (
+            True,
+            (
+                f"No pixel of class {names} in any part. Remove it from `classes`, or correct `values`; "
+                "with `ignore: 0`, the first class has mask value 1."
+            ),
+        )
+    for part, of_part in counts.items():
+        absent = [name for name, count in zip(dataset.classes, of_part, strict=True) if not count]
+        names = ", ".join(f"'{name}'" for name in absent if name not in everywhere)
+        if names and len(absent) < len(dataset.classes) - 1:
+            yield (
+                False,
+                f"{part}: no pixel of class {names}. It cannot be learned or measured there.",
+            )
+
+
+def find_swapped_classes(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[str]:
+    """Report a part in which the shares of two classes are near to those of other parts, swapped."""
+    for pair in combinations(range(len(dataset.classes)), 2):
+        shares = {
+            part: share
+            for part, scenes in parts.items()
+            if (share := _share_of_pair(scenes, *pair)) is not None
+        }
+        odd = [a for a in shares if all(_mirrored(shares[a], shares[b]) for b in shares if b != a)]
+        if len(shares) < 2 or not odd:
+            continue
+        part = odd[-1]  # of two parts, the one that is not train
+        other = next(name for name in shares if name != part)
+        rare, usual = pair if shares[other] < 0.5 else pair[::-1]
+        percents = [
+            100 * (shares[name] if rare == pair[0] else 1 - shares[name]) for name in (part, other)
+        ]
+        yield (
+            f"{part}: of its pixels of '{dataset.classes[rare]}' and '{dataset.classes[usual]}', "
+            f"{percents[0]:.3g} % are '{dataset.classes[rare]}', and {percents[1]:.3g} % in {other}: "
+            f"near to swapped. Are the masks of {part} inverted? Compare them in `cryo-hpo data show`."
+        )
+
+
+def _share_of_pair(scenes: Sequence[SceneFacts], first: int, second: int) -> float | None:
+    """Return the first class's share of the pixels of two classes; None: it shows nothing.
+
+    The two must be most of the part, and its median scene must agree: one scene that is all glacier
+    is no inverted mask.
+    """
+    pairs_N2 = np.array([[s.counts_K[first], s.counts_K[second]] for s in scenes], dtype=np.float64)
+    labeled = sum(sum(scene.counts_K) for scene in scenes)
+    if not len(scenes) or 2 * pairs_N2.sum() < labeled or not pairs_N2.sum(axis=0).all():
+        return None
+    share = float(pairs_N2[:, 0].sum() / pairs_N2.sum())
+    own_N = pairs_N2[:, 0] / np.maximum(pairs_N2.sum(axis=1), 1)
+    return share if (np.median(own_N) > 0.5) == (share > 0.5) else None
+
+
+def _mirrored(share: float, other: float) -> bool:
+    """Return whether two shares are far apart, and one is about 1 minus the other."""
+    low, high = sorted((share, other))
+    small, large = sorted((low, 1 - high))
+    return large <= MAX_RARE and large <= MAX_SWAP_RATIO * small
+
+
+def _counts(dataset: Dataset, scenes: Sequence[SceneFacts]) -> list[int]:
+    return [sum(scene.counts_K[k] for scene in scenes) for k in range(len(dataset.classes))]
