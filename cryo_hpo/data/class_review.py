@@ -1,6 +1,6 @@
 """Find faults of class shares that only a dataset's parts show together."""
 
-# K classes, N scenes
+# C bands, K classes, N scenes
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .dataset import Dataset, Split
 from .facts import SceneFacts
 
 MAX_RARE = 0.25  # share of the rarer of two classes that may look inverted in another part
 MAX_SWAP_RATIO = 3.0  # between that share and the one of the other class in the other part
+MAX_OFF = 0.25  # of two shares from swapped ones, if the pixels of the classes are swapped too
+MIN_CONTRAST = 0.1  # difference of two classes' means, as a share of the larger
+MIN_AGREEING = 0.9  # share of a part's scenes in which one class is the brighter one
 
 
 def find_single_class(
@@ -84,7 +88,16 @@ def find_swapped_classes(
             for part, scenes in parts.items()
             if (share := _share_of_pair(scenes, *pair)) is not None
         }
-        odd = [a for a in shares if all(_mirrored(shares[a], shares[b]) for b in shares if b != a)]
+        signs = {part: _contrast(parts[part], *pair) for part in shares}
+        odd = [
+            a
+            for a in shares
+            if all(
+                _mirrored(shares[a], shares[b]) or _reversed(shares, signs, a, b)
+                for b in shares
+                if b != a
+            )
+        ]
         if len(shares) < 2 or not odd:
             continue
         part = odd[-1]  # of two parts, the one that is not train
@@ -113,6 +126,31 @@ def _share_of_pair(scenes: Sequence[SceneFacts], first: int, second: int) -> flo
     share = float(pairs_N2[:, 0].sum() / pairs_N2.sum())
     own_N = pairs_N2[:, 0] / np.maximum(pairs_N2.sum(axis=1), 1)
     return share if (np.median(own_N) > 0.5) == (share > 0.5) else None
+
+
+def _contrast(scenes: Sequence[SceneFacts], first: int, second: int) -> NDArray[np.int64]:
+    """Return the sign of the first class's contrast to the second in each band, (C,); 0: unclear."""
+    both = [s for s in scenes if s.class_means_KC and s.counts_K[first] and s.counts_K[second]]
+    if not both:
+        return np.zeros(0, dtype=np.int64)
+    means_N2C = np.array([[s.class_means_KC[first], s.class_means_KC[second]] for s in both])
+    apart_NC = means_N2C[:, 0] - means_N2C[:, 1]
+    clear_C = np.median(np.abs(apart_NC), axis=0) >= MIN_CONTRAST * np.abs(means_N2C).max((0, 1))
+    agreeing_C = np.abs(np.sign(apart_NC).sum(axis=0)) >= (2 * MIN_AGREEING - 1) * len(both)
+    signs_C: NDArray[np.int64] = np.sign(np.median(apart_NC, axis=0)).astype(np.int64)
+    return signs_C * (clear_C & agreeing_C)
+
+
+def _reversed(
+    shares: Mapping[Split, float], signs: Mapping[Split, NDArray[np.int64]], a: Split, b: Split
+) -> bool:
+    """Return whether the brighter class of one part is the darker one of another in every band."""
+    first_C, second_C = signs[a], signs[b]
+    apart = (shares[a] - 0.5) * (shares[b] - 0.5) < 0 and abs(shares[a] + shares[b] - 1) <= MAX_OFF
+    if not apart or first_C.shape != second_C.shape:
+        return False
+    clear_C = (first_C != 0) & (second_C != 0)
+    return bool(clear_C.any() and (first_C[clear_C] == -second_C[clear_C]).all())
 
 
 def _mirrored(share: float, other: float) -> bool:

@@ -18,6 +18,7 @@ from .nodata import Fill, suspect_fill
 from .strips import Sample
 
 FACTS = "facts.json"
+CLASS_SAMPLE = 2**18  # pixels, about, by which the classes' means are computed
 SAMPLE = 2048  # pixels a side by which a fill value is looked for in a scene that is read in strips
 
 
@@ -41,6 +42,8 @@ class SceneFacts(NamedTuple):
     gsd_m: float | None
     fill: Fill | None
     notes: tuple[str, ...]
+    class_means_KC: tuple[tuple[float, ...], ...] = ()
+    """Mean of each band over pixels of each class, from a sample; 0 where a class has none."""
 
     @property
     def magnitude(self) -> float:
@@ -69,7 +72,23 @@ def facts_of(scene: Scene, *, num_classes: int, fill: bool = True) -> SceneFacts
         gsd_m=header.gsd_m,
         fill=suspect_fill(scene.image_CHW, scene.absent_HW) if fill else None,
         notes=header.notes,
+        class_means_KC=_class_means(scene, num_classes),
     )
+
+
+def _class_means(scene: Scene, num_classes: int) -> tuple[tuple[float, ...], ...]:
+    """Return the mean of each band over evenly spaced pixels of each class, (K, C)."""
+    step = max(int(np.sqrt(scene.mask_HW.size / CLASS_SAMPLE)), 1)
+    labels_HW = scene.mask_HW[::step, ::step]
+    use_HW = (labels_HW != IGNORE) & ~scene.absent_HW[::step, ::step]
+    labels_N = labels_HW[use_HW]
+    counts_K = np.bincount(labels_N, minlength=num_classes)
+    sums_CK = [
+        np.bincount(labels_N, weights=band_HW[::step, ::step][use_HW], minlength=num_classes)
+        for band_HW in scene.image_CHW
+    ]
+    means_KC = np.stack(sums_CK, axis=1) / np.maximum(counts_K, 1)[:, None]
+    return tuple(map(tuple, means_KC.tolist()))
 
 
 def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | None) -> SceneFacts:
@@ -84,7 +103,10 @@ def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | 
     held = [strip for strip, pixels in zip(strips, seen, strict=True) if pixels] or [first]
     weights = np.array(seen, dtype=np.float64) / max(total, 1)
     means_C = weights @ np.array([strip.mean_C for strip in strips])
-    counts_K = np.sum([strip.counts_K for strip in strips], axis=0)
+    counts_NK = np.array([strip.counts_K for strip in strips])
+    counts_K = counts_NK.sum(axis=0)
+    shares_NK1 = (counts_NK / np.maximum(counts_K, 1))[..., None]
+    class_means_KC = (shares_NK1 * np.array([s.class_means_KC for s in strips])).sum(axis=0)
     return first._replace(
         counts_K=tuple(counts_K.tolist()),
         ignored=sum(strip.ignored for strip in strips),
@@ -93,6 +115,7 @@ def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | 
         mean_C=tuple(means_C.tolist()),
         fill=fill,
         notes=tuple(dict.fromkeys(note for strip in strips for note in strip.notes)),
+        class_means_KC=tuple(map(tuple, class_means_KC.tolist())),
     )
 
 
@@ -151,8 +174,12 @@ def read_facts(folder: Path) -> list[SceneFacts]:
 
 
 def _fact(row: Sequence[Any]) -> SceneFacts:
-    scene = SceneFacts._make(tuple(value) if isinstance(value, list) else value for value in row)
-    return scene._replace(fill=Fill(*scene.fill) if scene.fill else None)
+    # A copy that an earlier version decoded lacks the last field.
+    scene = SceneFacts(*(tuple(value) if isinstance(value, list) else value for value in row))
+    return scene._replace(
+        fill=Fill(*scene.fill) if scene.fill else None,
+        class_means_KC=tuple(map(tuple, scene.class_means_KC)),
+    )
 
 
 def _range(band_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -140,6 +141,30 @@ def test_shares_that_merely_differ_are_not_called_inverted(
     assert not _one(dataset, test={"counts_K": test}).warnings, odd
 
 
+BRIGHT = ((900.0, 1000.0, 1100.0), (1900.0, 2000.0, 1110.0))  # class 1 is brighter than class 0
+
+
+@pytest.mark.parametrize(
+    ("share", "means", "inverted"),
+    [
+        (66, BRIGHT[::-1], True),
+        (66, BRIGHT, False),
+        (66, (BRIGHT[1], (900.0, 2900.0, 1100.0)), False),
+        (40, BRIGHT[::-1], False),
+        (95, BRIGHT[::-1], False),
+    ],
+    ids=["reversed", "as in training", "in one band only", "no other share", "far from swapped"],
+)
+def test_moderate_shares_are_inverted_if_the_pixels_say_so_too(
+    dataset: Dataset, share: int, means: Any, inverted: bool
+) -> None:
+    parts: dict[str, dict[str, Any]] = {
+        part: {"counts_K": (62, 38), "class_means_KC": BRIGHT} for part in ("train", "val")
+    }
+    parts["test"] = {"counts_K": (100 - share, share), "class_means_KC": means}
+    assert bool(_one(dataset, **parts).warnings) == inverted
+
+
 def test_one_scene_that_is_all_lake_is_no_inverted_mask(dataset: Dataset) -> None:
     parts = _parts()
     parts["test"][0] = parts["test"][0]._replace(counts_K=(0, 2000))
@@ -250,5 +275,8 @@ def test_facts_survive_the_cache(tmp_path: Path) -> None:
     facts = facts_of(Scene("a", _image(-9999), mask_HW, header, NONE_HW), num_classes=2)
     write_facts(tmp_path, [facts, PLAIN])
     assert read_facts(tmp_path) == [facts, PLAIN]
+    old = [list(row[:-1]) for row in json.loads((tmp_path / "facts.json").read_text())]
+    (tmp_path / "facts.json").write_text(json.dumps(old))
+    assert read_facts(tmp_path)[1] == PLAIN, "decoded by an earlier version"
     assert facts.counts_K == (1024, 0)
     assert facts.fill == Fill(-9999.0, 6 / 32, far=True)
