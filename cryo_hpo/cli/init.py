@@ -297,6 +297,7 @@ def _draw(study: Study, file: Path) -> tuple[Path, Path]:
     import numpy as np
 
     from ..data.audit import inspect_scenes, summarize
+    from ..data.progress_log import ProgressLog
     from ..data.splits import parts_of
     from ..report.figures.contact_sheet import contact_sheet
     from ..report.figures.split_map import split_map
@@ -306,7 +307,9 @@ def _draw(study: Study, file: Path) -> tuple[Path, Path]:
     parts = dict(parts_of(dataset, site.data, cache=site.cache))
     shares = {}
     for part, items in parts.items():
-        summary = summarize(dataset, inspect_scenes(dataset, items))
+        with ProgressLog(f"reading {part}", len(items)) as progress:
+            looks = inspect_scenes(dataset, items, progress=progress.advance)
+            summary = summarize(dataset, looks)
         labeled = summary.shares * (1 - summary.ignored_share)
         shares[part] = [*np.asarray(labeled).tolist(), summary.ignored_share]
     sheet = contact_sheet(dataset, parts, shares, file, columns=4)

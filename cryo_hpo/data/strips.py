@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, Scene, SceneFiles
+from .progress_log import ProgressLog
 from .raster import read_size
 
 # Numbers of an image (pixels times bands): 2**26 are 128 MiB in 16 bits.
@@ -33,11 +34,13 @@ def read_strips(dataset: Dataset, item: SceneFiles) -> Iterator[tuple[int, Scene
     height, width = size
     rows = max(STRIP // (width * len(dataset.bands)) // ROWS, 1) * ROWS
     labeled = False
-    for top in range(0, height, rows):
-        window = (slice(top, min(top + rows, height)), slice(0, width))
-        scene = dataset.read(item, window=window)
-        labeled = labeled or bool((scene.mask_HW != IGNORE).any())
-        yield top, scene
+    with ProgressLog(f"reading {item.id}", height) as progress:
+        for top in range(0, height, rows):
+            window = (slice(top, min(top + rows, height)), slice(0, width))
+            scene = dataset.read(item, window=window)
+            labeled = labeled or bool((scene.mask_HW != IGNORE).any())
+            progress.advance(len(scene.mask_HW))
+            yield top, scene
     if not labeled:
         dataset.read(item)  # only the whole shows whether image and mask lie on different ground
 
