@@ -26,6 +26,8 @@ Box = tuple[float, float, float, float]
 """West, south, east and north."""
 SAME_PX = 0.01  # coordinates written as text lose digits
 HALF_PX = 0.5 + SAME_PX  # pixel-is-point against pixel-is-area
+EDGE_POINTS = 33  # by which the curved edges of a window on another coordinate system are found
+MARGIN_PX = 16  # around them
 GDAL_ERRORS = (RasterioError, CRSError, CPLE_BaseError, ValueError)
 METERS_PER_DEGREE = 111_320.0
 
@@ -187,6 +189,33 @@ def window_grid(grid: Grid, rows: slice, columns: slice) -> Grid:
     left, right, _ = columns.indices(grid.shape[1])
     moved = grid.transform and grid.transform @ Affine.translation(left, top)
     return Grid(grid.crs, moved, (bottom - top, right - left))
+
+
+def covering_window(mask: Grid, target: Grid) -> tuple[slice, slice]:
+    """Return rows and columns of a mask that hold all of a grid's ground, with a margin.
+
+    At least one pixel, where the mask shows other ground.
+    """
+    assert mask.transform is not None
+    assert target.transform is not None
+    height, width = target.shape
+    steps = np.linspace(0, 1, EDGE_POINTS)
+    columns = np.concatenate([steps, steps, 0 * steps, 0 * steps + 1]) * width
+    rows = np.concatenate([0 * steps, 0 * steps + 1, steps, steps]) * height
+    xs, ys = target.transform @ (columns, rows)
+    if mask.crs and target.crs and mask.crs != target.crs:
+        xs, ys = map(np.array, transform(target.crs, mask.crs, xs, ys))
+    places = ~mask.transform @ (np.asarray(xs), np.asarray(ys))
+    return _span(places[1], mask.shape[0]), _span(places[0], mask.shape[1])
+
+
+def _span(edges: NDArray[np.float64], length: int) -> slice:
+    """Return the range of pixels between the lowest and the highest edge, within a side."""
+    finite = edges[np.isfinite(edges)]
+    if len(finite) < len(edges):
+        return slice(0, length)  # beyond the horizon of a projection: all of it
+    start = min(max(math.floor(finite.min()) - MARGIN_PX, 0), length - 1)
+    return slice(start, max(min(math.ceil(finite.max()) + MARGIN_PX, length), start + 1))
 
 
 def place_of(

@@ -16,7 +16,15 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from ..errors import DataError
-from .alignment import GDAL_ERRORS, Grid, compare, grid_of, warp_labels, window_grid
+from .alignment import (
+    GDAL_ERRORS,
+    Grid,
+    compare,
+    covering_window,
+    grid_of,
+    warp_labels,
+    window_grid,
+)
 from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, Scene, SceneFiles, SceneHeader
 from .layer_names import contradicts, layer_numbers
@@ -218,12 +226,16 @@ def _read_mask(
             warps, note = compare(image, mask)
         except DataError as error:
             raise DataError(f"{item.mask}: {error}") from error
-        place = None if window is None or warps else Window.from_slices(*window, *file.shape)
+        target = image if window is None else window_grid(image, *window)
+        part = window
+        if warps and window is not None:  # of a large mask, only what covers the window
+            part = covering_window(mask, target)
+            mask = window_grid(mask, *part)
+        place = None if part is None else Window.from_slices(*part, *file.shape)
         labels_HW, notes = read_labels(schema, item.mask, file, place)
     notes = [note, *notes] if note else notes
     if not warps:
         return labels_HW, notes
-    target = image if window is None else window_grid(image, *window)
     try:
         warped_HW = warp_labels(labels_HW, mask, target)
     except GDAL_ERRORS as error:
