@@ -34,7 +34,7 @@ def read_strips(dataset: Dataset, item: SceneFiles) -> Iterator[tuple[int, Scene
     height, width = size
     rows = max(STRIP // (width * len(dataset.bands)) // ROWS, 1) * ROWS
     labeled = False
-    with ProgressLog(f"reading {item.id}", height) as progress:
+    with ProgressLog(f"scene {item.id}", height) as progress:
         for top in range(0, height, rows):
             window = (slice(top, min(top + rows, height)), slice(0, width))
             scene = dataset.read(item, window=window)
