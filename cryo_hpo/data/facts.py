@@ -175,7 +175,8 @@ def read_facts(folder: Path) -> list[SceneFacts]:
 
 def _fact(row: Sequence[Any]) -> SceneFacts:
     # A copy that an earlier version decoded lacks the last field.
-    scene = SceneFacts(*(tuple(value) if isinstance(value, list) else value for value in row))
+    values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in row]
+    scene = SceneFacts(*values)
     return scene._replace(
         fill=Fill(*scene.fill) if scene.fill else None,
         class_means_KC=tuple(map(tuple, scene.class_means_KC)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -152,17 +153,12 @@ class FieldSums:
         if truth_HW.shape != map_HW.shape:
             message = f"A map must have its mask's shape, got {map_HW.shape} for {truth_HW.shape}."
             raise DataError(message)
-        edges = [
-            _edge(
-                *(
-                    mark_front(each_HW, truth_HW, inside=front.inside, outside=front.outside)
-                    for each_HW in (truth_HW, map_HW)
-                ),
-                gsd_m,
-                tolerance_px * (1 + ROUNDING),
+        edges = []
+        for front in fronts:
+            mark = partial(
+                mark_front, truth_HW=truth_HW, inside=front.inside, outside=front.outside
             )
-            for front in fronts
-        ]
+            edges.append(_edge(mark(truth_HW), mark(map_HW), gsd_m, tolerance_px * (1 + ROUNDING)))
         areas = _areas(truth_HW, map_HW, num_classes, gsd_m)
         return cls(tuple(front.name for front in fronts), _matrix(edges, Edge), areas)
 
