@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -199,23 +200,25 @@ def covering_window(mask: Grid, target: Grid) -> tuple[slice, slice]:
     assert mask.transform is not None
     assert target.transform is not None
     height, width = target.shape
-    steps = np.linspace(0, 1, EDGE_POINTS)
-    columns = np.concatenate([steps, steps, 0 * steps, 0 * steps + 1]) * width
-    rows = np.concatenate([0 * steps, 0 * steps + 1, steps, steps]) * height
-    xs, ys = target.transform @ (columns, rows)
+    columns = np.linspace(0, width, EDGE_POINTS).tolist()
+    rows = np.linspace(0, height, EDGE_POINTS).tolist()
+    edges = [(x, y) for x in columns for y in (0, height)] + [
+        (x, y) for x in (0, width) for y in rows
+    ]
+    xs, ys = zip(*(target.transform @ edge for edge in edges), strict=True)
     if mask.crs and target.crs and mask.crs != target.crs:
-        xs, ys = map(np.array, transform(target.crs, mask.crs, xs, ys))
-    places = ~mask.transform @ (np.asarray(xs), np.asarray(ys))
-    return _span(places[1], mask.shape[0]), _span(places[0], mask.shape[1])
+        xs, ys = transform(target.crs, mask.crs, xs, ys)
+    inverse = ~mask.transform
+    left, top = zip(*(inverse @ place for place in zip(xs, ys, strict=True)), strict=True)
+    return _span(top, mask.shape[0]), _span(left, mask.shape[1])
 
 
-def _span(edges: NDArray[np.float64], length: int) -> slice:
-    """Return the range of pixels between the lowest and the highest edge, within a side."""
-    finite = edges[np.isfinite(edges)]
-    if len(finite) < len(edges):
+def _span(places: Sequence[float], length: int) -> slice:
+    """Return the range of pixels between the lowest and the highest place, within a side."""
+    if not all(map(math.isfinite, places)):
         return slice(0, length)  # beyond the horizon of a projection: all of it
-    start = min(max(math.floor(finite.min()) - MARGIN_PX, 0), length - 1)
-    return slice(start, max(min(math.ceil(finite.max()) + MARGIN_PX, length), start + 1))
+    start = min(max(math.floor(min(places)) - MARGIN_PX, 0), length - 1)
+    return slice(start, max(min(math.ceil(max(places)) + MARGIN_PX, length), start + 1))
 
 
 def place_of(
