@@ -264,7 +264,7 @@ def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
         return {}
 
 
-def _content_sha256(files: Sequence[Path], progress: ProgressLog) -> str:
+def _content_sha256(files: Sequence[Path], progress: ProgressLog | None = None) -> str:
     """Return the hash of a file's content; with sidecars or sources, of all their contents."""
     digests = []
     for path in files:
@@ -272,7 +272,8 @@ def _content_sha256(files: Sequence[Path], progress: ProgressLog) -> str:
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 digest.update(block)
-                progress.advance(len(block))
+                if progress is not None:
+                    progress.advance(len(block))
         digests.append(digest.hexdigest())
     return digests[0] if len(digests) == 1 else sha256(*digests)
 
