@@ -137,7 +137,7 @@ def _contrast(scenes: Sequence[SceneFacts], first: int, second: int) -> NDArray[
     apart_NC = means_N2C[:, 0] - means_N2C[:, 1]
     clear_C = np.median(np.abs(apart_NC), axis=0) >= MIN_CONTRAST * np.abs(means_N2C).max((0, 1))
     agreeing_C = np.abs(np.sign(apart_NC).sum(axis=0)) >= (2 * MIN_AGREEING - 1) * len(both)
-    signs_C = np.sign(np.median(apart_NC, axis=0)).astype(np.int64)
+    signs_C: NDArray[np.int64] = np.sign(np.median(apart_NC, axis=0)).astype(np.int64)
     signs_C[~(clear_C & agreeing_C)] = 0
     return signs_C
 
