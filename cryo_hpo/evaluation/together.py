@@ -160,7 +160,8 @@ def _take(parts: Iterator[NDArray[np.float32]], *, rows: int) -> Iterator[NDArra
 def _area(piece: Piece, *, height: int | None = None) -> int:
     """Return the pixels of a piece, or of so many of its rows."""
     rows, columns = piece[1]
-    return (rows.stop - rows.start if height is None else height) * (columns.stop - columns.start)
+    number = rows.stop - rows.start if height is None else height
+    return int(number * (columns.stop - columns.start))
 
 
 def _softmax(logits_SKHW: Tensor) -> NDArray[np.float32]:

@@ -79,8 +79,8 @@ def test_strips_give_the_facts_and_the_pixels_of_the_whole(
     for mine, its in zip(other.facts, one.facts, strict=True):
         assert np.allclose(mine.mean_C, its.mean_C)
         assert np.allclose(mine.class_means_KC, its.class_means_KC, rtol=0.05)
-        same = {"mean_C": its.mean_C, "class_means_KC": its.class_means_KC, "fill": None}
-        assert mine._replace(**same) == its._replace(fill=None)
+        same = mine._replace(mean_C=its.mean_C, class_means_KC=its.class_means_KC, fill=None)
+        assert same == its._replace(fill=None)
         assert (mine.fill is None) == (its.fill is None) == (nodata is not None)
         if mine.fill and its.fill:
             assert mine.fill.value == its.fill.value == -9999
