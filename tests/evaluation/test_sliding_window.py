@@ -271,11 +271,12 @@ def test_the_windows_of_all_scenes_and_members_are_counted(
 ) -> None:
     monkeypatch.setattr(progress_log, "PAUSE_S", 0.0)
     texts: list[str] = []
-    scenes, given = open_scenes(33, 21), {"normalize": PLAIN, "classes": CLASSES, "batch": 4}
+    scenes = open_scenes(33, 21)
+    given: dict[str, Any] = {"normalize": PLAIN, "classes": CLASSES, "batch": 4}
     number = len(scenes) * len(windows((33, 21), size=SIZE, overlap=2))
     with progress_log.reporting_to(texts.append):
-        score(Bright(), scenes, window=Window(SIZE, 2), **given)  # type: ignore[arg-type]
-        list(score_together(lambda _: Bright(), 2, scenes, window=Window(SIZE, 2), **given))  # type: ignore[arg-type]
+        score(Bright(), scenes, window=Window(SIZE, 2), **given)
+        list(score_together(lambda _: Bright(), 2, scenes, window=Window(SIZE, 2), **given))
     ends = [i for i, text in enumerate(texts) if not text]
     assert texts[ends[0] - 1] == f"window {number} of {number}"
     assert texts[ends[1] - 1] == f"window {2 * number} of {2 * number}"
