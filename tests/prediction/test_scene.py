@@ -255,7 +255,7 @@ def test_a_long_prediction_shows_its_windows_and_the_writing(site, scene, tmp_pa
 
         return slow
 
-    monkeypatch.setattr(prediction_scene, "write_rows", slowed(prediction_scene.write_rows))
+    monkeypatch.setattr(prediction_scene, "write_rows", slowed(raster_stream.write_rows))
     monkeypatch.setattr(raster_stream, "_convert", slowed(raster_stream._convert))
     said = _run("predict", "done", scene, "--out", tmp_path / "m.tif", "--members", "best")
     assert re.search(r"Still mapping scene.tif \(\d+ s\): window (\d+) of \1\.", said.stderr)
