@@ -70,10 +70,12 @@ def run_campaign(
             return complete(campaign, site, path, console=console)
         with phase("checking data and models"):
             check_campaign(campaign, site=site)
-        size = plan_campaign(campaign, site=site)
-        tracker = frame.begin(
-            campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
-        )
+        with phase("planning"):
+            size = plan_campaign(campaign, site=site)
+        with phase("connecting to MLflow"):
+            tracker = frame.begin(
+                campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
+            )
         progress = Progress(console=console, epochs_expected=size.epochs, on_print=beat.reset)
         cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
         with (

@@ -40,14 +40,16 @@ def _print_log() -> Iterator[None]:
     Python prints warnings by itself only as long as no library adds a handler to the root logger.
     """
     logger, handler = logging.getLogger("cryo_hpo"), _Printer()
-    level = logger.level
+    level, propagates = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # a library's handler of the root logger would print all again
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = propagates
 
 
 class _Ended(KeyboardInterrupt):

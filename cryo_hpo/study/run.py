@@ -103,7 +103,9 @@ def _drive(
         given, shares = study, None if study.budget is None else plan_hours(study, site)
         study = study if shares is None else resolve(study, shares)
         size, executor = plan(study, site=site), executor_for(inline=inline)
-    tracker = frame.begin(given, site, path, experiment=experiment(study), disk_gib=size.disk_gib)
+    with phase("connecting to MLflow"):
+        named = experiment(study)
+        tracker = frame.begin(given, site, path, experiment=named, disk_gib=size.disk_gib)
     if shares is not None:
         keep_shares(shares, path)
     progress = Progress(

@@ -30,7 +30,8 @@ def work() -> None:
 
 @pytest.fixture(params=["nothing set up", "a library's own handler"])
 def root(request: pytest.FixtureRequest) -> Iterator[None]:
-    handler = logging.NullHandler()
+    handler = logging.Handler()
+    handler.emit = lambda record: click.echo(f"again: {record.getMessage()}", err=True)  # type: ignore[method-assign]
     if request.param != "nothing set up":
         logging.getLogger().addHandler(handler)
     yield
