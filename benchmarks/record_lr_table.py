@@ -213,8 +213,16 @@ def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
     """Append every epoch to the curves; test scores are those of the best checkpoint so far."""
     tester, validator = (_Tester(recipe, site, split) for split in ("test", "val"))
     kept = {"val": "model", "val_ema": "average"}
+    every = range(1, recipe.epochs + 1)  # the state of an epoch is read before the next one trains
     with _in_memory() as states:
-        for epoch in fit(recipe, site=site, workdir=site.storage, device=CPU, keep_best=False):
+        for epoch in fit(
+            recipe,
+            site=site,
+            workdir=site.storage,
+            device=CPU,
+            keep_best=False,
+            decisions=every,
+        ):
             raw = validator(states[str(site.storage / checkpoints.LAST)], "model")
             now = {"val": raw, "val_ema": epoch.val.miou}
             curves["loss"].append(epoch.train_loss)

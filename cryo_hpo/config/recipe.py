@@ -19,6 +19,9 @@ from .optim import ADAMW, OptimSpec, keys_to_drop
 from .protocol import CRYO_BENCH, PROTOCOLS, Value, published_recipe
 from .space import Scalar
 
+# Keys that ids leave out at these values: recipes had ids before there was a choice.
+NEWER = {"reproducible": "seeded", "compile": "off", "recompute": False}
+
 
 class DataSpec(Frozen):
     """Dataset, split and training crops."""
@@ -205,11 +208,33 @@ class Recipe(Frozen):
     )
     batch_size: int = Field(default=8, ge=1, le=65_536, description="Crops per optimizer step.")
     epochs: int = Field(default=80, ge=1, le=100_000, description="Epochs of a full training.")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
+    precision: Literal["auto", "bf16", "tf32", "fp32"] = Field(
         default="auto",
         description=(
             "Floating-point precision of training, validation and prediction. auto: bf16 on a GPU, "
-            "fp32 on a CPU."
+            "fp32 on a CPU; tf32: fp32 whose products a GPU rounds to 10 bits; fp32: exact."
+        ),
+    )
+    reproducible: Literal["seeded", "bitwise"] = Field(
+        default="seeded",
+        description=(
+            "What a training repeats on a GPU. seeded: every random draw, with the fastest kernels; "
+            "bitwise: every bit, slower, refused where a kernel cannot. A CPU always repeats every "
+            "bit."
+        ),
+    )
+    compile: Literal["off", "auto"] = Field(
+        default="off",
+        description=(
+            "Whether the model is compiled for training. auto: on a GPU, where a compiler is "
+            "installed and the training is long enough to pay for it."
+        ),
+    )
+    recompute: bool = Field(
+        default=False,
+        description=(
+            "Recompute activations of the encoder's transformer blocks in the backward pass: less "
+            "memory, about a third more time, the same gradients."
         ),
     )
     seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seeds the training's randomness.")
@@ -273,6 +298,9 @@ class Recipe(Frozen):
             del raw["optim"]["name"]
         if self.data.boundary_tolerance == TOLERANCE:
             del raw["data"]["boundary_tolerance"]
+        for name, value in NEWER.items():
+            if raw[name] == value:
+                del raw[name]
         text = json.dumps(raw, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr as SecretStr
 from ..errors import SpecError
 from .frozen import Frozen
 
+DAY = 1_440  # minutes
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -25,6 +26,7 @@ class Site(Frozen):
     storage: Path
     cache: Path
     mlflow: str
+    checkpoint_minutes: float = 0.0  # between copies of a training's checkpoint off its node
     checkpoints: str | None = None  # URL of an object store; None: checkpoints lie in `storage`
     optuna: SecretStr | None = None  # database URL of the searches' trials; may hold a password
     wandb: str | None = None  # project of W&B, a second sink beside MLflow; None: no W&B
@@ -34,11 +36,12 @@ class Site(Frozen):
         """Read the CRYO_ variables and MLFLOW_TRACKING_URI; empty variables count as absent.
 
         The variables are CRYO_DATA, CRYO_WEIGHTS, CRYO_STORAGE, CRYO_CACHE, CRYO_CHECKPOINTS,
-        CRYO_OPTUNA_STORAGE and CRYO_WANDB_PROJECT.
+        CRYO_CHECKPOINT_MINUTES, CRYO_OPTUNA_STORAGE and CRYO_WANDB_PROJECT.
 
         Raises:
-            SpecError: CRYO_OPTUNA_STORAGE is not the URL of a PostgreSQL database, or
-                CRYO_CHECKPOINTS is not the URL of an object store.
+            SpecError: CRYO_OPTUNA_STORAGE is not the URL of a PostgreSQL database,
+                CRYO_CHECKPOINTS is not the URL of an object store, or CRYO_CHECKPOINT_MINUTES is
+                not a number of minutes.
         """
 
         def folder(variable: str, default: str) -> Path:
@@ -60,6 +63,7 @@ class Site(Frozen):
             storage=storage,
             cache=folder("CRYO_CACHE", _default_cache()),
             mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
+            checkpoint_minutes=_minutes(env.get("CRYO_CHECKPOINT_MINUTES") or "0"),
             checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,
             wandb=env.get("CRYO_WANDB_PROJECT") or None,
@@ -114,6 +118,25 @@ def expand_path(text: str, env: Mapping[str, str], *, named: str) -> Path:
     except RuntimeError as error:
         message = f"{named}: there is no home for '~' in '{text}'. Write the path out, or set HOME."
         raise SpecError(message) from error
+
+
+def _minutes(text: str) -> float:
+    """Return the minutes between two copies of a checkpoint.
+
+    Raises:
+        SpecError: It is not a number, negative, or more than a day.
+    """
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes <= DAY:
+        message = (
+            f"CRYO_CHECKPOINT_MINUTES must be a number from 0 to {DAY}, got '{text}'. Set it to 5, or "
+            "unset it to keep every checkpoint in CRYO_STORAGE at once."
+        )
+        raise SpecError(message)
+    return minutes
 
 
 def _store(url: str) -> str:

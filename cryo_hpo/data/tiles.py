@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,6 +26,8 @@ from .dataset import IGNORE
 
 T = TypeVar("T")
 DRAWS = 10  # attempts to find a crop with a labeled pixel
+THREADS = 2  # that gather batches for a GPU
+AHEAD = 3  # batches that are gathered or wait while the GPU has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +51,10 @@ class Normalize:
             pixels: Pixels in their native type.
             owned: Whether a tensor's memory may be reused for the result.
         """
-        # The copy makes read-only pixels of the cache writable, as torch requires.
-        native = torch.from_numpy(np.array(pixels)) if isinstance(pixels, np.ndarray) else pixels
+        device = self.mean_C11.device
+        native = copy_pixels(pixels, device) if isinstance(pixels, np.ndarray) else pixels
         # The native type is transferred: 8 bits are a quarter of the bytes of float32.
-        moved = native.to(self.mean_C11.device, non_blocking=True).to(torch.float32)
+        moved = native.to(device, non_blocking=True).to(torch.float32)
         if moved is pixels and not owned:
             moved = moved.clone()
         # In place: a new batch per operation would cost more than the arithmetic.
@@ -65,12 +70,6 @@ class _Gathered(NamedTuple):
     """Height and width of the scene within each crop; the rest is padding."""
     draws_BA: NDArray[np.float64]
     """Draws from [0, 1), one for each sample and augmentation."""
-
-    def pinned(self) -> _Gathered:
-        """Move to pinned memory, from which a GPU copies while the CPU continues."""
-        return self._replace(
-            image_BCHW=self.image_BCHW.pin_memory(), mask_BHW=self.mask_BHW.pin_memory()
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,37 +136,47 @@ class Tiles:
         Yields:
             Images (B, C, S, S), float32, normalized; masks (B, S, S), int64, 255 where ignored.
         """
-        gathered = self._gathered(batch_size, seed=seed, epoch=epoch)
-        if device.type == "cuda":
-            gathered = _ahead(batch.pinned() for batch in gathered)
-        for batch in gathered:
+        on_gpu = device.type == "cuda"
+        gathers = self._gathers(batch_size, seed=seed, epoch=epoch, pinned=on_gpu)
+        for batch in _ahead(gathers) if on_gpu else (gather() for gather in gathers):
             yield self._finished(batch, device)
 
-    def _gathered(self, batch_size: int, *, seed: int, epoch: int) -> Iterator[_Gathered]:
-        """Yield crops in their native type. Each crop has its own seed, whatever its batch."""
+    def _gathers(
+        self, batch_size: int, *, seed: int, epoch: int, pinned: bool
+    ) -> Iterator[Callable[[], _Gathered]]:
+        """Yield what gathers each batch. Each crop has its own seed, whatever its batch."""
         total = len(self._scene_of)
         order = np.random.default_rng(SeedSequence([seed, epoch])).permutation(total)
         for number in range(self.num_batches(batch_size)):
             chosen = [int(i) for i in order[number * batch_size :][:batch_size]]
             seeds = (SeedSequence([seed, epoch], spawn_key=(i,)) for i in chosen)
             scenes = self._scene_of[chosen].tolist()
-            yield self._gather(scenes, [np.random.default_rng(seed) for seed in seeds])
+            rngs = [np.random.default_rng(seed) for seed in seeds]
+            yield partial(self._gather, scenes, rngs, pinned=pinned)
 
-    def _gather(self, chosen: list[int], rngs: list[np.random.Generator]) -> _Gathered:
+    def _gather(
+        self, chosen: list[int], rngs: list[np.random.Generator], *, pinned: bool
+    ) -> _Gathered:
+        """Return crops in their native type, in pinned memory for a GPU.
+
+        From there a GPU copies while the CPU continues, and torch uses the memory again.
+        """
         shape = (len(chosen), self.crop, self.crop)
         # Not filled: padding is set after normalization.
-        image_BCHW = np.empty((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype)
-        mask_BHW = np.full(shape, IGNORE, dtype=np.uint8)
+        image = _empty((shape[0], self.scenes.num_bands, *shape[1:]), self.scenes.dtype, pinned)
+        mask = _empty(shape, np.dtype(np.uint8), pinned)
+        image_BCHW, mask_BHW = image.numpy(), mask.numpy()
+        mask_BHW.fill(IGNORE)
         sizes = []
         for sample, (scene, rng) in enumerate(zip(chosen, rngs, strict=True)):
             place = self._place(scene, rng)
-            mask = self.scenes.mask(scene)[place]
-            height, width = mask.shape
+            mask_HW = self.scenes.mask(scene)[place]
+            height, width = mask_HW.shape
             image_BCHW[sample, :, :height, :width] = self.scenes.image(scene)[:, *place]
-            mask_BHW[sample, :height, :width] = mask
+            mask_BHW[sample, :height, :width] = mask_HW
             sizes.append((height, width))
         draws_BA = np.array([rng.random(len(self.augment)) for rng in rngs])
-        return _Gathered(torch.from_numpy(image_BCHW), torch.from_numpy(mask_BHW), sizes, draws_BA)
+        return _Gathered(image, mask, sizes, draws_BA)
 
     def _place(self, scene: int, rng: np.random.Generator) -> tuple[slice, slice]:
         """Draw the position of a crop in a scene."""
@@ -209,10 +218,28 @@ class Tiles:
         return x_BCHW, y_BHW.long()
 
 
-def _ahead(items: Iterator[T]) -> Generator[T]:
-    """Yield the same items, each made in a thread while the previous one is in use."""
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item
+def copy_pixels(pixels: NDArray[Any], device: torch.device) -> Tensor:
+    """Return a writable copy of pixels, in pinned memory for a GPU: it waits for any other."""
+    copied = _empty(pixels.shape, pixels.dtype, device.type == "cuda")
+    copied.numpy()[...] = pixels
+    return copied
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], pinned: bool) -> Tensor:  # noqa: FBT001
+    """Return a tensor without values, of a numpy type."""
+    kind = torch.from_numpy(np.empty(0, dtype)).dtype
+    return torch.empty(shape, dtype=kind, pin_memory=pinned)
+
+
+def _ahead(gathers: Iterator[Callable[[], T]]) -> Generator[T]:
+    """Yield what calls return, in order; threads run the next ones while one is in use."""
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as pool:
+        coming = deque(pool.submit(gather) for gather in islice(gathers, AHEAD))
+        try:
+            while coming:
+                batch = coming.popleft().result()
+                coming.extend(pool.submit(gather) for gather in islice(gathers, 1))
+                yield batch
+        finally:
+            for unused in coming:
+                unused.cancel()

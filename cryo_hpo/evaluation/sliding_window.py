@@ -102,6 +102,7 @@ class WindowPredictor:
             advance: Called with the number of windows of each finished forward pass.
         """
         self._model, self._size, self._overlap = model, size, overlap
+        self._weights_HW: Tensor | None = None
         self.batch, self.advance = batch, advance
 
     def predict_rows(
@@ -150,7 +151,7 @@ class WindowPredictor:
     ) -> Tensor:
         """Add the weighted logits of all windows, and their weights; return the sum of logits."""
         size = self._size
-        weights_HW = torch.from_numpy(blend(size, overlap=self._overlap)).to(part_SCHW.device)
+        weights_HW = self._weights(part_SCHW.device)
         for top, left in corners:
             norm_HW[top : top + size, left : left + size] += weights_HW
         places = [(scene, *corner) for scene in range(len(part_SCHW)) for corner in corners]
@@ -165,6 +166,13 @@ class WindowPredictor:
                 total_SKHW[s, :, t : t + size, u : u + size] += logits_KHW * weights_HW
             self.advance(len(chunk))
         return total_SKHW
+
+    def _weights(self, device: torch.device) -> Tensor:
+        """Return the weights of a window's pixels, (size, size); copied to the device once."""
+        if self._weights_HW is None:
+            weights = torch.from_numpy(blend(self._size, overlap=self._overlap))
+            self._weights_HW = weights.to(device)
+        return self._weights_HW
 
     def _forward(self, crops_NCHW: Tensor) -> Tensor:
         """Return the logits of windows, float32, in as many passes as memory needs."""

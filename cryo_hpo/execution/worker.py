@@ -51,6 +51,7 @@ def train_job(
     site = site.on_node(os.environ)
     recipe = Recipe.model_validate_json(config["recipe"])
     place = workdir_on(site, Path(config["workdir"]))
+    stops = {*config.get("decisions", ()), recipe.epochs}  # safe before they are reported
     try:
         device = device_for(gpus)
         place.pull(LAST, PREVIOUS, BEST)
@@ -64,13 +65,15 @@ def train_job(
             device=device,
             keep_best=config["keep_best"],
             metric=config.get("metric", MIOU),
+            decisions=stops,
+            saved=lambda epoch: place.push_due(BEST, LAST, now=epoch in stops),
         )
         # An attempt may have died between writing a checkpoint and reporting it, and a damaged
         # journal may have lost epochs. The last one is reported always: it may decide.
         yield from training.history[config.get("recorded", 0) :] or training.history[-1:]
-        for epoch in training:
-            place.push(BEST, LAST)  # before the report: a reported epoch is safe
-            yield epoch.metrics()
+        with place.pushing_at_end(BEST, LAST), contextlib.closing(training):
+            for epoch in training:
+                yield epoch.metrics()
     except Diverged as error:
         place.push(BEST)  # a best model may exist from before the first epoch
         yield {OUTCOME: "diverged", MESSAGE: str(error)}
@@ -157,5 +160,3 @@ def _claim(cpus: int, gpus: float) -> None:
             0 < gpus < 1
         ):  # more memory would be another trial's, which would fail in this one's place
             torch.cuda.set_per_process_memory_fraction(gpus)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True

@@ -21,6 +21,8 @@ class Job:
         keep_best: True if the best model is needed afterwards.
         cleared: Highest rung, an epoch, that the job may pass without a decision.
         metric: Name of the metric that selects the best model; see `field_metrics`.
+        decisions: Epochs after which the study may stop the job: their checkpoints are safe before
+            they are reported, those of other epochs soon after.
         recorded: Number of epochs from the first on that are recorded; the training reports later
             epochs again that it has in its checkpoint.
     """
@@ -32,6 +34,7 @@ class Job:
     cleared: int = 0
     recorded: int = 0
     metric: str = "miou"
+    decisions: tuple[int, ...] = ()
 
 
 def fields_of(jobs: Job | Sequence[Job]) -> Any:

@@ -384,6 +384,7 @@ class SearchSource:
             cleared=cleared,
             metric=self._search.metric,
             recorded=self._records[number].unbroken,
+            decisions=self._rungs,
         )
         self._listener.started(job.key, recipe, kind="baseline" if number == BASELINE else "search")
         return job

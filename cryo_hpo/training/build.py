@@ -32,6 +32,7 @@ from ..models import (
 from ..models import freeze as freeze_encoder
 from ..models.weights.load import SCRATCH
 from .optimizer import check_groups_cover_model, groups
+from .recompute import recompute_blocks
 from .warm_start import WarmStart, find_start, load_start
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ def segmenter(recipe: Recipe, *, site: Site, weights: str | None) -> Segmenter:
         load_start(model, start, recipe, bands=bands, classes=dataset.classes)
     if spec.tune == "lora":
         _adapt(model, recipe)
+    if recipe.recompute:
+        recompute_blocks(model.get_submodule("encoder"), name=spec.encoder)
     return model
 
 

@@ -1,22 +1,29 @@
-"""Store checkpoints in an object store, for nodes that share no disk; the door to pyarrow.
+"""Store checkpoints away from the node that writes them; the door to pyarrow.
 
-With CRYO_CHECKPOINTS a training works in a folder on its node and uploads its checkpoints to the
-store after every epoch; a resumed training downloads them first, on whichever node it runs. An
-object is written whole or not at all, so a training that dies during an upload leaves the previous
-object.
+With CRYO_CHECKPOINTS a training works in a folder on its node and uploads its checkpoints to an
+object store, for nodes that share no disk; with CRYO_CHECKPOINT_MINUTES alone it copies them to the
+shared storage. A resumed training downloads them first, on whichever node it runs. A file arrives
+whole or not at all, so a training that dies during a copy leaves the previous one.
+
+Copies are made before an epoch is reported after which the study may stop the training, and else as
+often as CRYO_CHECKPOINT_MINUTES has it: after every epoch if it is 0.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import logging
+import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import SpecError, StorageError
 from ..storage.atomic import replacing
@@ -27,12 +34,15 @@ if TYPE_CHECKING:
 
 CHUNK = 8 * 2**20  # bytes copied at a time; S3 accepts parts of 5 MiB and more
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Store:
     """Access the part of an object store that a URL names."""
 
     url: str
+    variable: ClassVar[str] = "CRYO_CHECKPOINTS"
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -88,20 +98,66 @@ class Store:
             self._place[0].create_dir(path, recursive=True)
 
 
+@dataclass(frozen=True)
+class SharedFolder:
+    """Access the shared storage as a store: a training's copy lies where the driver reads it."""
+
+    root: Path
+    variable: ClassVar[str] = "CRYO_STORAGE"
+
+    @property
+    def url(self) -> str:
+        """The folder, for messages."""
+        return str(self.root)
+
+    def send(self, file: Path, key: str) -> None:
+        """Copy a file to a key, whole or not at all; the state before stays as `PREVIOUS`."""
+        target = self._path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as draft:
+            shutil.copyfile(file, draft)
+            if target.name == LAST:
+                with contextlib.suppress(FileNotFoundError):
+                    target.replace(target.with_name(PREVIOUS))
+
+    def fetch(self, key: str, file: Path) -> bool:
+        """Copy a key into a file; if there is none, remove the file and return False."""
+        source = self._path(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if not source.exists():
+            file.unlink(missing_ok=True)
+            return False
+        with replacing(file, durable=False) as draft:
+            shutil.copyfile(source, draft)
+        return True
+
+    def _path(self, key: str) -> Path:
+        """Return the path of a key; a storage that is not mounted is not an empty one."""
+        if not self.root.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.root))
+        return self.root / key
+
+
 @dataclass
 class Workdir:
-    """Synchronize a training's folder on this node with its copy in the store, if there is one.
+    """Synchronize a training's folder on this node with its copy elsewhere, if there is one.
 
     Attributes:
         folder: Folder that the training reads and writes.
-        store: Store of the copy; None: the folder is on a disk that all nodes share.
+        store: Place of the copy; None: the folder is on a disk that all nodes share.
         key: Key of the copy in the store.
+        every_s: Seconds between copies that nothing else requires.
     """
 
     folder: Path
-    store: Store | None = None
+    store: Store | SharedFolder | None = None
     key: str = ""
+    every_s: float = 0.0
+    _due: float = field(init=False)  # when the next such copy is made, on the monotonic clock
     _sent: dict[str, int] = field(default_factory=dict)  # file -> time of its last change, ns
+
+    def __post_init__(self) -> None:
+        self._due = time.monotonic() + self.every_s
 
     def pull(self, *names: str) -> None:
         """Download files from the store; a local file that the store lacks is stale and removed.
@@ -111,7 +167,7 @@ class Workdir:
         """
         if self.store is None:
             return
-        with _store_errors(self.store.url):
+        with _store_errors(self.store.url, self.store.variable):
             for name in names:
                 if self.store.fetch(f"{self.key}/{name}", self.folder / name):
                     self._sent[name] = _changed(self.folder / name)
@@ -124,12 +180,41 @@ class Workdir:
         """
         if self.store is None:
             return
-        with _store_errors(self.store.url):
+        with _store_errors(self.store.url, self.store.variable):
             for name in names:
                 changed = _changed(self.folder / name)
                 if changed and changed != self._sent.get(name):
                     self.store.send(self.folder / name, f"{self.key}/{name}")
                     self._sent[name] = changed
+
+    def push_due(self, *names: str, now: bool) -> None:
+        """Upload the files that have changed, if that is due.
+
+        Args:
+            names: Files, in the order of the upload.
+            now: It is due whatever the time.
+
+        Raises:
+            StorageError: The store cannot be reached or written.
+        """
+        if now or time.monotonic() >= self._due:
+            self.push(*names)
+            self._due = time.monotonic() + self.every_s
+
+    @contextlib.contextmanager
+    def pushing_at_end(self, *names: str) -> Iterator[None]:
+        """Upload what has changed when the block ends, also where it is left early."""
+        try:
+            yield
+        except StorageError:
+            raise
+        except BaseException:
+            try:
+                self.push(*names)
+            except StorageError as error:
+                log.warning("%s", error)
+            raise
+        self.push(*names)
 
     def leave(self) -> None:
         """Remove the copy on this node."""
@@ -144,11 +229,13 @@ def workdir_on(site: Site, path: Path) -> Workdir:
         site: Site whose cache is the node's own.
         path: The training's folder on the driver, below CRYO_STORAGE.
     """
-    if site.checkpoints is None:
+    every_s = 60 * site.checkpoint_minutes
+    if site.checkpoints is None and not every_s:
         return Workdir(path)
+    store = SharedFolder(site.storage) if site.checkpoints is None else Store(site.checkpoints)
     key = path.relative_to(site.storage).as_posix()
-    whose = hashlib.sha256(site.checkpoints.encode()).hexdigest()[:12]
-    return Workdir(site.cache / "checkpoints" / whose / key, Store(site.checkpoints), key)
+    whose = hashlib.sha256(store.url.encode()).hexdigest()[:12]
+    return Workdir(site.cache / "checkpoints" / whose / key, store, key, every_s)
 
 
 def pull_checkpoints(site: Site, path: Path, *names: str) -> None:
@@ -226,7 +313,7 @@ def ensure_store_usable(site: Site, study: str, *, begun: bool) -> None:
 
 
 @contextlib.contextmanager
-def _store_errors(url: str) -> Iterator[None]:
+def _store_errors(url: str, variable: str = Store.variable) -> Iterator[None]:
     """Turn errors of the store into a `StorageError` with the remedy."""
     try:
         yield
@@ -236,7 +323,7 @@ def _store_errors(url: str) -> Iterator[None]:
         NotImplementedError,
     ) as error:  # pyarrow's errors are subclasses of these
         message = (
-            f"Cannot read and write CRYO_CHECKPOINTS ({url}): {error}. Check its address, keys and "
+            f"Cannot read and write {variable} ({url}): {error}. Check its address, keys and "
             "free space, then run the same command again: it resumes from the last checkpoint."
         )
         raise StorageError(message) from error

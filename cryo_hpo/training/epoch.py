@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from ..config.metric import MIOU
@@ -83,7 +83,7 @@ class Training:
         history: Metrics of the epochs that an earlier process finished, oldest first.
     """
 
-    def __init__(self, history: list[dict[str, float]], epochs: Iterator[Epoch]) -> None:
+    def __init__(self, history: list[dict[str, float]], epochs: Generator[Epoch]) -> None:
         self.history, self._epochs = history, epochs
 
     def __iter__(self) -> Iterator[Epoch]:
@@ -91,3 +91,7 @@ class Training:
 
     def __next__(self) -> Epoch:
         return next(self._epochs)
+
+    def close(self) -> None:
+        """End the training where it is, once the checkpoint in flight is on the disk."""
+        self._epochs.close()

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,13 @@ from .build import (
     scenes_of,
     window_of,
 )
+from .checkpoint_writer import CheckpointWriter
 from .divergence import DivergenceMonitor
 from .ema import WeightAverage
 from .epoch import Epoch as Epoch
 from .epoch import Training
+from .keeping import Keeping
+from .kernels import choose_kernels, compile_model, compiles, refusing_unrepeatable
 from .losses import even_guess, inverse_frequency, make_loss, make_weight
 from .micro_batch import AccumulatingStep, Forward
 from .optimizer import estimated_rate, make_optimizer, schedule
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from ..models import Segmenter
 
 
-def fit(
+def fit(  # noqa: PLR0913 (all but one by name)
     recipe: Recipe,
     *,
     site: Site,
@@ -55,10 +58,15 @@ def fit(
     device: torch.device,
     keep_best: bool = True,
     metric: str = MIOU,
+    decisions: Collection[int] = (),
+    saved: Callable[[int], None] = lambda _: None,
 ) -> Training:
     """Train a recipe, one epoch per step of the iterator.
 
     The same `workdir` resumes after the last whole epoch; a finished one yields nothing more.
+    The checkpoint of an epoch is written while the next one trains. It is on the disk before the
+    epoch is yielded if the epoch is the last or one of `decisions`, else before the next is
+    yielded, and always once the iterator is closed.
     On CPU the epochs of an interrupted and resumed training equal those of one that was not,
     bit for bit, for the same number of threads.
 
@@ -69,6 +77,9 @@ def fit(
         device: Device to train on.
         keep_best: Keep the best model; a search needs only its score.
         metric: Which validation metric is best; see `field_metrics.Metric`.
+        decisions: Epochs at which the training may be stopped.
+        saved: Called with the number of an epoch whose checkpoint is on the disk, in the thread that
+            wrote it.
 
     Raises:
         Diverged: Loss or gradient is no longer finite, or the loss has exploded.
@@ -76,20 +87,20 @@ def fit(
     """
     state = load_state(recipe, workdir)
     history = [] if state is None else list(state["history"])
-    given: dict[str, Any] = {"device": device, "keep_best": keep_best, "metric": metric}
-    return Training(history, _epochs(recipe, state, site=site, workdir=workdir, **given))
+    keeping = Keeping(workdir, keep_best, frozenset(decisions), saved)
+    given: dict[str, Any] = {"site": site, "device": device, "metric": metric}
+    return Training(history, _epochs(recipe, state, keeping=keeping, **given))
 
 
-def _epochs(  # noqa: PLR0913 (all but two by name)
+def _epochs(
     recipe: Recipe,
     state: dict[str, Any] | None,
     *,
     site: Site,
-    workdir: Path,
+    keeping: Keeping,
     device: torch.device,
-    keep_best: bool,
     metric: str,
-) -> Iterator[Epoch]:
+) -> Generator[Epoch]:
     """Yield the epochs after a checkpoint; see `fit`."""
     if state is not None and len(state["history"]) >= recipe.epochs:
         return
@@ -100,30 +111,25 @@ def _epochs(  # noqa: PLR0913 (all but two by name)
         if state is not None:
             resume(run, state)
     del state  # as large as the model and its optimizer together
-    best = workdir / checkpoints.BEST if keep_best else None
     try:
-        yield from _train_epochs(run, workdir, best)
+        yield from _train_epochs(run, keeping)
     except Diverged:
-        complete_best(run, best)
+        complete_best(run, keeping.best)
         raise
 
 
-def _train_epochs(run: Run, workdir: Path, best: Path | None) -> Iterator[Epoch]:
+def _train_epochs(run: Run, keeping: Keeping) -> Generator[Epoch]:
     """Train epoch after epoch, and keep the newest state and, in a file, the best model."""
     untrained = run.protocol.scores_untrained and not run.history
-    if untrained and _validate_and_compare(run) and best is not None:
-        checkpoints.save(best, best_state(run))
-    for number in range(len(run.history) + 1, run.recipe.epochs + 1):
-        with ProgressLog(f"epoch {number} of {run.recipe.epochs}"):
-            epoch, improved = _epoch(run, number)
-        run.history.append(epoch.metrics())
-        with reporting_out_of_memory("copying a checkpoint from the device"):
-            if improved and best is not None:
-                checkpoints.save(best, best_state(run))
-            if number == run.recipe.epochs:
-                complete_best(run, best)
-            checkpoints.save_last(workdir, last_state(run))
-        yield epoch
+    if untrained and _validate_and_compare(run) and keeping.best is not None:
+        checkpoints.save(keeping.best, best_state(last_state(run)))
+    with CheckpointWriter() as writer:
+        for number in range(len(run.history) + 1, run.recipe.epochs + 1):
+            with ProgressLog(f"epoch {number} of {run.recipe.epochs}"):
+                epoch, improved = _epoch(run, number)
+            run.history.append(epoch.metrics())
+            keeping.start(writer, run, improved=improved)
+            yield epoch
 
 
 def _open(
@@ -165,7 +171,8 @@ def _open(
         parameter_groups(recipe, model),
         warms_up=recipe.optim.warmup_epochs > 0,
     )
-    forward = _forward(recipe, model, device)
+    choose_kernels(recipe, device)
+    forward = _forward(recipe, model, device, steps=steps)
     return Run(
         recipe=recipe,
         protocol=protocol,
@@ -208,15 +215,16 @@ def _to_channels_last(model: nn.Module) -> None:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
 
-def _forward(recipe: Recipe, model: Segmenter, device: torch.device) -> Forward:
+def _forward(recipe: Recipe, model: Segmenter, device: torch.device, *, steps: int) -> Forward:
     """Return the model in its precision, from normalized bands to logits in float32."""
     bf16 = runs_in_bf16(recipe, device)
+    network = compile_model(model) if compiles(recipe, device, steps=steps) else model
 
     def forward(x_BCHW: Tensor) -> Tensor:
         if device.type == "cuda":
             x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-            logits: Tensor = model(x_BCHW)
+            logits: Tensor = network(x_BCHW)
         return logits.float()
 
     return forward
@@ -336,7 +344,8 @@ def _step(run: Run, x_BCHW: Tensor, y_BHW: Tensor, *, position: int) -> tuple[Te
     """Run one optimizer step; return the loss and the norm of the gradient, on the device."""
     for group in run.optimizer.param_groups:
         group["lr"] = group["initial_lr"] * run.factor(position)
-    loss = run.step(x_BCHW, y_BHW)
+    with refusing_unrepeatable(run.recipe):
+        loss = run.step(x_BCHW, y_BHW)
     norm = _clip(run.model, run.recipe.optim.clip_grad_norm)
     with reporting_out_of_memory("updating the weights"):
         run.optimizer.step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,9 +94,14 @@ def resume(run: Run, state: dict[str, Any]) -> None:
     run.step.micro_batch, run.monitor.streak = state["micro_batch"], state["streak"]
 
 
-def best_state(run: Run) -> dict[str, Any]:
-    """Return what the checkpoint of the best model holds; see `complete_best`."""
-    return {"recipe": run.recipe.id, "model": run.scored.state_dict()}
+def best_state(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the checkpoint of the best model holds; see `complete_best`.
+
+    Args:
+        state: The state of the training with that model; see `last_state`.
+    """
+    scored = state["average"]["model"] if "average" in state else state["model"]
+    return {"recipe": state["recipe"], "model": scored}
 
 
 def complete_best(run: Run, path: Path | None) -> None:
@@ -119,7 +124,7 @@ def last_state(run: Run) -> dict[str, Any]:
         "model": run.model.state_dict(),
         **({} if run.average is None else {"average": run.average.state()}),
         **({} if ended else {"optimizer": run.optimizer.state_dict()}),
-        "history": run.history,
+        "history": list(run.history),
         "val": run.val.to_json(),
         "best": run.best,
         "best_miou": run.best_miou,

@@ -25,6 +25,7 @@ from ..evaluation.together import score_together
 from ..models import FINGERPRINT
 from . import checkpoints
 from .build import dataset_of, initial_model, normalizer, scenes_of, segmenter, window_of
+from .kernels import choose_kernels
 
 if TYPE_CHECKING:
     from ..config import Recipe, Site
@@ -33,6 +34,12 @@ if TYPE_CHECKING:
     from ..models import Segmenter
 
 WINDOWS_PER_PASS = 16  # prediction needs no gradients: twice Cryo-Bench's training batch fits
+WINDOWS_PER_GPU_PASS = 64  # windows of several scenes; halved where memory is too small
+
+
+def windows_per_pass(device: torch.device) -> int:
+    """Return the windows of a forward pass without gradients, at first."""
+    return WINDOWS_PER_PASS if device.type == "cpu" else WINDOWS_PER_GPU_PASS
 
 
 def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.device) -> Segmenter:
@@ -51,6 +58,7 @@ def best_model(recipe: Recipe, *, site: Site, workdir: Path, device: torch.devic
     model.load_state_dict(state["model"])
     with reporting_out_of_memory("moving the model to the device"):
         model.to(device)
+    choose_kernels(recipe, device)  # those of the training's own validation
     return model
 
 
@@ -123,7 +131,7 @@ def score_scenes(
         normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
         window=window_of(recipe, device),
-        batch=WINDOWS_PER_PASS,
+        batch=windows_per_pass(device),
     ):
         by_scene[scene] = by_scene[scene] + scores if scene in by_scene else scores
     return by_scene
@@ -170,7 +178,7 @@ def score_members(
         normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
         classes=dataset_of(recipe.data).classes,
         window=window_of(recipe, device),
-        batch=WINDOWS_PER_PASS,
+        batch=windows_per_pass(device),
     ):
         by_scene[scene] = by_scene[scene] + scores if scene in by_scene else scores
     return by_scene
@@ -206,7 +214,7 @@ def map_scenes(
         scenes,
         normalize=normalizer(recipe, scenes_of(recipe, "train", site), device),
         window=window_of(recipe, device),
-        batch=WINDOWS_PER_PASS,
+        batch=windows_per_pass(device),
     ):
         if i != number:
             number, map_HW = i, np.zeros(scenes.sizes[i], dtype=np.uint8)

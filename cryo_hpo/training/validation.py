@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,11 +11,12 @@ from torch import nn
 from ..data.progress_log import ProgressLog
 from ..data.tiles import Normalize
 from ..errors import DataError
+from ..evaluation.device_score import score_on_device
 from ..evaluation.field_metrics import Metric
 from ..evaluation.metrics import Scores
 from ..evaluation.sliding_window import FieldRules, Window, score
 from .build import dataset_of, protocol_of, window_of
-from .scoring import WINDOWS_PER_PASS, field_rules
+from .scoring import field_rules, windows_per_pass
 
 if TYPE_CHECKING:
     from ..config import Recipe
@@ -68,17 +69,22 @@ class Validation:
         )
 
     def score(self, model: nn.Module) -> Scores:
-        """Return the scores of a model on the whole split."""
+        """Return the scores of a model on the whole split.
+
+        On a GPU, where nothing but the confusion matrix is needed, pixels are counted there.
+        """
+        device = self._normalize.mean_C11.device
+        given: Any = {
+            "normalize": self._normalize,
+            "classes": self.classes,
+            "window": self._window,
+            "batch": windows_per_pass(device),
+        }
         with ProgressLog("validation"):
-            scores = score(
-                model,
-                self.scenes,
-                normalize=self._normalize,
-                classes=self.classes,
-                window=self._window,
-                batch=WINDOWS_PER_PASS,
-                field=self._field,
-            )
+            if self._field is None and device.type != "cpu":
+                scores = score_on_device(model, self.scenes, **given)
+            else:
+                scores = score(model, self.scenes, **given, field=self._field)
         return replace(scores, absent_is_zero=self._absent_is_zero)
 
 

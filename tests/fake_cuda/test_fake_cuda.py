@@ -18,6 +18,7 @@ from cryo_hpo.evaluation.sliding_window import WindowPredictor
 from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.training import loop
 from cryo_hpo.training.build import runs_in_bf16
+from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
 from cryo_hpo.training.run import Run, last_state, resume
 
@@ -28,7 +29,8 @@ pytestmark = pytest.mark.slow
 CUDA = torch.device("cuda")
 SIZE = 64
 SYNCS_PER_STEP = 0
-SYNCS_PER_PASS = 1  # the map of a row of windows comes to the host
+SYNCS_PER_VALIDATION = 1  # the confusion matrix of the split comes to the host
+SYNCS_PER_PASS = 1  # the map of a row of windows comes to the host, where fronts are measured
 
 
 def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
@@ -40,8 +42,10 @@ def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
     )
 
 
-def _open(recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch) -> Run:
-    run = loop._open(recipe, site, CUDA)
+def _open(
+    recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch, *, metric: str = "miou"
+) -> Run:
+    run = loop._open(recipe, site, CUDA, metric=metric)
 
     def backward(loss: torch.Tensor) -> None:
         assert loss.device.type == "cuda"
@@ -102,7 +106,7 @@ def test_every_encoder_trains_and_is_validated(encoder, places, cuda, monkeypatc
     assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
     cuda.syncs.clear()
     run.validation.score(run.model)
-    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * len(run.validation.scenes), cuda.syncs
+    assert sum(cuda.syncs.values()) == SYNCS_PER_VALIDATION, cuda.syncs
 
 
 @pytest.mark.usefixtures("tiny_encoders")
@@ -178,7 +182,34 @@ def test_a_frozen_encoder_is_left_out_on_the_gpu_too(places, cuda, monkeypatch):
     assert {key.split(".")[0] for key in keys} == {"decoder", FINGERPRINT}
 
 
-@pytest.mark.parametrize(("precision", "bf16"), [("auto", True), ("bf16", True), ("fp32", False)])
+def test_measuring_fronts_waits_for_the_gpu_once_a_pass(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card), site, monkeypatch, metric="mde_px/a|b")
+    cuda.syncs.clear()
+    run.validation.score(run.model)
+    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * len(run.validation.scenes), cuda.syncs
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_recomputed_activations_do_not_wait_for_the_gpu(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, "vit-b16", recompute=True), site, monkeypatch)
+    assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+
+
+def test_a_checkpoint_is_copied_to_the_host_before_it_is_written(places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card), site, monkeypatch)
+    _train(run, cuda)
+    copied = _pytree.tree_leaves(copy_to_host(last_state(run)))
+    tensors = [x for x in copied if isinstance(x, torch.Tensor)]
+    assert len(tensors) > 3 * len(list(run.model.parameters())), "weights and moments"
+    assert {x.device.type for x in tensors} == {"cpu"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "bf16"), [("auto", True), ("bf16", True), ("tf32", False), ("fp32", False)]
+)
 def test_training_and_validation_run_in_the_precision_of_the_recipe(
     precision, bf16, places, cuda, monkeypatch
 ):

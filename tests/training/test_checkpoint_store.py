@@ -189,7 +189,7 @@ def test_hosts_without_a_common_disk_end_where_one_does(tmp_path: Path) -> None:
 
 
 def _was_taken_up(folder: Path, *, dead: str) -> None:
-    """What the dead host was training went on from what it had sent."""
+    """What the dead host was training resumed from what it had sent: all but one epoch at most."""
     epochs = recorded_events(folder, "epoch")
     last = {e["key"]: e["epoch"] for e in epochs if e["node"] == dead}
     moved = {e["key"]: [] for e in epochs if e["key"] in last and e["node"] != dead}  # type: ignore[var-annotated]
@@ -198,4 +198,4 @@ def _was_taken_up(folder: Path, *, dead: str) -> None:
             moved[e["key"]].append(e["epoch"])
     assert moved
     for key, seen in moved.items():
-        assert min(seen) >= last[key], "no recorded epoch is trained again"
+        assert min(seen) >= last[key] - 1, "the last one's checkpoint may have been on its way"

@@ -1,0 +1,79 @@
+"""Compute what the checkpoints of a search write to the shared storage: a plan, not a measurement.
+
+`python -m benchmarks.checkpoint_rate` prints the table of docs/scale.md: bytes as `plan` counts them,
+of a ViT-B with a UPerNet of 512 channels, on 100 GPUs that are never idle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+
+from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
+from cryo_hpo.search.rungs import Ladder
+from cryo_hpo.training.build import segmenter
+from cryo_hpo.training.checkpoint_size import CheckpointSize, count_bytes
+
+GPUS = 100
+STORAGE = 1e9  # bytes a second that the shared storage takes: an assumption
+LADDER = Ladder.of(grace_epochs=3, reduction=3, epochs=81)
+MINUTES = (0, 5, 15)
+EPOCHS_S = (30, 120, 600)
+TUNES: tuple[Literal["full", "frozen", "lora"], ...] = ("full", "frozen", "lora")
+
+
+def segments(ladder: Ladder) -> Iterator[tuple[float, int]]:
+    """Yield (share of the trials, epochs) of each part of a training between two decisions."""
+    stops = (*ladder.rungs, ladder.epochs)
+    for number, (begin, end) in enumerate(zip((0, *stops), stops, strict=False)):
+        yield ladder.reduction**-number, end - begin
+
+
+def copies(epochs: int, *, epoch_s: float, minutes: float) -> int:
+    """Return the checkpoints of one part of a training that are copied: the last one always.
+
+    A copy is made at the first epoch that ends at least `minutes` after the copy before.
+    """
+    every = max(1, math.ceil(60 * minutes / epoch_s))
+    return math.ceil(epochs / every)
+
+
+def seconds_between_copies(ladder: Ladder, *, epoch_s: float, minutes: float) -> float:
+    """Return the mean seconds between two copies of one GPU, over all trials of a search."""
+    parts = list(segments(ladder))
+    trained = sum(share * epochs * epoch_s for share, epochs in parts)
+    made = sum(share * copies(n, epoch_s=epoch_s, minutes=minutes) for share, n in parts)
+    return trained / made
+
+
+def size_of(tune: Literal["full", "frozen", "lora"]) -> CheckpointSize:
+    """Return the bytes of the checkpoints of a ViT-B with a UPerNet of 512 channels."""
+    model = ModelSpec(encoder="vit-b16", decoder="upernet", channels=512, tune=tune)
+    recipe = Recipe(data=DataSpec(name="glid", crop=224), model=model)
+    with torch.device("meta"):
+        network = segmenter(recipe, site=Site.from_env({}), weights="scratch")
+    return count_bytes(recipe, network)
+
+
+def main() -> None:
+    """Print the table."""
+    print("| `model.tune` | epoch | minutes | a copy every | 100 GPUs | GPUs that fill 1 GB/s |")
+    print("|---|--:|--:|--:|--:|--:|")
+    for tune in TUNES:
+        written = size_of(tune).last
+        for epoch_s in EPOCHS_S:
+            for minutes in MINUTES:
+                gap = seconds_between_copies(LADDER, epoch_s=epoch_s, minutes=minutes)
+                rate = GPUS * written / gap
+                fills = GPUS * STORAGE / rate
+                print(
+                    f"| {tune} | {epoch_s} s | {minutes} | {gap:.0f} s | {rate / 1e9:.2f} GB/s "
+                    f"| {fills:.0f} |"
+                )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Score a split where its logits are: what comes to the host is one confusion matrix."""
+
+# S scenes of one size, K classes, H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..data.tiles import copy_pixels
+from .device_confusion import DeviceConfusion
+from .metrics import Scores
+from .sliding_window import (
+    Piece,
+    Window,
+    WindowPredictor,
+    chunk_pieces,
+    predict_pieces,
+    refuse_nan,
+)
+
+if TYPE_CHECKING:
+    from ..data.cache import Scenes
+    from ..data.tiles import Normalize
+
+
+def score_on_device(
+    model: nn.Module,
+    scenes: Scenes,
+    *,
+    normalize: Normalize,
+    classes: tuple[str, ...],
+    window: Window,
+    batch: int,
+) -> Scores:
+    """Return the scores that `sliding_window.score` returns; the host waits for the device once.
+
+    Raises:
+        DataError: A mask holds a value that is no class.
+        Diverged: The model's output is not a number.
+        OutOfMemory: One window at a time does not fit.
+    """
+    model.eval()
+    predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
+    counter = DeviceConfusion(len(classes), normalize.mean_C11.device)
+    for pieces in chunk_pieces(scenes, window, batch=batch):
+        count = _RowCounter(counter, scenes, pieces, normalize.mean_C11.device)
+        predict_pieces(
+            predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=count
+        )
+    counted = counter.read()
+    refuse_nan(counted.lost > 0)
+    if counted.strangers:
+        for i in range(len(scenes)):  # raises at the scene that holds them
+            Scores.of(scenes.mask(i), np.zeros_like(scenes.mask(i)), classes=classes)
+    return Scores(classes, counted.confusion_TP)
+
+
+class _RowCounter:
+    """Count the rows of pieces from top to bottom, as `predict_pieces` converts them."""
+
+    def __init__(
+        self,
+        counter: DeviceConfusion,
+        scenes: Scenes,
+        pieces: Sequence[Piece],
+        device: torch.device,
+    ) -> None:
+        masks = [copy_pixels(scenes.mask(i)[place], device) for i, place in pieces]
+        self._masks_SHW = torch.stack([mask.to(device, non_blocking=True) for mask in masks])
+        self._counter, self._top = counter, 0
+
+    def __call__(self, logits_SKHW: Tensor) -> NDArray[np.uint8]:
+        """Count the next rows; return a map without columns."""
+        rows = logits_SKHW.shape[2]
+        truth_SHW = self._masks_SHW[:, self._top : self._top + rows]
+        self._counter.add(logits_SKHW, truth_SHW)
+        self._top += rows
+        return np.empty((len(logits_SKHW), rows, 0), dtype=np.uint8)
