@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from ..search.winner import WINNER
 from ..storage.atomic import write_text
 from ..training import checkpoints
 from ..training.build import overlap_of, runs_in_bf16, segmenter
+from ..training.kernels import choose_kernels
 from ..training.scoring import WINDOWS_PER_PASS
 from .card import VERSION as VERSION
 from .card import ModelCard as ModelCard
@@ -327,6 +329,7 @@ def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
     where = _device(device)
     model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch")
     model.load_state_dict(state)
+    choose_kernels(recipe, where)
     with reporting_out_of_memory("moving the model to the device"):
         model.to(where).eval()
     return Model(card, model, Normalize.of(card.mean, card.std, device=where))
@@ -337,4 +340,6 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise SpecError(f"Device '{name}' needs a GPU, and none is visible here. Take 'cpu'.")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise SpecError(f"Device '{name}' is not supported. Take 'cpu', 'cuda' or 'auto'.")
     return torch.device(name)

@@ -20,8 +20,11 @@ import torch
 import yaml
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.evaluation.device_score import score_on_device
+from cryo_hpo.evaluation.sliding_window import score
 from cryo_hpo.results.study import load_result
 from cryo_hpo.training import loop
+from cryo_hpo.training.kernels import compile_model
 from cryo_hpo.training.loop import Epoch, fit
 from cryo_hpo.training.optimizer import OPTIMIZERS
 
@@ -109,11 +112,37 @@ def test_optimizers_train(name, site):
     assert 0 < epochs[-1].train_loss < 10
 
 
-def test_two_trainings_agree(site, record_property: Note):
-    recipe = _recipe(site)
+@pytest.mark.parametrize("reproducible", ["seeded", "bitwise"])
+def test_two_trainings_agree(reproducible, site, record_property: Note):
+    recipe = _recipe(site, reproducible=reproducible)
     one, two = (_losses(_fit(recipe, site, name)) for name in ("one", "two"))
     record_property("bit for bit", one == two)
     assert two == pytest.approx(one, rel=1e-3)
+    assert one == two or reproducible == "seeded"
+
+
+def test_pixels_are_counted_on_the_card_as_on_the_host(site):
+    run = loop._open(_recipe(site), site, DEVICE)
+    validation = run.validation
+    given: dict[str, Any] = {
+        "normalize": validation._normalize,
+        "classes": validation.classes,
+        "window": validation._window,
+        "batch": 16,
+    }
+    counted = score_on_device(run.model, validation.scenes, **given)
+    assert counted == score(run.model, validation.scenes, **given)
+
+
+@only_card
+def test_a_compiled_model_gives_the_same_values(site, record_property: Note):
+    run = loop._open(_recipe(site), site, DEVICE)
+    x, _ = next(iter(run.tiles.batches(4, seed=0, epoch=1, device=DEVICE)))
+    run.model.eval()
+    with torch.no_grad():
+        apart = float((compile_model(run.model)(x) - run.model(x)).abs().max())
+    record_property("largest difference of a logit", f"{apart:.1e}")
+    assert apart < 1e-2
 
 
 def test_a_resumed_training_agrees_with_one_that_ran_through(site, record_property: Note):

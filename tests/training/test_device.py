@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from cryo_hpo.config import DataSpec, Recipe
+from cryo_hpo.config import DataSpec, Recipe, Site
 from cryo_hpo.errors import SpecError
 from cryo_hpo.execution import worker
+from cryo_hpo.prediction.model import _device
+from cryo_hpo.training import loop
 from cryo_hpo.training.build import device_for, runs_in_bf16
 
 
@@ -61,8 +63,29 @@ def test_a_trial_on_a_shared_card_takes_no_more_than_its_share(card, gpus, limit
     given: list[float] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", given.append)
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", torch.backends.cudnn.benchmark)
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", torch.backends.cudnn.deterministic)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     worker._claim(1, gpus)
     assert given == limits
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "cuda:x", "nowhere"])
+def test_a_device_that_has_not_been_tried_is_refused_for_mapping(name):
+    with pytest.raises(SpecError, match=rf"Device '{name}'.*Take 'cpu'"):
+        _device(name)
+
+
+def test_the_peak_of_memory_is_that_of_one_training(monkeypatch, tmp_path):
+    """A worker trains one recipe after another; the first one's peak would be everybody's."""
+    recipe = Recipe(data=DataSpec(name="glid"))
+    calls: list[str] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda _: calls.append("reset"))
+
+    def opened(*_: object, **__: object) -> None:
+        calls.append("opened")
+        raise SpecError("far enough")
+
+    monkeypatch.setattr(loop, "_open", opened)
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    with pytest.raises(SpecError, match="far enough"):
+        next(loop.fit(recipe, site=site, workdir=tmp_path / "run", device=torch.device("cuda")))
+    assert calls == ["reset", "opened"]
