@@ -72,6 +72,35 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
+class _AveragePool(nn.AdaptiveAvgPool2d):
+    """Average a map over cells; on a GPU that has to repeat every bit, as products of matrices.
+
+    The gradient of torch's own kernel there adds in any order.
+    """
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Return means (B, C, cells, cells)."""
+        if x_BCHW.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return average_by_products(x_BCHW, int(self.output_size))  # type: ignore[arg-type]
+        means_BCHW: Tensor = super().forward(x_BCHW)
+        return means_BCHW
+
+
+def average_by_products(x_BCHW: Tensor, cells: int) -> Tensor:
+    """Return the means of a map over cells x cells parts, as adaptive average pooling has them."""
+    rows, columns = (_shares(side, cells, x_BCHW) for side in x_BCHW.shape[-2:])
+    return rows @ x_BCHW @ columns.T
+
+
+def _shares(side: int, cells: int, like: Tensor) -> Tensor:
+    """Return each pixel's share in each cell's mean, (cells, side)."""
+    cell_N1 = torch.arange(cells, device=like.device)[:, None]
+    pixel_S = torch.arange(side, device=like.device)
+    first_N1, end_N1 = cell_N1 * side // cells, -(-(cell_N1 + 1) * side // cells)
+    inside = (first_N1 <= pixel_S) & (pixel_S < end_N1)
+    return inside.to(like.dtype) / (end_N1 - first_N1).to(like.dtype)
+
+
 class UPerNet(nn.Module):
     """Decoder with pyramid pooling of the coarsest level, then a feature pyramid over all levels.
 
@@ -102,8 +131,7 @@ class UPerNet(nn.Module):
         *finer, coarsest = channels_in
         self.neck = Neck(channels_in, strides)
         self.pools = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(cells), *_conv(coarsest, channels, 1))
-            for cells in POOLED
+            nn.Sequential(_AveragePool(cells), *_conv(coarsest, channels, 1)) for cells in POOLED
         )
         self.bottleneck = _conv(coarsest + len(POOLED) * channels, channels, 3)
         self.laterals = nn.ModuleList(_conv(width, channels, 1) for width in finer)

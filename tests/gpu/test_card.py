@@ -112,9 +112,10 @@ def test_optimizers_train(name, site):
     assert 0 < epochs[-1].train_loss < 10
 
 
+@pytest.mark.parametrize("decoder", ["unet", "upernet"])
 @pytest.mark.parametrize("reproducible", ["seeded", "bitwise"])
-def test_two_trainings_agree(reproducible, site, record_property: Note):
-    recipe = _recipe(site, reproducible=reproducible)
+def test_two_trainings_agree(reproducible, decoder, site, record_property: Note):
+    recipe = _recipe(site, reproducible=reproducible, model={"decoder": decoder, "channels": 8})
     one, two = (_losses(_fit(recipe, site, name)) for name in ("one", "two"))
     record_property("bit for bit", one == two)
     assert two == pytest.approx(one, rel=1e-3)

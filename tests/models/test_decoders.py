@@ -14,7 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from cryo_hpo.models.decoders import DECODERS, Neck, UNetDecoder, UPerNet, is_pyramid
+from cryo_hpo.models.decoders import (
+    DECODERS,
+    Neck,
+    UNetDecoder,
+    UPerNet,
+    average_by_products,
+    is_pyramid,
+)
 
 Reference = Callable[[Path], tuple[dict[str, Any], Any]]
 Fill = Callable[[nn.Module, dict[str, dict[str, Any]]], None]
@@ -103,3 +110,12 @@ def test_neck_reports_the_strides_it_makes() -> None:
     neck = Neck((8, 8, 8, 8), (16, 16, 16, 16))
     maps = neck([torch.randn(1, 8, 6, 6)] * 4)
     assert [96 // level.shape[-1] for level in maps] == list(neck.strides) == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize("cells", [1, 2, 3, 6])
+@pytest.mark.parametrize("size", [(6, 6), (7, 7), (5, 14), (2, 3)])
+def test_pooling_by_products_gives_the_means_of_the_cells(cells, size):
+    """What a GPU computes where it has to repeat every bit."""
+    x = torch.randn(2, 3, *size, dtype=torch.float64)
+    expected = torch.nn.functional.adaptive_avg_pool2d(x, cells)
+    torch.testing.assert_close(average_by_products(x, cells), expected)
