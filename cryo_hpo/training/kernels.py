@@ -36,9 +36,9 @@ def choose_kernels(recipe: Recipe, device: torch.device) -> None:
     """
     if device.type != "cuda":
         return
-    kind = "tf32" if recipe.precision == "tf32" else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = kind
-    torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+    rounds = recipe.precision == "tf32"
+    torch.set_float32_matmul_precision("high" if rounds else "highest")
+    torch.backends.cudnn.allow_tf32 = rounds
     bitwise = recipe.reproducible == "bitwise"
     if bitwise:  # read by cuBLAS when the process first uses it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

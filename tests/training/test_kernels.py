@@ -27,11 +27,12 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
     """Leave the choices of this process as they were."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision, matmul.fp32_precision  # type: ignore[attr-defined]
+    cudnn, precision = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
     yield
     torch.use_deterministic_algorithms(mode=False)
-    cudnn.benchmark, cudnn.deterministic, cudnn.conv.fp32_precision, matmul.fp32_precision = before  # type: ignore[attr-defined]
+    torch.set_float32_matmul_precision(precision)
+    cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before
 
 
 @pytest.fixture
@@ -49,13 +50,11 @@ def _recipe(**changes: Any) -> Recipe:
     )
 
 
-@pytest.mark.parametrize(
-    ("precision", "kind"), [("auto", "ieee"), ("bf16", "ieee"), ("fp32", "ieee"), ("tf32", "tf32")]
-)
-def test_only_tf32_rounds_products(precision, kind):
+@pytest.mark.parametrize("precision", ["auto", "bf16", "fp32", "tf32"])
+def test_only_tf32_rounds_products(precision):
     choose_kernels(_recipe(precision=precision), CUDA)
-    assert torch.backends.cuda.matmul.fp32_precision == kind
-    assert torch.backends.cudnn.conv.fp32_precision == kind
+    assert torch.backends.cuda.matmul.allow_tf32 == (precision == "tf32")
+    assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
 
 
 def test_bitwise_takes_repeatable_kernels_and_seeded_the_fastest(monkeypatch):
