@@ -13,7 +13,7 @@ from outside and writes what is read later, and to launch each kernel in 2 us.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -56,15 +56,13 @@ class Kernel:
         return max(moved / BYTES_S, self.flop / FLOP_S, KERNEL_S)
 
 
-@dataclass
 class Counter(TorchDispatchMode):
     """Record every kernel that runs; views and allocations are none."""
 
-    kernels: list[Kernel] = field(default_factory=list)
-    _alive: list[Any] = field(default_factory=list)  # the place of a freed storage is used again
-
-    def __post_init__(self) -> None:
-        super().__init__()
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.kernels: list[Kernel] = []
+        self._alive: list[Any] = []  # the place of a freed storage is used again
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -120,7 +118,8 @@ def recipe() -> Recipe:
 
 
 def _count(work: Callable[[], Any]) -> list[Kernel]:
-    with Counter() as counter:
+    counter = Counter()
+    with counter:
         work()
     return counter.kernels
 

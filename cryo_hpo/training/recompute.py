@@ -52,7 +52,7 @@ def recompute_blocks(encoder: nn.Module, *, name: str) -> int:
         )
         raise SpecError(message)
     for block in blocks:
-        block.forward = _Recomputed(block.forward)  # type: ignore[method-assign]
+        block.forward = _Recomputed(block.forward)
     return len(blocks)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.errors import SpecError
 from cryo_hpo.study.memory import measure_step
-from cryo_hpo.training import kernels, loop
+from cryo_hpo.training import loop
 from cryo_hpo.training.build import segmenter
 from cryo_hpo.training.kernels import choose_kernels, compiles, refusing_unrepeatable
 from cryo_hpo.training.recompute import recompute_blocks
@@ -33,6 +35,9 @@ def _restored() -> Iterator[None]:
     torch.use_deterministic_algorithms(mode=False)
     torch.set_float32_matmul_precision(precision)
     cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = before
+
+
+pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
 
 @pytest.fixture
@@ -62,7 +67,7 @@ def test_bitwise_takes_repeatable_kernels_and_seeded_the_fastest(monkeypatch):
     choose_kernels(_recipe(reproducible="bitwise"), CUDA)
     assert torch.are_deterministic_algorithms_enabled()
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
-    assert kernels.os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     choose_kernels(_recipe(), CUDA)
     assert not torch.are_deterministic_algorithms_enabled()
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (False, True)
@@ -103,7 +108,7 @@ def test_a_model_is_compiled_where_that_pays(
 ):
     for name in ("CC", "CXX"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(kernels.shutil, "which", lambda _: compiler)
+    monkeypatch.setattr(shutil, "which", lambda _: compiler)
     assert compiles(_recipe(compile=compile_), device, steps=steps) is expected
 
 
@@ -115,7 +120,8 @@ def test_a_compiled_model_trains_and_the_checkpoint_is_that_of_the_model(site, m
     def compile_model(model: nn.Module) -> Any:
         def compiled(x: Tensor) -> Tensor:
             calls.append(len(x))
-            return model(x)
+            logits: Tensor = model(x)
+            return logits
 
         return compiled
 
@@ -151,20 +157,18 @@ def test_recomputed_activations_give_the_same_gradients(drop_path, site):
     x = torch.randn(2, 3, 64, 64)
     kept = _gradients(model, x)
     keys = list(model.state_dict())
-    averaged = copy.deepcopy(model)
     assert recompute_blocks(model.get_submodule("encoder"), name="vit-scratch") > 1
     again = _gradients(model, x)
     assert kept.keys() == again.keys()
     assert all(torch.equal(kept[name], again[name]) for name in kept)
     assert list(model.state_dict()) == keys
-    other = copy.deepcopy(model)  # an average of weights is such a copy
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.zero_()
-    model.eval(), averaged.eval()
+    copied = copy.deepcopy(model)  # an average of weights is such a copy
+    model.eval(), copied.eval()
     with torch.inference_mode():
-        assert torch.equal(model(x), averaged(x)), "a copy runs its own blocks"
-        assert not other.eval()(x).any()
+        assert torch.equal(model(x), copied(x))
+        for parameter in copied.parameters():
+            parameter.zero_()
+        assert not copied(x).any(), "a copy runs its own blocks"
 
 
 def test_recomputing_keeps_less(site):
