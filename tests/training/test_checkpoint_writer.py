@@ -168,7 +168,8 @@ def test_an_error_of_the_gpu_reaches_the_training(recipe, site, monkeypatch):
 
 def test_a_copy_shares_nothing_with_the_state():
     layer = torch.nn.Linear(2, 2)
-    state = {"model": layer.state_dict(), "history": [{"epoch": 1}], "step": torch.tensor(1)}
+    weights: Any = layer.state_dict()
+    state: dict[str, Any] = {"model": weights, "history": [{"epoch": 1}], "step": torch.tensor(1)}
     copied = copy_to_host(state)
     with torch.no_grad():
         layer.weight.zero_()
@@ -176,7 +177,7 @@ def test_a_copy_shares_nothing_with_the_state():
     assert copied["model"]["weight"].any()
     assert copied["step"] == 1
     assert copied["history"] == [{"epoch": 1}]
-    assert copied["model"]._metadata == layer.state_dict()._metadata
+    assert copied["model"]._metadata == weights._metadata
 
 
 @pytest.fixture

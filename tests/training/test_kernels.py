@@ -46,7 +46,12 @@ def site(tmp_path: Path) -> Site:
 
 
 def _recipe(**changes: Any) -> Recipe:
-    model = {"encoder": "vit-scratch", "decoder": "upernet", "channels": 8, "weights": "scratch"}
+    model: dict[str, Any] = {
+        "encoder": "vit-scratch",
+        "decoder": "upernet",
+        "channels": 8,
+        "weights": "scratch",
+    }
     model |= changes.pop("model", {})
     return Recipe(
         data=changes.pop("data", DataSpec(name="glid", crop=64)),
