@@ -16,8 +16,8 @@ from ..errors import SpecError
 if TYPE_CHECKING:
     from ..config import Recipe
 
-# Steps of a full training from which compiling pays: it takes a worker one to two minutes, and the
-# model of docs/performance.md saves 3 ms a step.
+# Steps of a full training from which compiling pays: it is taken to cost a worker one to two minutes,
+# and to save 3 ms a step.
 STEPS_TO_COMPILE = 30_000
 COMPILERS = ("g++", "gcc", "clang++", "clang", "cc", "c++")
 NOT_REPEATABLE = "does not have a deterministic implementation"
