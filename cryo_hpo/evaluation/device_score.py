@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..data.progress_log import ProgressLog
 from ..data.tiles import copy_pixels
 from .device_confusion import DeviceConfusion
 from .metrics import Scores
@@ -20,6 +21,7 @@ from .sliding_window import (
     Window,
     WindowPredictor,
     chunk_pieces,
+    count_windows,
     predict_pieces,
     refuse_nan,
 )
@@ -46,13 +48,20 @@ def score_on_device(
         OutOfMemory: One window at a time does not fit.
     """
     model.eval()
-    predictor = WindowPredictor(model, size=window.size, overlap=window.overlap, batch=batch)
     counter = DeviceConfusion(len(classes), normalize.mean_C11.device)
-    for pieces in chunk_pieces(scenes, window, batch=batch):
-        count = _RowCounter(counter, scenes, pieces, normalize.mean_C11.device)
-        predict_pieces(
-            predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=count
+    with ProgressLog("window", count_windows(scenes, window), counted=True) as progress:
+        predictor = WindowPredictor(
+            model,
+            size=window.size,
+            overlap=window.overlap,
+            batch=batch,
+            advance=progress.advance,
         )
+        for pieces in chunk_pieces(scenes, window, batch=batch):
+            count = _RowCounter(counter, scenes, pieces, normalize.mean_C11.device)
+            predict_pieces(
+                predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=count
+            )
     counted = counter.read()
     refuse_nan(counted.lost > 0)
     if counted.strangers:
