@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -59,9 +60,10 @@ def score_on_device(
         )
         for pieces in chunk_pieces(scenes, window, batch=batch):
             count = _RowCounter(counter, scenes, pieces, normalize.mean_C11.device)
-            predict_pieces(
+            rows = predict_pieces(
                 predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=count
             )
+            deque(rows, maxlen=0)  # they are counted as they come
     counted = counter.read()
     refuse_nan(counted.lost > 0)
     if counted.strangers:

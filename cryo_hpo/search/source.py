@@ -220,8 +220,7 @@ class SearchSource:
         else:
             assert self.ladder is not None, "there are rungs only on a ladder"
             lost = self._diverged()
-            passes = passes_for_start(self.start, number, rung, self._records)
-            if passes is None:
+            if (passes := passes_for_start(self.start, number, rung, self._records)) is None:
                 passes = rules.passes_rung(self._curves(), self.ladder, number, rung, diverged=lost)
             survives = passes and self._affords(number)
         no: Decision = "pruned" if self._rule == "stop" else "paused"
