@@ -33,8 +33,9 @@ class Resources(Frozen):
         gt=0,
         le=100_000,
         description=(
-            "Minutes without an epoch after which a training is reported as hanging. Left out: ten "
-            "times its longest epoch, at least one minute; an hour before the first epoch."
+            "Minutes without an epoch, from the start of its worker on, after which a training is reported "
+            "as hanging. Left out: ten times its longest epoch, at least one minute; before its first "
+            "epoch ten times the longest of the others, at least five minutes, or an hour without any."
         ),
     )
     hanging: Literal["report", "restart"] = Field(

@@ -1,4 +1,4 @@
-"""Watch the processes of a local Ray cluster, whose death Ray itself reports late or not at all."""
+"""Watch the processes of a Ray cluster, whose death Ray itself reports late or not at all."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ..errors import ClusterDied
 
 POLL_S = 0.5
+ANSWER_S = 2.0  # a living process accepts a connection at once, whatever it does
+GRACE_S = 30.0  # a head that is started again may be away for so long
 STUCK_S = 40.0  # after a death the study may take so long to its next safe point
 RESUMES = (
     "No trial is lost: run the same command again, and it resumes from the last checkpoints. Did the "
@@ -23,22 +27,24 @@ RESUMES = (
 log = logging.getLogger(__name__)
 
 
-class ProcessWatch:
-    """Watch processes by their numbers, in a thread.
+class ClusterWatch:
+    """Watch the parts of a cluster without which nothing runs, in a thread.
 
     Attributes:
         problem: What died, with the remedy; "": nothing.
     """
 
-    def __init__(self, processes: Mapping[str, int], *, stuck_s: float = STUCK_S) -> None:
+    def __init__(
+        self, probes: Mapping[str, Callable[[], bool]], *, stuck_s: float = STUCK_S
+    ) -> None:
         """Start to watch.
 
         Args:
-            processes: Name -> process number.
+            probes: What is wrong with a part -> whether it is.
             stuck_s: Seconds from a death to a stop request, for a study that waits for Ray.
         """
         self.problem = ""
-        self._processes, self._stuck_s = dict(processes), stuck_s
+        self._probes, self._stuck_s = dict(probes), stuck_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
         self._thread.start()
@@ -59,11 +65,9 @@ class ProcessWatch:
 
     def _watch(self) -> None:
         while not self._over.wait(POLL_S):
-            dead = [
-                f"{name} (process {pid})" for name, pid in self._processes.items() if ended(pid)
-            ]
-            if dead:
-                self.problem = f"Ray died: its {' and '.join(dead)} ended. {RESUMES}"
+            wrong = [what for what, is_so in self._probes.items() if is_so()]
+            if wrong:
+                self.problem = f"Ray died: its {' and its '.join(wrong)}. {RESUMES}"
                 break
         if self.problem and not self._over.wait(self._stuck_s):
             # Two requests to stop: the second one interrupts whatever waits for Ray.
@@ -96,13 +100,42 @@ def children(parent: int) -> dict[int, str]:
     return commands
 
 
-_watch: list[ProcessWatch] = []  # a process has one local cluster
+class Silence:
+    """Return, when called, whether an address has refused every connection for a while."""
+
+    def __init__(
+        self, address: str, *, grace_s: float = GRACE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        host, _, port = address.rpartition(":")
+        self._address = host.strip("[]"), int(port)
+        self._grace_s, self._clock, self._last = grace_s, clock, clock()
+
+    def __call__(self) -> bool:
+        """Try to connect."""
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(self._address, timeout=ANSWER_S),
+        ):
+            self._last = self._clock()
+        return self._clock() - self._last > self._grace_s
+
+
+def probes_of(
+    processes: Mapping[str, int], addresses: Mapping[str, str]
+) -> dict[str, Callable[[], bool]]:
+    """Return the probes of processes on this machine, and of servers anywhere, by their names."""
+    gone = {f"{name} (process {pid}) ended": partial(ended, pid) for name, pid in processes.items()}
+    silent = {f"{name} ({at}) does not answer": Silence(at) for name, at in addresses.items()}
+    return {**gone, **silent}
+
+
+_watch: list[ClusterWatch] = []  # a process uses one cluster
 
 
 @contextlib.contextmanager
-def watching(processes: Mapping[str, int]) -> Iterator[ProcessWatch]:
-    """Watch a local cluster's processes for the `with` block; none: nothing can be seen to die."""
-    watch = ProcessWatch(processes)
+def watching(probes: Mapping[str, Callable[[], bool]]) -> Iterator[ClusterWatch]:
+    """Watch a cluster for the `with` block; without probes nothing can be seen to die."""
+    watch = ClusterWatch(probes)
     _watch.append(watch)
     try:
         yield watch
@@ -112,7 +145,7 @@ def watching(processes: Mapping[str, int]) -> Iterator[ProcessWatch]:
 
 
 def raise_if_dead() -> None:
-    """Raise if a process of the local cluster has died.
+    """Raise if a part of the cluster has died.
 
     Raises:
         ClusterDied: One has.

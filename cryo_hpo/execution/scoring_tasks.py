@@ -4,14 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data.progress_log import opened
 from ..search.jobs import Job, fields_of
+from .hanging import HangWatch
 from .positions import WorkerPositions, writing_position
 from .ray_driver import POLL_S, RETRIES
+from .ray_start import raise_if_failed
+from .ray_watch import raise_if_dead
 from .signals import raise_if_asked
 from .worker import map_test, score_ensemble, score_test
 
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
     from ..config import Site
     from ..evaluation.metrics import Scores
     from .executor import TrialResources
+
+SCORING = "scoring"
+
+log = logging.getLogger(__name__)
 
 
 def score_tests(
@@ -77,16 +86,20 @@ def _ask(
     remote: Any = ray.remote(num_cpus=slots.cpus, num_gpus=slots.gpus, max_retries=RETRIES)
     given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus, **more}
     tasks = [remote(_run).remote(task, fields_of(each), **given) for each in jobs]
-    positions = WorkerPositions()
+    watch, positions = _ScoringWatch(), WorkerPositions()
     for each in jobs:
         first = each if isinstance(each, Job) else each[0]
         positions.began(first.key, Path(first.workdir))
-    with opened(positions):
-        while tasks and len(ray.wait(tasks, num_returns=len(tasks), timeout=POLL_S)[0]) < len(
-            tasks
-        ):
-            raise_if_asked()
-    results: list[Any] = ray.get(tasks)
+    try:
+        with opened(positions):
+            for ended in _numbers_ended(tasks):
+                raise_if_dead()
+                raise_if_asked()
+                watch.note(ended)
+        results: list[Any] = ray.get(tasks)
+    except Exception as error:
+        raise_if_failed(error)
+        raise
     return results
 
 
@@ -95,3 +108,33 @@ def _run(task: Callable[..., Any], config: Any, **given: Any) -> Any:
     first = config[0] if isinstance(config, list) else config
     with writing_position(Path(first["workdir"])):
         return task(config, **given)
+
+
+def _numbers_ended(tasks: list[Any]) -> Iterator[int]:
+    """Yield how many tasks have ended, again and again until all have."""
+    ended = 0
+    while ended < len(tasks):
+        ended = len(ray.wait(tasks, num_returns=len(tasks), timeout=POLL_S)[0])
+        yield ended
+
+
+class _ScoringWatch:
+    """Report it once if tasks end no more; see `HangWatch`."""
+
+    def __init__(self) -> None:
+        self._watch, self._ended, self._last = HangWatch(None), 0, time.monotonic()
+        self._watch.began(SCORING)
+
+    def note(self, ended: int) -> None:
+        """Note how many tasks have ended."""
+        if ended > self._ended:
+            now = time.monotonic()
+            self._watch.epoch(SCORING, now - self._last)
+            self._ended, self._last = ended, now
+        for _, silent_s in self._watch.newly_silent():
+            log.warning(
+                "No test score has come for %.3g min: a worker hangs. Look at the processes named ray::_run, "
+                "their GPU and disks; one that is ended is started again, up to %d times.",
+                silent_s / 60,
+                RETRIES,
+            )

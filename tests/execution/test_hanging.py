@@ -6,7 +6,14 @@ import pytest
 
 from cryo_hpo.config import Resources
 from cryo_hpo.execution.executor import fit_resources
-from cryo_hpo.execution.hanging import FIRST_S, LEAST_S, TIMES, HangWatch, hang_limit_s
+from cryo_hpo.execution.hanging import (
+    FIRST_S,
+    LEAST_S,
+    START_S,
+    TIMES,
+    HangWatch,
+    hang_limit_s,
+)
 
 
 class Clock:
@@ -23,7 +30,8 @@ class Clock:
     [
         ([], [], None, FIRST_S),
         ([2.0, 30.0], [500.0], None, TIMES * 30),
-        ([], [20.0], None, TIMES * 20),
+        ([], [200.0], None, TIMES * 200),
+        ([], [2.0], None, START_S),
         ([0.5], [], None, LEAST_S),
         ([30.0], [], 5.0, 5.0),
     ],
@@ -40,16 +48,18 @@ def test_a_silent_training_is_reported_once_and_again_after_its_next_epoch() -> 
     for key in ("a", "b"):
         watch.began(key)
     for clock.now in (20.0, 40.0):
-        watch.epoch("a")
-        watch.epoch("b")
+        watch.epoch("a", 20.0)
+        watch.epoch("b", 20.0)
     clock.now = 40.0 + 10 * 20
     assert watch.newly_silent() == []
     clock.now += 1
-    watch.epoch("b")
+    watch.epoch("b", 20.0)
     assert watch.newly_silent() == [("a", 201.0)]
     assert watch.newly_silent() == []
-    watch.epoch("a")  # it was held up: that silence is no measure of its epochs
-    clock.now += 202
+    watch.epoch("a", 201.0)  # it was held up: that silence is no measure of its epochs
+    clock.now += 101
+    watch.epoch("b", 20.0)
+    clock.now += 101
     assert [key for key, _ in watch.newly_silent()] == ["a"]
 
 
@@ -65,6 +75,25 @@ def test_a_training_that_ended_or_restarted_is_not_reported() -> None:
     assert watch.newly_silent() == []
     clock.now = 10.0
     assert watch.newly_silent() == [("b", 6.0)]
+
+
+def test_a_start_that_hangs_is_reported_and_the_next_one_gets_twice_as_long() -> None:
+    """A limit shorter than a worker's start must not end it again and again."""
+    clock = Clock()
+    watch = HangWatch(30.0, clock=clock)
+    for limit_s in (30.0, 60.0, 120.0):
+        watch.began("a")
+        clock.now += limit_s
+        assert watch.newly_silent() == []
+        clock.now += 1
+        assert watch.newly_silent() == [("a", limit_s + 1)]
+    watch.began("a")
+    watch.epoch("a", 5.0)
+    clock.now += 31
+    assert [key for key, _ in watch.newly_silent()] == ["a"], "it trains, so its start was none"
+    watch.began("a")
+    clock.now += 31
+    assert [key for key, _ in watch.newly_silent()] == ["a"]
 
 
 def test_the_study_sets_the_time_and_what_is_done() -> None:

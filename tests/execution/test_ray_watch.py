@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,14 @@ from collections.abc import Iterator
 import pytest
 
 from cryo_hpo.errors import ClusterDied
-from cryo_hpo.execution.ray_watch import ProcessWatch, ended, raise_if_dead, watching
+from cryo_hpo.execution.ray_watch import (
+    ClusterWatch,
+    Silence,
+    ended,
+    probes_of,
+    raise_if_dead,
+    watching,
+)
 from cryo_hpo.execution.signals import Stopped, raise_if_asked, stoppable
 
 
@@ -23,7 +31,7 @@ def raylet() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def _wait(watch: ProcessWatch) -> None:
+def _wait(watch: ClusterWatch) -> None:
     until = time.monotonic() + 20
     while not watch.problem and time.monotonic() < until:
         time.sleep(0.02)
@@ -37,7 +45,7 @@ def _wait_until_dead() -> None:
 
 
 def test_a_killed_process_is_named_with_the_remedy(raylet: subprocess.Popen[bytes]) -> None:
-    with watching({"raylet": raylet.pid}) as watch:
+    with watching(probes_of({"raylet": raylet.pid}, {})) as watch:
         raise_if_dead()
         raylet.kill()
         _wait(watch)
@@ -59,13 +67,29 @@ def test_a_zombie_has_ended_and_a_living_process_has_not(raylet: subprocess.Pope
 
 def test_a_study_that_waits_for_dead_ray_is_stopped(raylet: subprocess.Popen[bytes]) -> None:
     with stoppable():
-        watch = ProcessWatch({"gcs_server": raylet.pid}, stuck_s=0.1)
+        watch = ClusterWatch(probes_of({"gcs_server": raylet.pid}, {}), stuck_s=0.1)
         raylet.kill()
         with pytest.raises(Stopped):
             time.sleep(20)  # as a call of Ray that never returns
         raise_if_asked_is_quiet = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
         assert raise_if_asked_is_quiet, "the clean-up must not be interrupted"
         watch.close()
+
+
+def test_a_server_that_refuses_every_connection_for_a_while_is_named() -> None:
+    now = [0.0]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        silence = Silence(address, grace_s=30, clock=lambda: now[0])
+        now[0] = 100.0
+        assert not silence(), "it accepts connections, though nobody serves them"
+    now[0] = 129.0
+    assert not silence(), "a head may be started again"
+    now[0] = 131.0
+    assert silence()
+    assert list(probes_of({}, {"gcs_server": address})) == [
+        f"gcs_server ({address}) does not answer"
+    ]
 
 
 def test_nothing_is_asked_of_a_cluster_elsewhere() -> None:
