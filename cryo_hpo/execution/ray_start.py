@@ -83,9 +83,12 @@ def servers() -> dict[str, str]:
         return {}  # a client's only server is the one it connects to
     context = ray.get_runtime_context()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    here = next(node for node in nodes if node["NodeID"] == context.get_node_id())
-    raylet = f"{here['NodeManagerAddress']}:{here['NodeManagerPort']}"
-    return {"gcs_server": str(context.gcs_address), "raylet": raylet}
+    raylets = {
+        "raylet": f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        for node in nodes
+        if node["NodeID"] == context.get_node_id()
+    }
+    return {"gcs_server": str(context.gcs_address), **raylets}
 
 
 def end_dead_cluster() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from ..errors import ClusterDied
 
 POLL_S = 0.5
+EVERY_S = 3.0  # between two connections to a server
 ANSWER_S = 2.0  # a living process accepts a connection at once, whatever it does
 GRACE_S = 30.0  # a head that is started again may be away for so long
 STUCK_S = 40.0  # after a death the study may take so long to its next safe point
@@ -109,14 +110,17 @@ class Silence:
         host, _, port = address.rpartition(":")
         self._address = host.strip("[]"), int(port)
         self._grace_s, self._clock, self._last = grace_s, clock, clock()
+        self._next = self._last
 
     def __call__(self) -> bool:
-        """Try to connect."""
-        with (
-            contextlib.suppress(OSError),
-            socket.create_connection(self._address, timeout=ANSWER_S),
-        ):
-            self._last = self._clock()
+        """Try to connect, if the last try is a while ago."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + EVERY_S
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(self._address, timeout=ANSWER_S),
+            ):
+                self._last = self._clock()
         return self._clock() - self._last > self._grace_s
 
 
