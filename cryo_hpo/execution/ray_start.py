@@ -83,12 +83,10 @@ def servers() -> dict[str, str]:
         return {}  # a client's only server is the one it connects to
     context = ray.get_runtime_context()
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    raylets = {
-        "raylet": f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        for node in nodes
-        if node["NodeID"] == context.get_node_id()
-    }
-    return {"gcs_server": str(context.gcs_address), **raylets}
+    own = next((node for node in nodes if node["NodeID"] == context.get_node_id()), None)
+    raylet = f"{own['NodeManagerAddress']}:{own['NodeManagerPort']}" if own else ""
+    gcs = {"gcs_server": str(context.gcs_address)}
+    return {**gcs, "raylet": raylet} if raylet else gcs
 
 
 def end_dead_cluster() -> None:
