@@ -128,9 +128,9 @@ def probes_of(
     processes: Mapping[str, int], addresses: Mapping[str, str]
 ) -> dict[str, Callable[[], bool]]:
     """Return the probes of processes on this machine, and of servers anywhere, by their names."""
-    gone = {f"{name} (process {pid}) ended": partial(ended, pid) for name, pid in processes.items()}
+    dead = {f"{name} (process {pid}) ended": partial(ended, pid) for name, pid in processes.items()}
     silent = {f"{name} ({at}) does not answer": Silence(at) for name, at in addresses.items()}
-    return {**gone, **silent}
+    return {**dead, **silent}
 
 
 _watch: list[ClusterWatch] = []  # a process uses one cluster
