@@ -181,7 +181,7 @@ def measure(one: Study, site: Site, traffic: Traffic, *, train: Train, every: in
     path = site.storage / one.name
     path.mkdir(parents=True)
     tracker = Tracker.connect(site.mlflow, experiment="scale", log=path / "events.jsonl")
-    progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
+    progress = Progress(console=Console(file=io.StringIO()))
     clocks = Clocks()
     with closing(tracker), clocks.running():
         tracker.start(one.name, name=one.name)

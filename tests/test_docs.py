@@ -6,9 +6,13 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
+
+from cryo_hpo.cli.main import main
+from cryo_hpo.data.palette import class_color, rgb
 
 from .test_architecture import FLOORS, PACKAGE
 
@@ -76,6 +80,50 @@ def test_every_fault_of_the_reliability_page_names_its_tests():
         for name, layer in named:
             assert (ROOT / name).is_file(), name
             assert not layer or f"pytest.mark.{layer}" in (ROOT / name).read_text(), (name, layer)
+
+
+SHOWN = {
+    (page, (page.parent / name).resolve())
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    for name in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text())
+}
+SECTION = (ROOT / "CONTRIBUTING.md").read_text().partition("## Pictures\n")[2].partition("\n## ")[0]
+DRAWN = {  # picture -> command
+    (ROOT / name).resolve(): row.split("|")[2].strip()
+    for row in SECTION.splitlines()
+    for name in re.findall(r"`(docs/[^`]+\.png)`", row.split("|")[1] if "|" in row else "")
+}
+
+
+def test_every_picture_of_a_page_exists_and_has_a_command():
+    assert len(SHOWN) > 10
+    pictures = {picture for _, picture in SHOWN}
+    assert all(picture.is_file() for picture in pictures)
+    assert pictures == set(DRAWN) == set((ROOT / "docs").glob("*.png"))
+
+
+@pytest.mark.parametrize("command", sorted(set(DRAWN.values())))
+def test_the_command_of_a_picture_exists(command):
+    words = re.findall(r"`([^`]+)`", command)[0].split()
+    assert words
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    match words:
+        case ["make", target]:
+            assert target in targets
+        case ["cryo-hpo", name, *_]:
+            assert name in main.commands
+        case ["python", "-m", module, *_]:
+            assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+        case _:
+            assert (ROOT / words[-1]).is_file()
+
+
+def test_the_scenes_in_the_docs_have_the_colors_of_classes():
+    """`python -m benchmarks.pictures scenes` draws them."""
+    with Image.open(ROOT / "docs" / "scenes.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).tolist()
+    colors = {(red, green, blue) for red, green, blue in pixels}
+    assert {rgb(class_color(value)) for value in range(4)} <= colors
 
 
 def test_the_site_has_every_page():

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
     from ..monitoring.terminal import Progress
+    from ..monitoring.workload import Workload
     from ..search.jobs import Source
     from ..search.trials import Record
     from ..tracking import Tracker
@@ -35,6 +36,7 @@ class CellRun:
         records: Records of the trainings; None: the cell has not begun.
         tracker: Tracker of the cell's own log, once the cell has begun.
         slots: Resources of a training, once the queue is made.
+        work: What the cell still has to do; None: it is not counted.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CellRun:
         self.records: Records | None = None
         self.tracker = reporting[0]
         self.slots: TrialResources | None = None
+        self.work: Workload | None = None
         self._reporting, self._informed = reporting, informed
         self.source = Phases(self._phases())
 
@@ -72,7 +75,7 @@ class CellRun:
         self.tracker = tracker.beside(self.path / folders.EVENTS)
         self.records = studies.open_records(self.study, self.tracker, self._site, self.path)
         shown = self.study.name.removeprefix(f"{parent}.")
-        progress.follow(self.tracker.events, done=self.records.epochs, name=shown)
+        progress.follow(self.tracker.events, name=shown)
         studies.open_run(self.study, self._site, self.path, tracker=self.tracker, parent=parent)
         assert self.study.search is not None, "a campaign has a search"
         search = search_source(
@@ -108,6 +111,9 @@ class CellRun:
     def _pairs(self) -> Iterator[Source]:
         assert self.records is not None, "a cell's comparison follows its search"
         assert self.slots is not None, "a cell's trainings have resources"
+        if self.work is not None:
+            arms = self._proof.arms
+            self.work.expect_proof(sum(len(arm.seeds) for arm in arms) * self.study.base.epochs)
         pairs = self._proof.source(self._site, self.records, self.slots)
         yield GuardedSource(pairs, DataGuard(self.study.base, self._site, self.path))
         pairs.raise_if_lost()

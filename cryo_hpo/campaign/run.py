@@ -24,6 +24,7 @@ from ..search.queue import Queue
 from ..study import folder as folders
 from ..study import frame
 from ..study import run as studies
+from ..study.timing import workload_of
 from ..tracking import Tracker
 from .cell import CellRun
 from .preflight import check_campaign, plan_campaign
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ..config import Cell, Study
     from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
+    from .preflight import CampaignPlan
 
 
 def run_campaign(
@@ -76,8 +78,9 @@ def run_campaign(
             tracker = frame.begin(
                 campaign, site, path, experiment=experiment(campaign), disk_gib=size.disk_gib
             )
-        progress = Progress(console=console, epochs_expected=size.epochs, on_print=beat.reset)
+        progress = Progress(console=console, on_print=beat.reset)
         cells = _Cells(campaign, site, path, tracker=tracker, progress=progress)
+        cells.expect_work(size)
         with (
             cells.held(),
             frame.running(
@@ -103,7 +106,7 @@ class _Cells:
     def __init__(
         self, campaign: Campaign, site: Site, path: Path, *, tracker: Tracker, progress: Progress
     ) -> None:
-        self._site, self.tracker = site, tracker
+        self._site, self.tracker, self._progress = site, tracker, progress
         self.transfer = Transfer(campaign, path)
         self.results: dict[Cell, tuple[Study, Result]] = {}
         self._runs: dict[str, CellRun] = {}
@@ -116,6 +119,12 @@ class _Cells:
             reporting = (tracker, progress, campaign.name)
             run = CellRun(cell, study, site, reporting=reporting, informed=self.transfer.informed)
             self._runs[study.name.removeprefix(f"{campaign.name}.")] = run
+
+    def expect_work(self, size: CampaignPlan) -> None:
+        """Count the cells without a result towards the time left."""
+        for name, run in self._runs.items():
+            run.work = workload_of(run.study, size.cells[run.study.name], self._site)
+            self._progress.expect(run.work, name=name)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ OF_FRONT = ("boundary_f1", "mde_m", "mde_px")  # of the edge of a class
 
 
 # Beginnings of metrics of which less is better, those that only reports show included.
-ERRORS = ("mde_", "directed_mde_", "area_", "missed_")
+ERRORS = ("mde_", "directed_mde_", "area_", "missed_", "cleaned_")
 
 
 def is_error(kind: str) -> bool:

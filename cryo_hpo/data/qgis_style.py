@@ -1,4 +1,8 @@
-"""Write QGIS styles of maps and outlines in the colors of the classes."""
+"""Write QGIS styles of maps and outlines in the colors of the classes.
+
+Elements and attributes are those that QGIS 3 itself writes for a paletted raster and for a
+categorized vector layer; what is left out has QGIS's default.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ Geometry = Literal["fill", "line"]
 
 def map_style(classes: Sequence[str]) -> str:
     """Return the style of a raster of class numbers: each class by name, in its color."""
-    root = ET.Element("qgis", version="3.0")
+    root = _root()
     pipe = ET.SubElement(root, "pipe")
     renderer = ET.SubElement(
         pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
@@ -42,8 +46,10 @@ def outline_style(classes: Sequence[str], *, geometry: Geometry = "fill") -> str
         classes: Names of the classes.
         geometry: Whether the outlines are polygons or lines.
     """
-    root = ET.Element("qgis", version="3.0")
-    renderer = ET.SubElement(root, "renderer-v2", type="categorizedSymbol", attr="value")
+    root = _root()
+    renderer = ET.SubElement(
+        root, "renderer-v2", type="categorizedSymbol", attr="value", symbollevels="0"
+    )
     categories = ET.SubElement(renderer, "categories")
     symbols = ET.SubElement(renderer, "symbols")
     for value, name in enumerate(classes):
@@ -56,7 +62,9 @@ def outline_style(classes: Sequence[str], *, geometry: Geometry = "fill") -> str
             "layer",
             attrib={"class": "SimpleFill" if geometry == "fill" else "SimpleLine"},
             enabled="1",
+            locked="0",
         )
+        layer.set("pass", "0")  # a word of Python
         options = ET.SubElement(layer, "Option", type="Map")
         for key, text in _paint(class_color(value), geometry).items():
             ET.SubElement(options, "Option", name=key, type="QString", value=text)
@@ -77,9 +85,25 @@ def write_style(path: Path, text: str) -> Path:
 def _paint(color: str, geometry: Geometry) -> dict[str, str]:
     solid = ",".join(map(str, (*rgb(color), 255)))
     if geometry == "line":
-        return {"line_color": solid, "line_width": "0.6", "line_style": "solid"}
+        return {
+            "line_color": solid,
+            "line_style": "solid",
+            "line_width": "0.6",
+            "line_width_unit": "MM",
+        }
     half = ",".join(map(str, (*rgb(color), 110)))
-    return {"color": half, "style": "solid", "outline_color": solid, "outline_width": "0.4"}
+    return {
+        "color": half,
+        "style": "solid",
+        "outline_color": solid,
+        "outline_style": "solid",
+        "outline_width": "0.4",
+        "outline_width_unit": "MM",
+    }
+
+
+def _root() -> ET.Element:
+    return ET.Element("qgis", version="3.28", styleCategories="Symbology")
 
 
 def _text(root: ET.Element) -> str:

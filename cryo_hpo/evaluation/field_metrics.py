@@ -7,6 +7,7 @@ Sources:
     scenes, the distances of every pixel of the true front to the nearest of the predicted one and
     of every pixel of the predicted front to the nearest of the true one, divided by the number of
     pixels of both; scenes without a predicted front are left out and counted.
+    Cleaned: the same after the authors' cleaning of mapped fronts, see `front_cleaning`.
     Directed distance: the code of Shelf-Bench (doi:10.5194/essd-2025-758): the mean over scenes of
     the mean distance from the predicted front to the true one.
     Boundary F1: Csurka et al. 2013, "What is a good evaluation measure for semantic segmentation?"
@@ -21,7 +22,7 @@ from typing import NamedTuple
 from ..config.metric import MIOU, OF_CLASS, is_error, split_metric
 from ..config.metric import OF_AREA as SELECTING_AREA
 from ..errors import SpecError
-from .fronts import Area, Edge, Front
+from .fronts import CLEANED, Area, Edge, Front
 from .metrics import Scores
 
 # Metrics of everything, of a class, of a front, and of the area of a class.
@@ -37,6 +38,11 @@ OF_FRONT: Mapping[str, Callable[[Edge], float]] = {
     "directed_mde_m": lambda e: _divide(e.directed_m, e.scenes_m),
     "directed_mde_px": lambda e: _divide(e.directed_px, e.scenes),
     "missed_fronts": lambda e: e.missed if e.truth else math.nan,
+}
+# As `OF_FRONT`, of a front that is cleaned before it is measured.
+OF_CLEANED: Mapping[str, Callable[[Edge], float]] = {
+    "cleaned_mde_m": OF_FRONT["mde_m"],
+    "cleaned_missed_fronts": OF_FRONT["missed_fronts"],
 }
 OF_AREA: Mapping[str, Callable[[Area], float]] = {
     "area_error_km2": lambda a: _divide(a.error_km2, a.scenes),
@@ -138,8 +144,15 @@ def compute_metrics(scores: Scores) -> dict[str, float]:
         values |= {f"{kind}/{n}": v for n, v in zip(scores.classes, of_classes, strict=True)}
     if scores.sums is not None:
         sums = scores.sums
+        plain = [name for name in sums.fronts if not name.endswith(CLEANED)]
         for kind, front in OF_FRONT.items():
-            values |= {f"{kind}/{name}": front(sums.edge(name)) for name in sums.fronts}
+            values |= {f"{kind}/{name}": front(sums.edge(name)) for name in plain}
+        for kind, front in OF_CLEANED.items():
+            values |= {
+                f"{kind}/{name.removesuffix(CLEANED)}": front(sums.edge(name))
+                for name in sums.fronts
+                if name not in plain
+            }
         for kind, area in OF_AREA.items():
             values |= {f"{kind}/{n}": area(sums.area(k)) for k, n in enumerate(scores.classes)}
     return {name: float(value) for name, value in values.items() if not math.isnan(value)}

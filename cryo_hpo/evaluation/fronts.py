@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ..data.dataset import IGNORE
 from ..errors import DataError, SpecError
+from .front_cleaning import drop_short, fill_and_keep_largest
 from .front_distance import mark_front, strips, sum_distances
 
 ROUNDING = 1e-9  # share of a tolerance in meters that division by the pixel size may lose
 BETWEEN = "|"  # "ice|ocean" is the edge of ice towards ocean only
+CLEANED = ", cleaned"  # end of the name of a front that is cleaned before it is measured
 M2_PER_KM2 = 1e6
 
 
@@ -30,6 +32,13 @@ class Front(NamedTuple):
     """Class number of the pixels that make up the front."""
     outside: int | None
     """Class number of their neighbors; None: any other class."""
+    is_cleaned: bool = False
+    """Whether the mapped front is cleaned as CaFFe's is; only of two classes, and in meters."""
+
+    @property
+    def cleaned(self) -> Front:
+        """The same front, cleaned before it is measured."""
+        return self._replace(name=f"{self.name}{CLEANED}", is_cleaned=True)
 
     @classmethod
     def named(cls, name: str, classes: Sequence[str]) -> Front:
@@ -47,7 +56,8 @@ class Front(NamedTuple):
                 f"towards another, as 'ice{BETWEEN}ocean'. Classes: {', '.join(classes)}."
             )
             raise SpecError(message)
-        return cls(name, *(list(classes).index(part) for part in parts))
+        inside, outside = (list(classes).index(part) for part in parts)
+        return cls(name, inside, outside)
 
 
 def fronts_of(classes: Sequence[str], *names: str) -> tuple[Front, ...]:
@@ -153,12 +163,10 @@ class FieldSums:
         if truth_HW.shape != map_HW.shape:
             message = f"A map must have its mask's shape, got {map_HW.shape} for {truth_HW.shape}."
             raise DataError(message)
-        edges = []
-        for front in fronts:
-            mark = partial(
-                mark_front, truth_HW=truth_HW, inside=front.inside, outside=front.outside
-            )
-            edges.append(_edge(mark(truth_HW), mark(map_HW), gsd_m, tolerance_px * (1 + ROUNDING)))
+        edges = [
+            _front_edge(truth_HW, map_HW, front, gsd_m, tolerance_px * (1 + ROUNDING))
+            for front in fronts
+        ]
         areas = _areas(truth_HW, map_HW, num_classes, gsd_m)
         return cls(tuple(front.name for front in fronts), _matrix(edges, Edge), areas)
 
@@ -193,6 +201,23 @@ class FieldSums:
             edges.reshape(-1, len(Edge._fields)),
             areas.reshape(-1, len(Area._fields)),
         )
+
+
+def _front_edge(
+    truth_HW: NDArray[np.uint8],
+    map_HW: NDArray[np.uint8],
+    front: Front,
+    gsd_m: float | None,
+    tolerance_px: float,
+) -> Edge:
+    """Compare a front in mask and map; one that is cleaned only where the pixel size is known."""
+    mark = partial(mark_front, truth_HW=truth_HW, inside=front.inside, outside=front.outside)
+    if not front.is_cleaned:
+        return _edge(mark(truth_HW), mark(map_HW), gsd_m, tolerance_px)
+    if gsd_m is None or front.outside is None:
+        return Edge()
+    whole_HW = fill_and_keep_largest(map_HW, inside=front.inside, outside=front.outside)
+    return _edge(mark(truth_HW), drop_short(mark(whole_HW), gsd_m=gsd_m), gsd_m, tolerance_px)
 
 
 def _edge(

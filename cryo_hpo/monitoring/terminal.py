@@ -14,11 +14,13 @@ from rich.live import Live
 from rich.table import Table
 
 from .notebook import NotebookTable, Side
+from .workload import Workload
 
 if TYPE_CHECKING:
     from ..storage.event_log import Event, EventLog
 
 SETTLED = 8  # epochs before the time left is shown; the first ones include worker startup
+AFTER_S = 11.0  # report, model and delivery; measured: the quickstart on two cores
 ROWS = 24  # rows of the live table, to fit a terminal; older trials scroll out
 HEAD: dict[str, Side] = {
     "trial": "left",
@@ -52,13 +54,13 @@ class Progress:
         self,
         *,
         console: Console,
-        epochs_expected: int,
         on_print: Callable[[], object] = lambda: None,
     ) -> None:
         self.console, self.on_print = console, on_print
         self._rows: dict[str, _Row] = {}
-        self._expected = epochs_expected
+        self._work: dict[str, Workload] = {}  # by the name of a study among several, or ""
         self._done, self._began = 0, time.monotonic()
+        self._last = self._began  # end of the last epoch
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._notebook = NotebookTable(HEAD) if console.is_jupyter else None
 
@@ -71,15 +73,25 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def follow(self, log: EventLog, *, done: int = 0, name: str = "") -> None:
-        """Show the events of a log from now on.
+    def expect(self, work: Workload, *, name: str = "") -> None:
+        """Count the work of a study towards the time left.
+
+        Args:
+            work: What the study still has to do.
+            name: Its name among several.
+        """
+        self._work[name] = work
+
+    def follow(self, log: EventLog, *, name: str = "") -> None:
+        """Show the events of a log from now on, and count earlier ones as done.
 
         Args:
             log: Log of a study.
-            done: Epochs that an earlier run of the study has recorded, not counted as remaining.
             name: Prefix of the trainings' names, for a study among several.
         """
-        self._expected -= done
+        if work := self._work.get(name):
+            work.replay(event for _, event in log.read())
+            log.subscribe(work.see)
         log.subscribe(partial(self._show, f"{name} " if name else ""))
 
     def say(self, text: str) -> None:
@@ -88,7 +100,8 @@ class Progress:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def still(self, text: str) -> None:
-        """Show that work continues: beside the live table, or as a line."""
+        """Show that work continues, and the time left: beside the live table, or as a line."""
+        text = f"{text} {self._eta().capitalize()}." if self._has_pace else text
         if self._notebook is not None:
             self._notebook.update(f"{self._title()}. {text}", self._cells())
         elif self._live is None:
@@ -121,7 +134,7 @@ class Progress:
     def _epoch(self, key: str, event: Event) -> None:
         row = self._rows[key]
         row.epoch, row.miou = event["epoch"], event["best_val_miou"]
-        self._done += 1
+        self._done, self._last = self._done + 1, time.monotonic()
         val, loss = event.get("val_miou"), event.get("train_loss")  # not every epoch is scored
         self._print(
             f"{key}  lr {row.lr:.3g}  epoch {row.epoch}/{row.epochs}"
@@ -139,13 +152,25 @@ class Progress:
 
     def _eta(self) -> str:
         """Return the time left as text, estimated from the mean duration of an epoch so far."""
-        if self._done < SETTLED:
+        if not self._has_pace:
             return "time left not known yet"
-        left = max(self._expected - self._done, 0)
-        seconds = (time.monotonic() - self._began) / max(self._done, 1) * left
+        seconds = self._seconds_left()
         return (
             f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
         )
+
+    @property
+    def _has_pace(self) -> bool:
+        """Whether enough epochs are done to estimate from, and what is left is known."""
+        return self._done >= SETTLED and bool(self._work)
+
+    def _seconds_left(self) -> float:
+        """Return the time of the epochs that are left, of scoring, and of what follows."""
+        epoch_s = (self._last - self._began) / self._done
+        epochs = sum(work.epochs_left for work in self._work.values())
+        scoring = sum(work.scoring_left for work in self._work.values())
+        since = time.monotonic() - self._last  # part of an epoch, or of what follows the last one
+        return max(epoch_s * (epochs + scoring) + AFTER_S - since, 0.0)
 
     def _print(self, line: str) -> None:
         self.on_print()

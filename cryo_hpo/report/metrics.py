@@ -17,7 +17,8 @@ GROUPS = (  # titles, and the kinds of metrics below each
     ("All classes", ("miou", "f1", "accuracy")),
     ("Each class", ("iou", "f1", "precision", "recall")),
     ("Edges and areas", ("boundary_f1", "mde_m", "mde_px", "directed_mde_m", "directed_mde_px",
-                         "missed_fronts", "area_error_km2", "area_bias_km2")),
+                         "missed_fronts", "cleaned_mde_m", "cleaned_missed_fronts",
+                         "area_error_km2", "area_bias_km2")),
 )  # fmt: skip
 EXPLAINED = (
     "Means over seeds on the test split; the difference is tuned minus baseline with the 95 % "
@@ -30,6 +31,10 @@ EDGES = (
     "mapped front: from the map to the truth only, mean over scenes (Shelf-Bench). Boundary F1: "
     "pixels of an edge within {tolerance} of the other. Area error: mean over scenes of the absolute "
     "error, area bias of the signed one."
+)
+CLEANED = (
+    "Cleaned front: as CaFFe does before it measures, holes in the mapped class are filled, only its "
+    "largest patch is kept, and parts of the front up to 750 m are left out."
 )
 
 
@@ -49,6 +54,8 @@ def metrics(result: Result) -> list[str | Table]:
             parts += [f"{title}:", _table([row for row in shown if row.name in kept])]
     if any("boundary_f1" in row.name for row in rows):
         parts.append(EDGES.format(tolerance=tolerance_of(result).words))
+    if any("cleaned_mde_m" in row.name for row in rows):
+        parts.append(CLEANED)
     return parts
 
 

@@ -22,6 +22,8 @@ WORDS = {
     "directed_mde_m": "distance of the mapped front",
     "directed_mde_px": "distance of the mapped front",
     "missed_fronts": "scenes without the front",
+    "cleaned_mde_m": "mean distance error of the cleaned front",
+    "cleaned_missed_fronts": "scenes without the cleaned front",
     "area_error_km2": "area error",
     "area_bias_km2": "area bias",
 }

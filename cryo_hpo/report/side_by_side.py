@@ -46,6 +46,7 @@ def _column(result: Result) -> Iterator[tuple[str, str]]:
     fixed = result.arm(BASELINE) if result.arms else None
     yield "dataset", result.dataset
     yield "encoder", plain((recipe.get("model") or {}).get("encoder"))
+    yield "chosen by", result.metric
     yield "verdict", result.verdict if gain is None else VERDICTS[gain.verdict]
     yield "fixed LR", short_lr(recipe["optim"]["lr"])
     yield "winner's LR", short_lr(result.best_recipe["optim"]["lr"])

@@ -1,7 +1,8 @@
 """Compare two finished studies: whether their scores may be compared, and then by how much they differ.
 
 Two test scores compare only if both are of the same pixels, with the same classes, scored by the
-same rules. Trainings of one seed see the same random numbers, so the seeds that both studies have
+same rules: everything that changes what a score means is an obstacle or, where it changes only
+other metrics or how the winner was chosen, a note. Trainings of one seed see the same random numbers, so the seeds that both studies have
 are pairs.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..config.metric import TOLERANCE
 from ..config.recipe import flatten
 from ..stats import Improvement, relative_improvement
 from .study import ArmResult, Result, load_result
@@ -20,6 +23,9 @@ SPLITS = {
     "val": "their winners were chosen on other validation scenes",
     "test": "they were scored on other test scenes",
 }
+# Keys of a dataset's card that decide which pixels have which label; the fingerprint is of the files.
+LABEL_RULES = ("values", "ignore", "nodata", "nan", "quality", "warp")
+BOUNDARY = "boundary_f1/"  # beginning of the metrics that the tolerance defines
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,32 @@ def _obstacles(a: Result, b: Result) -> Iterator[str]:
     protocols = [result.base_recipe.get("protocol", "corrected") for result in (a, b)]
     if protocols[0] != protocols[1]:
         yield f"their scores follow two protocols ({protocols[0]}; {protocols[1]})"
+    yield from _label_obstacles(a, b)
+    metrics, tolerances = (a.metric, b.metric), (_tolerance(a), _tolerance(b))
+    if tolerances[0] != tolerances[1] and any(metric.startswith(BOUNDARY) for metric in metrics):
+        yield f"their winners were chosen by boundary F1 within {tolerances[0]}; {tolerances[1]}"
+
+
+def _label_obstacles(a: Result, b: Result) -> Iterator[str]:
+    """Yield the rules by which two cards read equal files differently."""
+    cards = [_data(result).get("card") for result in (a, b)]
+    if (cards[0] is None) != (cards[1] is None):
+        names = [_data(result).get("name") or "a card" for result in (a, b)]
+        yield f"one reads its masks as a built-in dataset, the other by a card ({'; '.join(names)})"
+        return
+    for key in LABEL_RULES:
+        values = [(card or {}).get(key) for card in cards]
+        if values[0] != values[1]:
+            yield f"their cards have another `{key}` ({values[0]}; {values[1]})"
+
+
+def _data(result: Result) -> dict[str, Any]:
+    data: dict[str, Any] = result.base_recipe.get("data") or {}
+    return data
+
+
+def _tolerance(result: Result) -> str:
+    return str(_data(result).get("boundary_tolerance", TOLERANCE))
 
 
 def _differences(a: Result, b: Result) -> Iterator[Difference]:
@@ -131,6 +163,7 @@ def _scores(arm: ArmResult) -> dict[int, float]:
 def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
     if not seeds:
         yield "The winners share no seed, so their scores are not paired and have no interval."
+    yield from _notes_on_scores(a, b)
     if any(result.improvement is not None and result.improvement.stopped for result in (a, b)):
         yield (
             "A study stopped as soon as its own comparison was decided: the number of its seeds "
@@ -143,3 +176,34 @@ def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
             "A study was extended after its first result: an interval holds for a number of seeds "
             "that was fixed beforehand."
         )
+
+
+def _notes_on_scores(a: Result, b: Result) -> Iterator[str]:
+    """Yield what differs in how winners were chosen and maps were made, and in other metrics."""
+    if a.metric != b.metric:
+        yield (
+            f"Their winners were chosen by different validation metrics ({a.metric}; {b.metric}): "
+            "a study that did not choose by mIoU may have a better recipe for it."
+        )
+    if _tolerance(a) != _tolerance(b):
+        yield f"Their boundary F1 does not compare: within {_tolerance(a)}; {_tolerance(b)}."
+    sizes = [(_data(result).get("card") or {}).get("gsd_m") for result in (a, b)]
+    if sizes[0] != sizes[1]:
+        yield f"Their meters and km2 do not compare: `gsd_m` is {sizes[0]}; {sizes[1]}."
+    windows = [_windows(result) for result in (a, b)]
+    if windows[0] != windows[1]:
+        yield (
+            f"Their maps are blended from other windows ({windows[0]}; {windows[1]}), which is part "
+            "of the difference."
+        )
+    if a.sampled_ids != b.sampled_ids:
+        yield "They learned from other parts of the same training scenes (`label_fraction`)."
+
+
+def _windows(result: Result) -> str:
+    """Return side and overlap of the windows that the winner maps with."""
+    data = result.best_recipe.get("data") or {}
+    crop, overlap = data.get("crop"), data.get("overlap")
+    if crop is None:
+        return "unknown"
+    return f"{crop} pixels, overlap {crop // 4 if overlap is None else overlap}"

@@ -42,11 +42,13 @@ from .proof import Proof
 from .publication import RESULT, Publication
 from .reuse import history_of
 from .summary import study_metrics, study_tags
+from .timing import workload_of
 from .trainings import Trainings
 from .verdict import experiment, result, score_arms
 
 if TYPE_CHECKING:
     from ..execution.executor import Executor, TrialResources
+    from ..monitoring.workload import Workload
     from ..search.trials import Record
 
 MODEL = "mlflow-model"  # the winner in MLflow's format
@@ -108,13 +110,10 @@ def _drive(
         tracker = frame.begin(given, site, path, experiment=named, disk_gib=size.disk_gib)
     if shares is not None:
         keep_shares(shares, path)
-    progress = Progress(
-        console=console,
-        epochs_expected=size.epochs_expected + size.epochs_confirm,
-        on_print=beat.reset,
-    )
+    progress, work = Progress(console=console, on_print=beat.reset), workload_of(study, size, site)
     records, meter = open_records(study, tracker, site, path), meter_of(tracker.events, os.environ)
-    progress.follow(tracker.events, done=records.epochs)
+    progress.expect(work)
+    progress.follow(tracker.events)
     with (
         phase("starting workers and MLflow's run"),
         frame.running(tracker, executor, console, unfinished=lambda: [records]),
@@ -122,18 +121,21 @@ def _drive(
     ):
         open_run(study, site, path, tracker=tracker)
         with progress, beat.through(progress.still), phase("training"):
-            result = _run(study, site, path, records=records, executor=executor, console=console)
+            result = _run(
+                study, site, path, records=records, work=work, executor=executor, console=console
+            )
         raise_if_asked()
         result = with_energy(result, path, meter)
         return _finish(result, study, site, path, tracker=tracker, console=console)
 
 
-def _run(
+def _run(  # noqa: PLR0913 (what a study is run with)
     study: Study,
     site: Site,
     path: Path,
     *,
     records: Records,
+    work: Workload,
     executor: Executor,
     console: Console,
 ) -> Result:
@@ -145,6 +147,7 @@ def _run(
         path,
         slots=slots,
         records=records,
+        work=work,
         print_line=partial(console.print, highlight=False),
     )
     trainings.run(executor)

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ..data.crop_plan import crops_of_scenes
-from ..training.build import dataset_of, device_for, freeze, scenes_of, segmenter
+from ..monitoring.workload import Workload
+from ..training.build import dataset_of, device_for, freeze, overlap_of, scenes_of, segmenter
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from ..config import Recipe, Site
+    from ..config import Recipe, Site, Study
 
+# Forward and backward pass cost about three forward passes (Kaplan et al. 2020, arXiv:2001.08361).
+BACKWARD = 3.0
 REPEATS = 3  # timed steps, after one that warms up
 
 
@@ -91,3 +94,26 @@ def estimate_minutes(plan: Plan, *, step_s: float, steps: int) -> float:
     """
     epochs = plan.epochs_expected + plan.epochs_confirm
     return epochs * steps * step_s / 60
+
+
+def workload_of(study: Study, plan: Plan, site: Site) -> Workload:
+    """Return the work of a study, for the time left; its data have been checked."""
+    scoring = 0.0 if study.proof == "none" else scoring_epochs(study.base, site) / study.base.epochs
+    return Workload(
+        plan.rungs, proof=plan.epochs_confirm, limit=plan.epochs_budget, scoring=scoring
+    )
+
+
+def scoring_epochs(recipe: Recipe, site: Site) -> float:
+    """Return the duration of one map of the test split, in epochs of training and validation.
+
+    By the pixels that pass through the network; where windows overlap, several times.
+    """
+    data = recipe.data
+    windows = (data.crop / (data.crop - overlap_of(data))) ** 2
+    trained = BACKWARD * measure_epoch(recipe, site).crops * data.crop**2
+    val, test = (
+        windows * sum(height * width for height, width in scenes_of(recipe, split, site).sizes)
+        for split in ("val", "test")
+    )
+    return test / max(trained + val, 1)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..config import Search, Site, Study
     from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
+    from ..monitoring.workload import Workload
     from ..search.budget import Budget
     from ..search.jobs import Source
     from ..search.listener import Listener
@@ -39,7 +40,7 @@ class Trainings:
         trials: Trials of the search, once it is over.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what trainings are made with)
         self,
         study: Study,
         site: Site,
@@ -47,6 +48,7 @@ class Trainings:
         *,
         slots: TrialResources,
         records: Records,
+        work: Workload,
         print_line: Callable[[str], None],
     ) -> None:
         """Prepare the trainings; no job is made before `run`.
@@ -57,6 +59,7 @@ class Trainings:
             path: The study's folder.
             slots: Resources of each training.
             records: Records of the trainings.
+            work: What the study still has to do, for the time left.
             print_line: Prints a line that says what was decided.
 
         Raises:
@@ -64,7 +67,7 @@ class Trainings:
         """
         self.study, self.trials = study, list[Record]()
         self._site, self._path, self._slots, self._records = site, path, slots, records
-        self._print_line = print_line
+        self._work, self._print_line = work, print_line
         self._guard = DataGuard(study.base, site, path)
 
     def run(self, executor: Executor) -> None:
@@ -95,7 +98,10 @@ class Trainings:
     def _phases(self) -> Iterator[Source]:
         if self.study.search is not None:
             yield from self._search(self.study.search)
-        if self._proof.arms:
+        arms = self._proof.arms
+        if self.study.proof == "full":  # a baseline that won has no tuned recipe beside it
+            self._work.expect_proof(sum(len(arm.seeds) for arm in arms) * self.study.base.epochs)
+        if arms:
             pairs = self._proof.source(self._site, self._records, self._slots)
             yield GuardedSource(pairs, self._guard)
             pairs.raise_if_lost()

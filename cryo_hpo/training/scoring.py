@@ -17,7 +17,7 @@ from ..data.pixel_size import pixel_sizes
 from ..data.preview import LONGEST, thumbnail
 from ..errors import DataError
 from ..evaluation.field_metrics import Metric
-from ..evaluation.fronts import BETWEEN, fronts_of
+from ..evaluation.fronts import BETWEEN, Front, fronts_of
 from ..evaluation.metrics import Scores
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from ..evaluation.sliding_window import FieldRules, map_each, score_each
@@ -79,7 +79,9 @@ def field_rules(
     dataset = dataset_of(recipe.data)
     named = [*([BETWEEN.join(dataset.front)] if dataset.front else []), *fronts]
     edges = fronts_of(dataset.classes, *named)
-    wanted = edges if every_edge else tuple(front for front in edges if front.name in fronts)
+    wanted = tuple(front for front in edges if every_edge or front.name in fronts)
+    if every_edge and dataset.front:
+        wanted = (*wanted, Front.named(BETWEEN.join(dataset.front), dataset.classes).cleaned)
     rules = FieldRules(
         wanted, pixel_sizes(dataset, scenes), Tolerance.named(recipe.data.boundary_tolerance)
     )

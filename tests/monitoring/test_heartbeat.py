@@ -94,13 +94,13 @@ def test_a_closed_output_neither_ends_the_thread_nor_leaves_a_traceback(
 
 def test_a_terminal_shows_it_below_the_table_and_a_file_as_a_line() -> None:
     out = io.StringIO()
-    plain = Progress(console=Console(file=out, width=80), epochs_expected=2)
+    plain = Progress(console=Console(file=out, width=80))
     beat = Heartbeat(print, quiet_s=0)
     with plain, beat.through(plain.still), phase("training"):
         beat.look()
     assert out.getvalue() == "Still training (0 s).\n"
     console = Console(file=io.StringIO(), force_terminal=True, record=True, width=80)
-    live = Progress(console=console, epochs_expected=2)
+    live = Progress(console=console)
     with live:
         live.still("Still training (9 s).")
     assert "Still training (9 s)." in console.export_text()
@@ -110,7 +110,6 @@ def test_progress_that_is_printed_is_a_sign_of_life() -> None:
     printed: list[bool] = []
     progress = Progress(
         console=Console(file=io.StringIO()),
-        epochs_expected=2,
         on_print=lambda: printed.append(True),
     )
     progress._show("", {"event": "started", "key": "trial-0000", "lr": 1e-4, "epochs": 2})

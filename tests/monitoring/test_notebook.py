@@ -45,7 +45,7 @@ def _texts(html: str) -> list[list[str]]:
 
 def test_a_study_is_one_table_that_is_updated(shown: Shown):
     console = Console(force_jupyter=True, file=io.StringIO())
-    progress = Progress(console=console, epochs_expected=20)
+    progress = Progress(console=console)
     with progress:
         progress._show("", {"event": "started", "key": "trial-0000", "lr": 1e-4, "epochs": 9})
         score = {"val_miou": 0.5, "best_val_miou": 0.625, "train_loss": 0.25}
@@ -71,7 +71,7 @@ def test_names_are_escaped(shown: Shown):
 
 def test_elsewhere_nothing_is_displayed_and_ipython_is_not_imported(shown: Shown):
     out = io.StringIO()
-    progress = Progress(console=Console(file=out), epochs_expected=20)
+    progress = Progress(console=Console(file=out))
     with progress:
         progress._show("", {"event": "started", "key": "trial-0000", "lr": 1e-4, "epochs": 9})
     assert shown == []

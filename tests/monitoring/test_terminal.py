@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cryo_hpo.monitoring.terminal import SETTLED, Progress
+from cryo_hpo.monitoring.terminal import AFTER_S, SETTLED, Progress
+from cryo_hpo.monitoring.workload import Workload
 from cryo_hpo.storage.event_log import Event
 
 
@@ -20,18 +21,23 @@ class Log:
 
     def __init__(self) -> None:
         self._consumers: list[Callable[[Event], None]] = []
+        self._events: list[Event] = []
+
+    def read(self) -> list[tuple[int, Event]]:
+        return list(enumerate(self._events))
 
     def subscribe(self, consumer: Callable[[Event], None]) -> None:
         self._consumers.append(consumer)
 
     def append(self, event: str, **facts: Any) -> None:
+        self._events.append({"event": event, **facts})
         for consumer in self._consumers:
-            consumer({"event": event, **facts})
+            consumer(self._events[-1])
 
 
-def _play(progress: Progress, epochs: int = 2, *, done: int = 0, name: str = "") -> None:
+def _play(progress: Progress, epochs: int = 2, *, name: str = "") -> None:
     log = Log()
-    progress.follow(log, done=done, name=name)  # type: ignore[arg-type]
+    progress.follow(log, name=name)  # type: ignore[arg-type]
     first, second = "trial-0000", "trial-0001"
     with progress:
         log.append("study started", name="s")
@@ -47,7 +53,7 @@ def _play(progress: Progress, epochs: int = 2, *, done: int = 0, name: str = "")
 
 def test_plain_lines_where_there_is_no_terminal():
     out = io.StringIO()
-    _play(Progress(console=Console(file=out, width=40), epochs_expected=20))
+    _play(Progress(console=Console(file=out, width=40)))
     assert out.getvalue().splitlines() == [
         "trial-0000  lr 0.0001  started",
         *(
@@ -64,7 +70,7 @@ def test_plain_lines_where_there_is_no_terminal():
 
 def test_a_live_table_on_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, record=True, width=80)
-    _play(Progress(console=console, epochs_expected=20))
+    _play(Progress(console=console))
     last = console.export_text().rsplit("epochs done", 1)[1]
     rows = [line.split("│")[1:-1] for line in last.splitlines() if "trial-" in line]
     assert [[cell.strip() for cell in row] for row in rows] == [
@@ -73,29 +79,56 @@ def test_a_live_table_on_a_terminal():
     ]
 
 
-@pytest.mark.parametrize(("before", "expected"), [(0, 24), (10, 20), (40, 20)])
-def test_the_time_left_is_of_what_is_left(before, expected):
-    out = io.StringIO()
-    progress = Progress(console=Console(file=out, width=200), epochs_expected=expected)
-    progress._began -= 1000
-    _play(progress, epochs=SETTLED, done=before)
-    left = max(expected - before - SETTLED, 0)
-    lines = [line for line in out.getvalue().splitlines() if "epoch" in line and "loss" in line]
+@pytest.mark.parametrize(("proof", "scoring"), [(24, 0.0), (24, 0.25), (SETTLED, 0.5)])
+def test_the_time_left_is_of_what_is_left(proof, scoring, monkeypatch):
+    """Of the epochs, at their pace so far; of the maps of the test split; of report and delivery."""
+    now = [0.0]
+    monkeypatch.setattr("cryo_hpo.monitoring.terminal.time.monotonic", lambda: now[0])
+    out, log = io.StringIO(), Log()
+    progress = Progress(console=Console(file=out, width=200))
+    progress.expect(Workload(proof=proof, scoring=scoring))
+    progress.follow(log)  # type: ignore[arg-type]
+    log.append("started", key="a", kind="confirm", lr=1e-4, epochs=proof)
+    for epoch in range(1, SETTLED + 1):
+        now[0] += 100.0
+        log.append("epoch", key="a", **_metrics(epoch))
+    lines = [line for line in out.getvalue().splitlines() if "loss" in line]
     assert "not known" in lines[SETTLED - 2]
-    seconds = 1000 / SETTLED * left
+    seconds = 100 * (proof - SETTLED + 2 * scoring * proof) + AFTER_S
     shown = f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
-    assert lines[SETTLED - 1].endswith(shown)
+    assert lines[-1].endswith(shown)
+    now[0] += 60.0
+    progress.still("Still scoring the test split (60 s).")
+    later = out.getvalue().splitlines()[-1]
+    assert later == (
+        f"Still scoring the test split (60 s). About {(seconds - 60) / 60:.0f} min left."
+        if seconds - 60 >= 90
+        else f"Still scoring the test split (60 s). About {max(seconds - 60, 0):.0f} s left."
+    )
+
+
+def test_what_earlier_runs_have_done_is_not_left():
+    out, log = io.StringIO(), Log()
+    for epoch in range(1, 10):
+        log.append("started", key="a", kind="confirm", lr=1e-4, epochs=9)
+        log.append("epoch", key="a", **_metrics(epoch))
+    work = Workload(proof=27)
+    progress = Progress(console=Console(file=out))
+    progress.expect(work, name="lakes")
+    progress.follow(log, name="lakes")  # type: ignore[arg-type]
+    assert work.epochs_left == 18
+    assert out.getvalue() == ""
 
 
 def test_studies_side_by_side_go_by_their_names():
     out = io.StringIO()
-    _play(Progress(console=Console(file=out, width=200), epochs_expected=20), name="dofa-lakes")
+    _play(Progress(console=Console(file=out, width=200)), name="dofa-lakes")
     assert all(line.startswith("dofa-lakes trial-000") for line in out.getvalue().splitlines())
 
 
 def test_an_epoch_without_score_or_finite_loss_is_shown():
     out, log = io.StringIO(), Log()
-    progress = Progress(console=Console(file=out, width=200), epochs_expected=20)
+    progress = Progress(console=Console(file=out, width=200))
     progress.follow(log)  # type: ignore[arg-type]
     log.append("started", key="a", lr=1e-4, epochs=9)
     log.append("epoch", key="a", epoch=1, best_val_miou=0.5, train_loss=None)
@@ -118,7 +151,7 @@ class Gone(io.StringIO):
 def test_a_study_outlives_its_terminal(error, monkeypatch):
     monkeypatch.setattr(Console, "on_broken_pipe", _exit)  # rich would close pytest's own output
     out = Gone(error)
-    _play(Progress(console=Console(file=out), epochs_expected=20))
+    _play(Progress(console=Console(file=out)))
     assert out.tried
 
 

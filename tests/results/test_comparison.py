@@ -100,6 +100,90 @@ def test_scores_that_do_not_compare_have_no_difference(
     assert "epochs, search + proof" in text
 
 
+def _with_data(result: Result, **data: Any) -> Result:
+    """Return a result whose recipes have other values below `data`."""
+
+    def changed(recipe: dict[str, Any]) -> dict[str, Any]:
+        return {**recipe, "data": {**recipe["data"], **data}}
+
+    arms = tuple(a.model_copy(update={"recipe": changed(a.recipe)}) for a in result.arms)
+    return result.model_copy(update={"arms": arms, "best_recipe": changed(result.best_recipe)})
+
+
+def _by_metric(result: Result, metric: str) -> Result:
+    search = {**result.spec["search"], "metric": metric}
+    return result.model_copy(update={"spec": {**result.spec, "search": search}})
+
+
+CARD: dict[str, Any] = {"name": "mine", "ignore": 255, "gsd_m": 10.0}
+SAME_LABELS: list[dict[str, Any]] = [{"root": "elsewhere"}, {"source": "a paper"}, {"gsd_m": 20.0}]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("values", {"0": "rock", "9": "ice"}),
+        ("ignore", [0, 255]),
+        ("nodata", 0.0),
+        ("nan", "ignore"),
+        ("quality", {"layer": "SCL"}),
+        ("warp", {"to": "B4"}),
+    ],
+)
+def test_cards_that_read_masks_otherwise_do_not_compare(key: str, value: object) -> None:
+    one, other = _with_data(a_result(), card=CARD), _with_data(_other(), card={**CARD, key: value})
+    comparison = compare(one, other)
+    assert not comparison.is_allowed
+    assert f"`{key}`" in side_by_side(comparison)
+    assert comparison.gain is None
+
+
+def test_a_card_and_a_built_in_dataset_do_not_compare() -> None:
+    comparison = compare(a_result(), _with_data(_other(), card=CARD, name=None))
+    assert "as a built-in dataset, the other by a card" in " ".join(comparison.obstacles)
+
+
+@pytest.mark.parametrize("change", SAME_LABELS, ids=str)
+def test_other_keys_of_a_card_are_no_obstacle(change: dict[str, Any]) -> None:
+    other = _with_data(_other(), card={**CARD, **change})
+    assert compare(_with_data(a_result(), card=CARD), other).is_allowed
+
+
+@pytest.mark.parametrize("metric", ["boundary_f1/ice", "boundary_f1/rock|ice"])
+def test_a_tolerance_that_chose_a_winner_is_an_obstacle(metric: str) -> None:
+    one = _by_metric(a_result(), metric)
+    other = _by_metric(_with_data(_other(), boundary_tolerance="30 m"), metric)
+    (obstacle,) = compare(one, other).obstacles
+    assert obstacle == "their winners were chosen by boundary F1 within 2 px; 30 m"
+    assert compare(one, _by_metric(_other(), metric)).is_allowed
+
+
+@pytest.mark.parametrize(
+    ("other", "note"),
+    [
+        (_by_metric(_other(), "mde_m/rock|ice"), "different validation metrics (miou; mde_m/"),
+        (_with_data(_other(), boundary_tolerance="30 m"), "within 2 px; 30 m"),
+        (_with_data(_other(), crop=256), "(128 pixels, overlap 32; 256 pixels, overlap 64)"),
+        (_with_data(_other(), overlap=0), "(128 pixels, overlap 32; 128 pixels, overlap 0)"),
+        (_other(sampled_ids={"train": ("a",)}), "`label_fraction`"),
+    ],
+)
+def test_what_changes_the_causes_of_a_score_is_noted(other: Result, note: str) -> None:
+    comparison = compare(a_result(), other)
+    assert comparison.is_allowed
+    assert note in " ".join(comparison.notes)
+    assert note in side_by_side(comparison)
+    assert comparison.gain is not None
+
+
+def test_meters_of_other_pixel_sizes_are_noted() -> None:
+    one, other = (_with_data(r, card=c) for r, c in zip((a_result(), _other()), SIZES, strict=True))
+    assert "`gsd_m` is 10.0; 20.0" in " ".join(compare(one, other).notes)
+
+
+SIZES = ({**CARD, "gsd_m": 10.0}, {**CARD, "gsd_m": 20.0})
+
+
 def test_the_command_takes_names_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for result in (a_result(), _other(), _other(study="else", data_split="by region, seed 3")):
         (tmp_path / result.study).mkdir()

@@ -15,6 +15,7 @@ from cryo_hpo.config import Site
 from cryo_hpo.errors import StorageError
 from cryo_hpo.execution.energy import Counter
 from cryo_hpo.monitoring import heartbeat
+from cryo_hpo.monitoring.workload import Workload
 from cryo_hpo.results.study import Result
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import energy, frame, run
@@ -50,7 +51,8 @@ def test_a_run_names_its_phases_and_ends_with_its_energy(
     monkeypatch.setattr(frame, "begin", begin)
     stand_ins = {
         "check": look,
-        "plan": lambda *_, **__: Mock(disk_gib=0.0, epochs_expected=1, epochs_confirm=1),
+        "plan": lambda *_, **__: Mock(disk_gib=0.0),
+        "workload_of": lambda *_: Workload(),
         "executor_for": lambda **_: executor,
         "open_records": lambda *_, **__: Mock(epochs=0),
         "open_run": look,

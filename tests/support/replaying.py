@@ -43,7 +43,7 @@ def run(one: Study, storage: Path, *, epoch_s: float) -> None:
     path = storage / one.name
     path.mkdir(parents=True)
     assert one.search is not None, "made with one"
-    progress = Progress(console=Console(file=io.StringIO()), epochs_expected=0)
+    progress = Progress(console=Console(file=io.StringIO()))
     site = Site.from_env({"CRYO_STORAGE": str(storage)})
     with closing(EventLog(path / EVENTS)) as log, driver.cluster():
         log.append("study started", study=one.name, name=one.name)

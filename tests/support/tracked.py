@@ -52,7 +52,7 @@ def trained_study(root: Path, uri: str) -> tuple[Study, Site, Result]:
     folders.keep_spec(study, path)
     tracker = Tracker.connect(uri, experiment=experiment(study), log=path / folders.EVENTS)
     with closing(tracker):
-        progress = Progress(console=Console(file=io.StringIO()), epochs_expected=1)
+        progress = Progress(console=Console(file=io.StringIO()))
         progress.follow(tracker.events)
         records = Records(study, tracker.events)
         studies.open_run(study, site, path, tracker=tracker)

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
+from cryo_hpo.config import load_study
 from cryo_hpo.report import gain_line
+from cryo_hpo.results.study import load_result
+from cryo_hpo.study.folder import SPEC
 from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import experiment_pages, ui_command
 
@@ -31,7 +34,12 @@ FLAGS = (
     "--window-size=1900,1700",
 )
 PATIENCE_S = 180
+# MLflow opens an assistant beside the page, which takes a third of it.
+CLOSE_ASSISTANT = """
+document.querySelectorAll('button[aria-label*="lose"]').forEach(button => button.click())
+"""
 PICTURES = os.environ.get("SCREENSHOTS")  # a folder: what the docs show is taken here
+RECORDED = os.environ.get("STUDY")  # folder of a finished study to show, in place of a made-up one
 
 
 @pytest.fixture(scope="module")
@@ -56,16 +64,19 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Any, A
     """A server, and a finished study in it."""
     root = tmp_path_factory.mktemp("ui")
     (port,) = free_ports(1)
+    storage = root if RECORDED is None else Path(RECORDED).absolute().parent
     words = (
         *(BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--workers", "1", "--backend-store-uri", f"sqlite:///{root / 'mlflow.db'}"),
-        *("--artifacts-destination", root / "mlartifacts"),
+        *("--workers", "1", "--backend-store-uri", f"sqlite:///{storage / 'mlflow.db'}"),
+        *("--artifacts-destination", storage / "mlartifacts"),
     )
     uri = f"http://127.0.0.1:{port}"
     with started(*words, env=environment(), log=root / "mlflow.log"):
         until(lambda: answers(f"{uri}/health") == 200, timeout_s=300)
-        study, result = tracked_study(root / "study", uri)
-        yield uri, study, result
+        if RECORDED is None:
+            yield (uri, *tracked_study(root / "study", uri))
+        else:
+            yield uri, load_study(Path(RECORDED) / SPEC), load_result(RECORDED)
 
 
 def _text(page: Any) -> str:
@@ -92,8 +103,11 @@ def test_the_page_of_the_study_says_verdict_improvement_and_trainings(page, told
     gain = f"{result.improvement.relative_pct.mid:.2f}"[:4]
     address = ui_command(uri, experiment=experiment(study), key=study.name)
     page.get(f"{address}?workflowType=machine_learning")
-    _wait(page, "lakes-lr", "Improved: 4 of 4 repeats", "relative_improvement_pct", gain)
-    _wait(page, "Child runs", "tuned-seed1", "baseline-seed4")  # the rest at "Load more"
+    seeds = len(result.arm("tuned").seeds)
+    words = f"Improved: {seeds} of {seeds} repeats"
+    _wait(page, study.name, words, "relative_improvement_pct", gain)
+    _wait(page, "Child runs", "tuned-seed1", f"baseline-seed{seeds}")  # the rest at "Load more"
+    page.execute_script(CLOSE_ASSISTANT)
     _picture(page, "mlflow-ui", tmp_path)
 
 
@@ -101,6 +115,7 @@ def test_the_table_of_runs_answers_without_a_click(page, told, tmp_path):
     """The study stands above its trainings: learning rate, state, best score, verdict, gain."""
     uri, study, result = told
     page.get(experiment_pages(uri)[experiment(study)])
-    _wait(page, "lakes-lr", "best_val_miou", "trial-0007", "tuned-seed1", "lakes-demo")
+    winner = f"trial-{result.winner:04}"
+    _wait(page, study.name, "best_val_miou", winner, "tuned-seed1", "lakes-demo")
     _wait(page, "cryo.state", "pruned", "cryo.verdict", "improved", gain_line(result))
     _picture(page, "mlflow-table", tmp_path)

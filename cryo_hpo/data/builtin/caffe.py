@@ -29,7 +29,8 @@ CAFFE = benchmark_dataset(
     num_scenes=681,
     gsd_m=None,
     gsd_in_name=r"_(\d+)_\d+_\d+(?:_|$)",  # 7 m to 20 m: COL_2011-11-13_TDX_7_1_092
-    front=("glacier", "ocean and ice melange"),
+    # The ocean's pixels beside the glacier, as in the authors' code.
+    front=("ocean and ice melange", "glacier"),
     source="Gourmelon et al. 2022, doi:10.5194/essd-14-4287-2022; data doi:10.1594/PANGAEA.940950",
     license="CC-BY-4.0",
     page="https://doi.pangaea.de/10.1594/PANGAEA.940950",

@@ -33,6 +33,7 @@ DIFFERENCE = {  # meaning of a pixel in the last column
     "only baseline right": LOST,
     "both wrong": BOTH_WRONG,
 }
+BESIDE = 0.5  # inches of a row that names and gaps take
 BAR_SHARE = 0.35  # of the width of a panel, at most, that a scale bar takes
 
 
@@ -64,7 +65,8 @@ def draw_maps(folder: Path, classes: Sequence[str], open_figure: OpenFigure) -> 
     own = _of_seed(folder, seed, arms)
     shapes = [kept[f"{number}.truth"].shape for number in range(len(scenes))]
     tall = min(max(height / width for height, width in shapes), 2.0)  # of the tallest scene
-    fig = open_figure((WIDTH / len(titles) * tall + 0.16) * len(scenes) + 1.2)
+    width = (WIDTH - BESIDE) / len(titles)
+    fig = open_figure((width * tall + 0.1) * len(scenes) + 1.2)
     grid: NDArray[Any] = fig.subplots(len(scenes), len(titles), squeeze=False)
     for number, (scene, difference) in enumerate(zip(scenes, differences, strict=True)):
         panels = _panels(kept, number, arms, len(classes))
