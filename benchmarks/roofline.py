@@ -55,7 +55,7 @@ class Kernel:
 
     @property
     def seconds(self) -> float:
-        """Modelled time on the card."""
+        """Modeled time on the card."""
         moved = sum(self.reads.values()) + sum(self.writes.values())
         return max(moved / BYTES_S, self.flop / FLOP_S, KERNEL_S)
 
@@ -197,12 +197,12 @@ def forward_pass(spec: Recipe, windows: int) -> list[Kernel]:
 
 
 def card_s(kernels: Sequence[Kernel]) -> float:
-    """Return the modelled seconds on the card."""
+    """Return the modeled seconds on the card."""
     return sum(kernel.seconds for kernel in kernels)
 
 
 def step_s(kernels: Sequence[Kernel], *, launch_s: float = LAUNCH_S) -> float:
-    """Return the modelled seconds of a step: of the card or of the host, whichever is longer."""
+    """Return the modeled seconds of a step: of the card or of the host, whichever is longer."""
     return max(card_s(kernels), launch_s * len(kernels))
 
 
