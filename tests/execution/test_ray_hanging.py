@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,7 @@ class Hangs:
 class Trial:
     def __init__(self, key: str, status: str = "PENDING") -> None:
         self.config, self.status = {"key": key, "workdir": f"/{key}"}, status
+        self.temporary_state = SimpleNamespace(ray_actor=None)
 
 
 def test_a_worker_that_hangs_at_its_start_is_reported_and_ended(monkeypatch, caplog) -> None:
@@ -100,6 +102,43 @@ def test_a_trial_whose_worker_cannot_be_reset_starts_again(monkeypatch, caplog) 
     assert caplog.text.count("its worker died (it had not ended its training before") == 1
     assert Job(**searcher.suggest("t3")).key == config["key"]
     assert source.ends == []
+
+
+def test_tunes_tables_of_actors_are_where_they_are_looked_up() -> None:
+    """They are private: another version of Ray may have moved them."""
+    controllers = pytest.importorskip("ray.tune.execution.tune_controller")
+    managers = pytest.importorskip("ray.air.execution._internal.actor_manager")
+    live = managers.RayActorManager(resource_manager=None)
+    trial = Trial("a")
+    controller = SimpleNamespace(_trial_to_actor={trial: 1}, _actor_manager=live)
+    assert "self._trial_to_actor: Dict" in inspect.getsource(controllers.TuneController)
+    assert "self._actor_manager = RayActorManager" in inspect.getsource(controllers.TuneController)
+    scheduler = driver.RungScheduler(None)
+    assert scheduler.actor_of(trial) is None, "no trial was added"
+    scheduler.on_trial_add(controllers.TrialRunnerWrapper(controller, None), trial)
+    assert scheduler.actor_of(trial) is None, "it waits for resources"
+    live._live_actors_to_ray_actors_resources[1] = ("the actor", None)
+    assert scheduler.actor_of(trial) == "the actor"
+    trial.temporary_state.ray_actor = "started"
+    assert scheduler.actor_of(trial) == "started"
+
+
+def test_tune_calls_the_callbacks_as_they_are_written(monkeypatch) -> None:
+    callbacks = pytest.importorskip("ray.tune.callback")
+    hangs, source = Hangs(monkeypatch, restart=True), Jobs(1)
+    kept = driver.FirstErrorKept(Attempts(source))
+    searcher = driver.JobSearcher(kept, budget=lambda: 1)
+    config = searcher.suggest("t1")
+    trial = SimpleNamespace(config=config, status="RUNNING", trial_id="t1", last_result={})
+    every = callbacks.CallbackList([driver.OutcomeCallback(kept, searcher), hangs.callback])
+    given = {"iteration": 0, "trials": [trial]}
+    every.on_step_begin(**given)
+    every.on_trial_start(**given, trial=trial)
+    every.on_trial_result(**given, trial=trial, result={"seconds": 1.0})
+    trial.status = "TERMINATED"
+    every.on_trial_complete(**given, trial=trial)
+    every.on_step_begin(**given)
+    assert source.ends == [(config["key"], "done", "")]
 
 
 def test_scoring_that_stops_is_reported_once(monkeypatch, caplog) -> None:
