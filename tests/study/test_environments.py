@@ -21,7 +21,7 @@ from ..support.sandbox import Sandbox
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-CLASSES = ("mor\u00e4ne", "Gletscher-See \u00f6")
+CLASSES = ("K\u00e4r", "Gletscher-See \u00f6")
 BACK_S = 10 * 365 * 86_400
 # The clock that a process and its libraries see, once a variable of its environment says so.
 CLOCK = """
