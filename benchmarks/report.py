@@ -9,14 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cryo_hpo.data.palette import CLASS_COLORS
-
 from .simulate import Outcomes
 
 TARGETS = (1.0, 0.6)  # points below the reference
 COARSE = (5.0, 2.0)  # where no search comes closer: tables with few seeds and sharp optima
 COSTS = (1.0, 2.0, 4.0, 8.0)  # full trainings
 PAIRED = (1.5, 2.0, 4.0)
+# Source: Okabe and Ito, "Color Universal Design", 2008, without its yellow, which is faint on white.
+LINES = (
+    *("#0173B3", "#A0A0A0", "#009E73", "#CC79A7", "#E69F00"),
+    *("#56B4E9", "#D65F01", "#7F7F7F", "#1A1A1A"),
+)
 DRAWS, LEVEL = 1000, 95.0
 Floats = NDArray[np.float64]
 
@@ -189,8 +192,8 @@ def figure(drawn: Mapping[str, Mapping[str, Outcomes]], grid: Sequence[float], p
     for axis, (name, played) in zip(axes[0], drawn.items(), strict=True):
         for number, (method, out) in enumerate(played.items()):
             gaps = np.where(np.isfinite(means(out.gaps)), means(out.gaps), np.nan)
-            color = CLASS_COLORS[1:][number % (len(CLASS_COLORS) - 1)]  # any color vision
-            dashes = ("-", "--", ":")[number // (len(CLASS_COLORS) - 1) % 3]
+            color = LINES[number % len(LINES)]
+            dashes = ("-", "--", ":")[number // len(LINES) % 3]
             width = 2.6 if not number else 1.2
             axis.plot(grid, np.maximum(gaps, 0.05), dashes, color=color, lw=width, label=method)
         axis.set(title=name, xlabel="cost, full trainings", yscale="log", xlim=(0, grid[-1]))
