@@ -37,8 +37,9 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def default_hangup() -> None:
-    """Let a hangup do what it does on a terminal, though the tests may run under `nohup`."""
+    """Let a hangup and Ctrl-C do what they do on a terminal, though the tests may run without one."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

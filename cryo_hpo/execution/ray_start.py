@@ -101,9 +101,10 @@ def end_dead_cluster() -> None:
     global _died
     _died = True
     atexit.unregister(ray.shutdown)
-    worker = ray._private.worker
-    if sys.excepthook is worker.custom_excepthook:  # it would report the error to the dead
-        sys.excepthook = worker.normal_excepthook
+    with contextlib.suppress(AttributeError):  # Ray's own: it would report the error to the dead
+        worker = ray._private.worker
+        if sys.excepthook is worker.custom_excepthook:
+            sys.excepthook = worker.normal_excepthook
     with contextlib.suppress(AttributeError, OSError):  # only glibc has it
         libc = ctypes.CDLL(None)
         # Python has ended by then; destructors of Ray's library would wait for its threads.

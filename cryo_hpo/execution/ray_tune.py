@@ -158,7 +158,7 @@ class RungScheduler(_Stateless, FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         """Keep Tune's controller, which knows the actors."""
-        self._controller = tune_controller._tune_controller
+        self._controller = getattr(tune_controller, "_tune_controller", None)
 
     def actor_of(self, trial: Trial) -> ActorHandle[Any] | None:
         """Return a trial's actor; None: it waits for resources.

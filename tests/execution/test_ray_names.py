@@ -1,4 +1,4 @@
-"""Only public names of Ray are used, so that its pin may be wide."""
+"""Of Ray's private names only those are used whose absence costs little, so its pin may be wide."""
 
 from __future__ import annotations
 
@@ -9,6 +9,17 @@ from pathlib import Path
 import cryo_hpo.execution
 
 FILES = sorted(Path(cryo_hpo.execution.__file__).parent.glob("*.py"))
+# Each is tried: without it a message lacks its place, a worker is watched from its first answer on
+# only, or a process whose Ray has died ends later. (`_exit` is the C library's.)
+TRIED = {
+    "ray_hanging.py": ["_actor_id", "_private"],
+    "ray_start.py": ["_exit", "_private"],
+    "ray_tune.py": [
+        "_actor_manager",
+        "_live_actors_to_ray_actors_resources",
+        "_trial_to_actor",
+    ],
+}
 
 
 def _private(tree: ast.AST) -> Iterator[str]:
@@ -24,9 +35,9 @@ def _private(tree: ast.AST) -> Iterator[str]:
         yield from (name for name in names if name.startswith("_") and not name.endswith("__"))
 
 
-def test_no_private_name_of_ray_is_used() -> None:
-    used = {file.name: list(_private(ast.parse(file.read_text()))) for file in FILES}
-    assert {name: names for name, names in used.items() if names} == {}
+def test_no_private_name_of_ray_is_used_that_must_be_there() -> None:
+    used = {file.name: sorted(set(_private(ast.parse(file.read_text())))) for file in FILES}
+    assert {name: names for name, names in used.items() if names} == TRIED
 
 
 def test_a_private_name_would_be_found() -> None:
