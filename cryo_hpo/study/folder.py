@@ -94,7 +94,11 @@ def refuse_another(spec: Spec, site: Site) -> None:
         )
         raise SpecError(message)
     file = folder / own.file
-    changed = differences(_load(file, own), spec) if file.is_file() else []
+    if not file.is_file():
+        return
+    if _is_cut(file, spec):
+        raise SpecError(_damage(file, "it ends early"))
+    changed = differences(_load(file, own), spec)
     if changed:
         message = (
             f"{file}: a {own.noun}'s name belongs to one spec, this file holds another "
@@ -110,8 +114,24 @@ def keep_spec(spec: Spec, folder: Path) -> None:
     Raises:
         StorageError: The folder cannot be written.
     """
-    text = dump_study(spec) if isinstance(spec, Study) else dump_campaign(spec)
-    keep(folder / _kinds(spec)[0].file, text)
+    keep(folder / _kinds(spec)[0].file, _dump(spec))
+
+
+def _dump(spec: Spec) -> str:
+    return dump_study(spec) if isinstance(spec, Study) else dump_campaign(spec)
+
+
+def _is_cut(file: Path, spec: Spec) -> bool:
+    """Return whether a file is the beginning of what it would hold: such a file may read well."""
+    content, whole = file.read_bytes(), _dump(spec).encode()
+    return len(content) < len(whole) and whole.startswith(content)
+
+
+def _damage(file: Path, why: str) -> str:
+    return (
+        f"'{file}' is damaged, or another version of cryo_hpo wrote it ({why}). Remove this file and "
+        "run the same command again: it is written again, and all else in the folder is kept."
+    )
 
 
 def _kinds(spec: Spec) -> tuple[_Kind, _Kind]:
@@ -128,12 +148,7 @@ def _load(file: Path, kind: _Kind) -> Spec:
     try:
         return load_study(file) if kind is STUDIES else load_campaign(file)
     except SpecError as error:
-        message = (
-            f"'{file}' is damaged, or another version of cryo_hpo wrote it "
-            f"({str(error).splitlines()[0]}). Remove this file and run the same command again: it is "
-            "written again, and all else in the folder is kept."
-        )
-        raise SpecError(message) from error
+        raise SpecError(_damage(file, str(error).splitlines()[0])) from error
 
 
 def keep(path: Path, spec: str) -> None:
