@@ -25,8 +25,7 @@ help: ## Show what there is to make
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit(f"cryo_hpo needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}: run make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	@# What is imported is compiled then: half of pip's time went into compiling all of it.
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
@@ -73,7 +72,7 @@ test-all: ## Run every test that can run on this machine, each once
 
 test-python: ## Run the fast tests on another interpreter: make test-python PYTHON=python3.13
 	$(PYTHON) -m venv .venv-other
-	.venv-other/bin/python -m pip install --quiet --no-compile --no-deps -r requirements.lock
+	.venv-other/bin/python -m pip install --quiet --no-deps -r requirements.lock
 	.venv-other/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	OMP_NUM_THREADS=1 .venv-other/bin/python -m pytest -q $(SPREAD)
 
