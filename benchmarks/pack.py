@@ -1,10 +1,11 @@
-"""Measure what training several learning rates at once would gain, on a CPU, in one run.
+"""Measure what training several learning rates at once would gain, in one run.
 
 A frozen encoder runs once for all learning rates, and the decoders train stacked (`torch.func`
-with `vmap`) or one after another; beside them the trainings as they are, one rate at a time. CPU
-seconds per step of four rates, interleaved.
+with `vmap`) or one after another; beside them the trainings as they are, one rate at a time. Seconds for a step
+of four rates, interleaved: CPU seconds of one thread, or of the clock on a GPU.
 
     python -m benchmarks.pack --weights ../shared/weights
+    python -m benchmarks.pack --device cuda
 """
 
 from __future__ import annotations
@@ -27,33 +28,57 @@ from cryo_hpo.models import build
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 BATCH, SIZE, CLASSES = 8, 96, 2
+WARM_UP = 2  # steps
+Way = Callable[[Tensor, Tensor], None]
 
 
 def main() -> None:
-    """Print CPU seconds per step of the three ways, and their ratios."""
+    """Print seconds per step of the three ways, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, help="random weights where left out")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    ways = _ways(options.weights)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for step in range(options.steps + 1):
-        x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
-        for name, run in ways.items():
-            started = time.process_time()
-            run(x, y)
-            if step:  # the first one warms up
-                seconds[name].append(time.process_time() - started)
+    with torch.device(options.device):
+        seconds = _measure(_ways(options.weights), options.steps, clock_of(options.device))
     single = statistics.median(seconds["one at a time"])
     for name, values in seconds.items():
         median = statistics.median(values)
         print(
-            f"{name}: {median:.3f} CPU s for a step of {len(RATES)} rates, {single / median:.2f} times"
+            f"{name}: {1e3 * median:.1f} ms for a step of {len(RATES)} rates, "
+            f"{single / median:.2f} times"
         )
 
 
-def _ways(weights: Path) -> dict[str, Callable[[Tensor, Tensor], None]]:
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Return the clock to time a device with: CPU seconds, or of the wall once a GPU is done."""
+    if device.type == "cpu":
+        return time.process_time
+
+    def clock() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock
+
+
+def _measure(
+    ways: dict[str, Way], steps: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for step in range(steps + WARM_UP):
+        x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
+        for name, run in ways.items():
+            started = clock()
+            run(x, y)
+            taken = clock() - started
+            if step >= WARM_UP:
+                seconds[name].append(taken)
+    return seconds
+
+
+def _ways(weights: Path | None) -> dict[str, Way]:
     model = build(
         "galileo-nano",
         "upernet",
@@ -61,8 +86,8 @@ def _ways(weights: Path) -> dict[str, Callable[[Tensor, Tensor], None]]:
         num_classes=CLASSES,
         size=SIZE,
         channels=64,
-        weights="galileo_nano/encoder.pt",
-        weights_root=weights,
+        weights="galileo_nano/encoder.pt" if weights else "scratch",
+        weights_root=weights or Path(),
     ).train()
     encoder = model.get_submodule("encoder").eval().requires_grad_(requires_grad=False)
     decoders = [copy.deepcopy(model.decoder) for _ in RATES]

@@ -10,7 +10,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -91,10 +91,17 @@ def _machine() -> dict[str, Any]:
             "CUDA of torch": torch.version.cuda,
             "cuDNN": torch.backends.cudnn.version(),
         }
-    facts["versions"] = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    facts["versions"] = ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
     facts["commit"] = _output("git", "describe", "--always", "--dirty")
     facts["machine"] = f"{platform.platform()}, Python {platform.python_version()}"
     return facts
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _output(*command: str) -> str:
