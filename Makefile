@@ -16,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-fake-cuda test-gpu test-all test-python fuzz check format coverage architecture docs bench bench-train bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
+.PHONY: help install hooks quickstart test test-slow test-ray test-machines test-fake-cuda test-gpu test-all test-python fuzz check format coverage architecture docs bench bench-train bench-gpu bench-encoders bench-overhead bench-scale bench-search lock release clean parity-table
 .DEFAULT_GOAL := help
 
 help: ## Show what there is to make
@@ -98,6 +98,9 @@ bench: $(READY) ## Measure the data path, as ratios in one run
 
 bench-train: $(READY) ## Compare training steps with plain eager fp32 on this CPU, minutes
 	$(BIN)/python -m benchmarks.train_step
+
+bench-gpu: $(READY) ## Measure training steps, every encoder and whole epochs on a CUDA card
+	$(BIN)/python -m benchmarks.card
 
 bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every encoder
 	$(BIN)/python benchmarks/encoder_cost.py

@@ -164,7 +164,6 @@ def _in_bf16(model: Any) -> Callable[[Tensor], Tensor]:
 
 def encoders(root: Path, _: int) -> Iterator[str]:
     """Time a training step of every kind of encoder at its own size."""
-    site = _site(root)
     cards: dict[tuple[str, ...], DatasetCard] = {}
     yield "| encoder, batch 8, UPerNet-64 | px | ms a step | peak GiB | loss |"
     yield "|---|--:|--:|--:|--:|"
@@ -175,7 +174,7 @@ def encoders(root: Path, _: int) -> Iterator[str]:
         if bands not in cards:
             place = root / f"bands{len(cards)}"
             cards[bands] = _dataset(place, {"train": 8, "val": 2}, bands=bands, name=place.name)
-        here = _site(root / cards[bands].name) or site
+        here = _site(root / cards[bands].name)
         size = (encoder.native_size or SIDE) // encoder.multiple * encoder.multiple
         spec = ModelSpec(encoder=name, decoder="upernet", channels=64, weights="scratch")
         yield f"| {name} | {size} | {_encoder_cells(cards[bands], here, spec, size)} |"
@@ -250,7 +249,7 @@ def _flop(run: Run, batch: tuple[Tensor, Tensor]) -> int:
     run.model.train()
     with FlopCounterMode(display=False) as counter:
         run.step(*batch)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def _step_seconds(run: Run, batch: tuple[Tensor, Tensor], rounds: int = 30) -> float:

@@ -44,6 +44,9 @@ def main() -> None:
         seconds = _measure(_ways(options.weights), options.steps, clock_of(options.device))
     single = statistics.median(seconds["one at a time"])
     for name, values in seconds.items():
+        if not values:
+            print(f"{name}: does not run on {options.device}")
+            continue
         median = statistics.median(values)
         print(
             f"{name}: {1e3 * median:.1f} ms for a step of {len(RATES)} rates, "
@@ -71,7 +74,12 @@ def _measure(
         x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
         for name, run in ways.items():
             started = clock()
-            run(x, y)
+            try:
+                run(x, y)
+            except RuntimeError as error:  # not every operation can be stacked on every device
+                if not step:
+                    print(f"{name}: {error}")
+                continue
             taken = clock() - started
             if step >= WARM_UP:
                 seconds[name].append(taken)

@@ -218,7 +218,7 @@ class Recipe(Frozen):
     reproducible: Literal["seeded", "bitwise"] = Field(
         default="seeded",
         description=(
-            "What a training repeats on a GPU. seeded: every random draw, with the fastest kernels; "
+            "What a training repeats on a GPU. seeded: every random draw, with fast kernels; "
             "bitwise: every bit, slower, refused where a kernel cannot. A CPU always repeats every "
             "bit."
         ),

@@ -52,7 +52,9 @@ class WorkerPositions:
         for key, folder in self._folders.copy().items():
             with contextlib.suppress(OSError):
                 file = folder / POSITION
-                if time.time() - file.stat().st_mtime < STALE_S:
-                    texts.append(f"{key} {file.read_text(encoding='utf-8')}")
+                fresh = time.time() - file.stat().st_mtime < STALE_S
+                text = file.read_text(encoding="utf-8") if fresh else ""
+                if text:  # empty while it is being written
+                    texts.append(f"{key} {text}")
         more = f"; and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
         return "; ".join(texts[:SHOWN]) + more

@@ -16,8 +16,8 @@ from ..errors import SpecError
 if TYPE_CHECKING:
     from ..config import Recipe
 
-# Steps of a full training from which compiling pays: it is taken to cost a worker one to two minutes,
-# and to save 1.7 ms a step (benchmarks/roofline.py).
+# Steps of a full training from which compiling pays. On an H100 it took 51 s and saved 5 ms a step of
+# a ViT-B with UPerNet; of a U-Net it took 18 s and saved nothing (docs/performance.md).
 STEPS_TO_COMPILE = 50_000
 COMPILERS = ("g++", "gcc", "clang++", "clang", "cc", "c++")
 NOT_REPEATABLE = "does not have a deterministic implementation"
@@ -31,7 +31,7 @@ def choose_kernels(recipe: Recipe, device: torch.device) -> None:
     Args:
         recipe: `precision`: tf32 lets tensor cores round products to 10 bits, all others
             compute float32 as float32. `reproducible`: bitwise takes only kernels that repeat their
-            result; seeded takes the fastest.
+            result; seeded takes the fast ones.
         device: Device of the training.
     """
     if device.type != "cuda":
@@ -44,7 +44,9 @@ def choose_kernels(recipe: Recipe, device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(bitwise)
     torch.backends.cudnn.deterministic = bitwise
-    torch.backends.cudnn.benchmark = not bitwise
+    # Trying every algorithm of every shape costs a worker seconds before its first epoch, for no gain
+    # that was measured (docs/performance.md); cuDNN's own estimate chooses.
+    torch.backends.cudnn.benchmark = False
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ TINY = 1e-6  # keeps quotients and powers differentiable at 0
 
 def cross_entropy(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:
     """Return the mean cross-entropy over valid pixels; 0 if there is none."""
-    total = F.cross_entropy(logits_BKHW, target_BHW, ignore_index=ignore, reduction="sum")
+    total = _sum_of_entropies(logits_BKHW, target_BHW, ignore=ignore)
     return total / (target_BHW != ignore).sum().clamp(min=1)
 
 
@@ -30,10 +30,26 @@ def weighted_cross_entropy(
 ) -> Tensor:
     """Return the mean cross-entropy over valid pixels, weighted by class."""
     weights = class_weights.to(logits_BKHW)
-    total = F.cross_entropy(
-        logits_BKHW, target_BHW, weight=weights, ignore_index=ignore, reduction="sum"
-    )
+    total = _sum_of_entropies(logits_BKHW, target_BHW, ignore=ignore, weights_K=weights)
     return total / _weighed(target_BHW, weights, ignore=ignore).clamp(min=TINY)
+
+
+def _sum_of_entropies(
+    logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int, weights_K: Tensor | None = None
+) -> Tensor:
+    """Return the sum of the cross-entropies of the valid pixels.
+
+    On a GPU, torch's own sum adds the pixels in any order, and is refused where every bit must
+    repeat; that of a tensor has an order.
+    """
+    repeats = torch.are_deterministic_algorithms_enabled()
+    return F.cross_entropy(
+        logits_BKHW,
+        target_BHW,
+        weight=weights_K,
+        ignore_index=ignore,
+        reduction="none" if repeats else "sum",
+    ).sum()
 
 
 def dice(logits_BKHW: Tensor, target_BHW: Tensor, *, ignore: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def _scenes(data: Path, name: str, bands: tuple[str, ...]) -> DatasetCard:
     )
 
 
-def _recipe(cards: dict[str, DatasetCard], encoder: str, **changes: str) -> Recipe:
+def _recipe(cards: dict[str, DatasetCard], encoder: str, **changes: Any) -> Recipe:
     needs_both = encoder in ENCODERS and ENCODERS[encoder].needs_all
     kind = "both" if needs_both else "radar" if "sar" in encoder else "optical"
     model = ModelSpec(encoder=encoder, decoder="upernet", channels=8, weights="scratch")

@@ -67,7 +67,7 @@ def test_only_tf32_rounds_products(precision):
     assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
 
 
-def test_bitwise_takes_repeatable_kernels_and_seeded_the_fastest(monkeypatch):
+def test_bitwise_takes_repeatable_kernels_and_seeded_fast_ones(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     choose_kernels(_recipe(reproducible="bitwise"), CUDA)
     assert torch.are_deterministic_algorithms_enabled()
@@ -75,7 +75,7 @@ def test_bitwise_takes_repeatable_kernels_and_seeded_the_fastest(monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     choose_kernels(_recipe(), CUDA)
     assert not torch.are_deterministic_algorithms_enabled()
-    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (False, True)
+    assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (False, False)
 
 
 def test_a_cpu_has_no_such_choice():

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cryo_hpo.errors import SpecError, UnknownName
 from cryo_hpo.training.losses import LOSSES, Loss, inverse_frequency, make_loss
@@ -120,6 +123,34 @@ def test_weighted_cross_entropy_is_that_of_torch() -> None:
     logits, target = _batch(4)
     expected = F.cross_entropy(logits, target, weight=WEIGHTS, ignore_index=IGNORE)
     torch.testing.assert_close(_make("weighted_ce")(logits, target), expected)
+
+
+class _Sums(TorchDispatchMode):
+    """Count cross-entropies that torch sums itself, which a GPU does in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.nll_loss2d_forward.default:
+            self.count += args[3] != 0  # the reduction, 0 for none
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("name", ["ce", "weighted_ce", "ce+dice"])
+def test_where_every_bit_must_repeat_pixels_are_added_in_order(name: str) -> None:
+    logits, target = _batch(5)
+    fast = _make(name)(logits, target)
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        with _Sums() as sums:
+            repeated = _make(name)(logits, target)
+    finally:
+        torch.use_deterministic_algorithms(mode=False)
+    assert sums.count == 0
+    torch.testing.assert_close(repeated, fast)
+    torch.testing.assert_close(_gradient(repeated, logits), _gradient(fast, logits))
 
 
 def test_focal_without_exponent_is_cross_entropy() -> None:
