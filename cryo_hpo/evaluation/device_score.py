@@ -13,19 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..data.progress_log import ProgressLog
 from ..data.tiles import copy_pixels
 from .device_confusion import DeviceConfusion
 from .metrics import Scores
-from .sliding_window import (
-    Piece,
-    Window,
-    WindowPredictor,
-    chunk_pieces,
-    count_windows,
-    predict_pieces,
-    refuse_nan,
-)
+from .pieces import Piece, Window
+from .sliding_window import convert_windows, refuse_nan
 
 if TYPE_CHECKING:
     from ..data.cache import Scenes
@@ -48,22 +40,18 @@ def score_on_device(
         Diverged: The model's output is not a number.
         OutOfMemory: One window at a time does not fit.
     """
-    model.eval()
-    counter = DeviceConfusion(len(classes), normalize.mean_C11.device)
-    with ProgressLog("window", count_windows(scenes, window), counted=True) as progress:
-        predictor = WindowPredictor(
-            model,
-            size=window.size,
-            overlap=window.overlap,
-            batch=batch,
-            advance=progress.advance,
-        )
-        for pieces in chunk_pieces(scenes, window, batch=batch):
-            count = _RowCounter(counter, scenes, pieces, normalize.mean_C11.device)
-            rows = predict_pieces(
-                predictor, scenes, pieces, normalize=normalize, bf16=window.bf16, convert=count
-            )
-            deque(rows, maxlen=0)  # they are counted as they come
+    device = normalize.mean_C11.device
+    counter = DeviceConfusion(len(classes), device)
+    parts = convert_windows(
+        model,
+        scenes,
+        normalize=normalize,
+        window=window,
+        batch=batch,
+        convert=lambda pieces: _RowCounter(counter, scenes, pieces, device),
+    )
+    for _, rows in parts:
+        deque(rows, maxlen=0)  # they are counted as they come
     counted = counter.read()
     refuse_nan(counted.lost > 0)
     if counted.strangers:

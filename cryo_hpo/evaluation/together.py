@@ -17,15 +17,9 @@ from torch import Tensor, nn
 
 from ..data.progress_log import ProgressLog
 from .metrics import Scores
-from .sliding_window import (
-    Piece,
-    Window,
-    WindowPredictor,
-    chunk_pieces,
-    count_windows,
-    predict_pieces,
-    refuse_nan,
-)
+from .pieces import Piece, Window, chunk_pieces, count_windows
+from .sliding_window import predict_pieces, refuse_nan
+from .window_predictor import WindowPredictor
 
 if TYPE_CHECKING:
     from ..data.cache import Scenes

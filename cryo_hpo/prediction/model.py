@@ -22,7 +22,9 @@ from ..config import Site
 from ..data.tiles import Normalize
 from ..errors import DataError, SpecError
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..evaluation.sliding_window import WindowPredictor, number_of_windows, refuse_nan
+from ..evaluation.pieces import number_of_windows
+from ..evaluation.sliding_window import refuse_nan
+from ..evaluation.window_predictor import WindowPredictor
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..models.weights.hash import hash_weights
 from ..results.files import CONFIRM

@@ -17,7 +17,7 @@ from ..data.region_split import split_by_region
 from ..data.splits import digests_of, items_of
 from ..data.tiles import Normalize
 from ..errors import SpecError
-from ..evaluation.sliding_window import Window
+from ..evaluation.pieces import Window
 from ..models import (
     PRETRAINING,
     PretrainingScale,

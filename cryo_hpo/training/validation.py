@@ -14,7 +14,8 @@ from ..errors import DataError
 from ..evaluation.device_score import score_on_device
 from ..evaluation.field_metrics import Metric
 from ..evaluation.metrics import Scores
-from ..evaluation.sliding_window import FieldRules, Window, score
+from ..evaluation.pieces import Window
+from ..evaluation.sliding_window import FieldRules, score
 from .build import dataset_of, protocol_of, window_of
 from .scoring import field_rules, windows_per_pass
 

@@ -16,7 +16,8 @@ from cryo_hpo.errors import DataError, Diverged
 from cryo_hpo.evaluation.device_confusion import DeviceConfusion
 from cryo_hpo.evaluation.device_score import score_on_device
 from cryo_hpo.evaluation.metrics import Scores
-from cryo_hpo.evaluation.sliding_window import Window, chunk_pieces, score
+from cryo_hpo.evaluation.pieces import Window, chunk_pieces
+from cryo_hpo.evaluation.sliding_window import score
 from cryo_hpo.evaluation.tiling import windows
 from cryo_hpo.training.scoring import windows_per_pass
 

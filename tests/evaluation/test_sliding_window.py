@@ -20,9 +20,11 @@ from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.tiles import Normalize
 from cryo_hpo.errors import Diverged
 from cryo_hpo.evaluation.metrics import Scores
-from cryo_hpo.evaluation.sliding_window import Window, WindowPredictor, score
+from cryo_hpo.evaluation.pieces import Window
+from cryo_hpo.evaluation.sliding_window import score
 from cryo_hpo.evaluation.tiling import grid, windows
 from cryo_hpo.evaluation.together import score_together
+from cryo_hpo.evaluation.window_predictor import WindowPredictor
 
 from ..support.fakes import fake_folder
 from ..support.windows import predict

@@ -14,7 +14,7 @@ from torch.utils._device import _device_constructors
 from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data.tiles import Normalize
-from cryo_hpo.evaluation.sliding_window import WindowPredictor
+from cryo_hpo.evaluation.window_predictor import WindowPredictor
 from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.training import loop
 from cryo_hpo.training.build import runs_in_bf16

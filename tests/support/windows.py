@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cryo_hpo.evaluation.sliding_window import WindowPredictor
+from cryo_hpo.evaluation.window_predictor import WindowPredictor
 
 
 def predict(
