@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from threading import Barrier, Thread, get_ident
 from typing import Any
+
+import pytest
 
 from cryo_hpo.config import Site
 from cryo_hpo.execution import ray_worker
@@ -26,3 +29,31 @@ def test_warnings_are_reported_once_with_the_next_epoch(monkeypatch, tmp_path) -
     ray_worker.work({"workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=0)
     assert reports == [{"epoch": 1, "notes": ["'last.pt' is damaged"]}, {"epoch": 2}]
     assert logging.getLogger("cryo_hpo").handlers == before
+
+
+@pytest.mark.parametrize(("gpus", "threads"), [(0.5, 1), (0, 2)])
+def test_trials_on_a_gpu_train_in_one_thread_of_their_process(
+    gpus, threads, monkeypatch, tmp_path
+) -> None:
+    reports: list[dict[str, Any]] = []
+
+    both = Barrier(2)  # threads that live at the same time have different numbers
+
+    def train(*_: object, **__: object) -> Generator[dict[str, Any]]:
+        yield {"thread": get_ident()}
+        if not gpus:
+            both.wait(timeout=60)
+
+    monkeypatch.setattr(ray_worker, "train_job", train)
+    monkeypatch.setattr("ray.tune.report", reports.append)
+
+    def work() -> None:  # as Tune does, in a new thread for each trial
+        ray_worker.work({"workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=gpus)
+
+    trials = [Thread(target=work) for _ in range(2)]
+    for trial in trials:
+        trial.start()
+    for trial in trials:
+        trial.join()
+    assert len(reports) == 2
+    assert len({report["thread"] for report in reports}) == threads
