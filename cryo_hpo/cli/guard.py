@@ -6,8 +6,10 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 # A disk that refuses: any place that writes may meet it, and not each has a message of its own.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+LITTLE_ROOM = 2**20  # bytes
 FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
 
@@ -97,13 +100,33 @@ class GuardedGroup(click.Group):
         except OSError as error:
             if error.errno not in NO_ROOM:
                 raise
-            where = f" ('{error.filename}')" if error.filename else ""
-            click.echo(f"{error.strerror}{where}. {FREE}", err=True)
+            where = f"'{error.filename}'" if error.filename else _full_folders()
+            click.echo(f"{error.strerror}{f' ({where})' if where else ''}. {FREE}", err=True)
             sys.exit(1)
         except _Ended:
             sys.exit(128 + signal.SIGTERM)
         except KeyboardInterrupt:
             sys.exit(130)
+
+
+def _full_folders() -> str:
+    """Name the folders that are written to and have no room, for errors that do not say where."""
+    from ..config import Site
+
+    site = Site.from_env(os.environ)  # it was read before, so it can be
+    folders = {
+        "CRYO_STORAGE": site.storage,
+        "CRYO_CACHE": site.cache,
+        "temporary files": Path(tempfile.gettempdir()),
+    }
+    return ", ".join(f"{name}: '{place}'" for name, place in folders.items() if _is_full(place))
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        return shutil.disk_usage(folder).free < LITTLE_ROOM
+    except OSError:  # it does not exist
+        return False
 
 
 def _find_study(_context: click.Context, _parameter: click.Parameter, word: str) -> Path:

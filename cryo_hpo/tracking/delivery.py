@@ -24,7 +24,7 @@ from mlflow.tracking import MlflowClient
 
 from .backlog import Backlog
 from .calls import Call
-from .server import KEY, reason, search
+from .server import KEY, cannot_write, reason, search
 
 ORIGIN, PARENT = "cryo.log", "mlflow.parentRunId"
 NOTE, RUN_ID = "mlflow.note.content", "{run_id}"
@@ -94,9 +94,12 @@ class Delivery:
                 self._runs.apply([call])
 
     def _refused(self, error: Exception) -> bool:
-        """Return True if the call itself is refused, False if the server is away."""
+        """Return True if the call itself is refused, False if the server is away or has no room."""
         if isinstance(error, FileNotFoundError):
             return True
+        if cannot_write(error):  # it answers, since reading needs no room
+            self._tries = 0
+            return False
         if isinstance(error, MlflowException) and error.error_code in REFUSALS:
             return True
         self._tries = self._tries + 1 if self._runs.answer() else 0

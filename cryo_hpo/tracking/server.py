@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -32,6 +33,18 @@ OUTDATED = re.compile(r"out-of-date database schema \(found version (\w+)")
 KIND = {
     "mlflow.experimentKind": "custom_model_development"
 }  # MLflow then opens on runs, not on chats
+CIRCUMSTANCE = "(raised as a result of"  # SQLAlchemy's first line, before the error itself
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_ROOM_IN_WORDS = (
+    "database or disk is full",  # SQLite
+    "disk i/o error",
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "database is locked",
+    "no space left on device",  # PostgreSQL, MySQL and artifact stores, in their system's words
+    "disk quota exceeded",
+    "read-only file system",
+)
 CONNECT_S = 5  # timeout of a request when a study starts
 REQUEST_S = 30  # timeout of a request of the courier's thread
 
@@ -112,9 +125,19 @@ def masked(text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return the first line of an error, without passwords and final full stop."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
-    return masked(text).rstrip(".")[:500]
+    """Return the first line of an error that says what failed, without passwords and full stop."""
+    lines = [line for line in str(error).splitlines() if line and not line.startswith(CIRCUMSTANCE)]
+    return masked((lines or [type(error).__name__])[0]).rstrip(".")[:500]
+
+
+def cannot_write(error: Exception) -> bool:
+    """Return True if the disk of MLflow's database or artifacts is full or read-only.
+
+    Databases say so in words of their own, and a server passes them on as text.
+    """
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return True
+    return any(words in str(error).lower() for words in NO_ROOM_IN_WORDS)
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:

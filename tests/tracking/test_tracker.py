@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -29,7 +30,7 @@ from mlflow.tracking import MlflowClient
 
 from cryo_hpo.errors import StorageError, TrackingError
 from cryo_hpo.tracking import Tracker, deliver, masked, run_id, ui_command
-from cryo_hpo.tracking.delivery import Runs
+from cryo_hpo.tracking.delivery import TRIES, Runs
 
 EXPERIMENT = "cryo/test"
 CURVE = [0.31, 0.42, 0.53]
@@ -229,6 +230,49 @@ def test_a_refused_record_does_not_hold_up_the_others(
     assert [json.loads(line)["do"] for line in refused] == ["start", "artifact", "log", "log"]
     assert all(json.loads(line)["refused"] for line in refused)
     assert "refuses a record of run 'poison'" in caplog.text
+
+
+FULL = "(raised as a result of Query-invoked autoflush)\n(sqlite3.OperationalError) database or disk is full"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MlflowException(FULL),
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError(
+            "500: (psycopg.errors.DiskFull) could not extend file: No space left on device"
+        ),
+    ],
+    ids=["SQLite", "artifacts", "a server's PostgreSQL"],
+)
+def test_a_full_disk_refuses_nothing(
+    error: Exception,
+    database: str,
+    log: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    log_batch, tries = MlflowClient.log_batch, iter(range(4 * TRIES))
+
+    def full_for_long(self: MlflowClient, run_id: str, *args: Any, **rest: Any) -> None:
+        if rest.get("metrics") and next(tries, None) is not None:
+            raise error
+        log_batch(self, run_id, *args, **rest)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", full_for_long)
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
+    monkeypatch.setattr(to._courier, "_pause", lambda _: None)
+    name = type(error).__name__
+    to.start(name, name="full")
+    to.log(name, {"m": 1.0}, step=1)
+    to.end(name, "FINISHED")
+    assert to.close() == 0
+    assert next(tries, None) is None, "it was full for longer than a refused call is tried"
+    assert runs(database, name)[name].data.metrics == {"m": 1.0}
+    assert not log.with_name("events.jsonl.refused").exists()
+    assert "raised as a result" not in caplog.text
+    assert caplog.text.count("does not take records") == 1
 
 
 def test_a_record_that_breaks_the_server_is_given_up(
