@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,14 @@ def find_regions(card: DatasetCard, names: Sequence[str]) -> dict[str, str | Non
         encoding="utf-8",
         check=False,
     )
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt  # pressed while the expression was tried
+    if done.returncode not in (0, -signal.SIGXCPU, -signal.SIGKILL):
+        message = (
+            f"The card's region '{card.region}' could not be tried: the process that tries it ended "
+            f"with exit code {done.returncode}. {done.stderr[-300:]} Run the same command again."
+        )
+        raise DataError(message)
     if done.returncode:
         message = (
             f"The card's region '{card.region}' could not be matched with the {len(names)} ids of "

@@ -25,7 +25,7 @@ from ..storage.atomic import write_text
 from . import folder as folders
 from .data_guard import DataGuard
 from .preflight import check
-from .run import drive
+from .run import drive, run_study
 
 if TYPE_CHECKING:
     from ..stats import Improvement
@@ -55,6 +55,8 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
 ) -> Result:
     """Add seeds or trials to a finished study, and run it to its new verdict.
 
+    The same call after a stop resumes it.
+
     Args:
         name: Name of the study.
         site: Locations of data, weights, storage, cache and MLflow; None: from the environment.
@@ -72,10 +74,13 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
     """
     site, console = site or Site.from_env(os.environ), console or Console()
     path = site.storage / name
+    added = Addition(tuple(seeds), trials, at_most, proof)
+    if _is_begun(path, added):
+        console.print(f"Study '{name}' has begun this extension, and goes on.", highlight=False)
+        return run_study(path / folders.SPEC, site, console=console, inline=inline)
     _refuse_unfinished(path)
     with folders.driving(path):
         result = load_result(path)
-        added = Addition(tuple(seeds), trials, at_most, proof)
         study = extended_spec(result, added)
         before = load_study(path / folders.SPEC)
         _refuse_hours(before)
@@ -86,6 +91,14 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
         console.print(line, highlight=False)
         # The lock is held from the first look at the earlier result to the end of the new one.
         return drive(study, site, path, console=console, inline=inline)
+
+
+def _is_begun(path: Path, added: Addition) -> bool:
+    """Return True if a study is being extended by just this, and has no new result yet."""
+    if (path / NAME).exists() or not (path / folders.SPEC).exists():
+        return False
+    begun = read_extensions(path)[-1:]
+    return [e.model_dump(include=set(Addition._fields)) for e in begun] == [added._asdict()]
 
 
 def _refuse_unfinished(path: Path) -> None:

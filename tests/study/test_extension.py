@@ -117,6 +117,29 @@ def test_an_extension_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("result-*.json"))) == 1
 
 
+def test_the_same_command_resumes_an_extension_that_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lakes").mkdir()
+    result, study = _finished(tmp_path / "lakes")
+    keep_result(result, tmp_path / "lakes", study, Addition((7,)))
+    resumed: list[Path] = []
+
+    def run_study(spec: Path, *_: Any, **__: Any) -> Result:
+        resumed.append(spec)
+        return result
+
+    monkeypatch.setattr(extension, "run_study", run_study)
+    monkeypatch.setenv("CRYO_STORAGE", str(tmp_path))
+    done = CliRunner().invoke(main, ["extend", "lakes", "--seeds", "7"])
+    assert done.exit_code == 0, done.output
+    assert "has begun this extension, and goes on" in done.output
+    assert resumed == [tmp_path / "lakes" / "study.yaml"]
+    other = CliRunner().invoke(main, ["extend", "lakes", "--seeds", "8"])
+    assert other.exit_code == 2
+    assert "`cryo-hpo resume lakes` first" in other.output
+
+
 def test_no_other_driver_gets_in_between_the_kept_result_and_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
