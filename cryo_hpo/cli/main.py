@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import CryoError, SpecError
+from ..errors import CryoError
 from . import campaign as campaigns
 from .compare import compare
 from .data import data
@@ -88,15 +88,13 @@ def run(study: Path, *, inline: bool) -> None:
 @INLINE
 def resume(name: str, *, inline: bool) -> None:
     """Resume the study NAME from the spec in its folder, as giving `run` again does."""
+    from ..results.known import no_such_study
     from ..study.folder import CAMPAIGN, SPEC
 
     folder = read_site().storage / name
     path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
     if not path.exists():
-        files = [p for spec in (SPEC, CAMPAIGN) for p in read_site().storage.glob(f"*/{spec}")]
-        names = sorted(p.parent.name for p in files)
-        message = f"There is no study '{name}' in '{read_site().storage}'. Known: {', '.join(names) or 'none'}."
-        raise SpecError(message)
+        raise no_such_study(folder)
     _run(path, inline=inline)
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import CryoError
 from ..storage import atomic
+from .known import no_such_study
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -33,10 +34,13 @@ def load_json(
         upgrade: Converts the content of an older version to the newest.
 
     Raises:
+        SpecError: There is no such folder.
         CryoError: The file is missing, damaged, or of another version.
     """
     path = Path(path)
     file = path / name if path.is_dir() else path
+    if not path.exists() and not path.suffix:
+        raise no_such_study(path.absolute())
     if not file.exists():
         message = f"A finished {what} leaves '{name}', '{path}' has none. Run the {what} first."
         raise CryoError(message)

@@ -20,6 +20,7 @@ from ..config import Site, Study, dump_study, load_study
 from ..config.files.load import validate_study
 from ..errors import SpecError
 from ..results.extensions import Extension, read_extensions, write_extensions
+from ..results.known import no_such_study
 from ..results.study import NAME, Result, load_result
 from ..storage.atomic import write_text
 from . import folder as folders
@@ -115,7 +116,7 @@ def _refuse_unfinished(path: Path) -> None:
         )
         raise SpecError(message)
     if not (path / folders.SPEC).exists():
-        raise SpecError(f"There is no study '{path.name}' in '{path.parent}'. Check the name.")
+        raise no_such_study(path)
     if not (path / NAME).exists():
         message = (
             f"Only a finished study can be extended, '{path.name}' has no result yet. Run "

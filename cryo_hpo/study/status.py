@@ -15,6 +15,7 @@ from ..errors import CryoError, SpecError, StorageError
 from ..execution.hanging import hang_limit_s
 from ..results.campaign import NAME
 from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
+from ..results.known import known_names, no_such_study
 from ..results.study import NAME as RESULT
 from ..storage.event_log import read_events
 from ..storage.lock import is_locked
@@ -101,11 +102,7 @@ def read_status(folder: Path) -> Status:
     """
     kind = next((k for k, file in _SPECS.items() if (folder / file).is_file()), None)
     if kind is None:
-        message = (
-            f"There is no study '{folder.name}' in '{folder.parent}'. "
-            "Known: `cryo-hpo status` without a name lists all."
-        )
-        raise SpecError(message)
+        raise no_such_study(folder)
     driver = read_driver(folder)
     events = list(read_events(folder / EVENTS)) if (folder / EVENTS).exists() else []
     return Status(
@@ -121,8 +118,7 @@ def read_status(folder: Path) -> Status:
 
 def list_status(storage: Path) -> list[Status]:
     """Return the status of every study and campaign of a storage folder, sorted by name."""
-    files = {file.parent for spec in _SPECS.values() for file in storage.glob(f"*/{spec}")}
-    return [read_status(folder) for folder in sorted(files)]
+    return [read_status(storage / name) for name in known_names(storage)]
 
 
 def read_driver(folder: Path) -> Driver | None:

@@ -197,6 +197,6 @@ def test_the_command_takes_names_and_files(tmp_path: Path, monkeypatch: pytest.M
     assert refused.exit_code == 1
     assert "may not be compared" in refused.output
     missing = CliRunner().invoke(main, ["compare", "lakes-lr", "nothing"])
-    assert missing.exit_code == 1
-    assert "Run the study first" in missing.output
+    assert missing.exit_code == 2
+    assert "There is no study 'nothing'" in missing.output
     assert cryo_hpo.compare(tmp_path / "lakes-lr", tmp_path / "lakes-two").gain is not None

@@ -1,0 +1,52 @@
+"""A name that is no study is answered with the nearest one and those there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cryo_hpo.cli.main import main
+from cryo_hpo.errors import SpecError
+from cryo_hpo.results.known import SHOWN, no_such_study
+from cryo_hpo.results.study import load_result
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("CRYO_STORAGE", str(tmp_path))
+    for name in ("small", "lakes-lr"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "study.yaml").write_text(f"name: {name}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "smal"],
+        ["resume", "smal"],
+        ["extend", "smal", "--seeds", "7"],
+        ["compare", "smal", "lakes-lr"],
+        ["report", "smal"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest(words: list[str], storage: Path) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2, done.output
+    assert "Did you mean 'small'?" in done.output
+    assert "lakes-lr, small" in done.output
+
+
+def test_many_names_are_counted(tmp_path: Path) -> None:
+    for number in range(SHOWN + 3):
+        (tmp_path / f"s{number:02d}").mkdir()
+        (tmp_path / f"s{number:02d}" / "study.yaml").touch()
+    assert str(no_such_study(tmp_path / "zzz")).endswith("s11 and 3 more.")
+
+
+def test_a_result_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"There is no study 'gone'.*Known: none"):
+        load_result(tmp_path / "gone")
