@@ -102,8 +102,12 @@ def _table(studies: list[Status]) -> str:
 
 
 def _state(study: Status) -> str:
+    from ..report.wording import VERDICTS
+
     if study.driver is None:
-        return f"{study.state}, {study.verdict}" if study.verdict else study.state
+        words = {str(verdict): text.lower() for verdict, text in VERDICTS.items()}
+        verdict = words.get(study.verdict or "", study.verdict)
+        return f"{study.state}, {verdict}" if verdict else study.state
     return f"{study.state} (process {study.driver.pid or '(unknown)'} on {study.driver.host})"
 
 

@@ -142,12 +142,22 @@ def _finish(folder: Path) -> None:
     (folder / "result.json").write_text("{}")
 
 
+def _decide(folder: Path) -> None:
+    (folder / "result.json").write_text('{"verdict": "not shown"}')
+
+
 def _forget(folder: Path) -> None:
     (folder / folders.EVENTS).unlink()
 
 
 @pytest.mark.parametrize(
-    ("change", "state"), [(_finish, "finished"), (_forget, "not begun"), (None, "interrupted")]
+    ("change", "state"),
+    [
+        (_finish, "finished"),
+        (_decide, "finished, no clear difference"),
+        (_forget, "not begun"),
+        (None, "interrupted"),
+    ],
 )
 def test_the_list_has_the_state_of_every_study(
     folder: Path, change: Callable[[Path], None] | None, state: str
