@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,13 +41,25 @@ def time_step(recipe: Recipe, site: Site, *, on_gpu: bool = False) -> float:
     batch_BCHW = torch.rand(recipe.batch_size, bands, side, side, device=device)
     clock = time.perf_counter if on_gpu else time.process_time
     seconds = []
-    for _ in range(1 + REPEATS):
-        start = clock()
-        model(batch_BCHW).float().square().mean().backward()
-        if on_gpu:
-            torch.cuda.synchronize()
-        seconds.append(clock() - start)
+    with _one_thread():
+        for _ in range(1 + REPEATS):
+            start = clock()
+            model(batch_BCHW).float().square().mean().backward()
+            if on_gpu:
+                torch.cuda.synchronize()
+            seconds.append(clock() - start)
     return median(seconds[1:])
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: several, where cores are busy, spend CPU time on waiting for another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class EpochSize(NamedTuple):
