@@ -120,7 +120,9 @@ class Progress:
             case "paused":
                 self._end(key, "paused", f"paused at epoch {event['epoch']}")
             case "ended":
-                self._end(key, event["state"], f"{event['state']}  {event['message']}".rstrip())
+                state, message = event["state"], event["message"]
+                said = message.startswith(state)  # "pruned at epoch 2 (3 of 3)"
+                self._end(key, state, message if said else f"{state}  {message}".rstrip())
 
     def _started(self, key: str, *, lr: float, epochs: int) -> None:
         row = self._rows.get(key)

@@ -68,6 +68,16 @@ def test_plain_lines_where_there_is_no_terminal():
     ]
 
 
+def test_the_end_of_a_trial_is_said_once():
+    out, log = io.StringIO(), Log()
+    progress = Progress(console=Console(file=out, width=80))
+    progress.follow(log)  # type: ignore[arg-type]
+    with progress:
+        log.append("started", key="trial-0002", lr=1e-4, epochs=9)
+        log.append("ended", key="trial-0002", state="pruned", message="pruned at epoch 1 (3 of 3)")
+    assert out.getvalue().splitlines()[-1] == "trial-0002  lr 0.0001  pruned at epoch 1 (3 of 3)"
+
+
 def test_a_live_table_on_a_terminal():
     console = Console(file=io.StringIO(), force_terminal=True, record=True, width=80)
     _play(Progress(console=console))
