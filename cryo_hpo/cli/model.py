@@ -12,6 +12,7 @@ import click
 
 from ..errors import SpecError
 from .guard import read_site
+from .model_checks import is_study, refuse_both, refuse_choice, require_option
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -114,16 +115,22 @@ def predict(  # noqa: PLR0913 (options of a command)
       cryo-hpo predict lakes-lr scenes --out maps
       cryo-hpo predict model.pt scene.tif --out mask.tif --probabilities shares.tif
     """  # noqa: D301  click takes the backspace itself
-    from ..prediction.outlines import require_table, write_areas
+    from ..prediction.outlines import require_classes, require_table, write_areas
     from ..prediction.scene import predict_scene
     from ..prediction.scenes import plan_maps
 
+    if vector is None:
+        why = "outlines are written to --vector alone"
+        require_option("--vector FILE.gpkg", why, "classes", "smallest", "simplify")
+    refuse_both("seed", "members", "--seed maps with one training")
     if areas is not None:
         require_table(areas)
     jobs = plan_maps(
         scenes, out=out, probabilities=probabilities, uncertainty=uncertainty, vector=vector
     )
     chosen = _open(model, arm=arm, seed=seed, members=members, device=device, tta=tta)
+    names = () if classes is None else tuple(classes.split(","))
+    require_classes(names, chosen.card.classes)
     numbers = None if layers is None else _numbers(layers)
     if quality is not None and len(jobs) > 1 and str(quality) != "none":
         raise SpecError(f"--quality '{quality}' is of one scene, and {len(jobs)} are mapped.")
@@ -148,7 +155,6 @@ def predict(  # noqa: PLR0913 (options of a command)
             progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
             click.echo(f"{progress}{job.out}: {shares}")
             if job.vector is not None and sure is not None:
-                names = () if classes is None else tuple(classes.split(","))
                 given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
                 sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
                 click.echo(f"{progress}{job.vector}: {sizes}")
@@ -212,7 +218,8 @@ def _open(
 
     site = read_site()
     study = _study(name, site)
-    if seed is None and members == "all" and (study.is_dir() or study.suffix == ".json"):
+    refuse_choice(study, "arm", "seed", "members")
+    if seed is None and members == "all" and is_study(study):
         models = open_ensemble(study, arm=arm, site=site, device=device)
     else:
         models = Ensemble((open_model(study, arm=arm, seed=seed, site=site, device=device),))
@@ -270,12 +277,16 @@ def export(  # noqa: PLR0913 (options of a command)
     """  # noqa: D301  click takes the backspace itself
     from ..prediction.model import export_model
 
+    if push is None:
+        require_option("--push OWNER/NAME", "it is of an upload", "public")
     site = read_site()
     if not out.suffix:
         if merge:
             raise SpecError("The graphs of a folder are merged already. Leave out --merge.")
         given = {"arm": arm, "seed": seed, "site": site, "ensemble": ensemble, "onnx": onnx}
-        _export_folder(_study(study, site), out, given, push=push, public=public)
+        source = _study(study, site)
+        refuse_choice(source, "arm", "seed")
+        _export_folder(source, out, given, push=push, public=public)
         return
     if ensemble or onnx or push is not None:
         message = (

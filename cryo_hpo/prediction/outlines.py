@@ -88,6 +88,19 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     return sizes
 
 
+def require_classes(only: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse names to outline that are neither classes nor fronts between two of them.
+
+    Raises:
+        SpecError: There is no such class.
+    """
+    for name in only:
+        if name in classes or BETWEEN not in name:
+            _value(name, classes)
+        else:
+            _front(name, classes)
+
+
 def require_table(path: Path) -> None:
     """Refuse a name that is not of a CSV file.
 

@@ -136,6 +136,8 @@ def test_an_upload_that_fails_keeps_the_folder_and_says_what_helps(
     [
         (("--out", "m.pt", "--ensemble"), "write a folder"),
         (("--out", "m", "--merge"), "merged already"),
+        (("--out", "m", "--public"), "--public has no effect here: it is of an upload. Add --push"),
+        (("--out", "m.pt", "--public"), "Add --push OWNER/NAME, or leave it out"),
         (("--out", "m", "--ensemble", "--seed", 1), "not both"),
         (("--out", "m", "--ensemble", "--onnx"), "not both"),
         (("--out", "full"), "is no exported model"),

@@ -207,7 +207,31 @@ BAD = {
     "no such arm": (["scene.tif", "--arm", "tuned"], "has the arms baseline, slow, not 'tuned'"),
     "no such seed": (["scene.tif", "--seed", "7"], "seeds 1, 2, not 7"),
     "itself": (["mask.tif"], "files of their own"),
+    "class without outlines": (
+        ["scene.tif", "--classes", "lakse"],
+        "--classes has no effect here: outlines are written to --vector alone. Add --vector",
+    ),
+    "sizes without outlines": (
+        ["scene.tif", "--smallest", "0.1", "--simplify", "20"],
+        "--smallest and --simplify have no effect here",
+    ),
+    "unknown class": (
+        ["scene.tif", "--vector", "mask.gpkg", "--classes", "lake,lakse"],
+        "There is no class 'lakse' to outline. Classes: background, lake.",
+    ),
+    "front of an unknown class": (
+        ["scene.tif", "--vector", "mask.gpkg", "--classes", "lake|ocean"],
+        "There is no class 'ocean' to outline. Classes: background, lake.",
+    ),
+    "seed and members": (
+        ["scene.tif", "--seed", "1", "--members", "best"],
+        "give --seed or --members, not both",
+    ),
 }
+
+
+def _fail_if_mapped(*_: object) -> None:
+    pytest.fail("rows were mapped before the input was refused")
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -217,11 +241,22 @@ def test_bad_input_is_named_and_leaves_nothing(case, site, scene, tmp_path, monk
     write(tmp_path / "scene2.tif", image_CHW[:2])
     (tmp_path / "text.tif").write_text("no raster")
     words, message = BAD[case]
+    monkeypatch.setattr(prediction_scene, "write_rows", _fail_if_mapped)
     said = _run("predict", "done", *words, "--out", "mask.tif")
     assert said.exit_code in (1, 2)
     assert message in said.output
     assert "Traceback" not in said.output
     assert not list(tmp_path.glob("*mask*"))
+
+
+@pytest.mark.parametrize("words", [("--arm", "slow"), ("--seed", 2), ("--members", "best")])
+def test_one_exported_model_leaves_nothing_to_choose(words, site, scene, tmp_path):
+    exported = tmp_path / "model.pt"
+    assert _run("export", "done", "--out", exported).exit_code == 0
+    said = _run("predict", exported, scene, "--out", tmp_path / "m.tif", *words)
+    assert said.exit_code == 2
+    assert f"{words[0]} cannot choose: '{exported}' is one exported model" in said.output
+    assert not (tmp_path / "m.tif").exists()
 
 
 @pytest.mark.parametrize(
