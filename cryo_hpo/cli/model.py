@@ -12,7 +12,7 @@ import click
 
 from ..errors import SpecError
 from .guard import read_site
-from .model_checks import is_study, refuse_both, refuse_choice, require_option
+from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_no_gain
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -230,6 +230,7 @@ def _open(
     mean = f"the mean of {number} trainings, seeds" if number > 1 else "one training, seed"
     mirrored = ", each over four mirror images" if tta else ""
     click.echo(f"'{card.arm}' of study '{card.study}': {mean} {seeds}{mirrored}{_unproven(card)}")
+    warn_of_no_gain(study, [model.card for model in models.members])
     return models
 
 
@@ -294,11 +295,13 @@ def export(  # noqa: PLR0913 (options of a command)
             "without a suffix."
         )
         raise SpecError(message)
-    card = export_model(_study(study, site), out, arm=arm, seed=seed, site=site, merge=merge)
+    source = _study(study, site)
+    card = export_model(source, out, arm=arm, seed=seed, site=site, merge=merge)
     click.echo(
         f"{out}: {card.arm} of '{card.study}', seed {card.seed}{_test_score(card)}"
         f"{_unproven(card)}; card: {out.with_suffix('.json')}"
     )
+    warn_of_no_gain(source, [card])
 
 
 def _export_folder(
@@ -313,6 +316,7 @@ def _export_folder(
         f"{out}: {cards[0].arm} of '{cards[0].study}', {'seeds' if len(cards) > 1 else 'seed'} "
         f"{seeds}{_unproven(cards[0])}; predict.py in it maps with torch alone"
     )
+    warn_of_no_gain(study, cards)
     if push is not None:
         from ..models.weights.push import push_folder
 

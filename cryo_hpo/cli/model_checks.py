@@ -1,13 +1,18 @@
-"""Refuse options of `cryo-hpo predict` and `cryo-hpo export` that would have no effect."""
+"""Refuse options of `predict` and `export` without effect, and warn of models that learned nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
-from ..errors import SpecError
+from ..errors import CryoError, SpecError
+
+if TYPE_CHECKING:
+    from ..prediction.card import ModelCard
 
 
 def require_option(needed: str, why: str, *names: str) -> None:
@@ -58,6 +63,27 @@ def refuse_both(first: str, second: str, why: str) -> None:
 def is_study(path: Path) -> bool:
     """Return whether a path is of a study, by its folder or its result.json."""
     return path.is_dir() or path.suffix == ".json"
+
+
+def warn_of_no_gain(study: Path, cards: Sequence[ModelCard]) -> None:
+    """Warn of models that scored no more than a map of one class everywhere, if this is recorded.
+
+    Args:
+        study: The models' study, or an exported model, which has no such record.
+        cards: Cards of the models.
+    """
+    from ..report.warning import no_gain_warning
+    from ..results.study import load_result
+
+    if not is_study(study) or cards[0].trial is not None:  # the search's winner has no test score
+        return
+    try:
+        result = load_result(study)
+    except CryoError:
+        return
+    text = no_gain_warning(result, cards[0].arm, [card.seed for card in cards])
+    if text is not None:
+        click.echo(f"Warning: {text}", err=True)
 
 
 def _given(*names: str) -> list[str]:

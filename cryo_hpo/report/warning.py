@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..results.study import Result
+from ..results.study import ConstantMap, Result
 from ..results.weak_runs import (
     Run,
     runs_above_even_guess,
@@ -23,11 +23,7 @@ def warnings(result: Result) -> list[str]:
 
 def _warnings(result: Result) -> Iterator[str]:
     if (below := runs_below_constant(result)) and result.constant_map is not None:
-        constant = result.constant_map
-        fact = (
-            f"scored no more than doing nothing: a map of '{constant.label}' everywhere has "
-            f"{percent(constant.test_miou)} on the same test pixels."
-        )
+        fact = f"{_doing_nothing(result.constant_map)} on the same test pixels."
         yield _warning(result, below, fact, lambda run: percent(run.seed.test_miou))
     if diverged := runs_that_diverged(result):
         yield _warning(result, diverged, "diverged before the end.", _divergence)
@@ -43,6 +39,35 @@ def _warnings(result: Result) -> Iterator[str]:
             "last tenth of the epochs. Longer training (`base.epochs`) may change the verdict."
         )
         yield _warning(result, rising, fact, lambda run: signed(_points(run.seed.late_gain), 2))
+
+
+def no_gain_warning(result: Result, arm: str, seeds: Sequence[int]) -> str | None:
+    """Return a warning of the trainings of an arm that score no more than a constant map, or None.
+
+    Args:
+        result: A finished study.
+        arm: Name of the arm.
+        seeds: Seeds of the trainings in use.
+    """
+    below = [
+        f"{run.seed.seed} (test mIoU {percent(run.seed.test_miou)})"
+        for run in runs_below_constant(result)
+        if run.arm.name == arm and run.seed.seed in seeds
+    ]
+    if not below or result.constant_map is None:
+        return None
+    return (
+        f"'{arm}' of study '{result.study}', seed{'s' * (len(below) > 1)} {', '.join(below)}, "
+        f"{_doing_nothing(result.constant_map)}. Before its maps are used, search a wider range of "
+        "learning rates or train longer (`base.epochs`)."
+    )
+
+
+def _doing_nothing(constant: ConstantMap) -> str:
+    return (
+        f"scored no more than doing nothing: a map of '{constant.label}' everywhere has "
+        f"{percent(constant.test_miou)}"
+    )
 
 
 def _warning(result: Result, runs: Sequence[Run], fact: str, value: Callable[[Run], str]) -> str:

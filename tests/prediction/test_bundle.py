@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ from cryo_hpo.evaluation import tiling
 from cryo_hpo.models.weights import push
 from cryo_hpo.prediction import bundle, standalone
 from cryo_hpo.prediction.ensemble import open_ensemble
+from cryo_hpo.report.wording import percent
+from cryo_hpo.results.study import ConstantMap, load_result, write
 
 from ..support.fakes import fake_scene
 from ..support.finished import SEEDS, Finished, finished_study
@@ -83,10 +86,13 @@ def test_windows_and_weights_are_those_of_prediction() -> None:
         assert np.array_equal(standalone.blend(size, overlap), expected)
 
 
-def _export(done: Finished, monkeypatch: pytest.MonkeyPatch, *words: object) -> Any:
+def _export(
+    done: Finished, monkeypatch: pytest.MonkeyPatch, *words: object, study: object = "done"
+) -> Any:
     for name in ("data", "storage", "cache", "weights"):
         monkeypatch.setenv(f"CRYO_{name.upper()}", str(getattr(done.site, name)))
-    return CliRunner().invoke(main, ["export", "done", *map(str, words)], catch_exceptions=False)
+    command = ["export", *map(str, (study, *words))]
+    return CliRunner().invoke(main, command, catch_exceptions=False)
 
 
 def test_the_command_writes_one_model_or_uploads_the_folder(
@@ -129,6 +135,23 @@ def test_an_upload_that_fails_keeps_the_folder_and_says_what_helps(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(FetchError, match="HF_TOKEN"):
         push.push_folder(tmp_path, "me/lakes")
+
+
+@pytest.mark.parametrize("words", [("--out", "m.pt"), ("--out", "m", "--ensemble")])
+def test_an_export_of_what_scores_no_more_than_doing_nothing_says_so(
+    done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nothing = {"constant_map": ConstantMap(label="background", test_miou=0.9999)}
+    result = load_result(done.folder).model_copy(update=nothing)
+    weak = shutil.copytree(done.folder, tmp_path / "weak")
+    write(result, weak)
+    said = _export(done, monkeypatch, *words, study=weak)
+    assert said.exit_code == 0, said.output
+    assert "a map of 'background' everywhere has 99.99" in said.stderr
+    arm = result.arm("baseline")
+    scores = [seed for seed in arm.seeds if f"(test mIoU {percent(seed.test_miou)})" in said.stderr]
+    assert len(scores) == (2 if "--ensemble" in words else 1)
 
 
 @pytest.mark.parametrize(

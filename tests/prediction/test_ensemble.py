@@ -17,7 +17,7 @@ from cryo_hpo.cli.main import main
 from cryo_hpo.prediction.ensemble import Ensemble, entropy, open_ensemble, spread, with_flips
 from cryo_hpo.prediction.model import open_model
 from cryo_hpo.prediction.scene import predict_scene
-from cryo_hpo.results.study import load_result, write
+from cryo_hpo.results.study import ConstantMap, load_result, write
 
 from ..support.fakes import fake_scene
 from ..support.fakes import write as write_raster
@@ -101,6 +101,31 @@ def test_one_training_maps_alone_on_request(
     seed = 2 if words[0] == "--seed" else None
     predict_scene(open_model(done.folder, seed=seed, site=done.site), scene, tmp_path / "own.tif")
     assert np.array_equal(_read(tmp_path / "m.tif")[0], _read(tmp_path / "own.tif")[0])
+
+
+@pytest.mark.parametrize("constant", [None, 0.0, 0.9999])
+def test_a_map_of_what_scores_no_more_than_doing_nothing_comes_with_a_warning(
+    constant: float | None,
+    done: Finished,
+    site: None,
+    scene: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = shutil.copytree(done.folder, tmp_path / "weak")
+    nothing = None if constant is None else ConstantMap(label="background", test_miou=constant)
+    result = load_result(folder).model_copy(update={"constant_map": nothing})
+    write(result, folder)
+    said = _run("predict", folder, scene, "--out", tmp_path / "m.tif", "--seed", "2")
+    assert said.exit_code == 0, said.output
+    score = 100 * result.arm("baseline").seeds[1].test_miou
+    warning = (
+        f"Warning: 'baseline' of study 'done', seed 2 (test mIoU {score:.2f}), scored no more than "
+        "doing nothing: a map of 'background' everywhere has 99.99."
+    )
+    assert (warning in said.stderr) == (constant == 0.9999)
+    assert "doing nothing" not in said.stdout
+    assert ("doing nothing" in said.stderr) == (constant == 0.9999)
 
 
 def test_a_training_that_diverged_or_is_gone_is_left_out_and_reported(
