@@ -32,6 +32,7 @@ from ..training.checkpoint_store import ensure_store_usable
 from ..training.scoring import field_rules
 from ..training.validation import rules_of
 from .folder import SPEC, of, refuse_another
+from .odd_values import odd_values
 
 if TYPE_CHECKING:
     from ..bands import BandPlan
@@ -56,7 +57,8 @@ def check(study: Study, *, site: Site) -> list[Group]:
 
     Every split is decoded into the cache, which looks at every pixel and mask value once;
     nothing is scored. The models of the base, of the named baselines and at the edges of the
-    search space are built on CPU, with their weights, one after another.
+    search space are built on CPU, with their weights, one after another. What is legal and makes
+    little sense is logged as a warning.
 
     Returns:
         The optimizer groups of the base.
@@ -85,6 +87,8 @@ def check(study: Study, *, site: Site) -> list[Group]:
             problems.setdefault(str(error), error)
     if problems:
         raise combine(list(problems.values()))
+    for sentence in odd_values(study, site):
+        log.warning("%s", sentence)
     _tell_gaps(study)
     return groups
 

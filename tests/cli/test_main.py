@@ -103,6 +103,64 @@ def test_check_says_where_a_study_departs_from_the_protocol(study, changes, said
     assert "\n".join(said) in done.output
 
 
+def _odd(spec, *path, to):
+    """Set a key of a study's file, given as its path."""
+    for name in path[:-1]:
+        spec = spec.setdefault(name, {})
+    spec[path[-1]] = to
+
+
+ODD = {
+    ("base", "optim"): (
+        {"lr": 10.0},
+        "base.optim.lr: 10 is above 1, and adamw moves every weight by about the learning rate at "
+        "each step, so training diverges. Did you mean 1e-4, its default?",
+    ),
+    ("baselines", "hot"): ({"optim.lr": 3.0}, "baselines.hot.optim.lr: 3 is above 1"),
+    ("search", "space", "params", "optim.lr"): (
+        {"kind": "float", "low": 1e-5, "high": 2.0, "log": True},
+        "search.space.params.optim.lr: 2 is above 1",
+    ),
+    ("search", "trials"): (1, "search.trials: 1 trains only the baseline"),
+    ("base", "batch_size"): (
+        64,
+        "base.batch_size: 64 is more than the 4 crops of an epoch (of 4 training scenes): an epoch "
+        "is one step, and its batch holds 4. Lower it to 4 or less",
+    ),
+    ("search", "space", "params", "batch_size"): (
+        {"kind": "choice", "values": [2, 16]},
+        "search.space.params.batch_size: 16 is more than the 4 crops",
+    ),
+    ("base", "data", "crop"): (
+        256,
+        "base.data.crop: 256 is more than the largest training scene has (32 x 32 pixels): every scene "
+        "is padded up to the crop. Lower it to 32 or less",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_check_warns_of_what_makes_no_sense_and_lets_it_run(study, path):
+    value, words = ODD[path]
+    spec = json.loads(study.read_text())
+    assert "is above 1" not in (good := _run("check", study)).stderr
+    assert "more than the" not in good.stderr
+    _odd(spec, *path, to=value)
+    study.write_text(json.dumps(spec))
+    done = _run("check", study)
+    assert done.exit_code == 0, done.output
+    assert words in done.stderr
+    assert "can run: cryo-hpo run" in done.stdout
+
+
+def test_a_high_rate_of_another_optimizer_is_nothing_odd(study):
+    spec = json.loads(study.read_text())
+    spec["base"]["optim"] = {"name": "prodigy", "lr": 2.0}
+    del spec["search"]
+    study.write_text(json.dumps(spec))
+    assert "is above 1" not in _run("check", study).stderr
+
+
 def test_plan_says_what_a_study_costs(study):
     done = _run("plan", study)
     assert done.exit_code == 0, done.output
