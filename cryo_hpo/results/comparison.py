@@ -25,6 +25,11 @@ SPLITS = {
 }
 # Keys of a dataset's card that decide which pixels have which label; the fingerprint is of the files.
 LABEL_RULES = ("values", "ignore", "nodata", "nan", "quality", "warp")
+# Keys that have a note or an obstacle of their own, or leave the trained weights what they are.
+NO_TRAINING = (
+    *("protocol", "compile", "recompute", "reproducible"),
+    *("data.name", "data.card", "data.split", "data.label", "data.boundary", "data.overlap"),
+)
 BOUNDARY = "boundary_f1/"  # beginning of the metrics that the tolerance defines
 
 
@@ -161,6 +166,12 @@ def _scores(arm: ArmResult) -> dict[int, float]:
 
 
 def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
+    if keys := _training_keys(a, b):
+        yield (
+            f"Their trainings also differ by {', '.join(f'`{key}`' for key in keys)}, which no search "
+            "chose and which may explain the difference. Run both studies with equal values to "
+            "compare what was tuned."
+        )
     if not seeds:
         yield "The winners share no seed, so their scores are not paired and have no interval."
     yield from _notes_on_scores(a, b)
@@ -176,6 +187,13 @@ def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
             "A study was extended after its first result: an interval holds for a number of seeds "
             "that was fixed beforehand."
         )
+
+
+def _training_keys(a: Result, b: Result) -> list[str]:
+    """Return the recipe keys that train the two winners differently, and that no search chose."""
+    searched = {name for result in (a, b) for trial in result.trials for name in trial.params}
+    paths = (difference.path for difference in _differences(a, b))
+    return [path for path in paths if path not in searched and not path.startswith(NO_TRAINING)]
 
 
 def _notes_on_scores(a: Result, b: Result) -> Iterator[str]:

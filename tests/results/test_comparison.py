@@ -176,6 +176,30 @@ def test_what_changes_the_causes_of_a_score_is_noted(other: Result, note: str) -
     assert comparison.gain is not None
 
 
+def _longer(**changes: Any) -> Result:
+    longer = {**a_recipe(5e-4), "epochs": 6, "batch_size": 4, **changes}
+    return _other(best_recipe=longer)
+
+
+def test_training_keys_that_differ_are_named_as_causes_unless_a_search_chose_them() -> None:
+    (note,) = compare(a_result(), _longer(compile="auto")).notes
+    assert "differ by `epochs`, `batch_size`, which no search chose" in note
+    assert "may explain the difference" in note
+    assert note in side_by_side(compare(a_result(), _longer()))
+    trials = tuple(
+        trial.model_copy(update={"params": {**trial.params, "batch_size": 4}})
+        for trial in a_result().trials
+    )
+    (note,) = compare(a_result(), _longer().model_copy(update={"trials": trials})).notes
+    assert "differ by `epochs`, which" in note
+
+
+def test_a_rate_that_no_search_chose_is_named_as_a_cause() -> None:
+    fixed = {"trials": (), "winner": None, "improvement": None}
+    (note,) = compare(a_result(**fixed), _other(**fixed)).notes
+    assert "differ by `optim.lr`, which" in note
+
+
 def test_meters_of_other_pixel_sizes_are_noted() -> None:
     one, other = (_with_data(r, card=c) for r, c in zip((a_result(), _other()), SIZES, strict=True))
     assert "`gsd_m` is 10.0; 20.0" in " ".join(compare(one, other).notes)
