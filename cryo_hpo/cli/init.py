@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..data.fingerprint import Fingerprint
     from ..data.layout import Layout
     from ..study.draft_card import Choices
+    from ..study.timing import EpochSize
 
 HOURS = {"h": 1.0, "m": 1 / 60, "d": 24.0}
 GIB = {"gb": 1.0, "g": 1.0, "gib": 1.0, "": 1.0}
@@ -68,6 +70,9 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     look = take_fingerprint(layout)
     chosen = _ask(layout, look, chosen)
     _write(layout, look, chosen, folder, files)
+    chosen = replace(chosen, epoch=_count(files))
+    _write(layout, look, chosen, folder, files)
+    _show(files)
     if gpu_gib is not None:
         chosen = _fit(layout, look, chosen, folder, files, gpu_gib=gpu_gib)
     for line in describe_open_points(layout, look):
@@ -113,8 +118,6 @@ def _fit(
     Raises:
         SpecError: Not even one crop fits.
     """
-    from dataclasses import replace
-
     from ..config import load_study
     from ..study.memory import measure_step
 
@@ -133,6 +136,7 @@ def _fit(
     chosen = replace(chosen, batch=batch)
     if batch < base.batch_size:
         _write(layout, look, chosen, folder, files)
+        _show(files)
     return chosen
 
 
@@ -146,8 +150,6 @@ def _shorten(
     hours: tuple[float, float],
 ) -> None:
     """Write the study again with fewer epochs, as a budget asks; report one that is too small."""
-    from dataclasses import replace
-
     from ..config import load_study
     from ..study.draft import epochs_within
 
@@ -156,6 +158,7 @@ def _shorten(
     epochs = epochs_within(before, needed_h=needed_h, budget_h=budget_h)
     if epochs < before:
         _write(layout, look, replace(chosen, epochs=epochs), folder, files)
+        _show(files)
     left_h = needed_h * epochs / before
     click.echo(f"{epochs} epochs instead of {before}: {left_h:,.2g} h of {budget_h:g} h")
     if left_h > budget_h:
@@ -199,8 +202,6 @@ def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
 
 def _ask(layout: Layout, look: Fingerprint, chosen: Choices) -> Choices:
     """Prompt on a terminal for what the files do not hold; elsewhere the draft raises an error."""
-    from dataclasses import replace
-
     from ..study.draft_bands import choose_bands
     from ..study.draft_card import choose_classes
 
@@ -249,25 +250,43 @@ def _write(
     card.parent.mkdir(parents=True, exist_ok=True)
     for file, lines in ((card, card_lines), (study, study_lines)):
         write_text(file, format_lines(lines))
+
+
+def _show(files: tuple[Path, Path]) -> None:
+    for file in files:
         click.echo(f"\n{file}:")
-        click.echo(format_lines(lines))
+        click.echo(file.read_text(encoding="utf-8"))
+
+
+def _count(files: tuple[Path, Path]) -> EpochSize:
+    """Check data and study, and count what the split's train part gives in an epoch.
+
+    Raises:
+        CryoError: The drafted study cannot train; the draft is shown before.
+    """
+    from ..config import add_line_numbers, load_study
+    from ..study.preflight import check
+    from ..study.timing import measure_epoch
+
+    study, site = load_study(files[1]), read_site()
+    try:
+        check(study, site=site)
+    except CryoError as error:
+        _show(files)
+        raise add_line_numbers(error, files[1]) from error
+    return measure_epoch(study.base, site)
 
 
 def _try_out(file: Path) -> float:
-    """Check data and study, draw a contact sheet and time a step; return hours on this machine."""
-    from ..config import add_line_numbers, load_study
+    """Draw a contact sheet of the checked data and time a step; return hours on this machine."""
+    from ..config import load_study
     from ..data.region_split import PARTS
     from ..report.wording import count_of
     from ..study.plan import plan
-    from ..study.preflight import check
     from ..study.timing import estimate_minutes, measure_epoch, time_step
     from ..training.build import scenes_of
 
     study, site = load_study(file), read_site()
-    try:
-        check(study, site=site)
-    except CryoError as error:
-        raise add_line_numbers(error, file) from error
     for part in PARTS:
         scenes = scenes_of(study.base, part, site)
         number = count_of(len(scenes), "scene")

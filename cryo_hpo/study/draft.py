@@ -13,8 +13,9 @@ from ..data.layout import Layout
 from ..errors import BandMismatch
 from ..models import ENCODERS, find_encoder
 from ..models.band_selection import plan_bands
+from ..report.wording import count_of
 from .draft_bands import Line, choose_bands
-from .draft_card import SMALL, Choices, choose_units, sizes_of
+from .draft_card import SMALL, Choices, Units, choose_units, sizes_of
 
 SCRATCH = "unet"
 LARGE = 256  # largest side of a crop, pixels
@@ -41,14 +42,13 @@ def draft_study(
     encoder, encoder_reason = choose_encoder(bands, choices.encoder, weights)
     units = choose_units(layout, look)
     crop, crop_reason = choose_crop(look, encoder, most=units.side_px)
-    filled = units.pixels * (1 - look.unlabeled) / crop**2
-    crops = int(filled) if filled > COVERED_FROM else 1
-    batch = min(8, max(2, units.train * crops // 4))
+    units_seen, crops = _count_crops(look, units, choices, crop=crop)
+    batch = min(8, max(2, crops // 4))
     fits = (
         "" if choices.batch is None or choices.batch >= batch else "; no more fit the GPU, measured"
     )
     batch = batch if choices.batch is None else min(batch, choices.batch)
-    steps = max(1, math.ceil(units.train * crops / batch))
+    steps = max(1, crops // batch)
     epochs = max(EPOCHS[0], min(EPOCHS[1], math.ceil(STEPS / steps / 9) * 9))
     budget = "" if choices.epochs is None else ", as many as the budget allows"
     epochs = choices.epochs or epochs
@@ -71,12 +71,12 @@ def draft_study(
         Line("  optim: {lr: 1e-4}", "the fixed rate that the tuned one must beat"),
         Line(
             f"  batch_size: {batch}",
-            f"about {units.train} training {what}s, {units.train * crops} crops an epoch: as many as "
+            f"{count_of(units_seen, f'training {what}')}, {count_of(crops, 'crop')} an epoch: as many as "
             f"cover the ground{fits}",
         ),
         Line(
             f"  epochs: {epochs}",
-            f"{steps} steps an epoch, about {steps * epochs} in a training{budget}",
+            f"{count_of(steps, 'step')} an epoch, {steps * epochs} in a training{budget}",
         ),
         Line("search:"),
         Line("  space: lr", "learning rates from 1e-6 to 1e-2"),
@@ -90,6 +90,16 @@ def draft_study(
             "six repeats are the fewest that decide without assumptions",
         ),
     ]
+
+
+def _count_crops(
+    look: Fingerprint, units: Units, choices: Choices, *, crop: int
+) -> tuple[int, int]:
+    """Return units of the train part and crops of an epoch: counted, or estimated before the split."""
+    if choices.epoch is not None:
+        return choices.epoch.scenes, choices.epoch.crops
+    filled = units.pixels * (1 - look.unlabeled) / crop**2
+    return units.train, units.train * (int(filled) if filled > COVERED_FROM else 1)
 
 
 def _draft_foreground(rarest: float) -> list[Line]:

@@ -7,13 +7,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
 from ..data.region_split import PARTS
 from ..errors import DataError
+from ..report.wording import count_of
 from .draft_bands import Line, choose_bands, draft_band_lines
+
+if TYPE_CHECKING:
+    from .timing import EpochSize
 
 SMALL = 64  # least side of a crop, pixels
 TRAIN = 0.7  # share of the scenes in the train part; see `config.split_rule`
@@ -33,6 +37,7 @@ class Choices:
         sensor: Name of the sensor whose numbers the bands are.
         epochs: Epochs of a training, where a budget sets them.
         batch: Largest batch that fits the GPU, where one is named.
+        epoch: What the train part gives in an epoch, once the scenes are split; None: estimate it.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Choices:
     sensor: str | None = None
     epochs: int | None = None
     batch: int | None = None
+    epoch: EpochSize | None = None
 
 
 def format_lines(lines: Sequence[Line]) -> str:
@@ -103,7 +109,7 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
     lines = [
         Line(f"name: {choices.name}"),
         Line(f"root: {json.dumps(str(root))}"),
-        Line(f'images: "{layout.images}"', f"{look.scenes} scenes, {sizes_of(look)}"),
+        Line(f'images: "{layout.images}"', f"{count_of(look.scenes, 'scene')}, {sizes_of(look)}"),
         Line(f'masks: "{layout.masks}"'),
         *draft_band_lines(layout, look, bands),
     ]

@@ -89,6 +89,22 @@ def test_one_large_scene_becomes_blocks_and_says_so(here):
     assert study.base.data.crop <= card.split.block_px - card.split.gap_px
 
 
+@pytest.mark.parametrize("scenes", [(14, 64), (1, 600)])
+def test_the_study_counts_the_scenes_and_steps_that_the_split_gives(here, scenes):
+    num, size = scenes
+    _fill(here / "lakes", num=num, size=size, images="{}.tif", masks="{}_mask.tif")
+    done = _init("lakes", "--budget", "0.001h")
+    assert done.exit_code == 0, done.output
+    plan = re.search(r"steps of an epoch: (\d+); (\d+) crops of (\d+) scenes", done.output)
+    assert plan is not None
+    steps, crops, train = plan.groups()
+    text = Path("lakes.yaml").read_text()
+    assert re.search(rf"batch_size: .*# {train} training \w+, {crops} crops an epoch", text), text
+    epochs = load_study("lakes.yaml").base.epochs
+    in_all = int(steps) * epochs
+    assert re.search(rf"epochs: .*# {steps} steps an epoch, {in_all} in a training", text), text
+
+
 def test_folders_of_parts_are_used_as_they_are(here):
     for part in ("train", "val", "test"):
         _fill(here / "lakes" / part, num=3)
