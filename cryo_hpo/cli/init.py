@@ -46,10 +46,12 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     Images and masks may lie in two folders (images/a.tif, masks/a.png) or side by side (a.tif,
     a_mask.tif), below folders train, val and test or all in one heap: a heap is divided so that no
     two parts share a pixel. Every line of the two files says why it says what it says. What only
-    you can know (bands, classes) is asked on a terminal, or given as an option.
+    you can know (bands, classes) is asked on a terminal, or given as an option. What fails leaves
+    no file behind: after the repair, the same command works.
     """
     from ..data.fingerprint import take_fingerprint
     from ..data.layout import recognize_layout
+    from ..storage.atomic import restoring
     from ..study.draft_card import Choices, describe_open_points
 
     folder = folder.expanduser().absolute()
@@ -69,17 +71,18 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     click.echo(f"{folder}: {len(layout.pairs)} pairs of {layout.images} and {layout.masks}")
     look = take_fingerprint(layout)
     chosen = _ask(layout, look, chosen)
-    _write(layout, look, chosen, folder, files)
-    chosen = replace(chosen, epoch=_count(files))
-    _write(layout, look, chosen, folder, files)
-    _show(files)
-    if gpu_gib is not None:
-        chosen = _fit(layout, look, chosen, folder, files, gpu_gib=gpu_gib)
-    for line in describe_open_points(layout, look):
-        click.echo(f"note: {line}")
-    needed_h = _try_out(files[1])
-    if budget_h is not None and needed_h > budget_h:
-        _shorten(layout, look, chosen, folder, files, hours=(needed_h, budget_h))
+    with restoring((*files, *_pictures(files[1]))):
+        _write(layout, look, chosen, folder, files)
+        chosen = replace(chosen, epoch=_count(files))
+        _write(layout, look, chosen, folder, files)
+        _show(files)
+        if gpu_gib is not None:
+            chosen = _fit(layout, look, chosen, folder, files, gpu_gib=gpu_gib)
+        for line in describe_open_points(layout, look):
+            click.echo(f"note: {line}")
+        needed_h = _try_out(files[1])
+        if budget_h is not None and needed_h > budget_h:
+            _shorten(layout, look, chosen, folder, files, hours=(needed_h, budget_h))
     click.echo(f"\nNext: cryo-hpo run {files[1]}")
 
 
@@ -273,6 +276,7 @@ def _count(files: tuple[Path, Path]) -> EpochSize:
         check(study, site=site)
     except CryoError as error:
         _show(files)
+        click.echo("note: this draft is not kept. After the repair, run the same command again.")
         raise add_line_numbers(error, files[1]) from error
     return measure_epoch(study.base, site)
 
@@ -291,7 +295,7 @@ def _try_out(file: Path) -> float:
         scenes = scenes_of(study.base, part, site)
         number = count_of(len(scenes), "scene")
         click.echo(f"{part}: {number}, {_shares(scenes.class_counts)} of the classes")
-    sheet, split = _draw(study, file.with_suffix(".png"))
+    sheet, split = _draw(study, *_pictures(file))
     click.echo(f"contact sheet: {sheet}")
     click.echo(f"map of the split: {split}")
     size = measure_epoch(study.base, site)
@@ -311,7 +315,13 @@ def _shares(counts: tuple[int, ...]) -> str:
     return ", ".join(f"{100 * count / total:.1f} %" for count in counts)
 
 
-def _draw(study: Study, file: Path) -> tuple[Path, Path]:
+def _pictures(study: Path) -> tuple[Path, Path]:
+    """Return the files of the contact sheet and of the map of the split."""
+    sheet = study.with_suffix(".png")
+    return sheet, sheet.with_stem(f"{sheet.stem}-split")
+
+
+def _draw(study: Study, sheet: Path, split: Path) -> tuple[Path, Path]:
     """Draw the contact sheet and the map of the split; return both paths."""
     import numpy as np
 
@@ -331,5 +341,5 @@ def _draw(study: Study, file: Path) -> tuple[Path, Path]:
             summary = summarize(dataset, looks)
         labeled = summary.shares * (1 - summary.ignored_share)
         shares[part] = [*np.asarray(labeled).tolist(), summary.ignored_share]
-    sheet = contact_sheet(dataset, parts, shares, file, columns=4)
-    return sheet, split_map(dataset, parts, file.with_stem(f"{file.stem}-split"))
+    drawn = contact_sheet(dataset, parts, shares, sheet, columns=4)
+    return drawn, split_map(dataset, parts, split)

@@ -185,8 +185,12 @@ def _require_pairs(
             raise DataError(
                 f"{root}: every {what} of split '{split}' must have its {other}, {len(names)} have "
                 f"none (first: {first}). They are looked for as '{template}'."
-                f"{_near_miss(names, images | masks)}"
+                f"{_near_miss(names, images | masks) or _complete(what, other)}"
             )
+
+
+def _complete(what: str, other: str) -> str:
+    return f" Copy the missing {other} there, or move the {what} out of the folder."
 
 
 def _near_miss(names: set[str], choices: set[str]) -> str:

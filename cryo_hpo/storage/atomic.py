@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 SUFFIX = ".draft"
@@ -49,6 +49,30 @@ def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """
     with replacing(path, durable=durable) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def restoring(paths: Iterable[Path]) -> Iterator[None]:
+    """Restore files as they were before the block if it ends with an error; new ones are removed.
+
+    Contents are held in memory: for small files. A killed process restores nothing.
+    """
+    before = {path: path.read_bytes() if path.is_file() else None for path in paths}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            _restore(path, content)
+        raise
+
+
+def _restore(path: Path, content: bytes | None) -> None:
+    with contextlib.suppress(OSError):  # the error of the block is the one to report
+        if content is None:
+            path.unlink(missing_ok=True)
+        elif not path.is_file() or path.read_bytes() != content:
+            with replacing(path) as draft:
+                draft.write_bytes(content)
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -77,6 +77,38 @@ def test_a_heap_needs_no_further_word(here, images, masks):
     assert CliRunner().invoke(main, ["check", "lakes.yaml"]).exit_code == 0
 
 
+def test_a_folder_without_one_mask_is_repaired_and_the_same_command_works(here):
+    _fill(here / "lakes")
+    mask = (here / "lakes/masks/s3.png").rename(here / "away.png")
+    before = set(here.iterdir())
+    done = _init("lakes")
+    assert done.exit_code == 1
+    assert "1 have none (first: 's3')" in done.output
+    assert "Copy the missing mask there, or move the image out of the folder." in done.output
+    assert set(here.iterdir()) == before
+    mask.rename(here / "lakes/masks/s3.png")
+    assert _init("lakes").exit_code == 0
+
+
+def test_what_fails_with_force_leaves_the_files_that_were_there(here):
+    _fill(here / "lakes")
+    assert _init("lakes").exit_code == 0
+    files = [path for path in here.iterdir() if path.is_file()]
+    assert len(files) == 4
+    before = {path: path.read_bytes() for path in files}
+    (here / "lakes/masks/s3.png").unlink()
+    for words in ((), ("--encoder", "galileo-nano", "--bands", "B4,B3,B2")):
+        assert _init("lakes", "--force", *words).exit_code == 1
+        assert {path: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+
+
+def test_a_gpu_too_small_for_one_crop_leaves_no_file(here):
+    _fill(here / "lakes")
+    done = _init("lakes", "--gpu", "0.001GB")
+    assert "too little for one crop" in done.output
+    assert [path.name for path in here.iterdir() if path.is_file()] == []
+
+
 def test_one_large_scene_becomes_blocks_and_says_so(here):
     _fill(here / "one", num=1, size=600, images="{}.tif", masks="{}_mask.tif")
     done = _init("one", "--classes", "rock,glacier", "--gpu", "24GB")
@@ -110,7 +142,8 @@ def test_folders_of_parts_are_used_as_they_are(here):
         _fill(here / "lakes" / part, num=3)
     done = _init("lakes", "--encoder", "galileo-nano", "--bands", "B4,B3,B2")
     assert "galileo-nano" in done.output
-    assert load_card("lakes.card.yaml").split is None
+    assert "lakes.card.yaml:" in done.output
+    assert "split:" not in done.output
     assert done.exit_code == 1, "weights are not there, and a check says so"
     assert "galileo" in done.output
 

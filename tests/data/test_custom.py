@@ -100,7 +100,10 @@ def test_unpaired_images_are_counted_and_the_first_three_named(tmp_path: Path) -
 def test_unpaired_mask_is_refused(tmp_path: Path) -> None:
     card = fake_folder(tmp_path)
     next((tmp_path / "fake/train/images").iterdir()).unlink()
-    with pytest.raises(DataError, match="every mask of split 'train' must have its image, 1 have"):
+    message = (
+        "every mask of split 'train' must have its image, 1 have .* Copy the missing image there"
+    )
+    with pytest.raises(DataError, match=message):
         custom_dataset(card).index(tmp_path, "train")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.storage.atomic import replacing, write_text
+from cryo_hpo.storage.atomic import replacing, restoring, write_text
 
 
 @pytest.fixture
@@ -94,3 +94,29 @@ def test_any_text_is_read_as_it_was_written(
     path = tmp_path_factory.getbasetemp() / "text"
     write_text(path, text, durable=False)
     assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_error_restores_old_files_and_removes_new_ones(
+    target: Path, error: BaseException
+) -> None:
+    new = target.with_name("new.json")
+
+    def write() -> None:
+        with restoring([target, new]):
+            write_text(target, "half of")
+            write_text(new, "a pair")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_without_an_error_all_files_stay_as_written(target: Path) -> None:
+    new = target.with_name("new.json")
+    with restoring([target, new]):
+        write_text(target, "both")
+        write_text(new, "files")
+    assert (target.read_text(), new.read_text()) == ("both", "files")
