@@ -30,7 +30,10 @@ GIB = {"gb": 1.0, "g": 1.0, "gib": 1.0, "": 1.0}
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of dataset and study.  [default: the folder's]")
-@click.option("--classes", help="Class names in the order of the mask values: background,lake.")
+@click.option(
+    "--classes",
+    help="Class names in the order of the mask values: background,lake; ignore for no class.",
+)
 @click.option("--bands", help="Band names in the order of the layers: B4,B3,B2.")
 @click.option("--sensor", help="Sensor whose numbers the bands are: landsat-8.")
 @click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")

@@ -7,9 +7,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,19 @@ from .safe_open import open_file
 MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
 MAX_SIDE = 2048  # pixels read of a scene in each direction, at full resolution
 MAX_VALUES = 64  # distinct values above which a file is not a mask
+
+
+class Carrier(NamedTuple):
+    """Hold the mask with most pixels of a value, their number, and the number of such masks."""
+
+    mask: Path
+    pixels: int
+    masks: int
+
+    def __str__(self) -> str:
+        number = "1 pixel" if self.pixels == 1 else f"{self.pixels:,} pixels"
+        others = "" if self.masks == 1 else f", the most of {self.masks} masks"
+        return f"{number} in '{self.mask}'{others}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +58,7 @@ class Fingerprint:
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
         regions: Common prefixes of ids, if ids look like REGION_NUMBER; else empty.
         finest: Band with the smallest pixels, where bands lie in files on different grids; else "".
+        carriers: Mask value -> the mask with most pixels of it.
     """
 
     scenes: int
@@ -63,6 +77,7 @@ class Fingerprint:
     object_px: float | None
     regions: tuple[str, ...]
     finest: str = ""
+    carriers: dict[float, Carrier] = field(default_factory=dict)
 
     @property
     def unlabeled(self) -> float:
@@ -88,6 +103,7 @@ class _Look:
     nodata: float | None
     crs: str
     gsd_m: float | None
+    mask: Path
     values: Counter[float]
     diameters: list[float]
     finest: int | None = None
@@ -132,7 +148,14 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         object_px=float(np.median(diameters)) if diameters else None,
         regions=find_regions([name for _, name, _, _ in layout.pairs]),
         finest=_finest(layout, looks),
+        carriers={value: _find_carrier(looks, value) for value in values},
     )
+
+
+def _find_carrier(looks: Sequence[_Look], value: float) -> Carrier:
+    having = [look for look in looks if value in look.values]
+    most = max(having, key=lambda look: look.values[value])
+    return Carrier(most.mask, most.values[value], len(having))
 
 
 def _finest(layout: Layout, looks: Sequence[_Look]) -> str:
@@ -202,6 +225,7 @@ def _look(image: Path, mask: Path) -> _Look:
     return _Look(
         **facts,
         percentiles=(float(low), float(high)),
+        mask=mask,
         values=_count_values(mask, labels_HW),
         diameters=_measure_objects(labels_HW),
     )

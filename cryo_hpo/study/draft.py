@@ -15,7 +15,7 @@ from ..models import ENCODERS, find_encoder
 from ..models.band_selection import plan_bands
 from ..report.wording import count_of
 from .draft_bands import Line, choose_bands
-from .draft_card import SMALL, Choices, Units, choose_units, sizes_of
+from .draft_card import SMALL, Choices, Units, choose_classes, choose_units, sizes_of
 
 SCRATCH = "unet"
 LARGE = 256  # largest side of a crop, pixels
@@ -52,7 +52,8 @@ def draft_study(
     epochs = max(EPOCHS[0], min(EPOCHS[1], math.ceil(STEPS / steps / 9) * 9))
     budget = "" if choices.epochs is None else ", as many as the budget allows"
     epochs = choices.epochs or epochs
-    rarest = min(share for value, share in look.values.items() if value != 255.0 or share < 0.5)
+    classes, _ = choose_classes(look, choices.classes)
+    rarest = min(look.values[value] for value in classes)
     loss = "ce+dice" if rarest < RARE else "ce"
     what = "scene" if units.block_px is None else "block"
     own = "decoder: unet, width: 16" if encoder == SCRATCH else "decoder: upernet, channels: 64"

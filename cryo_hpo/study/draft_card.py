@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
 from ..data.region_split import PARTS
@@ -62,6 +63,8 @@ def format_lines(lines: Sequence[Line]) -> str:
 def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[dict[int, str], str]:
     """Return mask value -> class, and the source of the class names.
 
+    Values that are given the name `ignore` are no classes, and left out.
+
     Raises:
         DataError: Masks hold one value, values that are not whole numbers, or another number of
             classes was given.
@@ -81,19 +84,36 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[di
             "least are needed. Are these the masks?"
         )
     if given is not None and len(given) != len(values):
+        stray = f" {_describe_rarest(look, given)}" if len(given) < len(values) else ""
         raise DataError(
             f"The masks hold {len(values)} values ({', '.join(map(str, values))}), --classes names "
-            f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order."
+            f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order.{stray}"
         )
     if given is None and len(values) > 2:
         raise DataError(
             f"The masks hold {len(values)} values ({', '.join(map(str, values))}). Name their "
-            "classes in this order: --classes background,lake,river."
+            f"classes in this order: --classes background,lake,river. {_describe_rarest(look, ())}"
         )
     names = given or ("background", "foreground")
-    return dict(
-        zip(values, names, strict=True)
-    ), "as given" if given else "two values: names guessed"
+    classes = {v: name for v, name in zip(values, names, strict=True) if name != IGNORED}
+    if len(classes) < 2:
+        raise DataError(
+            f"--classes leaves {len(classes)} of {len(values)} mask values, the others are "
+            f"'{IGNORED}'; two classes at least are needed. Name more of the values."
+        )
+    return classes, "as given" if given else "two values: names guessed"
+
+
+def _describe_rarest(look: Fingerprint, given: Sequence[str]) -> str:
+    """Name the rarest mask value and its file, and the name that leaves it out."""
+    rarest = min(look.values, key=lambda value: look.values[value])
+    names = list(given) if len(given) == len(look.values) - 1 else []
+    names.insert(list(look.values).index(rarest), IGNORED)
+    example = f": --classes {','.join(names)}" if len(names) > 1 else ""
+    return (
+        f"The rarest is {rarest:g}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
+        f"give '{IGNORED}' as its name, and the card leaves it out with `ignore: {rarest:g}`{example}."
+    )
 
 
 def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Path) -> list[Line]:
@@ -119,9 +139,15 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
     else:
         pairs = ", ".join(f"{value}: {name}" for value, name in classes.items())
         lines.append(Line(f"values: {{{pairs}}}", f"{class_reason}; of the pixels {words}"))
-    if 255.0 in look.values and 255 not in classes:
-        share = 100 * look.values[255.0]
-        lines.append(Line("ignore: 255", f"{share:.2g} % of the pixels have no label"))
+    ignored = {int(value): share for value, share in look.values.items() if value not in classes}
+    if ignored:
+        few = ", ".join(map(str, ignored))
+        lines.append(
+            Line(
+                f"ignore: {few}" if len(ignored) == 1 else f"ignore: [{few}]",
+                f"{100 * sum(ignored.values()):.2g} % of the pixels have no label",
+            )
+        )
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
     if look.regions:

@@ -160,6 +160,55 @@ def test_masks_of_0_and_255_get_their_values(here):
     assert card.classes == ("background", "fracture")
 
 
+def _put_stray(mask, value, *, pixels=1):
+    with rasterio.open(mask, "r+") as file:
+        labels = file.read()
+        labels[0, 0, :pixels] = value
+        file.write(labels)
+
+
+def test_a_stray_mask_value_is_found_and_can_be_left_out(here):
+    _fill(here / "lakes", images="{}.tif", masks="{}_mask.tif")
+    _put_stray(here / "lakes/4_mask.tif", 7)
+    done = _init("lakes", "--classes", "land,lake")
+    assert done.exit_code == 1
+    assert f"The rarest is 7: 1 pixel in '{here / 'lakes/4_mask.tif'}'." in done.output
+    words = re.search(r"`ignore: 7`: (--classes \S+)\.", done.output)
+    assert words is not None, done.output
+    assert words[1] == "--classes land,lake,ignore"
+    done = _init("lakes", *words[1].split())
+    assert done.exit_code == 0, done.output
+    card = load_card("lakes.card.yaml")
+    assert (card.classes, card.ignore) == (("land", "lake"), 7)
+    assert "the rarest class has 11 % of the pixels" in done.output
+
+
+@pytest.mark.parametrize(
+    ("names", "classes", "values", "ignore"),
+    [
+        ("ignore,lake,ice", ("lake", "ice"), {"1": "lake", "7": "ice"}, 0),
+        ("land,ignore,ice", ("land", "ice"), {"0": "land", "7": "ice"}, 1),
+    ],
+)
+def test_any_mask_value_can_be_left_out_by_its_name(here, names, classes, values, ignore):
+    _fill(here / "lakes", images="{}.tif", masks="{}_mask.tif")
+    for mask in (here / "lakes").glob("*_mask.tif"):
+        _put_stray(mask, 7, pixels=40)
+    done = _init("lakes", "--classes", names)
+    assert done.exit_code == 0, done.output
+    card = load_card("lakes.card.yaml")
+    assert (card.classes, card.values, card.ignore) == (classes, values, ignore)
+
+
+def test_values_without_names_show_the_rarest_and_its_masks(here):
+    _fill(here / "lakes", images="{}.tif", masks="{}_mask.tif")
+    for number, pixels in ((2, 3), (5, 4)):
+        _put_stray(here / f"lakes/{number}_mask.tif", 7, pixels=pixels)
+    output = _init("lakes").output
+    assert f"7: 4 pixels in '{here / 'lakes/5_mask.tif'}', the most of 2 masks." in output
+    assert "two classes at least" in _init("lakes", "--classes", "land,ignore,ignore").output
+
+
 LANDSAT = "LC08_L2SP_00{}_20200701_02_T1"
 
 
