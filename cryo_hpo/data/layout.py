@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -56,6 +57,7 @@ OTHER_PARTS = {
     "dev": "val",
     "testing": "test",
 }
+SEPARATORS = "-_. "  # of words in a name
 MAX_FILES = 200_000
 MAX_NAMED = 3  # names in a message
 MAX_DEPTH = 8  # scenes of Sentinel-2 lie six folders deep
@@ -280,8 +282,68 @@ def _explain_no_pairs(
             "'masks' or 'labels', or are named like their image with '_mask' behind. For outlines "
             "in a vector file, write masks first: cryo-hpo data rasterize OUTLINES IMAGE --out FOLDER."
         )
-    first = next(iter(next(iter(masks.values())).values()))
+    labels = sorted({path for files in masks.values() for path in files.values()})
+    images = sorted(set(rasters) - set(labels))
+    proposed = _propose_templates(folder, images, labels)
+    image, mask = proposed or ("rgb/{id}_S2.tif", "labels/{id}_outline.png")
     return (
         f"{folder}: no mask has the name of an image ({seen}; first mask: "
-        f"'{first.relative_to(folder)}'). Give a mask its image's name, besides '_mask'."
+        f"'{labels[0].relative_to(folder)}'). Give a mask its image's name, but for one of these "
+        f"words behind '_', '-' or '.': {', '.join(MASK_WORDS)} (an image: {', '.join(IMAGE_WORDS)}). "
+        f"Or leave the names and write a card (docs/datasets.md) with their paths"
+        f'{"" if proposed else ", such as"} `images: "{image}"` and `masks: "{mask}"`, then: '
+        "cryo-hpo data check CARD."
     )
+
+
+def _propose_templates(
+    folder: Path, images: Sequence[Path], masks: Sequence[Path]
+) -> tuple[str, str] | None:
+    """Return path templates of images and masks by what the first two names share, if most pair.
+
+    The id is what the names of the first image and the first mask have in common, at their
+    beginning or their end.
+    """
+    if not images or not masks:
+        return None
+    image, mask = images[0].stem, masks[0].stem
+    start = _common_start(image, mask)
+    end = _common_start(image[::-1], mask[::-1])[::-1]
+    for shared, is_start in ((start, True), (end, False)):
+        shapes = [
+            _shape_around(folder, path, shared, is_start=is_start) for path in (images[0], masks[0])
+        ]
+        ids = [
+            {key for path in paths if (key := _key_of(shape, folder, path)) is not None}
+            for shape, paths in zip(shapes, (images, masks), strict=True)
+        ]
+        if shared and 2 * len(ids[0] & ids[1]) > len(masks):
+            return shapes[0].template, shapes[1].template
+    return None
+
+
+def _common_start(one: str, other: str) -> str:
+    """Return the words that two names begin with, without the separator behind them."""
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    shared = "".join(letter for letter, _ in equal)
+    whole = all(
+        len(name) == len(shared) or name[len(shared)] in SEPARATORS for name in (one, other)
+    )
+    return shared if whole else re.sub(r"[^-_. ]*$", "", shared).rstrip(SEPARATORS)
+
+
+def _shape_around(folder: Path, path: Path, shared: str, *, is_start: bool) -> Shape:
+    whole = next(_read_path(path.relative_to(folder), path)).shape
+    if is_start:
+        return whole._replace(suffix=path.name.removeprefix(shared))
+    return whole._replace(prefix=path.stem.removesuffix(shared))
+
+
+def _key_of(shape: Shape, folder: Path, path: Path) -> tuple[str, str] | None:
+    """Return part and id of a file of a shape; None: it has another shape."""
+    read = next(_read_path(path.relative_to(folder), path))
+    name, (_, before, after) = path.name, shape
+    fits = name.startswith(before) and name.endswith(after) and len(name) > len(before + after)
+    if read.shape.folder != shape.folder or not fits:
+        return None
+    return read.part, name[len(before) : len(name) - len(after)]

@@ -109,6 +109,18 @@ def test_a_gpu_too_small_for_one_crop_leaves_no_file(here):
     assert [path.name for path in here.iterdir() if path.is_file()] == []
 
 
+def test_a_card_with_the_proposed_templates_passes_its_check(here):
+    _fill(here / "lakes", images="rgb/A_{}_S2.tif", masks="labels/A_{}_outline.png")
+    output = _init("lakes").output
+    templates = re.search(r'`(images: ".+?")` and `(masks: ".+?")`', output)
+    assert templates is not None, output
+    lines = ["name: lakes", f"root: {here / 'lakes'}", *templates.groups()]
+    lines += ["bands: [RED, GREEN, BLUE]", "classes: [land, lake]", "split: {by: scene}"]
+    Path("lakes.card.yaml").write_text("\n".join(lines))
+    done = CliRunner().invoke(main, ["data", "check", "lakes.card.yaml"])
+    assert done.exit_code == 0, done.output
+
+
 def test_one_large_scene_becomes_blocks_and_says_so(here):
     _fill(here / "one", num=1, size=600, images="{}.tif", masks="{}_mask.tif")
     done = _init("one", "--classes", "rock,glacier", "--gpu", "24GB")

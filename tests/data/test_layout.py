@@ -170,6 +170,56 @@ def test_other_folders_are_refused_with_the_remedy(tmp_path, case):
     assert words in str(caught.value)
 
 
+PROPOSED = {
+    "words behind": (
+        (
+            "rgb/A_001_S2.tif",
+            "rgb/A_002_S2.tif",
+            "labels/A_001_outline.png",
+            "labels/A_002_outline.png",
+        ),
+        ("rgb/{id}_S2.tif", "labels/{id}_outline.png"),
+    ),
+    "words before": (
+        (
+            "rgb/S2_A_001.tif",
+            "rgb/S2_A_002.tif",
+            "labels/outline-A_001.png",
+            "labels/outline-A_002.png",
+        ),
+        ("rgb/S2_{id}.tif", "labels/outline-{id}.png"),
+    ),
+    "a word behind the mask only": (
+        ("rgb/a1.tif", "rgb/a2.tif", "labels/a1_ice.tif", "labels/a2_ice.tif"),
+        ("rgb/{id}.tif", "labels/{id}_ice.tif"),
+    ),
+    "parts": (
+        tuple(
+            f"{part}/{name}"
+            for part in ("train", "val", "test")
+            for name in ("x/a_S2.tif", "labels/a_ice.tif")
+        ),
+        ("{split}/x/{id}_S2.tif", "{split}/labels/{id}_ice.tif"),
+    ),
+    "names by chance": (("rgb/lake1.tif", "rgb/lake2.tif", "labels/lake_x.png"), None),
+    "no names in common": (("rgb/a.tif", "labels/b.tif"), None),
+}
+
+
+@pytest.mark.parametrize("case", PROPOSED)
+def test_names_that_do_not_pair_get_templates_for_a_card(tmp_path, case):
+    files, templates = PROPOSED[case]
+    _touch(tmp_path, *files)
+    with pytest.raises(DataError, match="no mask has the name of an image") as error:
+        recognize_layout(tmp_path)
+    message = str(error.value)
+    assert "'_', '-' or '.': mask, masks, label" in message
+    assert "cryo-hpo data check CARD" in message
+    images, masks = templates or ("rgb/{id}_S2.tif", "labels/{id}_outline.png")
+    assert f'`images: "{images}"` and `masks: "{masks}"`' in message
+    assert ("such as" in message) == (templates is None)
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         recognize_layout(tmp_path / "nowhere")
