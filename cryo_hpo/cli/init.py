@@ -54,6 +54,7 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     """
     from ..data.fingerprint import take_fingerprint
     from ..data.layout import recognize_layout
+    from ..report.wording import count_of
     from ..storage.atomic import restoring
     from ..study.draft_card import Choices, describe_open_points
 
@@ -71,7 +72,9 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
     _refuse_existing(files, force=force)
     layout = recognize_layout(folder)
-    click.echo(f"{folder}: {len(layout.pairs)} pairs of {layout.images} and {layout.masks}")
+    click.echo(
+        f"{folder}: {count_of(len(layout.pairs), 'pair')} of {layout.images} and {layout.masks}"
+    )
     look = take_fingerprint(layout)
     chosen = _ask(layout, look, chosen)
     with restoring((*files, *_pictures(files[1]))):

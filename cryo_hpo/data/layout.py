@@ -278,7 +278,7 @@ def _explain_no_pairs(
     seen = ", ".join(f"{count} in '{place}'" for place, count in kinds.most_common(MAX_NAMED))
     if not masks:
         return (
-            f"{folder}: {len(rasters)} images ({seen}) and no masks. Masks lie in a folder named "
+            f"{folder}: {len(rasters)} image{'s' * (len(rasters) != 1)} ({seen}) and no masks. Masks lie in a folder named "
             "'masks' or 'labels', or are named like their image with '_mask' behind. For outlines "
             "in a vector file, write masks first: cryo-hpo data rasterize OUTLINES IMAGE --out FOLDER."
         )

@@ -228,7 +228,7 @@ def _divide_by_place(
     _require_apart(name, scenes)
     items = [scene.item for scene in scenes]
     sizes = [measure(item) for item in items]
-    shapes = [_grid_shape(size, rule.block_px) for size in sizes]
+    shapes = [grid_shape(size, rule.block_px) for size in sizes]
     blocks = [
         Block(number, row, column)
         for number, shape in enumerate(shapes)
@@ -236,8 +236,8 @@ def _divide_by_place(
     ]
     if len(blocks) < FEWEST_BLOCKS:
         raise DataError(
-            f"Cannot divide '{name}' by place: {len(blocks)} blocks of {rule.block_px} pixels, "
-            f"at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
+            f"Cannot divide '{name}' by place: {len(blocks)} block{'s' * (len(blocks) != 1)} of "
+            f"{rule.block_px} pixels, at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
         )
     whole = {b: _window(b, shapes, sizes[b.scene], (0, 0, 0, 0)) for b in blocks}
     rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
@@ -294,7 +294,7 @@ def _touching(
     return met
 
 
-def _grid_shape(size: tuple[int, int], block_px: int) -> tuple[int, int]:
+def grid_shape(size: tuple[int, int], block_px: int) -> tuple[int, int]:
     """Return rows and columns of blocks: about `block_px` each, none smaller than half of it."""
     height, width = size
     return max(1, round(height / block_px)), max(1, round(width / block_px))

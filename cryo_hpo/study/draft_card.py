@@ -13,6 +13,7 @@ from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
 from ..data.region_split import PARTS
+from ..data.split_plan import FEWEST_BLOCKS, grid_shape
 from ..errors import DataError
 from ..report.wording import count_of
 from .draft_bands import Line, choose_bands, draft_band_lines
@@ -24,6 +25,7 @@ SMALL = 64  # least side of a crop, pixels
 TRAIN = 0.7  # share of the scenes in the train part; see `config.split_rule`
 FEW_GROUPS = 6  # scenes or regions; fewer are split into blocks of ground
 BLOCKS = 36  # target number of blocks for few large scenes
+SMALLEST_BLOCK = 32  # side of a block, pixels; the least of `config.split_rule`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +176,11 @@ class Units(NamedTuple):
 
 
 def choose_units(layout: Layout, look: Fingerprint) -> Units:
-    """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes."""
+    """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes.
+
+    Raises:
+        DataError: The scenes are few, and too small to be cut into blocks.
+    """
     each = look.pixels / look.scenes
     if layout.parts:
         train = sum(part == PARTS[0] for part, *_ in layout.pairs)
@@ -183,10 +189,43 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
     # Blocks are for few scenes: many scenes of few regions often show the same ground.
     if groups >= FEW_GROUPS or (look.scenes >= FEW_GROUPS and groups >= len(PARTS)):
         return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
-    block = max(SMALL + 32, int(math.sqrt(look.pixels / BLOCKS)) // 32 * 32)
+    block = choose_block(layout, look)
     gap = min(SMALL, block // 4 // 8 * 8)
     number = max(1, round(TRAIN * look.pixels / block**2))
-    return Units(number, block - gap, float(block**2), block, gap)
+    side = min(block, *(_block_side(size, block) for size in look.sizes))
+    return Units(number, side - gap, float(block**2), block, gap)
+
+
+def choose_block(layout: Layout, look: Fingerprint) -> int:
+    """Choose the side of a block of ground, pixels: the largest that gives enough blocks.
+
+    It is the side of about `BLOCKS` blocks, 96 pixels at least, or a smaller multiple of 16 where
+    the scenes are too small for that.
+
+    Raises:
+        DataError: Even the smallest blocks are too few.
+    """
+    wanted = max(SMALL + 32, int(math.sqrt(look.pixels / BLOCKS)) // 32 * 32)
+    for block in (wanted, *range((wanted - 1) // 16 * 16, SMALLEST_BLOCK - 1, -16)):
+        if _count_blocks(look, block) >= FEWEST_BLOCKS:
+            return block
+    raise DataError(
+        f"Cannot divide {count_of(look.scenes, 'scene')} of {sizes_of(look)} (first: "
+        f"'{layout.pairs[0][1]}') into {', '.join(PARTS)}: at least {FEWEST_BLOCKS} blocks of "
+        f"{SMALLEST_BLOCK} pixels are needed, as one scene of {3 * SMALLEST_BLOCK} x "
+        f"{2 * SMALLEST_BLOCK} pixels has. Give larger scenes, or {FEW_GROUPS} scenes, which are "
+        "dealt out whole."
+    )
+
+
+def _count_blocks(look: Fingerprint, block: int) -> int:
+    """Return the fewest blocks that the scenes give, by the smallest and the largest one."""
+    small, large = (math.prod(grid_shape(size, block)) for size in look.sizes)
+    return (look.scenes - 1) * min(small, large) + large
+
+
+def _block_side(size: tuple[int, int], block: int) -> int:
+    return min(side // number for side, number in zip(size, grid_shape(size, block), strict=True))
 
 
 def _draft_split(units: Units, look: Fingerprint) -> Line:
@@ -215,7 +254,7 @@ def describe_open_points(layout: Layout, look: Fingerprint) -> Iterator[str]:
     """Yield the points that a user should check before trusting the draft."""
     if layout.unused:
         yield (
-            f"{len(layout.unused)} rasters belong to no scene and are left out (first: "
+            f"{count_of(len(layout.unused), 'raster')} in no scene, left out (first: "
             f"{layout.unused[0]})."
         )
     if look.looked_at < look.scenes:

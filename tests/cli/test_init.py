@@ -149,6 +149,29 @@ def test_the_study_counts_the_scenes_and_steps_that_the_split_gives(here, scenes
     assert re.search(rf"epochs: .*# {steps} steps an epoch, {in_all} in a training", text), text
 
 
+@pytest.mark.parametrize(
+    ("num", "size", "block"), [(1, 128, 48), (2, 128, 80), (1, 200, 64), (1, 96, 32), (5, 64, 32)]
+)
+def test_few_small_scenes_get_blocks_that_suffice(here, num, size, block):
+    _fill(here / "few", num=num, size=size, images="{}.tif", masks="{}_mask.tif")
+    done = _init("few")
+    assert done.exit_code == 0, done.output
+    card = load_card("few.card.yaml")
+    assert card.split is not None
+    assert card.split.block_px == block
+    assert f": {num} pair{'s' * (num > 1)} of" in done.output
+
+
+def test_scenes_too_small_for_blocks_are_refused_with_the_size_that_suffices(here):
+    _fill(here / "few", num=1, size=64, images="{}.tif", masks="{}_mask.tif")
+    done = _init("few")
+    assert done.exit_code == 1
+    message = "Cannot divide 1 scene of 64 x 64 pixels (first: '0') into train, val, test"
+    assert message in done.output
+    assert "one scene of 96 x 64 pixels has" in done.output
+    assert not Path("few.yaml").exists()
+
+
 def test_folders_of_parts_are_used_as_they_are(here):
     for part in ("train", "val", "test"):
         _fill(here / "lakes" / part, num=3)
@@ -424,6 +447,7 @@ def test_blocks_of_ground_are_for_few_scenes(scenes, regions, blocks):
         regions=tuple(map(str, range(regions))),
         pixels=scenes * 512**2,
         smallest_side=512,
+        sizes=((512, 512), (512, 512)),
     )
     units = choose_units(cast("Any", SimpleNamespace(parts=())), cast("Any", look))
     assert (units.block_px is not None) == blocks

@@ -148,7 +148,7 @@ def test_what_belongs_to_no_scene_is_counted(tmp_path):
 
 REFUSED = {
     "nothing": ((), "no images here"),
-    "no masks": (("images/a.tif",), "1 images (1 in 'images') and no masks"),
+    "no masks": (("images/a.tif",), "1 image (1 in 'images') and no masks"),
     "other names": (("images/a.tif", "masks/b.tif"), "no mask has the name of an image"),
     "a part is missing": (
         ("train/images/a.tif", "train/masks/a.tif", "test/images/b.tif", "test/masks/b.tif"),
