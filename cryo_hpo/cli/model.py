@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SpecError
+from ..errors import SpecError, did_you_mean
 from .guard import read_site
 from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_no_gain
 
@@ -340,6 +340,7 @@ def _unproven(card: ModelCard) -> str:
 
 def _study(name: str, site: Site) -> Path:
     """Return the study that a name refers to: a path, a study in the storage, or an MLflow run."""
+    from ..results.known import known_names
     from ..tracking import study_of
 
     path = Path(name)
@@ -349,9 +350,10 @@ def _study(name: str, site: Site) -> Path:
         return site.storage / name
     study = study_of(site.mlflow, name) if _is_run(name) else None
     if study is None:
+        near = did_you_mean(name, known_names(site.storage))
         message = (
             f"There is no model '{name}': neither a study in '{site.storage}', nor a folder, a file "
-            "or an MLflow run. Check the name, or set CRYO_STORAGE."
+            f"or an MLflow run.{near} `cryo-hpo status` lists the studies of CRYO_STORAGE."
         )
         raise SpecError(message)
     return site.storage / study

@@ -40,6 +40,18 @@ def test_a_misspelt_name_is_answered_with_the_nearest(words: list[str], storage:
     assert "lakes-lr, small" in done.output
 
 
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_misspelt_model_is_answered_with_the_nearest_study(
+    command: str, storage: Path, tmp_path: Path
+) -> None:
+    scenes = [str(tmp_path / "scene.tif")] if command == "predict" else []
+    for scene in scenes:
+        Path(scene).touch()
+    done = CliRunner().invoke(main, [command, "smal", *scenes, "--out", str(tmp_path / "out.pt")])
+    assert done.exit_code == 2, done.output
+    assert "Did you mean 'small'?" in done.output
+
+
 def test_many_names_are_counted(tmp_path: Path) -> None:
     for number in range(SHOWN + 3):
         (tmp_path / f"s{number:02d}").mkdir()
