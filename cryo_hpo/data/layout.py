@@ -322,12 +322,12 @@ def _propose_templates(
     return None
 
 
-def _common_start(one: str, other: str) -> str:
+def _common_start(first: str, second: str) -> str:
     """Return the words that two names begin with, without the separator behind them."""
-    equal = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    equal = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
     shared = "".join(letter for letter, _ in equal)
     whole = all(
-        len(name) == len(shared) or name[len(shared)] in SEPARATORS for name in (one, other)
+        len(name) == len(shared) or name[len(shared)] in SEPARATORS for name in (first, second)
     )
     return shared if whole else re.sub(r"[^-_. ]*$", "", shared).rstrip(SEPARATORS)
 

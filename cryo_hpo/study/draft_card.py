@@ -220,7 +220,8 @@ def choose_block(layout: Layout, look: Fingerprint) -> int:
 
 def _count_blocks(look: Fingerprint, block: int) -> int:
     """Return the fewest blocks that the scenes give, by the smallest and the largest one."""
-    small, large = (math.prod(grid_shape(size, block)) for size in look.sizes)
+    shapes = [grid_shape(size, block) for size in look.sizes]
+    small, large = (rows * columns for rows, columns in shapes)
     return (look.scenes - 1) * min(small, large) + large
 
 
