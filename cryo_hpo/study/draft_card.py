@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -206,7 +207,8 @@ def choose_block(layout: Layout, look: Fingerprint) -> int:
         DataError: Even the smallest blocks are too few.
     """
     wanted = max(SMALL + 32, int(math.sqrt(look.pixels / BLOCKS)) // 32 * 32)
-    for block in (wanted, *range((wanted - 1) // 16 * 16, SMALLEST_BLOCK - 1, -16)):
+    smaller = range((wanted - 1) // 16 * 16, SMALLEST_BLOCK - 1, -16)
+    for block in chain([wanted], smaller):
         if _count_blocks(look, block) >= FEWEST_BLOCKS:
             return block
     raise DataError(
