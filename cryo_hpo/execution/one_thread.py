@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -17,10 +17,14 @@ class OneThread:
     def __init__(self, name: str) -> None:
         self._work: SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = SimpleQueue()
         # A daemon: a process that ends does not wait for the step that is running.
-        Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._starting = Lock()
 
     def call(self, work: Callable[[], T]) -> T:
         """Run a function in the thread and return what it returns, or raise what it raises."""
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
         answer: Future[T] = Future()
         self._work.put((work, answer))
         return answer.result()

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 import ray
+from ray import tune
 
 from ..errors import ClusterDied
 from .ray_watch import RESUMES, children, raise_if_dead
@@ -101,6 +102,8 @@ def end_dead_cluster() -> None:
     global _died
     _died = True
     atexit.unregister(ray.shutdown)
+    with contextlib.suppress(AttributeError):  # it would take Tune's names from a dead store
+        atexit.unregister(tune.registry._unregister_all)
     with contextlib.suppress(AttributeError):  # Ray's own: it would report the error to the dead
         worker = ray._private.worker
         if sys.excepthook is worker.custom_excepthook:

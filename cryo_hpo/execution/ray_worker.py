@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +19,17 @@ if TYPE_CHECKING:
 
 NOTES = "notes"  # key of a report: warnings since the report before
 LOGGER = "cryo_hpo"
+# Tune runs every trial in a new thread, and torch keeps the kernels that it chose for convolutions
+# for each thread: on an H100, each trial of a study chose them again for 12 seconds
+# (docs/performance.md).
+ON_GPU = OneThread("trainings")
 
 
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
     """Train one job; after an exception the driver starts the job again."""
     reports = train_job(config, site=site, cpus=cpus, gpus=gpus)
     if gpus:
-        reports = _gpu_thread().advance(reports)
+        reports = ON_GPU.advance(reports)
     with (
         writing_position(Path(config["workdir"])),
         _collected_warnings() as notes,
@@ -35,17 +38,6 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
         for report in reports:
             tune.report({**report, **({NOTES: list(notes)} if notes else {})})
             notes.clear()
-
-
-@cache
-def _gpu_thread() -> OneThread:
-    """Return the thread of all trainings of this process on a GPU.
-
-    Tune runs every trial in a new thread, and torch keeps the kernels that it chose for
-    convolutions for each thread: on an H100, each trial of a study chose them again for 12 seconds
-    (docs/performance.md).
-    """
-    return OneThread("trainings")
 
 
 @contextmanager

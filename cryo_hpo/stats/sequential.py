@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import accumulate, count
+from statistics import median
 from typing import Literal, NamedTuple
 
 from scipy import special
@@ -209,7 +210,8 @@ def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
 
     The interval excludes every m for which one of the two bets, placed on the signs of `gain - m`,
     reached 2 / alpha at any seed so far. So it excludes 0 exactly where `decide` returns "improved"
-    or "worse" at the last seed.
+    or "worse" at the last seed. Where earlier seeds have excluded the median of all gains, the
+    nearest value that is not excluded stands in its place.
 
     Args:
         gains: Relative gains of the seeds, in percent, in the order in which they were trained.
@@ -222,14 +224,9 @@ def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
     if not gains:
         message = "A median needs at least one gain, got none. Train a repeat first."
         raise ValueError(message)
-    ordered = sorted(gains)
-    low, high = ordered[(len(gains) - 1) // 2], ordered[len(gains) // 2]
-    return Interval(
-        low=_bound_below(gains, level),
-        mid=low if low == high else (low + high) / 2,
-        high=-_bound_below([-gain for gain in gains], level),
-        level=level,
-    )
+    bounds = _bound_below(gains, level), -_bound_below([-gain for gain in gains], level)
+    low, high = sorted(bounds)  # in one comparison of many both bets may win
+    return Interval(low, min(max(median(gains), low), high), high, level)
 
 
 def _bound_below(gains: Sequence[float], level: float) -> float:

@@ -31,7 +31,8 @@ def test_what_teaches_nothing_is_refused(tmp_path):
     for source in (tmp_path / "x.npz", tmp_path / "nowhere"):
         done = CliRunner().invoke(main, ["learn", str(source), "--out", str(tmp_path / "p.json")])
         assert done.exit_code in (1, 2)
-        assert str(source) in done.output
+        assert source.name in done.output
+        assert str(tmp_path) in done.output
     assert not (tmp_path / "p.json").exists()
 
 

@@ -234,8 +234,8 @@ def test_report_writes_tables_and_figures_of_a_result(site):
 
 def test_report_of_nothing_says_what_to_do(site):
     done = _run("report", "nothing")
-    assert done.exit_code == 1
-    assert "Run the study first" in done.output
+    assert done.exit_code == 2
+    assert "There is no study 'nothing' in" in done.output
 
 
 def test_resume_names_the_studies_there_are(site):

@@ -13,7 +13,7 @@ FILES = sorted(Path(cryo_hpo.execution.__file__).parent.glob("*.py"))
 # only, or a process whose Ray has died ends later. (`_exit` is the C library's.)
 TRIED = {
     "ray_hanging.py": ["_actor_id", "_private"],
-    "ray_start.py": ["_exit", "_private"],
+    "ray_start.py": ["_exit", "_private", "_unregister_all"],
     "ray_tune.py": [
         "_actor_manager",
         "_live_actors_to_ray_actors_resources",

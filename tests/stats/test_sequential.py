@@ -86,6 +86,11 @@ def test_the_interval_leaves_out_zero_exactly_where_it_is_decided(gains):
     assert interval.low <= interval.mid <= interval.high
 
 
+def test_a_median_that_earlier_seeds_exclude_is_moved_into_the_interval():
+    interval = bound_median([0.0] * 6 + [1.0] * 6)
+    assert (interval.low, interval.mid, interval.high) == (0.0, 0.0, 0.0)
+
+
 @given(GAINS.filter(bool), st.floats(-5, 5).map(lambda x: round(x, 1)))
 def test_the_interval_moves_with_the_gains(gains, shift):
     moved, interval = bound_median([g + shift for g in gains]), bound_median(gains)
