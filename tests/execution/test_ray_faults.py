@@ -1,0 +1,135 @@
+"""Ray's own processes killed in whole studies: reported, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from cryo_hpo.config import Study, dump_study
+
+from ..support.clusters import below
+from ..support.outcomes import check_same_outcome
+from ..support.recorded import has_begun
+from ..support.sandbox import Sandbox, finish, wait_for
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+WITHIN_S = 60.0  # from the death of Ray to the end of the driver
+RAYS_OWN_S = 90.0  # where the driver waits for a dead GCS, Ray ends it after 60 s
+PROGRAM = """
+import sys
+import cryo_hpo
+try:
+    cryo_hpo.run_study(sys.argv[1])
+except cryo_hpo.CryoError as error:
+    print(f"caught: {error}", flush=True)
+    sys.exit(7)
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    sandbox = Sandbox(tmp_path_factory.mktemp("sandbox"))
+    yield sandbox
+    sandbox.close()
+
+
+@pytest.fixture(scope="module")
+def inline(sandbox: Sandbox) -> Path:
+    """The folder of the study that ran through in one process."""
+    study = sandbox.study("whole")
+    sandbox.run(study, "inline")
+    return sandbox.root / "inline" / study.name
+
+
+@pytest.mark.parametrize("by", ["command line", "program"])
+def test_a_study_whose_raylet_is_killed_ends_within_a_minute_and_is_resumed(
+    sandbox: Sandbox, inline: Path, by: str
+) -> None:
+    study, storage = sandbox.study("whole"), f"killed-raylet-{by.split()[0]}"
+    folder = sandbox.root / storage / study.name
+    start, code = (_start_program, 7) if by == "program" else (_start_command, 1)
+    driver = start(sandbox, study, storage)
+    wait_for(driver, partial(has_begun, folder, "trial-0001"))
+    _check_end(driver, folder, partial(os.kill, _process(driver.pid, "raylet"), 9), code)
+    sandbox.run(study, storage)
+    check_same_outcome(folder, inline)
+
+
+def test_a_study_whose_gcs_is_killed_is_reported_ends_and_is_resumed(
+    sandbox: Sandbox, inline: Path
+) -> None:
+    """Tune waits for the GCS wherever it is; a minute later Ray ends the process."""
+    study, storage = sandbox.study("whole"), "killed-gcs"
+    folder = sandbox.root / storage / study.name
+    driver = _start_command(sandbox, study, storage)
+    wait_for(driver, partial(has_begun, folder, "trial-0001"))
+    os.kill(_process(driver.pid, "gcs_server"), 9)
+    killed = time.monotonic()
+    output = finish(driver, code=1)
+    assert time.monotonic() - killed < RAYS_OWN_S
+    assert "Ray died: its gcs_server" in output
+    assert "run the same command again" in output
+    assert not (folder / "result.json").exists()
+    sandbox.run(study, storage)
+    check_same_outcome(folder, inline)
+
+
+def _start_command(sandbox: Sandbox, study: Study, storage: str) -> subprocess.Popen[str]:
+    return sandbox.start(study, storage, inline=False)
+
+
+def _start_program(sandbox: Sandbox, study: Study, storage: str) -> subprocess.Popen[str]:
+    """Start a study from a program of its own, which catches the error."""
+    spec = sandbox.root / f"{storage}.yaml"
+    spec.write_text(dump_study(study))
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(spec)],
+        env={**os.environ, **sandbox.places(storage), "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    sandbox.started.append(process)
+    return process
+
+
+def _check_end(
+    driver: subprocess.Popen[str], folder: Path, kill: Callable[[], None], code: int
+) -> None:
+    """Kill a part of Ray, and check how the driver ends."""
+    kill()
+    killed = time.monotonic()
+    output = finish(driver, code=code)
+    assert time.monotonic() - killed < WITHIN_S
+    assert "Ray died: its " in output
+    assert "run the same command again" in output
+    assert "Traceback" not in output
+    assert "RUNNING" not in _states(folder.parent)
+    assert not (folder / "result.json").exists()
+
+
+def _process(driver: int, name: str) -> int:
+    """Return the process of a driver's local cluster whose program has a name."""
+    programs = {pid: line.partition("\0")[0] for pid, line in below(driver).items()}
+    (process,) = [pid for pid, program in programs.items() if program.endswith(f"/{name}")]
+    return process
+
+
+def _states(storage: Path) -> set[str]:
+    """Return the states of all runs in a storage's MLflow database."""
+    database = sqlite3.connect(f"file:{storage}/mlflow.db?mode=ro", uri=True)
+    with contextlib.closing(database) as opened:
+        return {state for (state,) in opened.execute("select status from runs")}
