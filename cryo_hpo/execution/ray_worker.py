@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NOTES = "notes"  # key of a report: warnings since the report before
 LOGGER = "cryo_hpo"
 # Tune runs every trial in a new thread, and torch keeps the kernels that it chose for convolutions
-# for each thread: on an H100, each trial of a study chose them again for 12 seconds
+# for each thread: on an H100, the first epoch of each trial took 12 seconds longer
 # (docs/performance.md).
 ON_GPU = OneThread("trainings")
 
