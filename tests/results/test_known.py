@@ -25,11 +25,11 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     "words",
     [
-        ["status", "smal"],
-        ["resume", "smal"],
-        ["extend", "smal", "--seeds", "7"],
-        ["compare", "smal", "lakes-lr"],
-        ["report", "smal"],
+        ["status", "smoll"],
+        ["resume", "smoll"],
+        ["extend", "smoll", "--seeds", "7"],
+        ["compare", "smoll", "lakes-lr"],
+        ["report", "smoll"],
     ],
     ids=lambda words: words[0],
 )
@@ -47,7 +47,7 @@ def test_a_misspelt_model_is_answered_with_the_nearest_study(
     scenes = [str(tmp_path / "scene.tif")] if command == "predict" else []
     for scene in scenes:
         Path(scene).touch()
-    done = CliRunner().invoke(main, [command, "smal", *scenes, "--out", str(tmp_path / "out.pt")])
+    done = CliRunner().invoke(main, [command, "smoll", *scenes, "--out", str(tmp_path / "out.pt")])
     assert done.exit_code == 2, done.output
     assert "Did you mean 'small'?" in done.output
 
