@@ -22,14 +22,16 @@ class Attempts:
     """Hand out a source's jobs, and those again whose attempt crashed or whose worker died.
 
     A crash is an error that the training itself raised: after `RETRIES` new attempts it is the
-    job's outcome. A death has its cause outside the training (a node, the machine's memory killer,
-    a signal): it never becomes an outcome, and many in a row stop the study, which resumes the job.
+    job's outcome, and after one if it comes with the same text at the same epoch again, since a
+    third would too. A death has its cause outside the training (a node, the machine's memory
+    killer, a signal): it never becomes an outcome, and many in a row stop the study, which resumes
+    the job.
     """
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._again: list[Job] = []
-        self._crashes: Counter[str] = Counter()
+        self._crashes: dict[str, list[tuple[str, float]]] = {}  # job -> texts and epochs reached
         self._deaths: Counter[str] = Counter()
         self._epochs: dict[str, float] = {}
 
@@ -60,10 +62,14 @@ class Attempts:
 
     def _retries(self, job: Job, message: str) -> bool:
         """Count a crash; return True if the job starts again."""
-        self._crashes[job.key] += 1
-        number = self._crashes[job.key]
+        before = self._crashes.setdefault(job.key, [])
+        crash = message, self._epochs.get(job.key, 0)
+        number, again = len(before) + 1, crash in before
+        before.append(crash)
         log.warning("%s crashed, attempt %d of %d: %s", job.key, number, RETRIES + 1, message)
-        return number <= RETRIES
+        if again:
+            log.warning("%s: the same error at the same epoch. It is not tried again.", job.key)
+        return number <= RETRIES and not again
 
     def _died(self, job: Job, message: str) -> None:
         self._deaths[job.key] += 1

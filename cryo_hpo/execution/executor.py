@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
 
-RETRIES = 3  # new attempts after a crash; what a retry cannot fix is not retried (see worker.py)
+RETRIES = 3  # new attempts after crashes that differ (see attempts.py and worker.py)
 
 
 @dataclass(frozen=True, slots=True)

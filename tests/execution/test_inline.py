@@ -62,12 +62,15 @@ class Training:
 
     def __init__(self, second: Any = None) -> None:
         self.second, self.attempts, self.open = second, 0, 0
+        self.errors: list[Exception] = []  # one for each attempt
 
     def __call__(self, _: Mapping[str, Any], **__: Any) -> Iterator[dict[str, Any]]:
         self.attempts += 1
         self.open += 1
         try:
             yield {"epoch": 1, "best_val_miou": 0.5}
+            if self.errors:
+                raise self.errors.pop(0)
             if isinstance(self.second, dict):
                 yield self.second
                 return
@@ -98,13 +101,21 @@ def test_what_a_retry_cannot_fix_ends_the_job_at_once(outcome: Outcome) -> None:
     assert (source.ends, training.attempts) == ([("0", outcome, "why")], 1)
 
 
-def test_a_crash_starts_the_job_again_until_the_retries_are_spent(caplog) -> None:
+def test_a_crash_starts_the_job_again_once_if_it_repeats(caplog) -> None:
     source, training = Jobs(2), Training(RuntimeError("CUDA error: an illegal address"))
     _run(source, training)
-    assert training.attempts == 2 * (1 + RETRIES)
+    assert training.attempts == 2 * 2
     why = "RuntimeError: CUDA error: an illegal address"
     assert source.ends == [("0", "crashed", why), ("1", "crashed", why)]
     assert f"0 crashed, attempt 1 of {1 + RETRIES}: {why}" in caplog.text
+
+
+def test_crashes_that_differ_start_the_job_again_until_the_retries_are_spent() -> None:
+    source, training = Jobs(1), Training()
+    training.errors = [RuntimeError(f"race {n}") for n in range(9)]
+    _run(source, training)
+    assert training.attempts == 1 + RETRIES
+    assert source.ends == [("0", "crashed", f"RuntimeError: race {RETRIES}")]
 
 
 def test_an_error_of_the_source_ends_the_run_and_is_not_retried() -> None:

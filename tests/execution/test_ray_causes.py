@@ -1,0 +1,56 @@
+"""What Ray hands over of a failed attempt: the training's own error, or the loss of its worker."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cryo_hpo.execution.attempts import Attempts
+from cryo_hpo.search.jobs import Job
+
+from .test_inline import Jobs
+
+cloudpickle = pytest.importorskip("ray.cloudpickle")
+exceptions = pytest.importorskip("ray.exceptions")
+tune = pytest.importorskip("cryo_hpo.execution.ray_tune")
+
+
+@pytest.fixture
+def fail(tmp_path: Path) -> Any:
+    """Let one attempt of the next job fail with an error, as Tune records it."""
+    source = Jobs(1)
+    attempts = Attempts(source)
+    callback = tune.OutcomeCallback(attempts, tune.JobSearcher(attempts, budget=lambda: 1))
+
+    def fail(error: BaseException) -> list[Any]:
+        job = attempts.next()
+        assert isinstance(job, Job)
+        file = tmp_path / "error.pkl"
+        file.write_bytes(cloudpickle.dumps(error))
+        trial = SimpleNamespace(
+            trial_id="x", config=asdict(job), pickled_error_file=str(file), error_file=None
+        )
+        callback.on_trial_error(trial=trial)
+        return source.ends
+
+    return fail
+
+
+def _raised() -> BaseException:
+    error = KeyError("no such layer")
+    return exceptions.RayTaskError("work", "Traceback: ...", error)  # type: ignore[no-any-return]
+
+
+def test_an_error_of_the_training_is_tried_once_more_as_inline(fail) -> None:
+    assert fail(_raised()) == []
+    assert fail(_raised()) == [("0", "crashed", "KeyError: 'no such layer'")]
+
+
+def test_a_lost_worker_is_tried_again_however_often_it_looks_the_same(fail) -> None:
+    for _ in range(5):
+        assert fail(exceptions.RayActorError()) == []
+    assert fail(_raised()) == []
