@@ -8,9 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtr
-from scipy.stats import qmc
+import scipy
 
 if TYPE_CHECKING:
     from ..config import Prior
@@ -77,13 +75,13 @@ def prior_quantile(share: float, belief: Prior, low: float, high: float, *, log:
     width = scale(high) - scale(low)
     center = (scale(min(max(belief.center, low), high)) - scale(low)) / width
     sigma = max((math.log(belief.spread) if log else belief.spread) / width, NARROWEST)
-    start, end = ndtr(-center / sigma), ndtr((1 - center) / sigma)
+    start, end = scipy.special.ndtr(-center / sigma), scipy.special.ndtr((1 - center) / sigma)
 
     def excess(place: float) -> float:
-        inside = (ndtr((place - center) / sigma) - start) / (end - start)
+        inside = (scipy.special.ndtr((place - center) / sigma) - start) / (end - start)
         return float((1 - belief.weight) * place + belief.weight * inside) - share
 
-    return float(brentq(excess, 0.0, 1.0, xtol=FINEST))
+    return float(scipy.optimize.brentq(excess, 0.0, 1.0, xtol=FINEST))
 
 
 class _Stratum:
@@ -98,7 +96,7 @@ class _Stratum:
         """Return this point's position in a parameter's range, in [0, 1)."""
         column = self._columns.setdefault(name, len(self._columns))
         chance = np.random.default_rng([self._seed, *name.encode()])
-        points = qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
+        points = scipy.stats.qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
         return float(points[-1, column])
 
     def _place(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+import scipy
 
 from .intervals import Interval
 
@@ -38,13 +38,13 @@ def bca(
         resampled_R, estimate, rtol=1e-9, atol=1e-9
     )  # rounding errors count as ties
     below = (np.sum((resampled_R < estimate) & ~ties_R) + np.sum(ties_R) / 2) / num
-    bias = special.ndtri(np.clip(below, 0.5 / num, 1 - 0.5 / num))
+    bias = scipy.special.ndtri(np.clip(below, 0.5 / num, 1 - 0.5 / num))
     # Efron's influence values from the jackknife, each sample's divided by the sample size
     influence = [(len(j) - 1) * (j.mean() - j) / len(j) for j in jackknives]
     cubes, squares = (sum(float(np.sum(u**p)) for u in influence) for p in (3, 2))
     skew = cubes / (6 * squares**1.5) if squares > 0 else 0.0
-    z = bias + special.ndtri([(1 - level) / 2, (1 + level) / 2])
-    low, high = np.percentile(resampled_R, 100 * special.ndtr(bias + z / (1 - skew * z)))
+    z = bias + scipy.special.ndtri([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.percentile(resampled_R, 100 * scipy.special.ndtr(bias + z / (1 - skew * z)))
     return float(low), float(high)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from .intervals import Interval
 
@@ -29,6 +29,6 @@ def mean_difference(
     mid, num = float(differences.mean()), len(differences)
     if num < 2:
         return Interval.unbounded(mid, level)
-    half = float(stats.t.ppf((1 + level) / 2, df=num - 1))
+    half = float(scipy.stats.t.ppf((1 + level) / 2, df=num - 1))
     half *= float(differences.std(ddof=1)) / math.sqrt(num)
     return Interval(mid - half, mid, mid + half, level)

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+import scipy
 
 from .bootstrap import bca_ratio
 from .intervals import Interval
@@ -160,7 +160,7 @@ def typical_gain(t: NDArray[np.float64], b: NDArray[np.float64], level: float = 
 
 def rank_of(num: int, level: float) -> int:
     """Return the largest k so that [k-th smallest, k-th largest] has the level, 0 if none has."""
-    return int(stats.binom.ppf((1 - level) / 2 + 1e-12, num, 0.5)) if num else 0
+    return int(scipy.stats.binom.ppf((1 - level) / 2 + 1e-12, num, 0.5)) if num else 0
 
 
 def _median(ordered: NDArray[np.float64]) -> float:
@@ -186,7 +186,7 @@ def _sign_test(differences: NDArray[np.float64]) -> float:
     moved = differences[differences != 0]
     if not len(moved):
         return 1.0
-    return float(stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
+    return float(scipy.stats.binomtest(int((moved > 0).sum()), len(moved)).pvalue)
 
 
 def fieller(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Interval:
@@ -203,7 +203,7 @@ def fieller(t: NDArray[np.float64], b: NDArray[np.float64], level: float) -> Int
     mid = 100 * (estimate - 1)
     if len(t) < 2 or not math.isfinite(estimate):
         return Interval.unbounded(mid, level)
-    q2 = float(stats.t.ppf((1 + level) / 2, df=len(t) - 1)) ** 2
+    q2 = float(scipy.stats.t.ppf((1 + level) / 2, df=len(t) - 1)) ** 2
     (var_e, cov), (_, var_b) = np.cov(t - estimate * b, b) / len(t)
     square = float(b.mean()) ** 2 - q2 * var_b
     if square <= 0:  # baseline's mean not significantly above 0: no bounds
@@ -235,7 +235,7 @@ def _sign_flip(differences: NDArray[np.float64]) -> float:
         sums: NDArray[np.float64] = np.round(signed.sum(axis=axis) / scale, 9)
         return sums
 
-    test = stats.permutation_test(
+    test = scipy.stats.permutation_test(
         (differences,),
         total,
         permutation_type="samples",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+import scipy
 
 from .intervals import Interval
 
@@ -101,7 +101,7 @@ def ranks(scores_MD: NDArray[np.float64]) -> NDArray[np.float64]:
     ranks_MD = np.full(scores_MD.shape, np.nan)
     for column, scores_M in enumerate(scores_MD.T):
         scored_M = np.isfinite(scores_M)
-        ranks_MD[scored_M, column] = rankdata(-scores_M[scored_M])
+        ranks_MD[scored_M, column] = scipy.stats.rankdata(-scores_M[scored_M])
     return ranks_MD
 
 

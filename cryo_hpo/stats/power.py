@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+import scipy
 
 from .paired import FEWEST, rank_of
 
@@ -33,12 +33,12 @@ def power(gain: float, spread: float, seeds: int, *, level: float = 0.95) -> flo
         return 0.0
     if spread == 0:
         return 1.0
-    chance = float(stats.norm.cdf(gain / spread))  # that one seed gains
+    chance = float(scipy.stats.norm.cdf(gain / spread))  # that one seed gains
     if rank:
-        return float(stats.binom.sf(seeds - rank, seeds, chance))
-    quantile = float(stats.t.ppf((1 + level) / 2, df=seeds - 1))
+        return float(scipy.stats.binom.sf(seeds - rank, seeds, chance))
+    quantile = float(scipy.stats.t.ppf((1 + level) / 2, df=seeds - 1))
     shift = gain / spread * math.sqrt(seeds)
-    return min(float(stats.nct.sf(quantile, df=seeds - 1, nc=shift)), chance**seeds)
+    return min(float(scipy.stats.nct.sf(quantile, df=seeds - 1, nc=shift)), chance**seeds)
 
 
 def seeds_needed(gain: float, spread: float, *, level: float = 0.95) -> int | None:

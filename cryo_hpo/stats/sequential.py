@@ -26,7 +26,7 @@ from itertools import accumulate, count
 from statistics import median
 from typing import Literal, NamedTuple
 
-from scipy import special
+import scipy
 
 from .intervals import Interval
 
@@ -47,8 +47,8 @@ def compute_wealth(wins: int, losses: int) -> float:
     """
     total = wins + losses
     all_in = 2.0**total if losses == 0 else 0.0
-    upper_tail = special.betaincc(wins + 1, losses + 1, 0.5)
-    spread = 2.0 ** (total + 1) * math.exp(special.betaln(wins + 1, losses + 1)) * upper_tail
+    upper_tail = scipy.special.betaincc(wins + 1, losses + 1, 0.5)
+    spread = 2.0 ** (total + 1) * math.exp(scipy.special.betaln(wins + 1, losses + 1)) * upper_tail
     return 0.5 * all_in + 0.5 * float(spread)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def summary(scores: Sequence[float]) -> Summary:
     the Statistical Precipice", NeurIPS 2021: the quarter of the scores at each end is left out.
     """
     values = np.asarray(scores, dtype=np.float64)
-    iqm = float(stats.trim_mean(values, 0.25))
+    iqm = float(scipy.stats.trim_mean(values, 0.25))
     return Summary(float(values.mean()), iqm, float(np.median(values)))
 
 
@@ -54,5 +54,5 @@ def share(count: int, of: int) -> Share:
 
     Source: Clopper and Pearson, Biometrika 26, 1934.
     """
-    low, high = stats.binomtest(count, of).proportion_ci(method="exact")
+    low, high = scipy.stats.binomtest(count, of).proportion_ci(method="exact")
     return Share(count, of, float(low), float(high))
