@@ -96,7 +96,9 @@ class _Stratum:
         """Return this point's position in a parameter's range, in [0, 1)."""
         column = self._columns.setdefault(name, len(self._columns))
         chance = np.random.default_rng([self._seed, *name.encode()])
-        points = scipy.stats.qmc.Halton(d=column + 1, scramble=True, rng=chance).random(self._index + 1)
+        points = scipy.stats.qmc.Halton(d=column + 1, scramble=True, rng=chance).random(
+            self._index + 1
+        )
         return float(points[-1, column])
 
     def _place(self, name: str, bounds: tuple[float, float], *, log: bool) -> float:
