@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -19,13 +17,11 @@ import click
 
 from ..errors import ClusterDied, CryoError, SpecError
 from ..execution.environment import write_any_text
+from ..storage.no_room import is_full, is_no_room
 
 if TYPE_CHECKING:
     from ..config import Site
 
-# A disk that refuses: any place that writes may meet it, and not each has a message of its own.
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-LITTLE_ROOM = 2**20  # bytes
 FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
 
@@ -98,7 +94,8 @@ class GuardedGroup(click.Group):
             click.echo(str(error), err=True)
             sys.exit(1)
         except OSError as error:
-            if error.errno not in NO_ROOM:
+            # Any place that writes may meet a full disk, and not each has a message of its own.
+            if not is_no_room(error):
                 raise
             where = f"'{error.filename}'" if error.filename else _full_folders()
             click.echo(f"{error.strerror}{f' ({where})' if where else ''}. {FREE}", err=True)
@@ -119,14 +116,7 @@ def _full_folders() -> str:
         "CRYO_CACHE": site.cache,
         "temporary files": Path(tempfile.gettempdir()),
     }
-    return ", ".join(f"{name}: '{place}'" for name, place in folders.items() if _is_full(place))
-
-
-def _is_full(folder: Path) -> bool:
-    try:
-        return shutil.disk_usage(folder).free < LITTLE_ROOM
-    except OSError:  # it does not exist
-        return False
+    return ", ".join(f"{name}: '{place}'" for name, place in folders.items() if is_full(place))
 
 
 def _find_study(_context: click.Context, _parameter: click.Parameter, word: str) -> Path:

@@ -53,7 +53,7 @@ from .ray_tune import (
     dirname_of,
     key_of,
 )
-from .ray_watch import probes_of, watching
+from .ray_watch import JOINED, LOCAL, probes_of, watching
 from .ray_worker import work
 from .scratch import private_folder
 from .slots import SlotBudget, registered_study, requested_capacity
@@ -92,14 +92,18 @@ def cluster() -> Iterator[None]:
         # Tune prints the traceback of every failed attempt; the study reports how a trial ended.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         probes = probes_of(*((own_processes(), {}) if not joins else ({}, servers())))
-        with watching(probes) as watch:
+        with watching(probes, patience=JOINED if joins else LOCAL) as watch:
             try:
                 with registered_study():
                     yield
+            except KeyboardInterrupt:
+                watch.raise_if_dead()  # the watch itself requested the stop
+                raise
             finally:
                 if watch.problem:
                     end_dead_cluster()
                 else:
+                    watch.close()  # else Ray's own shutdown would look like a death
                     ray.shutdown()
 
 

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import logging
 import os
-import signal
 import sys
 from typing import Any
 
@@ -15,7 +14,7 @@ import ray
 from ray import tune
 
 from ..errors import ClusterDied
-from .ray_watch import RESUMES, children, raise_if_dead
+from .ray_watch import RESUMES, children, kill_rays_children, raise_if_dead
 
 VITAL = ("raylet", "gcs_server")
 
@@ -95,10 +94,7 @@ def end_dead_cluster() -> None:
 
     Ray's own shutdown, and what Ray does at the end of a process, wait for the dead.
     """
-    for pid, command in children(os.getpid()).items():
-        if "/ray/" in command:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    kill_rays_children()
     global _died
     _died = True
     atexit.unregister(ray.shutdown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +19,7 @@ from ray.tune.search import Searcher
 from ..errors import StorageError
 from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
 from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from ..storage.no_room import is_no_room
 from .ray_start import raise_if_failed
 from .ray_watch import raise_if_dead
 from .ray_worker import NOTES
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from .attempts import Attempts
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 RESET_S = 60  # a trial that was stopped may take so long to write its checkpoint
 
 log = logging.getLogger(__name__)
@@ -85,10 +84,10 @@ class FirstErrorKept:
             if self._error is not None:
                 raise self._error from None
             raise_if_failed(error)
-            if getattr(error, "errno", None) in NO_ROOM:
+            if is_no_room(error):
                 message = (
-                    f"CRYO_STORAGE has no room left ({error}). Free space, then run the same "
-                    "command again: it resumes from the last checkpoint."
+                    f"CRYO_STORAGE cannot be written ({error}). Free space or make it writable, "
+                    "then run the same command again: it resumes from the last checkpoint."
                 )
                 raise StorageError(message) from error
             raise

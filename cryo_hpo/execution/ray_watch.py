@@ -7,25 +7,45 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..errors import ClusterDied
+from .closing import close_all
 
 POLL_S = 0.5
 EVERY_S = 3.0  # between two connections to a server
 ANSWER_S = 2.0  # a living process accepts a connection at once, whatever it does
 GRACE_S = 30.0  # a head that is started again may be away for so long
-STUCK_S = 40.0  # after a death the study may take so long to its next safe point
 RESUMES = (
     "No trial is lost: run the same command again, and it resumes from the last checkpoints. Did the "
     "machine run out of memory (`dmesg`)?"
 )
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Hold how long the main thread may take to end the study after a part of Ray has died.
+
+    Attributes:
+        stuck_s: Seconds from the death that was seen to a stop request.
+        end_s: Seconds from there to the end of the process.
+    """
+
+    stuck_s: float
+    end_s: float
+
+
+LOCAL = Patience(stuck_s=20, end_s=12)
+# Ray ends the process without a word 60 s after the head has gone, of which `GRACE_S` are over.
+JOINED = Patience(stuck_s=8, end_s=6)
 
 
 class ClusterWatch:
@@ -36,16 +56,16 @@ class ClusterWatch:
     """
 
     def __init__(
-        self, probes: Mapping[str, Callable[[], bool]], *, stuck_s: float = STUCK_S
+        self, probes: Mapping[str, Callable[[], bool]], *, patience: Patience = LOCAL
     ) -> None:
         """Start to watch.
 
         Args:
             probes: What is wrong with a part -> whether it is.
-            stuck_s: Seconds from a death to a stop request, for a study that waits for Ray.
+            patience: How long the main thread may take to its end after a death.
         """
         self.problem = ""
-        self._probes, self._stuck_s = dict(probes), stuck_s
+        self._probes, self._patience = dict(probes), patience
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
         self._thread.start()
@@ -70,12 +90,28 @@ class ClusterWatch:
             if wrong:
                 self.problem = f"Ray died: its {' and its '.join(wrong)}. {RESUMES}"
                 break
-        if self.problem and not self._over.wait(self._stuck_s):
-            # Two requests to stop: the second one interrupts whatever waits for Ray.
-            log.error("%s", self.problem)
+        if self.problem and not self._over.wait(self._patience.stuck_s):
+            # Two requests to stop: the second one interrupts whatever waits for Ray in Python.
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(POLL_S)
+            if not self._over.wait(self._patience.end_s):
+                self._end_process()
+
+    def _end_process(self) -> None:
+        """End this process: its main thread is in a call of Ray's library that nothing interrupts.
+
+        Ray itself would end it after a minute, with all records open.
+        """
+        close_all(ClusterDied(self.problem))
+        if self._over.wait(POLL_S):
+            return  # the main thread was closing them, and ends by itself
+        log.error("%s", self.problem)
+        kill_rays_children()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(1)
 
 
 def ended(pid: int) -> bool:
@@ -99,6 +135,14 @@ def children(parent: int) -> dict[int, str]:
                 command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
                 commands[int(folder.name)] = command.decode(errors="replace")
     return commands
+
+
+def kill_rays_children() -> None:
+    """Kill what is left of a local cluster's processes."""
+    for pid, command in children(os.getpid()).items():
+        if "/ray/" in command:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
 
 
 class Silence:
@@ -137,9 +181,11 @@ _watch: list[ClusterWatch] = []  # a process uses one cluster
 
 
 @contextlib.contextmanager
-def watching(probes: Mapping[str, Callable[[], bool]]) -> Iterator[ClusterWatch]:
+def watching(
+    probes: Mapping[str, Callable[[], bool]], *, patience: Patience = LOCAL
+) -> Iterator[ClusterWatch]:
     """Watch a cluster for the `with` block; without probes nothing can be seen to die."""
-    watch = ClusterWatch(probes)
+    watch = ClusterWatch(probes, patience=patience)
     _watch.append(watch)
     try:
         yield watch

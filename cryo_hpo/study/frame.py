@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
+from ..execution.closing import closing_once
 from ..execution.signals import stoppable
 from ..monitoring.heartbeat import Heartbeat
 from ..tracking import Tracker
@@ -74,13 +75,22 @@ def running(
         unfinished: Returns the records of the studies that have begun and have no result.
         own_run: Key of a run that none of these records ends.
     """
-    with contextlib.closing(tracker), executor.cluster(), stoppable():
+
+    def close(error: BaseException) -> None:
+        if own_run and not tracker.closed:
+            tracker.end(own_run, _status(error))
+        _close_runs(unfinished(), tracker, error, console)
+
+    with (
+        contextlib.closing(tracker),
+        executor.cluster(),
+        stoppable(),
+        closing_once(close) as closing,
+    ):
         try:
             yield
         except BaseException as error:  # recorded before Ray ends, which takes seconds
-            if own_run and not tracker.closed:
-                tracker.end(own_run, _status(error))
-            _close_runs(unfinished(), tracker, error, console)
+            closing(error)
             raise
 
 

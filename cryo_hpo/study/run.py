@@ -13,6 +13,7 @@ from rich.console import Console
 
 from .. import report
 from ..config import Site, Study, load_study
+from ..errors import StorageError
 from ..execution import executor_for
 from ..execution.signals import raise_if_asked
 from ..monitoring.heartbeat import Heartbeat, phase
@@ -25,6 +26,7 @@ from ..results.provenance import environment
 from ..results.study import NAME, Result, load_result, write
 from ..search import postgres as database
 from ..storage.atomic import write_text
+from ..storage.no_room import is_full, is_no_room
 from ..tracking import Tracker, save_model
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
@@ -308,14 +310,25 @@ def publish_finished(path: Path, site: Site) -> None:
 
 
 def log_winner(result: Result, study: Study, site: Site, path: Path, *, tracker: Tracker) -> None:
-    """Attach the winner's model to the study's run; an error loses only the model."""
+    """Attach the winner's model to the study's run; a model that torch cannot export is left out.
+
+    Raises:
+        StorageError: The disk is full or read-only; publishing again completes it.
+    """
     folder = path / MODEL
     try:
         model = open_model(path, site=site)
         side = study.base.data.crop
         save_model(model.native(), folder, shape=(len(model.card.bands), side, side))
     except Exception as error:  # torch cannot export every model, and the result is safe
-        why = f"not logged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if is_no_room(error) or is_full(path):  # torch and MLflow have errors of their own for it
+            message = (
+                f"The winner's model cannot be written to '{folder}': {reason}. Free space, then run "
+                "the same command again: the result is kept, and the model follows."
+            )
+            raise StorageError(message) from error
+        why = f"not logged: {reason}"
         log.warning("The winner of '%s' is %s", result.study, why)
         tracker.tag(result.study, {"cryo.model": why[:500]})
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
+from ..storage.no_room import is_no_room
 from .database import DAMAGED, describe_schema, open_database, sqlite_file
 from .moved_storage import artifact_root, follow_moved_storage
 from .view import TAG, page_of, view_state
@@ -34,7 +34,6 @@ KIND = {
     "mlflow.experimentKind": "custom_model_development"
 }  # MLflow then opens on runs, not on chats
 CIRCUMSTANCE = "(raised as a result of"  # SQLAlchemy's first line, before the error itself
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 NO_ROOM_IN_WORDS = (
     "database or disk is full",  # SQLite
     "disk i/o error",
@@ -135,9 +134,7 @@ def cannot_write(error: Exception) -> bool:
 
     Databases say so in words of their own, and a server passes them on as text.
     """
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return True
-    return any(words in str(error).lower() for words in NO_ROOM_IN_WORDS)
+    return is_no_room(error) or any(words in str(error).lower() for words in NO_ROOM_IN_WORDS)
 
 
 def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:

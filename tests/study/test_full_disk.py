@@ -28,6 +28,7 @@ PLACES = {
     "a figure of the report": r"/report/.*\.png",
     "the report": r"/report/.*report\.html",
     "the result": r"/\.result\.json",
+    "the winner's model": r"/mlflow-model/",
 }
 # Imports once, then forks a driver for each place. It fills the disk for real, just before a file
 # is opened for writing there: whatever writes next, C++ and SQLite among it, has no room.

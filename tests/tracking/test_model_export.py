@@ -12,7 +12,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from cryo_hpo.errors import CryoError
+from cryo_hpo.errors import CryoError, StorageError
 from cryo_hpo.prediction.model import open_model
 from cryo_hpo.results.study import load_result
 from cryo_hpo.study import run as studies
@@ -122,6 +122,24 @@ def test_a_model_that_cannot_be_exported_costs_no_result(logged, tmp_path, monke
     )
     assert told == [("done", {"cryo.model": "not logged: no graph"})]
     assert "no graph" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [(OSError(28, "No space left on device"), False), (RuntimeError("failed writing"), True)],
+    ids=["the system's error", "torch's own error"],
+)
+def test_a_model_for_which_the_disk_has_no_room_is_completed_by_the_same_command(
+    logged, monkeypatch, error, full
+):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(studies, "save_model", fails)
+    monkeypatch.setattr(studies, "is_full", lambda _: full)
+    given = (load_result(logged.folder), logged.study, logged.site, logged.folder)
+    with pytest.raises(StorageError, match=r"winner's model.*Free space.*the model follows"):
+        studies.log_winner(*given, tracker=None)  # type: ignore[arg-type]
 
 
 def test_a_graph_of_one_batch_size_says_so(tmp_path):

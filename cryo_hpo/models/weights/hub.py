@@ -22,11 +22,12 @@ from huggingface_hub.errors import (
 )
 
 from ...errors import FetchError, StorageError
+from ...storage.no_room import NO_ROOM
 
 SCHEME = "hf://"  # hf://owner/repository/path of a file, or hf://owner/repository@revision/path
 ENDPOINT = "https://huggingface.co"
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+UNWRITABLE = (*NO_ROOM, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def cache_hub_file(file: HubFile) -> Path:
             )
         )
     except Exception as error:  # the client's own, its transport's, or OSError
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        if isinstance(error, OSError) and error.errno in UNWRITABLE:
             message = (
                 f"The Hugging Face cache cannot be written: {error}. "
                 "Free space there, or set HF_HOME to another folder."
