@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from .results.comparison import Comparison, compare
     from .stats import Improvement, Interval, relative_improvement
     from .study import extend_study, run_study
+    from .study.draft_folder import Draft, draft_folder
+    from .study.open_points import OpenPoint
 
 __all__ = [
     "Asha",
@@ -66,6 +68,7 @@ __all__ = [
     "DataSpec",
     "DatasetCard",
     "DefineByRun",
+    "Draft",
     "Ensemble",
     "Float",
     "Hours",
@@ -79,6 +82,7 @@ __all__ = [
     "ModelCard",
     "ModelSpec",
     "NoStopping",
+    "OpenPoint",
     "OptimSpec",
     "Prior",
     "Recipe",
@@ -93,6 +97,7 @@ __all__ = [
     "Study",
     "When",
     "compare",
+    "draft_folder",
     "dump_campaign",
     "dump_space",
     "dump_study",
@@ -118,12 +123,15 @@ __all__ = [
 # Where the heavy names are made.
 _LAZY = {
     "Comparison": ".results.comparison",
+    "Draft": ".study.draft_folder",
     "Ensemble": ".prediction.ensemble",
     "Improvement": ".stats",
     "Interval": ".stats",
     "Model": ".prediction.model",
     "ModelCard": ".prediction.model",
+    "OpenPoint": ".study.open_points",
     "compare": ".results.comparison",
+    "draft_folder": ".study.draft_folder",
     "export_folder": ".prediction.bundle",
     "extend_study": ".study",
     "export_model": ".prediction.model",

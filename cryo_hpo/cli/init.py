@@ -18,9 +18,10 @@ from .guard import read_site
 
 if TYPE_CHECKING:
     from ..config import Study
-    from ..data.fingerprint import Fingerprint
-    from ..data.layout import Layout
+    from ..study.draft_bands import BandChoice
     from ..study.draft_card import Choices
+    from ..study.draft_classes import ClassChoice
+    from ..study.draft_folder import Drafter
     from ..study.timing import EpochSize
 
 HOURS = {"h": 1.0, "m": 1 / 60, "d": 24.0}
@@ -52,16 +53,14 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     you can know (bands, classes) is asked on a terminal, or given as an option. What fails leaves
     no file behind: after the repair, the same command works.
     """
-    from ..data.fingerprint import take_fingerprint
-    from ..data.layout import recognize_layout
     from ..report.wording import count_of
     from ..storage.atomic import restoring
-    from ..study.draft_card import Choices, describe_open_points
+    from ..study.draft_card import Choices
+    from ..study.draft_folder import as_name, begin_draft
 
     folder = folder.expanduser().absolute()
-    _refuse_name(given["name"])
     chosen = Choices(
-        name=given["name"] or _slug(folder.name),
+        name=given["name"] or as_name(folder.name),
         classes=_words(given["classes"]),
         bands=_words(given["bands"]),
         encoder=given["encoder"],
@@ -69,27 +68,52 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     )
     budget_h = parse_quantity(given["budget"], "--budget", HOURS)
     gpu_gib = parse_quantity(given["gpu"], "--gpu", GIB)
-    files = (out / f"{chosen.name}.card.yaml", out / f"{chosen.name}.yaml")
-    _refuse_existing(files, force=force)
-    layout = recognize_layout(folder)
+    draft = begin_draft(folder, chosen.name, out=out, force=force, site=read_site())
+    layout = draft.layout
     click.echo(
         f"{folder}: {count_of(len(layout.pairs), 'pair')} of {layout.images} and {layout.masks}"
     )
-    look = take_fingerprint(layout)
-    chosen = _ask(layout, look, chosen)
-    with restoring((*files, *_pictures(files[1]))):
-        _write(layout, look, chosen, folder, files)
-        chosen = replace(chosen, epoch=_count(files))
-        _write(layout, look, chosen, folder, files)
-        _show(files)
+    chosen = _ask(draft, chosen)
+    with restoring((*draft.files, *_pictures(draft.study))):
+        draft.write(chosen)
+        chosen = replace(chosen, epoch=_count(draft))
+        draft.write(chosen)
+        _show(draft)
         if gpu_gib is not None:
-            chosen = _fit(layout, look, chosen, folder, files, gpu_gib=gpu_gib)
-        for line in describe_open_points(layout, look):
-            click.echo(f"note: {line}")
-        needed_h = _try_out(files[1])
+            chosen = _fit(draft, chosen, gpu_gib=gpu_gib)
+        needed_h = _try_out(draft.study)
         if budget_h is not None and needed_h > budget_h:
-            _shorten(layout, look, chosen, folder, files, hours=(needed_h, budget_h))
-    click.echo(f"\nNext: cryo-hpo run {files[1]}")
+            _shorten(draft, chosen, hours=(needed_h, budget_h))
+    _print_open_points(draft, chosen)
+    click.echo(f"\nNext: cryo-hpo run {draft.study}")
+
+
+def _print_open_points(draft: Drafter, chosen: Choices) -> None:
+    """Print what the files do not settle: remarks, then each guess with line, assumption and option."""
+    from ..report.wording import count_of
+    from ..study.open_points import line_number
+
+    points = draft.open_points(chosen)
+    for point in points:
+        if not point.is_guess:
+            click.echo(f"note: {point}")
+    guesses = [point for point in points if point.is_guess]
+    if not guesses:
+        return
+    number = count_of(len(guesses), "guessed line")
+    head = f"\nCHECK BEFORE YOU RUN: {number}. A wrong guess makes the results wrong, without an error."
+    click.secho(head, bold=True)
+    lines = draft.card.read_text(encoding="utf-8").splitlines()
+    for point in guesses:
+        row = line_number(draft.card, point.key)
+        click.echo(f"  {draft.card}, line {row}: {lines[row - 1].split('  #')[0].rstrip()}")
+        click.echo(f"    {point.assumed}")
+        click.echo(f"    {point.settle}")
+    last = line_number(draft.card, "assumed")
+    click.echo(
+        "Give these options with --force, or edit the lines and remove `assumed` (line "
+        f"{last}): `check` and `run` warn until then."
+    )
 
 
 def parse_quantity(text: str | None, option: str, units: Mapping[str, float]) -> float | None:
@@ -113,15 +137,7 @@ def parse_quantity(text: str | None, option: str, units: Mapping[str, float]) ->
     return float(match[1]) * units[match[2]]
 
 
-def _fit(
-    layout: Layout,
-    look: Fingerprint,
-    chosen: Choices,
-    folder: Path,
-    files: tuple[Path, Path],
-    *,
-    gpu_gib: float,
-) -> Choices:
+def _fit(draft: Drafter, chosen: Choices, *, gpu_gib: float) -> Choices:
     """Measure a step's memory, and write the study again where its batch does not fit the GPU.
 
     Raises:
@@ -130,7 +146,7 @@ def _fit(
     from ..config import load_study
     from ..study.memory import measure_step
 
-    base = load_study(files[1]).base
+    base = load_study(draft.study).base
     memory = measure_step(base, read_site())
     batch = memory.largest_batch(gpu_gib)
     click.echo(
@@ -144,30 +160,22 @@ def _fit(
         )
     chosen = replace(chosen, batch=batch)
     if batch < base.batch_size:
-        _write(layout, look, chosen, folder, files)
-        _show(files)
+        draft.write(chosen)
+        _show(draft)
     return chosen
 
 
-def _shorten(
-    layout: Layout,
-    look: Fingerprint,
-    chosen: Choices,
-    folder: Path,
-    files: tuple[Path, Path],
-    *,
-    hours: tuple[float, float],
-) -> None:
+def _shorten(draft: Drafter, chosen: Choices, *, hours: tuple[float, float]) -> None:
     """Write the study again with fewer epochs, as a budget asks; report one that is too small."""
     from ..config import load_study
     from ..study.draft import epochs_within
 
     needed_h, budget_h = hours
-    before = load_study(files[1]).base.epochs
+    before = load_study(draft.study).base.epochs
     epochs = epochs_within(before, needed_h=needed_h, budget_h=budget_h)
     if epochs < before:
-        _write(layout, look, replace(chosen, epochs=epochs), folder, files)
-        _show(files)
+        draft.write(replace(chosen, epochs=epochs))
+        _show(draft)
     left_h = needed_h * epochs / before
     click.echo(f"{epochs} epochs instead of {before}: {left_h:,.2g} h of {budget_h:g} h")
     if left_h > budget_h:
@@ -181,48 +189,23 @@ def _words(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(word.strip() for word in text.split(","))
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "mine"
+def _ask(draft: Drafter, chosen: Choices) -> Choices:
+    """Prompt on a terminal for what the files do not hold, with the guess as the default.
 
-
-def _refuse_name(name: str | None) -> None:
-    """Refuse a name that no study may have, before the data are looked at.
-
-    Raises:
-        SpecError: The name has capitals, spaces or other signs.
+    Elsewhere a draft raises an error, or lists its guesses as points to check.
     """
-    if name is not None and name != _slug(name):
-        message = (
-            f"--name '{name}': a study's name has small letters, digits, '.', '_' and '-' only. "
-            f"Take {_slug(name)}."
-        )
-        raise SpecError(message)
-
-
-def _refuse_existing(files: tuple[Path, Path], *, force: bool) -> None:
-    existing = [str(file) for file in files if file.exists()]
-    if existing and not force:
-        message = (
-            f"{' and '.join(existing)} exist already. Give another --name or --out, or --force to "
-            "write over them."
-        )
-        raise SpecError(message)
-
-
-def _ask(layout: Layout, look: Fingerprint, chosen: Choices) -> Choices:
-    """Prompt on a terminal for what the files do not hold; elsewhere the draft raises an error."""
     from ..study.draft_bands import choose_bands
-    from ..study.draft_card import choose_classes
+    from ..study.draft_classes import choose_classes
 
     if not sys.stdin.isatty():
         return chosen
     bands = _ask_until_known(
-        partial(choose_bands, layout, look, sensor=chosen.sensor),
+        partial(choose_bands, draft.layout, draft.look, sensor=chosen.sensor),
         chosen.bands,
         "Band names, in the order of the layers",
     )
     classes = _ask_until_known(
-        partial(choose_classes, look),
+        partial(choose_classes, draft.look),
         chosen.classes,
         "Class names, in the order of the mask values",
     )
@@ -230,61 +213,42 @@ def _ask(layout: Layout, look: Fingerprint, chosen: Choices) -> Choices:
 
 
 def _ask_until_known(
-    choose: Callable[[tuple[str, ...] | None], object],
+    choose: Callable[[tuple[str, ...] | None], BandChoice | ClassChoice],
     given: tuple[str, ...] | None,
     question: str,
 ) -> tuple[str, ...] | None:
-    """Prompt for names until they fit the files."""
+    """Prompt for names until they fit the files; a guess is the default."""
     while True:
         try:
-            choose(given)
+            choice = choose(given)
         except CryoError as error:
             click.echo(str(error))
             given = _words(click.prompt(question))
-        else:
-            return given
+            continue
+        if given is None and choice.is_guess:
+            given = _words(click.prompt(question, default=",".join(choice.words)))
+            continue
+        return given
 
 
-def _write(
-    layout: Layout, look: Fingerprint, chosen: Choices, folder: Path, files: tuple[Path, Path]
-) -> None:
-    from ..storage.atomic import write_text
-    from ..study.draft import draft_study
-    from ..study.draft_card import draft_card, format_lines
-
-    card, study = files
-    card_lines = draft_card(layout, look, chosen, root=folder)
-    weights = read_site().weights
-    study_lines = draft_study(layout, look, chosen, card=card.name, weights=weights)
-    card.parent.mkdir(parents=True, exist_ok=True)
-    for file, lines in ((card, card_lines), (study, study_lines)):
-        write_text(file, format_lines(lines))
-
-
-def _show(files: tuple[Path, Path]) -> None:
-    for file in files:
+def _show(draft: Drafter) -> None:
+    for file in draft.files:
         click.echo(f"\n{file}:")
         click.echo(file.read_text(encoding="utf-8"))
 
 
-def _count(files: tuple[Path, Path]) -> EpochSize:
+def _count(draft: Drafter) -> EpochSize:
     """Check data and study, and count what the split's train part gives in an epoch.
 
     Raises:
         CryoError: The drafted study cannot train; the draft is shown before.
     """
-    from ..config import add_line_numbers, load_study
-    from ..study.preflight import check
-    from ..study.timing import measure_epoch
-
-    study, site = load_study(files[1]), read_site()
     try:
-        check(study, site=site)
-    except CryoError as error:
-        _show(files)
+        return draft.count()
+    except CryoError:
+        _show(draft)
         click.echo("note: this draft is not kept. After the repair, run the same command again.")
-        raise add_line_numbers(error, files[1]) from error
-    return measure_epoch(study.base, site)
+        raise
 
 
 def _try_out(file: Path) -> float:

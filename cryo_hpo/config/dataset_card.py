@@ -122,6 +122,12 @@ class DatasetCard(Frozen):
         max_length=200,
         description="Regular expression with one group that finds the region in an id: '^([A-Z]+)_'.",
     )
+    assumed: tuple[str, ...] = Field(
+        default=(),
+        exclude=True,  # of no effect on data and results: not part of a study's identity
+        description="Keys of this card whose values `init` guessed. `check` and `run` warn of them "
+        "until this line is removed.",
+    )
     source: str = Field(default="", description="Where the data come from: a DOI or an address.")
     license: str = Field(
         default="",
@@ -177,6 +183,18 @@ class DatasetCard(Frozen):
     def _bands_are_unique(cls, bands: tuple[str, ...]) -> tuple[str, ...]:
         _refuse_twins(bands, what="band")
         return bands
+
+    @field_validator("assumed")
+    @classmethod
+    def _assumed_are_keys(cls, assumed: tuple[str, ...]) -> tuple[str, ...]:
+        for key in assumed:
+            if key not in cls.model_fields:
+                message = (
+                    f"`assumed` names keys of the card whose values are guessed, '{key}' is none. "
+                    "Remove it."
+                )
+                raise ValueError(message)
+        return assumed
 
     @field_validator("region")
     @classmethod
@@ -354,3 +372,18 @@ def _refuse_twins(names: tuple[str, ...], *, what: str) -> None:
     if twins:
         message = f"Each {what} is named once, {', '.join(map(repr, twins))} is not. Rename one."
         raise ValueError(message)
+
+
+def describe_guesses(card: DatasetCard) -> str:
+    """Return a warning that names the values of a card which `init` guessed."""
+    values = "; ".join(f"{key}: {_short(getattr(card, key))}" for key in card.assumed)
+    return (
+        f"The card of '{card.name}' holds guesses, and a wrong one makes the results wrong without "
+        f"an error ({values}). Correct them, then remove the line `assumed` from the card."
+    )
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} is {name}" for key, name in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

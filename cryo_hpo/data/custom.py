@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from ..bands import bands_of_sensor
-from ..config.dataset_card import COLOR, IGNORED, DatasetCard
+from ..config.dataset_card import COLOR, IGNORED, DatasetCard, describe_guesses
 from ..config.site import expand_path
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
@@ -47,6 +47,7 @@ def custom_dataset(card: DatasetCard, *, remedy: str = "") -> Dataset:
         index=partial(_index, card, remedy),
         scale=card.scale,
         unused=partial(find_unused, card),
+        doubts=(describe_guesses(card),) if card.assumed else (),
         read=partial(read_window, partial(read_scene, schema)),
         rules=schema.rules,
         upstream_ignore=int(card.ignored[0]) if card.ignored else None,

@@ -128,6 +128,7 @@ class Dataset:
         layout: Folder and its content, for messages.
         scale: How the reader treats scale and offset tags; None: they are ignored and must agree.
         unused: Data root -> sentences on files beside the data that no scene uses.
+        doubts: Sentences on what its description assumes; warnings of every review.
         notes: Caveats to read before trusting a score.
     """
 
@@ -163,6 +164,7 @@ class Dataset:
     notes: str = ""
     scale: str | None = None
     unused: Callable[[Path], list[str]] = _none_unused
+    doubts: tuple[str, ...] = ()
 
     @property
     def split_name(self) -> str:

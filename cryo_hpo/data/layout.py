@@ -91,6 +91,8 @@ class Layout(NamedTuple):
         bands: Band -> text of {band}, where bands lie in files of their own; else empty.
         files: (part, id) -> one file for each of `bands`.
         quality: Path template and kind of a layer of clouds beside every scene; None: there is none.
+        other_images: Templates of further images that pair with as many masks, and were not chosen.
+        other_masks: The same of masks.
     """
 
     images: str
@@ -101,6 +103,12 @@ class Layout(NamedTuple):
     bands: Mapping[str, str] = MappingProxyType({})
     files: Mapping[tuple[str, str], tuple[Path, ...]] = MappingProxyType({})
     quality: tuple[str, str] | None = None
+    other_images: tuple[str, ...] = ()
+    other_masks: tuple[str, ...] = ()
+
+
+_Match = tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]
+"""Shapes of images and masks, and the (part, id, image, mask) that they pair."""
 
 
 class Candidate(NamedTuple):
@@ -143,16 +151,29 @@ def recognize_layout(folder: Path) -> Layout:
         raise DataError(_explain_no_pairs(folder, rasters, masks))
     best = max(len(pairs) for _, _, pairs in matches)
     chosen = [match for match in matches if len(match[2]) == best]
-    image, mask, pairs = min(chosen, key=lambda match: _length(match[0]) + _length(match[1]))
+    image, mask, pairs = min(chosen, key=_rank)
     used = {path for row in pairs for path in row[2:]}
+    other_images, other_masks = _other_templates(pairs, chosen)
     layout = Layout(
         images=image.template,
         masks=mask.template,
         parts="{split}" in image.folder,
         pairs=tuple(sorted(pairs)),
         unused=tuple(path for path in rasters if path not in used),
+        other_images=other_images,
+        other_masks=other_masks,
     )
     return _with_bands(layout, folder, bands[image]) if image in bands else layout
+
+
+def _other_templates(
+    pairs: Sequence[tuple[str, str, Path, Path]], matches: Sequence[_Match]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the templates of images and of masks that pair as well as the chosen ones."""
+    images, masks = {row[2] for row in pairs}, {row[3] for row in pairs}
+    other_images = (i.template for i, _, rows in matches if not images & {row[2] for row in rows})
+    other_masks = (m.template for _, m, rows in matches if not masks & {row[3] for row in rows})
+    return tuple(dict.fromkeys(other_images)), tuple(dict.fromkeys(other_masks))
 
 
 def _with_bands(
@@ -257,7 +278,7 @@ def _group(candidates: Iterable[Candidate]) -> dict[Shape, dict[tuple[str, str],
 def _match(
     images: Mapping[Shape, Mapping[tuple[str, str], Path]],
     masks: Mapping[Shape, Mapping[tuple[str, str], Path]],
-) -> Iterator[tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]]:
+) -> Iterator[_Match]:
     """Yield pairs of shapes whose files share ids."""
     for image, image_files in images.items():
         for mask, mask_files in masks.items():
@@ -267,8 +288,11 @@ def _match(
                 yield image, mask, rows
 
 
-def _length(shape: Shape) -> int:
-    return len(shape.template)
+def _rank(match: _Match) -> tuple[bool, int]:
+    """Return what orders matches of equally many pairs: images that are named so come first."""
+    image, mask, _ = match
+    words = re.split(r"[-_. /]", f"{image.folder}/{image.prefix}{image.suffix}".lower())
+    return not set(words) & set(IMAGE_WORDS), len(image.template) + len(mask.template)
 
 
 def _explain_no_pairs(

@@ -39,7 +39,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         parts: The facts of each part's scenes.
     """
     refusals = list(find_single_class(dataset, parts))
-    warnings: list[str] = []
+    warnings = [*dataset.doubts]
     for severe, sentence in (
         *_units(parts),
         *_tags(dataset, parts),

@@ -15,7 +15,9 @@ from ..models import ENCODERS, find_encoder
 from ..models.band_selection import plan_bands
 from ..report.wording import count_of
 from .draft_bands import Line, choose_bands
-from .draft_card import SMALL, Choices, Units, choose_classes, choose_units, sizes_of
+from .draft_card import SMALL, Choices, Units, choose_units, open_points_of, sizes_of
+from .draft_classes import choose_classes
+from .open_points import MARK, guessed_keys
 
 SCRATCH = "unet"
 LARGE = 256  # largest side of a crop, pixels
@@ -52,12 +54,15 @@ def draft_study(
     epochs = max(EPOCHS[0], min(EPOCHS[1], math.ceil(STEPS / steps / 9) * 9))
     budget = "" if choices.epochs is None else ", as many as the budget allows"
     epochs = choices.epochs or epochs
-    classes, _ = choose_classes(look, choices.classes)
+    classes = choose_classes(look, choices.classes).names
     rarest = min(look.values[value] for value in classes)
     loss = "ce+dice" if rarest < RARE else "ce"
     what = "scene" if units.block_px is None else "block"
     own = "decoder: unet, width: 16" if encoder == SCRATCH else "decoder: upernet, channels: 64"
+    guessed = guessed_keys(open_points_of(layout, look, choices))
+    mark = f"# {MARK}{', '.join(guessed)} of {card} are guessed; correct them before you run this."
     return [
+        *([Line(mark)] if guessed else []),
         Line(f"name: {choices.name}"),
         Line("base:"),
         Line("  data:"),

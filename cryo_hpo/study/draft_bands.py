@@ -33,14 +33,45 @@ class BandChoice(NamedTuple):
 
     names: tuple[str, ...]
     reason: str
-    sensor: str
+    sensor: str = ""
     """Key of `SENSORS`; "": names are those of `BANDS`."""
-    sensor_reason: str
+    sensor_reason: str = ""
+    guess: str = ""
+    """The assumption behind the names, a sentence without its point; "": nothing is assumed."""
+    settle: str = ""
+    """Option that settles it."""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether the names are an assumption."""
+        return bool(self.guess)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Names in the order of the layers, as `--bands` takes them."""
+        return self.names
 
     @property
     def bands(self) -> tuple[Band, ...]:
         """The bands that the names mean."""
         return bands_of_sensor(self.names, self.sensor or None)
+
+
+GUESSES = {  # number of layers of 8 bits, which the files do not name -> their bands
+    3: BandChoice(
+        ("RED", "GREEN", "BLUE"),
+        "three layers of 8 bits: taken to be a color image",
+        guess="Three layers of 8 bits, which the files do not name, are taken for red, green and "
+        "blue in this order; in another, pretrained encoders see false colors",
+        settle="Give --bands RED,GREEN,BLUE, or the bands that they are in the files' order.",
+    ),
+    1: BandChoice(
+        ("GREY",),
+        "one layer of 8 bits: taken to be a gray image of no known sensor",
+        guess="One layer of 8 bits, which the files do not name, is taken for a gray image",
+        settle="Give --bands GREY, or the band that it is, such as VV or DEM.",
+    ),
+}
 
 
 def choose_bands(
@@ -66,8 +97,7 @@ def choose_bands(
     why = "as given" if sensor else "as the scenes' names say" if guessed else ""
     if layout.bands:
         return _of_files(layout, given, chosen, why)
-    names, reason = _of_layers(look, given, chosen)
-    return BandChoice(names, reason, chosen, why)
+    return _of_layers(look, given, chosen)._replace(sensor=chosen, sensor_reason=why)
 
 
 def _of_files(layout: Layout, given: tuple[str, ...] | None, sensor: str, why: str) -> BandChoice:
@@ -98,10 +128,8 @@ def _of_files(layout: Layout, given: tuple[str, ...] | None, sensor: str, why: s
     return BandChoice(given, "as given", sensor, why)
 
 
-def _of_layers(
-    look: Fingerprint, given: tuple[str, ...] | None, sensor: str
-) -> tuple[tuple[str, ...], str]:
-    """Choose the names of an image's layers."""
+def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) -> BandChoice:
+    """Choose the names of an image's layers; their sensor is added by the caller."""
     if given is not None:
         if len(given) != look.bands:
             raise DataError(
@@ -109,16 +137,14 @@ def _of_layers(
                 f"({', '.join(given)}). Name every layer, in the file's order."
             )
         bands_of_sensor(given, sensor or None)
-        return given, "as given"
+        return BandChoice(given, "as given")
     names = tuple(canonical(name) or name for name in look.names)
     if names and _are_bands(names, sensor):
         numbers = any(name in SENSORS["sentinel-2"] for name in names) and not sensor
         note = ", numbers read as Sentinel-2's: --sensor for another" if numbers else ""
-        return names, f"as the files' layer descriptions say{note}"
-    if look.bands == 3 and look.dtypes == ("uint8",):
-        return ("RED", "GREEN", "BLUE"), "three layers of 8 bits: taken to be a color image"
-    if look.bands == 1 and look.dtypes == ("uint8",):
-        return ("GREY",), "one layer of 8 bits: taken to be a gray image of no known sensor"
+        return BandChoice(names, f"as the files' layer descriptions say{note}")
+    if look.dtypes == ("uint8",) and look.bands in GUESSES:
+        return GUESSES[look.bands]
     shown = f" ({', '.join(look.names)})" if any(look.names) else ""
     raise DataError(
         f"The images have {look.bands} layers of {' and '.join(look.dtypes)}{shown}, with values "

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
 from ..data.region_split import PARTS
@@ -18,6 +17,8 @@ from ..data.split_plan import FEWEST_BLOCKS, grid_shape
 from ..errors import DataError
 from ..report.wording import count_of
 from .draft_bands import Line, choose_bands, draft_band_lines
+from .draft_classes import choose_classes
+from .open_points import MARK, OpenPoint, find_open_points, guessed_keys
 
 if TYPE_CHECKING:
     from .timing import EpochSize
@@ -63,94 +64,21 @@ def format_lines(lines: Sequence[Line]) -> str:
     )
 
 
-def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> tuple[dict[int, str], str]:
-    """Return mask value -> class, and the source of the class names.
-
-    Values that are given the name `ignore` are no classes, and left out.
-
-    Raises:
-        DataError: Masks hold one value, values that are not whole numbers, or another number of
-            classes was given.
-    """
-    values = [int(value) for value in look.values if value == int(value)]
-    odd = [value for value in look.values if value != int(value)]
-    if odd:
-        raise DataError(
-            f"Mask values must be whole numbers, found {odd[0]:g}. Was a mask resampled with "
-            "interpolation? Resample it again with nearest neighbor."
-        )
-    if given is None and len(values) == 3 and values[-1] == 255 and values[:2] == [0, 1]:
-        return dict(enumerate(("background", "foreground"))), "0, 1, and 255 for no label"
-    if len(values) < 2:
-        raise DataError(
-            f"Every mask pixel has the value {values[0] if values else 'nothing'}; two classes at "
-            "least are needed. Are these the masks?"
-        )
-    if given is not None and len(given) != len(values):
-        stray = f" {_describe_rarest(look, given)}" if len(given) < len(values) else ""
-        raise DataError(
-            f"The masks hold {len(values)} values ({', '.join(map(str, values))}), --classes names "
-            f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order.{stray}"
-        )
-    if given is None and len(values) > 2:
-        raise DataError(
-            f"The masks hold {len(values)} values ({', '.join(map(str, values))}). Name their "
-            f"classes in this order: --classes background,lake,river. {_describe_rarest(look, ())}"
-        )
-    names = given or ("background", "foreground")
-    classes = {v: name for v, name in zip(values, names, strict=True) if name != IGNORED}
-    if len(classes) < 2:
-        raise DataError(
-            f"--classes leaves {len(classes)} of {len(values)} mask values, the others are "
-            f"'{IGNORED}'; two classes at least are needed. Name more of the values."
-        )
-    return classes, "as given" if given else "two values: names guessed"
-
-
-def _describe_rarest(look: Fingerprint, given: Sequence[str]) -> str:
-    """Name the rarest mask value and its file, and the name that leaves it out."""
-    rarest = min(look.values, key=lambda value: look.values[value])
-    names = list(given) if len(given) == len(look.values) - 1 else []
-    names.insert(list(look.values).index(rarest), IGNORED)
-    example = f": --classes {','.join(names)}" if len(names) > 1 else ""
-    return (
-        f"The rarest is {rarest:g}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
-        f"give '{IGNORED}' as its name, and the card leaves it out with `ignore: {rarest:g}`{example}."
-    )
-
-
 def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Path) -> list[Line]:
-    """Return the lines of the dataset card.
+    """Return the lines of the dataset card; those that were guessed are marked and listed.
 
     Raises:
         DataError: The files do not determine bands or classes; the message names the flag.
     """
     bands = choose_bands(layout, look, choices.bands, choices.sensor)
-    classes, class_reason = choose_classes(look, choices.classes)
-    shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
-    words = ", ".join(f"{value}: {share:.2g} %" for value, share in shares.items())
     lines = [
         Line(f"name: {choices.name}"),
         Line(f"root: {json.dumps(str(root))}"),
         Line(f'images: "{layout.images}"', f"{count_of(look.scenes, 'scene')}, {sizes_of(look)}"),
         Line(f'masks: "{layout.masks}"'),
         *draft_band_lines(layout, look, bands),
+        *_draft_classes(look, choices),
     ]
-    if list(classes) == list(range(len(classes))):
-        names = ", ".join(classes.values())
-        lines.append(Line(f"classes: [{names}]", f"{class_reason}; of the pixels {words}"))
-    else:
-        pairs = ", ".join(f"{value}: {name}" for value, name in classes.items())
-        lines.append(Line(f"values: {{{pairs}}}", f"{class_reason}; of the pixels {words}"))
-    ignored = {int(value): share for value, share in look.values.items() if value not in classes}
-    if ignored:
-        few = ", ".join(map(str, ignored))
-        lines.append(
-            Line(
-                f"ignore: {few}" if len(ignored) == 1 else f"ignore: [{few}]",
-                f"{100 * sum(ignored.values()):.2g} % of the pixels have no label",
-            )
-        )
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
     if look.regions:
@@ -163,6 +91,47 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
         )
     if not layout.parts:
         lines.append(_draft_split(choose_units(layout, look), look))
+    return _mark_guesses(lines, guessed_keys(open_points_of(layout, look, choices)))
+
+
+def open_points_of(layout: Layout, look: Fingerprint, choices: Choices) -> tuple[OpenPoint, ...]:
+    """Return what the draft for these choices assumes, and the files do not settle."""
+    bands = choose_bands(layout, look, choices.bands, choices.sensor)
+    return find_open_points(layout, look, bands, choose_classes(look, choices.classes))
+
+
+def _mark_guesses(lines: Sequence[Line], guessed: Sequence[str]) -> list[Line]:
+    """Mark the comments of guessed lines, and list their keys for `check` and `run` to repeat."""
+    marked = [
+        line._replace(reason=f"{MARK}{line.reason}") if line.text.split(":")[0] in guessed else line
+        for line in lines
+    ]
+    if guessed:
+        keys = f"assumed: [{', '.join(guessed)}]"
+        marked.append(Line(keys, "guessed: correct these lines, then remove this one"))
+    return marked
+
+
+def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
+    choice = choose_classes(look, choices.classes)
+    classes, reason = choice.names, choice.reason
+    shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
+    words = ", ".join(f"{value}: {share:.2g} %" for value, share in shares.items())
+    if list(classes) == list(range(len(classes))):
+        names = ", ".join(classes.values())
+        lines = [Line(f"classes: [{names}]", f"{reason}; of the pixels {words}")]
+    else:
+        pairs = ", ".join(f"{value}: {name}" for value, name in classes.items())
+        lines = [Line(f"values: {{{pairs}}}", f"{reason}; of the pixels {words}")]
+    ignored = {int(value): share for value, share in look.values.items() if value not in classes}
+    if ignored:
+        few = ", ".join(map(str, ignored))
+        lines.append(
+            Line(
+                f"ignore: {few}" if len(ignored) == 1 else f"ignore: [{few}]",
+                f"{100 * sum(ignored.values()):.2g} % of the pixels have no label",
+            )
+        )
     return lines
 
 
@@ -251,26 +220,3 @@ def sizes_of(look: Fingerprint) -> str:
     low, high = look.sizes
     words = [f"{height} x {width}" for height, width in dict.fromkeys([low, high])]
     return " to ".join(words) + " pixels"
-
-
-def describe_open_points(layout: Layout, look: Fingerprint) -> Iterator[str]:
-    """Yield the points that a user should check before trusting the draft."""
-    if layout.unused:
-        yield (
-            f"{count_of(len(layout.unused), 'raster')} in no scene, left out (first: "
-            f"{layout.unused[0]})."
-        )
-    if look.looked_at < look.scenes:
-        yield f"{look.looked_at} of {look.scenes} scenes were opened, evenly chosen."
-    if len(look.dtypes) > 1:
-        yield f"Images have different data types ({', '.join(look.dtypes)}): are their units the same?"
-    if len(look.crs) > 1:
-        kinds = ", ".join(name or "none" for name in look.crs)
-        yield f"Images have different reference systems ({kinds})."
-    if look.nodata:
-        yield f"Pixels of {', '.join(f'{v:g}' for v in look.nodata)} are declared as without data."
-    if "" in look.crs and not layout.parts and not look.regions:
-        yield (
-            "Nothing tells where the scenes lie: if two show the same ground, they may be in two "
-            "parts, and the scores too good. Name regions in the card, or give a list."
-        )

@@ -18,10 +18,11 @@ from click.testing import CliRunner
 
 from cryo_hpo.cli.init import GIB, HOURS, parse_quantity
 from cryo_hpo.cli.main import main
-from cryo_hpo.config import load_card, load_study
-from cryo_hpo.errors import SpecError
+from cryo_hpo.config import dump_study, load_card, load_study
+from cryo_hpo.errors import CryoError, SpecError
 from cryo_hpo.study.draft import epochs_within
 from cryo_hpo.study.draft_card import choose_units
+from cryo_hpo.study.draft_folder import draft_folder
 
 from ..support.fakes import write
 
@@ -75,6 +76,102 @@ def test_a_heap_needs_no_further_word(here, images, masks):
     assert again.exit_code == 2
     assert "exist already" in again.output
     assert CliRunner().invoke(main, ["check", "lakes.yaml"]).exit_code == 0
+
+
+def test_every_guess_is_listed_at_the_end_and_warned_of_until_it_is_settled(here):
+    _fill(here / "lakes")
+    done = _init("lakes")
+    tail = done.output.split("CHECK BEFORE YOU RUN: 2 guessed lines")[1]
+    card = Path("lakes.card.yaml").read_text().splitlines()
+    for number, text in re.findall(r"lakes.card.yaml, line (\d+): (.+)", tail):
+        line = card[int(number) - 1]
+        assert line.startswith(text)
+        assert "# CHECK: " in line
+    assert "red, green and blue in this order" in tail
+    assert "--bands RED,GREEN,BLUE" in tail
+    assert "0 is 'background' and 1 is 'foreground'" in tail
+    assert "--classes land,lake" in tail
+    assert tail.rstrip().endswith("Next: cryo-hpo run lakes.yaml")
+    first = Path("lakes.yaml").read_text().splitlines()[0]
+    assert first.startswith("# CHECK: bands, classes of lakes.card.yaml are guessed")
+    for words in (["data", "check", "lakes.card.yaml"], ["check", "lakes.yaml"]):
+        output = CliRunner().invoke(main, words).output
+        assert "bands: RED, GREEN, BLUE; classes: background, foreground" in output
+    settled = _init("lakes", "--force", "--bands", "RED,GREEN,BLUE", "--classes", "land,lake")
+    text = settled.output + Path("lakes.card.yaml").read_text() + Path("lakes.yaml").read_text()
+    assert "CHECK" not in text
+    assert "assumed" not in text
+    assert "guess" not in CliRunner().invoke(main, ["check", "lakes.yaml"]).output
+
+
+def test_a_guess_is_no_part_of_the_studys_identity(here):
+    _fill(here / "lakes")
+    assert _init("lakes").exit_code == 0
+    study = load_study("lakes.yaml")
+    assert study.base.data.card is not None
+    assert study.base.data.card.assumed == ("bands", "classes")
+    card = Path("lakes.card.yaml")
+    card.write_text(re.sub(r"(?m)^assumed.*\n", "", card.read_text()))
+    assert dump_study(load_study("lakes.yaml")) == dump_study(study)
+
+
+def test_from_python_a_draft_says_what_it_assumes(here):
+    _fill(here / "lakes", images="{}.tif", masks="{}_mask.tif")
+    draft = draft_folder("lakes", bands=("B4", "B3", "B2"), classes=("land", "lake"), out="new")
+    assert (draft.card, draft.study) == (Path("new/lakes.card.yaml"), Path("new/lakes.yaml"))
+    assert load_study(draft.study).base.data.card == load_card(draft.card)
+    numbers = draft.open_points[0]
+    assert numbers.is_guess
+    assert numbers.key == "bands"
+    assert "B4 is red there and on Landsat 8, and near infrared on Landsat 7" in str(numbers)
+    with pytest.raises(SpecError, match="exist already"):
+        draft_folder("lakes", out="new")
+    settled = draft_folder(
+        "lakes", bands=("B4", "B3", "B2"), sensor="sentinel-2", classes=("land", "lake")
+    )
+    assert not any(point.is_guess for point in settled.open_points)
+
+
+def test_a_draft_that_fails_in_python_leaves_no_file(here):
+    _fill(here / "lakes")
+    (here / "lakes/masks/s3.png").unlink()
+    before = set(here.iterdir())
+    with pytest.raises(CryoError, match="1 have none"):
+        draft_folder("lakes")
+    assert {path for path in here.iterdir() if path.suffix == ".yaml"} == set()
+    assert before <= set(here.iterdir())
+
+
+def test_a_terminal_asks_for_guesses_with_the_guess_as_the_answer(here, monkeypatch):
+    _fill(here / "lakes")
+    asked = []
+
+    def answer(question, default=None):
+        asked.append((question, default))
+        return "B4,B3,B2" if "Band" in question else default
+
+    monkeypatch.setattr(
+        "cryo_hpo.cli.init.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True))
+    )
+    monkeypatch.setattr("cryo_hpo.cli.init.click.prompt", answer)
+    assert _init("lakes", "--sensor", "sentinel-2").exit_code == 0
+    assert asked == [
+        ("Band names, in the order of the layers", "RED,GREEN,BLUE"),
+        ("Class names, in the order of the mask values", "background,foreground"),
+    ]
+    card = load_card("lakes.card.yaml")
+    assert card.bands == ("B4", "B3", "B2")
+    assert card.assumed == ()
+
+
+def test_two_sets_of_masks_or_images_are_reported(here):
+    _fill(here / "lakes")
+    shutil.copytree(here / "lakes/masks", here / "lakes/labels")
+    shutil.copytree(here / "lakes/images", here / "lakes/dem")
+    output = _init("lakes", "--classes", "land,lake").output
+    assert "The images are those of 'images/{id}.png', and as many of 'dem/{id}.png' fit" in output
+    assert "The masks are those of 'masks/{id}.png', and as many of 'labels/{id}.png' fit" in output
+    assert load_card("lakes.card.yaml").assumed == ("bands", "images", "masks")
 
 
 def test_a_folder_without_one_mask_is_repaired_and_the_same_command_works(here):

@@ -1,0 +1,96 @@
+"""Choose the classes of a card: from the values of the masks, or as given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ..config.dataset_card import IGNORED
+from ..data.fingerprint import Fingerprint
+from ..errors import DataError
+
+UNNAMED = ("background", "foreground")
+NO_LABEL = 255
+
+
+class ClassChoice(NamedTuple):
+    """Hold the classes of a card, and where they are from."""
+
+    names: Mapping[int, str]
+    """Mask value -> class."""
+    reason: str
+    is_guess: bool
+    words: tuple[str, ...]
+    """A name for every mask value, `ignore` for one that is left out."""
+
+
+def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassChoice:
+    """Choose the class of each mask value.
+
+    Values that are given the name `ignore` are no classes, and left out.
+
+    Raises:
+        DataError: Masks hold one value, values that are not whole numbers, or another number of
+            classes was given.
+    """
+    values = _whole_values(look)
+    if given is None and values == [0, 1, NO_LABEL]:
+        reason = "0, 1, and 255 for no label: guessed"
+        words = (*UNNAMED, IGNORED)
+        return ClassChoice(dict(enumerate(UNNAMED)), reason, is_guess=True, words=words)
+    _require_several(values)
+    if given is not None and len(given) != len(values):
+        stray = f" {_describe_rarest(look, given)}" if len(given) < len(values) else ""
+        raise DataError(
+            f"The masks hold {len(values)} values ({', '.join(map(str, values))}), --classes names "
+            f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order.{stray}"
+        )
+    if given is None and len(values) > 2:
+        raise DataError(
+            f"The masks hold {len(values)} values ({', '.join(map(str, values))}). Name their "
+            f"classes in this order: --classes background,lake,river. {_describe_rarest(look, ())}"
+        )
+    names = given or UNNAMED
+    classes = {v: name for v, name in zip(values, names, strict=True) if name != IGNORED}
+    if len(classes) < 2:
+        raise DataError(
+            f"--classes leaves {len(classes)} of {len(values)} mask values, the others are "
+            f"'{IGNORED}'; two classes at least are needed. Name more of the values."
+        )
+    reason = "as given" if given else "two values: names guessed"
+    return ClassChoice(classes, reason, is_guess=given is None, words=names)
+
+
+def _whole_values(look: Fingerprint) -> list[int]:
+    """Return the values of the masks.
+
+    Raises:
+        DataError: A value is not a whole number.
+    """
+    odd = [value for value in look.values if value != int(value)]
+    if odd:
+        raise DataError(
+            f"Mask values must be whole numbers, found {odd[0]:g}: {look.carriers[odd[0]]}. Was a "
+            "mask resampled with interpolation? Resample it again with nearest neighbor."
+        )
+    return [int(value) for value in look.values]
+
+
+def _require_several(values: Sequence[int]) -> None:
+    if len(values) < 2:
+        raise DataError(
+            f"Every mask pixel has the value {values[0] if values else 'nothing'}; two classes at "
+            "least are needed. Are these the masks?"
+        )
+
+
+def _describe_rarest(look: Fingerprint, given: Sequence[str]) -> str:
+    """Name the rarest mask value and its file, and the name that leaves it out."""
+    rarest = min(look.values, key=lambda value: look.values[value])
+    names = list(given) if len(given) == len(look.values) - 1 else []
+    names.insert(list(look.values).index(rarest), IGNORED)
+    example = f": --classes {','.join(names)}" if len(names) > 1 else ""
+    return (
+        f"The rarest is {rarest:g}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
+        f"give '{IGNORED}' as its name, and the card leaves it out with `ignore: {rarest:g}`{example}."
+    )

@@ -1,0 +1,150 @@
+"""Find what a draft assumes and the files of a folder do not settle: a user's points to check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..data.fingerprint import Fingerprint
+from ..data.layer_names import NUMBERED
+from ..data.layout import Layout
+from ..report.wording import count_of
+from .draft_bands import BandChoice
+from .draft_classes import NO_LABEL, ClassChoice
+
+MARK = "CHECK: "
+"""Beginning of a comment on a guessed line."""
+
+
+class OpenPoint(NamedTuple):
+    """Hold a point that the files of a folder do not settle.
+
+    Attributes:
+        key: Key of the card whose value it concerns; "": none.
+        assumed: What the draft assumes, or what is odd.
+        settle: Option or edit that settles it.
+        is_guess: Whether a wrong assumption changes results: the card lists such keys as `assumed`.
+    """
+
+    key: str
+    assumed: str
+    settle: str = ""
+    is_guess: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.assumed} {self.settle}".rstrip()
+
+
+def find_open_points(
+    layout: Layout, look: Fingerprint, bands: BandChoice, classes: ClassChoice
+) -> tuple[OpenPoint, ...]:
+    """Return the points that a user should check before trusting the draft, guesses first."""
+    points = [
+        *_bands(bands),
+        *_classes(look, classes),
+        *_files(layout),
+        *_regions(layout, look),
+        *_remarks(layout, look),
+    ]
+    return tuple(sorted(points, key=lambda point: not point.is_guess))
+
+
+def guessed_keys(points: Sequence[OpenPoint]) -> tuple[str, ...]:
+    """Return the keys of the card whose values were guessed, each once."""
+    return tuple(dict.fromkeys(point.key for point in points if point.is_guess))
+
+
+def line_number(file: Path, key: str) -> int:
+    """Return the line of a card, from 1, that sets a key; 0 if none does."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return next((n for n, line in enumerate(lines, 1) if line.startswith(f"{key}:")), 0)
+
+
+def _bands(bands: BandChoice) -> Iterator[OpenPoint]:
+    if bands.guess:
+        yield OpenPoint("bands", f"{bands.guess}.", bands.settle, is_guess=True)
+    if not bands.sensor and any(NUMBERED.fullmatch(name) for name in bands.names):
+        yield OpenPoint(
+            "bands",
+            "Numbers of bands are read as Sentinel-2's: B4 is red there and on Landsat 8, and near "
+            "infrared on Landsat 7.",
+            "Give --sensor sentinel-2, landsat-8, ... (`cryo-hpo list bands`).",
+            is_guess=True,
+        )
+
+
+def _classes(look: Fingerprint, classes: ClassChoice) -> Iterator[OpenPoint]:
+    if not classes.is_guess:
+        return
+    words = " and ".join(f"{value} is '{name}'" for value, name in classes.names.items())
+    key = "classes" if list(classes.names) == list(range(len(classes.names))) else "values"
+    example = ",".join(
+        ["land", "lake", *["ignore"] * (NO_LABEL in look.values and key == "classes")]
+    )
+    yield OpenPoint(
+        key,
+        f"Nothing names the mask values: {words}.",
+        f"Give --classes {example}, in the order of the values.",
+        is_guess=True,
+    )
+    if NO_LABEL in look.values and NO_LABEL not in classes.names:
+        share = 100 * look.values[NO_LABEL]
+        yield OpenPoint(
+            "ignore",
+            f"The mask value {NO_LABEL}, on {share:.2g} % of the pixels, is taken for 'no label'.",
+            f"Give --classes {example}, or a class in place of 'ignore'.",
+            is_guess=True,
+        )
+
+
+def _files(layout: Layout) -> Iterator[OpenPoint]:
+    for what, chosen, others in (
+        ("images", layout.images, layout.other_images),
+        ("masks", layout.masks, layout.other_masks),
+    ):
+        if others:
+            yield OpenPoint(
+                what,
+                f"The {what} are those of '{chosen}', and as many of '{', '.join(others)}' fit too.",
+                "Move those that are not meant out of the folder.",
+                is_guess=True,
+            )
+
+
+def _regions(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
+    if look.regions and not layout.parts:
+        yield OpenPoint(
+            "region",
+            f"The words that ids begin with ({', '.join(look.regions[:3])}, ...) are taken for "
+            "places: scenes of one word stay in one part.",
+            "Remove the line if the words are no places.",
+            is_guess=True,
+        )
+
+
+def _remarks(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
+    """Yield what is odd about the files, and guesses nothing."""
+    if layout.unused:
+        number = count_of(len(layout.unused), "raster")
+        yield OpenPoint("", f"{number} in no scene, left out (first: {layout.unused[0]}).")
+    if look.looked_at < look.scenes:
+        yield OpenPoint("", f"{look.looked_at} of {look.scenes} scenes were opened, evenly chosen.")
+    if len(look.dtypes) > 1:
+        kinds = ", ".join(look.dtypes)
+        yield OpenPoint(
+            "images", f"Images have different data types ({kinds}): are their units the same?"
+        )
+    if len(look.crs) > 1:
+        kinds = ", ".join(name or "none" for name in look.crs)
+        yield OpenPoint("images", f"Images have different reference systems ({kinds}).")
+    if look.nodata:
+        values = ", ".join(f"{value:g}" for value in look.nodata)
+        yield OpenPoint("images", f"Pixels of {values} are declared as without data.")
+    if "" in look.crs and not layout.parts and not look.regions:
+        yield OpenPoint(
+            "split",
+            "Nothing tells where the scenes lie: if two show the same ground, they may be in two "
+            "parts, and the scores too good.",
+            "Name regions in the card, or give a list.",
+        )
