@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr as SecretStr
 
 from ..errors import SpecError
+from ..storage.sqlite_url import sqlite_url
 from .frozen import Frozen
 
 DAY = 1_440  # minutes
@@ -62,7 +63,7 @@ class Site(Frozen):
             weights=folder("CRYO_WEIGHTS", "weights"),
             storage=storage,
             cache=folder("CRYO_CACHE", _default_cache()),
-            mlflow=env.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / 'mlflow.db'}",
+            mlflow=env.get("MLFLOW_TRACKING_URI") or sqlite_url(storage / "mlflow.db"),
             checkpoint_minutes=_minutes(env.get("CRYO_CHECKPOINT_MINUTES") or "0"),
             checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,

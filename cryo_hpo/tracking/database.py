@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import shlex
 import sqlite3
 import time
 from functools import lru_cache
@@ -18,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import TrackingError
 from ..storage.atomic import replacing
 from ..storage.lock import locked
+from ..storage.sqlite_url import sqlite_file, sqlite_url
 
 LOCKED_S = 5.0  # another process may write for so long
 SETTLED_S = 10.0  # a file that was written later than this may be one that is being made
@@ -43,12 +45,6 @@ def open_database(uri: str) -> None:
             engine.dispose()
 
 
-def sqlite_file(uri: str) -> Path | None:
-    """Return the file of a SQLite database; None: the URI is of something else."""
-    match = re.match(r"sqlite:///([^?]+)", uri)
-    return Path(match[1]).resolve() if match else None
-
-
 def describe_schema(version: str | None, uri: str) -> str:
     """Return why a schema cannot be used, and the remedy; "": it is this MLflow's own."""
     revisions = _revisions()
@@ -57,7 +53,7 @@ def describe_schema(version: str | None, uri: str) -> str:
     if version in revisions:
         return (
             f"an older MLflow made it (schema {version}, this is {mlflow.__version__} with {revisions[-1]}). "
-            f"Make a copy of it, then run `mlflow db upgrade {uri}`."
+            f"Make a copy of it, then run `mlflow db upgrade {shlex.quote(uri)}`."
         )
     return (
         f"a newer MLflow made it (schema {version}; this is {mlflow.__version__}, which ends at "
@@ -99,7 +95,7 @@ def _require_file(file: Path, uri: str) -> None:
                     return
                 _set_aside(file)
             with replacing(file) as draft:
-                MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+                MlflowClient(tracking_uri=sqlite_url(draft)).search_experiments(max_results=1)
 
 
 def _set_aside(file: Path) -> None:

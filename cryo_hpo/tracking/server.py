@@ -19,7 +19,8 @@ from mlflow.tracking import MlflowClient
 
 from ..errors import TrackingError
 from ..storage.no_room import is_no_room
-from .database import DAMAGED, describe_schema, open_database, sqlite_file
+from ..storage.sqlite_url import removing_misread_folders, sqlite_file
+from .database import DAMAGED, describe_schema, open_database
 from .moved_storage import artifact_root, follow_moved_storage
 from .view import TAG, page_of, view_state
 
@@ -169,7 +170,7 @@ def _asking(uri: str) -> Iterator[MlflowClient]:
     """Yield a client that gives up after 5 s; turn its errors into a `TrackingError`."""
     _make_quiet()
     try:
-        with _short_requests():
+        with _short_requests(), removing_misread_folders(uri):
             if urlsplit(uri).scheme not in ("http", "https"):
                 open_database(uri)
             yield MlflowClient(tracking_uri=uri, registry_uri=uri)

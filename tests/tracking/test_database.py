@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from cryo_hpo.config import Site
 from cryo_hpo.errors import TrackingError
+from cryo_hpo.storage.sqlite_url import sqlite_url
 from cryo_hpo.tracking import database
 from cryo_hpo.tracking.database import open_database
 from cryo_hpo.tracking.server import connect
@@ -149,3 +151,23 @@ def test_artifacts_follow_a_storage_that_was_moved_or_copied(tmp_path: Path, way
     client.log_artifact(later, str(artifact))
     assert len(list((new / "mlartifacts").rglob("a.txt"))) == 2
     assert sorted(old.rglob("a.txt")) == before
+
+
+def test_a_storage_whose_path_means_something_in_a_url_holds_its_own_database(
+    tmp_path: Path,
+) -> None:
+    name = "My%20Drive, runs? f\u00fcr #1, it's"
+    folder = tmp_path / name
+    uri = Site.from_env({"CRYO_STORAGE": str(folder)}).mlflow
+    folder.mkdir()
+    client, experiment = connect(uri, "cryo/ice")
+    (note := tmp_path / "note.txt").write_text("kept")
+    run = client.create_run(experiment).info.run_id
+    client.log_artifact(run, str(note))
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, "note.txt"])
+    assert {"mlflow.db", "mlartifacts"} <= {each.name for each in folder.iterdir()}
+    assert [each.read_text() for each in folder.glob("mlartifacts/**/note.txt")] == ["kept"]
+    moved = folder.rename(tmp_path / f"{name}-moved")
+    client, again = connect(sqlite_url(moved / "mlflow.db"), "cryo/ice")
+    assert again == experiment
+    assert Path(client.download_artifacts(run, "note.txt")).read_text() == "kept"
