@@ -21,6 +21,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from timm.models.beit import Block as BeitBlock
+from timm.models.eva import EvaBlock
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ from .backbones.croma_joint import CrossBlock
 from .segmenter import Segmenter
 
 Targets = Literal["attention", "mlp", "attention+mlp"]
-BLOCKS = (Block, BeitBlock, CrossBlock)
+BLOCKS = (Block, BeitBlock, EvaBlock, CrossBlock)
 INSIDE = {  # names of linear layers inside a block
     "attention": re.compile(r"(?:attn|cross)\.(?:qkv|[qkv](?:_proj)?|proj)"),
     "mlp": re.compile(r"mlp\.fc\d(?:_[gx])?"),

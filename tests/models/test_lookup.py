@@ -167,6 +167,7 @@ def test_cryo_bench_reads_its_own_levels(name: str) -> None:
     assert encoder.strides == strides.get(name, CARDS[name].strides)
     levels = {"croma-optical": (3, 5, 7, 11), "prithvi-100m": (11,), "scale-mae-l": (7, 11, 15, 23)}
     levels |= {"prithvi-v2-300m": (7, 11, 15, 23), "croma-joint": (3, 5, 7, 11)}
+    levels |= {"thor-tiny": (3, 5, 7, 11), "thor-large": (5, 11, 17, 23)}
     if name in levels:
         assert encoder.levels == levels[name]
     if name == "s12-dino":

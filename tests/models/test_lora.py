@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +21,12 @@ from cryo_hpo.models import (
     Segmenter,
     add_adapters,
     build,
+    find_encoder,
     freeze,
     is_adapted,
     merge_adapters,
 )
+from cryo_hpo.models.backbones.timm import timm_facts
 from cryo_hpo.models.lora import LoraLinear
 from cryo_hpo.models.segmenter import FINGERPRINT
 from cryo_hpo.training.optimizer import check_groups_cover_model, groups, make_optimizer
@@ -31,7 +34,14 @@ from cryo_hpo.training.optimizer import check_groups_cover_model, groups, make_o
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
 WITHOUT = ("unet", "gfm-swin", "satlasnet-swinv2b", "timm/resnet10t", "timm/convnext_atto")
-ADAPTABLE = (*(name for name in ENCODERS if name not in WITHOUT), "timm/vit_tiny_patch16_224")
+# A plain transformer, BEiT with its biases beside the layer, DINOv3, and one with a gated MLP.
+TIMM = {
+    "timm/vit_tiny_patch16_224": {},
+    "timm/beit_base_patch16_224": {"embed_dim": 48, "depth": 4, "num_heads": 3},
+    "timm/vit_small_patch16_dinov3": {"embed_dim": 48, "depth": 4, "num_heads": 3},
+    "timm/eva02_tiny_patch14_224": {"embed_dim": 48, "depth": 4, "num_heads": 3},
+}
+ADAPTABLE = (*(name for name in ENCODERS if name not in WITHOUT), *TIMM)
 LORA: dict[str, Any] = {"rank": 2, "alpha": 8.0, "dropout": 0.0, "targets": "attention+mlp"}
 Make = Callable[..., Segmenter]
 
@@ -46,8 +56,28 @@ def _bands(encoder: str) -> tuple[Band, ...]:
     return tuple(BANDS[name] for name in ("B2", "B3", "B4"))
 
 
+def _side(encoder: str) -> int:
+    """The own size, where positions are of that size only; else about 64."""
+    card = find_encoder(encoder)
+    return card.only_size or 64 // card.multiple * card.multiple
+
+
 def _image(encoder: str) -> Tensor:
-    return torch.randn(2, len(_bands(encoder)), 64, 64)
+    side = _side(encoder)
+    return torch.randn(2, len(_bands(encoder)), side, side)
+
+
+@pytest.fixture(autouse=True)
+def small_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build some of timm's models with few and narrow blocks."""
+    for name in TIMM:
+        timm_facts(name.removeprefix("timm/"))
+    create = timm.create_model
+
+    def create_small(name: str, **options: Any) -> Any:
+        return create(name, **{**TIMM.get(f"timm/{name}", {}), **options})
+
+    monkeypatch.setattr(timm, "create_model", create_small)
 
 
 @pytest.fixture
@@ -60,7 +90,7 @@ def make(tmp_path: Path) -> Make:
             "upernet",
             bands=_bands(encoder),
             num_classes=3,
-            size=64,
+            size=_side(encoder),
             channels=8,
             weights="scratch",
             weights_root=tmp_path,

@@ -102,6 +102,7 @@ class TimmBackbone(nn.Module):
             options["drop_path_rate"] = drop_path
         model: Any = timm.create_model(name, in_chans=num_bands, **options)
         self.model: Any = model
+        _call_layers(model)
         self.flat = _prune(model)
         self.levels = _levels(model)
         info = [model.feature_info[i] for i in self.levels]
@@ -188,6 +189,13 @@ def _matcher(model: Any) -> Any:
     if hasattr(model, "group_matcher"):
         return model.group_matcher(coarse=False)
     return {"stem": r"^(?:stem|patch_embed|pos_embed|cls_token)", "blocks": r"^\w+\.(\d+)"}
+
+
+def _call_layers(model: Any) -> None:
+    """Let BEiT's and EVA's attention call its layer, else it reads the weights past an adapter."""
+    for module in model.modules():
+        if hasattr(module, "qkv_bias_separate"):
+            module.qkv_bias_separate = True
 
 
 def _prune(model: Any) -> bool:

@@ -35,6 +35,7 @@ THOR_SIZES = {  # dim, depth, heads, number of parameters with all bands
     "base": (768, 12, 12, 88_214_016),
     "large": (1024, 24, 16, 306_522_112),
 }
+THOR_LEVELS = {"large": {"levels": (5, 11, 17, 23)}}  # as Cryo-Bench reads it
 TERRAMIND_SIZES = {
     "tiny": Vit(dim=192, depth=12, heads=3, patch_bias=False, class_token=False, modality=True),
     "small": Vit(dim=384, depth=12, heads=6, patch_bias=False, class_token=False, modality=True),
@@ -75,7 +76,7 @@ def _thor(size: str) -> Encoder:
         source="arXiv:2601.16011",
         license="MIT",
         weights_license="Apache-2.0" if size == "tiny" else "not stated",
-        cryo_bench={"counts_present": True},
+        cryo_bench={"counts_present": True, **THOR_LEVELS.get(size, {})},
     )
 
 
