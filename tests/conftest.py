@@ -69,6 +69,7 @@ TINY: dict[str, dict[str, Any]] = {
     "unet": {},
     "galileo-nano": {},
     "presto": {},
+    "prithvi-v2-600m": {**SMALL, "patch": 16},  # the common sizes of images fit 14 not
     "gfm-swin": {"dim": 8, "depth": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "size": 64},
     "satlasnet-swinv2b": {"dim": 8, "depth": (1, 1, 2, 1), "heads": (1, 1, 2, 2), "size": 64},
 }

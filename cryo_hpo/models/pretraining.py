@@ -113,6 +113,10 @@ _PRESTO = Statistics(
 )
 _HLS = "B2 B3 B4 B8A B11 B12"
 
+_PRITHVI_2 = Statistics(
+    "reflectance",
+    _of(_HLS, (1087, 1342, 1433, 2734, 1958, 1363), (2248, 2179, 2178, 1850, 1242, 1049), _DN),
+)
 PRETRAINING: Mapping[str, Statistics] = MappingProxyType(
     {
         "gfm-swin": _IMAGENET,
@@ -130,15 +134,7 @@ PRETRAINING: Mapping[str, Statistics] = MappingProxyType(
                 _HLS, (775, 1081, 1229, 2497, 2204, 1611), (1282, 1270, 1399, 1368, 1292, 1155), _DN
             ),
         ),
-        "prithvi-v2-300m": Statistics(
-            "reflectance",
-            _of(
-                _HLS,
-                (1087, 1342, 1433, 2734, 1958, 1363),
-                (2248, 2179, 2178, 1850, 1242, 1049),
-                _DN,
-            ),
-        ),
+        **dict.fromkeys(("prithvi-v2-300m", "prithvi-v2-600m"), _PRITHVI_2),
         **dict.fromkeys(("s12-moco", "s12-dino", "s12-mae", "s12-data2vec"), _SSL4EO),
         **dict.fromkeys((f"thor-{size}" for size in ("tiny", "small", "base", "large")), _THOR),
         **dict.fromkeys(

@@ -134,6 +134,7 @@ NOT_IN_TABLE = frozenset(
     {
         "croma-joint",
         "prithvi-v2-300m",
+        "prithvi-v2-600m",
         "terramind-tiny",
         "terramind-small",
         "terramind-tiny-s2s1",

@@ -93,6 +93,9 @@ FACTS = {
         "Apache-2.0",
         "prithvi_eo_v2_300",
     ),
+    "prithvi-v2-600m": Facts(
+        "B2 B3 B4 B8A B11 B12", 224, 14, 631.2, "Prithvi_EO_V2_600M.pt", "Apache-2.0"
+    ),
     # Its authors count the bands of the optical and radar groups that Cryo-Bench gives: 5.73.
     "thor-tiny": Facts(THOR, 256, 16, 6.13, "thor_v1_vit_tiny.pt", "Apache-2.0", "thor_tiny"),
     "thor-small": Facts(THOR, 256, 16, 22.9, "thor_v1_vit_small.pt", "not stated"),

@@ -174,6 +174,16 @@ def test_cryo_bench_reads_its_own_levels(name: str) -> None:
         assert not any(key.endswith("attn.qkv.bias") for key in encoder.state_dict())
 
 
+def test_dinov3_of_satellite_images_is_found_by_name() -> None:
+    card = find_encoder("timm/vit_large_patch16_dinov3.sat493m")
+    assert (card.native_size, card.multiple, card.license) == (256, 16, "dinov3-license")
+    assert card.weights is not None
+    assert card.weights.url == "https://huggingface.co/timm/vit_large_patch16_dinov3.sat493m"
+    with torch.device("meta"):
+        encoder: Any = card.build(SENTINEL_2[:3])
+    assert (encoder.levels, encoder.strides) == ([7, 11, 15, 23], (16,) * 4)
+
+
 def test_the_right_order_of_bands_is_that_of_pretraining() -> None:
     def order(name: str, protocol: str) -> str:
         return " ".join(band.name for band in CARDS[name].under(protocol).bands or ())

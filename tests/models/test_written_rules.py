@@ -178,13 +178,16 @@ def test_thor(
 
 @pytest.mark.parametrize("time_step", ["first", "middle"])
 @pytest.mark.parametrize(("images", "seed"), [(1, 3), (4, 4)])
-def test_prithvi(images: int, seed: int, time_step: str, tmp_path: Path) -> None:
-    dim, depth, heads, side, frames = 32, 4, 2, 64, 4
-    places = (side // 16) ** 2
+@pytest.mark.parametrize(("size", "patch"), [("300m", 16), ("600m", 14)])
+def test_prithvi(
+    images: int, seed: int, size: str, patch: int, time_step: str, tmp_path: Path
+) -> None:
+    dim, depth, heads, side, frames = 32, 4, 2, 4 * patch, 4
+    places = (side // patch) ** 2
     shapes: dict[str, tuple[int, ...]] = {
         "encoder.cls_token": (1, 1, dim),
         "encoder.pos_embed": (1, 1 + frames * places, dim),
-        "encoder.patch_embed.proj.weight": (dim, 6, 1, 16, 16),
+        "encoder.patch_embed.proj.weight": (dim, 6, 1, patch, patch),
         "encoder.patch_embed.proj.bias": (dim,),
         "encoder.norm.weight": (dim,),
         "encoder.norm.bias": (dim,),
@@ -195,7 +198,8 @@ def test_prithvi(images: int, seed: int, time_step: str, tmp_path: Path) -> None
     state = _drawn(shapes, seed)
     image = torch.randn(images, 6, side, side)
     kernel, bias = (state[f"encoder.patch_embed.proj.{key}"] for key in ("weight", "bias"))
-    x = F.conv3d(image[:, :, None], kernel, bias, stride=(1, 16, 16)).flatten(2).transpose(1, 2)
+    x = F.conv3d(image[:, :, None], kernel, bias, stride=(1, patch, patch))
+    x = x.flatten(2).transpose(1, 2)
     table = state["encoder.pos_embed"]
     steps = table[:, 1:].unflatten(1, (frames, places))
     where = steps[:, 0] if time_step == "first" else (steps[:, 1] + steps[:, 2]) / 2
@@ -204,11 +208,11 @@ def test_prithvi(images: int, seed: int, time_step: str, tmp_path: Path) -> None
     expected = []
     for i in range(depth):
         x = _block(x, state, f"encoder.blocks.{i}", heads, 1e-5)
-        expected.append(_as_map(x[:, 1:], side // 16, side // 16))
+        expected.append(_as_map(x[:, 1:], side // patch, side // patch))
     sizes = {"dim": dim, "depth": depth, "heads": heads, "size": side, "time_step": time_step}
     sizes["levels"] = (0, 1, 2, 3)
     bands = "B2 B3 B4 B8A B11 B12"
-    _assert_agree("prithvi-v2-300m", state, bands, expected, image, tmp_path, **sizes)
+    _assert_agree(f"prithvi-v2-{size}", state, bands, expected, image, tmp_path, **sizes)
 
 
 def _croma_shapes(key: str, dim: int) -> dict[str, tuple[int, ...]]:

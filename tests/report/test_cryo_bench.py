@@ -121,6 +121,7 @@ def test_an_unknown_revision_is_refused_with_those_there_are(name: str) -> None:
         ("scalemae", "Scale-MAE"),
         ("galileo-nano", None),
         ("prithvi-v2-300m", None),
+        ("prithvi-v2-600m", None),
         ("prithvi-100m", "Prithvi"),
         ("timm/vit_tiny_patch16_224", None),
     ],

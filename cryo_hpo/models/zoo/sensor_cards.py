@@ -8,7 +8,7 @@ from typing import Any
 from ..backbones.croma_joint import build_croma_joint
 from ..backbones.terramind import build_terramind
 from ..backbones.thor import Thor, build_thor
-from ..backbones.vit import Vit, build_vit
+from ..backbones.vit import Vit
 from ..encoder_card import Encoder
 from ..weights import remap as remaps
 from ..weights.published import Weights
@@ -49,6 +49,41 @@ TERRAMIND_JOINT = {
     "base": 88_028_160,
     "large": 306_114_560,
 }
+
+
+PRITHVI = Vit(dim=1024, depth=24, heads=16, eps=1e-5, norm_last=False, positions="cubic")
+PRITHVI_SIZES = {  # without time and place as inputs; the variants that have them are others
+    "300m": (PRITHVI, 304_086_016),
+    "600m": (replace(PRITHVI, dim=1280, depth=32, patch=14), 631_514_880),
+}
+
+
+def _prithvi(size: str) -> Encoder:
+    vit, parameters = PRITHVI_SIZES[size]
+    repository = f"ibm-nasa-geospatial/Prithvi-EO-2.0-{size.upper()}"
+    return plain(
+        f"prithvi-v2-{size}",
+        vit,
+        bands=named_bands("B2 B3 B4 B8A B11 B12"),
+        cryo_bench_bands=named_bands("B2 B3 B4 B8 B11 B12"),
+        gray=RGB,
+        normalization=(
+            "mean 1087 1342 1433 2734 1958 1363, std 2248 2179 2178 1850 1242 1049 of reflectance "
+            "x 10000"
+        ),
+        parameters=parameters,
+        weights=Weights(
+            file=f"prithvi/Prithvi_EO_V2_{size.upper()}.pt",
+            url=f"https://huggingface.co/{repository}",
+            address=f"hf://{repository}/Prithvi_EO_V2_{size.upper()}.pt",
+            adapt=remaps.remap_prithvi,
+            may_have=MAE_REST,
+        ),
+        source="arXiv:2412.02732",
+        license="Apache-2.0",
+        weights_license="Apache-2.0",
+        cryo_bench={"time_step": "middle"},
+    )
 
 
 def _thor(size: str) -> Encoder:
@@ -122,30 +157,7 @@ def _terramind_optical(size: str) -> Encoder:
 
 
 SENSOR_CARDS = (
-    plain(
-        "prithvi-v2-300m",
-        Vit(dim=1024, depth=24, heads=16, eps=1e-5, norm_last=False, positions="cubic"),
-        build_vit,
-        bands=named_bands("B2 B3 B4 B8A B11 B12"),
-        cryo_bench_bands=named_bands("B2 B3 B4 B8 B11 B12"),
-        gray=RGB,
-        normalization=(
-            "mean 1087 1342 1433 2734 1958 1363, std 2248 2179 2178 1850 1242 1049 of reflectance "
-            "x 10000"
-        ),
-        parameters=304_086_016,
-        weights=Weights(
-            file="prithvi/Prithvi_EO_V2_300M.pt",
-            url="https://huggingface.co/ibm-nasa-geospatial/Prithvi-EO-2.0-300M",
-            address="hf://ibm-nasa-geospatial/Prithvi-EO-2.0-300M/Prithvi_EO_V2_300M.pt",
-            adapt=remaps.remap_prithvi,
-            may_have=MAE_REST,
-        ),
-        source="arXiv:2412.02732",
-        license="Apache-2.0",
-        weights_license="Apache-2.0",
-        cryo_bench={"time_step": "middle"},
-    ),
+    *(_prithvi(size) for size in PRITHVI_SIZES),
     *(_thor(size) for size in THOR_SIZES),
     plain(
         "croma-joint",
