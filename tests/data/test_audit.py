@@ -240,6 +240,17 @@ def test_get_lists_without_fetching(root: Path, zenodo: Web) -> None:
     assert [path for path, _ in zenodo.asked] == ["/api/records/14838695"]
 
 
+def test_get_lists_the_copy_that_cryo_bench_collected(root: Path) -> None:
+    done = _data("get", "glb", "--collected", "--list")
+    assert done.exit_code == 0, done.output
+    copy = "https://huggingface.co/datasets/Sk-21/Cryo-Bench/resolve/main/data/GLB.tar.gz"
+    digest = "ef47a250d0bd3551c77ca1716967108c4ffa6bd56ae09f21cf02f4857ddfc085"
+    assert f"GLB.tar.gz: sha256:{digest} {copy}" in done.output
+    refused = _data("get", "glid", "--collected", "--list")
+    assert refused.exit_code == 1
+    assert "No public copy of 'glid' is known that Cryo-Bench collected" in refused.output
+
+
 def test_get_keeps_nothing_that_differs_from_the_record(root: Path, zenodo: Web) -> None:
     zenodo.files["/api/records/14838695"] = _record(zenodo, _md5(b"other"))
     done = _data("get", "glid")

@@ -9,6 +9,7 @@ images, sizes and batches are drawn anew. The checkpoints have the published lay
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cryo_hpo.models import ENCODERS
 from cryo_hpo.models.weights.load import load_weights
 
 State = dict[str, Any]
+Shapes = dict[str, tuple[int, ...]]
 SIZES = [(1, 64, 64, 0), (3, 64, 96, 1), (2, 128, 32, 2)]  # images, height, width, seed
 
 
@@ -33,10 +35,11 @@ def _norm(x: Tensor, state: State, key: str, eps: float) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], state[f"{key}.weight"], state[f"{key}.bias"], eps)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int, bias: Tensor | float = 0.0) -> Tensor:
-    q, k, v = (y.unflatten(2, (heads, -1)).transpose(1, 2) for y in (q, k, v))
+def _attend(qkv: Iterable[Tensor], heads: int, bias: Tensor | float = 0.0) -> Tensor:
+    q, k, v = (y.unflatten(2, (heads, -1)).transpose(1, 2) for y in qkv)
     weights = (q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + bias).softmax(dim=-1)
-    return (weights @ v).transpose(1, 2).flatten(2)
+    attended: Tensor = (weights @ v).transpose(1, 2).flatten(2)
+    return attended
 
 
 def _block(
@@ -44,7 +47,7 @@ def _block(
 ) -> Tensor:
     """Apply a pre-norm block with the names of timm."""
     qkv = _linear(_norm(x, state, f"{key}.norm1", eps), state, f"{key}.attn.qkv")
-    x = x + _linear(_attend(*qkv.chunk(3, dim=2), heads, bias), state, f"{key}.attn.proj")
+    x = x + _linear(_attend(qkv.chunk(3, dim=2), heads, bias), state, f"{key}.attn.proj")
     y = _linear(_norm(x, state, f"{key}.norm2", eps), state, f"{key}.mlp.fc1")
     return x + _linear(F.gelu(y), state, f"{key}.mlp.fc2")
 
@@ -71,7 +74,7 @@ def _as_map(x_BND: Tensor, height: int, width: int) -> Tensor:
     return x_BND.transpose(1, 2).reshape(len(x_BND), -1, height, width)
 
 
-def _drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
+def _drawn(shapes: Shapes, seed: int) -> State:
     """Draw tensors; norms about 1, so that every one of them matters."""
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -81,10 +84,10 @@ def _drawn(shapes: dict[str, tuple[int, ...]], seed: int) -> State:
     }
 
 
-def _block_shapes(key: str, dim: int) -> dict[str, tuple[int, ...]]:
+def _block_shapes(key: str, dim: int) -> Shapes:
     layers = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim)}
     layers |= {"mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
-    shapes: dict[str, tuple[int, ...]] = {}
+    shapes: Shapes = {}
     for name, shape in layers.items():
         shapes |= {f"{key}.{name}.weight": shape, f"{key}.{name}.bias": shape[:1]}
     for name in ("norm1", "norm2"):
@@ -135,7 +138,7 @@ def test_thor(
     tmp_path: Path,
 ) -> None:
     dim, depth, heads, names = 48, 4, 3, bands.split()
-    shapes = {"encoder.norm.weight": (dim,), "encoder.norm.bias": (dim,)}
+    shapes: Shapes = {"encoder.norm.weight": (dim,), "encoder.norm.bias": (dim,)}
     for i in range(depth):
         shapes |= _block_shapes(f"encoder.blocks.{i}", dim)
     stem = "encoder.ind_patch_embed.patch_embed"
@@ -162,7 +165,7 @@ def test_thor(
         vector = torch.cat(
             [_waves(torch.tensor([4.0]), dim - code_width), _waves(wanted, code_width)], dim=1
         )
-        parts.append((sum(made) / len(made)).flatten(2).transpose(1, 2) + vector)
+        parts.append(torch.stack(made).mean(dim=0).flatten(2).transpose(1, 2) + vector)
     x = torch.cat(parts, dim=1)
     bias = _alibi(*grid, [1 / 16, 1 / 256, 1 / 4]).repeat(1, len(parts), len(parts))
     expected = []
@@ -171,7 +174,12 @@ def test_thor(
         if i in (0, 1, 3):
             y = _norm(x, state, "encoder.norm", 1e-6).unflatten(1, (len(parts), -1)).mean(dim=1)
             expected.append(_as_map(y, *grid))
-    sizes = {"dim": dim, "depth": depth, "heads": heads, "counts_present": counts_present}
+    sizes: dict[str, Any] = {
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "counts_present": counts_present,
+    }
     sizes["levels"] = (0, 1, 3)
     _assert_agree("thor-tiny", state, bands, expected, image, tmp_path, **sizes)
 
@@ -184,7 +192,7 @@ def test_prithvi(
 ) -> None:
     dim, depth, heads, side, frames = 32, 4, 2, 4 * patch, 4
     places = (side // patch) ** 2
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes: Shapes = {
         "encoder.cls_token": (1, 1, dim),
         "encoder.pos_embed": (1, 1 + frames * places, dim),
         "encoder.patch_embed.proj.weight": (dim, 6, 1, patch, patch),
@@ -209,14 +217,20 @@ def test_prithvi(
     for i in range(depth):
         x = _block(x, state, f"encoder.blocks.{i}", heads, 1e-5)
         expected.append(_as_map(x[:, 1:], side // patch, side // patch))
-    sizes = {"dim": dim, "depth": depth, "heads": heads, "size": side, "time_step": time_step}
+    sizes: dict[str, Any] = {
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "size": side,
+        "time_step": time_step,
+    }
     sizes["levels"] = (0, 1, 2, 3)
     bands = "B2 B3 B4 B8A B11 B12"
     _assert_agree(f"prithvi-v2-{size}", state, bands, expected, image, tmp_path, **sizes)
 
 
-def _croma_shapes(key: str, dim: int) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
+def _croma_shapes(key: str, dim: int) -> Shapes:
+    shapes: Shapes = {}
     layers = {"0.to_qkv": (3 * dim, dim), "0.to_out": (dim, dim)}
     layers |= {"1.net.0": (4 * dim, dim), "1.net.3": (dim, 4 * dim)}
     for name, shape in layers.items():
@@ -230,7 +244,7 @@ def _croma_shapes(key: str, dim: int) -> dict[str, tuple[int, ...]]:
 
 def _croma_self(x: Tensor, state: State, key: str, heads: int, bias: Tensor) -> Tensor:
     qkv = _linear(_norm(x, state, f"{key}.input_norm", 1e-5), state, f"{key}.to_qkv")
-    return x + _linear(_attend(*qkv.chunk(3, dim=2), heads, bias), state, f"{key}.to_out")
+    return x + _linear(_attend(qkv.chunk(3, dim=2), heads, bias), state, f"{key}.to_out")
 
 
 def _croma_mlp(x: Tensor, state: State, key: str) -> Tensor:
@@ -251,12 +265,12 @@ def _croma_alone(image: Tensor, state: State, depth: int, heads: int, bias: Tens
 def test_croma_joint(images: int, height: int, width: int, seed: int, tmp_path: Path) -> None:
     dim, depth, heads = 32, 3, 4
     state: State = {}
-    for part, bands, blocks in (("s1_encoder", 2, depth), ("s2_encoder", 12, 2 * depth)):
-        shapes = {"linear_input.weight": (dim, bands * 64), "linear_input.bias": (dim,)}
+    for part, num_bands, blocks in (("s1_encoder", 2, depth), ("s2_encoder", 12, 2 * depth)):
+        shapes: Shapes = {"linear_input.weight": (dim, num_bands * 64), "linear_input.bias": (dim,)}
         shapes |= {f"transformer.norm_out.{key}": (dim,) for key in ("weight", "bias")}
         for i in range(blocks):
             shapes |= _croma_shapes(f"transformer.layers.{i}", dim)
-        state[part] = _drawn(shapes, seed + bands)
+        state[part] = _drawn(shapes, seed + num_bands)
     shapes = {"norm_out.weight": (dim,), "norm_out.bias": (dim,)}
     for i in range(depth):
         shapes |= {
@@ -281,12 +295,12 @@ def test_croma_joint(images: int, height: int, width: int, seed: int, tmp_path: 
             _linear(y, joint, f"{key}.to_{n}")
             for n, y in (("q", query), ("k", other), ("v", other))
         )
-        x = x + _linear(_attend(q, k, v, heads, bias), joint, f"{key}.to_out")
+        x = x + _linear(_attend((q, k, v), heads, bias), joint, f"{key}.to_out")
         x = _croma_mlp(x, joint, f"layers.{i}.2")
         last = i == depth - 1
         expected.append(_as_map(_norm(x, joint, "norm_out", 1e-5) if last else x, *grid))
     bands = " ".join(band.name for band in ENCODERS["croma-joint"].bands or ())
-    sizes = {"dim": dim, "depth": depth, "heads": heads, "levels": (0, 1, 2)}
+    sizes: dict[str, Any] = {"dim": dim, "depth": depth, "heads": heads, "levels": (0, 1, 2)}
     _assert_agree("croma-joint", state, bands, expected, image, tmp_path, **sizes)
 
 
@@ -300,12 +314,12 @@ def test_terramind_of_plain_blocks(images: int, seed: int, sensors: str, tmp_pat
         f"encoder_embeddings.untok_{name}@224" for name in ("sen1grd", "sen2l2a")
     )
     stems = {radar_stem: 2, optical_stem: 12}
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes: Shapes = {
         "encoder_norm.weight": (dim,),
         "encoder_norm.bias": (dim,),
     }
-    for stem, bands in stems.items():
-        shapes |= {f"{stem}.proj.weight": (dim, bands * 256), f"{stem}.mod_emb": (1, 1, dim)}
+    for stem, num_bands in stems.items():
+        shapes |= {f"{stem}.proj.weight": (dim, num_bands * 256), f"{stem}.mod_emb": (1, 1, dim)}
         shapes |= {f"{stem}.pos_emb": (1, places, dim)}
     for i in range(depth):
         shapes |= _block_shapes(f"encoder.{i}", dim)
@@ -329,5 +343,11 @@ def test_terramind_of_plain_blocks(images: int, seed: int, sensors: str, tmp_pat
     names = [band.name for band in ENCODERS["terramind-tiny-s2s1"].bands or ()]
     bands = {"both": names, "optical": names[:12], "radar": names[12:]}[sensors]
     image = torch.cat([given[stem] for stem in (optical_stem, radar_stem) if stem in given], dim=1)
-    sizes = {"dim": dim, "depth": depth, "heads": heads, "size": side, "levels": (0, 1, 2, 3)}
+    sizes: dict[str, Any] = {
+        "dim": dim,
+        "depth": depth,
+        "heads": heads,
+        "size": side,
+        "levels": (0, 1, 2, 3),
+    }
     _assert_agree("terramind-tiny-s2s1", state, " ".join(bands), expected, image, tmp_path, **sizes)
