@@ -37,13 +37,16 @@ def main() -> None:
     """Print a table for each model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", metavar="WORD", help="models with this in their name")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     flags = set(Path("/proc/cpuinfo").read_text().split())
     print(f"bf16 instructions of this processor: {', '.join(flags & set(BF16)) or 'none'}")
     for name, spec in MODELS.items():
+        if given.only not in name:
+            continue
         recipe = Recipe(data=DataSpec(name="glid", crop=SIDE), model=spec)
-        seconds = _measure(_ways(recipe, bf16=bool(flags & set(BF16))), rounds)
+        seconds = _measure(_ways(recipe, bf16=bool(flags & set(BF16))), given.rounds)
         print(f"\n| {name} | CPU s a step | times plain |\n|---|--:|--:|")
         for way, values in seconds.items():
             ratios = [p / v for p, v in zip(seconds["plain eager fp32"], values, strict=True)]

@@ -40,6 +40,7 @@ from cryo_hpo.results.study import load_result
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.storage.event_log import EventLog, read_events
 from cryo_hpo.training import checkpoints
+from cryo_hpo.training.history_file import read_copy, read_history, save_history
 from cryo_hpo.training.warm_start import find_start
 
 from .support.fakes import write
@@ -92,6 +93,15 @@ def _checkpoint() -> bytes:
     file = io.BytesIO()
     torch.save({"recipe": "x", "history": [{"epoch": 1}], "model": {"w": torch.ones(3)}}, file)
     return file.getvalue()
+
+
+@cache
+def _history() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_history(Path(folder), "x", [{"epoch": 1, "best_val_miou": 0.5}])
+        return (Path(folder) / checkpoints.HISTORY).read_bytes()
 
 
 @cache
@@ -223,7 +233,7 @@ def _read_events(file: Path) -> None:
 def _read_checkpoint(file: Path) -> None:
     checkpoints.damage_of_best(file, "x")
     checkpoints.set_aside_foreign(file.parent, "x")
-    checkpoints.read_history(file.parent)
+    read_history(file.parent, "x", epochs=1)
     checkpoints.load(file)
 
 
@@ -250,6 +260,7 @@ READERS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], object]]] = 
     "journal": ("journal.log", _journal, _read_journal),
     "events": ("events.jsonl", _events, _read_events),
     "checkpoint": ("last.pt", _checkpoint, _read_checkpoint),
+    "history": ("history.json", _history, lambda file: read_copy(file.parent, "x")),
     "raster": ("a.tif", _raster, _read_raster),
     "weights": ("weights.pt", _weights, _read_weights),
     "exported model": ("model.pt", _exported, lambda file: find_start(file.name, file.parent)),

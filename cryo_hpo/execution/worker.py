@@ -22,6 +22,7 @@ from ..training.build import device_for
 from ..training.checkpoint_store import workdir_on
 from ..training.checkpoints import (
     BEST,
+    HISTORY,
     LAST,
     PREVIOUS,
     restart_without_best,
@@ -54,7 +55,7 @@ def train_job(
     stops = {*config.get("decisions", ()), recipe.epochs}  # safe before they are reported
     try:
         device = device_for(gpus)
-        place.pull(LAST, PREVIOUS, BEST)
+        place.pull(LAST, PREVIOUS, BEST, HISTORY)
         set_aside_foreign(place.folder, recipe.id)
         if config["keep_best"]:
             restart_without_best(place.folder, recipe.id)
@@ -66,12 +67,12 @@ def train_job(
             keep_best=config["keep_best"],
             metric=config.get("metric", MIOU),
             decisions=stops,
-            saved=lambda epoch: place.push_due(BEST, LAST, now=epoch in stops),
+            saved=lambda epoch: place.push_due(BEST, LAST, HISTORY, now=epoch in stops),
         )
         # An attempt may have died between writing a checkpoint and reporting it, and a damaged
         # journal may have lost epochs. The last one is reported always: it may decide.
         yield from training.history[config.get("recorded", 0) :] or training.history[-1:]
-        with place.pushing_at_end(BEST, LAST), contextlib.closing(training):
+        with place.pushing_at_end(BEST, LAST, HISTORY), contextlib.closing(training):
             for epoch in training:
                 yield epoch.metrics()
     except Diverged as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config.recipe import short_lr
 from ..results.files import CONFIRM, TRIALS
 
-History = Callable[[str], Iterable[Mapping[str, Any]]]
+History = Callable[[str, str, int], Iterable[Mapping[str, Any]]]
 
 if TYPE_CHECKING:
     from ..config import Recipe, Study
@@ -31,7 +31,7 @@ class Records:
         log: EventLog,
         *,
         bands: Callable[[Recipe], object] = lambda _: "",
-        history: History = lambda _: (),
+        history: History = lambda *_: (),
     ) -> None:
         """Read the recorded epochs of a study's log.
 
@@ -39,8 +39,8 @@ class Records:
             study: Study whose trainings are recorded.
             log: The study's log.
             bands: Returns a description of how a recipe's encoder gets its bands.
-            history: Reads the metrics of a training's epochs from its checkpoint; gets the
-                training's folder within the study's.
+            history: Reads the metrics of a training's epochs from its folder; gets the folder
+                within the study's, the id of the recipe and the number of epochs needed.
         """
         self._study, self._log, self._bands, self._history = study, log, bands, history
         self.open: set[str] = set()
@@ -130,15 +130,16 @@ class Records:
     ) -> None:
         """Record what the log has lost of a training of an earlier run; see `Listener`.
 
-        Epochs are read from the training's checkpoint, which is large: only if any is missing.
+        Epochs are read from the training's folder, only if any is missing.
         """
         missing = [n for n in range(1, epochs + 1) if not self.has(key, n)]
         lost_end = state is not None and key not in self._ends
         if not missing and not lost_end:
             return
         self.started(key, recipe, kind=kind)
-        for metrics in self._history(f"{CONFIRM if kind == 'confirm' else TRIALS}/{key}"):
-            if missing and metrics["epoch"] <= epochs:
+        folder = f"{CONFIRM if kind == 'confirm' else TRIALS}/{key}"
+        for metrics in self._history(folder, recipe.id, epochs) if missing else ():
+            if metrics["epoch"] <= epochs:
                 self.epoch(key, metrics)
         if state is None:
             self.paused(key, epochs)

@@ -57,13 +57,20 @@ def read_origins(folder: Path) -> dict[str, Origin]:
     return {name: origin for name, origin in origins.items() if origin is not None}
 
 
-def history_of(site: Site, workdir: Path) -> Sequence[Mapping[str, Any]]:
-    """Return the metrics of a training's epochs, from its checkpoint or from where it was taken.
+def history_of(site: Site, workdir: Path, recipe: str, epochs: int) -> Sequence[Mapping[str, Any]]:
+    """Return the metrics of a training's epochs, from its folder or from where it was taken.
+
+    Args:
+        site: Site of the checkpoints.
+        workdir: Folder of the training.
+        recipe: Id of the training's recipe.
+        epochs: Number of epochs that are needed.
 
     Raises:
         StorageError: The checkpoint store cannot be read.
     """
-    return stored_history(site, workdir) or getattr(read_origin(workdir), "history", ())
+    stored = stored_history(site, workdir, recipe, epochs=epochs)
+    return stored or getattr(read_origin(workdir), "history", ())
 
 
 def take_trials(

@@ -194,7 +194,7 @@ def open_records(study: Study, tracker: Tracker, site: Site, path: Path) -> Reco
         study,
         tracker.events,
         bands=band_plan,
-        history=lambda workdir: history_of(site, path / workdir),
+        history=lambda workdir, *needed: history_of(site, path / workdir, *needed),
     )
 
 

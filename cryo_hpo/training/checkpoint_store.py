@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import SpecError, StorageError
 from ..storage.atomic import replacing
-from .checkpoints import LAST, PREVIOUS, read_history
+from .checkpoints import HISTORY, LAST, PREVIOUS
+from .history_file import read_copy, read_history
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -260,20 +261,24 @@ def push_checkpoints(site: Site, path: Path, *names: str) -> None:
         Workdir(path, Store(site.checkpoints), key).push(*names)
 
 
-def stored_history(site: Site, path: Path) -> list[dict[str, float]]:
-    """Return the metrics of a training's epochs from its newest undamaged checkpoint.
+def stored_history(site: Site, path: Path, recipe: str, *, epochs: int) -> list[dict[str, float]]:
+    """Return the metrics of a training's epochs; checkpoints are downloaded only if they must be.
 
     Args:
         site: Site of the checkpoints: the store, if there is one.
         path: The training's folder on the driver, below CRYO_STORAGE.
+        recipe: Id of the training's recipe.
+        epochs: Number of epochs that are needed.
 
     Raises:
         StorageError: The store cannot be read.
     """
     place = workdir_on(site, path)
     try:
-        place.pull(LAST, PREVIOUS)
-        return read_history(place.folder)
+        place.pull(HISTORY)
+        if len(read_copy(place.folder, recipe)) < max(epochs, 1):
+            place.pull(LAST, PREVIOUS)
+        return read_history(place.folder, recipe, epochs=epochs)
     finally:
         place.leave()
 

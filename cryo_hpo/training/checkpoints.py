@@ -19,6 +19,7 @@ from ..storage.atomic import replacing
 LAST = "last.pt"
 PREVIOUS = "before.pt"  # the `LAST` of one save earlier
 BEST = "best.pt"
+HISTORY = "history.json"  # a copy of the metrics in `LAST`, see history_file.py
 OTHER = ".other"  # ending of a checkpoint that was found in the place of another training's
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,12 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         StorageError: The disk is full or read-only.
     """
-    with _writing(path), replacing(path) as draft:
+    with writing(path), replacing(path) as draft:
         torch.save(state, draft)
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Create the folder of a checkpoint, and turn write errors into a `StorageError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +61,7 @@ def save_last(workdir: Path, state: dict[str, Any]) -> None:
         StorageError: The disk is full or read-only.
     """
     last = workdir / LAST
-    with _writing(last), replacing(last) as draft:
+    with writing(last), replacing(last) as draft:
         torch.save(state, draft)
         with contextlib.suppress(FileNotFoundError):
             last.replace(workdir / PREVIOUS)
@@ -77,12 +78,6 @@ def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str,
         if state is not None:
             return state
     return None
-
-
-def read_history(workdir: Path) -> list[dict[str, float]]:
-    """Return the metrics of every epoch in a training's newest undamaged checkpoint."""
-    state = load_last(workdir)
-    return [] if state is None else list(state.get("history", ()))
 
 
 def set_aside_foreign(workdir: Path, recipe: str) -> None:
@@ -111,7 +106,7 @@ def set_aside_foreign(workdir: Path, recipe: str) -> None:
             recipe,
             aside.name,
         )
-        with _writing(path):
+        with writing(path):
             path.replace(aside)
 
 
@@ -136,13 +131,13 @@ def restart_without_best(workdir: Path, recipe: str) -> None:
 
 
 def remove(workdir: Path) -> None:
-    """Remove the checkpoints of a training.
+    """Remove the checkpoints of a training, and the metrics of its epochs.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    for name in (LAST, PREVIOUS, BEST):
-        with _writing(workdir / name):
+    for name in (LAST, PREVIOUS, BEST, HISTORY):
+        with writing(workdir / name):
             (workdir / name).unlink(missing_ok=True)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from ..evaluation.out_of_memory import reporting_out_of_memory
 from . import checkpoints
 from .checkpoint_writer import CheckpointWriter, copy_to_host
+from .history_file import save_history
 from .run import Run, best_state, complete_best, last_state
 
 
@@ -55,7 +56,7 @@ class Keeping:
             writer.wait()
 
     def _write(self, run: Run, state: dict[str, Any], *, improved: bool, ends: bool) -> None:
-        """Write the best model if this is one, then the state that a training resumes from."""
+        """Write the best model if this is one, the state that a training resumes from, its metrics."""
         number = len(state["history"])
         with reporting_out_of_memory("writing a checkpoint"):
             if improved and self.best is not None:
@@ -63,4 +64,5 @@ class Keeping:
             if ends:
                 complete_best(run, self.best)
             checkpoints.save_last(self.workdir, state)
+            save_history(self.workdir, state["recipe"], state["history"])
         self.saved(number)

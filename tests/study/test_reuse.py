@@ -54,8 +54,9 @@ def test_a_trial_of_full_length_is_not_trained_again(tmp_path: Path, study: Stud
     source = origin.source
     assert (source.training, source.epochs) == ("trial-0000", EPOCHS)
     assert len(source.date) == len("2026-01-01")
-    assert [e["epoch"] for e in history_of(SITE, workdir)] == [1, 2, 3]
-    assert "event" not in history_of(SITE, workdir)[0]
+    history = history_of(SITE, workdir, study.base.id, EPOCHS)
+    assert [e["epoch"] for e in history] == [1, 2, 3]
+    assert "event" not in history[0]
 
 
 def test_a_paused_trial_is_resumed(tmp_path: Path, study: Study) -> None:
