@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..study.folder import CAMPAIGN
-from .preflight import check_campaign, plan_campaign
+from .preflight import check_campaign, plan_campaign, time_campaign
 from .run import run_campaign
 
-__all__ = ["CAMPAIGN", "check_campaign", "plan_campaign", "run_campaign"]
+__all__ = ["CAMPAIGN", "check_campaign", "plan_campaign", "run_campaign", "time_campaign"]

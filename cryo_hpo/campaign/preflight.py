@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..config import cell_studies, locate_in_campaign
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
 from ..study.folder import refuse_another
+from ..study.minutes import UNKNOWN, Clock, Minutes, minutes_line, short_minutes, sum_minutes
 from ..study.plan import Plan, plan
 from ..study.preflight import check
 from .transfer import Transfer
@@ -54,9 +55,15 @@ def _error(
 
 @dataclass(frozen=True, slots=True)
 class CampaignPlan:
-    """Hold the expected size of a campaign: the plan of every cell, by the name of its study."""
+    """Hold the expected size of a campaign.
+
+    Attributes:
+        cells: Plan of every cell, by the name of its study.
+        minutes: Minutes of every cell, None where its data are not here; empty: not estimated.
+    """
 
     cells: dict[str, Plan]
+    minutes: dict[str, Minutes | None] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -77,18 +84,44 @@ class CampaignPlan:
                 str(p.trials),
                 str(p.epochs_expected),
                 str(p.epochs_confirm),
+                *([_total(self.minutes[name])] if self.minutes else []),
             )
             for name, p in self.cells.items()
         ]
-        head = ("cell", "parameters", "trials", "epochs of search", "of retraining")
-        yield from align_columns(head, rows).splitlines()
+        head = ("cell", "parameters", "trials", "epochs of search", "of retraining", "minutes")
+        yield from align_columns(head[: len(head) - (not self.minutes)], rows).splitlines()
         grid = sum(p.epochs_most for p in self.cells.values())
         yield f"cells: {len(self.cells)}"
         yield f"epochs in all: about {self.epochs}; a grid of full trainings: {grid} before any retraining"
         yield f"checkpoints: at most {self.disk_gib:.2f} GiB"
+        if self.minutes:
+            yield self._minutes_line()
+
+    def _minutes_line(self) -> str:
+        counted = [minutes for minutes in self.minutes.values() if minutes is not None]
+        if not counted:
+            return UNKNOWN
+        total = sum_minutes(counted)
+        missing = len(self.minutes) - len(counted)
+        rest = f"; without {missing} cells whose data are not here (`check`)" if missing else ""
+        return f"{minutes_line(total)}{rest}"
+
+
+def _total(minutes: Minutes | None) -> str:
+    return "unknown" if minutes is None else short_minutes(minutes.total)
 
 
 def plan_campaign(campaign: Campaign, *, site: Site) -> CampaignPlan:
     """Return the size of a campaign; builds models without weights, reads no data."""
     studies = cell_studies(campaign).values()
     return CampaignPlan({study.name: plan(study, site=site) for study in studies})
+
+
+def time_campaign(campaign: Campaign, size: CampaignPlan, *, site: Site) -> CampaignPlan:
+    """Return a plan with the minutes of every cell; times one step per distinct model and batch."""
+    clock = Clock(site)
+    minutes = {
+        study.name: clock.minutes(study, size.cells[study.name])
+        for study in cell_studies(campaign).values()
+    }
+    return replace(size, minutes=minutes)

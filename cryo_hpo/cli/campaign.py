@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .guard import line_numbers, read_site
+from .guard import heartbeat, line_numbers, read_site
 
 
 def is_campaign(file: Path) -> bool:
@@ -50,12 +50,12 @@ def check(file: Path) -> None:
 
 def plan(file: Path) -> None:
     """Estimate the cost of a campaign, cell by cell."""
-    from ..campaign import plan_campaign
+    from ..campaign import plan_campaign, time_campaign
     from ..config import load_campaign
 
-    campaign = load_campaign(file)
-    with line_numbers(file):
-        size = plan_campaign(campaign, site=read_site())
+    campaign, site = load_campaign(file), read_site()
+    with line_numbers(file), heartbeat():
+        size = time_campaign(campaign, plan_campaign(campaign, site=site), site=site)
     for line in size.lines():
         click.echo(line)
 

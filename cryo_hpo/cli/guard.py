@@ -21,6 +21,7 @@ from ..storage.no_room import is_full, is_no_room
 
 if TYPE_CHECKING:
     from ..config import Site
+    from ..monitoring.heartbeat import Heartbeat
 
 FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
@@ -134,6 +135,13 @@ def read_site() -> Site:
     from ..config import Site
 
     return Site.from_env(os.environ)
+
+
+def heartbeat() -> Heartbeat:
+    """Return what prints a line on standard error whenever a command was silent for ten seconds."""
+    from ..monitoring.heartbeat import Heartbeat
+
+    return Heartbeat(lambda text: click.echo(text, err=True))
 
 
 @contextlib.contextmanager

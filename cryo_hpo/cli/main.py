@@ -18,7 +18,7 @@ from .compare import compare
 from .data import data
 from .doctor import doctor
 from .extend import extend
-from .guard import STUDY, GuardedGroup, line_numbers, read_site
+from .guard import STUDY, GuardedGroup, heartbeat, line_numbers, read_site
 from .init import init
 from .learn import learn
 from .list import list_
@@ -155,10 +155,11 @@ def plan(study: Path) -> None:
     from ..config import load_study
     from ..study import hours
     from ..study import plan as planning
+    from ..study.minutes import Clock, minutes_line
     from ..study.timing import measure_epoch
 
     spec = load_study(study)
-    with line_numbers(study):
+    with line_numbers(study), heartbeat():
         if spec.budget is not None:
             shares = hours.plan_hours(spec, read_site())
             click.echo("\n".join(hours.hours_lines(spec, shares)))
@@ -170,6 +171,8 @@ def plan(study: Path) -> None:
         click.echo(str(measure_epoch(spec.base, read_site())))
     except CryoError:  # a plan can be made where the data are not
         click.echo("steps of an epoch: unknown, the data are not here or not in order (`check`)")
+    with heartbeat():
+        click.echo(minutes_line(Clock(read_site()).minutes(spec, size)))
 
 
 @main.command()

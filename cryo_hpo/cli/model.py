@@ -12,7 +12,7 @@ import click
 
 from ..errors import SpecError, did_you_mean
 from .guard import read_site
-from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_no_gain
+from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_weak_models
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -230,7 +230,7 @@ def _open(
     mean = f"the mean of {number} trainings, seeds" if number > 1 else "one training, seed"
     mirrored = ", each over four mirror images" if tta else ""
     click.echo(f"'{card.arm}' of study '{card.study}': {mean} {seeds}{mirrored}{_unproven(card)}")
-    warn_of_no_gain(study, [model.card for model in models.members])
+    warn_of_weak_models([model.card for model in models.members])
     return models
 
 
@@ -301,7 +301,7 @@ def export(  # noqa: PLR0913 (options of a command)
         f"{out}: {card.arm} of '{card.study}', seed {card.seed}{_test_score(card)}"
         f"{_unproven(card)}; card: {out.with_suffix('.json')}"
     )
-    warn_of_no_gain(source, [card])
+    warn_of_weak_models([card])
 
 
 def _export_folder(
@@ -316,7 +316,7 @@ def _export_folder(
         f"{out}: {cards[0].arm} of '{cards[0].study}', {'seeds' if len(cards) > 1 else 'seed'} "
         f"{seeds}{_unproven(cards[0])}; predict.py in it maps with torch alone"
     )
-    warn_of_no_gain(study, cards)
+    warn_of_weak_models(cards)
     if push is not None:
         from ..models.weights.push import push_folder
 
@@ -324,7 +324,15 @@ def _export_folder(
 
 
 def _test_score(card: ModelCard) -> str:
-    return "" if card.test_miou is None else f", test mIoU {100 * card.test_miou:.2f} %"
+    if card.test_miou is None:
+        return ""
+    constant = card.constant_map
+    nothing = (
+        ""
+        if constant is None
+        else f" (a map of '{constant.label}' everywhere: {100 * constant.test_miou:.2f} %)"
+    )
+    return f", test mIoU {100 * card.test_miou:.2f} %{nothing}"
 
 
 def _unproven(card: ModelCard) -> str:

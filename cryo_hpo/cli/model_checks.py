@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from ..errors import CryoError, SpecError
+from ..errors import SpecError
 
 if TYPE_CHECKING:
     from ..prediction.card import ModelCard
@@ -65,24 +65,15 @@ def is_study(path: Path) -> bool:
     return path.is_dir() or path.suffix == ".json"
 
 
-def warn_of_no_gain(study: Path, cards: Sequence[ModelCard]) -> None:
-    """Warn of models that scored no more than a map of one class everywhere, if this is recorded.
+def warn_of_weak_models(cards: Sequence[ModelCard]) -> None:
+    """Warn of models that beat no map of one class everywhere, did not learn or were still rising.
 
     Args:
-        study: The models' study, or an exported model, which has no such record.
-        cards: Cards of the models.
+        cards: Cards of the models that map together; those of older versions hold no warnings.
     """
-    from ..report.warning import no_gain_warning
-    from ..results.study import load_result
+    from ..report.warning import model_warnings
 
-    if not is_study(study) or cards[0].trial is not None:  # the search's winner has no test score
-        return
-    try:
-        result = load_result(study)
-    except CryoError:
-        return
-    text = no_gain_warning(result, cards[0].arm, [card.seed for card in cards])
-    if text is not None:
+    for text in model_warnings(cards):
         click.echo(f"Warning: {text}", err=True)
 
 

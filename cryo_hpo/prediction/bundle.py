@@ -23,6 +23,7 @@ from torch import nn
 from ..config import Site
 from ..errors import DataError, SpecError
 from ..models import find_encoder
+from ..report.warning import model_warnings
 from ..training.build import overlap_of
 from . import standalone
 from .card import ModelCard, recipe_of
@@ -94,16 +95,16 @@ def _write(models: Sequence[Model], folder: Path, *, onnx: bool) -> None:
         (folder / name).with_suffix(".json").write_text(text, encoding="utf-8")
     if onnx:
         _write_onnx(models[0], folder / ONNX)
-    config = json.dumps(_config(cards[0], names), indent=2) + "\n"
+    config = json.dumps(_config(cards, names), indent=2) + "\n"
     (folder / CONFIG).write_text(config, encoding="utf-8")
     shutil.copyfile(standalone.__file__, folder / LOADER)
     encoder = find_encoder(recipe_of(cards[0].recipe).model.encoder)
     write_readme(folder / README, cards, weights_license=encoder.weights_license)
 
 
-def _config(card: ModelCard, models: Sequence[str]) -> dict[str, Any]:
-    """Return what `predict.py` reads, and what a person must know of input and output."""
-    recipe = recipe_of(card.recipe)
+def _config(cards: Sequence[ModelCard], models: Sequence[str]) -> dict[str, Any]:
+    """Return what `predict.py` reads, and what a person must know of input, output and scores."""
+    card, recipe = cards[0], recipe_of(cards[0].recipe)
     return {
         "models": list(models),
         "bands": list(card.bands),
@@ -114,6 +115,17 @@ def _config(card: ModelCard, models: Sequence[str]) -> dict[str, Any]:
         "batch": BATCH,
         "fill": list(card.mean),
         "normalization": "inside the models: pixels are given as in the files",
+        **_evidence(cards),
+    }
+
+
+def _evidence(cards: Sequence[ModelCard]) -> dict[str, Any]:
+    """Return the test scores, what doing nothing scores, and the warnings of both."""
+    constant = cards[0].constant_map
+    return {
+        "test_miou": {f"seed{card.seed}": card.test_miou for card in cards},
+        "constant_map": None if constant is None else constant.model_dump(),
+        "warnings": model_warnings(cards),
     }
 
 
@@ -144,16 +156,17 @@ def _write_onnx(model: Model, file: Path) -> None:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
+            program = torch.onnx.export(
                 network,
                 (x_BCSS,),
-                str(file),
                 input_names=["image"],
                 output_names=["logits"],
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
+            assert program is not None, "dynamo=True returns a program"
+            program.model.metadata_props["cryo_hpo_card"] = model.card.model_dump_json()
+            program.save(str(file), external_data=False)
     except Exception as error:
         raise _refusal(model, "as ONNX", error) from error
 

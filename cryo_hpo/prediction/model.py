@@ -27,6 +27,7 @@ from ..evaluation.sliding_window import refuse_nan
 from ..evaluation.window_predictor import WindowPredictor
 from ..models import Segmenter, is_adapted, merge_adapters
 from ..models.weights.hash import hash_weights
+from ..report.warning import training_warnings
 from ..results.files import CONFIRM
 from ..results.improvement import to_json
 from ..results.study import ArmResult, Result, SeedResult, load_result
@@ -259,6 +260,8 @@ def _card(
         val_miou=training.val_miou,
         test_miou=training.test_miou,
         test_iou=training.test_iou,
+        constant_map=result.constant_map,
+        warnings=training_warnings(result, arm.name, training.seed),
         improvement=None if result.improvement is None else to_json(result.improvement),
         data_fingerprints=result.data_fingerprints,
         provenance=result.provenance,

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..report.warning import model_warnings
+from ..results.study import ConstantMap
 from .card import ModelCard, recipe_of
 
 USE = """\
@@ -99,7 +101,20 @@ def _scores(cards: Sequence[ModelCard]) -> str:
     head = ["| seed | validation mIoU, % | test mIoU, % |", "| --- | ---: | ---: |"]
     table = "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
     together = "" if len(cards) == 1 else "\n\nThe scores are those of each training by itself."
-    return f"{table}{together}"
+    return f"{table}{together}{_doing_nothing(cards[0].constant_map)}{_warnings(cards)}"
+
+
+def _doing_nothing(constant: ConstantMap | None) -> str:
+    if constant is None:
+        return ""
+    return (
+        f"\n\nA map of `{constant.label}` everywhere has a test mIoU of "
+        f"{_percent(constant.test_miou)} % on the same pixels."
+    )
+
+
+def _warnings(cards: Sequence[ModelCard]) -> str:
+    return "".join(f"\n\n> **Warning:** {text}" for text in model_warnings(cards))
 
 
 def _percent(fraction: float | None) -> str:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class Mapper:
 
 
 def load(folder: Path | str = ".", device: str = "cpu") -> Mapper:
-    """Read the models of a folder.
+    """Read the models of a folder, and warn of what weakens their scores.
 
     Args:
         folder: Folder with config.json and the models.
@@ -105,6 +106,8 @@ def load(folder: Path | str = ".", device: str = "cpu") -> Mapper:
     """
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for text in config.get("warnings", []):
+        warnings.warn(text, stacklevel=2)
     programs = [torch.export.load(folder / name) for name in config["models"]]
     return Mapper(config, [program.module().to(device) for program in programs], device)
 

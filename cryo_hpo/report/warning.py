@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from ..results.model_card import ModelCard
 from ..results.study import ConstantMap, Result
 from ..results.weak_runs import (
     Run,
@@ -14,6 +15,15 @@ from ..results.weak_runs import (
     runs_that_diverged,
 )
 from .wording import percent, signed
+
+NOT_LEARNED = (
+    "did not learn: the training loss ended no lower than an even guess between the classes. Search "
+    "a wider range of learning rates, or train longer (`base.epochs`)."
+)
+RISING = (
+    "had not converged: the best validation mIoU still rose by a point or more in the last tenth of "
+    "the epochs."
+)
 
 
 def warnings(result: Result) -> list[str]:
@@ -28,38 +38,53 @@ def _warnings(result: Result) -> Iterator[str]:
     if diverged := runs_that_diverged(result):
         yield _warning(result, diverged, "diverged before the end.", _divergence)
     if above := runs_above_even_guess(result):
-        fact = (
-            "did not learn: the training loss ended no lower than an even guess between the "
-            "classes. Search a wider range of learning rates, or train longer (`base.epochs`)."
-        )
-        yield _warning(result, above, fact, _losses)
+        yield _warning(result, above, NOT_LEARNED, _losses)
     if rising := runs_still_rising(result):
-        fact = (
-            "had not converged: the best validation mIoU still rose by a point or more in the "
-            "last tenth of the epochs. Longer training (`base.epochs`) may change the verdict."
-        )
+        fact = f"{RISING} Longer training (`base.epochs`) may change the verdict."
         yield _warning(result, rising, fact, lambda run: signed(_points(run.seed.late_gain), 2))
 
 
-def no_gain_warning(result: Result, arm: str, seeds: Sequence[int]) -> str | None:
-    """Return a warning of the trainings of an arm that score no more than a constant map, or None.
+def training_warnings(result: Result, arm: str, seed: int) -> tuple[str, ...]:
+    """Return what weakens the scores of one training; each continues "This training".
 
     Args:
         result: A finished study.
         arm: Name of the arm.
-        seeds: Seeds of the trainings in use.
+        seed: Seed of the training.
     """
-    below = [
-        f"{run.seed.seed} (test mIoU {percent(run.seed.test_miou)})"
-        for run in runs_below_constant(result)
-        if run.arm.name == arm and run.seed.seed in seeds
+    kinds = (
+        (runs_below_constant, _no_gain(result.constant_map)),
+        (runs_that_diverged, "diverged before the end of its training."),
+        (runs_above_even_guess, NOT_LEARNED),
+        (runs_still_rising, f"{RISING} Longer training (`base.epochs`) may change its maps."),
+    )
+    return tuple(
+        text
+        for find, text in kinds
+        if any(run.arm.name == arm and run.seed.seed == seed for run in find(result))
+    )
+
+
+def model_warnings(cards: Sequence[ModelCard]) -> list[str]:
+    """Return the warnings of models that map together; each names the seeds that it is about."""
+    by_text: dict[str, list[str]] = {}
+    for card in cards:
+        for text in card.warnings:
+            score = f"test mIoU {percent(card.test_miou)}"
+            by_text.setdefault(text, []).append(f"{card.seed} ({score})")
+    return [
+        f"'{cards[0].arm}' of study '{cards[0].study}', seed{'s' * (len(seeds) > 1)} "
+        f"{', '.join(seeds)}, {text}"
+        for text, seeds in by_text.items()
     ]
-    if not below or result.constant_map is None:
-        return None
+
+
+def _no_gain(constant: ConstantMap | None) -> str:
+    if constant is None:
+        return ""
     return (
-        f"'{arm}' of study '{result.study}', seed{'s' * (len(below) > 1)} {', '.join(below)}, "
-        f"{_doing_nothing(result.constant_map)}. Before its maps are used, search a wider range of "
-        "learning rates or train longer (`base.epochs`)."
+        f"{_doing_nothing(constant)}. Before its maps are used, search a wider range of learning "
+        "rates or train longer (`base.epochs`)."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ..config.frozen import Frozen
+from .study import ConstantMap
 
 VERSION: Literal[1] = 1
 
@@ -42,6 +43,13 @@ class ModelCard(Frozen):
         description="Fraction; of these weights; null: of a search's winner, which is not scored"
     )
     test_iou: dict[str, float | None] = Field(description="Per class")
+    constant_map: ConstantMap | None = Field(
+        default=None,
+        description="What a map of one class everywhere scores on the same test pixels; null: not recorded",
+    )
+    warnings: tuple[str, ...] = Field(
+        default=(), description="What weakens the scores; each goes on after 'This training'"
+    )
     improvement: dict[str, Any] | None = Field(description="Of the study, tuned over baseline")
     data_fingerprints: dict[str, str] = Field(description="Split -> hash of its files' content")
     provenance: dict[str, Any] = Field(description="Code, versions, machine of the study")

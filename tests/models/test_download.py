@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -155,6 +156,37 @@ def test_no_network_says_which_file_to_put_where(
     assert "The weights of 'toy' cannot be downloaded." in message
     assert f"Put the file from {gone.url}/someone/toy/resolve/main/v1/w.pt at " in message
     assert f"at '{tmp_path / FILE}', or set model.weights" in message
+
+
+def test_the_clients_retries_are_one_line_in_our_words(
+    web: Web,
+    toy: Encoder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Web({}) as gone:
+        monkeypatch.setenv("HF_ENDPOINT", gone.url)
+        monkeypatch.setattr(hub, "DEFAULT_ETAG_TIMEOUT", 0.1)
+    library, theirs = logging.getLogger("huggingface_hub"), logging.NullHandler()
+    printed: list[str] = []
+    monkeypatch.setattr(theirs, "handle", lambda record: printed.append(record.getMessage()))
+    library.addHandler(theirs)
+    before = list(library.handlers)
+    try:
+        with pytest.raises(WeightsError):
+            _load(toy, tmp_path)
+        assert library.handlers == before
+        assert printed == []
+        library.warning("outside a download it prints as before")
+        assert len(printed) == 1
+    finally:
+        library.removeHandler(theirs)
+    lines = [record.getMessage() for record in caplog.records if "hub_log" in record.name]
+    assert lines == [
+        f"{gone.url} does not answer: it is tried again, for up to half a minute. On a machine "
+        "without a way to the web, set HF_HUB_OFFLINE=1."
+    ]
 
 
 def test_a_machine_that_stays_offline_is_not_made_to_ask(

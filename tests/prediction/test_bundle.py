@@ -7,11 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 
@@ -21,10 +23,12 @@ from cryo_hpo.evaluation import tiling
 from cryo_hpo.models.weights import push
 from cryo_hpo.prediction import bundle, standalone
 from cryo_hpo.prediction.ensemble import open_ensemble
+from cryo_hpo.prediction.model import export_model, load_model
 from cryo_hpo.report.wording import percent
 from cryo_hpo.results.study import ConstantMap, load_result, write
 
 from ..support.fakes import fake_scene
+from ..support.fakes import write as write_raster
 from ..support.finished import SEEDS, Finished, finished_study
 
 
@@ -137,21 +141,83 @@ def test_an_upload_that_fails_keeps_the_folder_and_says_what_helps(
         push.push_folder(tmp_path, "me/lakes")
 
 
-@pytest.mark.parametrize("words", [("--out", "m.pt"), ("--out", "m", "--ensemble")])
-def test_an_export_of_what_scores_no_more_than_doing_nothing_says_so(
-    done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def weak(done: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study none of whose runs beats a map of one class."""
     nothing = {"constant_map": ConstantMap(label="background", test_miou=0.9999)}
     result = load_result(done.folder).model_copy(update=nothing)
-    weak = shutil.copytree(done.folder, tmp_path / "weak")
-    write(result, weak)
+    folder = shutil.copytree(done.folder, tmp_path_factory.mktemp("weak") / "weak")
+    write(result, folder)
+    return folder
+
+
+NOTHING = "scored no more than doing nothing: a map of 'background' everywhere has 99.99"
+
+
+@pytest.mark.parametrize("words", [("--out", "m.pt"), ("--out", "m", "--ensemble")])
+def test_an_export_of_what_scores_no_more_than_doing_nothing_says_so(
+    done: Finished,
+    weak: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     said = _export(done, monkeypatch, *words, study=weak)
     assert said.exit_code == 0, said.output
-    assert "a map of 'background' everywhere has 99.99" in said.stderr
-    arm = result.arm("baseline")
-    scores = [seed for seed in arm.seeds if f"(test mIoU {percent(seed.test_miou)})" in said.stderr]
+    assert NOTHING in said.stderr
+    arm = load_result(weak).arm("baseline")
+    (line,) = (line for line in said.stderr.splitlines() if NOTHING in line)
+    scores = [seed for seed in arm.seeds if f"(test mIoU {percent(seed.test_miou)})" in line]
     assert len(scores) == (2 if "--ensemble" in words else 1)
+
+
+def test_an_exported_file_carries_its_warnings_to_where_the_study_is_not(
+    done: Finished, weak: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.pt"
+    card = export_model(weak, file, seed=2, site=done.site)
+    assert card.constant_map == ConstantMap(label="background", test_miou=0.9999)
+    assert load_model(file).card == card
+    assert json.loads(file.with_suffix(".json").read_text())["warnings"] == list(card.warnings)
+    image = fake_scene(np.random.default_rng(5), size=(20, 33), bands=3, dtype="uint8")[0]
+    write_raster(tmp_path / "scene.tif", image, georeferenced=True)
+    words = ["predict", str(file), str(tmp_path / "scene.tif"), "--out", str(tmp_path / "map.tif")]
+    said = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    score = percent(card.test_miou)
+    assert f"Warning: 'baseline' of study 'done', seed 2 (test mIoU {score}), {NOTHING}" in (
+        said.stderr
+    )
+
+
+def test_a_file_of_before_the_warnings_still_loads(
+    done: Finished, weak: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "m.pt"
+    export_model(weak, file, site=done.site)
+    content = torch.load(file, weights_only=True)
+    fields = json.loads(content["card"])
+    assert fields.pop("constant_map") is not None
+    fields.pop("warnings")
+    torch.save({**content, "card": json.dumps(fields)}, file)
+    card = load_model(file).card
+    assert (card.constant_map, card.warnings) == (None, ())
+
+
+def test_a_folder_carries_its_warnings_too(done: Finished, weak: Path, tmp_path: Path) -> None:
+    bundle.export_folder(weak, tmp_path / "m", site=done.site, ensemble=True)
+    readme = (tmp_path / "m" / "README.md").read_text()
+    assert "A map of `background` everywhere has a test mIoU of 99.99 %" in readme
+    assert f"{NOTHING}" in readme.split("> **Warning:**")[1]
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["constant_map"] == {"label": "background", "test_miou": 0.9999}
+    assert set(config["test_miou"]) == {"seed1", "seed2"}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mapper = standalone.load(tmp_path / "m")
+    assert any(NOTHING in str(warning.message) for warning in caught)
+    assert mapper.config["warnings"] == config["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +257,10 @@ def test_onnx_without_its_packages_is_refused(
 
 
 def test_onnx_is_written_where_torch_can(done: Finished, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript", reason="onnx and onnxscript are not installed")
-    bundle.export_folder(done.folder, tmp_path / "m", site=done.site, onnx=True)
-    assert (tmp_path / "m" / "model.onnx").stat().st_size > 1000
+    onnx = pytest.importorskip("onnx", reason="onnx and onnxscript are not installed")
+    bundle.export_folder(done.folder, tmp_path / "m", site=done.site, seed=1, onnx=True)
+    file = tmp_path / "m" / "model.onnx"
+    assert file.stat().st_size > 1000
+    (entry,) = onnx.load(file).metadata_props
+    card = json.loads((tmp_path / "m" / "model-seed1.json").read_text())
+    assert (entry.key, json.loads(entry.value)) == ("cryo_hpo_card", card)

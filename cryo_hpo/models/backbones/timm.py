@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import SpecError
+from ..weights.hub import endpoint
+from ..weights.hub_log import one_line_of_retries
 from ..weights.published import State, Weights
 
 SHARES = (4, 6, 8, 12)  # twelfths of a plain transformer's blocks after which maps are taken
@@ -157,7 +159,8 @@ def timm_weights(name: str) -> Weights | None:
 
 
 def _download(name: str, _: nn.Module) -> State:
-    state: State = timm.create_model(name, pretrained=True).state_dict()
+    with one_line_of_retries(endpoint()):
+        state: State = timm.create_model(name, pretrained=True).state_dict()
     return state
 
 

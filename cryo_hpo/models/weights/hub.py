@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 
 from ...errors import FetchError, StorageError
 from ...storage.no_room import NO_ROOM
+from .hub_log import one_line_of_retries
 
 SCHEME = "hf://"  # hf://owner/repository/path of a file, or hf://owner/repository@revision/path
 ENDPOINT = "https://huggingface.co"
@@ -76,16 +77,17 @@ def cache_hub_file(file: HubFile) -> Path:
         StorageError: The cache cannot be written.
     """
     try:
-        return Path(
-            hf_hub_download(
-                file.repository,
-                file.path,
-                revision=file.revision,
-                endpoint=endpoint(),
-                local_files_only=is_offline(),
-                library_name="cryo-hpo",
+        with one_line_of_retries(endpoint()):
+            return Path(
+                hf_hub_download(
+                    file.repository,
+                    file.path,
+                    revision=file.revision,
+                    endpoint=endpoint(),
+                    local_files_only=is_offline(),
+                    library_name="cryo-hpo",
+                )
             )
-        )
     except Exception as error:  # the client's own, its transport's, or OSError
         if isinstance(error, OSError) and error.errno in UNWRITABLE:
             message = (

@@ -8,6 +8,7 @@ from huggingface_hub import HfApi
 
 from ...errors import FetchError
 from .hub import endpoint, is_offline
+from .hub_log import one_line_of_retries
 
 
 def push_folder(folder: Path, repository: str, *, private: bool = True) -> str:
@@ -26,8 +27,9 @@ def push_folder(folder: Path, repository: str, *, private: bool = True) -> str:
         raise FetchError(message)
     api = HfApi(endpoint=endpoint(), library_name="cryo-hpo")
     try:
-        api.create_repo(repository, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repository, folder_path=folder)
+        with one_line_of_retries(endpoint()):
+            api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=folder)
     except Exception as error:  # the client's own, its transport's, or OSError
         reason = str(error).split("\n", 1)[0].rstrip(" .")
         message = (
