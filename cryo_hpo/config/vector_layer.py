@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from ..errors import SpecError
 from .frozen import ConstraintErrors, Frozen, Problem
+from .messages import explain
 
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".kml")
 
@@ -68,3 +70,16 @@ class VectorLayer(Frozen):
         elif (self.attribute is None) == bool(self.labels):
             message = "`attribute` and `labels` go together: {attribute: type, labels: {1: lake}}."
             yield Problem(("labels",), message)
+
+
+def vector_layer(**fields: Any) -> VectorLayer:
+    """Return a layer of these fields.
+
+    Raises:
+        SpecError: A field is not legal; the message has a sentence for each.
+    """
+    try:
+        return VectorLayer(**fields)
+    except ValidationError as error:
+        problems = "; ".join(problem.message for problem in explain(error, VectorLayer))
+        raise SpecError(problems) from error

@@ -8,15 +8,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
+from rasterio.windows import Window
 from scipy import ndimage
 
 from ..errors import DataError
 from .layout import Layout
+from .mask_labels import read_values
 from .nodata import declared_nodata
 from .safe_open import open_file
 
@@ -47,7 +51,9 @@ class Fingerprint:
         looked_at: Number of scenes that were opened.
         sizes: (height, width) of the smallest and the largest scene, by area, pixels.
         pixels: Pixels of all scenes, estimated from the opened ones.
-        bands: Number of layers of every image.
+        bands: Number of layers of every image, transparency included.
+        alpha: Whether the last layer is declared as transparency, which GDAL does by default to any
+            fourth layer of 8 bits.
         names: Descriptions of the layers, if equal in every image; else empty.
         dtypes: Data types of the images.
         low, high: 1st and 99th percentile over all bands and scenes.
@@ -78,6 +84,13 @@ class Fingerprint:
     regions: tuple[str, ...]
     finest: str = ""
     carriers: dict[float, Carrier] = field(default_factory=dict)
+    alpha: bool = False
+    together: frozenset[tuple[float, float]] = frozenset()
+    """Pairs of values that one mask holds, the smaller first."""
+
+    def is_together(self, first: float, second: float) -> bool:
+        """Return whether a mask that was opened holds both values."""
+        return (first, second) in self.together
 
     @property
     def unlabeled(self) -> float:
@@ -105,7 +118,10 @@ class _Look:
     gsd_m: float | None
     mask: Path
     values: Counter[float]
+    fill: Counter[float]
+    """Values that the mask declares as nodata."""
     diameters: list[float]
+    alpha: bool
     finest: int | None = None
     """Number of the band with the smallest pixels, if the bands' grids differ."""
 
@@ -124,6 +140,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
             f"The images have different numbers of layers ({', '.join(map(str, sorted(bands)))}), "
             f"looked for as '{layout.images}'. Keep images of one sensor in the folder."
         )
+    looks = _with_labels(looks)
     values: Counter[float] = sum((look.values for look in looks), Counter())
     total = sum(values.values())
     sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
@@ -149,7 +166,24 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         regions=find_regions([name for _, name, _, _ in layout.pairs]),
         finest=_finest(layout, looks),
         carriers={value: _find_carrier(looks, value) for value in values},
+        alpha=all(look.alpha for look in looks),
+        together=frozenset(p for look in looks for p in combinations(sorted(look.values), 2)),
     )
+
+
+def _with_labels(looks: Sequence[_Look]) -> list[_Look]:
+    """Return the looks with the values that masks declare as nodata, where these are classes.
+
+    That is 0, the background of many masks, and any value without which fewer than two are left.
+    """
+    few = len(set().union(*(look.values for look in looks))) < 2
+    return [
+        replace(
+            look,
+            values=look.values + Counter({v: n for v, n in look.fill.items() if few or v == 0}),
+        )
+        for look in looks
+    ]
 
 
 def _find_carrier(looks: Sequence[_Look], value: float) -> Carrier:
@@ -208,8 +242,10 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
 
 def _look(image: Path, mask: Path) -> _Look:
     with open_file(image) as file:
+        _refuse_complex(image, file)
         window = _center(file.height, file.width)
-        pixels_CHW = file.read(window=window)
+        alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
+        pixels_CHW = file.read(list(range(1, file.count + 1 - alpha)), window=window)
         facts: dict[str, Any] = {
             "size": (file.height, file.width),
             "bands": file.count,
@@ -221,29 +257,35 @@ def _look(image: Path, mask: Path) -> _Look:
         }
     finite = pixels_CHW[np.isfinite(pixels_CHW) & (pixels_CHW != facts["nodata"])]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
-    labels_HW = _read_labels(mask)
+    with open_file(mask) as file:
+        place = Window.from_slices(*_center(file.height, file.width))
+        labels_HW, unseen_HW = read_values(mask, file, place)
+        nodata = declared_nodata(file, 1)
+    values = _count_values(mask, labels_HW[~unseen_HW])
+    fill = Counter({value: n for value, n in values.items() if value == nodata})
     return _Look(
         **facts,
         percentiles=(float(low), float(high)),
         mask=mask,
-        values=_count_values(mask, labels_HW),
-        diameters=_measure_objects(labels_HW),
+        values=values - fill,
+        fill=fill,
+        diameters=_measure_objects(labels_HW, ~unseen_HW),
+        alpha=alpha,
     )
 
 
-def _read_labels(mask: Path) -> NDArray[Any]:
-    with open_file(mask) as file:
-        if file.count != 1:
-            raise DataError(
-                f"{mask}: this mask has {file.count} layers, a mask has one of class numbers. "
-                "If its classes are colors, say which in a card: values: {'#0000ff': lake}."
-            )
-        labels_HW: NDArray[Any] = file.read(1, window=_center(file.height, file.width))
-    return labels_HW
+def _refuse_complex(path: Path, file: Any) -> None:
+    """Refuse pixels that are no real numbers, such as single-look complex radar."""
+    odd = [name for name in file.dtypes if np.dtype(name).kind not in "iuf"]
+    if odd:
+        raise DataError(
+            f"{path}: pixels must be real numbers, these are {odd[0]}. Write what the model should "
+            "see, such as the amplitude in decibels."
+        )
 
 
-def _count_values(mask: Path, labels_HW: NDArray[Any]) -> Counter[float]:
-    values, counts = np.unique(labels_HW, return_counts=True)
+def _count_values(mask: Path, labels: NDArray[Any]) -> Counter[float]:
+    values, counts = np.unique(labels, return_counts=True)
     if len(values) > MAX_VALUES:
         raise DataError(
             f"{mask}: {len(values)} different values are too many for classes. Is this an image, or "
@@ -252,13 +294,15 @@ def _count_values(mask: Path, labels_HW: NDArray[Any]) -> Counter[float]:
     return Counter(dict(zip(values.astype(float).tolist(), counts.tolist(), strict=True)))
 
 
-def _measure_objects(labels_HW: NDArray[Any]) -> list[float]:
+def _measure_objects(labels_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> list[float]:
     """Return the diameters of connected patches that are not the most frequent value.
 
     The diameter of a patch is that of a circle of equal area: 2 sqrt(area / pi).
     """
-    values, counts = np.unique(labels_HW, return_counts=True)
-    patches_HW, number = ndimage.label(labels_HW != values[counts.argmax()])
+    values, counts = np.unique(labels_HW[seen_HW], return_counts=True)
+    if not values.size:
+        return []
+    patches_HW, number = ndimage.label((labels_HW != values[counts.argmax()]) & seen_HW)
     areas = np.bincount(patches_HW.ravel())[1 : number + 1]
     return [float(2 * np.sqrt(area / np.pi)) for area in areas if area >= 4]
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ..errors import DataError
 from .companions import is_envi
-from .layout_bands import SAFE, common_bands, read_band_files, read_quality_files
+from .layout_bands import SAFE, common_bands, fold_suffix, read_band_files, read_quality_files
 from .region_split import PARTS
 
 RASTERS = (".tif", ".tiff", ".png", ".jp2", ".jpg", ".jpeg", ".vrt", ".img", ".bmp")
@@ -93,6 +93,7 @@ class Layout(NamedTuple):
         quality: Path template and kind of a layer of clouds beside every scene; None: there is none.
         other_images: Templates of further images that pair with as many masks, and were not chosen.
         other_masks: The same of masks.
+        unpaired: Masks among `unused` that no image was found for.
     """
 
     images: str
@@ -105,6 +106,7 @@ class Layout(NamedTuple):
     quality: tuple[str, str] | None = None
     other_images: tuple[str, ...] = ()
     other_masks: tuple[str, ...] = ()
+    unpaired: tuple[Path, ...] = ()
 
 
 _Match = tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]
@@ -162,8 +164,19 @@ def recognize_layout(folder: Path) -> Layout:
         unused=tuple(path for path in rasters if path not in used),
         other_images=other_images,
         other_masks=other_masks,
+        unpaired=_unpaired(masks, matches, used),
     )
     return _with_bands(layout, folder, bands[image]) if image in bands else layout
+
+
+def _unpaired(
+    masks: Mapping[Shape, Mapping[tuple[str, str], Path]],
+    matches: Sequence[_Match],
+    used: set[Path],
+) -> tuple[Path, ...]:
+    """Return the masks that no image was found for."""
+    paired = {row[3] for *_, pairs in matches for row in pairs} | used
+    return tuple(sorted({p for files in masks.values() for p in files.values()} - paired))
 
 
 def _other_templates(
@@ -209,7 +222,8 @@ def _with_bands(
 def _belongs(path: Path, folder: Path, ids: set[str]) -> bool:
     """Return whether a raster is another band or layer of one of the scenes."""
     inner = path.relative_to(folder)
-    if any(Path(name).stem in ids for name in inner.parts[:-1] if name.upper().endswith(SAFE)):
+    folders = {Path(n).stem if n.upper().endswith(SAFE) else n for n in inner.parts[:-1]}
+    if folders & ids:
         return True
     return any(inner.stem.startswith((f"{name}_", f"{name}-", f"{name}.")) for name in ids)
 
@@ -258,6 +272,10 @@ def _read_path(inner: Path, path: Path) -> Iterator[Candidate]:
     words = "|".join(map(re.escape, [*MASK_WORDS, *IMAGE_WORDS]))
     if after := re.fullmatch(rf"(.+?)([-_. ]({words}))", path.stem, re.IGNORECASE):
         yield Candidate(Shape(place, "", after[2] + path.suffix), part, after[1], path)
+    if len(parts) < len(folders) and path.stem.lower() in (*MASK_WORDS, *IMAGE_WORDS):
+        # A folder for each scene: a/image.tif, a/mask.tif.
+        above = "/".join([*place.split("/")[:-1], "{id}"])
+        yield Candidate(Shape(above, "", path.name), part, folders[-1], path)
     if before := re.fullmatch(rf"(({words})[-_. ])(.+)", path.stem, re.IGNORECASE):
         yield Candidate(Shape(place, before[1], path.suffix), part, before[3], path)
 
@@ -269,10 +287,14 @@ def _is_mask(shape: Shape) -> bool:
 
 
 def _group(candidates: Iterable[Candidate]) -> dict[Shape, dict[tuple[str, str], Path]]:
+    """Return the files of each shape; suffixes that differ in case are one, as for a card."""
     groups: dict[Shape, dict[tuple[str, str], Path]] = defaultdict(dict)
+    spelled: dict[Shape, Counter[Shape]] = defaultdict(Counter)
     for file in candidates:
-        groups[file.shape][file.part, file.id] = file.path
-    return groups
+        shape = file.shape._replace(suffix=fold_suffix(file.shape.suffix))
+        groups[shape].setdefault((file.part, file.id), file.path)
+        spelled[shape][file.shape] += 1
+    return {spelled[shape].most_common(1)[0][0]: files for shape, files in groups.items()}
 
 
 def _match(
@@ -288,11 +310,12 @@ def _match(
                 yield image, mask, rows
 
 
-def _rank(match: _Match) -> tuple[bool, int]:
+def _rank(match: _Match) -> tuple[bool, bool, int]:
     """Return what orders matches of equally many pairs: images that are named so come first."""
     image, mask, _ = match
     words = re.split(r"[-_. /]", f"{image.folder}/{image.prefix}{image.suffix}".lower())
-    return not set(words) & set(IMAGE_WORDS), len(image.template) + len(mask.template)
+    named = bool(set(words) & set(IMAGE_WORDS))
+    return "{id}" in mask.folder, not named, len(image.template) + len(mask.template)
 
 
 def _explain_no_pairs(

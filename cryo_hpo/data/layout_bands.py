@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,17 +47,33 @@ class BandFile(NamedTuple):
     path: Path
 
 
+def fold_suffix(name: str) -> str:
+    """Return a name with its suffix as all its spellings: .tif for .TIF and .tiff."""
+    match = re.fullmatch(r"(.*)(\.\w+)", name)
+    if match is None:
+        return name
+    suffix = match[2].lower()
+    return match[1] + (".tif" if suffix == ".tiff" else suffix)
+
+
 def read_band_files(
     root: Path, files: Iterable[Path]
 ) -> dict[BandPlace, dict[Key, dict[str, Path]]]:
     """Return the files of each scene's bands by the text that names the band; two bands at least."""
     scenes: dict[BandPlace, dict[Key, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
+    spelled: dict[tuple[BandPlace, str], str] = {}  # suffixes and bands count in any case
+    places: dict[BandPlace, Counter[BandPlace]] = defaultdict(Counter)
     for path in files:
         file = _read(path.relative_to(root), path, TOKEN, "{band}")
         if file is not None:
-            scenes[file.place][file.key][file.token] = path
+            place = file.place._replace(name=fold_suffix(file.place.name))
+            token = spelled.setdefault((place, file.token.upper()), file.token)
+            scenes[place][file.key][token] = path
+            places[place][file.place] += 1
     several = {
-        place: {key: _finest(tokens) for key, tokens in by_key.items() if len(tokens) > 1}
+        places[place].most_common(1)[0][0]: {
+            key: _finest(tokens) for key, tokens in by_key.items() if len(tokens) > 1
+        }
         for place, by_key in scenes.items()
     }
     return {place: by_key for place, by_key in several.items() if by_key}
@@ -111,9 +127,12 @@ def guess_sensor(names: Sequence[str], bands: Iterable[str]) -> str:
 
 def _read(inner: Path, path: Path, pattern: re.Pattern[str], hole: str) -> BandFile | None:
     match = pattern.fullmatch(inner.stem)
+    folders = list(inner.parent.parts)
+    if match is None and folders and folders[-1] not in PARTS:
+        # A folder for each scene: LC08_x/B4.TIF is read as LC08_x_B4.TIF.
+        return _read_in_folder(inner, path, pattern, hole)
     if match is None:
         return None
-    folders = list(inner.parent.parts)
     parts = [name for name in folders if name in PARTS]
     part = parts[0] if len(parts) == 1 else ""
     place = ["{split}" if name in PARTS else name for name in folders]
@@ -130,6 +149,23 @@ def _read(inner: Path, path: Path, pattern: re.Pattern[str], hole: str) -> BandF
         inside[1] = "*"
     folder = "/".join([*place[:safe], "{id}" + SAFE, *inside])
     return BandFile(BandPlace(folder, "*" + match["sep"] + end), (part, name), token, path)
+
+
+def _read_in_folder(
+    inner: Path, path: Path, pattern: re.Pattern[str], hole: str
+) -> BandFile | None:
+    """Read a file that is named for its band only, in a folder that is named for the scene."""
+    match = pattern.fullmatch(f"x_{inner.stem}")
+    if match is None:
+        return None
+    *above, scene = inner.parent.parts
+    parts = [name for name in above if name in PARTS]
+    place = ["{split}" if name in PARTS else name for name in above]
+    name = (hole or match["token"]) + inner.suffix
+    part = parts[0] if len(parts) == 1 else ""
+    return BandFile(
+        BandPlace("/".join([*place, "{id}"]), name), (part, scene), match["token"], path
+    )
 
 
 def _finest(tokens: Mapping[str, Path]) -> dict[str, Path]:

@@ -112,21 +112,12 @@ def read_labels(
     Raises:
         DataError: The mask holds a value or color that is not in the schema.
     """
-    kinds = {np.dtype(name).kind for name in file.dtypes}
-    if not kinds <= set("iuf"):
-        raise _wrong_layers(path, file)
-    alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
-    count = file.count - alpha
-    if count not in (1, 3):
-        raise _wrong_layers(path, file)
-    layers_CHW = file.read(list(range(1, count + 1)), window=window)
-    unseen_HW = _unseen(file, window, alpha=alpha)
+    layers_CHW, unseen_HW = _read_layers(path, file, window)
     if schema.colors:
         unseen_HW |= _undeclared_index(schema, file, layers_CHW)
         colors_CHW = _in_colors(path, file, layers_CHW, unseen_HW)
         return _by_color(schema, path, colors_CHW, unseen_HW), []
-    if count == 3:
-        layers_CHW = _as_gray(schema, path, layers_CHW)
+    layers_CHW = _as_gray(schema.classes, path, layers_CHW)
     values_HW, notes = _as_stored(path, file, layers_CHW[0]), _describe_tags(file)
     nodata = declared_nodata(file, 1)
     if nodata is not None and not math.isnan(nodata):
@@ -139,6 +130,38 @@ def read_labels(
                 f"read as the class; `values: {{{nodata:g}: ignore, ...}}` leaves it out"
             )
     return decode(schema, path, values_HW, unseen_HW), notes
+
+
+def read_values(
+    path: Path, file: Any, window: Window | None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Decode a mask's values, (H, W), and which pixels are "no label" whatever the classes are.
+
+    Raises:
+        DataError: The mask holds colors, or no numbers.
+    """
+    layers_CHW, unseen_HW = _read_layers(path, file, window)
+    layers_CHW = _as_gray(("background", "lake", "river"), path, layers_CHW)
+    values_HW = _as_stored(path, file, layers_CHW[0])
+    unseen_HW |= values_HW != values_HW  # NaN
+    for value in NO_LABEL:
+        unseen_HW |= equals(values_HW, value)
+    return values_HW, unseen_HW
+
+
+def _read_layers(
+    path: Path, file: Any, window: Window | None
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the one or three layers of a mask, and which pixels are transparent or masked out."""
+    kinds = {np.dtype(name).kind for name in file.dtypes}
+    if not kinds <= set("iuf"):
+        raise _wrong_layers(path, file)
+    alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
+    count = file.count - alpha
+    if count not in (1, 3):
+        raise _wrong_layers(path, file)
+    layers_CHW = file.read(list(range(1, count + 1)), window=window)
+    return layers_CHW, _unseen(file, window, alpha=alpha)
 
 
 def _describe_tags(file: Any) -> list[str]:
@@ -211,8 +234,8 @@ def _as_stored(path: Path, file: Any, values_HW: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _as_gray(schema: RasterSchema, path: Path, layers_CHW: NDArray[Any]) -> NDArray[Any]:
-    """Return the common values of three equal layers.
+def _as_gray(classes: Sequence[str], path: Path, layers_CHW: NDArray[Any]) -> NDArray[Any]:
+    """Return the only layer, or the common values of three equal ones.
 
     Raises:
         DataError: The layers differ: they are colors.
@@ -220,7 +243,7 @@ def _as_gray(schema: RasterSchema, path: Path, layers_CHW: NDArray[Any]) -> NDAr
     if all((layer_HW == layers_CHW[0]).all() for layer_HW in layers_CHW[1:]):
         return layers_CHW[:1]
     colors = np.unique(layers_CHW.reshape(3, -1), axis=1).T[: MAX_LISTED + 1].tolist()
-    pairs = dict(zip(map(hex_color, colors), schema.classes, strict=False))
+    pairs = dict(zip(map(hex_color, colors), classes, strict=False))
     line = ", ".join(f'"{color}": {name}' for color, name in pairs.items())
     raise DataError(
         f"{path}: a mask holds one layer of class numbers, this file has 3 layers of "

@@ -22,6 +22,7 @@ from rasterio.warp import transform, transform_bounds
 
 from ..config.vector_layer import VectorLayer
 from ..errors import DataError
+from .alignment import GDAL_ERRORS, require_proj
 from .dataset import IGNORE
 from .safe_open import open_file
 from .vector_file import (
@@ -122,13 +123,14 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
         raise DataError(
             f"{path}: no column named '{layer.attribute}'. Columns: {', '.join(info['fields'])}."
         )
+    box = _search_box(path, grid, crs, layer.buffer_m)
     try:
         _, _, wkb, values = pyogrio.raw.read(
             path,
             layer=name,
             columns=columns,
             where=layer.where,
-            bbox=_search_box(grid, crs, layer.buffer_m),
+            bbox=box,
             force_2d=True,
         )
     except (DataSourceError, DataLayerError, ValueError) as error:
@@ -174,15 +176,32 @@ def _center(geometry: Any) -> tuple[list[float], list[float]]:
     return [(west + east) / 2], [(south + north) / 2]
 
 
-def _search_box(grid: Grid, crs: CRS, buffer_m: float) -> tuple[float, float, float, float]:
-    """Return the image's box on the CRS of the outlines, with a margin for the buffer."""
+def _search_box(
+    path: Path, grid: Grid, crs: CRS, buffer_m: float
+) -> tuple[float, float, float, float]:
+    """Return the image's box on the CRS of the outlines, with a margin for the buffer.
+
+    Raises:
+        DataError: The outlines' CRS is a local one.
+    """
     corners = rasterio.transform.array_bounds(grid.height, grid.width, grid.transform)
-    west, south, east, north = transform_bounds(grid.crs, crs, *corners, densify_pts=51)
+    try:
+        west, south, east, north = transform_bounds(grid.crs, crs, *corners, densify_pts=51)
+    except GDAL_ERRORS as error:
+        require_proj()
+        raise DataError(
+            f"{path}: the outlines' CRS ({_first_line(crs.to_wkt())}) is not tied to the globe as the "
+            "image's is, so they cannot be placed. Set the right one with QGIS or ogr2ogr -a_srs."
+        ) from error
     room_x, room_y = 0.05 * (east - west), 0.05 * (north - south)
     if buffer_m:
         meters = 111_000.0 * 0.05 if crs.is_geographic else 1.0  # a degree of longitude at 87 deg
         room_x, room_y = room_x + buffer_m / meters, room_y + buffer_m / meters
     return west - room_x, south - room_y, east + room_x, north + room_y
+
+
+def _first_line(text: str) -> str:
+    return text.splitlines()[0][:60]
 
 
 def _codes(
@@ -197,7 +216,7 @@ def _codes(
         shown = ", ".join(map(repr, unknown[:MAX_NAMED]))
         raise DataError(
             f"{path}: {len(unknown)} values of column '{layer.attribute}' have no class "
-            f"({shown}). Add them to `labels`, as a class or as '{IGNORE_WORD}'."
+            f"({shown}). Give a number to each: --class VALUE=NUMBER, 255 for no label."
         )
     return np.array([_code(layer.labels[name], classes) for name in names], dtype=np.uint8)
 
@@ -220,7 +239,7 @@ def _place(
     if flat.any() and not layer.buffer_m:
         raise DataError(
             f"{path}: {int(flat.sum())} features are lines or points, which cover no pixel. "
-            "Give `buffer_m`, the distance in meters to either side that a label reaches."
+            "Give --buffer-m, the distance in meters to either side that a label reaches."
         )
     require_degrees(path, shapes, crs)
     require_split_at_date_line(path, shapes, crs)

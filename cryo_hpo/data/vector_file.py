@@ -66,7 +66,7 @@ def _choose_layer(path: Path, wanted: str | None) -> str:
     if len(names) == 1 or len(filled) == 1:
         return (filled or names)[0]
     raise DataError(
-        f"{path}: holds {len(names)} layers ({', '.join(names)}). Name one with `layer`."
+        f"{path}: holds {len(names)} layers ({', '.join(names)}). Name one with --layer."
     )
 
 

@@ -131,7 +131,7 @@ def _of_files(layout: Layout, given: tuple[str, ...] | None, sensor: str, why: s
 def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) -> BandChoice:
     """Choose the names of an image's layers; their sensor is added by the caller."""
     if given is not None:
-        if len(given) != look.bands:
+        if len(given) not in {look.bands, look.bands - look.alpha}:
             raise DataError(
                 f"The images have {look.bands} layers, --bands names {len(given)} "
                 f"({', '.join(given)}). Name every layer, in the file's order."
@@ -143,8 +143,8 @@ def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) ->
         numbers = any(name in SENSORS["sentinel-2"] for name in names) and not sensor
         note = ", numbers read as Sentinel-2's: --sensor for another" if numbers else ""
         return BandChoice(names, f"as the files' layer descriptions say{note}")
-    if look.dtypes == ("uint8",) and look.bands in GUESSES:
-        return GUESSES[look.bands]
+    if look.dtypes == ("uint8",) and look.bands - look.alpha in GUESSES:
+        return GUESSES[look.bands - look.alpha]
     shown = f" ({', '.join(look.names)})" if any(look.names) else ""
     raise DataError(
         f"The images have {look.bands} layers of {' and '.join(look.dtypes)}{shown}, with values "

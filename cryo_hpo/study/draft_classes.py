@@ -34,6 +34,12 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassCho
             classes was given.
     """
     values = _whole_values(look)
+    if given is None and values == [0, 1, NO_LABEL] and not look.is_together(1, NO_LABEL):
+        raise DataError(
+            f"Some masks hold 0 and 1 ({look.carriers[1]}), others 0 and {NO_LABEL} "
+            f"({look.carriers[NO_LABEL]}), and none holds both. Give --classes land,lake,lake if 1 "
+            f"and {NO_LABEL} are one class, or land,lake,ignore if {NO_LABEL} is no label."
+        )
     if given is None and values == [0, 1, NO_LABEL]:
         reason = "0, 1, and 255 for no label: guessed"
         words = (*UNNAMED, IGNORED)

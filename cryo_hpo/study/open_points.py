@@ -44,6 +44,7 @@ def find_open_points(
         *_bands(bands),
         *_classes(look, classes),
         *_files(layout),
+        *_unpaired(layout),
         *_regions(layout, look),
         *_remarks(layout, look),
     ]
@@ -110,6 +111,17 @@ def _files(layout: Layout) -> Iterator[OpenPoint]:
                 "Move those that are not meant out of the folder.",
                 is_guess=True,
             )
+
+
+def _unpaired(layout: Layout) -> Iterator[OpenPoint]:
+    if layout.unpaired:
+        yield OpenPoint(
+            "masks",
+            f"{count_of(len(layout.unpaired), 'mask')} without an image by these names, left out "
+            f"(first: {layout.unpaired[0]}).",
+            "Name masks and images alike, or move these out of the folder.",
+            is_guess=True,
+        )
 
 
 def _regions(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:

@@ -493,6 +493,20 @@ def test_the_way_in_of_the_readme(here, shared):
     assert not missing, done.output
 
 
+def test_outlines_that_cannot_become_masks_are_refused_in_one_sentence(here):
+    _fill(here / "a", num=1, images="{}.tif", masks="{}_mask.tif")
+    _fill(here / "b", num=1, images="{}.tif", masks="{}_mask.tif")
+    (here / "lakes.gpkg").write_bytes(b"SQLite format 3")
+    words = ["data", "rasterize", "lakes.gpkg", "a/0.tif", "b/0.tif", "--out", "masks"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert "b/0.tif: its mask would be 'masks/0.tif', as that of a/0.tif." in done.output
+    done = CliRunner().invoke(main, ["data", "rasterize", "lakes.gdb", "a/0.tif", "--out", "masks"])
+    assert done.exit_code == 1
+    assert "Cannot read 'lakes.gdb' as outlines. Use one of .gpkg, .shp" in done.output
+    assert "validation error" not in done.output
+
+
 def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
     folder = shared / "data" / "oetztal"
     words = [folder / "rgi_oetztal.shp", folder / "srtm_oetztal.tif", "--out", "masks"]

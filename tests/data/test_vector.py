@@ -165,14 +165,20 @@ def _line(folder):
     return _write(folder / "a.gpkg", [line], kind="LineString", id=[1])
 
 
+def _local(folder):
+    crs = 'LOCAL_CS["site",UNIT["metre",1]]'
+    return _write(folder / "a.gpkg", [_box(0, 0, 9, 9)], crs=crs, id=[1])
+
+
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
     "missing": (lambda folder: folder / "none.gpkg", {"label": "lake"}, "does not exist"),
     "two layers": (_two_layers, {"label": "lake"}, "holds 2 layers (one, two). Name one"),
     "no such layer": (_two_layers, {"label": "lake", "layer": "x"}, "no layer named 'x'"),
     "no CRS": (_no_crs, {"label": "lake"}, "name no CRS"),
+    "a local CRS": (_local, {"label": "lake"}, "not tied to the globe"),
     "another kind": (_hostile, {"label": "lake"}, "not what the suffix"),
     "damaged": (_cut, {"label": "lake"}, "cannot read"),
-    "a line without a width": (_line, {"label": "lake"}, "Give `buffer_m`"),
+    "a line without a width": (_line, {"label": "lake"}, "Give --buffer-m"),
     "no such column": (
         _line,
         {"attribute": "type", "labels": {"1": "lake"}},

@@ -1,0 +1,87 @@
+"""Define `cryo-hpo data rasterize`: draw outlines as masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import DataError, SpecError
+
+
+@click.command()
+@click.argument("outlines", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the masks.")
+@click.option("--layer", help="Layer of the file, where it has several.")
+@click.option("--where", help="Features to use: \"BgnDate < '20100101'\".")
+@click.option("--attribute", help="Column that decides the class; with --class VALUE=NUMBER.")
+@click.option(
+    "--class", "pairs", multiple=True, metavar="VALUE=NUMBER", help="Value of the column."
+)
+@click.option("--buffer-m", default=0.0, show_default=True, help="Grow features, meters.")
+@click.option("--all-touched", is_flag=True, help="Label every pixel that a feature touches.")
+@click.option(
+    "--within",
+    type=click.Path(path_type=Path),
+    help="Outlines of the area that was digitized: no label outside (255).",
+)
+def rasterize(
+    outlines: Path, images: tuple[Path, ...], out: Path, within: Path | None, **how: Any
+) -> None:
+    """Draw OUTLINES (GeoPackage, Shapefile, GeoJSON, KML) as a mask for each of IMAGES.
+
+    Masks are GeoTIFFs on the grid of their image: 0 where no feature is, 1 in every feature, or the
+    number that --class gives to a value of --attribute (255: no label). Outlines on another
+    reference system are reprojected; lines and points need --buffer-m.
+    """
+    from ..config.vector_layer import vector_layer
+    from ..data.vector import write_mask
+
+    masks = [out / f"{image.stem}.tif" for image in images]
+    _refuse_twins(images, masks)
+    try:
+        layer = vector_layer(file=outlines.name, **_layer_of(how))
+    except SpecError as error:
+        raise DataError(f"{outlines}: {error}") from error
+    shares = []
+    for image, file in zip(images, masks, strict=True):
+        mask, share = write_mask(outlines, layer, image, file, within=within)
+        click.echo(f"{mask}: {100 * share:.2f} % of the pixels in outlines")
+        shares.append(share)
+    if not any(shares):
+        raise DataError(
+            f"{outlines}: no outline lies on any of the {len(images)} images, every mask is empty. "
+            "Is the CRS right, longitude before latitude, and does --where select features?"
+        )
+
+
+def _refuse_twins(images: Sequence[Path], masks: Sequence[Path]) -> None:
+    """Refuse images whose masks would have one name.
+
+    Raises:
+        DataError: The second mask would replace the first.
+    """
+    seen: dict[Path, Path] = {}
+    for image, mask in zip(images, masks, strict=True):
+        twin = seen.setdefault(mask, image)
+        if twin != image:
+            raise DataError(
+                f"{image}: its mask would be '{mask}', as that of {twin}. Draw them into folders of "
+                "their own, with --out."
+            )
+
+
+def _layer_of(how: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of `rasterize` as fields of a layer, with numbers as class names."""
+    pairs = dict(pair.partition("=")[::2] for pair in how.pop("pairs"))
+    wrong = [f"{k}={v}" for k, v in pairs.items() if not (v.isdigit() and int(v) <= 255)]
+    if wrong:
+        raise DataError(
+            f"--class takes VALUE=NUMBER with a number from 0 to 255, got '{wrong[0]}'."
+        )
+    if how["attribute"] is None:
+        return {**how, "label": "1"}
+    return {**how, "labels": pairs}
