@@ -166,7 +166,7 @@ def _line(folder):
 
 
 def _local(folder):
-    crs = 'LOCAL_CS["site",UNIT["metre",1]]'
+    crs = 'LOCAL_CS["site",UNIT["m",1]]'
     return _write(folder / "a.gpkg", [_box(0, 0, 9, 9)], crs=crs, id=[1])
 
 
