@@ -16,8 +16,7 @@ import pytest
 
 from cryo_hpo.config import Study, dump_study
 
-from ..support.clusters import below
-from ..support.disks import fill, small_disk
+from ..support.clusters import below, head, members
 from ..support.outcomes import check_same_outcome
 from ..support.recorded import has_begun
 from ..support.sandbox import Sandbox, finish, wait_for
@@ -79,22 +78,20 @@ def test_a_study_whose_gcs_is_killed_ends_within_a_minute_and_is_resumed(
     check_same_outcome(folder, inline)
 
 
-def test_a_disk_that_is_full_during_a_study_on_ray_costs_nothing(
-    sandbox: Sandbox, inline: Path
+def test_a_study_whose_joined_head_is_killed_ends_within_a_minute_and_is_resumed(
+    sandbox: Sandbox, inline: Path, tmp_path: Path
 ) -> None:
-    """The storage holds checkpoints, log, journal, MLflow's database and Tune's own files."""
-    study, storage = sandbox.study("whole"), "full"
-    folder, filler = sandbox.root / storage / study.name, sandbox.root / storage / "filler"
-    with small_disk(folder.parent):
-        driver = _start_command(sandbox, study, storage)
+    """The driver has joined by address: it sees the death only in that nobody answers any more."""
+    study, storage = sandbox.study("whole"), "killed-head"
+    folder = sandbox.root / storage / study.name
+    with head(tmp_path) as running:
+        driver = sandbox.start(study, storage, inline=False, env=running.joined)
         wait_for(driver, partial(has_begun, folder, "trial-0001"))
-        fill(filler)
-        output = finish(driver, code=1)
-        assert "Traceback" not in output, output
-        assert "Free space" in output, output
-        filler.unlink()
-        sandbox.run(study, storage)
-        check_same_outcome(folder, inline)
+        programs = members(running.env["RAY_AUTH_TOKEN_PATH"])
+        (gcs,) = [pid for pid, line in programs.items() if line.split()[0].endswith("/gcs_server")]
+        _check_end(driver, folder, partial(os.kill, gcs, 9), 1)
+    sandbox.run(study, storage)
+    check_same_outcome(folder, inline)
 
 
 def _start_command(sandbox: Sandbox, study: Study, storage: str) -> subprocess.Popen[str]:
