@@ -161,6 +161,7 @@ def test_an_overlap_is_held_against_the_published_crop() -> None:
         _recipe(model={"encoder": "croma-optical"}, data={"name": "glid", "overlap": 125})
 
 
+@pytest.mark.usefixtures("tiny_encoders")
 def test_every_encoder_takes_its_published_size_and_stochastic_depth() -> None:
     for name, card in ENCODERS.items():
         values = FAMILIES.get(family_of(name) or "", {})

@@ -10,10 +10,10 @@ import cryo_hpo.execution
 
 FILES = sorted(Path(cryo_hpo.execution.__file__).parent.glob("*.py"))
 # Each is tried: without it a message lacks its place, a worker is watched from its first answer on
-# only, or a process whose Ray has died ends later. (`_exit` is the C library's.)
+# only, or a process whose Ray has died ends later.
 TRIED = {
     "ray_hanging.py": ["_actor_id", "_private"],
-    "ray_start.py": ["_exit", "_private", "_unregister_all"],
+    "ray_start.py": ["_private", "_unregister_all"],
     "ray_tune.py": [
         "_actor_manager",
         "_live_actors_to_ray_actors_resources",
@@ -30,6 +30,8 @@ def _private(tree: ast.AST) -> Iterator[str]:
             names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [part for alias in node.names for part in alias.name.split(".")]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "os._exit":
+            continue  # the C library's, by the name that Python gives it
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "super()"):
             names = [node.attr]
         yield from (name for name in names if name.startswith("_") and not name.endswith("__"))
