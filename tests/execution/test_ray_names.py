@@ -30,7 +30,7 @@ def _private(tree: ast.AST) -> Iterator[str]:
             names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [part for alias in node.names for part in alias.name.split(".")]
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "os._exit":
+        elif isinstance(node, ast.Attribute) and ast.unparse(node) in ("os._exit", "libc._exit"):
             continue  # the C library's, by the name that Python gives it
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "super()"):
             names = [node.attr]
