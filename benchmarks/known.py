@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from cryo_hpo.config import Study
 from cryo_hpo.results.portfolio import Lesson, Portfolio
+from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.learn import learn
 from cryo_hpo.search.portfolio import RATE, choose_start
 from cryo_hpo.search.rungs import rungs_of
 
 from .ours import Ours, study_of
+from .rivals import Full
 from .simulate import Floats, Maker, Table
 
 TRIALS = 32
@@ -30,18 +32,35 @@ def known(portfolio: Portfolio) -> Maker:
     """Return searches that start from a portfolio without the lessons of the problem at hand."""
 
     def make(table: Table, seed: int) -> Ours:
-        task, _, encoder = table.name.partition("/")
-        study = _with_encoder(study_of(table, seed, trials=TRIALS), ENCODERS.get(encoder, "unet"))
-        assert study.search is not None, "it has one"
-        start = choose_start(
-            portfolio.without(problem=task),
-            study,
-            rungs_of(study.search, table.epochs),
-            steps=STEPS_PER_EPOCH * table.epochs,
-        )
+        study, start = _start(portfolio, table, seed)
         return Ours(study, start=start)
 
     return make
+
+
+def default(portfolio: Portfolio) -> Maker:
+    """Return one training at the mean of a portfolio's rates, without those of the problem at hand."""
+
+    def make(table: Table, seed: int) -> Full:
+        _, start = _start(portfolio, table, seed)
+        rates = [math.log10(float(point[RATE])) for point in start.points]
+        return Full(iter([10 ** float(np.mean(rates)) if rates else FIXED]))
+
+    return make
+
+
+def _start(portfolio: Portfolio, table: Table, seed: int) -> tuple[Study, KnownStart]:
+    """Return a study of a table's problem, and where it starts by what others have taught."""
+    task, _, encoder = table.name.partition("/")
+    study = _with_encoder(study_of(table, seed, trials=TRIALS), ENCODERS.get(encoder, "unet"))
+    assert study.search is not None, "it has one"
+    start = choose_start(
+        portfolio.without(problem=task),
+        study,
+        rungs_of(study.search, table.epochs),
+        steps=STEPS_PER_EPOCH * table.epochs,
+    )
+    return study, start
 
 
 def own_portfolio(*tables: Path) -> Portfolio:

@@ -26,7 +26,7 @@ import numpy as np
 import optuna
 
 from . import report
-from .known import foreign, known, own_portfolio, wrong
+from .known import default, foreign, known, own_portfolio, wrong
 from .ours import Ours, study_of
 from .parts import Parts
 from .rivals import (
@@ -254,6 +254,8 @@ def starts(bench: Bench) -> list[str]:
             "even (today)": RIVALS[OURS],
             "4 LRs by hand, ascending": FAIR["4 LRs by hand, ascending"],
             "4 LRs by hand, shuffled": FAIR["4 LRs by hand, shuffled"],
+            "fixed LR 1e-4, no search": RIVALS["fixed LR 1e-4"],
+            "one default of the other tasks, no search": default(own_portfolio(file)),
             "known, the other tasks": known(own_portfolio(file)),
         }
         others = [path for length, path in own.items() if length != epochs and path.exists()]

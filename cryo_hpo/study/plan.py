@@ -11,6 +11,7 @@ from ..config import Asha
 from ..config.seeds import FEWEST_SIGNS
 from ..report.table import align_columns
 from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
+from ..search.frontier import expect_gap
 from ..stats import FEWEST
 from ..training.build import segmenter
 from ..training.checkpoint_size import count_bytes
@@ -40,6 +41,8 @@ class Plan:
         seeds: Number of pairs of baseline and winner, at most.
         stops_when_decided: Whether the final trainings stop at the pair that decides.
         proof: Final comparison; under quick the pair on the search's own seed.
+        gap: Points below an exhaustive search that recorded searches of this length ended, in
+            words; empty if none compares.
     """
 
     trials: int
@@ -54,6 +57,7 @@ class Plan:
     stops_when_decided: bool = False
     proof: Proof = "full"
     epochs_budget: int | None = None
+    gap: str = ""
 
 
 def plan(study: Study, *, site: Site) -> Plan:
@@ -86,6 +90,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         seeds=seeds,
         stops_when_decided=study.stops_when_decided,
         proof=study.proof,
+        gap="" if study.search is None else expect_gap(study.search),
     )
 
 
@@ -133,10 +138,22 @@ def lines(plan: Plan) -> list[str]:
         *align_columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
         f"trials: {_trials(plan)}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_budget or plan.epochs_most}",
+        *gap_lines(plan.gap),
         f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
         *(seed_lines(plan.seeds) if plan.proof == "full" else proof_lines(plan.proof)),
+    ]
+
+
+def gap_lines(gap: str) -> list[str]:
+    """Return the gap to expect of a search; empty if no recorded one compares."""
+    if not gap:
+        return []
+    return [
+        f"expected gap: {gap} points of test mIoU below the rate that an exhaustive search names; the "
+        "mean of recorded searches of this length (small scenes, 27 epochs, the learning rate alone; "
+        "docs/search-benchmark.md), not a promise for these data"
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.known import known, own_portfolio, shifted
+from benchmarks.known import default, known, own_portfolio, shifted
 from benchmarks.ours import Ours, study_of
 from benchmarks.parts import Parts
 from benchmarks.report import cost_to, draw, interval, into_page, means
@@ -22,6 +22,7 @@ from benchmarks.simulate import (
     Maker,
     Outcomes,
     Table,
+    Task,
     crowned,
     ends,
     kept_best,
@@ -174,6 +175,10 @@ def test_a_portfolio_is_tried_on_problems_that_it_has_not_seen(tables):
     assert isinstance(ours, Ours)
     assert task not in ours.source.start.problems
     assert len(ours.source.start.problems) == 4
+    one = default(portfolio)(table, 0).next()
+    low, high = sorted(float(point["optim.lr"]) for point in ours.source.start.points)
+    assert isinstance(one, Task)
+    assert one.lr == pytest.approx((low * high) ** 0.5)
     far = known(shifted(portfolio, table))(table, 0)
     assert isinstance(far, Ours)
     right, wrong = ([float(p["optim.lr"]) for p in o.source.start.points] for o in (ours, far))

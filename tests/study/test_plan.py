@@ -4,6 +4,7 @@ import math
 import os
 import random
 import statistics
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from cryo_hpo.config import Recipe, Site
 from cryo_hpo.search.budget import count_epochs, expect_rungs
-from cryo_hpo.study.plan import lines, num_arms, plan, seed_lines
+from cryo_hpo.search.frontier import FRONTIER, expect_gap
+from cryo_hpo.study.plan import gap_lines, lines, num_arms, plan, seed_lines
 
 from ..search.test_source import _open
 from ..support.pool import Curves, Disk, Heard, a_study, simulate
@@ -98,6 +100,41 @@ def test_a_plan_counts_everything():
         135,
     )
     assert lines(alone)
+
+
+@pytest.mark.parametrize(
+    ("changes", "gap"),
+    [
+        ({"trials": 12}, "about 2.4"),
+        ({"trials": 5}, "more than 5.3"),
+        ({"trials": 64}, "1.4 or less"),
+        ({"trials": None, "budget": 3.64}, "about 2.4"),
+        ({"trials": None, "budget": 1.5}, "more than 5.3"),
+        ({"start": "known"}, ""),
+    ],
+)
+def test_the_gap_to_expect_is_that_of_recorded_searches_of_the_length(changes, gap):
+    search = a_study(trials=12, epochs=27).search
+    assert search is not None
+    assert expect_gap(search.model_copy(update=changes)) == gap
+    assert bool(gap_lines(gap)) == bool(gap)
+
+
+def test_gaps_are_those_of_the_page_and_fall_with_the_cost():
+    page = (Path(__file__).parents[2] / "docs" / "search-benchmark.md").read_text()
+    table = page.partition("(100 searches):")[2].partition("- The tables of variants")[0]
+    for end in FRONTIER:
+        (row,) = [x for x in table.splitlines() if x.lstrip().startswith(f"| {end.trials} ")]
+        cost, gap = row.split("|")[4].split("/")
+        assert (float(cost), float(gap)) == (end.cost, end.gap)
+    assert [e.gap for e in FRONTIER] == sorted((e.gap for e in FRONTIER), reverse=True)
+
+
+@pytest.mark.parametrize("rule", ["stop", "none"])
+def test_no_gap_is_expected_of_a_search_by_another_rule(rule):
+    search = a_study(rule, trials=12, epochs=27).search
+    assert search is not None
+    assert expect_gap(search) == ""
 
 
 def test_without_stopping_a_plan_is_a_grid():

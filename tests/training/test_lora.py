@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
 from cryo_hpo.errors import SpecError, WeightsError
 from cryo_hpo.models import is_adapted
+from cryo_hpo.models.lora import LoraLinear
 from cryo_hpo.models.segmenter import FINGERPRINT
 from cryo_hpo.training.build import freeze, parameter_groups, segmenter
 from cryo_hpo.training.loop import fit
@@ -118,6 +120,28 @@ def test_a_search_space_over_the_rank_changes_what_is_trained(
     downs = [x for key, x in model.named_parameters() if key.endswith("lora_down")]
     assert {len(x) for x in downs} == {rank}
     assert len(downs) == 2 * 4  # two layers in each of four blocks
+
+
+def test_all_four_keys_of_adapters_can_be_searched(recipe: Recipe, site: Site) -> None:
+    ranges = {
+        "model.lora.rank": {"kind": "choice", "values": [4, 8]},
+        "model.lora.alpha": {"kind": "float", "low": 1.0, "high": 32.0, "log": True},
+        "model.lora.dropout": {"kind": "float", "low": 0.0, "high": 0.3},
+        "model.lora.targets": {"kind": "choice", "values": ["attention", "mlp", "attention+mlp"]},
+    }
+    fields = {
+        "name": "adapters",
+        "base": json.loads(recipe.model_dump_json()),
+        "search": {"space": {"params": ranges}, "trials": 4},
+    }
+    study = Study.model_validate_json(json.dumps(fields))
+    values = ({"model.lora.alpha": 4.0, "model.lora.dropout": 0.25}, {"model.lora.alpha": 32.0})
+    for over in values:
+        trial = study.base.replace(over)
+        model = segmenter(trial, site=site, weights="scratch")
+        adapters = [x for x in model.modules() if isinstance(x, LoraLinear)]
+        assert {x.scale for x in adapters} == {over["model.lora.alpha"] / 8}
+        assert {x.dropout.p for x in adapters} == {over.get("model.lora.dropout", 0.0)}
 
 
 def test_adapters_need_their_regime_and_pretrained_weights(recipe: Recipe, site: Site) -> None:
