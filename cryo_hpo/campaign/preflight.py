@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config import cell_studies, locate_in_campaign
+from ..config.dataset_card import describe_guesses
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
 from ..study.folder import refuse_another
@@ -18,6 +21,10 @@ from .transfer import Transfer
 if TYPE_CHECKING:
     from ..config import Campaign, Cell, Site
 
+log = logging.getLogger(__name__)
+
+SHOWN = 3  # cells that a warning names; more are counted
+
 
 def check_campaign(campaign: Campaign, *, site: Site) -> None:
     """Refuse a campaign with a cell that cannot train, with all problems at once.
@@ -28,16 +35,38 @@ def check_campaign(campaign: Campaign, *, site: Site) -> None:
     refuse_another(campaign, site)
     transfer = Transfer(campaign, site.storage / campaign.name)
     causes: dict[tuple[str, tuple[str, ...], type[CryoError]], list[Cell]] = {}
+    warnings: dict[str, list[Cell]] = {}
     for cell, study in cell_studies(campaign).items():
+        note = partial(_note, warnings, cell)
         try:
-            check(transfer.as_begun(study), site=site)
+            check(transfer.as_begun(study), site=site, warn=note)
         except CryoError as error:
             for part in error.parts or (error,):
                 place = tuple(map(str, locate_in_campaign(campaign, cell, part.key)))
                 causes.setdefault((str(part), place, type(part)), []).append(cell)
+    for sentence in _describe(campaign, warnings):
+        log.warning("%s", sentence)
     errors = [_error(campaign, *what, cells) for what, cells in causes.items()]
     if errors:
         raise combine(errors)
+
+
+def _note(warnings: dict[str, list[Cell]], cell: Cell, sentence: str) -> None:
+    warnings.setdefault(sentence, []).append(cell)
+
+
+def _describe(campaign: Campaign, warnings: Mapping[str, Sequence[Cell]]) -> Iterator[str]:
+    """Yield the guesses in cards, and each warning once, with the cells that it is of."""
+    for data in campaign.matrix.datasets.values():
+        if data.card is not None and data.card.assumed:
+            yield describe_guesses(data.card)
+    number = len(list(campaign.cells()))
+    for sentence, cells in warnings.items():
+        names = [f"{cell.dataset}.{campaign.row(cell)}" for cell in cells]
+        shown = ", ".join(names[:SHOWN]) + (
+            f" and {len(names) - SHOWN} more" * (len(names) > SHOWN)
+        )
+        yield f"{sentence} In {f'all {number} cells' if len(cells) == number > 1 else shown}."
 
 
 def _error(

@@ -52,13 +52,23 @@ NOTES = {  # optimizer -> what its learning rate is
 SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
 
 
-def check(study: Study, *, site: Site) -> list[Group]:
+def log_warning(sentence: str) -> None:
+    """Log a warning."""
+    log.warning("%s", sentence)
+
+
+def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning) -> list[Group]:
     """Refuse a study that cannot train, with all its problems at once.
 
     Every split is decoded into the cache, which looks at every pixel and mask value once;
     nothing is scored. The models of the base, of the named baselines and at the edges of the
     search space are built on CPU, with their weights, one after another. What is legal and makes
-    little sense is logged as a warning.
+    little sense is a warning.
+
+    Args:
+        study: The study.
+        site: Locations of data, cache, storage and weights.
+        warn: Called with each warning, a sentence.
 
     Returns:
         The optimizer groups of the base.
@@ -72,7 +82,7 @@ def check(study: Study, *, site: Site) -> list[Group]:
         partial(_require_gpu, study.resources),
         partial(ensure_store_usable, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
-        partial(_review_data, study.base, site),
+        partial(_review_data, study.base, site, warn),
         partial(_require_metric, study, site),
         partial(_require_sizes, study.base, site),
         partial(_read_portfolio, study),
@@ -87,9 +97,8 @@ def check(study: Study, *, site: Site) -> list[Group]:
             problems.setdefault(str(error), error)
     if problems:
         raise combine(list(problems.values()))
-    for sentence in odd_values(study, site):
-        log.warning("%s", sentence)
-    _tell_gaps(study)
+    for sentence in (*odd_values(study, site), *_gaps(study)):
+        warn(sentence)
     return groups
 
 
@@ -155,8 +164,8 @@ def _require_sizes(recipe: Recipe, site: Site) -> None:
     field_rules(recipe, scenes)
 
 
-def _review_data(recipe: Recipe, site: Site) -> None:
-    """Compare the decoded scenes of all splits; log warnings, refuse unlearnable data."""
+def _review_data(recipe: Recipe, site: Site, warn: Callable[[str], None]) -> None:
+    """Compare the decoded scenes of all splits; pass warnings on, refuse unlearnable data."""
     dataset = dataset_of(recipe.data)
     try:
         parts = {split: read_facts(scenes_of(recipe, split, site).folder) for split in SPLITS}
@@ -164,7 +173,7 @@ def _review_data(recipe: Recipe, site: Site) -> None:
         return  # reported where the split was decoded
     reviewed = review(dataset, parts)
     for sentence in (*reviewed.warnings, *dataset.unused(site.data)):
-        log.warning("%s", sentence)
+        warn(sentence)
     if reviewed.refusals:
         raise DataError("\n".join(reviewed.refusals))
 
@@ -212,11 +221,12 @@ def band_plans(study: Study) -> list[tuple[str, BandPlan]]:
     return list(dict.fromkeys(pairs))
 
 
-def _tell_gaps(study: Study) -> None:
+def _gaps(study: Study) -> Iterator[str]:
+    """Yield a warning for each encoder whose bands the data lack."""
     for encoder, plan in band_plans(study):
         if plan.gaps:
             names = " ".join(plan.bands[i].name for i in plan.gaps)
-            log.warning("'%s' gets no bands %s: '%s' instead", encoder, names, plan.missing)
+            yield f"'{encoder}' gets no bands {names}: '{plan.missing}' instead"
 
 
 def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:

@@ -91,6 +91,21 @@ def test_everything_that_is_wrong_with_any_cell_is_said_at_once(tmp_path, site):
     assert not (tmp_path / "storage").exists(), "nothing has run"
 
 
+def test_a_warning_is_printed_once_with_the_cells_that_have_it(tmp_path, site, caplog):
+    file = small_campaign(tmp_path)
+    text = file.read_text()
+    assert "batch_size: 2" in text
+    file.write_text(text.replace("batch_size: 2", "batch_size: 50"))
+    card = tmp_path / "one.yaml"
+    card.write_text(card.read_text() + "assumed: [bands]\n")
+    check_campaign(load_campaign(file), site=site)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    batches = [line for line in said if "batch_size: 50 is more" in line]
+    assert len(batches) == 1, said
+    assert batches[0].endswith("In all 3 cells.")
+    assert len([line for line in said if "The card of 'one' holds guesses" in line]) == 1
+
+
 def test_a_name_belongs_to_one_spec(campaign, tmp_path, site):
     folder = claim(campaign, site)
     keep_spec(campaign, folder)
