@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.export.passes import move_to_device_pass
 
 
 class Mapper:
@@ -109,7 +110,12 @@ def load(folder: Path | str = ".", device: str = "cpu") -> Mapper:
     for text in config.get("warnings", []):
         warnings.warn(text, stacklevel=2)
     programs = [torch.export.load(folder / name) for name in config["models"]]
-    return Mapper(config, [program.module().to(device) for program in programs], device)
+    return Mapper(config, [_network(program, device) for program in programs], device)
+
+
+def _network(program: torch.export.ExportedProgram, device: str) -> torch.nn.Module:
+    """Return a network on a device; its graph names the device of tensors that it makes itself."""
+    return program.module() if device == "cpu" else move_to_device_pass(program, device).module()
 
 
 def starts(length: int, size: int, overlap: int) -> list[int]:
