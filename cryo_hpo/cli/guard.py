@@ -17,12 +17,14 @@ import click
 
 from ..errors import ClusterDied, CryoError, SpecError
 from ..execution.environment import write_any_text
+from ..execution.signals import Stopped
 from ..storage.no_room import is_full, is_no_room
 
 if TYPE_CHECKING:
     from ..config import Site
     from ..monitoring.heartbeat import Heartbeat
 
+KEPT = "No half-written file is left; give the same command again."
 FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
 
@@ -102,8 +104,11 @@ class GuardedGroup(click.Group):
             click.echo(f"{error.strerror}{f' ({where})' if where else ''}. {FREE}", err=True)
             sys.exit(1)
         except _Ended:
+            click.echo(f"Ended by SIGTERM. {KEPT}", err=True)
             sys.exit(128 + signal.SIGTERM)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            if not isinstance(error, Stopped):  # a study has said how it is resumed
+                click.echo(f"Interrupted. {KEPT}", err=True)
             sys.exit(130)
 
 

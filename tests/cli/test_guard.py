@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.cli.guard import GuardedGroup
+from cryo_hpo.cli.guard import KEPT, GuardedGroup
+from cryo_hpo.execution.signals import Stopped
 
 
 @click.group(cls=GuardedGroup)
@@ -26,6 +28,19 @@ def work() -> None:
     log.debug("not for users")
     logging.getLogger("another.library").info("not ours")
     click.echo("done")
+
+
+@group.command()
+@click.argument("name")
+def end(name: str) -> None:
+    """Get a signal while it works."""
+    signal.raise_signal(signal.Signals[name])
+
+
+@group.command()
+def stop() -> None:
+    """End as a study does that was requested to stop."""
+    raise Stopped
 
 
 @pytest.fixture(params=["nothing set up", "a library's own handler"])
@@ -47,3 +62,19 @@ def test_warnings_and_progress_are_printed_once() -> None:
         assert done.stderr == "the scene has no coordinates\ndecoding 2 scenes: 50 %%\n"
     assert logging.getLogger("cryo_hpo").handlers == []
     assert logging.getLogger("cryo_hpo").level == logging.NOTSET
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "words"),
+    [("SIGTERM", 143, "Ended by SIGTERM."), ("SIGINT", 130, "Interrupted.")],
+)
+def test_a_signal_is_answered_in_words(name: str, code: int, words: str) -> None:
+    done = CliRunner().invoke(group, ["end", name])
+    assert done.exit_code == code
+    assert done.stderr == f"{words} {KEPT}\n"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_study_that_stopped_on_request_has_said_so_itself() -> None:
+    done = CliRunner().invoke(group, ["stop"])
+    assert (done.exit_code, done.stderr) == (130, "")
