@@ -28,6 +28,7 @@ ELSEWHERE = {
     "cryo-hpo submit": "tests/cluster/test_submit.py",
     "cryo-hpo init": "tests/cli/test_init.py",
     "cryo-hpo data rasterize": "tests/cli/test_init.py",
+    "cryo-hpo data get": "tests/data/test_real_sets.py",
     "cryo-hpo run": "tests/study/test_run.py",
     "cryo-hpo stop": "tests/cli/test_status.py",
     "cryo-hpo resume": "tests/campaign/test_run.py",
@@ -50,6 +51,11 @@ COMMANDS = list(dict.fromkeys(_commands(README + STUDIES + REAL)))
 
 def _elsewhere(command: str) -> str | None:
     return next((file for start, file in ELSEWHERE.items() if command.startswith(start)), None)
+
+
+def test_the_way_in_with_own_data_is_shorter_than_a_screen():
+    section = README.split("## Your own data")[1].split("\n## ")[0]
+    assert len(section.splitlines()) <= 40
 
 
 def test_the_readme_has_commands():

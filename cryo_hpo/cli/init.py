@@ -100,20 +100,21 @@ def _print_open_points(draft: Drafter, chosen: Choices) -> None:
     guesses = [point for point in points if point.is_guess]
     if not guesses:
         return
-    number = count_of(len(guesses), "guessed line")
-    head = f"\nCHECK BEFORE YOU RUN: {number}. A wrong guess makes the results wrong, without an error."
+    number = count_of(len(guesses), "point")
+    head = f"\nCHECK BEFORE YOU RUN: {number}. What is wrong here makes the results wrong, without an error."
     click.secho(head, bold=True)
     lines = draft.card.read_text(encoding="utf-8").splitlines()
     for point in guesses:
-        row = line_number(draft.card, point.key)
+        row = line_number(draft.card, point.key or "images")
         click.echo(f"  {draft.card}, line {row}: {lines[row - 1].split('  #')[0].rstrip()}")
         click.echo(f"    {point.assumed}")
         click.echo(f"    {point.settle}")
     last = line_number(draft.card, "assumed")
-    click.echo(
-        "Give these options with --force, or edit the lines and remove `assumed` (line "
-        f"{last}): `check` and `run` warn until then."
-    )
+    if last:
+        click.echo(
+            "Give these options with --force, or edit the lines and remove `assumed` (line "
+            f"{last}): `check` and `run` warn until then."
+        )
 
 
 def parse_quantity(text: str | None, option: str, units: Mapping[str, float]) -> float | None:

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import add_line_numbers, load_study
 from ..config.site import Site
+from ..data.audit import describe_overlap
 from ..data.fingerprint import take_fingerprint
 from ..data.layout import recognize_layout
+from ..data.leakage import find_shared
+from ..data.splits import identify_scenes, parts_of
 from ..errors import CryoError, SpecError
 from ..storage.atomic import restoring, write_text
+from ..training.build import dataset_of
 from .draft import draft_study
 from .draft_card import Choices, draft_card, format_lines, open_points_of
+from .open_points import OpenPoint
 from .preflight import check
 from .timing import measure_epoch
 
 if TYPE_CHECKING:
     from ..data.fingerprint import Fingerprint
     from ..data.layout import Layout
-    from .open_points import OpenPoint
     from .timing import EpochSize
+
+LEAK = (
+    "Scores are too good then. Move such scenes into one part, or put all scenes together for an "
+    "automatic division."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +100,20 @@ class Drafter:
         return measure_epoch(study.base, self.site)
 
     def open_points(self, choices: Choices) -> tuple[OpenPoint, ...]:
-        """Return what the draft assumes, and the files do not settle."""
-        return open_points_of(self.layout, self.look, choices)
+        """Return what the draft assumes and the files do not settle, and what given parts share."""
+        leaks = tuple(self._leaks()) if self.layout.parts else ()
+        return leaks + open_points_of(self.layout, self.look, choices)
+
+    def _leaks(self) -> Iterator[OpenPoint]:
+        """Yield what the folders train, val and test share: regions, ground or images."""
+        dataset = dataset_of(load_study(self.study).base.data)
+        kin = {
+            part: identify_scenes(dataset, self.site.data, items, cache=self.site.cache)
+            for part, items in parts_of(dataset, self.site.data, cache=self.site.cache).items()
+        }
+        for overlap in find_shared(kin):
+            for sentence in describe_overlap(overlap):
+                yield OpenPoint("", sentence, LEAK, is_guess=True)
 
 
 def draft_folder(  # noqa: PLR0913 (all but the folder by name)

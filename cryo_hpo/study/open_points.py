@@ -24,7 +24,7 @@ class OpenPoint(NamedTuple):
         key: Key of the card whose value it concerns; "": none.
         assumed: What the draft assumes, or what is odd.
         settle: Option or edit that settles it.
-        is_guess: Whether a wrong assumption changes results: the card lists such keys as `assumed`.
+        is_guess: Whether results are wrong if it is: the card lists the keys of such as `assumed`.
     """
 
     key: str
@@ -53,7 +53,7 @@ def find_open_points(
 
 def guessed_keys(points: Sequence[OpenPoint]) -> tuple[str, ...]:
     """Return the keys of the card whose values were guessed, each once."""
-    return tuple(dict.fromkeys(point.key for point in points if point.is_guess))
+    return tuple(dict.fromkeys(point.key for point in points if point.is_guess and point.key))
 
 
 def line_number(file: Path, key: str) -> int:

@@ -81,7 +81,7 @@ def test_a_heap_needs_no_further_word(here, images, masks):
 def test_every_guess_is_listed_at_the_end_and_warned_of_until_it_is_settled(here):
     _fill(here / "lakes")
     done = _init("lakes")
-    tail = done.output.split("CHECK BEFORE YOU RUN: 2 guessed lines")[1]
+    tail = done.output.split("CHECK BEFORE YOU RUN: 2 points")[1]
     card = Path("lakes.card.yaml").read_text().splitlines()
     for number, text in re.findall(r"lakes.card.yaml, line (\d+): (.+)", tail):
         line = card[int(number) - 1]
@@ -278,6 +278,19 @@ def test_folders_of_parts_are_used_as_they_are(here):
     assert "split:" not in done.output
     assert done.exit_code == 1, "weights are not there, and a check says so"
     assert "galileo" in done.output
+
+
+def test_parts_that_show_the_same_ground_are_named(here):
+    for part in ("train", "val", "test"):
+        _fill(here / "lakes" / part, num=3, images="images/{}.tif", masks="masks/{}.tif")
+    words = ("--classes", "land,lake", "--bands", "RED,GREEN,BLUE")
+    done = _init("lakes", *words)
+    assert done.exit_code == 0, done.output
+    tail = done.output.split("CHECK BEFORE YOU RUN")[1]
+    assert "train and test show the same ground in 3 pairs of scenes" in tail
+    assert "train and val hold 3 identical images" in tail
+    assert "put all scenes together" in tail
+    assert load_card("lakes.card.yaml").assumed == ()
 
 
 def test_masks_of_0_and_255_get_their_values(here):
