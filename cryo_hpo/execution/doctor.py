@@ -18,6 +18,8 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ..errors import SpecError
+from ..training.build import refuse_old_card
 from ..training.checkpoint_store import probe_store
 from .node import Node, examine
 
@@ -69,7 +71,28 @@ def _look(address: str, site: Site, mark: str) -> Node:
         mark=mark,
         gpus=gpus,
     )
-    return replace(node, store_problem=probe_store(site))
+    problem = _card_problem() if gpus else ""
+    supported = torch.cuda.is_bf16_supported
+    return replace(
+        node,
+        store_problem=probe_store(site),
+        card_problem=problem,
+        emulates_bf16=bool(gpus) and not problem and not supported(including_emulation=False),
+    )
+
+
+def _card_problem() -> str:
+    """Return why torch cannot compute on this node's GPU; empty if it can."""
+    if not torch.cuda.is_available():
+        return (
+            f"torch names a GPU and cannot use it: its driver is too old for this torch (CUDA "
+            f"{torch.version.cuda}), or broken. Update the driver."
+        )
+    try:
+        refuse_old_card()
+    except SpecError as error:
+        return str(error)
+    return ""
 
 
 def _corrected(node: Node, *, sent_at: float, gpus: float) -> Node:

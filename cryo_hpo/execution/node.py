@@ -43,6 +43,8 @@ class Node:
         store_problem: Reason the node cannot use CRYO_CHECKPOINTS; None: that is not set, and
             nodes share CRYO_STORAGE.
         environment: Problems of limits, temporary files, clock and encoding.
+        card_problem: Reason that torch cannot compute on the node's GPU; empty if it can.
+        emulates_bf16: True if its GPU only emulates bf16.
     """
 
     address: str
@@ -58,6 +60,8 @@ class Node:
     store_problem: str | None = None
     environment: tuple[str, ...] = ()
     lacks_data: bool = False
+    card_problem: str = ""
+    emulates_bf16: bool = False
 
 
 def examine(
@@ -109,7 +113,7 @@ def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
         needs_gpus: True if a node without a GPU is a problem.
     """
     faults = list(_versions(nodes))
-    if hints(nodes):
+    if _has_no_data_yet(nodes):
         nodes = [replace(nodes[0], data_problem="")]
     for node in nodes:
         faults += [f"{node.address}: {text}" for text in _of(node, needs_gpus=needs_gpus)]
@@ -117,13 +121,23 @@ def problems(nodes: Sequence[Node], *, needs_gpus: bool) -> list[str]:
 
 
 def hints(nodes: Sequence[Node]) -> list[str]:
-    """Return what a study needs and a machine by itself may still lack: its data."""
-    if len(nodes) == 1 and nodes[0].lacks_data:
-        return [
+    """Return what is no problem and good to know: no data yet, and what a GPU only emulates."""
+    texts = [
+        f"{node.address}: {node.gpus[0]} only emulates bf16. `precision: auto` is fp32 there, and on "
+        "newer GPUs bf16: a study should run on one kind, or set precision."
+        for node in nodes
+        if node.emulates_bf16
+    ]
+    if _has_no_data_yet(nodes):
+        texts.append(
             f"There are no data yet: CRYO_DATA, {nodes[0].data_problem.partition(' cannot')[0]}, does not "
             "exist. Put data there, or let `cryo-hpo data generate` make some."
-        ]
-    return []
+        )
+    return texts
+
+
+def _has_no_data_yet(nodes: Sequence[Node]) -> bool:
+    return len(nodes) == 1 and nodes[0].lacks_data
 
 
 def _versions(nodes: Sequence[Node]) -> Iterator[str]:
@@ -166,7 +180,9 @@ def _of(node: Node, *, needs_gpus: bool) -> Iterator[str]:
             "node without --num-gpus, or repair driver and container runtime (`nvidia-smi`)."
         )
     if needs_gpus and not node.gpus:
-        yield "A GPU was asked for, torch sees none. Is this the CPU build, or no driver?"
+        yield "A GPU was asked for, torch sees none. Is this the CPU build, or no or an old driver?"
+    if node.card_problem:
+        yield node.card_problem
     yield from node.environment
     least = {"storage": STORAGE_GIB, "cache": CACHE_GIB, "shared memory": SHM_GIB}
     for place, gib in node.free_gib.items():

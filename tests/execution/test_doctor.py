@@ -7,9 +7,11 @@ import os
 from dataclasses import replace
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.config import Site
 from cryo_hpo.execution.node import Node, examine, hints, problems
 
 WELL = Node(
@@ -41,6 +43,7 @@ SICK = {
     "clock": (replace(OTHER, skew_s=-7.0), "-7.0 s"),
     "fewer GPUs": (replace(OTHER, promised_gpus=2.0), "torch sees 1"),
     "no GPU": (replace(OTHER, gpus=(), promised_gpus=0.0), "torch sees none"),
+    "old card": (replace(OTHER, card_problem="V100 has no kernels here."), "V100 has no kernels"),
     "disk": (
         replace(OTHER, free_gib={"storage": 0.5, "cache": 9, "shared memory": 8}),
         "5 GiB of storage",
@@ -84,6 +87,34 @@ def test_data_that_are_not_there_yet_are_a_problem_of_clusters_only():
     assert len(problems([WELL, replace(bare, address="b")], needs_gpus=True)) == 1
     closed = replace(bare, lacks_data=False)
     assert (hints([closed]), len(problems([closed], needs_gpus=True))) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("capability", "available", "bf16", "problem", "emulates"),
+    [
+        ((7, 0), True, False, "compute capability 7.0", False),
+        ((7, 5), True, False, "", True),
+        ((9, 0), True, True, "", False),
+        ((9, 0), False, False, "driver is too old", False),
+    ],
+)
+def test_a_card_that_torch_cannot_use_is_named(
+    capability, available, bf16, problem, emulates, tmp_path, monkeypatch
+):
+    doctor = pytest.importorskip("cryo_hpo.execution.doctor")
+    put = monkeypatch.setattr
+    put(torch.cuda, "device_count", lambda: 1)
+    put(torch.cuda, "is_available", lambda: available)
+    put(torch.cuda, "get_device_name", lambda *_: "Some card")
+    put(torch.cuda, "get_device_capability", lambda: capability)
+    put(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80"])
+    put(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or bf16)
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path), "CRYO_CACHE": str(tmp_path / "cache")})
+    node = doctor._look("here", site, "mark")
+    assert problem in node.card_problem
+    assert bool(node.card_problem) == bool(problem)
+    assert node.emulates_bf16 == emulates
+    assert any("only emulates bf16" in text for text in hints([node])) == emulates
 
 
 def test_a_machine_is_examined(tmp_path):
