@@ -12,6 +12,7 @@ from ..config import cell_studies, locate_in_campaign
 from ..config.dataset_card import describe_guesses
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
+from ..report.wording import count_of
 from ..study.folder import refuse_another
 from ..study.minutes import UNKNOWN, Clock, Minutes, minutes_line, short_minutes, sum_minutes
 from ..study.plan import Plan, plan
@@ -132,8 +133,8 @@ class CampaignPlan:
             return UNKNOWN
         total = sum_minutes(counted)
         missing = len(self.minutes) - len(counted)
-        rest = f"; without {missing} cells whose data are not here (`check`)" if missing else ""
-        return f"{minutes_line(total)}{rest}"
+        rest = f"; without {count_of(missing, 'cell')} whose data are not here (`check`)"
+        return f"{minutes_line(total)}{rest if missing else ''}"
 
 
 def _total(minutes: Minutes | None) -> str:

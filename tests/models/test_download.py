@@ -301,6 +301,21 @@ def test_what_a_library_fetches_is_kept_where_trainings_look(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_library_that_cannot_fetch_is_answered_with_the_file_to_put(
+    toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    def ask(_: nn.Module) -> dict[str, torch.Tensor]:
+        raise OSError("no way to the web")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", str(int(offline)))
+    card = replace(toy, weights=Weights(file="timm/toy.safetensors", url="far", download=ask))
+    with pytest.raises(WeightsError) as caught:
+        _load(card, tmp_path)
+    assert f"Put the file from far at '{tmp_path}/timm/toy.safetensors'" in str(caught.value)
+    assert ("set to stay offline" in str(caught.value)) == offline
+
+
 def test_a_mirror_serves_where_the_authors_file_cannot_be_fetched(
     web: Web, toy: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,7 +139,7 @@ def test_cells_without_data_are_named_in_the_sum(
     known = {name: size.minutes[name] for name in others}
     lines = list(type(size)(size.cells, {first: None, **known}).lines())
     assert lines[1].split()[-1] == "unknown"
-    assert lines[-1].endswith("without 1 cells whose data are not here (`check`)")
+    assert lines[-1].endswith("without 1 cell whose data are not here (`check`)")
     lost = type(size)(size.cells, dict.fromkeys(size.minutes))
     assert list(lost.lines())[-1] == UNKNOWN
 

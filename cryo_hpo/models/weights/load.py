@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import WeightsError
 from .download import download, explain_manual_install
+from .hub import is_offline
 from .published import State, Weights
 from .safe_unpickle import load_tensors
 
@@ -199,4 +200,9 @@ def _ask_library(
     except Exception as error:
         # Without a network the client raises its own errors, the transport's, or OSError.
         message = f"The weights of '{name}' cannot be downloaded ({type(error).__name__})."
+        if is_offline():
+            message = (
+                f"The weights of '{name}' are neither below CRYO_WEIGHTS nor in the Hugging Face "
+                "cache, and this machine is set to stay offline."
+            )
         raise WeightsError(f"{message} {explain_manual_install(published, path)}") from error
