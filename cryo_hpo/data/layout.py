@@ -17,38 +17,12 @@ from .region_split import PARTS
 
 RASTERS = (".tif", ".tiff", ".png", ".jp2", ".jpg", ".jpeg", ".vrt", ".img", ".bmp")
 MASK_WORDS = [
-    "mask",
-    "masks",
-    "label",
-    "labels",
-    "gt",
-    "groundtruth",
-    "ground_truth",
-    "annotation",
-    "annotations",
-    "target",
-    "targets",
-    "seg",
-    "segmentation",
-    "zone",
-    "zones",
-    "truth",
-    "y",
+    *("mask", "masks", "label", "labels", "gt", "groundtruth", "ground_truth", "annotation"),
+    *("annotations", "target", "targets", "seg", "segmentation", "zone", "zones", "truth", "y"),
 ]
 IMAGE_WORDS = [
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "scene",
-    "scenes",
-    "sat",
-    "input",
-    "inputs",
-    "x",
-    "rgb",
-    "tile",
-    "tiles",
+    *("image", "images", "img", "imgs", "scene", "scenes", "sat", "input", "inputs", "x", "rgb"),
+    *("tile", "tiles"),
 ]
 OTHER_PARTS = {
     "training": "train",
@@ -94,6 +68,7 @@ class Layout(NamedTuple):
         other_images: Templates of further images that pair with as many masks, and were not chosen.
         other_masks: The same of masks.
         unpaired: Masks among `unused` that no image was found for.
+        elsewhere: Templates of images in other folders that have masks too, and were not chosen.
     """
 
     images: str
@@ -107,6 +82,7 @@ class Layout(NamedTuple):
     other_images: tuple[str, ...] = ()
     other_masks: tuple[str, ...] = ()
     unpaired: tuple[Path, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 _Match = tuple[Shape, Shape, list[tuple[str, str, Path, Path]]]
@@ -165,6 +141,7 @@ def recognize_layout(folder: Path) -> Layout:
         other_images=other_images,
         other_masks=other_masks,
         unpaired=_unpaired(masks, matches, used),
+        elsewhere=_elsewhere(matches, used),
     )
     return _with_bands(layout, folder, bands[image]) if image in bands else layout
 
@@ -177,6 +154,12 @@ def _unpaired(
     """Return the masks that no image was found for."""
     paired = {row[3] for *_, pairs in matches for row in pairs} | used
     return tuple(sorted({p for files in masks.values() for p in files.values()} - paired))
+
+
+def _elsewhere(matches: Sequence[_Match], used: set[Path]) -> tuple[str, ...]:
+    """Return the templates of images that pair with masks, none of both in the chosen scenes."""
+    others = (i for i, _, rows in matches if not used & {p for row in rows for p in row[2:]})
+    return tuple(dict.fromkeys(image.template for image in others))
 
 
 def _other_templates(
@@ -246,8 +229,9 @@ def _list_files(folder: Path) -> Iterator[Path]:
 def _refuse_other_part_names(folder: Path, rasters: Sequence[Path]) -> None:
     named = {part for path in rasters for part in path.relative_to(folder).parts[:-1]}
     standard = named & set(PARTS)
-    others = {name: OTHER_PARTS[name.lower()] for name in named if name.lower() in OTHER_PARTS}
-    if others and standard:
+    meant = OTHER_PARTS | {part: part for part in PARTS}
+    others = {name: meant[name.lower()] for name in named - standard if name.lower() in meant}
+    if others and len(standard | set(others.values())) > 1:
         renames = ", ".join(f"'{old}' to '{new}'" for old, new in sorted(others.items()))
         raise DataError(
             f"{folder}: parts of a split lie in folders named {', '.join(PARTS)}. Rename {renames}."

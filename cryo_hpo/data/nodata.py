@@ -128,17 +128,23 @@ def suspect_fill(image_CHW: NDArray[Any], absent_HW: NDArray[np.bool_]) -> Fill 
     at_edge = _edge_fill(image_CHW, absent_HW)
     if at_edge is not None and at_edge.far:
         return at_edge
-    within = (_fill_within(band_HW, ~absent_HW) for band_HW in image_CHW)
-    return next((fill for fill in within if fill is not None), at_edge)
+    fills = (_fill_within(band_HW, ~absent_HW) for band_HW in image_CHW)
+    within = next((fill for fill in fills if fill is not None), None)
+    return within if within is not None and (within.far or at_edge is None) else at_edge
 
 
 def _fill_within(band_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> Fill | None:
-    """Return a conventional fill value that is far from all other pixels of a band, wherever it is."""
+    """Return a fill value that is far from all other pixels of a band, wherever it is.
+
+    It is a conventional one, or the largest number of a type of 16 bits or more, which saturated
+    pixels hold too: that is not `far`.
+    """
     values = band_HW if seen_HW.all() else band_HW[seen_HW]
     if not values.size:
         return None
     for value in (float(values.min()), float(values.max())):
-        if value not in FILL_NUMBERS and abs(value) < HUGE:
+        limit = band_HW.dtype.kind in "iu" and value == np.iinfo(band_HW.dtype).max > 255
+        if value not in FILL_NUMBERS and abs(value) < HUGE and not limit:
             continue
         rest = values[values != values.dtype.type(value)]
         if not rest.size:
@@ -146,7 +152,7 @@ def _fill_within(band_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> Fill | No
         low, high = float(rest.min()), float(rest.max())
         span = max(high - low, 1e-12)
         if not low - 3 * span <= value <= high + 3 * span:
-            return Fill(value, 1 - rest.size / band_HW.size, far=True, edge=False)
+            return Fill(value, 1 - rest.size / band_HW.size, far=not limit, edge=False)
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,6 +24,7 @@ from .open_points import MARK, OpenPoint, find_open_points, guessed_keys
 if TYPE_CHECKING:
     from .timing import EpochSize
 
+NO_TEXTS = {"true", "false", "null", "yes", "no", "on", "off", "y", "n"}  # to a YAML reader
 SMALL = 64  # least side of a crop, pixels
 TRAIN = 0.7  # share of the scenes in the train part; see `config.split_rule`
 FEW_GROUPS = 6  # scenes or regions; fewer are split into blocks of ground
@@ -118,10 +120,10 @@ def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
     shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
     words = ", ".join(f"{value}: {share:.2g} %" for value, share in shares.items())
     if list(classes) == list(range(len(classes))):
-        names = ", ".join(classes.values())
+        names = ", ".join(map(_quote, classes.values()))
         lines = [Line(f"classes: [{names}]", f"{reason}; of the pixels {words}")]
     else:
-        pairs = ", ".join(f"{value}: {name}" for value, name in classes.items())
+        pairs = ", ".join(f"{value}: {_quote(name)}" for value, name in classes.items())
         lines = [Line(f"values: {{{pairs}}}", f"{reason}; of the pixels {words}")]
     ignored = {int(value): share for value, share in look.values.items() if value not in classes}
     if ignored:
@@ -133,6 +135,12 @@ def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
             )
         )
     return lines
+
+
+def _quote(name: str) -> str:
+    """Return a class name as YAML reads it as text."""
+    plain = re.fullmatch(r"[A-Za-z][\w -]*", name) and name.lower() not in NO_TEXTS
+    return name if plain else json.dumps(name, ensure_ascii=False)
 
 
 class Units(NamedTuple):

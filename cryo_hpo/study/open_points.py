@@ -44,6 +44,7 @@ def find_open_points(
         *_bands(bands),
         *_classes(look, classes),
         *_files(layout),
+        *_elsewhere(layout),
         *_unpaired(layout),
         *_regions(layout, look),
         *_remarks(layout, look),
@@ -111,6 +112,17 @@ def _files(layout: Layout) -> Iterator[OpenPoint]:
                 "Move those that are not meant out of the folder.",
                 is_guess=True,
             )
+
+
+def _elsewhere(layout: Layout) -> Iterator[OpenPoint]:
+    if layout.elsewhere:
+        yield OpenPoint(
+            "images",
+            f"The scenes are those of '{layout.images}'; further ones with masks are left out: "
+            f"{', '.join(layout.elsewhere[:3])}.",
+            "Put all images into one folder and all masks into another, or draft each alone.",
+            is_guess=True,
+        )
 
 
 def _unpaired(layout: Layout) -> Iterator[OpenPoint]:

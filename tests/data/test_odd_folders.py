@@ -229,3 +229,46 @@ def test_a_raster_stored_from_south_to_north_fits_its_mask(tmp_path: Path) -> No
     _, card, _ = _draft(tmp_path / "set")
     scene = _first(card)
     assert np.array_equal(scene.mask_HW == 1, scene.image_CHW[0] < 120)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("Train", "Val", "Test"), ("training", "validation", "testing"), ("TRAIN", "val", "x")],
+)
+def test_parts_under_other_names_are_never_taken_for_one_heap(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        part = names[max(0, i - 4)]
+        _put(folder / part / f"images/s{i}.tif", image, i)
+        _put(folder / part / f"masks/s{i}.tif", mask, i)
+
+    _fill(tmp_path / "set", writer)
+    with pytest.raises(DataError, match=f"'{names[0]}' to 'train'"):
+        _draft(tmp_path / "set")
+
+
+def test_scenes_of_other_folders_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    for site in ("aletsch", "rhone"):
+        _fill(
+            tmp_path / "set" / site,
+            lambda folder, i, image, mask: (
+                _put(folder / f"images/s{i}.tif", image, i),
+                _put(folder / f"masks/s{i}.tif", mask, i),
+            )[0],
+        )
+    layout, card, guesses = _draft(tmp_path / "set")
+    assert card.images == "rhone/images/{id}.tif"
+    assert layout.elsewhere == ("aletsch/images/{id}.tif",)
+    assert "further ones with masks are left out: aletsch/images/{id}.tif" in " ".join(guesses)
+
+
+@pytest.mark.parametrize("names", [("on", "1"), ("rock: bare", "ice, clean"), ("null", "#2")])
+def test_any_class_name_is_text_in_the_card(tmp_path: Path, names: tuple[str, str]) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"s{i}.tif", image, i)
+        _put(folder / f"s{i}_mask.tif", mask, i)
+
+    _fill(tmp_path / "set", writer)
+    _, card, _ = _draft(tmp_path / "set", classes=names)
+    assert card.classes == names

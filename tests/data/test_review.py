@@ -245,6 +245,14 @@ def test_a_value_that_fills_the_edge_is_suspected(fill: float, far: bool) -> Non
     assert found == Fill(fill, 6 / 32, far)
 
 
+def test_the_largest_number_of_16_bits_within_a_scene_is_suspected() -> None:
+    image_CHW = _image(2000, dtype="uint16")
+    image_CHW[:, 10:20, 10:20] = 65535
+    assert suspect_fill(image_CHW, NONE_HW) == Fill(65535, 100 / 1024, far=False, edge=False)
+    image_CHW[:, 5, 5] = 40_000  # bright pixels reach up to it: it is one of them
+    assert suspect_fill(image_CHW, NONE_HW) is None
+
+
 def test_what_is_absent_already_or_lies_among_the_others_is_not_suspected() -> None:
     absent_HW = NONE_HW.copy()
     absent_HW[:, :6] = True
