@@ -249,14 +249,12 @@ def test_parts_under_other_names_are_never_taken_for_one_heap(
 
 
 def test_scenes_of_other_folders_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        _put(folder / f"masks/s{i}.tif", mask, i)
+
     for site in ("aletsch", "rhone"):
-        _fill(
-            tmp_path / "set" / site,
-            lambda folder, i, image, mask: (
-                _put(folder / f"images/s{i}.tif", image, i),
-                _put(folder / f"masks/s{i}.tif", mask, i),
-            )[0],
-        )
+        _fill(tmp_path / "set" / site, writer)
     layout, card, guesses = _draft(tmp_path / "set")
     assert card.images == "rhone/images/{id}.tif"
     assert layout.elsewhere == ("aletsch/images/{id}.tif",)
