@@ -49,6 +49,11 @@ def describe_layer(path: Path, layer: VectorLayer) -> dict[str, Any]:
         info: dict[str, Any] = pyogrio.read_info(path, layer=name)
     except (DataSourceError, DataLayerError) as error:
         raise DataError(f"{path}: cannot read this vector file: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: a name of a layer or column is not UTF-8 ({error}). "
+            "Write the file again with QGIS or ogr2ogr."
+        ) from error
     return {"layer": name, "crs": info["crs"], "fields": [str(name) for name in info["fields"]]}
 
 

@@ -15,6 +15,7 @@ from rasterio.transform import Affine
 from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers, write_mask
+from cryo_hpo.data.vector_file import describe_layer
 from cryo_hpo.errors import DataError
 
 from ..support.fakes import write
@@ -361,3 +362,16 @@ def test_infinite_coordinates_are_refused(tmp_path):
     path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), lost])
     with pytest.raises(DataError, match="infinite coordinates"):
         _draw((path, VectorLayer(file="a.gpkg", label="lake")))
+
+
+def test_a_column_whose_name_is_no_utf8_is_refused(tmp_path):
+    ring = "[[[10.1, 69.9], [10.5, 69.9], [10.5, 69.5], [10.1, 69.9]]]"
+    feature = (
+        '{"type": "Feature", "properties": {"NAME": "1"}, "geometry": {"type": "Polygon", '
+        f'"coordinates": {ring}}}}}'
+    )
+    text = f'{{"type": "FeatureCollection", "features": [{feature}]}}'
+    file = tmp_path / "a.geojson"
+    file.write_bytes(text.encode().replace(b"NAME", b"\xebis"))
+    with pytest.raises(DataError, match=r"a\.geojson: a name of a layer or column is not UTF-8"):
+        describe_layer(file, VectorLayer(file=file.name, label="lake"))

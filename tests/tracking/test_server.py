@@ -17,23 +17,37 @@ from cryo_hpo.tracking import Tracker, experiment_pages
 from cryo_hpo.tracking.server import connect
 from cryo_hpo.tracking.view import TAG, view_state
 
-CONNECT = "import sys; from cryo_hpo.tracking.server import connect; connect(sys.argv[1], 'cryo/x')"
+TOGETHER = 9
+# Imports once, then forks: the processes meet the missing database at the same moment.
+CONNECT = f"""
+import os, sys, traceback
+from cryo_hpo.tracking.server import connect
+children = []
+for _ in range({TOGETHER}):
+    child = os.fork()
+    if not child:
+        try:
+            connect(sys.argv[1], "cryo/x")
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    children.append(child)
+print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))
+"""
 
 
 @pytest.mark.slow
 def test_studies_that_begin_together_share_one_new_database(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/runs/mlflow.db"
-    together = [
-        subprocess.Popen(
-            [sys.executable, "-c", CONNECT, uri],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    outputs = [process.communicate(timeout=300)[0] for process in together]
-    assert [process.returncode for process in together] == [0, 0, 0], outputs
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECT, uri],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.stdout.split() == ["0"] * TOGETHER, done.stderr
     assert [file.name for file in (tmp_path / "runs").glob("[!.]*")] == ["mlflow.db"]
 
 
