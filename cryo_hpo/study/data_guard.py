@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import DataError
+from ..errors import CryoError, DataError
 from ..execution.signals import raise_if_asked
 from ..storage.atomic import write_text
 from ..training.build import file_digests, scenes_of
@@ -200,8 +200,36 @@ def _is_unmounted(files: Files) -> bool | None:
     return False if missing else None
 
 
+def warn_of_other_data(recipe: Recipe, site: Site, path: Path) -> None:
+    """Warn if a finished study's data have changed: its result is of the data that it began with.
+
+    Data that are not on this machine are not compared.
+    """
+    try:
+        before: Files = json.loads((path / NAME).read_bytes())
+        after = {split: file_digests(recipe, split, site) for split in SPLITS}
+        changes = _changes(before, after)
+    except (CryoError, OSError, ValueError, AttributeError, TypeError):
+        return
+    if changes:
+        log.warning(
+            "The data have changed since this study ran: %s. Its result is of the data that it began "
+            "with. To train on today's, give the study a new name.",
+            "; ".join(changes),
+        )
+
+
 def _describe_change(before: Files, after: Files, folder: Path) -> str:
     """Describe which scenes have changed since the study began."""
+    return (
+        f"The data have changed since the study began: {'; '.join(_changes(before, after))}. Its trials "
+        "could not be compared with later ones. Restore the files and run the same command again, or "
+        f"remove '{folder}' to begin anew with today's data."
+    )
+
+
+def _changes(before: Files, after: Files) -> list[str]:
+    """Return which scenes of each split were changed, removed and added."""
     changes = []
     for split, old in before.items():
         new = after.get(split)
@@ -215,11 +243,7 @@ def _describe_change(before: Files, after: Files, folder: Path) -> str:
                 "added": [name for name in new if name not in old],
             }
         changes += [f"{split}: {_listed(names)} {what}" for what, names in groups.items() if names]
-    return (
-        f"The data have changed since the study began: {'; '.join(changes)}. Its trials could not be "
-        "compared with later ones. Restore the files and run the same command again, or remove "
-        f"'{folder}' to begin anew with today's data."
-    )
+    return changes
 
 
 def _listed(names: list[str]) -> str:

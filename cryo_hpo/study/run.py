@@ -32,7 +32,7 @@ from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from . import folder as folders
 from . import frame
 from . import holdout as testsplit
-from .data_guard import PRINTS, DataGuard, read_prints
+from .data_guard import PRINTS, DataGuard, read_prints, warn_of_other_data
 from .energy import meter_of, with_energy
 from .ensembles import open_ensembles
 from .hours import keep as keep_shares
@@ -92,6 +92,7 @@ def drive(study: Study, site: Site, path: Path, *, console: Console, inline: boo
     with frame.heartbeat(console) as beat:
         if (path / NAME).exists():
             console.print(f"Study '{study.name}' has finished; its result is in {path}.")
+            warn_of_other_data(study.base, site, path)
             return complete(study, site, path, console=console)
         return _drive(study, site, path, console=console, inline=inline, beat=beat)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from cryo_hpo.config import Recipe, Site
+from cryo_hpo.config import Recipe, Site, Study
 from cryo_hpo.errors import DataError
-from cryo_hpo.study import data_guard
+from cryo_hpo.study import data_guard, run
 from cryo_hpo.study.data_guard import DataGuard, GuardedSource
 from cryo_hpo.training.build import scenes_of
 
@@ -56,6 +58,30 @@ def test_a_replaced_file_is_named(data: Data) -> None:
     for look in (guard.check, lambda: data.guard):
         with pytest.raises(DataError, match=rf"train: {image.stem} changed\..*Restore the files"):
             look()
+
+
+def test_a_finished_study_warns_if_its_data_have_changed(
+    data: Data, monkeypatch: Any, caplog: Any
+) -> None:
+    recipe, site, path = data
+    study = Study(name="fake", base=recipe, seeds=(1,))
+    assert data.guard is not None
+    (path / "result.json").write_text("{}")
+    monkeypatch.setattr(run, "complete", lambda *_, **__: "the old result")
+
+    def again() -> str:
+        caplog.clear()
+        console = Console(file=io.StringIO())
+        assert run.drive(study, site, path, console=console, inline=True) == "the old result"
+        return "".join(record.getMessage() for record in caplog.records)
+
+    assert again() == ""
+    image = data.train[0]
+    image.write_bytes(image.read_bytes() + b"\0")
+    assert f"changed since this study ran: train: {image.stem} changed." in again()
+    assert "give the study a new name" in again()
+    (site.data / "fake").rename(site.data / "away")
+    assert again() == "", "data that are elsewhere say nothing"
 
 
 def test_added_and_removed_scenes_are_named(data: Data) -> None:
