@@ -207,7 +207,7 @@ def warn_of_other_data(recipe: Recipe, site: Site, path: Path) -> None:
     """
     try:
         before: Files = json.loads((path / NAME).read_bytes())
-        after = {split: file_digests(recipe, split, site) for split in SPLITS}
+        after: Files = {split: file_digests(recipe, split, site) for split in SPLITS}
         changes = _changes(before, after)
     except (CryoError, OSError, ValueError, AttributeError, TypeError):
         return

@@ -67,12 +67,12 @@ def test_a_finished_study_warns_if_its_data_have_changed(
     study = Study(name="fake", base=recipe, seeds=(1,))
     assert data.guard is not None
     (path / "result.json").write_text("{}")
-    monkeypatch.setattr(run, "complete", lambda *_, **__: "the old result")
+    monkeypatch.setattr(run, "complete", lambda *_, **__: None)
 
     def again() -> str:
         caplog.clear()
         console = Console(file=io.StringIO())
-        assert run.drive(study, site, path, console=console, inline=True) == "the old result"
+        run.drive(study, site, path, console=console, inline=True)
         return "".join(record.getMessage() for record in caplog.records)
 
     assert again() == ""
