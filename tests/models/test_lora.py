@@ -21,7 +21,6 @@ from cryo_hpo.models import (
     Segmenter,
     add_adapters,
     build,
-    find_encoder,
     freeze,
     is_adapted,
     merge_adapters,
@@ -30,6 +29,8 @@ from cryo_hpo.models.backbones.timm import timm_facts
 from cryo_hpo.models.lora import LoraLinear
 from cryo_hpo.models.segmenter import FINGERPRINT
 from cryo_hpo.training.optimizer import check_groups_cover_model, groups, make_optimizer
+
+from ..support.crops import side_of
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
 
@@ -56,14 +57,8 @@ def _bands(encoder: str) -> tuple[Band, ...]:
     return tuple(BANDS[name] for name in ("B2", "B3", "B4"))
 
 
-def _side(encoder: str) -> int:
-    """Return the one size that an encoder takes; else about 64, and 32 for Presto, which is slow."""
-    card, most = find_encoder(encoder), 32 if encoder == "presto" else 64
-    return card.only_size or most // card.multiple * card.multiple
-
-
 def _image(encoder: str) -> Tensor:
-    side = _side(encoder)
+    side = side_of(encoder)
     return torch.randn(2, len(_bands(encoder)), side, side)
 
 
@@ -90,7 +85,7 @@ def make(tmp_path: Path) -> Make:
             "upernet",
             bands=_bands(encoder),
             num_classes=3,
-            size=_side(encoder),
+            size=side_of(encoder),
             channels=8,
             weights="scratch",
             weights_root=tmp_path,

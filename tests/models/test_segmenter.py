@@ -17,6 +17,8 @@ from cryo_hpo.bands import BANDS, Band
 from cryo_hpo.errors import SpecError, UnknownName, WeightsError
 from cryo_hpo.models import ENCODERS, Segmenter, build, freeze
 
+from ..support.crops import side_of
+
 Make = Callable[..., Segmenter]
 TIMM = ("timm/resnet10t", "timm/vit_tiny_patch16_224")
 BGR = tuple(BANDS[name] for name in ("B2", "B3", "B4"))
@@ -29,11 +31,6 @@ def _bands(encoder: str) -> tuple[Band, ...]:
     if card is not None and card.needs_all:
         return card.bands or ()
     return RADAR if card is not None and card.bands == RADAR else BGR
-
-
-def _size(encoder: str) -> int:
-    """Return the side of a crop in pixels; Presto reads every pixel by itself, which takes seconds."""
-    return 32 if encoder == "presto" else 64
 
 
 pytestmark = pytest.mark.usefixtures("tiny_encoders")
@@ -51,7 +48,7 @@ def make(tmp_path: Path) -> Make:
         asked: dict[str, Any] = {
             "bands": _bands(encoder),
             "num_classes": 3,
-            "size": _size(encoder),
+            "size": side_of(encoder),
             "channels": 8,
             "width": width,
             "weights": "scratch",
@@ -74,7 +71,7 @@ each_pair = pytest.mark.parametrize(("encoder", "decoder"), PAIRS)
 def test_logits_have_the_size_of_the_input_and_reach_every_parameter(
     make: Make, encoder: str, decoder: str
 ) -> None:
-    size = 3 * _size(encoder) // 2
+    size = side_of(encoder, 96)
     model = make(encoder, decoder, size=size).train()
     with torch.no_grad():
         for parameter in model.parameters():  # some residual branches start as exact zeros
@@ -92,7 +89,7 @@ def test_logits_have_the_size_of_the_input_and_reach_every_parameter(
 )
 def test_twenty_steps_on_one_tile_lower_the_loss(make: Make, encoder: str, decoder: str) -> None:
     torch.manual_seed(1)
-    model, size = make(encoder, decoder).train(), _size(encoder)
+    model, size = make(encoder, decoder).train(), side_of(encoder)
     mask = torch.zeros(1, size, size, dtype=torch.long)
     mask[:, :, size // 2 :] = 1
     image = torch.randn(1, len(_bands(encoder)), size, size) + 2 * mask[:, None]
@@ -114,8 +111,9 @@ def test_the_meta_device_holds_no_numbers_and_reads_no_weights(
     with torch.device("meta"):
         model = make(encoder, decoder, weights=None)  # an empty folder: reading would raise
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    image = torch.empty(1, len(_bands(encoder)), 64, 64, device="meta")
-    assert model(image).shape == (1, 3, 64, 64)
+    size = side_of(encoder)
+    image = torch.empty(1, len(_bands(encoder)), size, size, device="meta")
+    assert model(image).shape == (1, 3, size, size)
 
 
 def test_published_weights_are_the_default(make: Make) -> None:
@@ -132,7 +130,8 @@ def test_a_frozen_encoder_stays_in_evaluation_and_gets_no_gradient(make: Make, n
     assert model.decoder.training
     assert not any(module.training for module in encoder.modules())
     before = {key: x.clone() for key, x in encoder.state_dict().items()}
-    torch.autograd.backward(model(torch.randn(2, len(_bands(name)), 64, 64)).mean())
+    size = side_of(name)
+    torch.autograd.backward(model(torch.randn(2, len(_bands(name)), size, size)).mean())
     assert all(p.grad is None for p in encoder.parameters())
     assert all(p.grad is not None for p in model.decoder.parameters())
     assert all(torch.equal(x, before[key]) for key, x in encoder.state_dict().items())

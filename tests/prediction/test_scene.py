@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -360,6 +361,8 @@ def test_the_commands_of_the_page_run(site, scene, tmp_path, monkeypatch):
     shutil.copy(scene, "scenes")
     assert len(COMMANDS) > 3
     for command in COMMANDS:
+        if "--push" in command or ("--onnx" in command and find_spec("onnx") is None):
+            continue  # the hub is a stand-in in test_bundle.py; onnx is an extra
         said = _run(*shlex.split(command.replace("quickstart", "done"))[1:])
         assert said.exit_code == 0, said.output
 

@@ -25,6 +25,8 @@ from cryo_hpo.training.optimizer import (
     schedule,
 )
 
+from ..support.crops import side_of
+
 Make = Callable[[str], Segmenter]
 NAMES = (
     *ENCODERS,
@@ -53,7 +55,7 @@ def make(tmp_path: Path) -> Make:
             "unet",
             bands=[BANDS[name] for name in ("B2", "B3", "B4", "VV", "VH")],
             num_classes=2,
-            size=64,
+            size=side_of(encoder),
             channels=8,
             width=4 if encoder == "unet" else None,
             weights="scratch",
