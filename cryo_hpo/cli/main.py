@@ -238,7 +238,7 @@ def ui(port: int, *, only_print: bool) -> None:
     Prints the addresses that open on the answer: every study above its trainings, with learning
     rate, state, best validation mIoU, verdict and relative improvement.
     """
-    from ..tracking import experiment_pages, require_records, ui_command
+    from ..tracking import charts_of, experiment_pages, require_records, ui_command
 
     uri = read_site().mlflow
     require_records(uri)
@@ -247,6 +247,7 @@ def ui(port: int, *, only_print: bool) -> None:
         pages = experiment_pages(uri, port=port)
     for name, address in pages.items():
         click.echo(f"{name}: {address}")
+        click.echo(f"{name}, charts: {charts_of(address)}")
     click.echo(command)
     if not only_print and not command.startswith("http"):
         sys.exit(subprocess.call(shlex.split(command)))

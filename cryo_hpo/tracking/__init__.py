@@ -17,10 +17,12 @@ from .server import (
     ui_command,
 )
 from .tracker import Tracker
+from .view import charts_of
 from .wandb_sink import deliver_to_wandb
 
 __all__ = [
     "Tracker",
+    "charts_of",
     "deliver",
     "deliver_to_wandb",
     "experiment_pages",

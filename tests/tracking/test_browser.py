@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from cryo_hpo.config import load_study
 from cryo_hpo.report import gain_line
 from cryo_hpo.results.study import load_result
 from cryo_hpo.study.folder import SPEC
 from cryo_hpo.study.verdict import experiment
-from cryo_hpo.tracking import experiment_pages, ui_command
+from cryo_hpo.tracking import charts_of, experiment_pages, ui_command
+from cryo_hpo.tracking.view import CHARTS
 
 from ..support.clusters import BIN, answers, environment, free_ports, started, until
 from ..support.tracked import tracked_study
@@ -119,3 +122,34 @@ def test_the_table_of_runs_answers_without_a_click(page, told, tmp_path):
     _wait(page, study.name, "best_val_miou", winner, "tuned-seed1", "lakes-demo")
     _wait(page, "cryo.state", "pruned", "cryo.verdict", "improved", gain_line(result))
     _picture(page, "mlflow-table", tmp_path)
+
+
+# The titles of axes are Plotly's, in SVG.
+AXES = """
+return [...document.querySelectorAll('svg text')].map(text => text.textContent).join('\\n')
+"""
+
+
+def test_the_charts_answer_without_a_click(page, told, tmp_path):
+    """Score over learning rate, parallel coordinates and curves are there, of all runs."""
+    uri, study, _ = told
+    page.get(charts_of(experiment_pages(uri)[experiment(study)]))
+    _wait(page, *(title for _, title, _ in CHARTS))
+    page.execute_script(CLOSE_ASSISTANT)
+    until(
+        lambda: {"lr", "best_val_miou"} <= set(page.execute_script(AXES).split("\n")), timeout_s=60
+    )
+    assert "No chart data available" not in _text(page)
+    _picture(page, "mlflow-charts", tmp_path)
+
+
+def test_the_page_that_compares_runs_begins_with_rate_and_score(page, told, tmp_path):
+    """MLflow has no setting for it: it begins with the parameters that differ, by name."""
+    uri, study, _ = told
+    client = MlflowClient(uri)
+    stored = client.get_experiment_by_name(experiment(study))
+    found = client.search_runs([stored.experiment_id], "tags.`cryo.kind` = 'search'", max_results=4)
+    query = f"runs={json.dumps([run.info.run_id for run in found])}"
+    page.get(f"{uri}/#/compare-runs?{query}&experiments={json.dumps([stored.experiment_id])}")
+    _wait(page, "Parallel Coordinates Plot", "lr", "best_val_miou")
+    _picture(page, "mlflow-compare", tmp_path)

@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
+from mlflow.utils.validation import MAX_EXPERIMENT_TAG_VAL_LENGTH
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.errors import TrackingError
+from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import Tracker, experiment_pages
 from cryo_hpo.tracking.server import connect
 from cryo_hpo.tracking.view import TAG, view_state
+
+from ..support.tracked import tracked_study
 
 TOGETHER = 9
 # Imports once, then forks: the processes meet the missing database at the same moment.
@@ -80,8 +84,29 @@ def test_an_experiment_opens_on_a_view_of_its_studies(
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     said = CliRunner().invoke(main, ["ui", "--print", "--port", "5050"])
-    assert said.output.splitlines()[0] == f"cryo/ice: {pages['cryo/ice']}"
+    assert said.output.splitlines()[:2] == [
+        f"cryo/ice: {pages['cryo/ice']}",
+        f"cryo/ice, charts: {pages['cryo/ice']}&compareRunsMode=CHART",
+    ]
     assert "mlflow ui" in said.output
+
+
+def test_the_view_holds_charts_that_mlflow_accepts(tmp_path: Path) -> None:
+    state = json.loads(view_state())
+    sections = {section["uuid"] for section in state["compareRunSections"]}
+    charts = state["compareRunCharts"]
+    assert [chart["type"] for chart in charts] == ["SCATTER", "PARALLEL", "LINE", "BAR"]
+    assert {chart["metricSectionId"] for chart in charts} == sections
+    assert len({chart["uuid"] for chart in charts}) == len(charts)
+    assert len(view_state()) < MAX_EXPERIMENT_TAG_VAL_LENGTH
+    study, _ = tracked_study(tmp_path, uri := f"sqlite:///{tmp_path}/mlflow.db")
+    client, identifier = connect(uri, experiment(study))
+    run, *_ = client.search_runs([identifier], "tags.`cryo.kind` = 'search'")
+    parallel = charts[1]
+    assert set(parallel["selectedParams"]) <= run.data.params.keys(), (
+        "a run without one is left out"
+    )
+    assert {*parallel["selectedMetrics"], charts[2]["metricKey"]} <= run.data.metrics.keys()
 
 
 def test_a_study_and_its_trainings_have_their_dataset(tmp_path: Path) -> None:
