@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from click.testing import CliRunner
 from mlflow.tracking import MlflowClient
@@ -107,6 +108,23 @@ def test_the_view_holds_charts_that_mlflow_accepts(tmp_path: Path) -> None:
         "a run without one is left out"
     )
     assert {*parallel["selectedMetrics"], charts[2]["metricKey"]} <= run.data.metrics.keys()
+
+
+def test_mlflows_pages_know_every_word_of_the_view() -> None:
+    """A key, a kind of chart or a mode that the installed version lacks would be ignored silently."""
+    pages = Path(mlflow.__file__).parent / "server" / "js" / "build" / "static" / "js"
+    (main_page,) = pages.glob("main.*.js")
+    text = main_page.read_text(encoding="utf-8")
+    state = json.loads(view_state())
+    searched = {"orderByKey", "orderByAsc"}  # of the search, elsewhere in the pages
+    for word in {*state} - searched:
+        assert f'"{word}"' in text, word
+    for chart in state["compareRunCharts"]:
+        kind = chart["type"]
+        assert f'{kind}="{kind}"' in text
+        for key in {*chart} - {"uuid", "type"}:
+            assert f"this.{key}=" in text, (kind, key)
+    assert f'"{state["runsHiddenMode"]}"' in text
 
 
 def test_a_study_and_its_trainings_have_their_dataset(tmp_path: Path) -> None:
