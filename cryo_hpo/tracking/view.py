@@ -29,13 +29,12 @@ COLUMNS = {
     "attributes.`Dataset`": 200,
 }
 FIRST = ("attributes.`Run Name`", "runDateAndNestInfo")  # stay on the left
-SECTION = "cryo-answer"
+SECTION, HEADING = "cryo-answer", "Which learning rate, and how good"
 SCORE, RATE = "best_val_miou", "lr"
-# Titles and settings of the charts, by MLflow's types and names.
-CHARTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+# Settings of the charts, by MLflow's types and names; MLflow titles each by what it shows.
+CHARTS: tuple[tuple[str, dict[str, Any]], ...] = (
     (
         "SCATTER",
-        "Best validation mIoU over learning rate",
         {
             "xaxis": {"key": RATE, "type": "PARAM"},
             "yaxis": {"key": SCORE, "type": "METRIC"},
@@ -44,12 +43,10 @@ CHARTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     (
         "PARALLEL",
-        "Learning rate and best validation mIoU of every run",
         {"selectedParams": [RATE], "selectedMetrics": [SCORE], "showAllRuns": True},
     ),
     (
         "LINE",
-        "Validation mIoU over epochs",
         {
             "metricKey": "val_miou",
             "selectedMetricKeys": ["val_miou"],
@@ -66,7 +63,7 @@ CHARTS: tuple[tuple[str, str, dict[str, Any]], ...] = (
             "useGlobalLineSmoothing": True,
         },
     ),
-    ("BAR", "Best validation mIoU", {"metricKey": SCORE}),
+    ("BAR", {"metricKey": SCORE}),
 )
 
 
@@ -83,7 +80,7 @@ def view_state() -> str:
         "compareRunSections": [
             {
                 "uuid": SECTION,
-                "name": "Which learning rate, and how good",
+                "name": HEADING,
                 "display": True,
                 "isReordered": True,
                 "deleted": False,
@@ -95,12 +92,11 @@ def view_state() -> str:
     return json.dumps(state)
 
 
-def _chart(kind: str, title: str, settings: dict[str, Any]) -> dict[str, Any]:
+def _chart(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Return a chart as MLflow keeps it."""
     return {
         "uuid": f"cryo-{kind.lower()}",
         "type": kind,
-        "displayName": title,
         "metricSectionId": SECTION,
         "deleted": False,
         "isGenerated": False,

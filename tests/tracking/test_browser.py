@@ -18,7 +18,7 @@ from cryo_hpo.results.study import load_result
 from cryo_hpo.study.folder import SPEC
 from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import charts_of, experiment_pages, ui_command
-from cryo_hpo.tracking.view import CHARTS
+from cryo_hpo.tracking.view import CHARTS, HEADING
 
 from ..support.clusters import BIN, answers, environment, free_ports, started, until
 from ..support.tracked import tracked_study
@@ -134,7 +134,8 @@ def test_the_charts_answer_without_a_click(page, told, tmp_path):
     """Score over learning rate, parallel coordinates and curves are there, of all runs."""
     uri, study, _ = told
     page.get(charts_of(experiment_pages(uri)[experiment(study)]))
-    _wait(page, *(title for _, title, _ in CHARTS))
+    count = f"({len(CHARTS)})"
+    _wait(page, HEADING, count, "lr vs. best_val_miou", "Parallel Coordinates", "val_miou")
     page.execute_script(CLOSE_ASSISTANT)
     until(
         lambda: {"lr", "best_val_miou"} <= set(page.execute_script(AXES).split("\n")), timeout_s=60
