@@ -149,6 +149,7 @@ def test_the_page_that_compares_runs_begins_with_rate_and_score(page, told, tmp_
     uri, study, _ = told
     client = MlflowClient(uri)
     stored = client.get_experiment_by_name(experiment(study))
+    assert stored is not None
     found = client.search_runs([stored.experiment_id], "tags.`cryo.kind` = 'search'", max_results=4)
     query = f"runs={json.dumps([run.info.run_id for run in found])}"
     page.get(f"{uri}/#/compare-runs?{query}&experiments={json.dumps([stored.experiment_id])}")
