@@ -22,6 +22,7 @@ from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
 from cryo_hpo.training.run import Run, last_state, resume
 
+from ..support.crops import side_of
 from .conftest import Places, SyncCounter
 
 pytestmark = pytest.mark.slow
@@ -36,7 +37,7 @@ SYNCS_PER_PASS = 1  # the map of a row of windows comes to the host, where front
 def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
     spec = {"encoder": encoder, "decoder": "upernet", "channels": 8, "weights": "scratch"}
     return Recipe(
-        data=changes.pop("data", DataSpec(card=card, crop=SIZE)),
+        data=changes.pop("data", DataSpec(card=card, crop=side_of(encoder, SIZE))),
         model=ModelSpec(**spec | changes.pop("model", {})),
         **{"batch_size": 2, "epochs": 3, **changes},
     )
