@@ -11,6 +11,7 @@ from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_val
 
 from .band_files import QualityLayer, Warp
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
+from .region_outlines import RegionOutlines, require_one_group
 from .split_rule import SplitRule
 
 IGNORED = "ignore"  # instead of a class in `values`: left out of loss and score
@@ -114,13 +115,21 @@ class DatasetCard(Frozen):
         default=None,
         description=(
             "How scenes that come in one heap are divided into parts, where the paths hold no "
-            "{split}: {by: scene}, {by: place}, {by: time, date: ...} or {by: list, file: ...}."
+            "{split}: {by: scene}, {by: region}, {by: place}, {by: time, date: ...} or {by: list, "
+            "file: ...}."
         ),
     )
     region: str | None = Field(
         default=None,
         max_length=200,
         description="Regular expression with one group that finds the region in an id: '^([A-Z]+)_'.",
+    )
+    region_outlines: RegionOutlines | None = Field(
+        default=None,
+        description=(
+            "Instead of `region`: outlines whose column names the region of the scenes that lie "
+            "there: {file: regions.gpkg, attribute: glacier}."
+        ),
     )
     assumed: tuple[str, ...] = Field(
         default=(),
@@ -199,22 +208,8 @@ class DatasetCard(Frozen):
     @field_validator("region")
     @classmethod
     def _region_finds_one_group(cls, region: str | None) -> str | None:
-        if region is None:
-            return None
-        try:
-            groups = re.compile(region).groups
-        except (re.error, OverflowError, RecursionError) as error:
-            message = (
-                f"A region is a regular expression, '{region}' is none: {error}. "
-                "Write one like '^([A-Z]+)_'."
-            )
-            raise ValueError(message) from None
-        if groups != 1:
-            message = (
-                f"A region has exactly one group, '{region}' has {groups}. "
-                "Put parentheses around the part of the id that names the region."
-            )
-            raise ValueError(message)
+        if region is not None:
+            require_one_group(region)
         return region
 
     @model_validator(mode="after")
@@ -224,6 +219,7 @@ class DatasetCard(Frozen):
             object.__setattr__(self, "classes", self._two_classes_or_more(tuple(named)))
         problems = [
             *self._split_problems(),
+            *self._region_problems(),
             *self._band_problems(),
             *self._classes_problems(),
             *self._ignore_problems(),
@@ -257,6 +253,21 @@ class DatasetCard(Frozen):
             message = (
                 f"The parts are given twice: by {{split}} in '{templates[holding[0]]}' and by "
                 "`split`. Drop one of the two."
+            )
+            yield Problem(("split",), message)
+
+    def _region_problems(self) -> Iterator[Problem]:
+        if self.region is not None and self.region_outlines is not None:
+            message = (
+                "Regions are given twice: by `region`, from ids, and by `region_outlines`, from "
+                "places. Drop one of the two."
+            )
+            yield Problem(("region_outlines",), message)
+        by_region = self.split is not None and self.split.by == "region"
+        if by_region and self.region is None and self.region_outlines is None:
+            message = (
+                "`by: region` needs the region of every scene. Add `region: '^([A-Z]+)_'`, found in "
+                "ids, or `region_outlines: {file: regions.gpkg, attribute: glacier}`."
             )
             yield Problem(("split",), message)
 

@@ -16,9 +16,10 @@ NEEDS = {"time": "date", "list": "file"}  # kind of split -> the key that it req
 class SplitRule(Frozen):
     """Rule that divides the scenes of a card without parts: none shares pixels with another part."""
 
-    by: Literal["scene", "place", "time", "list"] = Field(
+    by: Literal["scene", "region", "place", "time", "list"] = Field(
         description=(
             "scene: whole scenes, related ones (same region, ground or bytes) together; "
+            "region: the same, for cards that say the region of every scene; "
             "place: blocks of ground cut from every scene, for few large scenes; "
             "time: the latest dates are the test part; list: a CSV file."
         )
@@ -31,7 +32,7 @@ class SplitRule(Frozen):
         ge=3,
         le=100,
         description=(
-            "For scene and place: deal out so many equal parts instead of `shares`, of which one is "
+            "For scene, region and place: deal out so many equal parts instead of `shares`, of which one is "
             "the test part and the next one val; with each `fold` in turn, all scenes are tested once."
         ),
     )
@@ -69,8 +70,10 @@ class SplitRule(Frozen):
             yield Problem(("shares",), message)
 
     def _fold_problems(self) -> Iterator[Problem]:
-        if self.folds is not None and self.by not in ("scene", "place"):
-            message = f"`folds` is for scenes and places, not for `by: {self.by}`. Drop it."
+        if self.folds is not None and self.by not in ("scene", "region", "place"):
+            message = (
+                f"`folds` is for scenes, regions and places, not for `by: {self.by}`. Drop it."
+            )
             yield Problem(("folds",), message)
         if self.folds is not None and "shares" in self.model_fields_set:
             message = "`folds` are equal parts, so there are no `shares`. Drop one of the two."

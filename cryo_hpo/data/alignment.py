@@ -78,6 +78,8 @@ class Place(NamedTuple):
     """Empty where the raster itself is in degrees."""
     native: Box | None
     """In the units of `crs`; None where that is degrees."""
+    corners: tuple[float, ...] = ()
+    """x, then y, of the corners of the first and the last row, in the units of the raster."""
 
 
 def grid_of(file: Any) -> Grid:
@@ -244,14 +246,14 @@ def place_of(
     xs, ys = grid.corners
     native = (min(xs), min(ys), max(xs), max(ys))
     if grid.crs.is_geographic and grid.crs.units_factor[0].lower().startswith("degree"):
-        return Place(_on_globe(native), "", None)
+        return Place(_on_globe(native), "", None, (*xs, *ys))
     try:
         degrees = transform_bounds(grid.crs, CRS.from_epsg(4326), *native)
     except GDAL_ERRORS:
         require_proj()
-        return Place(None, grid.crs.to_wkt(), native)
+        return Place(None, grid.crs.to_wkt(), native, (*xs, *ys))
     west, south, east, north = degrees
-    return Place((west, south, east, north), grid.crs.to_wkt(), native)
+    return Place((west, south, east, north), grid.crs.to_wkt(), native, (*xs, *ys))
 
 
 def _on_globe(box: Box) -> Box:

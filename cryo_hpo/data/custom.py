@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -15,6 +16,7 @@ from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .file_templates import SHOWN, find_band_files, find_files, find_quality
 from .mask_labels import Color, RasterSchema
 from .raster import read_scene
+from .region_outlines import regions_on_ground
 from .regions import find_regions
 from .windows import read_window
 
@@ -124,9 +126,10 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         del wide[name]
     _require_pairs(root, card, split, images=set(images), masks=set(masks))
     quality = find_quality(card, root, part, set(images))
-    regions = find_regions(card, sorted(images))
     inside = data if root.absolute().is_relative_to(data.absolute()) else root
     main = card.bands.index(card.warp.to) if card.warp else 0
+    placed = {name: (bands[name][main], inside) for name in sorted(images)}
+    regions = _regions(card, root, placed)
     return [
         SceneFiles(
             name,
@@ -139,6 +142,15 @@ def _index(card: DatasetCard, remedy: str, data: Path, split: Split) -> list[Sce
         )
         for name in sorted(images)
     ]
+
+
+def _regions(
+    card: DatasetCard, root: Path, scenes: Mapping[str, tuple[Path, Path]]
+) -> Mapping[str, str | None]:
+    """Return id -> region, by the ground or by the ids; None: the card names none."""
+    if card.region_outlines is None:
+        return find_regions(card, list(scenes))
+    return regions_on_ground(card.name, card.region_outlines, root, scenes)
 
 
 def find_unused(card: DatasetCard, data: Path) -> list[str]:

@@ -29,6 +29,8 @@ class SceneIdentity(NamedTuple):
     """Coordinate reference system; "": none."""
     native: Box | None = None
     """Bounding box in the units of `crs`."""
+    corners: tuple[float, ...] = ()
+    """x of the corners of the first and the last row, then y, in the units of the file; empty: unknown."""
 
     @property
     def has_place(self) -> bool:

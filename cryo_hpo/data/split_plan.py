@@ -19,6 +19,7 @@ from ..errors import DataError
 from .dataset import SceneFiles, Split
 from .leakage import SceneIdentity, connected_groups
 from .region_split import PARTS, assign
+from .stacks import Stack, stack_scenes
 
 MAX_NAMED = 3  # ids in a message
 FEWEST_BLOCKS = 2 * len(PARTS)  # with fewer, a part may be one block, and a score that of one place
@@ -32,6 +33,7 @@ Parts = dict[Split, list[SceneFiles]]
 Count = Callable[[SceneFiles], Sequence[int]]
 """Labeled pixels of each class in a scene, or in its window."""
 Measure = Callable[[SceneFiles], tuple[int, int]]
+Window = tuple[slice, slice]
 
 
 class Block(NamedTuple):
@@ -73,7 +75,18 @@ def plan_split(
         return _divide_by_time(name, rule, scenes)
     if rule.by == "place":
         return _divide_by_place(name, rule, scenes, count, measure)
+    if rule.by == "region":
+        _require_regions(name, scenes)
     return _divide_by_scene(name, rule, scenes, count)
+
+
+def _require_regions(name: str, scenes: Sequence[SceneIdentity]) -> None:
+    lost = [scene.item.id for scene in scenes if not scene.item.region]
+    if lost:
+        raise DataError(
+            f"Cannot divide '{name}' by region: {len(lost)} of {len(scenes)} scenes have none (first: "
+            f"'{lost[0]}'). Add `region` or `region_outlines` to the card, or use `by: scene`."
+        )
 
 
 def _divide_by_scene(
@@ -83,10 +96,16 @@ def _divide_by_scene(
     groups = connected_groups(scenes)
     least = rule.folds or len(PARTS)
     if len(groups) < least:
+        has_regions = any(scene.item.region for scene in scenes)
+        remedy = (
+            "Name smaller regions, or drop them and use `by: place` in the card's `split`"
+            if has_regions
+            else "Use `by: place` in the card's `split`"
+        )
         raise DataError(
             f"Cannot divide the {len(scenes)} scenes of '{name}' into {least} parts: related "
-            f"ones stay together, which leaves {len(groups)} groups. Use `by: place` in the card's "
-            "`split`, which cuts scenes into blocks, or add scenes of other places."
+            f"ones stay together, which leaves {len(groups)} groups. {remedy}, "
+            "which cuts scenes into blocks, or add scenes of other places."
         )
     rows = np.array([[1, *count(scene.item)] for scene in scenes], dtype=np.float64)
     sizes_GD = np.stack([rows[group].sum(axis=0) for group in groups])
@@ -224,10 +243,14 @@ def _divide_by_place(
     count: Count,
     measure: Measure,
 ) -> Parts:
-    """Cut scenes into blocks, divide the blocks, and leave a gap where parts meet."""
-    _require_apart(name, scenes)
-    items = [scene.item for scene in scenes]
-    sizes = [measure(item) for item in items]
+    """Cut ground into blocks, divide the blocks, and leave a gap where parts meet.
+
+    Scenes on one grid, such as the dates of a time series, are cut alike: a block of ground is in
+    one part on all dates.
+    """
+    stacks = stack_scenes(scenes, [measure(scene.item) for scene in scenes])
+    _require_apart(name, scenes, stacks)
+    sizes = [stack.size for stack in stacks]
     shapes = [grid_shape(size, rule.block_px) for size in sizes]
     blocks = [
         Block(number, row, column)
@@ -240,7 +263,7 @@ def _divide_by_place(
             f"{rule.block_px} pixels, at least {FEWEST_BLOCKS} are needed. Lower `block_px` in the card's `split`."
         )
     whole = {b: _window(b, shapes, sizes[b.scene], (0, 0, 0, 0)) for b in blocks}
-    rows = [[1, *count(items[b.scene]._replace(window=whole[b]))] for b in blocks]
+    rows = [_count_block(stacks[block.scene], whole[block], count) for block in blocks]
     labeled = [i for i, row in enumerate(rows) if sum(row[1:])]
     least = max(FEWEST_BLOCKS, rule.folds or 0)
     if len(labeled) < least:
@@ -251,28 +274,36 @@ def _divide_by_place(
     sizes_GD = np.array([rows[i] for i in labeled], dtype=np.float64)
     part_G = _assign_parts(sizes_GD, rule)
     part_of = {blocks[i]: part for i, part in zip(labeled, part_G.tolist(), strict=True)}
-    met = _touching(scenes, sizes, rule.gap_px)
+    met = _touching([scenes[stack.scenes[0]] for stack in stacks], sizes, rule.gap_px)
     parts: Parts = {part: [] for part in PARTS}
     for block, part in part_of.items():
-        item = items[block.scene]
         trims = _trims(
             block, part_of, rule.gap_px, shapes[block.scene] if block.scene in met else None
         )
         window = _window(block, shapes, sizes[block.scene], trims)
-        named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
-        parts[PARTS[part]].append(named)
+        for item in stacks[block.scene].items:
+            named = item._replace(id=f"{item.id}@r{block.row}c{block.column}", window=window)
+            parts[PARTS[part]].append(named)
     return {part: sorted(items, key=lambda item: item.id) for part, items in parts.items()}
 
 
-def _require_apart(name: str, scenes: Sequence[SceneIdentity]) -> None:
-    """Refuse scenes of the same ground: their blocks would share pixels between parts."""
-    groups = [group for group in connected_groups(scenes) if len(group) > 1]
+def _count_block(stack: Stack, window: Window, count: Count) -> list[int]:
+    """Return scenes and labeled pixels by class of a block, over all scenes of a stack."""
+    each = [count(item._replace(window=window)) for item in stack.items]
+    return [len(each), *(sum(of_class) for of_class in zip(*each, strict=True))]
+
+
+def _require_apart(name: str, scenes: Sequence[SceneIdentity], stacks: Sequence[Stack]) -> None:
+    """Refuse scenes of the same ground on other grids: their blocks would share pixels between parts."""
+    stack_of = {i: number for number, stack in enumerate(stacks) for i in stack.scenes}
+    groups = [group for group in connected_groups(scenes) if len({stack_of[i] for i in group}) > 1]
     shared = [[scenes[i].item.id for i in group] for group in groups]
     if shared:
         raise DataError(
             f"Cannot divide '{name}' by place: {len(shared)} groups of scenes show the same ground "
-            f"or region (first: {', '.join(shared[0][:MAX_NAMED])}). Use `by: scene` or `by: time`, "
-            "or keep one scene of each place."
+            f"or region on different grids (first: {', '.join(shared[0][:MAX_NAMED])}). Use `by: "
+            "scene` or `by: time`, cut scenes of one place to one grid (gdalwarp -te ... -tr ...), or "
+            "keep one scene of each place."
         )
 
 
@@ -305,7 +336,7 @@ def _window(
     shapes: Sequence[tuple[int, int]],
     size: tuple[int, int],
     trims: tuple[int, int, int, int],
-) -> tuple[slice, slice]:
+) -> Window:
     """Return rows and columns of pixels of a block, less what is trimmed from its sides."""
     (rows, columns), (height, width) = shapes[block.scene], size
     top, left, bottom, right = trims

@@ -154,7 +154,7 @@ def _identity(item: SceneFiles, digest: str) -> SceneIdentity:
     place = place_of(item.image, root=item.root, window=item.window)
     if place is None:
         return SceneIdentity(item, digest, None)
-    return SceneIdentity(item, digest, place.degrees, place.crs, place.native)
+    return SceneIdentity(item, digest, *place)
 
 
 def _digest_window(digest: str, item: SceneFiles) -> str:
@@ -202,7 +202,8 @@ def digests_of(
 
 
 def _facts(item: SceneFiles) -> Iterator[str]:
-    """Yield the file states of a scene, sidecars and VRT sources included."""
+    """Yield the region and the file states of a scene, sidecars and VRT sources included."""
+    yield f"{item.id} region {item.region}"
     for path in (*item.image_files, item.mask):
         for file in (path, *companions(path)):
             yield f"{item.id} {_state(file)}"

@@ -157,7 +157,7 @@ def area_km2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
 def _area_km2(geometry: Any, crs: CRS) -> float:
     lon, lat = (axis[0] for axis in transform(crs, WGS84, *_center(geometry)))
     local = CRS.from_proj4(f"+proj=laea +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
-    return float(shapely.area(_project(_densify(geometry), crs, local))) / 1e6
+    return float(shapely.area(project(densify(geometry), crs, local))) / 1e6
 
 
 def length_km(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
@@ -168,7 +168,7 @@ def length_km(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
 def _length_km(geometry: Any, crs: CRS) -> float:
     lon, lat = (axis[0] for axis in transform(crs, WGS84, *_center(geometry)))
     local = CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
-    return float(shapely.length(_project(_densify(geometry), crs, local))) / 1e3
+    return float(shapely.length(project(densify(geometry), crs, local))) / 1e3
 
 
 def _center(geometry: Any) -> tuple[list[float], list[float]]:
@@ -210,7 +210,7 @@ def _codes(
     """Return the class number of every feature."""
     if layer.label is not None:
         return np.full(len(values), _code(layer.label, classes), dtype=np.uint8)
-    names = [_as_key(value) for value in values]
+    names = [as_key(value) for value in values]
     unknown = sorted({name for name in names if name not in layer.labels})
     if unknown:
         shown = ", ".join(map(repr, unknown[:MAX_NAMED]))
@@ -221,7 +221,7 @@ def _codes(
     return np.array([_code(layer.labels[name], classes) for name in names], dtype=np.uint8)
 
 
-def _as_key(value: Any) -> str:
+def as_key(value: Any) -> str:
     """Return a column's value as YAML writes it: 1.0 and 1 are the same key."""
     whole = isinstance(value, float | np.floating) and float(value).is_integer()
     return str(int(value)) if whole else str(value)
@@ -243,17 +243,17 @@ def _place(
         )
     require_degrees(path, shapes, crs)
     require_split_at_date_line(path, shapes, crs)
-    shapes = np.where(flat, shapes, _areas(shapely.make_valid(shapes)))
+    shapes = np.where(flat, shapes, only_areas(shapely.make_valid(shapes)))
     if layer.buffer_m:
         local = _local_crs(grid)
-        grown = shapely.buffer(_project(_densify(shapes), crs, local), layer.buffer_m)
-        placed: NDArray[np.object_] = _project(grown, local, grid.crs)
+        grown = shapely.buffer(project(densify(shapes), crs, local), layer.buffer_m)
+        placed: NDArray[np.object_] = project(grown, local, grid.crs)
     else:
-        placed = _project(_densify(shapes), crs, grid.crs)
+        placed = project(densify(shapes), crs, grid.crs)
     return placed
 
 
-def _areas(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+def only_areas(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
     """Return only the areas of repaired polygons: a spike becomes a line, which would be drawn."""
 
     def areas(shape: Any) -> Any:
@@ -275,14 +275,15 @@ def _local_crs(grid: Grid) -> CRS:
     return CRS.from_proj4(f"+proj=aeqd +lat_0={lat} +lon_0={lon} +datum=WGS84 +units=m")
 
 
-def _densify(shapes: Any) -> Any:
+def densify(shapes: Any) -> Any:
     """Split long edges: a straight edge on one CRS is a curve on another."""
     west, south, east, north = np.moveaxis(np.asarray(shapely.bounds(shapes)), -1, 0)
     extent = np.nan_to_num(np.maximum(east - west, north - south))
     return shapely.segmentize(shapes, np.maximum(extent * SEGMENT_SHARE, 1e-12))
 
 
-def _project(shapes: Any, source: CRS, target: CRS) -> Any:
+def project(shapes: Any, source: CRS, target: CRS) -> Any:
+    """Return geometries on another coordinate system, point by point."""
     if source == target:
         return shapes
 

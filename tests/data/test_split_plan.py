@@ -25,7 +25,7 @@ from cryo_hpo.data.split_plan import plan_split
 from cryo_hpo.data.splits import identify_scenes, parts_of
 from cryo_hpo.errors import DataError
 
-from ..support.fakes import write
+from ..support.fakes import PLACE, write
 
 
 def _identity(name, *, region=None, digest=None, box=None):
@@ -332,6 +332,55 @@ def test_scenes_that_touch_keep_the_gap_across_their_common_border():
 
     assert max(edges(apart)) == 1024
     assert max(edges(met)) == 1024 - 32
+
+
+def _dates(root, num=3, size=128, **second):
+    """Write a place on several dates; `second` changes the grid of the second date."""
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        for folder, bands, top in (("images", 2, 200), ("masks", 1, 2)):
+            pixels = rng.integers(top > 2, top, (bands, size, size), dtype=np.uint16)
+            where = second if second and i == 1 else {"georeferenced": True}
+            write(root / f"mine/{folder}/p_2019070{i}.tif", pixels.astype("uint16"), **where)
+
+
+def test_a_block_of_a_time_series_is_in_one_part_on_all_dates(tmp_path):
+    _dates(tmp_path, num=3, size=200)
+    rule = SplitRule(by="place", block_px=32, gap_px=8)
+    parts = parts_of(custom_dataset(_card(split=rule)), tmp_path, cache=tmp_path / "cache")
+    where: dict[str, set[str]] = {}
+    for part, items in parts.items():
+        for item in items:
+            where.setdefault(item.id.rpartition("@")[2], set()).add(part)
+    assert len(where) == 36
+    assert all(len(of_block) == 1 for of_block in where.values())
+    assert set().union(*where.values()) == set(PARTS)
+    assert sum(map(len, parts.values())) == 3 * 36
+    cuts = {(item.id[-4:], str(item.window)) for items in parts.values() for item in items}
+    assert len(cuts) == 36  # every date is cut alike
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"georeferenced": True, "place": (0.05, 0)},
+        {
+            "crs": PLACE["crs"],
+            "transform": Affine(10, 0, 500_000, 0, 10, 8_700_000 - 1280),  # from south to north
+        },
+    ],
+)
+def test_dates_on_other_grids_cannot_be_cut_alike(tmp_path, second):
+    _dates(tmp_path, **second)
+    rule = SplitRule(by="place", block_px=32, gap_px=8)
+    with pytest.raises(DataError, match=r"on different grids.*to one grid"):
+        parts_of(custom_dataset(_card(split=rule)), tmp_path, cache=tmp_path / "cache")
+
+
+def test_regions_that_are_missing_are_named():
+    scenes = [_identity("a", region="A"), _identity("b"), _identity("c")]
+    with pytest.raises(DataError, match=r"2 of 3 scenes have none \(first: 'b'\)"):
+        _plan(scenes, by="region")
 
 
 def test_one_place_written_as_180_degrees_east_and_west_is_one_place(tmp_path):

@@ -19,27 +19,11 @@ from cryo_hpo.data.vector_file import describe_layer
 from cryo_hpo.errors import DataError
 
 from ..support.fakes import write
+from ..support.outlines import write_outlines
 
 UTM = "EPSG:32632"
 CLASSES = ("background", "lake", "river")
 GRID = Grid(CRS.from_user_input(UTM), Affine(10, 0, 500_000, 0, -10, 5_200_000), 100, 100)
-
-
-def _write(path, shapes, *, crs=UTM, layer=None, kind="Polygon", **columns):
-    """Write a vector file, without geopandas."""
-    fields = {name: np.array(values) for name, values in columns.items()}
-    pyogrio.raw.write(
-        path,
-        shapely.to_wkb(np.array(shapes, dtype=object)),
-        list(fields.values()),
-        list(fields),
-        geometry_type=kind,
-        crs=crs,
-        layer=layer,
-        driver="KML" if path.suffix == ".kml" else None,
-        append=path.exists(),
-    )
-    return path
 
 
 def _box(left, top, right, bottom):
@@ -60,7 +44,7 @@ def test_every_kind_of_file_gives_the_same_mask(tmp_path, suffix):
         crs = "EPSG:4326"
         corners = rasterio.warp.transform(UTM, crs, *shapely.get_coordinates(shape).T)
         shape = shapely.Polygon(np.column_stack(corners))
-    path = _write(tmp_path / f"lakes{suffix}", [shape], crs=crs, name=["a"])
+    path = write_outlines(tmp_path / f"lakes{suffix}", [shape], crs=crs, name=["a"])
     mask_HW = _draw((path, VectorLayer(file=path.name, label="lake")))
     expected_HW = np.zeros((100, 100), dtype=np.uint8)
     expected_HW[30:50, 20:60] = 1
@@ -70,7 +54,9 @@ def test_every_kind_of_file_gives_the_same_mask(tmp_path, suffix):
 
 def test_holes_stay_and_later_features_cover_earlier_ones(tmp_path):
     ring = shapely.difference(_box(10, 10, 50, 50), _box(20, 20, 40, 40))
-    path = _write(tmp_path / "a.gpkg", [ring, _box(45, 10, 60, 50)], kind="Polygon", type=[1, 2])
+    path = write_outlines(
+        tmp_path / "a.gpkg", [ring, _box(45, 10, 60, 50)], kind="Polygon", type=[1, 2]
+    )
     layer = VectorLayer(file="a.gpkg", attribute="type", labels={"1": "lake", "2": "river"})
     mask_HW = _draw((path, layer))
     assert mask_HW[30, 30] == 0
@@ -80,8 +66,8 @@ def test_holes_stay_and_later_features_cover_earlier_ones(tmp_path):
 
 
 def test_later_layers_cover_earlier_ones_even_with_the_first_class(tmp_path):
-    lakes = _write(tmp_path / "lakes.gpkg", [_box(0, 0, 50, 50)], id=[1])
-    islands = _write(tmp_path / "islands.gpkg", [_box(10, 10, 20, 20)], id=[1])
+    lakes = write_outlines(tmp_path / "lakes.gpkg", [_box(0, 0, 50, 50)], id=[1])
+    islands = write_outlines(tmp_path / "islands.gpkg", [_box(10, 10, 20, 20)], id=[1])
     mask_HW = _draw(
         (lakes, VectorLayer(file="lakes.gpkg", label="lake")),
         (islands, VectorLayer(file="islands.gpkg", label="background")),
@@ -91,7 +77,9 @@ def test_later_layers_cover_earlier_ones_even_with_the_first_class(tmp_path):
 
 def test_a_column_may_say_ignore_and_a_condition_may_leave_features_out(tmp_path):
     shapes = [_box(0, 0, 10, 10), _box(10, 0, 20, 10), _box(20, 0, 30, 10)]
-    path = _write(tmp_path / "a.gpkg", shapes, sure=["yes", "no", "yes"], year=[2001, 2001, 2020])
+    path = write_outlines(
+        tmp_path / "a.gpkg", shapes, sure=["yes", "no", "yes"], year=[2001, 2001, 2020]
+    )
     layer = VectorLayer(
         file="a.gpkg", attribute="sure", labels={"yes": "lake", "no": "ignore"}, where="year < 2010"
     )
@@ -105,7 +93,7 @@ def test_a_front_becomes_a_band_of_true_width_whatever_the_crs_of_its_file(tmp_p
     xs, ys = np.full(50, 500_500.0), np.linspace(5_198_000, 5_201_000, 50)
     points = rasterio.warp.transform(UTM, crs, xs, ys)
     line = shapely.LineString(np.column_stack(points))
-    path = _write(tmp_path / "front.gpkg", [line], crs=crs, kind="LineString", id=[1])
+    path = write_outlines(tmp_path / "front.gpkg", [line], crs=crs, kind="LineString", id=[1])
     mask_HW = _draw((path, VectorLayer(file="front.gpkg", label="lake", buffer_m=60)))
     assert (mask_HW[:, 44:56] == 1).mean() > 0.99
     assert mask_HW[:, :43].sum() == mask_HW[:, 57:].sum() == 0
@@ -115,7 +103,7 @@ def test_a_long_edge_bends_as_its_own_crs_says(tmp_path):
     """The 47th parallel, straight in degrees, is a curve on UTM: 40 km of it leave the chord by 60 m."""
     grid = Grid(CRS.from_user_input(UTM), Affine(100, 0, 460_000, 0, -100, 5_210_000), 200, 800)
     box = shapely.box(8.48, 46.9, 9.5, 47.0)
-    path = _write(tmp_path / "a.gpkg", [box], crs="EPSG:4326", id=[1])
+    path = write_outlines(tmp_path / "a.gpkg", [box], crs="EPSG:4326", id=[1])
     mask_HW = rasterize_layers([(path, VectorLayer(file="a.gpkg", label="lake"))], CLASSES, grid)
     rows, columns = np.nonzero(mask_HW)
     xs, ys = rasterio.transform.xy(grid.transform, rows, columns)
@@ -128,23 +116,23 @@ def test_a_long_edge_bends_as_its_own_crs_says(tmp_path):
 @pytest.mark.parametrize("all_touched", [True, False])
 def test_small_features_may_touch_or_must_cover_a_center(tmp_path, all_touched):
     speck = shapely.box(500_001, 5_199_991, 500_003, 5_199_993)  # off the center of its pixel
-    path = _write(tmp_path / "a.gpkg", [speck], id=[1])
+    path = write_outlines(tmp_path / "a.gpkg", [speck], id=[1])
     layer = VectorLayer(file="a.gpkg", label="lake", all_touched=all_touched)
     assert _draw((path, layer)).sum() == int(all_touched)
 
 
 def test_no_feature_near_the_image_leaves_it_background(tmp_path):
-    path = _write(tmp_path / "a.gpkg", [_box(5000, 5000, 5010, 5010)], id=[1])
+    path = write_outlines(tmp_path / "a.gpkg", [_box(5000, 5000, 5010, 5010)], id=[1])
     assert _draw((path, VectorLayer(file="a.gpkg", label="lake"))).sum() == 0
 
 
 def _two_layers(folder):
-    _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="one", id=[1])
-    return _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="two", id=[1])
+    write_outlines(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="one", id=[1])
+    return write_outlines(folder / "a.gpkg", [_box(0, 0, 1, 1)], layer="two", id=[1])
 
 
 def _no_crs(folder):
-    path = _write(folder / "a.shp", [_box(0, 0, 1, 1)], id=[1])
+    path = write_outlines(folder / "a.shp", [_box(0, 0, 1, 1)], id=[1])
     path.with_suffix(".prj").unlink()
     return path
 
@@ -156,19 +144,19 @@ def _hostile(folder):
 
 
 def _cut(folder):
-    path = _write(folder / "a.gpkg", [_box(0, 0, 1, 1)], id=[1])
+    path = write_outlines(folder / "a.gpkg", [_box(0, 0, 1, 1)], id=[1])
     path.write_bytes(path.read_bytes()[:5000])
     return path
 
 
 def _line(folder):
     line = shapely.LineString([(500_000, 5_200_000), (500_100, 5_199_000)])
-    return _write(folder / "a.gpkg", [line], kind="LineString", id=[1])
+    return write_outlines(folder / "a.gpkg", [line], kind="LineString", id=[1])
 
 
 def _local(folder):
     crs = 'LOCAL_CS["site",UNIT["m",1]]'
-    return _write(folder / "a.gpkg", [_box(0, 0, 9, 9)], crs=crs, id=[1])
+    return write_outlines(folder / "a.gpkg", [_box(0, 0, 9, 9)], crs=crs, id=[1])
 
 
 REFUSED: dict[str, tuple[Any, dict[str, Any], str]] = {
@@ -243,7 +231,7 @@ def test_meters_under_a_crs_of_degrees_are_refused(tmp_path):
 def test_a_spike_of_a_polygon_is_not_drawn(tmp_path):
     x, y = 500_100, 5_199_900
     spike = [(x, y), (x + 200, y), (x + 800, y), (x + 200, y), (x + 200, y - 200), (x, y - 200)]
-    path = _write(tmp_path / "a.gpkg", [shapely.Polygon(spike)])
+    path = write_outlines(tmp_path / "a.gpkg", [shapely.Polygon(spike)])
     assert _draw((path, VectorLayer(file="a.gpkg", label="lake"))).sum() == 400
 
 
@@ -254,8 +242,8 @@ def test_pixels_outside_of_the_digitized_area_have_no_label(tmp_path):
         crs=UTM,
         transform=GRID.transform,
     )
-    lakes = _write(tmp_path / "lakes.gpkg", [_box(10, 10, 30, 30), _box(80, 80, 90, 90)])
-    area = _write(tmp_path / "area.gpkg", [_box(0, 0, 50, 50)])
+    lakes = write_outlines(tmp_path / "lakes.gpkg", [_box(10, 10, 30, 30), _box(80, 80, 90, 90)])
+    area = write_outlines(tmp_path / "area.gpkg", [_box(0, 0, 50, 50)])
     layer = VectorLayer(file="lakes.gpkg", label="1")
     mask, share = write_mask(
         lakes, layer, tmp_path / "image.tif", tmp_path / "mask.tif", within=area
@@ -281,8 +269,8 @@ def _with_styles(path):
 
 def test_tables_without_geometry_and_empty_layers_are_no_choice(tmp_path):
     square = _box(20, 20, 40, 40)
-    lakes = _with_styles(_write(tmp_path / "lakes.gpkg", [square], layer="lakes"))
-    _write(lakes, [], layer="empty")
+    lakes = _with_styles(write_outlines(tmp_path / "lakes.gpkg", [square], layer="lakes"))
+    write_outlines(lakes, [], layer="empty")
     assert (_draw((lakes, VectorLayer(file="lakes.gpkg", label="lake"))) == 1).sum() == 400
     nested = tmp_path / "nested.kml"
     ring = rasterio.warp.transform(UTM, "EPSG:4326", *shapely.get_coordinates(square).T)
@@ -297,13 +285,13 @@ def test_tables_without_geometry_and_empty_layers_are_no_choice(tmp_path):
 
 
 def test_features_without_geometry_are_left_out(tmp_path):
-    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), None, shapely.Polygon()])
+    path = write_outlines(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), None, shapely.Polygon()])
     assert (_draw((path, VectorLayer(file="a.gpkg", label="lake"))) == 1).sum() == 400
 
 
 @pytest.mark.parametrize("step", [10, -10])
 def test_rows_may_run_either_way(tmp_path, step):
-    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40)])
+    path = write_outlines(tmp_path / "a.gpkg", [_box(20, 20, 40, 40)])
     top = 5_200_000 if step < 0 else 5_199_000
     grid = Grid(GRID.crs, Affine(10, 0, 500_000, 0, step, top), 100, 100)
     mask = rasterize_layers([(path, VectorLayer(file="a.gpkg", label="lake"))], CLASSES, grid)
@@ -324,14 +312,14 @@ def test_outlines_on_both_sides_of_the_date_line_are_drawn(tmp_path):
     whole = shapely.box(179.9, 70.95, 180.1, 71.05)
     masks = []
     for number, shapes in enumerate(([west, east], [whole])):
-        path = _write(tmp_path / f"{number}.gpkg", shapes, crs="EPSG:4326")
+        path = write_outlines(tmp_path / f"{number}.gpkg", shapes, crs="EPSG:4326")
         layer = VectorLayer(file=path.name, label="lake")
         masks.append(rasterize_layers([(path, layer)], CLASSES, _at_the_date_line()))
     # A fifth of a degree of longitude is 7.26 km there, a tenth of latitude 11.16 km.
     assert masks[0].sum() == pytest.approx(72.6 * 111.6, rel=0.01)
     assert (masks[0] != masks[1]).sum() < 5
     wrapped = shapely.Polygon([(179.9, 70.95), (-179.9, 70.95), (-179.9, 71.05), (179.9, 71.05)])
-    path = _write(tmp_path / "wrapped.gpkg", [wrapped], crs="EPSG:4326")
+    path = write_outlines(tmp_path / "wrapped.gpkg", [wrapped], crs="EPSG:4326")
     with pytest.raises(DataError, match="cross the date line in one piece"):
         rasterize_layers(
             [(path, VectorLayer(file=path.name, label="lake"))], CLASSES, _at_the_date_line()
@@ -340,7 +328,7 @@ def test_outlines_on_both_sides_of_the_date_line_are_drawn(tmp_path):
 
 def test_a_cap_around_the_pole_is_not_a_jump(tmp_path):
     cap = shapely.box(-180, 89.5, 180, 90)
-    path = _write(tmp_path / "cap.gpkg", [cap], crs="EPSG:4326")
+    path = write_outlines(tmp_path / "cap.gpkg", [cap], crs="EPSG:4326")
     grid = Grid(CRS.from_epsg(3413), Affine(1000, 0, -100_000, 0, -1000, 100_000), 200, 200)
     mask = rasterize_layers([(path, VectorLayer(file="cap.gpkg", label="lake"))], CLASSES, grid)
     # Half a degree is 55.8 km; the scale of this projection at the pole is 0.9699.
@@ -349,7 +337,7 @@ def test_a_cap_around_the_pole_is_not_a_jump(tmp_path):
 
 def test_a_condition_that_selects_nothing_is_refused(tmp_path):
     shapes = [_box(20, 20, 40, 40), _box(500, 500, 600, 600)]  # the second far from the image
-    path = _write(tmp_path / "a.gpkg", shapes, year=[2010, 2020])
+    path = write_outlines(tmp_path / "a.gpkg", shapes, year=[2010, 2020])
     far = VectorLayer(file="a.gpkg", label="lake", where="year = 2020")
     assert not _draw((path, far)).any()
     none = VectorLayer(file="a.gpkg", label="lake", where="year > 2020")
@@ -359,7 +347,7 @@ def test_a_condition_that_selects_nothing_is_refused(tmp_path):
 
 def test_infinite_coordinates_are_refused(tmp_path):
     lost = shapely.Polygon([(500_000, 5_200_000), (np.inf, 5_200_000), (500_100, 5_199_000)])
-    path = _write(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), lost])
+    path = write_outlines(tmp_path / "a.gpkg", [_box(20, 20, 40, 40), lost])
     with pytest.raises(DataError, match="infinite coordinates"):
         _draw((path, VectorLayer(file="a.gpkg", label="lake")))
 
