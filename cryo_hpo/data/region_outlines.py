@@ -111,8 +111,8 @@ def _grid(image: Path, root: Path | None) -> Grid:
         grid = grid_of(file)
     if grid.points is not None:
         grid = Grid(grid.points_crs, grid.points, grid.shape)
-    known = grid.crs is not None and (grid.crs.is_geographic or grid.crs.is_projected)
-    if grid.transform is None or not known:
+    has_crs = grid.crs is not None and (grid.crs.is_geographic or grid.crs.is_projected)
+    if grid.transform is None or not has_crs:
         raise DataError(
             f"{image}: `region_outlines` places scenes by their coordinates, and this image has no "
             "CRS and transform. Georeference it, or find regions in ids with `region`."
