@@ -14,7 +14,8 @@ from ..config.site import expand_path
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .file_templates import SHOWN, find_band_files, find_files, find_quality
-from .mask_labels import Color, RasterSchema
+from .mask_colors import Color
+from .mask_labels import RasterSchema
 from .raster import read_scene
 from .region_outlines import regions_on_ground
 from .regions import find_regions

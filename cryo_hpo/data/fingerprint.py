@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,8 +19,10 @@ from scipy import ndimage
 
 from ..errors import DataError
 from .layout import Layout
-from .mask_labels import read_values
+from .mask_colors import color_of, hex_color, number_of, palette_of
+from .mask_labels import holds_colors, read_values
 from .nodata import declared_nodata
+from .places import Places, find_places
 from .safe_open import open_file
 
 MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
@@ -62,7 +63,8 @@ class Fingerprint:
         gsd_m: Median side of a pixel, meters; None if unknown.
         values: Mask value -> share of the pixels.
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
-        regions: Common prefixes of ids, if ids look like REGION_NUMBER; else empty.
+        places: Places that the scenes show, by their files and ids.
+        colors: Whether mask values are colors, as numbers (`mask_colors.number_of`).
         finest: Band with the smallest pixels, where bands lie in files on different grids; else "".
         carriers: Mask value -> the mask with most pixels of it.
     """
@@ -81,7 +83,8 @@ class Fingerprint:
     gsd_m: float | None
     values: dict[float, float]
     object_px: float | None
-    regions: tuple[str, ...]
+    places: Places
+    colors: bool = False
     finest: str = ""
     carriers: dict[float, Carrier] = field(default_factory=dict)
     alpha: bool = False
@@ -95,8 +98,14 @@ class Fingerprint:
     @property
     def unlabeled(self) -> float:
         """Share of the mask's pixels that are 255 where that means no label, not a class."""
+        if self.colors:
+            return 0.0
         share = self.values.get(255.0, 0.0)
         return share if len(self.values) > 2 else 0.0
+
+    def name_of(self, value: float) -> str:
+        """Return a mask value as a card writes it: a number, or a color such as #0000ff."""
+        return hex_color(color_of(int(value))) if self.colors else f"{value:g}"
 
     @property
     def smallest_side(self) -> int:
@@ -133,7 +142,9 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         DataError: A file cannot be read, images have different numbers of layers, or a mask holds
             more values than a mask of classes can have.
     """
-    looks = list(_look_at_all(layout))
+    rows = _choose(layout)
+    colors = _hold_colors([mask for *_, mask in rows])
+    looks = list(_look_at_all(layout, rows, colors=colors))
     bands = {look.bands for look in looks}
     if len(bands) > 1:
         raise DataError(
@@ -142,11 +153,13 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         )
     looks = _with_labels(looks)
     values: Counter[float] = sum((look.values for look in looks), Counter())
+    _require_few(layout.masks, len(values))
     total = sum(values.values())
     sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
     area = float(np.mean([h * w for h, w in sizes]))
     names = {look.names for look in looks}
     diameters = [d for look in looks for d in look.diameters]
+    ids = [name for _, name, _, _ in layout.pairs]
     resolutions = [look.gsd_m for look in looks if look.gsd_m]
     return Fingerprint(
         scenes=len(layout.pairs),
@@ -163,7 +176,8 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         gsd_m=float(np.median(resolutions)) if resolutions else None,
         values={value: count / total for value, count in sorted(values.items())},
         object_px=float(np.median(diameters)) if diameters else None,
-        regions=find_regions([name for _, name, _, _ in layout.pairs]),
+        places=find_places(ids, [row[2] for row in rows], [look.size for look in looks]),
+        colors=colors,
         finest=_finest(layout, looks),
         carriers={value: _find_carrier(looks, value) for value in values},
         alpha=all(look.alpha for look in looks),
@@ -197,22 +211,46 @@ def _finest(layout: Layout, looks: Sequence[_Look]) -> str:
     return list(layout.bands)[Counter(numbers).most_common(1)[0][0]] if numbers else ""
 
 
-def find_regions(ids: Sequence[str]) -> tuple[str, ...]:
-    """Return the prefixes of ids if they look like regions: few prefixes, many scenes."""
-    starts = [match[1] for name in ids if (match := re.match(r"([A-Za-z]+)[-_ ]", name))]
-    counted = Counter(starts)
-    usual = len(starts) == len(ids) and 3 <= len(counted) <= len(ids) / 2
-    return tuple(sorted(counted)) if usual else ()
-
-
-def _look_at_all(layout: Layout) -> Iterator[_Look]:
+def _choose(layout: Layout) -> list[tuple[str, str, Path, Path]]:
+    """Return all pairs of a layout, or an evenly spaced subset of many."""
     number = min(len(layout.pairs), MAX_SCENES)
     chosen = np.linspace(0, len(layout.pairs) - 1, number).round().astype(int)
-    for i in dict.fromkeys(chosen.tolist()):
-        part, name, image, mask = layout.pairs[i]
-        look = _look(image, mask)
+    return [layout.pairs[i] for i in dict.fromkeys(chosen.tolist())]
+
+
+def _look_at_all(
+    layout: Layout, rows: Sequence[tuple[str, str, Path, Path]], *, colors: bool
+) -> Iterator[_Look]:
+    for part, name, image, mask in rows:
+        look = _look(image, mask, colors=colors)
         files = layout.files.get((part, name))
         yield look if files is None else _with_bands(look, files, tuple(layout.bands))
+
+
+def _hold_colors(masks: Sequence[Path]) -> bool:
+    """Return whether masks hold colors in three layers; others hold numbers, with or without a palette.
+
+    Raises:
+        DataError: Palettes give one number different colors: number or color may be the class.
+    """
+    shown: dict[int, tuple[str, Path]] = {}
+    for mask in masks:
+        with open_file(mask) as file:
+            window = Window.from_slices(*_center(file.height, file.width))
+            if file.count > 2 and holds_colors(mask, file, window):
+                return True
+            palette = palette_of(file) if file.count == 1 else {}
+            used = np.unique(file.read(1, window=window)).tolist() if palette else []
+        for number in set(used) & set(palette):
+            color = hex_color(palette[number][:3])
+            first, where = shown.setdefault(number, (color, mask))
+            if first != color:
+                raise DataError(
+                    f"Palettes of the masks differ: {number} is {first} in '{where}' and {color} in "
+                    f"'{mask}', so that a class may be the number or the color. Write colors in three "
+                    "layers (gdal_translate -expand rgb), or class numbers with one palette."
+                )
+    return False
 
 
 def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _Look:
@@ -240,7 +278,7 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
     )
 
 
-def _look(image: Path, mask: Path) -> _Look:
+def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
     with open_file(image) as file:
         _refuse_complex(image, file)
         window = _center(file.height, file.width)
@@ -259,8 +297,8 @@ def _look(image: Path, mask: Path) -> _Look:
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
     with open_file(mask) as file:
         place = Window.from_slices(*_center(file.height, file.width))
-        labels_HW, unseen_HW = read_values(mask, file, place)
-        nodata = declared_nodata(file, 1)
+        labels_HW, unseen_HW = read_values(mask, file, place, colors=colors)
+        nodata = _color_of_nodata(file) if colors else declared_nodata(file, 1)
     values = _count_values(mask, labels_HW[~unseen_HW])
     fill = Counter({value: n for value, n in values.items() if value == nodata})
     return _Look(
@@ -272,6 +310,15 @@ def _look(image: Path, mask: Path) -> _Look:
         diameters=_measure_objects(labels_HW, ~unseen_HW),
         alpha=alpha,
     )
+
+
+def _color_of_nodata(file: Any) -> int | None:
+    """Return the color of a mask's declared nodata value, as a number."""
+    nodata = declared_nodata(file, 1)
+    if nodata is None or not 0 <= nodata <= 255:
+        return None
+    palette = palette_of(file) if file.count == 1 else {}
+    return number_of(palette.get(int(nodata), (0, 0, 0)) if palette else [int(nodata)] * 3)
 
 
 def _refuse_complex(path: Path, file: Any) -> None:
@@ -286,12 +333,16 @@ def _refuse_complex(path: Path, file: Any) -> None:
 
 def _count_values(mask: Path, labels: NDArray[Any]) -> Counter[float]:
     values, counts = np.unique(labels, return_counts=True)
-    if len(values) > MAX_VALUES:
-        raise DataError(
-            f"{mask}: {len(values)} different values are too many for classes. Is this an image, or "
-            "a mask that was resampled with interpolation?"
-        )
+    _require_few(str(mask), len(values))
     return Counter(dict(zip(values.astype(float).tolist(), counts.tolist(), strict=True)))
+
+
+def _require_few(where: str, values: int) -> None:
+    if values > MAX_VALUES:
+        raise DataError(
+            f"{where}: {values} different values are too many for classes. Is this an image, or "
+            "a mask that was resampled with interpolation, smoothed at edges, or compressed as JPEG?"
+        )
 
 
 def _measure_objects(labels_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> list[float]:

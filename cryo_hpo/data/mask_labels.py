@@ -18,9 +18,9 @@ from rasterio.windows import Window
 from ..config.band_files import QualityLayer
 from ..errors import DataError
 from .dataset import IGNORE
+from .mask_colors import Color, as_numbers, hex_color, in_colors, palette_of
 from .nodata import declared_nodata, equals
 
-Color = tuple[int, int, int]
 NO_LABEL = (-9999.0,)  # never a class number: means "no label" even where no file declares it
 MAX_LISTED = 12  # distinct values in a message
 
@@ -115,7 +115,7 @@ def read_labels(
     layers_CHW, unseen_HW = _read_layers(path, file, window)
     if schema.colors:
         unseen_HW |= _undeclared_index(schema, file, layers_CHW)
-        colors_CHW = _in_colors(path, file, layers_CHW, unseen_HW)
+        colors_CHW = in_colors(path, file, layers_CHW, unseen_HW)
         return _by_color(schema, path, colors_CHW, unseen_HW), []
     layers_CHW = _as_gray(schema.classes, path, layers_CHW)
     values_HW, notes = _as_stored(path, file, layers_CHW[0]), _describe_tags(file)
@@ -133,20 +133,35 @@ def read_labels(
 
 
 def read_values(
-    path: Path, file: Any, window: Window | None
+    path: Path, file: Any, window: Window | None, *, colors: bool = False
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Decode a mask's values, (H, W), and which pixels are "no label" whatever the classes are.
 
+    Args:
+        path: Path for messages.
+        file: The open mask.
+        window: Part of the mask; None: all of it.
+        colors: Whether values are colors, returned as numbers (`mask_colors.number_of`).
+
     Raises:
-        DataError: The mask holds colors, or no numbers.
+        DataError: The mask holds colors and should not, or no numbers.
     """
     layers_CHW, unseen_HW = _read_layers(path, file, window)
+    if colors:
+        return as_numbers(in_colors(path, file, layers_CHW, unseen_HW)), unseen_HW
     layers_CHW = _as_gray(("background", "lake", "river"), path, layers_CHW)
     values_HW = _as_stored(path, file, layers_CHW[0])
     unseen_HW |= values_HW != values_HW  # NaN
     for value in NO_LABEL:
         unseen_HW |= equals(values_HW, value)
     return values_HW, unseen_HW
+
+
+def holds_colors(path: Path, file: Any, window: Window | None) -> bool:
+    """Return whether a mask of three layers holds colors: pixels at which the layers differ."""
+    layers_CHW, unseen_HW = _read_layers(path, file, window)
+    seen_CN = layers_CHW[:, ~unseen_HW]
+    return bool((seen_CN != seen_CN[0]).any())
 
 
 def _read_layers(
@@ -203,11 +218,6 @@ def decode(
     return mask_HW
 
 
-def hex_color(color: Sequence[int]) -> str:
-    """Return a color as #rrggbb."""
-    return "#" + "".join(f"{int(part):02x}" for part in color)
-
-
 def _unseen(file: Any, window: Window | None, *, alpha: bool) -> NDArray[np.bool_]:
     """Return which pixels of a mask are transparent or masked out."""
     if alpha:
@@ -256,52 +266,6 @@ def _count(values: Sequence[Any]) -> str:
     return f"more than {MAX_LISTED}" if len(values) > MAX_LISTED else str(len(values))
 
 
-def _in_colors(
-    path: Path, file: Any, layers_CHW: NDArray[Any], unseen_HW: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
-    """Return a mask's colors, (3, H, W); a palette is looked up.
-
-    Raises:
-        DataError: Values are not colors of 8 bits.
-    """
-    palette = {} if len(layers_CHW) == 3 else _palette(file)
-    if not palette:
-        _require_8_bits(path, layers_CHW, unseen_HW)
-        known_CHW = np.where(unseen_HW, 0, layers_CHW).astype(np.uint8)
-        return known_CHW if len(known_CHW) == 3 else np.repeat(known_CHW, 3, axis=0)
-    table = np.zeros((max(palette) + 1, 3), dtype=np.uint8)
-    for index, color in palette.items():
-        table[index] = color[:3]
-    known_HW = np.where(unseen_HW, 0, layers_CHW[0])
-    beyond_HW = (known_HW < 0) | (known_HW >= len(table))
-    if beyond_HW.any():
-        raise DataError(
-            f"{path}: the mask holds the value {known_HW[beyond_HW][0]:g}, and its palette has only "
-            f"{len(table)} colors. Write the mask again, or name values instead of colors."
-        )
-    return np.moveaxis(table[known_HW], -1, 0)
-
-
-def _palette(file: Any) -> dict[int, Color]:
-    """Return the palette of a mask of one layer; empty: it has none."""
-    try:
-        return dict(file.colormap(1))
-    except ValueError:
-        return {}
-
-
-def _require_8_bits(path: Path, layers_CHW: NDArray[Any], unseen_HW: NDArray[np.bool_]) -> None:
-    values = layers_CHW[:, ~unseen_HW]
-    if not values.size or layers_CHW.dtype == np.uint8:
-        return
-    odd = values[~((values >= 0) & (values <= 255) & (values == np.floor(values)))]
-    if odd.size:
-        raise DataError(
-            f"{path}: colors in `values` have 8 bits, from 0 to 255, and this mask holds the value "
-            f"{odd.flat[0]:g} of {layers_CHW.dtype}. Write it in 8 bits, or name numbers in `values`."
-        )
-
-
 def _undeclared_index(
     schema: RasterSchema, file: Any, layers_CHW: NDArray[Any]
 ) -> NDArray[np.bool_]:
@@ -313,7 +277,7 @@ def _undeclared_index(
     nodata = declared_nodata(file, 1)
     if nodata is None:
         return np.zeros(layers_CHW.shape[1:], dtype=np.bool_)
-    palette = _palette(file) if len(layers_CHW) == 1 else {}
+    palette = palette_of(file) if len(layers_CHW) == 1 else {}
     color = palette.get(int(nodata), (0, 0, 0)) if palette else (nodata,) * 3
     legal = any(tuple(color[:3]) == legend for legend, _ in schema.colors)
     same = sum(tuple(other[:3]) == tuple(color[:3]) for other in palette.values())

@@ -6,11 +6,12 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
 from ..data.region_split import PARTS
@@ -83,14 +84,10 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
     ]
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
-    if look.regions:
-        examples = ", ".join(look.regions[:3])
-        lines.append(
-            Line(
-                "region: '^([A-Za-z]+)[-_ ]'",
-                f"ids begin with {len(look.regions)} words: {examples}",
-            )
-        )
+    regions = look.places.regions
+    if regions.names:
+        examples = ", ".join(regions.names[:3])
+        lines.append(Line(f"region: '{regions.expression}'", f"{regions.what}: {examples}"))
     if not layout.parts:
         lines.append(_draft_split(choose_units(layout, look), look))
     return _mark_guesses(lines, guessed_keys(open_points_of(layout, look, choices)))
@@ -118,14 +115,18 @@ def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
     choice = choose_classes(look, choices.classes)
     classes, reason = choice.names, choice.reason
     shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
-    words = ", ".join(f"{value}: {share:.2g} %" for value, share in shares.items())
+    words = ", ".join(f"{look.name_of(value)}: {share:.2g} %" for value, share in shares.items())
+    ignored = {int(value): share for value, share in look.values.items() if value not in classes}
+    if look.colors:
+        meant = {value: classes.get(int(value), IGNORED) for value in look.values}
+        pairs = ", ".join(f'"{look.name_of(v)}": {_quote(name)}' for v, name in meant.items())
+        return [Line(f"values: {{{pairs}}}", f"colors, {reason}; of the pixels {words}")]
     if list(classes) == list(range(len(classes))):
         names = ", ".join(map(_quote, classes.values()))
         lines = [Line(f"classes: [{names}]", f"{reason}; of the pixels {words}")]
     else:
         pairs = ", ".join(f"{value}: {_quote(name)}" for value, name in classes.items())
         lines = [Line(f"values: {{{pairs}}}", f"{reason}; of the pixels {words}")]
-    ignored = {int(value): share for value, share in look.values.items() if value not in classes}
     if ignored:
         few = ", ".join(map(str, ignored))
         lines.append(
@@ -157,21 +158,60 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
     """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes.
 
     Raises:
-        DataError: The scenes are few, and too small to be cut into blocks.
+        DataError: The scenes are few, and too small to be cut into blocks; or they show too few
+            places, in a way that blocks cannot be cut.
     """
     each = look.pixels / look.scenes
     if layout.parts:
         train = sum(part == PARTS[0] for part, *_ in layout.pairs)
         return Units(train, look.smallest_side, each, None, 0)
-    groups = len(look.regions) or look.scenes
-    # Blocks are for few scenes: many scenes of few regions often show the same ground.
-    if groups >= FEW_GROUPS or (look.scenes >= FEW_GROUPS and groups >= len(PARTS)):
+    if look.places.series.places:
+        _require_dates(look)
+    if look.places.series.places or _are_whole(look):
         return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
-    block = choose_block(layout, look)
+    if not look.places.one_grid:
+        raise DataError(
+            f"The {look.scenes} scenes show {count_of(_count_groups(look), 'place')}, too few to deal "
+            "out, and scenes of the same ground lie on different grids, so blocks of ground cannot be "
+            "cut alike. Put those of one place on one grid (gdalwarp -te ... -tr ...), or keep one "
+            "scene of each place."
+        )
+    grounds = _count_groups(look)
+    ground = replace(look, scenes=grounds, pixels=look.pixels * grounds // look.scenes)
+    block = choose_block(layout, ground)
     gap = min(SMALL, block // 4 // 8 * 8)
     number = max(1, round(TRAIN * look.pixels / block**2))
     side = min(block, *(_block_side(size, block) for size in look.sizes))
     return Units(number, side - gap, float(block**2), block, gap)
+
+
+def _count_groups(look: Fingerprint) -> int:
+    """Return how many groups of scenes can be dealt out: regions, or places, or scenes."""
+    places = look.places
+    opened_all = look.looked_at == look.scenes
+    grounds = places.grounds if places.grounds is not None and opened_all else look.scenes
+    return len(places.regions.names) or grounds
+
+
+def _are_whole(look: Fingerprint) -> bool:
+    """Return whether there are groups enough to deal out whole scenes.
+
+    Blocks are for few scenes: many scenes of few regions often show the same ground.
+    """
+    groups = _count_groups(look)
+    many = groups >= FEW_GROUPS or (look.scenes >= FEW_GROUPS and groups >= len(PARTS))
+    return many or (groups >= len(PARTS) and not look.places.one_grid)
+
+
+def _require_dates(look: Fingerprint) -> None:
+    series = look.places.series
+    if len(series.dates) < len(PARTS):
+        raise DataError(
+            f"By their ids, the {look.scenes} scenes show {count_of(len(series.places), 'place')} on "
+            f"{len(series.dates)} dates, and the files do not tell where they lie: neither places nor "
+            f"dates suffice for {', '.join(PARTS)}. Georeference the scenes, then blocks of ground are "
+            "dealt out; rename them, if they show other places; or write a card with `split: {by: list}`."
+        )
 
 
 def choose_block(layout: Layout, look: Fingerprint) -> int:
@@ -209,17 +249,26 @@ def _block_side(size: tuple[int, int], block: int) -> int:
 
 
 def _draft_split(units: Units, look: Fingerprint) -> Line:
-    groups = len(look.regions) or look.scenes
-    what = "region" if look.regions else "scene"
+    groups, series = _count_groups(look), look.places.series
+    what = "region" if look.places.regions.names else "scene"
+    if groups < look.scenes and what == "scene":
+        what = "place"
+    if series.places:
+        return Line(
+            f"split: {{by: time, date: '{series.date}'}}",
+            f"{count_of(len(series.places), 'place')} on {len(series.dates)} dates by the ids: the latest are "
+            "the test part",
+        )
     if units.block_px is None:
         return Line(
             "split: {by: scene}",
             f"no folders train, val and test: {groups} {what}s are dealt out, related ones together",
         )
     few = f"{groups} {what} is" if groups == 1 else f"{groups} {what}s are"
+    dates = f", on all {look.scenes} scenes alike" if groups < look.scenes else ""
     return Line(
         f"split: {{by: place, block_px: {units.block_px}, gap_px: {units.gap_px}}}",
-        f"{few} too few to deal out: blocks of ground, parts {units.gap_px} pixels apart",
+        f"{few} too few to deal out: blocks of ground{dates}, parts {units.gap_px} pixels apart",
     )
 
 

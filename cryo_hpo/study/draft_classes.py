@@ -11,6 +11,7 @@ from ..errors import DataError
 
 UNNAMED = ("background", "foreground")
 NO_LABEL = 255
+MAX_LISTED = 12  # colors in a message
 
 
 class ClassChoice(NamedTuple):
@@ -34,26 +35,27 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassCho
             classes was given.
     """
     values = _whole_values(look)
-    if given is None and values == [0, 1, NO_LABEL] and not look.is_together(1, NO_LABEL):
+    numbers = [0, 1, NO_LABEL] if not look.colors else None
+    if given is None and values == numbers and not look.is_together(1, NO_LABEL):
         raise DataError(
             f"Some masks hold 0 and 1 ({look.carriers[1]}), others 0 and {NO_LABEL} "
             f"({look.carriers[NO_LABEL]}), and none holds both. Give --classes land,lake,lake if 1 "
             f"and {NO_LABEL} are one class, or land,lake,ignore if {NO_LABEL} is no label."
         )
-    if given is None and values == [0, 1, NO_LABEL]:
+    if given is None and values == numbers:
         reason = "0, 1, and 255 for no label: guessed"
         words = (*UNNAMED, IGNORED)
         return ClassChoice(dict(enumerate(UNNAMED)), reason, is_guess=True, words=words)
-    _require_several(values)
+    _require_several([look.name_of(value) for value in look.values])
     if given is not None and len(given) != len(values):
         stray = f" {_describe_rarest(look, given)}" if len(given) < len(values) else ""
         raise DataError(
-            f"The masks hold {len(values)} values ({', '.join(map(str, values))}), --classes names "
+            f"The masks hold {_list_values(look)}, --classes names "
             f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order.{stray}"
         )
     if given is None and len(values) > 2:
         raise DataError(
-            f"The masks hold {len(values)} values ({', '.join(map(str, values))}). Name their "
+            f"The masks hold {_list_values(look)}. Name their "
             f"classes in this order: --classes background,lake,river. {_describe_rarest(look, ())}"
         )
     names = given or UNNAMED
@@ -63,8 +65,19 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassCho
             f"--classes leaves {len(classes)} of {len(values)} mask values, the others are "
             f"'{IGNORED}'; two classes at least are needed. Name more of the values."
         )
-    reason = "as given" if given else "two values: names guessed"
+    what = "colors" if look.colors else "values"
+    reason = "as given" if given else f"two {what}: names guessed"
     return ClassChoice(classes, reason, is_guess=given is None, words=names)
+
+
+def _list_values(look: Fingerprint) -> str:
+    """Return number and list of the masks' values; of colors, with their shares of the pixels."""
+    if not look.colors:
+        return f"{len(look.values)} values ({', '.join(map(look.name_of, look.values))})"
+    usual = set(sorted(look.values, key=lambda value: -look.values[value])[:MAX_LISTED])
+    shares = [f"{look.name_of(v)}: {100 * look.values[v]:.2g} %" for v in look.values if v in usual]
+    more = f", {len(look.values) - len(usual)} rarer ones" if len(look.values) > len(usual) else ""
+    return f"{len(look.values)} colors ({', '.join(shares)} of the pixels{more})"
 
 
 def _whole_values(look: Fingerprint) -> list[int]:
@@ -82,7 +95,7 @@ def _whole_values(look: Fingerprint) -> list[int]:
     return [int(value) for value in look.values]
 
 
-def _require_several(values: Sequence[int]) -> None:
+def _require_several(values: Sequence[str]) -> None:
     if len(values) < 2:
         raise DataError(
             f"Every mask pixel has the value {values[0] if values else 'nothing'}; two classes at "
@@ -96,7 +109,9 @@ def _describe_rarest(look: Fingerprint, given: Sequence[str]) -> str:
     names = list(given) if len(given) == len(look.values) - 1 else []
     names.insert(list(look.values).index(rarest), IGNORED)
     example = f": --classes {','.join(names)}" if len(names) > 1 else ""
+    name = look.name_of(rarest)
+    line = f'values: {{"{name}": {IGNORED}, ...}}' if look.colors else f"ignore: {name}"
     return (
-        f"The rarest is {rarest:g}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
-        f"give '{IGNORED}' as its name, and the card leaves it out with `ignore: {rarest:g}`{example}."
+        f"The rarest is {name}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
+        f"give '{IGNORED}' as its name, and the card leaves it out with `{line}`{example}."
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.fingerprint import Fingerprint
+from ..data.id_words import WORD
 from ..data.layer_names import NUMBERED
 from ..data.layout import Layout
+from ..data.places import Places
 from ..report.wording import count_of
 from .draft_bands import BandChoice
 from .draft_classes import NO_LABEL, ClassChoice
@@ -79,8 +81,11 @@ def _bands(bands: BandChoice) -> Iterator[OpenPoint]:
 def _classes(look: Fingerprint, classes: ClassChoice) -> Iterator[OpenPoint]:
     if not classes.is_guess:
         return
-    words = " and ".join(f"{value} is '{name}'" for value, name in classes.names.items())
-    key = "classes" if list(classes.names) == list(range(len(classes.names))) else "values"
+    words = " and ".join(
+        f"{look.name_of(value)} is '{name}'" for value, name in classes.names.items()
+    )
+    numbered = not look.colors and list(classes.names) == list(range(len(classes.names)))
+    key = "classes" if numbered else "values"
     example = ",".join(
         ["land", "lake", *["ignore"] * (NO_LABEL in look.values and key == "classes")]
     )
@@ -90,7 +95,7 @@ def _classes(look: Fingerprint, classes: ClassChoice) -> Iterator[OpenPoint]:
         f"Give --classes {example}, in the order of the values.",
         is_guess=True,
     )
-    if NO_LABEL in look.values and NO_LABEL not in classes.names:
+    if not look.colors and NO_LABEL in look.values and NO_LABEL not in classes.names:
         share = 100 * look.values[NO_LABEL]
         yield OpenPoint(
             "ignore",
@@ -137,12 +142,23 @@ def _unpaired(layout: Layout) -> Iterator[OpenPoint]:
 
 
 def _regions(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
-    if look.regions and not layout.parts:
+    regions, series = look.places.regions, look.places.series
+    if regions.names and not layout.parts:
+        what = "words that ids begin with" if regions.expression == WORD else "ids without dates"
         yield OpenPoint(
             "region",
-            f"The words that ids begin with ({', '.join(look.regions[:3])}, ...) are taken for "
-            "places: scenes of one word stay in one part.",
-            "Remove the line if the words are no places.",
+            f"The {what} ({', '.join(regions.names[:3])}, ...) are taken for places: scenes of one "
+            "of them stay in one part.",
+            "Remove the line if they are no places.",
+            is_guess=True,
+        )
+    if series.places and not layout.parts:
+        yield OpenPoint(
+            "split",
+            f"By their ids, the scenes show {count_of(len(series.places), 'place')} on "
+            f"{len(series.dates)} dates. Train and test show the same ground on other dates, so that "
+            "the scores hold for later dates there, not for other places.",
+            "Georeference the scenes, then blocks of ground are dealt out; or give `{by: list}`.",
             is_guess=True,
         )
 
@@ -165,10 +181,22 @@ def _remarks(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
     if look.nodata:
         values = ", ".join(f"{value:g}" for value in look.nodata)
         yield OpenPoint("images", f"Pixels of {values} are declared as without data.")
-    if "" in look.crs and not layout.parts and not look.regions:
+    yield from _describe_series(layout, look)
+    if "" in look.crs and not layout.parts and look.places == Places():
         yield OpenPoint(
             "split",
             "Nothing tells where the scenes lie: if two show the same ground, they may be in two "
             "parts, and the scores too good.",
             "Name regions in the card, or give a list.",
+        )
+
+
+def _describe_series(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
+    grounds = look.places.grounds
+    if grounds is not None and grounds < look.looked_at and not layout.parts:
+        yield OpenPoint(
+            "split",
+            f"The {look.looked_at} scenes show {count_of(grounds, 'place')}: the same ground is never in "
+            "two parts, whatever the date.",
+            "To test on later dates of the same ground: `split: {by: time, date: ...}`.",
         )

@@ -19,6 +19,9 @@ from click.testing import CliRunner
 from cryo_hpo.cli.init import GIB, HOURS, parse_quantity
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import dump_study, load_card, load_study
+from cryo_hpo.data.fingerprint import Fingerprint
+from cryo_hpo.data.id_words import Regions
+from cryo_hpo.data.places import Places
 from cryo_hpo.errors import CryoError, SpecError
 from cryo_hpo.study.draft import epochs_within
 from cryo_hpo.study.draft_card import choose_units
@@ -566,12 +569,15 @@ def test_a_name_that_no_study_may_have_is_refused_before_the_data_are_looked_at(
     [(30, 5, False), (30, 0, False), (30, 2, True), (2, 0, True), (30, 12, False), (5, 5, True)],
 )
 def test_blocks_of_ground_are_for_few_scenes(scenes, regions, blocks):
-    look = SimpleNamespace(
+    look = Fingerprint(
         scenes=scenes,
-        regions=tuple(map(str, range(regions))),
+        looked_at=scenes,
+        places=Places(Regions(tuple(map(str, range(regions))))),
         pixels=scenes * 512**2,
-        smallest_side=512,
         sizes=((512, 512), (512, 512)),
+        **dict.fromkeys(("bands", "low", "high", "gsd_m", "object_px"), 0),
+        **dict.fromkeys(("names", "dtypes", "nodata", "crs"), ()),
+        values={},
     )
-    units = choose_units(cast("Any", SimpleNamespace(parts=())), cast("Any", look))
+    units = choose_units(cast("Any", SimpleNamespace(parts=())), look)
     assert (units.block_px is not None) == blocks

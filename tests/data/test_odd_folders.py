@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from cryo_hpo.config import DatasetCard, load_card
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Scene
 from cryo_hpo.data.fingerprint import take_fingerprint
+from cryo_hpo.data.id_words import find_series
 from cryo_hpo.data.layout import Layout, recognize_layout
+from cryo_hpo.data.splits import parts_of
 from cryo_hpo.errors import DataError
 from cryo_hpo.study.draft_card import Choices, draft_card, format_lines, open_points_of
 
@@ -205,17 +207,6 @@ def test_complex_radar_is_refused_with_the_remedy(tmp_path: Path) -> None:
         _draft(tmp_path / "set", bands=("VV",))
 
 
-def test_a_mask_in_colors_is_refused_with_the_lines_of_a_card(tmp_path: Path) -> None:
-    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
-        write(folder / f"images/s{i}.png", image)
-        blue = np.concatenate([0 * mask, 0 * mask, mask * np.uint8(255)])
-        write(folder / f"masks/s{i}.png", blue)
-
-    _fill(tmp_path / "set", writer, dtype="uint8")
-    with pytest.raises(DataError, match='"#000000": background, "#0000ff": lake'):
-        _draft(tmp_path / "set")
-
-
 def test_a_raster_stored_from_south_to_north_fits_its_mask(tmp_path: Path) -> None:
     def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
         _put(folder / f"s{i}.tif", image, i)
@@ -270,3 +261,208 @@ def test_any_class_name_is_text_in_the_card(tmp_path: Path, names: tuple[str, st
     _fill(tmp_path / "set", writer)
     _, card, _ = _draft(tmp_path / "set", classes=names)
     assert card.classes == names
+
+
+COLORS = {"#000000": (0, 0, 0), "#0000ff": (0, 0, 255), "#ff0000": (255, 0, 0)}
+
+
+def _thirds(mask: Image) -> Image:
+    """Return a mask of 0 and 1 with a third class in its last rows."""
+    third = mask.copy()
+    third[:, -4:] = 2
+    return third
+
+
+def _as_rgb(mask: Image, *, alpha: bool = False) -> Image:
+    table = np.array(list(COLORS.values()), dtype=np.uint8)
+    colors = np.moveaxis(table[mask[0]], -1, 0)
+    seen = np.where(np.arange(mask.shape[2]) < 30, 255, 0) * np.ones(mask.shape[1:])
+    return np.concatenate([colors, seen[None].astype(np.uint8)]) if alpha else colors
+
+
+def _put_palette(path: Path, i: int, mask: Image, colors: Sequence[tuple[int, int, int]]) -> None:
+    _put(path, mask, i)
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, dict(enumerate(colors)))
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_class_for_each_color_of_a_mask(tmp_path: Path, *, alpha: bool) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        _put(folder / f"masks/s{i}.tif", _as_rgb(_thirds(mask), alpha=alpha), i)
+
+    _fill(tmp_path / "mine", writer)
+    _, card, guesses = _draft(tmp_path / "mine", classes=("land", "lake", "ice"))
+    assert card.values == dict(zip(COLORS, ("land", "lake", "ice"), strict=True))
+    assert not [guess for guess in guesses if "mask value" in guess]
+    scene = _first(card)
+    expected = np.zeros((1, SIDE, SIDE), dtype=np.uint8)
+    expected[:, 8:20, 10:24] = 1
+    expected = _thirds(expected)[0]
+    expected[:, 30:] = IGNORE if alpha else expected[:, 30:]
+    assert (scene.mask_HW == expected).all()
+
+
+def test_colors_without_names_are_listed_with_their_shares(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        _put(folder / f"masks/s{i}.tif", _as_rgb(_thirds(mask)), i)
+
+    _fill(tmp_path / "mine", writer)
+    with pytest.raises(DataError, match=r"3 colors \(#000000: 71 %, #0000ff: 16 %, #ff0000: 12 %"):
+        _draft(tmp_path / "mine", classes=None)
+    _, card, _ = _draft(tmp_path / "mine", classes=("land", "lake", "ignore"))
+    assert card.values == dict(zip(COLORS, ("land", "lake", "ignore"), strict=True))
+    assert set(np.unique(_first(card).mask_HW)) == {0, 1, IGNORE}
+
+
+def test_two_colors_are_guessed_and_said_so(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        _put(folder / f"masks/s{i}.tif", _as_rgb(mask), i)
+
+    _fill(tmp_path / "mine", writer)
+    _, card, guesses = _draft(tmp_path / "mine", classes=None)
+    assert card.values == {"#000000": "background", "#0000ff": "foreground"}
+    assert "values" in card.assumed
+    assert any("#0000ff is 'foreground'" in guess for guess in guesses)
+
+
+def test_palettes_that_agree_are_numbers_and_those_that_do_not_are_refused(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        colors = [(0, 0, 0), (0, 0, 255)] if i < agree else [(0, 0, 0), (255, 0, 0)]
+        _put_palette(folder / f"masks/s{i}.tif", i, mask, colors)
+
+    agree = SCENES
+    _fill(tmp_path / "mine", writer)
+    assert _draft(tmp_path / "mine")[1].classes == ("land", "lake")
+    agree = 3
+    _fill(tmp_path / "other", writer)
+    with pytest.raises(DataError, match=r"Palettes of the masks differ: 1 is #0000ff .* #ff0000"):
+        _draft(tmp_path / "other")
+
+
+def test_smoothed_colors_are_refused(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        smooth = _as_rgb(mask) + np.arange(SIDE, dtype=np.uint8) * (1 + i)
+        _put(folder / f"masks/s{i}.tif", smooth, i)
+
+    _fill(tmp_path / "mine", writer)
+    with pytest.raises(DataError, match="smoothed at edges, or compressed as JPEG"):
+        _draft(tmp_path / "mine")
+
+
+def _series(names: Sequence[str], place: Callable[[int], int | None], *, side: int = 128) -> Writer:
+    """Write scenes under names, georeferenced at a place in km, or nowhere."""
+
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        for kind, pixels in (("images", image), ("masks", mask)):
+            whole = np.tile(pixels, (1, side // SIDE, side // SIDE))
+            where = place(i)
+            named = folder / f"{kind}/{names[i]}.tif"
+            write(named, whole, georeferenced=where is not None, place=(where or 0, 0))
+
+    return writer
+
+
+def _rule(card: DatasetCard) -> dict[str, Any]:
+    assert card.split is not None
+    return card.split.model_dump(exclude_defaults=True)
+
+
+def _parts(card: DatasetCard, tmp_path: Path) -> dict[str, set[str]]:
+    parts = parts_of(custom_dataset(card), tmp_path, cache=tmp_path / "cache")
+    return {part: {item.id for item in items} for part, items in parts.items()}
+
+
+DATES = ["20190701", "20190802", "20190903", "20200701", "20200802", "20200903", "20210701"]
+
+
+def test_dates_of_one_place_are_cut_into_the_same_blocks(tmp_path: Path) -> None:
+    _fill(tmp_path / "mine", _series([f"hut_{date}" for date in DATES], lambda _: 0))
+    _, card, _ = _draft(tmp_path / "mine")
+    assert _rule(card)["by"] == "place"
+    parts = _parts(card, tmp_path)
+    blocks = {part: {name.rpartition("@")[2] for name in names} for part, names in parts.items()}
+    assert all(blocks.values())
+    assert not blocks["train"] & blocks["test"]
+    assert not blocks["train"] & blocks["val"]
+    assert not blocks["val"] & blocks["test"]
+    assert {name.rpartition("@")[0] for name in parts["test"]} == {f"hut_{date}" for date in DATES}
+    layout = recognize_layout(tmp_path / "mine")
+    look = take_fingerprint(layout)
+    choices = Choices(name="mine", classes=("land", "lake"), bands=("B4", "B3", "B2"))
+    points = [str(point) for point in open_points_of(layout, look, choices)]
+    assert any("7 scenes show 1 place" in point and "by: time" in point for point in points)
+
+
+def test_dates_of_three_places_stay_together(tmp_path: Path) -> None:
+    names = [f"{'abc'[i % 3]}{i % 3}_{DATES[i]}" for i in range(SCENES)]
+    _fill(tmp_path / "mine", _series(names, lambda i: 5 * (i % 3)))
+    _, card, _ = _draft(tmp_path / "mine")
+    assert _rule(card) == {"by": "scene"}
+    parts = _parts(card, tmp_path)
+    assert sorted(len({name[:2] for name in names}) for names in parts.values()) == [1, 1, 1]
+
+
+def test_dates_of_few_places_on_other_grids_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    _fill(tmp_path / "mine", _series([f"hut_{d}" for d in DATES], lambda _: 0))
+    for i, date in enumerate(DATES):
+        for kind in ("images", "masks"):
+            with rasterio.open(tmp_path / f"mine/{kind}/hut_{date}.tif", "r+") as file:
+                file.transform = file.transform @ Affine.translation(0.3 * i, 0)
+    with pytest.raises(DataError, match=r"1 place, too few to deal out.*gdalwarp -te"):
+        _draft(tmp_path / "mine")
+
+
+def test_names_with_dates_tell_places_where_files_do_not(tmp_path: Path) -> None:
+    names = [f"{'abc'[i % 3]}{i % 3}_{DATES[i]}" for i in range(SCENES)]
+    _fill(tmp_path / "mine", _series(names, lambda _: None))
+    _, card, guesses = _draft(tmp_path / "mine")
+    assert _rule(card) == {"by": "scene"}
+    assert "region" in card.assumed
+    assert any("ids without dates" in guess for guess in guesses)
+    parts = _parts(card, tmp_path)
+    assert sorted(len({name[:2] for name in names}) for names in parts.values()) == [1, 1, 1]
+
+
+def test_dates_of_one_place_without_coordinates_are_divided_by_time_and_said_so(
+    tmp_path: Path,
+) -> None:
+    _fill(tmp_path / "mine", _series([f"hut_{date}" for date in DATES], lambda _: None))
+    _, card, guesses = _draft(tmp_path / "mine")
+    assert _rule(card)["by"] == "time"
+    assert "split" in card.assumed
+    assert any("same ground on other dates" in guess for guess in guesses)
+    parts = _parts(card, tmp_path)
+    assert max(parts["train"]) < min(parts["val"])
+    assert max(parts["val"]) < min(parts["test"])
+
+
+def test_two_dates_of_one_place_without_coordinates_are_refused(tmp_path: Path) -> None:
+    names = [f"hut_{DATES[i % 2]}T1{i:03}" for i in range(SCENES)]
+    _fill(tmp_path / "mine", _series(names, lambda _: None))
+    with pytest.raises(DataError, match="1 place on 2 dates"):
+        _draft(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("ids", "places", "dates"),
+    [
+        (["hut_20190731", "hut_20200731"], 1, 2),
+        (["2019-07-31_hut", "2019-08-31_hut", "2019-07-31_peak", "2019-08-31_peak"], 2, 2),
+        (["20190731", "20200731", "20210731"], 1, 3),
+        (["hut_20190731T103021", "hut_20200731T103021"], 1, 2),
+        (["a1_2019", "a1_2020", "b1_2019", "b1_2020"], 2, 2),
+        (["scene_2001", "scene_2002", "scene_2003"], 0, 0),  # numbers as likely as years
+        (["a_20190731", "b_20190731"], 0, 0),  # every place once
+        (["hut_20191331", "hut_20190231x"], 0, 0),
+        (["s1", "s2"], 0, 0),
+    ],
+)
+def test_a_series_is_recognized_by_its_dates(ids: list[str], places: int, dates: int) -> None:
+    series = find_series(ids)
+    assert (len(series.places), len(series.dates)) == (places, dates)

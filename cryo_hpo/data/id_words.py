@@ -1,0 +1,76 @@
+"""Find places and dates in the ids of scenes, as regular expressions that a card can hold."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+DAY = r"(?:19|20)\d{2}[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
+YEAR = r"(?:19|20)\d{2}"
+BETWEEN = "[-_. ]*"
+TIME = r"(?:T\d{4,6}Z?)?"  # of day, behind a date
+WORD = "^([A-Za-z]+)[-_ ]"  # that an id begins with
+
+
+class Regions(NamedTuple):
+    """Hold what ids tell about regions."""
+
+    names: tuple[str, ...] = ()
+    expression: str = ""
+    """Regular expression whose group is the region in an id."""
+    what: str = ""
+    """What the ids have in common, for a comment."""
+
+
+class Series(NamedTuple):
+    """Hold ids that name few places on several dates."""
+
+    places: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    place: str = ""
+    """Regular expression whose group is the place in an id."""
+    date: str = ""
+    """Regular expression whose group is the date in an id."""
+
+
+def find_regions(ids: Sequence[str]) -> Regions:
+    """Return the words that ids begin with, if they look like regions: few words, many scenes."""
+    starts = [match[1] for name in ids if (match := re.match(WORD, name))]
+    counted = Counter(starts)
+    if len(starts) < len(ids) or not 3 <= len(counted) <= len(ids) / 2:
+        return Regions()
+    return Regions(tuple(sorted(counted)), WORD, f"ids begin with {len(counted)} words")
+
+
+def find_series(ids: Sequence[str]) -> Series:
+    """Return places and dates of ids such as `hut_20190731` or `20190731_hut`; empty: they are no series.
+
+    A day with month and year is a date. A year alone may be a number: it counts only where several
+    places have several years each.
+    """
+    for date, alone in ((DAY, True), (YEAR, False)):
+        for place in (
+            rf"^(.*?){BETWEEN}(?<!\d){date}{TIME}$",
+            rf"^{date}(?!\d){TIME}{BETWEEN}(.*)$",
+        ):
+            series = _read_series(ids, place, date)
+            few = series is not None and 2 * len(series.places) <= len(ids)
+            if series is not None and few and (alone or len(series.places) > 1):
+                return series
+    return Series()
+
+
+def _read_series(ids: Sequence[str], place: str, date: str) -> Series | None:
+    finds_date = rf"(?<!\d)({date})(?!\d)"
+    places = [re.search(place, name) for name in ids]
+    dates = [re.search(finds_date, name) for name in ids]
+    if not ids or not all(places) or not all(dates):
+        return None
+    return Series(
+        tuple(sorted({match[1] for match in places if match})),
+        tuple(sorted({match[1] for match in dates if match})),
+        place,
+        finds_date,
+    )
