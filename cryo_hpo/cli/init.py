@@ -196,7 +196,7 @@ def _ask(draft: Drafter, chosen: Choices) -> Choices:
     Elsewhere a draft raises an error, or lists its guesses as points to check.
     """
     from ..study.draft_bands import choose_bands
-    from ..study.draft_classes import choose_classes
+    from ..study.draft_classes import choose_classes, list_values
 
     if not sys.stdin.isatty():
         return chosen
@@ -205,10 +205,11 @@ def _ask(draft: Drafter, chosen: Choices) -> Choices:
         chosen.bands,
         "Band names, in the order of the layers",
     )
+    values = f" in {list_values(draft.look)}" if draft.look.colors else ""
     classes = _ask_until_known(
         partial(choose_classes, draft.look),
         chosen.classes,
-        "Class names, in the order of the mask values",
+        f"Class names, in the order of the mask values{values}",
     )
     return replace(chosen, bands=bands, classes=classes)
 

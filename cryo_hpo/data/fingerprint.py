@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -64,6 +65,7 @@ class Fingerprint:
         values: Mask value -> share of the pixels.
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
         places: Places that the scenes show, by their files and ids.
+        unnumbered: Share of pixels that are NaN or infinite in a band, where no file declares that.
         colors: Whether mask values are colors, as numbers (`mask_colors.number_of`).
         finest: Band with the smallest pixels, where bands lie in files on different grids; else "".
         carriers: Mask value -> the mask with most pixels of it.
@@ -85,6 +87,7 @@ class Fingerprint:
     object_px: float | None
     places: Places
     colors: bool = False
+    unnumbered: float = 0.0
     finest: str = ""
     carriers: dict[float, Carrier] = field(default_factory=dict)
     alpha: bool = False
@@ -131,6 +134,7 @@ class _Look:
     """Values that the mask declares as nodata."""
     diameters: list[float]
     alpha: bool
+    unnumbered: float
     finest: int | None = None
     """Number of the band with the smallest pixels, if the bands' grids differ."""
 
@@ -171,7 +175,8 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         dtypes=tuple(sorted({look.dtype for look in looks})),
         low=float(np.min([look.percentiles[0] for look in looks])),
         high=float(np.max([look.percentiles[1] for look in looks])),
-        nodata=tuple(sorted({look.nodata for look in looks if look.nodata is not None})),
+        nodata=tuple(sorted({_same_nan(look.nodata) for look in looks if look.nodata is not None})),
+        unnumbered=float(np.mean([look.unnumbered for look in looks])),
         crs=tuple(sorted({look.crs for look in looks})),
         gsd_m=float(np.median(resolutions)) if resolutions else None,
         values={value: count / total for value, count in sorted(values.items())},
@@ -198,6 +203,18 @@ def _with_labels(looks: Sequence[_Look]) -> list[_Look]:
         )
         for look in looks
     ]
+
+
+def _same_nan(value: float) -> float:
+    """Return a value, NaN always as the same object, which a set holds once."""
+    return math.nan if math.isnan(value) else value
+
+
+def _share_unnumbered(pixels_CHW: NDArray[Any], nodata: float | None) -> float:
+    """Return the share of pixels that are NaN or infinite in a band; a declared NaN is no fault."""
+    odd_HW = ~np.isfinite(pixels_CHW).all(axis=0)
+    declared = nodata is not None and math.isnan(nodata)
+    return float((np.isinf(pixels_CHW).any(axis=0) if declared else odd_HW).mean())
 
 
 def _find_carrier(looks: Sequence[_Look], value: float) -> Carrier:
@@ -255,13 +272,14 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
 
 def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _Look:
     """Return the look at the first band, with what the other bands' files add."""
-    shapes, dtypes, ranges, sides = [], [], [], []
+    shapes, dtypes, ranges, sides, unnumbered = [], [], [], [], [look.unnumbered]
     for path in files:
         with open_file(path) as file:
             pixels_HW = file.read(1, window=_center(file.height, file.width))
             seen = pixels_HW[np.isfinite(pixels_HW) & (pixels_HW != declared_nodata(file, 1))]
             ranges.append(np.percentile(seen, (1, 99)) if seen.size else np.zeros(2))
             shapes.append((file.height, file.width))
+            unnumbered.append(_share_unnumbered(pixels_HW[None], declared_nodata(file, 1)))
             dtypes.append(file.dtypes[0])
             sides.append(_resolution_m(file))
     finest = int(np.argmax([height * width for height, width in shapes]))
@@ -274,6 +292,7 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
         dtype=np.result_type(*dtypes).name,
         percentiles=(float(low), float(high)),
         gsd_m=sides[finest],
+        unnumbered=max(unnumbered),
         finest=finest if len(set(shapes)) > 1 else None,
     )
 
@@ -309,6 +328,7 @@ def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
         fill=fill,
         diameters=_measure_objects(labels_HW, ~unseen_HW),
         alpha=alpha,
+        unnumbered=_share_unnumbered(pixels_CHW, facts["nodata"]),
     )
 
 

@@ -82,6 +82,9 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
         *draft_band_lines(layout, look, bands),
         *_draft_classes(look, choices),
     ]
+    if look.unnumbered:
+        share = f"{100 * look.unnumbered:.2g} % of the pixels are NaN or infinite in a band"
+        lines.append(Line("nan: ignore", f"{share}: left out of loss and score"))
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
     regions = look.places.regions

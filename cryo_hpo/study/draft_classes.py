@@ -50,12 +50,12 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassCho
     if given is not None and len(given) != len(values):
         stray = f" {_describe_rarest(look, given)}" if len(given) < len(values) else ""
         raise DataError(
-            f"The masks hold {_list_values(look)}, --classes names "
+            f"The masks hold {list_values(look)}, --classes names "
             f"{len(given)} ({', '.join(given)}). Name a class for every value, in this order.{stray}"
         )
     if given is None and len(values) > 2:
         raise DataError(
-            f"The masks hold {_list_values(look)}. Name their "
+            f"The masks hold {list_values(look)}. Name their "
             f"classes in this order: --classes background,lake,river. {_describe_rarest(look, ())}"
         )
     names = given or UNNAMED
@@ -70,7 +70,7 @@ def choose_classes(look: Fingerprint, given: tuple[str, ...] | None) -> ClassCho
     return ClassChoice(classes, reason, is_guess=given is None, words=names)
 
 
-def _list_values(look: Fingerprint) -> str:
+def list_values(look: Fingerprint) -> str:
     """Return number and list of the masks' values; of colors, with their shares of the pixels."""
     if not look.colors:
         return f"{len(look.values)} values ({', '.join(map(look.name_of, look.values))})"

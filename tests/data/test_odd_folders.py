@@ -263,6 +263,21 @@ def test_any_class_name_is_text_in_the_card(tmp_path: Path, names: tuple[str, st
     assert card.classes == names
 
 
+def test_pixels_without_a_number_are_left_out_and_the_card_says_so(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        image[1, :8] = np.nan
+        declared = {"nodata": np.nan} if folder.name == "declared" else {}
+        _put(folder / f"images/s{i}.tif", image, i, **declared)
+        _put(folder / f"masks/s{i}.tif", mask, i)
+
+    for name, nan in (("silent", "ignore"), ("declared", "refuse")):
+        _fill(tmp_path / name, writer, dtype="float32")
+        _, card, _ = _draft(tmp_path / name)
+        assert card.nan == nan
+        assert (_first(card).mask_HW[:8] == IGNORE).all()
+    assert take_fingerprint(recognize_layout(tmp_path / "declared")).nodata[1:] == ()
+
+
 COLORS = {"#000000": (0, 0, 0), "#0000ff": (0, 0, 255), "#ff0000": (255, 0, 0)}
 
 
