@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator
 
 from .frozen import Frozen
-from .vector_layer import SUFFIXES
+from .vector_layer import SUFFIXES, explain_suffix
 
 
 class RegionOutlines(Frozen):
@@ -38,11 +38,7 @@ class RegionOutlines(Frozen):
     @classmethod
     def _has_known_suffix(cls, file: str) -> str:
         if not file.lower().endswith(SUFFIXES):
-            message = (
-                f"Cannot read '{file}' as outlines. Use one of {', '.join(SUFFIXES)}: convert it "
-                "with ogr2ogr or QGIS."
-            )
-            raise ValueError(message)
+            raise ValueError(explain_suffix(file))
         return file
 
 

@@ -14,6 +14,17 @@ from .messages import explain
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".kml")
 
 
+def explain_suffix(file: str) -> str:
+    """Return why a file is not read as outlines, and the remedy."""
+    remedy = (
+        "unpack it first"
+        if file.lower().endswith((".zip", ".gz", ".tar", ".kmz"))
+        else "convert it"
+    )
+    tool = "" if remedy.startswith("unpack") else " with ogr2ogr or QGIS"
+    return f"Cannot read '{file}' as outlines. Use one of {', '.join(SUFFIXES)}: {remedy}{tool}."
+
+
 class VectorLayer(Frozen):
     """A layer of polygons, lines or points, and the class that its features become."""
 
@@ -57,11 +68,7 @@ class VectorLayer(Frozen):
 
     def _file_problems(self) -> Iterator[Problem]:
         if not self.file.lower().endswith(SUFFIXES):
-            message = (
-                f"Cannot read '{self.file}' as outlines. Use one of {', '.join(SUFFIXES)}: "
-                "convert it with ogr2ogr or QGIS."
-            )
-            yield Problem(("file",), message)
+            yield Problem(("file",), explain_suffix(self.file))
 
     def _label_problems(self) -> Iterator[Problem]:
         if (self.label is None) == (self.attribute is None):

@@ -11,6 +11,7 @@ DAY = r"(?:19|20)\d{2}[-_]?(?:0[1-9]|1[0-2])[-_]?(?:0[1-9]|[12]\d|3[01])"
 YEAR = r"(?:19|20)\d{2}"
 BETWEEN = "[-_. ]*"
 TIME = r"(?:T\d{4,6}Z?)?"  # of day, behind a date
+PART_WORDS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
 WORD = "^([A-Za-z]+)[-_ ]"  # that an id begins with
 
 
@@ -36,10 +37,14 @@ class Series(NamedTuple):
 
 
 def find_regions(ids: Sequence[str]) -> Regions:
-    """Return the words that ids begin with, if they look like regions: few words, many scenes."""
+    """Return the words that ids begin with, if they look like regions: few words, many scenes.
+
+    Names of the parts of a split are no regions.
+    """
     starts = [match[1] for name in ids if (match := re.match(WORD, name))]
     counted = Counter(starts)
-    if len(starts) < len(ids) or not 3 <= len(counted) <= len(ids) / 2:
+    are_parts = {word.lower() for word in counted} <= PART_WORDS
+    if len(starts) < len(ids) or are_parts or not 3 <= len(counted) <= len(ids) / 2:
         return Regions()
     return Regions(tuple(sorted(counted)), WORD, f"ids begin with {len(counted)} words")
 

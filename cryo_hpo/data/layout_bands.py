@@ -116,7 +116,8 @@ def guess_sensor(names: Sequence[str], bands: Iterable[str]) -> str:
         missions += ["Sentinel-2"] if optical else []
         raise DataError(
             f"The scenes are of {' and '.join(missions)}, which number their bands differently: B4 "
-            "is red of one and near infrared of another. Put them into folders of their own."
+            "is red of one and near infrared of another. Put them into folders of their own"
+            f"{'' if bands else ', or name layers of the same color in all by it: --bands RED,GREEN,BLUE'}."
         )
     if numbers and not others:
         return f"landsat-{max(numbers)}"

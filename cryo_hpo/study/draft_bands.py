@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..bands import BANDS, SENSORS, Band, bands_of_sensor
 from ..data.file_templates import token_of
 from ..data.fingerprint import Fingerprint
-from ..data.layer_names import canonical
+from ..data.layer_names import NUMBERED, canonical
 from ..data.layout import Layout
 from ..data.layout_bands import guess_sensor
 from ..errors import DataError, UnknownName
@@ -92,7 +92,8 @@ def choose_bands(
     if sensor is not None and sensor not in SENSORS:
         raise UnknownName(sensor, valid=SENSORS, what="sensor")
     ids = [name for _, name, _, _ in layout.pairs]
-    guessed = guess_sensor(ids, layout.bands)
+    by_color = given and not layout.bands and not any(map(NUMBERED.fullmatch, given))
+    guessed = "" if by_color else guess_sensor(ids, layout.bands)
     chosen = sensor or guessed
     why = "as given" if sensor else "as the scenes' names say" if guessed else ""
     if layout.bands:

@@ -174,10 +174,10 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
         return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
     if not look.places.one_grid:
         raise DataError(
-            f"The {look.scenes} scenes show {count_of(_count_groups(look), 'place')}, too few to deal "
-            "out, and scenes of the same ground lie on different grids, so blocks of ground cannot be "
-            "cut alike. Put those of one place on one grid (gdalwarp -te ... -tr ...), or keep one "
-            "scene of each place."
+            f"The {look.scenes} scenes are {count_of(_count_groups(look), 'group')} of overlapping "
+            f"ground, fewer than {', '.join(PARTS)} need, and lie on different grids, so that blocks of "
+            "ground cannot be cut alike. Put those of one place on one grid (gdalwarp -te ... -tr ...), "
+            "leave out scenes that overlap, or sort the scenes into folders train, val and test."
         )
     grounds = _count_groups(look)
     ground = replace(look, scenes=grounds, pixels=look.pixels * grounds // look.scenes)

@@ -370,6 +370,24 @@ def test_smoothed_colors_are_refused(tmp_path: Path) -> None:
         _draft(tmp_path / "mine")
 
 
+def _landsat(i: int) -> str:
+    return f"L{'CT'[i % 2]}0{'85'[i % 2]}_L1TP_23301{i}_20160725_20170322_01_T1"
+
+
+def test_scenes_of_several_sensors_may_be_named_by_color(tmp_path: Path) -> None:
+    names = [_landsat(i) for i in range(SCENES)]
+    _fill(tmp_path / "mine", _series(names, lambda i: 5 * i))
+    with pytest.raises(DataError, match=r"Landsat 5 and Landsat 8.*--bands RED,GREEN,BLUE"):
+        _draft(tmp_path / "mine")
+    assert _draft(tmp_path / "mine", bands=("RED", "GREEN", "BLUE"))[1].sensor is None
+
+
+def test_names_of_parts_are_no_regions(tmp_path: Path) -> None:
+    names = [f"{('train', 'val', 'test')[i % 3]}_{i}" for i in range(SCENES)]
+    _fill(tmp_path / "mine", _series(names, lambda _: None))
+    assert _draft(tmp_path / "mine")[1].region is None
+
+
 def _series(names: Sequence[str], place: Callable[[int], int | None], *, side: int = 128) -> Writer:
     """Write scenes under names, georeferenced at a place in km, or nowhere."""
 
@@ -429,7 +447,7 @@ def test_dates_of_few_places_on_other_grids_are_refused_with_the_remedy(tmp_path
         for kind in ("images", "masks"):
             with rasterio.open(tmp_path / f"mine/{kind}/hut_{date}.tif", "r+") as file:
                 file.transform = file.transform @ Affine.translation(0.3 * i, 0)
-    with pytest.raises(DataError, match=r"1 place, too few to deal out.*gdalwarp -te"):
+    with pytest.raises(DataError, match=r"1 group of overlapping ground.*gdalwarp -te"):
         _draft(tmp_path / "mine")
 
 
