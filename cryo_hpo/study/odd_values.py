@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import torch
 
 from ..config.optim import ADAMW, OWN
 from ..config.recipe import short_lr
@@ -33,6 +36,7 @@ def odd_values(study: Study, site: Site) -> list[str]:
     return [
         *_high_rates(study),
         *_missing_search(study),
+        *emulated_bf16(study),
         *_large_batches(study, site),
         *_large_crops(study, site),
     ]
@@ -57,6 +61,33 @@ def _missing_search(study: Study) -> Iterator[str]:
             "search.trials: 1 trains only the baseline, which is the first trial: nothing is "
             f"searched. Raise it, to {SMALL_SEARCH} for a small search."
         )
+
+
+def emulated_bf16(study: Study) -> Iterator[str]:
+    """Yield the base's precision, if this machine trains and only emulates bf16."""
+    asked, gpus = study.base.precision, study.resources.gpus
+    if os.environ.get("RAY_ADDRESS"):  # other machines train; `doctor` looks at each
+        return
+    if gpus != 0 and torch.cuda.is_available():
+        if asked in ("auto", "bf16") and not torch.cuda.is_bf16_supported(
+            including_emulation=False
+        ):
+            cost = "auto is fp32 there" if asked == "auto" else "a step takes longer than in fp32"
+            yield (
+                f"base.precision: {asked}, and {torch.cuda.get_device_name()} only emulates bf16: "
+                f"{cost}. Newer GPUs compute in bf16: run a study on one kind, or set precision: fp32."
+            )
+    elif asked == "bf16" and not _cpu_computes_in_bf16():
+        yield (
+            "base.precision: bf16, and this processor has neither avx512_bf16 nor amx_bf16: it only "
+            "emulates bf16, and a step takes many times longer. Set precision: fp32."
+        )
+
+
+def _cpu_computes_in_bf16() -> bool:
+    """Return whether the processor has instructions for bf16, as far as torch tells."""
+    able = torch.cpu.get_capabilities()
+    return able["architecture"] != "x86_64" or bool(able["avx512_bf16"] or able["amx_bf16"])
 
 
 def _large_batches(study: Study, site: Site) -> Iterator[str]:

@@ -266,6 +266,14 @@ def runs_in_bf16(recipe: Recipe, device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def takes_fast_kernels(recipe: Recipe, device: torch.device) -> bool:
+    """Return True if convolutions are channels-last and AdamW is fused: on a GPU, and in bf16.
+
+    Both change the last bits. fp32 on a CPU keeps those of Cryo-Bench's loop, and goes without.
+    """
+    return device.type == "cuda" or runs_in_bf16(recipe, device)
+
+
 def device_for(gpus: float) -> torch.device:
     """Return the device of a trial that was given this many GPUs.
 

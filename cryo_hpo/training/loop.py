@@ -27,6 +27,7 @@ from .build import (
     runs_in_bf16,
     scale_to_pretraining,
     scenes_of,
+    takes_fast_kernels,
     window_of,
 )
 from .checkpoint_writer import CheckpointWriter
@@ -150,7 +151,8 @@ def _open(
     model = initial_model(recipe, site=site, resumes=resumes, device=device)
     scale_to_pretraining(recipe, model, train)
     model.to(device)
-    if device.type == "cuda":
+    fast = takes_fast_kernels(recipe, device)
+    if fast:
         _to_channels_last(model)
     protocol = protocol_of(recipe)
     normalize = normalizer(recipe, train, device)
@@ -169,6 +171,7 @@ def _open(
         recipe.optim.name,
         model,
         parameter_groups(recipe, model),
+        fused=fast,
         warms_up=recipe.optim.warmup_epochs > 0,
     )
     choose_kernels(recipe, device)
@@ -217,11 +220,11 @@ def _to_channels_last(model: nn.Module) -> None:
 
 def _forward(recipe: Recipe, model: Segmenter, device: torch.device, *, steps: int) -> Forward:
     """Return the model in its precision, from normalized bands to logits in float32."""
-    bf16 = runs_in_bf16(recipe, device)
+    bf16, fast = runs_in_bf16(recipe, device), takes_fast_kernels(recipe, device)
     network = compile_model(model) if compiles(recipe, device, steps=steps) else model
 
     def forward(x_BCHW: Tensor) -> Tensor:
-        if device.type == "cuda":
+        if fast:
             x_BCHW = x_BCHW.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
             logits: Tensor = network(x_BCHW)

@@ -118,7 +118,12 @@ def check_groups_cover_model(model: torch.nn.Module, groups: Sequence[Group]) ->
 
 
 def make_optimizer(
-    name: str, model: torch.nn.Module, groups: Sequence[Group], *, warms_up: bool = False
+    name: str,
+    model: torch.nn.Module,
+    groups: Sequence[Group],
+    *,
+    fused: bool = False,
+    warms_up: bool = False,
 ) -> torch.optim.Optimizer:
     """Return an optimizer over the groups of a model, each with its `initial_lr`.
 
@@ -126,6 +131,7 @@ def make_optimizer(
         name: Key of `OPTIMIZERS`.
         model: Model of the groups, on its device.
         groups: Groups of its trainable parameters.
+        fused: Whether AdamW is one kernel per group.
         warms_up: Whether the learning rate warms up.
 
     Raises:
@@ -144,6 +150,7 @@ def make_optimizer(
             }
             for group in groups
         ],
+        fused,
         warms_up,
     )
     for group in optimizer.param_groups:
@@ -161,32 +168,34 @@ class OptimizerKind:
     """Hold how an optimizer is built, and what it keeps.
 
     Attributes:
-        make: Builds it from torch's parameter groups; the other argument: the rate warms up.
+        make: Builds it from torch's parameter groups; then: one kernel per group, the rate warms up.
         values: Values kept per trained parameter, besides the parameter.
     """
 
-    make: Callable[[list[dict[str, Any]], bool], torch.optim.Optimizer]
+    make: Callable[[list[dict[str, Any]], bool, bool], torch.optim.Optimizer]
     values: int
 
 
-def _adamw(groups: list[dict[str, Any]], _warms_up: bool) -> torch.optim.Optimizer:  # noqa: FBT001
-    """Build AdamW; on a GPU as one fused kernel per group.
+def _adamw(
+    groups: list[dict[str, Any]],
+    fused: bool,  # noqa: FBT001
+    _warms_up: bool,  # noqa: FBT001
+) -> torch.optim.Optimizer:
+    """Build AdamW; the fused kernel reads and writes each value once.
 
-    The fused kernel reads and writes each value once and keeps its step count on the GPU, so that a
-    resumed step never waits to read that count.
+    On a GPU it also keeps its step count there, so that a resumed step never waits to read it.
     """
-    on_gpu = all(p.device.type == "cuda" for group in groups for p in group["params"])
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True if on_gpu else None)
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999), fused=True if fused else None)
 
 
 OPTIMIZERS = {
     "adamw": OptimizerKind(_adamw, values=2),
-    "sgd": OptimizerKind(lambda groups, _: torch.optim.SGD(groups, momentum=0.9), values=1),
+    "sgd": OptimizerKind(lambda groups, *_: torch.optim.SGD(groups, momentum=0.9), values=1),
     # Its estimate must not be divided by a rate that is almost 0.
     "prodigy": OptimizerKind(
-        lambda groups, warms_up: Prodigy(groups, safeguard_warmup=warms_up), values=4
+        lambda groups, _, warms_up: Prodigy(groups, safeguard_warmup=warms_up), values=4
     ),
-    "schedule-free": OptimizerKind(lambda groups, _: AdamWScheduleFree(groups), values=2),
+    "schedule-free": OptimizerKind(lambda groups, *_: AdamWScheduleFree(groups), values=2),
 }
 """Name -> optimizer.
 

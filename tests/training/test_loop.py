@@ -13,7 +13,7 @@ from cryo_hpo.errors import Diverged, SpecError, StorageError
 from cryo_hpo.study.preflight import check
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.build import device_for, parameter_groups, segmenter
-from cryo_hpo.training.loop import Epoch, _to_channels_last, fit
+from cryo_hpo.training.loop import Epoch, _open, _to_channels_last, fit
 
 from ..support.fakes import fake_folder
 from ..support.scoring import score_split
@@ -191,6 +191,26 @@ def test_half_precision_is_kept_on_cpu_where_it_is_asked_for(recipe, site):
     assert auto == full
     assert half != full
     assert half == pytest.approx(full, rel=0.05)
+
+
+def test_in_bf16_a_cpu_takes_the_kernels_of_a_gpu_and_in_fp32_those_of_the_published_loop(
+    recipe, site
+):
+    half = _open(recipe.replace({"precision": "bf16"}), site, CPU)
+    full = _open(recipe, site, CPU)
+    weights = [next(p for p in run.model.parameters() if p.ndim == 4) for run in (half, full)]
+    layouts = [p.is_contiguous(memory_format=torch.channels_last) for p in weights]
+    assert layouts == [True, False]
+    assert [run.optimizer.param_groups[0]["fused"] for run in (half, full)] == [True, None]
+
+
+def test_a_training_in_bf16_resumes_bit_for_bit(recipe, site):
+    recipe = recipe.replace({"precision": "bf16", "epochs": 3})
+    whole = _losses(_fit(recipe, site, "whole"))
+    workdir = site.storage / "cut"
+    begun = list(itertools.islice(fit(recipe, site=site, workdir=workdir, device=CPU), 1))
+    rest = list(fit(recipe, site=site, workdir=workdir, device=CPU))
+    assert _losses([*begun, *rest]) == whole
 
 
 def test_weights_of_3d_convolutions_keep_their_layout():

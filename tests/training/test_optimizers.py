@@ -115,7 +115,7 @@ def test_adapters_are_trained_and_nothing_else_of_the_encoder(name, tiny_encoder
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_values_that_an_optimizer_keeps_are_counted(name):
     layer = nn.Linear(30, 20, bias=False)
-    optimizer = OPTIMIZERS[name].make([{"params": [layer.weight], "lr": 0.1}], False)
+    optimizer = OPTIMIZERS[name].make([{"params": [layer.weight], "lr": 0.1}], False, False)
     hold_trained_weights(optimizer)
     layer.weight.grad = torch.ones_like(layer.weight)
     optimizer.step()
@@ -128,7 +128,7 @@ def test_the_values_that_an_optimizer_keeps_are_counted(name):
 def test_schedule_free_holds_the_average_of_its_steps_when_scored():
     """At a constant rate x is the plain mean of all z, where z takes the steps."""
     weight = nn.Parameter(torch.tensor([3.0]))
-    optimizer = OPTIMIZERS["schedule-free"].make([{"params": [weight], "lr": 0.1}], False)
+    optimizer = OPTIMIZERS["schedule-free"].make([{"params": [weight], "lr": 0.1}], False, False)
     steps = []
     for _ in range(5):
         hold_trained_weights(optimizer)
@@ -141,7 +141,7 @@ def test_schedule_free_holds_the_average_of_its_steps_when_scored():
 
 def test_other_optimizers_have_one_set_of_weights():
     weight = nn.Parameter(torch.ones(1))
-    optimizer = OPTIMIZERS["adamw"].make([{"params": [weight], "lr": 0.1}], False)
+    optimizer = OPTIMIZERS["adamw"].make([{"params": [weight], "lr": 0.1}], False, False)
     hold_trained_weights(optimizer)
     assert not hold_scored_weights(optimizer)
 
@@ -154,7 +154,9 @@ def test_prodigys_rate_is_lr_times_its_estimate(site):
     assert 0 < rates[0] < rates[-1] < 1, "it begins at 1e-6 and grows"
     state = torch.load(workdir / "last.pt", weights_only=True)
     assert rates[-1] == state["optimizer"]["param_groups"][0]["d"]
-    other = OPTIMIZERS["sgd"].make([{"params": [nn.Parameter(torch.ones(1))], "lr": 0.1}], False)
+    other = OPTIMIZERS["sgd"].make(
+        [{"params": [nn.Parameter(torch.ones(1))], "lr": 0.1}], False, False
+    )
     assert estimated_rate(other) == 1
 
 
