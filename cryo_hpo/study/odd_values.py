@@ -65,19 +65,21 @@ def _missing_search(study: Study) -> Iterator[str]:
 
 def emulated_bf16(study: Study) -> Iterator[str]:
     """Yield the base's precision, if this machine trains and only emulates bf16."""
-    asked, gpus = study.base.precision, study.resources.gpus
+    precision, gpus = study.base.precision, study.resources.gpus
     if os.environ.get("RAY_ADDRESS"):  # other machines train; `doctor` looks at each
         return
     if gpus != 0 and torch.cuda.is_available():
-        if asked in ("auto", "bf16") and not torch.cuda.is_bf16_supported(
+        if precision in ("auto", "bf16") and not torch.cuda.is_bf16_supported(
             including_emulation=False
         ):
-            cost = "auto is fp32 there" if asked == "auto" else "a step takes longer than in fp32"
+            cost = (
+                "auto is fp32 there" if precision == "auto" else "a step takes longer than in fp32"
+            )
             yield (
-                f"base.precision: {asked}, and {torch.cuda.get_device_name()} only emulates bf16: "
+                f"base.precision: {precision}, and {torch.cuda.get_device_name()} only emulates bf16: "
                 f"{cost}. Newer GPUs compute in bf16: run a study on one kind, or set precision: fp32."
             )
-    elif asked == "bf16" and not _cpu_computes_in_bf16():
+    elif precision == "bf16" and not _cpu_computes_in_bf16():
         yield (
             "base.precision: bf16, and this processor has neither avx512_bf16 nor amx_bf16: it only "
             "emulates bf16, and a step takes many times longer. Set precision: fp32."
