@@ -16,18 +16,26 @@ from ..results.campaign import CampaignResult, CellResult
 from ..stats import Interval
 from ..stats.pooled import ranks
 from . import rivals
+from .evidence import agreement, chance
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
 from .rivals import limits, number
 from .table import Table, csv_text, markdown
-from .wording import NONE, VERDICTS, signed
+from .wording import NONE, VERDICTS, short_lr, signed
 
 GAINS = "gains"
+BY_CHANCE = (
+    "How clearly the repeats (seeds) of each comparison differ: whether they agree, and in how many "
+    "studies without a true difference they would differ as clearly by chance (sign-flip test). The "
+    "verdict rests on the interval of a typical repeat. Nothing is corrected for the number of "
+    "comparisons: of twenty without a true difference, one is expected below p = 0.05."
+)
+NONE_LOST = "No training collapsed (one class everywhere) or diverged."
 COLORS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
 
 
 def page(result: CampaignResult) -> Page:
-    """Return the page: answer, rivals, Cryo-Bench's table twice, cells, transfer, costs."""
+    """Return the page: answer, rivals, Cryo-Bench's table twice, cells, transfer, statistics, costs."""
     sections = tuple(Section(title, tuple(parts)) for title, parts in _sections(result))
     return Page(result.campaign, headline(result), _tone(result), sections)
 
@@ -159,17 +167,39 @@ def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
         "mean over cells with an interval over cells and seeds."
     )
     picture = Picture(GAINS, "Relative improvement of every cell", caption)
-    yield "Cells", [picture, _cells(result)]
+    yield "Cells", [picture, _cells(result), *([] if _any_lost(result) else [NONE_LOST])]
     if result.transfer:
         yield "Transfer", list(_transfer(result))
+    yield "Statistics", [BY_CHANCE, _chances(result)]
     yield "Costs", [_costs(result)]
     yield "Provenance", [_provenance(result)]
 
 
 def _cells(result: CampaignResult) -> Table:
-    head = ("dataset", "model", "fixed LR", "tuned LR", "fixed", "tuned", "relative", "interval")
-    rows = [_cell(cell) for cell in result.cells]
-    return Table.of((*head, "p", "collapsed", "verdict"), rows, left=2, right=8)
+    """Return a row per cell, its verdict first; what collapsed has a column only where any did."""
+    head = ("dataset", "model", "verdict", "fixed", "tuned", "relative", "interval")
+    whole = (*head, "repeats that gain", "LR", "collapsed")
+    width = len(whole) if _any_lost(result) else len(whole) - 1
+    return Table.of(whole[:width], [_cell(cell)[:width] for cell in result.cells], left=3)
+
+
+def _any_lost(result: CampaignResult) -> bool:
+    return any(cell.baseline_collapsed or cell.tuned_collapsed for cell in result.cells)
+
+
+def _chances(result: CampaignResult) -> Table:
+    """Return the p value of every comparison, of tuned and fixed and then with the rivals, in words."""
+    searched = [cell for cell in result.cells if not cell.winner_is_baseline]
+    pairs = [(cell.dataset, cell.row, cell.improvement) for cell in searched]
+    pairs += [
+        (one.dataset, f"{one.row} against {rivals.NAMES[one.rival]}", one.improvement)
+        for one in result.rivals
+        if one.improvement is not None
+    ]
+    kept = [cell for cell in result.cells if cell.winner_is_baseline]
+    rows = [(*names, agreement(gain), chance(gain)) for *names, gain in pairs]
+    rows += [(cell.dataset, cell.row, "The fixed rate won", NONE) for cell in kept]
+    return Table.of(("dataset", "model", "repeats", "by chance"), rows, left=4)
 
 
 def _cell(cell: CellResult) -> tuple[str, ...]:
@@ -177,16 +207,21 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
     return (
         cell.dataset,
         cell.row,
-        f"{cell.baseline_lr:.3g}",
-        "the same" if cell.winner_is_baseline else f"{cell.tuned_lr:.3g}",
+        VERDICTS[improvement.verdict].lower(),
         f"{100 * np.mean(cell.baseline):.2f}",
         f"{100 * np.mean(cell.tuned):.2f}",
         f"{number(improvement.relative_pct.mid, 1)} %",
         limits(improvement.relative_pct, 1),
-        f"{improvement.p_value:.3g}",
+        f"{improvement.num_gained} of {improvement.num_pairs}",
+        _rates(cell),
         f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",
-        VERDICTS[improvement.verdict].lower(),
     )
+
+
+def _rates(cell: CellResult) -> str:
+    """Return the fixed learning rate, and the winner's where it is another."""
+    fixed = short_lr(cell.baseline_lr)
+    return f"{fixed}, kept" if cell.winner_is_baseline else f"{fixed} → {short_lr(cell.tuned_lr)}"
 
 
 def _transfer(result: CampaignResult) -> Iterator[Part]:

@@ -96,31 +96,58 @@ def losses(result: Result) -> str:
     return f"Trainings that collapsed or diverged, with exact 95 % intervals: {'; '.join(shares)}."
 
 
+def chance(improvement: Improvement) -> str:
+    """Return in a few words, for a table, how often repeats differ as clearly by chance alone."""
+    if improvement.num_pairs == 1:
+        return "one repeat allows no test"
+    p_value = f"p = {improvement.p_value:.3g}"
+    if improvement.stopped is not None:
+        return f"{p_value} (sequential sign test)"
+    if _is_too_short(improvement):
+        num = _in_words(improvement.num_pairs)
+        return f"{num} repeats are too few for p < {_limit(improvement):.2g} ({p_value})"
+    return f"in {100 * improvement.p_value:.2g} % of studies ({p_value})"
+
+
+def _limit(improvement: Improvement) -> float:
+    return 1 - improvement.typical_pct.level
+
+
+def _least_p(improvement: Improvement) -> float:
+    """Return the least p value of so many repeats: 2 of 2^n sign patterns are of one sign."""
+    return float(2.0 ** (1 - improvement.num_pairs))
+
+
+def _is_too_short(improvement: Improvement) -> bool:
+    return _least_p(improvement) > _limit(improvement) + 1e-9
+
+
 def _p_values(improvement: Improvement) -> str:
     """Return whether the repeats agree, and whether so many can be significant at all."""
-    num, limit = improvement.num_pairs, 1 - improvement.typical_pct.level
-    least = 2.0 ** (1 - num)  # 2 of 2^n sign patterns are as extreme as a sample of one sign
+    num = improvement.num_pairs
     values = f"sign-flip test p = {improvement.p_value:.4f}, sign test p = {improvement.sign_p_value:.4f}"
     if num == 1:
         return "One repeat allows no test."
-    agreement = _agreement(improvement)
-    if least > limit + 1e-9:
+    agreed = agreement(improvement)
+    if _is_too_short(improvement):
         return (
-            f"{agreement}, but {_in_words(num)} are too few for p < {limit:.2g}: "
-            f"{_in_words(num)} cannot give less than {least:.4f} ({values})."
+            f"{agreed}, but {_in_words(num)} are too few for p < {_limit(improvement):.2g}: "
+            f"{_in_words(num)} cannot give less than {_least_p(improvement):.4f} ({values})."
         )
     return (
-        f"{agreement}: without a true difference, repeats differ as clearly in "
+        f"{agreed}: without a true difference, repeats differ as clearly in "
         f"{100 * improvement.p_value:.2g} % of studies ({values})."
     )
 
 
-def _agreement(improvement: Improvement) -> str:
+def agreement(improvement: Improvement) -> str:
+    """Return how many repeats gain and lose: All six repeats agree."""
     num, gained = improvement.num_pairs, improvement.num_gained
     lost = sum(difference < 0 for difference in improvement.differences)
     if num in (gained, lost):
         return f"All {_in_words(num)} repeats agree"
-    return f"{gained} of {num} repeats gain and {lost} lose"
+    gain, lose = "gains" if gained == 1 else "gain", "loses" if lost == 1 else "lose"
+    return f"{gained} of {num} repeats {gain} and {lost} {lose}"
 
 
 def _in_words(number: int) -> str:

@@ -15,6 +15,7 @@ from .figures.style import THEME
 from .page import Page, Part, Picture
 from .table import Table
 
+WHOLE = re.compile(r"\d[\d.]*(?:e-\d+| %)")  # not broken at the end of a line: 1e-4, 95 %
 UNWANTED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>", re.DOTALL)
 
 
@@ -39,7 +40,7 @@ def html(page: Page, folder: Path) -> str:
             f'<p class="warning"><strong>Warning:</strong> {tables.rich(text)}</p>'
             for text in page.warnings
         ),
-        lead=escape(page.lead),
+        lead=WHOLE.sub(r'<span class="whole">\g<0></span>', escape(page.lead)),
         links="\n".join(f'<a href="#{slug}">{title}</a>' for slug, title in titles),
         sections="\n".join(sections),
     )
@@ -86,7 +87,7 @@ def _picture(picture: Picture, folder: Path) -> str:
     else:
         text = (folder / f"{picture.name}.svg").read_text(encoding="utf-8")
         shown = inline_svg(text, name=picture.name, alt=picture.alt)
-    return f"<figure>\n{shown}\n{caption}</figure>"
+    return f'<figure class="{picture.name}">\n{shown}\n{caption}</figure>'
 
 
 def _slug(title: str) -> str:

@@ -50,7 +50,7 @@ def parts(result: CampaignResult) -> Iterator[str | Table]:
     )
     head = ("dataset", "model", "rival", "model's mIoU", "rival's mIoU", "typical", "interval")
     rows = [_row(comparison) for comparison in result.rivals]
-    yield Table.of((*head, "p", "seeds ahead", "answer"), rows, left=3, right=9)
+    yield Table.of((*head, "repeats ahead", "answer"), rows, left=3, right=5)
 
 
 def _row(comparison: RivalComparison) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ def _row(comparison: RivalComparison) -> tuple[str, ...]:
             comparison.dataset,
             comparison.row,
             name,
-            *([NONE] * 6),
+            *([NONE] * 5),
             "not compared: other files",
         )
     return (
@@ -71,7 +71,6 @@ def _row(comparison: RivalComparison) -> tuple[str, ...]:
         f"{100 * gain.baseline:.2f}",
         f"{number(gain.typical_pct.mid, 1)} %",
         limits(gain.typical_pct, 1),
-        f"{gain.p_value:.3g}",
         f"{gain.num_gained} of {gain.num_pairs}",
         WORDS[gain.verdict],
     )

@@ -254,6 +254,32 @@ def test_the_report_is_written_in_every_format(tmp_path, site):
     assert (tmp_path / "again" / "report.html").exists()
 
 
+def test_p_values_are_words_below_the_fold():
+    """The table of cells counts repeats that gain, as a study's verdict does."""
+    result = a_campaign_result()
+    (first, *rest) = result.cells
+    scores = ((0.5,) * 6, (0.6, 0.61, 0.62, 0.63, 0.64, 0.65))
+    decided = first.model_copy(update={"improvement": relative_improvement(*reversed(scores))})
+    sections = page(result.model_copy(update={"cells": (decided, *rest)})).sections
+    parts = {section.title: section.parts for section in sections}
+    cells = parts["Cells"][-1]
+    assert [head for head in cells.head if head in ("p", "repeats that gain")] == [
+        "repeats that gain"
+    ]
+    assert [row[cells.head.index("repeats that gain")] for row in cells.rows] == [
+        "6 of 6", "1 of 3", "3 of 3", "0 of 3",
+    ]  # fmt: skip
+    _, chances = parts["Statistics"]
+    assert chances.rows[0] == (
+        "fronts", "unet", "All six repeats agree", "in 3.1 % of studies (p = 0.0312)",
+    )  # fmt: skip
+    assert chances.rows[1][2:] == (
+        "1 of 3 repeats gains and 2 lose", "three repeats are too few for p < 0.05 (p = 1)",
+    )  # fmt: skip
+    titles = [section.title for section in sections]
+    assert titles.index("Statistics") > titles.index("Cells")
+
+
 def test_the_page_says_how_cells_with_an_offer_did_beside_those_without():
     parts = {section.title: section.parts for section in page(a_campaign_result()).sections}
     assert "2 cells began with what others had found, 2 without." in str(parts["Transfer"][-1])

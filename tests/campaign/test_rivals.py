@@ -176,6 +176,9 @@ def test_the_report_answers_first_whether_the_model_beats_the_rival(
     assert f"{100 * gain:+.2f} % test mIoU relative to it" in text
     assert ("too few datasets" in text) == few
     assert page(result).sections[0].title == "Against the rivals"
+    (statistics,) = (s.parts for s in page(result).sections if s.title == "Statistics")
+    models = [row[1] for row in statistics[-1].rows]
+    assert models == ["galileo", "unet"] * datasets + ["galileo against U-Net"] * datasets
     write(result, tmp_path)
     assert load_campaign_result(tmp_path) == result
     write_campaign(result, tmp_path / "report")

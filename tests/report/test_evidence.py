@@ -26,7 +26,7 @@ def notes(baseline: list[float], tuned: list[float]) -> str:
         ),
         (
             [0.6, 0.4, 0.62, 0.5],
-            "2 of 4 repeats gain and 1 lose, but four are too few for p < 0.05",
+            "2 of 4 repeats gain and 1 loses, but four are too few for p < 0.05",
         ),
         (
             [0.6, 0.61, 0.62, 0.63, 0.64, 0.65],

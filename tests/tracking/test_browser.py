@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,22 +19,11 @@ from cryo_hpo.study.verdict import experiment
 from cryo_hpo.tracking import charts_of, experiment_pages, ui_command
 from cryo_hpo.tracking.view import CHARTS, HEADING
 
+from ..support.browser import open_browser
 from ..support.clusters import BIN, answers, environment, free_ports, started, until
 from ..support.tracked import tracked_study
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1900,1700",
-)
 PATIENCE_S = 180
 # MLflow opens an assistant beside the page, which takes a third of it.
 CLOSE_ASSISTANT = """
@@ -47,19 +35,9 @@ RECORDED = os.environ.get("STUDY")  # folder of a finished study to show, in pla
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Debian's Chromium without a window, an empty profile, and nothing asked of the outside."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    service = pytest.importorskip("selenium.webdriver.chrome.service")
-    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("chromium and chromium-driver of Debian are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    browser = webdriver.Chrome(options=options, service=service.Service(driver))
-    yield browser
-    browser.quit()
+    """Open a browser."""
+    with open_browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
