@@ -29,7 +29,7 @@ from cryo_hpo.study.draft_folder import draft_folder
 
 from ..support.fakes import write
 
-README = Path(__file__).parents[2] / "README.md"
+DATASETS = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
 def _fill(folder, *, num=9, size=64, bands=3, images="images/s{}.png", masks="masks/s{}.png"):
@@ -494,7 +494,7 @@ def test_a_mask_of_one_value_and_an_image_as_mask_are_refused(here):
 
 
 def test_the_way_in_of_the_readme(here, shared):
-    """One real scene and real outlines: the README's two commands and what they write."""
+    """One real scene and real outlines: the two commands of README and docs, and what they write."""
     folder = shared / "data" / "oetztal"
     (here / "oetz/images").mkdir(parents=True)
     shutil.copy(folder / "srtm_oetztal.tif", here / "oetz/images")
@@ -503,7 +503,7 @@ def test_the_way_in_of_the_readme(here, shared):
     assert CliRunner().invoke(main, words).exit_code == 0
     done = _init("oetz", "--classes", "rock,glacier", "--bands", "DEM")
     assert done.exit_code == 0, done.output
-    page = README.read_text().split("## Your own data")[1].split("```text")[1].split("```")[0]
+    page = DATASETS.read_text().split("## From a folder to a study")[1].split("```text")[1].split("```")[0]
     printed = [line for line in page.splitlines() if line and not line.startswith("root")]
     missing = [line for line in printed if line not in done.output]
     assert not missing, done.output
