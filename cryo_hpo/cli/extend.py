@@ -36,7 +36,7 @@ def extend(
 ) -> None:
     """Add seeds or trials to the finished study NAME, and run it to its new verdict.
 
-    Nothing is repeated: finished trainings and their test scores stay. The earlier result is kept
+    Nothing is repeated: complete trainings and their test scores stay. The earlier result is kept
     beside the new one as result-DATE.json, and the report says what was added. Where more trials
     find another winner, that one is retrained on all seeds and scored on the test split.
 

@@ -1,4 +1,4 @@
-"""Define `cryo-hpo store list` and `prune`: the finished trainings that later studies reuse."""
+"""Define `cryo-hpo store list` and `prune`: the complete trainings that later studies reuse."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = ("entry", "study", "training", "date", "encoder", "lr", "epochs", "seed",
 
 @click.group()
 def store() -> None:
-    """List and prune finished trainings that studies with `reuse: true` take up again."""
+    """List and prune complete trainings that studies with `reuse: true` take up again."""
 
 
 @store.command("list")

@@ -192,9 +192,9 @@ def _chances(result: CampaignResult) -> Table:
     searched = [cell for cell in result.cells if not cell.winner_is_baseline]
     pairs = [(cell.dataset, cell.row, cell.improvement) for cell in searched]
     pairs += [
-        (one.dataset, f"{one.row} against {rivals.NAMES[one.rival]}", one.improvement)
-        for one in result.rivals
-        if one.improvement is not None
+        (other.dataset, f"{other.row} against {rivals.NAMES[other.rival]}", other.improvement)
+        for other in result.rivals
+        if other.improvement is not None
     ]
     kept = [cell for cell in result.cells if cell.winner_is_baseline]
     rows = [(*names, agreement(gain), chance(gain)) for *names, gain in pairs]

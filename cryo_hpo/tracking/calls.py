@@ -80,6 +80,7 @@ def _ended(event: Event) -> Iterator[Call]:
 
 
 def _interrupted(_: Event) -> Iterator[Call]:
+    yield {"do": "tag", "tags": {"cryo.state": "interrupted"}}
     yield {"do": "end", "status": "KILLED"}
 
 

@@ -503,7 +503,12 @@ def test_the_way_in_of_the_readme(here, shared):
     assert CliRunner().invoke(main, words).exit_code == 0
     done = _init("oetz", "--classes", "rock,glacier", "--bands", "DEM")
     assert done.exit_code == 0, done.output
-    page = DATASETS.read_text().split("## From a folder to a study")[1].split("```text")[1].split("```")[0]
+    page = (
+        DATASETS.read_text()
+        .split("## From a folder to a study")[1]
+        .split("```text")[1]
+        .split("```")[0]
+    )
     printed = [line for line in page.splitlines() if line and not line.startswith("root")]
     missing = [line for line in printed if line not in done.output]
     assert not missing, done.output

@@ -50,7 +50,13 @@ EPOCH = {"epoch": 2, "val_iou/[ice]": 0.5, "loss": None, "node": "10.0.0.1", "pi
                 {"do": "end", **RUN, "status": "FAILED"},
             ],
         ),
-        (event("interrupted"), [{"do": "end", **RUN, "status": "KILLED"}]),
+        (
+            event("interrupted"),
+            [
+                {"do": "tag", **RUN, "tags": {"cryo.state": "interrupted"}},
+                {"do": "end", **RUN, "status": "KILLED"},
+            ],
+        ),
         (
             event("study ended", key="", status="FINISHED"),
             [{"do": "end", **RUN, "key": "s", "status": "FINISHED"}],
