@@ -1,15 +1,15 @@
-"""Record learning curves over learning rates: the table of the search benchmark.
+"""Record learning curves over learning rates: the tables of the search benchmark.
 
-The production trainer trains every cell of the table (task, encoder, learning rate, seed) to full
-length and records each epoch: validation and test, with raw and averaged weights. Scenes
-and networks are small, so that the whole table costs about an hour of one core; the curves that a
+The production trainer trains every cell of a table (task, encoder, learning rate or optimizer, seed)
+to full length and records each epoch: validation and test, with raw and averaged weights. Scenes
+and networks are small, so that the largest table costs about an hour of one core; the curves that a
 search sees are of the same kind as at full size.
 
-    python benchmarks/record_lr_table.py record --data ../shared/data --weights ../shared/weights
-    python benchmarks/record_lr_table.py pack benchmarks/data/lr_table.npz
+    python -m benchmarks.record_lr_table record --data ../shared/data --weights ../shared/weights
+    python -m benchmarks.record_lr_table pack benchmarks/data/lr_table.npz
 
-`record` appends a line per finished training and resumes where it stopped. Seeds are outermost, so
-a table cut short is balanced.
+`--grid` names another table (`benchmarks/grids.py`). `record` appends a line per finished training and
+resumes where it stopped. Seeds are outermost, so a table cut short is balanced.
 """
 
 # C bands, H W pixels; T tasks, E encoders, L learning rates, S seeds, N epochs
@@ -31,7 +31,7 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data.cache import open_split
 from cryo_hpo.data.custom import custom_dataset
@@ -44,70 +44,20 @@ from cryo_hpo.training.build import normalizer, scenes_of, segmenter, window_of
 from cryo_hpo.training.loop import fit
 from cryo_hpo.training.scoring import WINDOWS_PER_PASS
 
+from .grids import BATCH, GRIDS, LOSS, SIDE, TASKS, TEST, TRAIN, VAL, Grid, Task
+
 CARDS_OF = Path(__file__).parents[1] / "search_spaces" / "studies" / "cards"
-SIDE = 32  # of a scene of the table, pixels
-SCENES: dict[Split, int] = {"train": 32, "val": 16, "test": 32}
-BATCH, EMA = 8, 0.8
-LOSS = LossSpec(name="ce+dice")
-LRS = tuple(float(f"{lr:.6g}") for lr in np.geomspace(1e-6, 1e-1, 16))
 CPU = torch.device("cpu")
-
-
-class Grid(NamedTuple):
-    """The trainings of one table: their length, learning rates and seeds."""
-
-    epochs: int
-    lrs: tuple[float, ...]
-    seeds: tuple[int, ...]
-
-
-GRIDS = {
-    "lr_table": Grid(27, LRS, (0, 1, 2)),
-    "lr_table_9": Grid(9, LRS[1::2], (0,)),  # the same tasks, a third as long
-}
-
-
-class Task(NamedTuple):
-    """A dataset, reduced in size.
-
-    Attributes:
-        card: File name of its card, or the name of a generated dataset.
-        reduce: Stride of the pixels taken; images are averaged.
-        tiles: Maximum number of windows of a scene, those with the most labeled pixels.
-        augment: Augmentations of the training tiles.
-    """
-
-    card: str
-    reduce: int
-    tiles: int
-    augment: tuple[Any, ...] = ("hflip", "vflip", "rot90")
-
-
-TASKS = {
-    "rock-glaciers": Task("rock-glaciers.yaml", reduce=4, tiles=1),
-    "calving-fronts": Task("calving-fronts.yaml", reduce=2, tiles=4, augment=("hflip",)),
-    "melt-ponds": Task("melt-ponds.yaml", reduce=4, tiles=9),
-    "lakes-demo": Task("lakes-demo", reduce=2, tiles=1),
-    "fronts-demo": Task("fronts-demo", reduce=2, tiles=1),
-}
-MODELS = {
-    "unet-8": ModelSpec(encoder="unet", decoder="unet", width=8),
-    "galileo-nano": ModelSpec(
-        encoder="galileo-nano",
-        weights="galileo_nano/encoder.pt",
-        decoder="upernet",
-        channels=8,
-    ),
-}
+SCENES: dict[Split, int] = {"train": TRAIN, "val": VAL, "test": TEST}
 SERIES = ("val", "val_ema", "test", "test_ema", "loss")
 
 
-def prepare(root: Path, out: Path) -> dict[str, DatasetCard]:
+def prepare(root: Path, out: Path, grid: Grid) -> dict[str, DatasetCard]:
     """Write the reduced datasets below `out` and return their cards."""
-    return {name: _cut(name, task, root, out) for name, task in TASKS.items()}
+    return {name: _cut(name, task, root, out, grid) for name, task in TASKS.items()}
 
 
-def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
+def _cut(name: str, task: Task, root: Path, out: Path, grid: Grid) -> DatasetCard:
     if task.card in CARDS:
         generate(task.card, out, scenes=SCENES, size=SIDE * task.reduce)
         root, card = out, CARDS[task.card]
@@ -122,10 +72,12 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
         "ignore": IGNORE,
         "region": None,
     }
-    for split, count in SCENES.items():
+    for split, count in {**SCENES, "train": grid.train}.items():
         scenes = open_split(custom_dataset(card), root, split, cache=out / "cache")
         order = np.random.default_rng(0).permutation(len(scenes))
-        windows = (w for i in order for w in _windows(scenes.image(i), scenes.mask(i), task))
+        windows = (
+            w for i in order for w in _windows(scenes.image(i), scenes.mask(i), task, grid.side)
+        )
         for number, (image_CHW, mask_HW) in enumerate(islice(windows, count)):
             _write(out / "cut" / name / split / "images" / f"{number:03d}.tif", image_CHW)
             _write(out / "cut" / name / split / "masks" / f"{number:03d}.tif", mask_HW[None])
@@ -133,17 +85,17 @@ def _cut(name: str, task: Task, root: Path, out: Path) -> DatasetCard:
 
 
 def _windows(
-    image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8], task: Task
+    image_CHW: NDArray[Any], mask_HW: NDArray[np.uint8], task: Task, side: int
 ) -> list[tuple[NDArray[Any], NDArray[np.uint8]]]:
     """Cut one scene into windows on a grid; return those with the most labeled pixels."""
-    k = task.reduce
-    height, width = (side // k * k for side in mask_HW.shape)
+    k = task.reduce * SIDE // side
+    height, width = (length // k * k for length in mask_HW.shape)
     blocks = image_CHW[:, :height, :width].reshape(-1, height // k, k, width // k, k)
     small_CHW = blocks.mean(axis=(2, 4)).round().astype(image_CHW.dtype)
     labels_HW = mask_HW[:height:k, :width:k]
     found = []
-    for top, left in product(*(range(0, side - SIDE + 1, SIDE) for side in labels_HW.shape)):
-        place = np.s_[top : top + SIDE, left : left + SIDE]
+    for top, left in product(*(range(0, n - side + 1, side) for n in labels_HW.shape)):
+        place = np.s_[top : top + side, left : left + side]
         found.append((small_CHW[:, *place], labels_HW[place]))
     found.sort(key=lambda window: -int((window[1] != IGNORE).sum()))
     return found[: task.tiles]
@@ -170,31 +122,31 @@ class Cell(NamedTuple):
     """One training of the table."""
 
     seed: int
-    lr: float
+    optim: str
     task: str
     model: str
 
     @property
     def key(self) -> str:
         """Name in the log."""
-        return f"{self.task}/{self.model}/{self.lr:g}/{self.seed}"
+        return f"{self.task}/{self.model}/{self.optim}/{self.seed}"
 
 
 def cells(grid: Grid) -> list[Cell]:
-    """Return all trainings, the seed outermost; every other rate first, so that a half is a grid."""
-    rates = [*grid.lrs[1::2], *grid.lrs[::2]]
-    return [Cell(s, lr, t, m) for s, m, lr, t in product(grid.seeds, MODELS, rates, TASKS)]
+    """Return all trainings, the seed outermost."""
+    places = product(grid.seeds, grid.models, grid.optims, TASKS)
+    return [Cell(seed, optim, task, model) for seed, model, optim, task in places]
 
 
-def train(cell: Cell, card: DatasetCard, site: Site, *, epochs: int) -> dict[str, Any]:
+def train(cell: Cell, card: DatasetCard, site: Site, grid: Grid) -> dict[str, Any]:
     """Train one cell and return its curves, which end if the training diverges."""
     recipe = Recipe(
-        data=DataSpec(card=card, crop=SIDE, augment=TASKS[cell.task].augment, replicate=1),
-        model=MODELS[cell.model],
+        data=DataSpec(card=card, crop=grid.side, augment=TASKS[cell.task].augment, replicate=1),
+        model=grid.models[cell.model],
         loss=LOSS,
-        optim=OptimSpec(lr=cell.lr, ema=EMA),
+        optim=grid.optims[cell.optim],
         batch_size=BATCH,
-        epochs=epochs,
+        epochs=grid.epochs,
         seed=cell.seed,
     )
     started = time.process_time()
@@ -212,7 +164,8 @@ def train(cell: Cell, card: DatasetCard, site: Site, *, epochs: int) -> dict[str
 def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
     """Append every epoch to the curves; test scores are those of the best checkpoint so far."""
     tester, validator = (_Tester(recipe, site, split) for split in ("test", "val"))
-    kept = {"val": "model", "val_ema": "average"}
+    averaged = recipe.optim.ema is not None
+    kept = {"val": "model", "val_ema": "average" if averaged else "model"}
     every = range(1, recipe.epochs + 1)  # the state of an epoch is read before the next one trains
     with _in_memory() as states:
         for epoch in fit(
@@ -223,18 +176,15 @@ def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
             keep_best=False,
             decisions=every,
         ):
-            raw = validator(states[str(site.storage / checkpoints.LAST)], "model")
+            state = states[str(site.storage / checkpoints.LAST)]
+            raw = validator(state, "model") if averaged else epoch.val.miou
             now = {"val": raw, "val_ema": epoch.val.miou}
             curves["loss"].append(epoch.train_loss)
             for name, part in kept.items():
                 better = now[name] > max(curves[name], default=-1.0)
                 curves[name].append(now[name])
                 tests = curves[name.replace("val", "test")]
-                tests.append(
-                    tester(states[str(site.storage / checkpoints.LAST)], part)
-                    if better
-                    else tests[-1]
-                )
+                tests.append(tester(state, part) if better else tests[-1])
 
 
 @contextmanager
@@ -276,22 +226,22 @@ class _Tester:
         ).miou
 
 
-def described(model: ModelSpec) -> dict[str, Any]:
+def described(model: ModelSpec, grid: Grid) -> dict[str, Any]:
     """Return what a portfolio needs of a table's recipe; see `cryo-hpo learn`."""
     return {
         "encoder": model.encoder,
         "tune": model.tune,
-        "schedule": OptimSpec().schedule,
+        "schedule": next(iter(grid.optims.values())).schedule,
         "loss": LOSS.name,
-        "steps_per_epoch": SCENES["train"] // BATCH,
+        "steps_per_epoch": grid.train // BATCH,
     }
 
 
 def record(name: str, data: Path, weights: Path, work: Path, limit: int | None) -> None:
     """Train the cells of a table that its log does not contain yet."""
     torch.set_num_threads(1)
-    cards = prepare(data, work / "scenes")
     grid, log = GRIDS[name], work / f"{name}.jsonl"
+    cards = prepare(data, work / f"scenes-{grid.side}-{grid.train}", grid)
     done = (
         {json.loads(line)["key"] for line in log.read_text().splitlines()}
         if log.exists()
@@ -306,30 +256,36 @@ def record(name: str, data: Path, weights: Path, work: Path, limit: int | None) 
         }
     )
     for cell in islice((c for c in cells(grid) if c.key not in done), limit):
-        line = train(cell, cards[cell.task], site, epochs=grid.epochs)
+        line = train(cell, cards[cell.task], site, grid)
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def pack(grid: Grid, log: Path, out: Path) -> None:
     """Convert the log to arrays (T, E, L, S, N); nan after divergence and where not trained."""
-    lrs, seeds = grid.lrs, grid.seeds
+    optims = dict(sorted(grid.optims.items(), key=lambda item: item[1].lr))
     rows = {row["key"]: row for row in map(json.loads, log.read_text().splitlines())}
-    shape = (len(TASKS), len(MODELS), len(lrs), len(seeds))
+    shape = (len(TASKS), len(grid.models), len(optims), len(grid.seeds))
     arrays = {name: np.full((*shape, grid.epochs), np.nan, np.float32) for name in SERIES}
     trained, diverged = np.zeros(shape, bool), np.zeros(shape, bool)
-    places = product(enumerate(TASKS), enumerate(MODELS), enumerate(lrs), enumerate(seeds))
-    for (t, task), (e, model), (i, lr), (s, seed) in places:
-        row = rows.get(Cell(seed, lr, task, model).key)
+    axes = (TASKS, grid.models, optims, grid.seeds)
+    for (t, task), (e, model), (i, optim), (s, seed) in product(*map(enumerate, axes)):
+        row = rows.get(Cell(seed, optim, task, model).key)
         if row is None:
             continue
         trained[t, e, i, s], diverged[t, e, i, s] = True, bool(row["diverged"])
         for name, array in arrays.items():
             array[t, e, i, s, : len(row[name])] = row[name]
-    names = {"tasks": np.array(list(TASKS)), "encoders": np.array(list(MODELS))}
-    names["recipes"] = np.array([json.dumps(described(model)) for model in MODELS.values()])
-    axes = {"lr": np.array(lrs), "seeds": np.array(seeds)}
-    content: dict[str, Any] = {"trained": trained, "diverged": diverged, **arrays, **names, **axes}
+    names = {"tasks": np.array(list(TASKS)), "encoders": np.array(list(grid.models))}
+    names["recipes"] = np.array(
+        [json.dumps(described(model, grid)) for model in grid.models.values()]
+    )
+    names |= {
+        "lr": np.array([optim.lr for optim in optims.values()]),
+        "seeds": np.array(grid.seeds),
+    }
+    names["optimizers"] = np.array([optim.name for optim in optims.values()])
+    content: dict[str, Any] = {"trained": trained, "diverged": diverged, **arrays, **names}
     out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(out, **content)
 

@@ -112,6 +112,7 @@ def check(study: Path) -> None:
     from ..config import format_source, load_study
     from ..report.table import align_columns
     from ..report.wording import count_of
+    from ..study.calibrated import calibrated_lines
     from ..study.initial_weights import exported_lines
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
@@ -138,6 +139,7 @@ def check(study: Path) -> None:
         *exported_lines(spec, site),
         *protocol_lines(spec.base),
         *optimizer_lines(spec),
+        *calibrated_lines(spec),
         *proof_lines(spec.proof),
     )
     for line in lines:

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from .baselines import Baseline
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
 from .rivals import Rivals, rival_study
 from .seeds import Seeds
-from .space import Value
 from .study import SLUG, Resources, Search, name_problems
 
 Regime = Literal["full", "frozen", "lora"]
@@ -110,9 +110,9 @@ class Campaign(Frozen):
         default=True,
         description="Take trainings of the final comparisons that earlier studies or cells have finished; see `reuse` of a study.",
     )
-    baselines: dict[str, dict[str, Value]] = Field(
+    baselines: dict[str, Baseline] = Field(
         default={},
-        description="Further baselines of each cell: name -> values that differ from base.",
+        description="Further baselines of each cell: name -> values that differ from base, or `calibrated`; see `baselines` of a study.",
     )
     resources: Resources = Field(default=Resources(), description="Cores and GPUs of one trial.")
     log_model: bool = Field(

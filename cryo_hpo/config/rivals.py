@@ -67,7 +67,9 @@ def rival_study(raw: Mapping[str, Any], rival: str, spec: RivalSpec) -> dict[str
     study = {**raw, "base": base, "search": _search(raw["search"])}
     if "baselines" in raw:
         arms = raw["baselines"].items()
-        study["baselines"] = {arm: changes for arm, changes in arms if _keep(*changes)}
+        study["baselines"] = {
+            arm: changes for arm, changes in arms if isinstance(changes, str) or _keep(*changes)
+        }
     return study
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from .baselines import Baseline
 from .frozen import ConstraintErrors, Frozen, Problem, format_value
 from .hours import Hours, Length
 from .metric import MIOU, MetricName
@@ -169,9 +170,9 @@ class Study(Frozen):
         default=True,
         description="Take trainings of the final comparison that an earlier study has finished with the same recipe, data, code and device; false: train all.",
     )
-    baselines: dict[str, dict[str, Value]] = Field(
+    baselines: dict[str, Baseline] = Field(
         default={},
-        description="Further baselines, as name -> values that differ from base: {paper: {optim.lr: 1e-4}}.",
+        description="Further baselines, as name -> values that differ from base: {paper: {optim.lr: 1e-4}}; or {known: calibrated}: the mean of the learning rates that were best on other, recorded problems.",
     )
     resources: Resources = Field(default=Resources(), description="Cores and GPUs of one trial.")
     log_model: bool = Field(
@@ -213,6 +214,11 @@ class Study(Frozen):
         """
         changes = {**(params or {}), **({} if seed is None else {"seed": seed})}
         return self.base.replace(changes) if changes else self.base
+
+    @property
+    def given_baselines(self) -> dict[str, dict[str, Value]]:
+        """Named baselines whose values the study gives; those that are `calibrated` are left out."""
+        return {arm: over for arm, over in self.baselines.items() if not isinstance(over, str)}
 
     @property
     def metric(self) -> str:
@@ -283,13 +289,14 @@ class Study(Frozen):
             yield from (Problem(loc, m) for m in dict.fromkeys(filter(None, messages)))
 
     def _baseline_problems(self) -> Iterator[Problem]:
-        for arm, changes in self.baselines.items():
+        for arm in self.baselines:
             if arm in RESERVED or len(arm) > MAX_NAME or not re.fullmatch(SLUG, arm):
                 message = (
                     f"'{arm}' cannot name a baseline. Use at most {MAX_NAME} lower-case letters, "
                     f"digits, '.', '_' and '-', and not {' or '.join(map(repr, RESERVED))}."
                 )
                 yield Problem(("baselines", arm), message)
+        for arm, changes in self.given_baselines.items():
             yield from arm_problems(self.base, ("baselines", arm), changes)
 
     def _length_problems(self) -> Iterator[Problem]:

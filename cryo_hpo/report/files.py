@@ -20,6 +20,7 @@ from . import latex, study
 from . import markdown as _markdown
 from . import verdict as verdicts
 from . import wording as tables
+from .calibrated import calibrated_notes
 from .evidence import evidence_notes
 from .figures import comparison as arms
 from .figures import maps, parameters
@@ -138,7 +139,7 @@ def note(result: Result) -> str:
     verdict = f"**{plain(verdicts.verdict_line(result))}**"
     parts = [*cautions, verdict, *([figure] if result.trials else [])]
     pairs = format_markdown(verdicts.verdict(result)) if result.arms else ""
-    rest = [pairs, "\n".join(evidence_notes(result))]
+    rest = [pairs, *calibrated_notes(result), "\n".join(evidence_notes(result))]
     while rest and sum(map(len, (*parts, *rest))) > MAX_NOTE:
         rest.pop()
     text = "\n\n".join(filter(None, [*parts, *rest])) + "\n"

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from ..results.comparison import Comparison
 from ..results.study import Result
 from .table import align_columns
-from .verdict import format_limits
 from .wording import (
     BASELINE,
     NONE,
     VERDICTS,
     count_of,
     duration,
+    format_limits,
     percent,
     plain,
     short_lr,

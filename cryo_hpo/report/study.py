@@ -10,6 +10,7 @@ from ..results.study import Result
 from . import evidence
 from . import verdict as verdicts
 from . import wording as tables
+from .calibrated import calibrated_notes
 from .costs import cost_line, costs
 from .figures import comparison as arms
 from .figures import maps, parameters
@@ -141,6 +142,7 @@ def _scores(result: Result) -> list[Part]:
         "Every arm, means over its seeds:",
         tables.scores(result),
         WORDS,
+        *calibrated_notes(result),
         *(verdicts.reuse_lines(result)),
     ]
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ..results.study import Result, Reused, SeedResult
 from ..results.weak_runs import is_below_constant, runs_below_constant, runs_of
-from ..stats import Improvement, Interval
+from ..stats import Improvement
+from .calibrated import calibrated_notes
 from .costs import cost_line
 from .evidence import evidence_notes
 from .table import Table, markdown
@@ -23,6 +24,7 @@ from .wording import (
     VERDICTS,
     count_of,
     fixed_lr,
+    format_limits,
     percent,
     short_lr,
     signed,
@@ -143,15 +145,6 @@ def _against_nothing(result: Result) -> Iterator[str]:
     yield f"Doing nothing ('{label}' everywhere) scores {score} on the same pixels; {runs}."
 
 
-def format_limits(gain: Interval) -> str:
-    """Return the limits of an interval of percentages in brackets, with its level."""
-    name = f"{100 * gain.level:g} % interval"
-    if not gain.is_bounded:
-        return f"[{name} unbounded]"
-    low, high = (signed(v) if math.isfinite(v) else "unbounded" for v in (gain.low, gain.high))
-    return f"[{name} {low} to {high}]"
-
-
 def verdict_rows(result: Result) -> list[VerdictRow]:
     """Return the test scores of the two arms seed by seed, and their means."""
     baseline, tuned = result.arm(BASELINE), tuned_arm(result)
@@ -184,7 +177,8 @@ def verdict_text(result: Result) -> str:
     notes = "\n".join(evidence_notes(result))
     pairs = markdown(verdict(result)) if result.arms else ""
     together, reused = "\n".join(ensemble_notes(result)), "\n".join(reuse_lines(result))
-    parts = [*verdict_lines(result), pairs, together, notes, reused, cost_line(result)]
+    known = "\n".join(calibrated_notes(result))
+    parts = [*verdict_lines(result), pairs, known, together, notes, reused, cost_line(result)]
     return "\n\n".join(filter(None, parts))
 
 

@@ -13,7 +13,7 @@ from .. import stats
 from ..config.recipe import short_lr as short_lr
 from ..results.study import ArmResult, Result, RungStep, TrialResult
 from ..search.rungs import Ladder
-from ..stats import Verdict
+from ..stats import Interval, Verdict
 from .selection import Selection
 from .table import Table, csv_text
 
@@ -39,6 +39,15 @@ def signed(value: float, digits: int = 1) -> str:
     if not rounded and abs(value) >= TINY:
         return f"{value:+.1g}" if abs(value) >= 1e-4 else f"{value:+.0e}"
     return f"{rounded:+.{digits}f}"
+
+
+def format_limits(gain: Interval) -> str:
+    """Return the limits of an interval of percentages in brackets, with its level."""
+    name = f"{100 * gain.level:g} % interval"
+    if not gain.is_bounded:
+        return f"[{name} unbounded]"
+    low, high = (signed(v) if math.isfinite(v) else "unbounded" for v in (gain.low, gain.high))
+    return f"[{name} {low} to {high}]"
 
 
 def full_length(result: Result) -> int:

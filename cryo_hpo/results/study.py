@@ -150,6 +150,11 @@ class ArmResult(Frozen):
         default="",
         description="How the names of its trainings begin; empty: with the arm's name",
     )
+    calibrated_on: tuple[str, ...] = Field(
+        default=(),
+        description="Of a calibrated baseline: the recorded problems whose best learning rates its "
+        "own is the mean of; none has the study's data",
+    )
 
     def training(self, seed: int) -> str:
         """Return the name of the training on a seed: its folder, log key and MLflow run."""

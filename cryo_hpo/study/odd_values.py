@@ -123,7 +123,7 @@ def _recipes_with(study: Study, path: str) -> Iterator[tuple[str, Recipe]]:
     A parameter that exists only under a condition is left out: what else holds then is not known.
     """
     yield f"base.{path}", study.base
-    for name, changes in study.baselines.items():
+    for name, changes in study.given_baselines.items():
         if path in changes:
             yield f"baselines.{name}.{path}", study.recipe(changes)
     space = None if study.search is None else study.search.space

@@ -71,7 +71,7 @@ def plan(study: Study, *, site: Site) -> Plan:
     with torch.device("meta"):
         model = segmenter(study.base, site=site, weights="scratch")
     parameters = sum(p.numel() for p in model.parameters())
-    recipes = [study.base, *(study.base.replace(over) for over in study.baselines.values())]
+    recipes = [study.base, *(study.base.replace(over) for over in study.given_baselines.values())]
     size = max(count_bytes(recipe, model).most for recipe in _by_optimizer(recipes))
     seeds = len(study.comparison_seeds)
     runs = arms * seeds

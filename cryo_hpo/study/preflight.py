@@ -17,6 +17,7 @@ from ..data.review import review
 from ..errors import CryoError, DataError, combine, concerning
 from ..evaluation.field_metrics import Metric
 from ..models import check_size, find_encoder
+from ..search.calibrated import calibrated_arms
 from ..search.portfolio import portfolio_of
 from ..training.build import (
     band_plan,
@@ -86,6 +87,7 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
         partial(_require_metric, study, site),
         partial(_require_sizes, study.base, site),
         partial(_read_portfolio, study),
+        partial(calibrated_arms, study),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
@@ -118,7 +120,7 @@ def protocol_lines(recipe: Recipe) -> list[str]:
 def optimizer_lines(study: Study) -> list[str]:
     """Return a line for each arm whose optimizer is not AdamW; its rates are on another scale."""
     arms = {"base": study.base}
-    arms |= {name: study.base.replace(changes) for name, changes in study.baselines.items()}
+    arms |= {name: study.base.replace(changes) for name, changes in study.given_baselines.items()}
     return [
         f"Optimizer of '{name}': {optim.name}, learning rate {optim.lr:g}{NOTES[optim.name]}."
         for name, optim in ((name, recipe.optim) for name, recipe in arms.items())
@@ -232,7 +234,7 @@ def _gaps(study: Study) -> Iterator[str]:
 def _variants(study: Study) -> Iterator[tuple[tuple[str, ...], Mapping[str, Scalar]]]:
     """Yield (key of the study, changes to base) of every other model, each once."""
     variants: list[tuple[tuple[str, ...], Mapping[str, Scalar]]] = [
-        (("baselines", name), changes) for name, changes in study.baselines.items()
+        (("baselines", name), changes) for name, changes in study.given_baselines.items()
     ]
     if study.search is not None and isinstance(study.search.space, SearchSpace):
         edges = _edges(study.search.space)

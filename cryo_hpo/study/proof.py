@@ -12,7 +12,7 @@ the next round begins, so a resumed study trains the same pairs and ends at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -31,6 +31,7 @@ from ..search.source import BASELINE, winner
 from ..stats.paired import paired_gains
 from ..stats.sequential import Stop, count_pairs_to_stop, find_stop
 from . import holdout as testsplit
+from .calibrated import baselines_in
 from .data_guard import DataGuard, GuardedSource
 from .folder import CONFIRM
 from .reuse import clean, day_of, read_origin, take_trials
@@ -38,6 +39,7 @@ from .training_store import TrainingStore
 
 if TYPE_CHECKING:
     from ..config import Site, Study
+    from ..config.space import Value
     from ..execution.executor import Executor, TrialResources
     from ..search.jobs import Job
     from ..search.listener import Listener
@@ -69,7 +71,8 @@ class Proof:
     @property
     def arms(self) -> list[Arm]:
         """The recipes compared, with the seeds that are needed as far as is known."""
-        return arms_of(self.study, self.best, self._seeds(), tuned=self._tuned)
+        named = baselines_in(self.study, self.path)
+        return arms_of(self.study, self.best, self._seeds(), tuned=self._tuned, baselines=named)
 
     def run(
         self,
@@ -231,6 +234,7 @@ def arms_of(
     seeds: tuple[int, ...] | None = None,
     *,
     tuned: str = "tuned",
+    baselines: Mapping[str, Mapping[str, Value]] | None = None,
 ) -> list[Arm]:
     """Return the recipes of the final comparison; all train on the same seeds and epochs.
 
@@ -239,6 +243,7 @@ def arms_of(
         best: The winner of the search; None: the study has no search.
         seeds: The first seeds of the comparison; None: all.
         tuned: How the names of the tuned arm's trainings begin.
+        baselines: Values of the named baselines; None: those that the study gives.
 
     Returns:
         Nothing if the study ends after its search.
@@ -247,7 +252,8 @@ def arms_of(
     if not seeds:
         return []
     recipes = {"baseline": study.base}
-    recipes |= {name: study.base.replace(over) for name, over in study.baselines.items()}
+    named = study.given_baselines if baselines is None else baselines
+    recipes |= {name: study.base.replace(over) for name, over in named.items()}
     if best is not None and best.number != BASELINE:
         recipes["tuned"] = study.recipe(best.params)
     prefixes = {"tuned": tuned}

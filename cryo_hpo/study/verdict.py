@@ -38,6 +38,7 @@ from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
 from ..training.losses import even_guess
 from . import holdout as testsplit
+from .calibrated import read_calibrated
 from .initial_weights import provenance_of_weights
 from .reuse import Origin, read_origins
 
@@ -63,7 +64,13 @@ def score_arms(arms: list[Arm], path: Path, scores: Mapping[str, Any]) -> list[A
         scores: Training's name -> its test scores as JSON; one that is missing scored 0.
     """
     epochs, origins = recording.by_key(path), read_origins(path / CONFIRM)
-    return [_score_arm(arm, epochs, scores, origins) for arm in arms]
+    learned = {name: arm.problems for name, arm in read_calibrated(path).items()}
+    return [
+        _score_arm(arm, epochs, scores, origins).model_copy(
+            update={"calibrated_on": learned.get(arm.name, ())}
+        )
+        for arm in arms
+    ]
 
 
 def _score_arm(
