@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice, product
 from pathlib import Path
@@ -38,7 +38,8 @@ from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Split
 from cryo_hpo.data.synthetic.generate import CARDS, generate
 from cryo_hpo.errors import Diverged
-from cryo_hpo.evaluation.sliding_window import score
+from cryo_hpo.evaluation.metrics import Scores
+from cryo_hpo.evaluation.sliding_window import score_each
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.build import normalizer, scenes_of, segmenter, window_of
 from cryo_hpo.training.loop import fit
@@ -52,9 +53,11 @@ SCENES: dict[Split, int] = {"train": TRAIN, "val": VAL, "test": TEST}
 SERIES = ("val", "val_ema", "test", "test_ema", "loss")
 
 
-def prepare(root: Path, out: Path, grid: Grid) -> dict[str, DatasetCard]:
+def prepare(
+    root: Path, out: Path, grid: Grid, tasks: Iterable[str] = TASKS
+) -> dict[str, DatasetCard]:
     """Write the reduced datasets below `out` and return their cards."""
-    return {name: _cut(name, task, root, out, grid) for name, task in TASKS.items()}
+    return {name: _cut(name, TASKS[name], root, out, grid) for name in tasks}
 
 
 def _cut(name: str, task: Task, root: Path, out: Path, grid: Grid) -> DatasetCard:
@@ -138,9 +141,9 @@ def cells(grid: Grid) -> list[Cell]:
     return [Cell(seed, optim, task, model) for seed, model, optim, task in places]
 
 
-def train(cell: Cell, card: DatasetCard, site: Site, grid: Grid) -> dict[str, Any]:
-    """Train one cell and return its curves, which end if the training diverges."""
-    recipe = Recipe(
+def recipe_of(cell: Cell, card: DatasetCard, grid: Grid) -> Recipe:
+    """Return the recipe of one training."""
+    return Recipe(
         data=DataSpec(card=card, crop=grid.side, augment=TASKS[cell.task].augment, replicate=1),
         model=grid.models[cell.model],
         loss=LOSS,
@@ -149,6 +152,11 @@ def train(cell: Cell, card: DatasetCard, site: Site, grid: Grid) -> dict[str, An
         epochs=grid.epochs,
         seed=cell.seed,
     )
+
+
+def train(cell: Cell, card: DatasetCard, site: Site, grid: Grid) -> dict[str, Any]:
+    """Train one cell and return its curves, which end if the training diverges."""
+    recipe = recipe_of(cell, card, grid)
     started = time.process_time()
     curves: dict[str, list[float]] = {name: [] for name in SERIES}
     diverged = ""
@@ -163,11 +171,11 @@ def train(cell: Cell, card: DatasetCard, site: Site, grid: Grid) -> dict[str, An
 
 def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
     """Append every epoch to the curves; test scores are those of the best checkpoint so far."""
-    tester, validator = (_Tester(recipe, site, split) for split in ("test", "val"))
+    tester, validator = (Tester(recipe, site, split) for split in ("test", "val"))
     averaged = recipe.optim.ema is not None
     kept = {"val": "model", "val_ema": "average" if averaged else "model"}
     every = range(1, recipe.epochs + 1)  # the state of an epoch is read before the next one trains
-    with _in_memory() as states:
+    with in_memory() as states:
         for epoch in fit(
             recipe,
             site=site,
@@ -188,7 +196,7 @@ def _follow(recipe: Recipe, site: Site, curves: dict[str, list[float]]) -> None:
 
 
 @contextmanager
-def _in_memory() -> Iterator[dict[str, dict[str, Any]]]:
+def in_memory() -> Iterator[dict[str, dict[str, Any]]]:
     """Keep checkpoints in a dict: on disk they would cost more than such small trainings."""
     states: dict[str, dict[str, Any]] = {}
     save_last = checkpoints.save_last
@@ -203,7 +211,7 @@ def _in_memory() -> Iterator[dict[str, dict[str, Any]]]:
         checkpoints.save_last = save_last
 
 
-class _Tester:
+class Tester:
     """Scores a checkpoint on a split."""
 
     def __init__(self, recipe: Recipe, site: Site, split: Split) -> None:
@@ -215,15 +223,21 @@ class _Tester:
         self._window = window_of(recipe, CPU)
 
     def __call__(self, state: dict[str, Any], part: str) -> float:
+        """Return the mIoU of the split."""
+        scores = (scores for _, scores in self.by_scene(state, part))
+        return sum(scores, start=Scores.zero(self._classes)).miou
+
+    def by_scene(self, state: dict[str, Any], part: str) -> Iterator[tuple[str, Scores]]:
+        """Yield the scores of every scene."""
         self._model.load_state_dict(state["model"] if part == "model" else state[part]["model"])
-        return score(
+        return score_each(
             self._model,
             self._scenes,
             normalize=self._normalize,
             classes=self._classes,
             window=self._window,
             batch=WINDOWS_PER_PASS,
-        ).miou
+        )
 
 
 def described(model: ModelSpec, grid: Grid) -> dict[str, Any]:

@@ -44,10 +44,12 @@ from .rivals import (
     stream,
 )
 from .simulate import Maker, Outcomes, Table, alexnet, deberta, ends, lr_tables, outcomes
+from .untuned import untuned
 
 ROOT = Path(__file__).parents[1]
 OWN = ROOT / "benchmarks" / "data" / "lr_table.npz"
 SHORT = OWN.with_name("lr_table_9.npz")  # the same tasks, a third as long
+OPTIMIZERS = OWN.with_name("lr_table_optimizers.npz")  # the same tasks, other optimizers
 CURVES = ROOT.parent / "shared" / "data" / "lr_curves"
 KEPT = ROOT / "build" / "bench-search"
 GRID = tuple(q / 4 for q in range(2, 41))  # costs, in full trainings
@@ -267,6 +269,10 @@ def starts(bench: Bench) -> list[str]:
                 if len(other.tables) == 1:
                     ways[f"known, portfolio of {other.name}"] = known(foreign(other.tables[0]))
         played = bench.play(problem, ways, bench.seeds)
+        if epochs == 27 and OPTIMIZERS.exists():
+            each = max(bench.seeds // len(tables), 1)
+            others_played = untuned(OPTIMIZERS, tables, GRID, each)
+            played |= {f"{name}, no search": out for name, out in others_played.items()}
         lines += report.against_aims(f"{problem.name}, {len(tables)} tables", played, GRID, AIM)
     return lines
 

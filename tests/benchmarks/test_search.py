@@ -15,6 +15,7 @@ from benchmarks.ours import Ours, study_of
 from benchmarks.parts import Parts
 from benchmarks.report import cost_to, draw, interval, into_page, means
 from benchmarks.rivals import RayStop, even_stream, stream
+from benchmarks.scene_noise import Noise
 from benchmarks.search import FAIR, GRID, OWN, PARTS
 from benchmarks.selection_score import SCORES, Recording, measure, smooth
 from benchmarks.simulate import (
@@ -30,6 +31,7 @@ from benchmarks.simulate import (
     outcomes,
     play,
 )
+from benchmarks.untuned import untuned
 from cryo_hpo.search.journal import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -216,3 +218,55 @@ def test_make_bench_search_prints_every_table(tmp_path):
         "known, the other tasks at the other length",
     ):
         assert part in done.stdout
+
+
+def test_an_optimizer_that_nobody_tuned_costs_one_training(tmp_path, tables):
+    names = [table.name.split("/") for table in tables]
+    tasks, encoders = (list(dict.fromkeys(part)) for part in zip(*names, strict=True))
+    shape = (len(tasks), len(encoders), 3, 2)
+    test, trained = np.full((*shape, 27), 0.5), np.ones(shape, bool)
+    diverged = np.zeros(shape, bool)
+    diverged[0, 0, 1, 0] = True  # one of its two seeds scores 0
+    trained[1, 1, 2] = False  # recorded on all tables but one
+    trained[:, :, 0, 1], test[:, :, 0, 1] = False, np.nan  # one seed only
+    axes = {"tasks": tasks, "encoders": encoders, "optimizers": ["a", "b", "c"]}
+    np.savez(tmp_path / "o.npz", test=test, trained=trained, diverged=diverged, **axes)
+    found = untuned(tmp_path / "o.npz", tables, GRID, 4)
+    assert list(found) == ["a", "b"]
+    gaps = found["a"].gaps
+    assert gaps.shape == (40, len(GRID))
+    assert np.isnan(gaps[:, np.array(GRID) < 1]).all(), (
+        "there is no winner before a training is over"
+    )
+    expected = [100 * (table.reference - 0.5) for table in tables]
+    np.testing.assert_allclose(gaps[::4, -1], expected)
+    assert found["b"].gaps[0, -1] == pytest.approx(expected[0] + 25)
+    assert found["b"].gaps[4, -1] == pytest.approx(expected[1])
+
+
+def _matrices(hits: list[list[list[int]]], pixels: int = 100) -> np.ndarray:
+    """Return matrices of two classes, (R, N, S, 2, 2): so many pixels of each class are right."""
+    right = np.array(hits)
+    wrong = pixels - right
+    return np.stack([np.stack([right, wrong], -1), np.stack([wrong, right], -1)], -2)
+
+
+def test_scenes_that_are_alike_leave_no_noise_and_no_bias():
+    alike = _matrices([[[60] * 5, [70] * 5], [[50] * 5, [90] * 5]])
+    noise = Noise(alike, alike)
+    for score in SCORES.values():
+        assert noise.spread(score) == pytest.approx(0, abs=1e-12)
+        assert noise.changes(score) == noise.gap(score) == 0
+    assert noise.bias() == pytest.approx(0, abs=1e-12)
+
+
+def test_scenes_that_differ_leave_noise_bias_and_other_choices():
+    chance = np.random.default_rng(0)
+    val = _matrices(chance.integers(40, 100, size=(3, 9, 6)).tolist())
+    noise = Noise(val, _matrices(np.full((3, 9, 4), [[[80]], [[70]], [[60]]]).tolist()))
+    best = SCORES["best epoch (in use)"]
+    assert noise.spread(best) > 0
+    assert noise.spread_of_lead(best) > noise.spread(best), "two rates' noise adds up"
+    assert noise.bias() > 0, "the best of several epochs on a draw is flattered"
+    assert 0 < noise.changes(best) < 1
+    assert 0 < noise.gap(best) <= np.ptp(noise.test_RN)
