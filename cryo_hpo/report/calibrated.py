@@ -33,12 +33,12 @@ def calibrated_notes(result: Result) -> list[str]:
 def _note(arm: ArmResult, result: Result) -> str:
     other = tuned_arm(result) or result.arm(BASELINE)
     name = "the tuned recipe" if other.name != BASELINE else "the fixed learning rate"
-    found = _compare(other, arm, result)
+    comparison = _compare(other, arm, result)
     rate = short_lr(float(arm.recipe["optim"]["lr"]))
     return (
-        f"{VERDICTS[found.verdict]}: {name} against the calibrated default '{arm.name}' (learning "
+        f"{VERDICTS[comparison.verdict]}: {name} against the calibrated default '{arm.name}' (learning "
         f"rate {rate}, the mean of the best on {', '.join(arm.calibrated_on)}; not on this dataset). "
-        f"{_gain(found)} The study's verdict is over the fixed learning rate."
+        f"{_gain(comparison)} The study's verdict is over the fixed learning rate."
     )
 
 
@@ -48,15 +48,15 @@ def _compare(other: ArmResult, arm: ArmResult, result: Result) -> Improvement:
     return stats.relative_improvement(*scores, at_most=None if stopped is None else stopped.at_most)
 
 
-def _gain(found: Improvement) -> str:
-    points = [100 * difference for difference in found.differences]
+def _gain(comparison: Improvement) -> str:
+    points = [100 * difference for difference in comparison.differences]
     reach = dict.fromkeys(signed(point, 2) for point in (min(points), max(points)))
-    typical = found.typical_pct
+    typical = comparison.typical_pct
     relative = "a typical repeat is undefined, since the default scored 0"
     if math.isfinite(typical.mid):
         relative = f"a typical repeat {signed(typical.mid)} % {format_limits(typical)}"
     return (
-        f"{found.num_gained} of {count_of(found.num_pairs, 'repeat')} gain; test mIoU changes by "
-        f"{' to '.join(reach)} points, from {percent(found.baseline)} to {percent(found.tuned)} on "
+        f"{comparison.num_gained} of {count_of(comparison.num_pairs, 'repeat')} gain; test mIoU changes by "
+        f"{' to '.join(reach)} points, from {percent(comparison.baseline)} to {percent(comparison.tuned)} on "
         f"average; {relative}."
     )

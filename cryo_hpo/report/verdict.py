@@ -177,8 +177,8 @@ def verdict_text(result: Result) -> str:
     notes = "\n".join(evidence_notes(result))
     pairs = markdown(verdict(result)) if result.arms else ""
     together, reused = "\n".join(ensemble_notes(result)), "\n".join(reuse_lines(result))
-    known = "\n".join(calibrated_notes(result))
-    parts = [*verdict_lines(result), pairs, known, together, notes, reused, cost_line(result)]
+    default = "\n".join(calibrated_notes(result))
+    parts = [*verdict_lines(result), pairs, default, together, notes, reused, cost_line(result)]
     return "\n\n".join(filter(None, parts))
 
 
