@@ -53,18 +53,23 @@ def find_series(ids: Sequence[str]) -> Series:
     """Return places and dates of ids such as `hut_20190731` or `20190731_hut`; empty: they are no series.
 
     A day with month and year is a date. A year alone may be a number: it counts only where several
-    places have several years each.
+    places have several years each. Places are what is left without the date, else the first word;
+    not path and row of Landsat, whose neighbors overlap.
     """
-    for date, alone in ((DAY, True), (YEAR, False)):
-        for place in (
-            rf"^(.*?){BETWEEN}(?<!\d){date}{TIME}$",
-            rf"^{date}(?!\d){TIME}{BETWEEN}(.*)$",
-        ):
-            series = _read_series(ids, place, date)
-            few = series is not None and 2 * len(series.places) <= len(ids)
-            if series is not None and few and (alone or len(series.places) > 1):
-                return series
+    forms = [(place, date) for date in (DAY, YEAR) for place in _around(date)]
+    forms.append((WORD, DAY))
+    for place, date in forms:
+        series = _read_series(ids, place, date)
+        if series is None or 2 * len(series.places) > len(ids) or len(series.dates) < 2:
+            continue
+        if date == DAY or len(series.places) > 1:
+            return series
     return Series()
+
+
+def _around(date: str) -> tuple[str, str]:
+    """Return the expressions of a place before and behind a date."""
+    return rf"^(.*?){BETWEEN}(?<!\d){date}{TIME}$", rf"^{date}(?!\d){TIME}{BETWEEN}(.*)$"
 
 
 def _read_series(ids: Sequence[str], place: str, date: str) -> Series | None:
@@ -72,6 +77,8 @@ def _read_series(ids: Sequence[str], place: str, date: str) -> Series | None:
     places = [re.search(place, name) for name in ids]
     dates = [re.search(finds_date, name) for name in ids]
     if not ids or not all(places) or not all(dates):
+        return None
+    if {match[1].lower() for match in places if match} <= PART_WORDS:
         return None
     return Series(
         tuple(sorted({match[1] for match in places if match})),

@@ -44,7 +44,7 @@ def find_places(
     series = find_series(ids)
     if len(series.places) < len(PARTS):
         return Places(regions, series)
-    what = f"ids without their dates: {len(series.places)} places"
+    what = f"ids with dates name {len(series.places)} places"
     return Places(Regions(series.places, series.place, what))
 
 

@@ -144,7 +144,11 @@ def _unpaired(layout: Layout) -> Iterator[OpenPoint]:
 def _regions(layout: Layout, look: Fingerprint) -> Iterator[OpenPoint]:
     regions, series = look.places.regions, look.places.series
     if regions.names and not layout.parts:
-        what = "words that ids begin with" if regions.expression == WORD else "ids without dates"
+        what = (
+            "words that ids begin with"
+            if regions.expression == WORD
+            else "places in ids with dates"
+        )
         yield OpenPoint(
             "region",
             f"The {what} ({', '.join(regions.names[:3])}, ...) are taken for places: scenes of one "

@@ -370,8 +370,8 @@ def test_smoothed_colors_are_refused(tmp_path: Path) -> None:
         _draft(tmp_path / "mine")
 
 
-def _landsat(i: int) -> str:
-    return f"L{'CT'[i % 2]}0{'85'[i % 2]}_L1TP_23301{i}_20160725_20170322_01_T1"
+def _landsat(i: int, day: str = "0725") -> str:
+    return f"L{'CT'[i % 2]}0{'85'[i % 2]}_L1TP_23301{i}_2016{day}_20170322_01_T1"
 
 
 def test_scenes_of_several_sensors_may_be_named_by_color(tmp_path: Path) -> None:
@@ -457,7 +457,7 @@ def test_names_with_dates_tell_places_where_files_do_not(tmp_path: Path) -> None
     _, card, guesses = _draft(tmp_path / "mine")
     assert _rule(card) == {"by": "scene"}
     assert "region" in card.assumed
-    assert any("ids without dates" in guess for guess in guesses)
+    assert any("places in ids with dates" in guess for guess in guesses)
     parts = _parts(card, tmp_path)
     assert sorted(len({name[:2] for name in names}) for names in parts.values()) == [1, 1, 1]
 
@@ -494,6 +494,10 @@ def test_two_dates_of_one_place_without_coordinates_are_refused(tmp_path: Path) 
         (["a_20190731", "b_20190731"], 0, 0),  # every place once
         (["hut_20191331", "hut_20190231x"], 0, 0),
         (["s1", "s2"], 0, 0),
+        (["hut_20190731_a", "hut_20190731_b"], 0, 0),  # one date
+        # Paths of Landsat overlap, most near the poles: 233012 and 234012 may be one place.
+        ([_landsat(i, day) for i in (2, 3) for day in ("0725", "0810")], 0, 0),
+        ([f"hut_x_2019073{i}_y" for i in "01"], 1, 2),
     ],
 )
 def test_a_series_is_recognized_by_its_dates(ids: list[str], places: int, dates: int) -> None:
