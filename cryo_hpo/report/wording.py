@@ -240,3 +240,9 @@ def plain(value: object) -> str:
 def count_of(number: int, noun: str) -> str:
     """Return a number with its noun: 1 seed, 2 seeds."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def percent_of(share: float) -> str:
+    """Return a share in percent, two digits that count, never as a power: 0.36 %, 94 %, 99.6 %."""
+    digits = 2 if share < 0.95 else 3 if share < 0.9995 else 5
+    return f"{100 * share:.{digits}g} %"

@@ -13,7 +13,7 @@ from ..data.layout import Layout
 from ..errors import BandMismatch
 from ..models import ENCODERS, find_encoder
 from ..models.band_selection import plan_bands
-from ..report.wording import count_of
+from ..report.wording import count_of, percent_of
 from .draft_bands import Line, choose_bands
 from .draft_card import SMALL, Choices, Units, choose_units, open_points_of, sizes_of
 from .draft_classes import choose_classes
@@ -72,7 +72,7 @@ def draft_study(
         Line(f"  model: {{encoder: {encoder}, {own}}}", encoder_reason),
         Line(
             f"  loss: {{name: {loss}}}",
-            f"the rarest class has {100 * rarest:.2g} % of the pixels",
+            f"the rarest class has {percent_of(rarest)} of the pixels",
         ),
         Line("  optim: {lr: 1e-4}", "the fixed rate that the tuned one must beat"),
         Line(
@@ -111,7 +111,7 @@ def _count_crops(
 def _draft_foreground(rarest: float) -> list[Line]:
     if rarest >= RARE:
         return []
-    reason = f"share of crops around the rarer classes; the rarest has {100 * rarest:.2g} % of the pixels"
+    reason = f"share of crops around the rarer classes; the rarest has {percent_of(rarest)} of the pixels"
     return [Line(f"    foreground: {FOREGROUND}", reason)]
 
 

@@ -17,7 +17,7 @@ from ..data.layout import Layout
 from ..data.region_split import PARTS
 from ..data.split_plan import FEWEST_BLOCKS, grid_shape
 from ..errors import DataError
-from ..report.wording import count_of
+from ..report.wording import count_of, percent_of
 from .draft_bands import Line, choose_bands, draft_band_lines
 from .draft_classes import choose_classes
 from .open_points import MARK, OpenPoint, find_open_points, guessed_keys
@@ -83,7 +83,7 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
         *_draft_classes(look, choices),
     ]
     if look.unnumbered:
-        share = f"{100 * look.unnumbered:.2g} % of the pixels are NaN or infinite in a band"
+        share = f"{percent_of(look.unnumbered)} of the pixels are NaN or infinite in a band"
         lines.append(Line("nan: ignore", f"{share}: left out of loss and score"))
     if look.gsd_m:
         lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
@@ -117,8 +117,10 @@ def _mark_guesses(lines: Sequence[Line], guessed: Sequence[str]) -> list[Line]:
 def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
     choice = choose_classes(look, choices.classes)
     classes, reason = choice.names, choice.reason
-    shares = {value: 100 * look.values.get(float(value), 0.0) for value in classes}
-    words = ", ".join(f"{look.name_of(value)}: {share:.2g} %" for value, share in shares.items())
+    shares = {value: look.values.get(float(value), 0.0) for value in classes}
+    words = ", ".join(
+        f"{look.name_of(value)}: {percent_of(share)}" for value, share in shares.items()
+    )
     ignored = {int(value): share for value, share in look.values.items() if value not in classes}
     if look.colors:
         meant = {value: classes.get(int(value), IGNORED) for value in look.values}
@@ -135,7 +137,7 @@ def _draft_classes(look: Fingerprint, choices: Choices) -> list[Line]:
         lines.append(
             Line(
                 f"ignore: {few}" if len(ignored) == 1 else f"ignore: [{few}]",
-                f"{100 * sum(ignored.values()):.2g} % of the pixels have no label",
+                f"{percent_of(sum(ignored.values()))} of the pixels have no label",
             )
         )
     return lines

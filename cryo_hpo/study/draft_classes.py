@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..errors import DataError
+from ..report.wording import percent_of
 
 UNNAMED = ("background", "foreground")
 NO_LABEL = 255
@@ -75,7 +76,7 @@ def list_values(look: Fingerprint) -> str:
     if not look.colors:
         return f"{len(look.values)} values ({', '.join(map(look.name_of, look.values))})"
     usual = set(sorted(look.values, key=lambda value: -look.values[value])[:MAX_LISTED])
-    shares = [f"{look.name_of(v)}: {100 * look.values[v]:.2g} %" for v in look.values if v in usual]
+    shares = [f"{look.name_of(v)}: {percent_of(look.values[v])}" for v in look.values if v in usual]
     more = f", {len(look.values) - len(usual)} rarer ones" if len(look.values) > len(usual) else ""
     return f"{len(look.values)} colors ({', '.join(shares)} of the pixels{more})"
 

@@ -11,7 +11,7 @@ from ..data.id_words import WORD
 from ..data.layer_names import NUMBERED
 from ..data.layout import Layout
 from ..data.places import Places
-from ..report.wording import count_of
+from ..report.wording import count_of, percent_of
 from .draft_bands import BandChoice
 from .draft_classes import NO_LABEL, ClassChoice
 
@@ -96,10 +96,10 @@ def _classes(look: Fingerprint, classes: ClassChoice) -> Iterator[OpenPoint]:
         is_guess=True,
     )
     if not look.colors and NO_LABEL in look.values and NO_LABEL not in classes.names:
-        share = 100 * look.values[NO_LABEL]
+        share = percent_of(look.values[NO_LABEL])
         yield OpenPoint(
             "ignore",
-            f"The mask value {NO_LABEL}, on {share:.2g} % of the pixels, is taken for 'no label'.",
+            f"The mask value {NO_LABEL}, on {share} of the pixels, is taken for 'no label'.",
             f"Give --classes {example}, or a class in place of 'ignore'.",
             is_guess=True,
         )

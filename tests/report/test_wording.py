@@ -115,3 +115,11 @@ def test_times_have_a_readable_unit(seconds: float, text: str) -> None:
 def cells(table: Table | str) -> list[list[str]]:
     table = markdown(table) if isinstance(table, Table) else table
     return [[cell.strip() for cell in line[2:-2].split(" | ")] for line in table.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [(0.0036, "0.36 %"), (0.944, "94 %"), (0.9964, "99.6 %"), (0.99964, "99.964 %"), (1, "100 %")],
+)
+def test_a_share_is_never_written_as_a_power(share: float, words: str) -> None:
+    assert tables.percent_of(share) == words
