@@ -32,7 +32,7 @@ DECISIONS = re.findall(r"`(\w+)`", PAGE.split("Decisions at a rung:")[1].split("
 ENDS = set(STATES) - {"running", "interrupted", "paused"}
 # Words that people use for these states elsewhere. "Ended" is any of the final ones.
 OTHERS = (
-    "abandoned|aborted|cancell?ed|completed|crashed|culled|discarded|dropped|early[- ]stopped|"
+    "abandoned|aborted|canceled|completed|crashed|culled|discarded|dropped|early[- ]stopped|"
     "eliminated|finished|halted|killed|rejected|stopped|succeeded|successful|suspended|terminated|waiting"
 )
 SYNONYM = re.compile(
