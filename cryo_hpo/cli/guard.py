@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -19,6 +20,7 @@ from ..errors import ClusterDied, CryoError, SpecError
 from ..execution.environment import write_any_text
 from ..execution.signals import Stopped
 from ..storage.no_room import is_full, is_no_room
+from ..storage.os_errors import explain
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -97,11 +99,10 @@ class GuardedGroup(click.Group):
             click.echo(str(error), err=True)
             sys.exit(1)
         except OSError as error:
-            # Any place that writes may meet a full disk, and not each has a message of its own.
-            if not is_no_room(error):
-                raise
-            where = f"'{error.filename}'" if error.filename else _full_folders()
-            click.echo(f"{error.strerror}{f' ({where})' if where else ''}. {FREE}", err=True)
+            # Any place may meet a full disk or a path it cannot use; few have their own messages.
+            if error.errno == errno.EPIPE:
+                raise  # click ends in silence: who read the output has gone
+            click.echo(_no_room(error) if is_no_room(error) else explain(error), err=True)
             sys.exit(1)
         except _Ended:
             click.echo(f"Ended by SIGTERM. {KEPT}", err=True)
@@ -110,6 +111,12 @@ class GuardedGroup(click.Group):
             if not isinstance(error, Stopped):  # a study has said how it is resumed
                 click.echo(f"Interrupted. {KEPT}", err=True)
             sys.exit(130)
+
+
+def _no_room(error: OSError) -> str:
+    """Return the message of a disk that is full or read-only."""
+    where = f"'{error.filename}'" if error.filename else _full_folders()
+    return f"{error.strerror}{f' ({where})' if where else ''}. {FREE}"
 
 
 def _full_folders() -> str:
