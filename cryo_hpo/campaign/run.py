@@ -19,11 +19,12 @@ from ..execution.signals import raise_if_asked
 from ..monitoring.heartbeat import phase
 from ..monitoring.terminal import Progress
 from ..results.campaign import NAME, CampaignResult
-from ..results.study import Result, load_result
+from ..results.study import Result
 from ..search.queue import Queue
 from ..study import folder as folders
 from ..study import frame
 from ..study import run as studies
+from ..study.own_result import own_result
 from ..study.timing import workload_of
 from ..tracking import Tracker
 from .cell import CellRun
@@ -113,7 +114,7 @@ class _Cells:
         for cell, study in cell_studies(campaign).items():
             folder = folders.of(study, site)
             if (folder / "result.json").exists():
-                self.results[cell] = (study, load_result(folder))
+                self.results[cell] = (study, own_result(study, folder))
                 self.transfer.finished(cell, study, self.results[cell][1])
                 continue
             reporting = (tracker, progress, campaign.name)

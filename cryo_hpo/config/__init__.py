@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from .campaign import Campaign, Cell, Matrix, Skip
 from .dataset_card import DatasetCard
-from .files.dump import differences, dump_space, dump_study, schema, space_schema
+from .files.dump import (
+    changed_values,
+    differences,
+    dump_space,
+    dump_study,
+    schema,
+    space_schema,
+)
 from .files.load import add_line_numbers, load_card, load_space, load_study
 from .files.load_campaign import (
     campaign_schema,
@@ -61,6 +68,7 @@ __all__ = [
     "add_line_numbers",
     "campaign_schema",
     "cell_studies",
+    "changed_values",
     "differences",
     "dump_campaign",
     "dump_space",

@@ -21,10 +21,11 @@ from ..config.files.load import validate_study
 from ..errors import SpecError
 from ..results.extensions import Extension, read_extensions, write_extensions
 from ..results.known import no_such_study
-from ..results.study import NAME, Result, load_result
+from ..results.study import NAME, Result
 from ..storage.atomic import write_text
 from . import folder as folders
 from .data_guard import DataGuard
+from .own_result import own_result
 from .preflight import check
 from .run import drive, run_study
 
@@ -81,9 +82,9 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
         return run_study(path / folders.SPEC, site, console=console, inline=inline)
     _refuse_unfinished(path)
     with folders.driving(path):
-        result = load_result(path)
-        study = extended_spec(result, added)
         before = load_study(path / folders.SPEC)
+        result = own_result(before, path)
+        study = extended_spec(result, added)
         _refuse_hours(before)
         check(before, site=site)  # what is added needs no check
         DataGuard(study.base, site, path).check()

@@ -23,7 +23,7 @@ from ..prediction.model import open_model
 from ..results.files import INITIAL_WEIGHTS
 from ..results.metrics import seed_metrics
 from ..results.provenance import environment
-from ..results.study import NAME, Result, load_result, write
+from ..results.study import NAME, Result, write
 from ..search import postgres as database
 from ..storage.atomic import write_text
 from ..storage.no_room import is_full, is_no_room
@@ -38,6 +38,7 @@ from .ensembles import open_ensembles
 from .hours import keep as keep_shares
 from .hours import plan_hours, resolve
 from .initial_weights import hold_weights
+from .own_result import own_result
 from .plan import plan
 from .preflight import check
 from .proof import Proof
@@ -294,9 +295,9 @@ def complete(study: Study, site: Site, path: Path, *, console: Console) -> Resul
     """Return the result of a finished study; publish and deliver it if that was interrupted.
 
     Raises:
-        CryoError: The result is damaged, or of another version.
+        CryoError: The result is damaged, or of another version or study.
     """
-    return publication(study, site, path).complete(load_result(path), site, console)
+    return publication(study, site, path).complete(own_result(study, path), site, console)
 
 
 def publish_finished(path: Path, site: Site) -> None:

@@ -34,6 +34,19 @@ def differences(a: BaseModel, b: BaseModel) -> list[str]:
     ]
 
 
+def changed_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Return key -> text of each value that differs between two specs and that both hold.
+
+    A key of one alone is no difference: versions of this package add keys with defaults.
+    """
+    old, new = (dict(_leaves(spec)) for spec in (before, after))
+    return {
+        path: f"{path}: {old[path]} -> {new[path]}"
+        for path in old
+        if path in new and old[path] != new[path]
+    }
+
+
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of study files, for editors."""
     return schema_of(Study)

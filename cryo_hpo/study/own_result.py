@@ -1,0 +1,46 @@
+"""Read the result in a study's folder, and refuse the result of another study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import changed_values
+from ..errors import StorageError
+from ..results.study import NAME, Result, load_result
+
+if TYPE_CHECKING:
+    from ..config import Study
+
+SHOWN = 5  # differences in a message
+PLANNED = ("search.budget", "seeds")  # keys that a budget in hours decides
+
+
+def own_result(study: Study, folder: Path) -> Result:
+    """Return the result of a study from its folder.
+
+    Raises:
+        StorageError: The result is another study's: it was copied here, or the spec was replaced.
+        CryoError: The result is damaged, or of another version.
+    """
+    result = load_result(folder)
+    changed = _differences(result, study)
+    if changed:
+        more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        message = (
+            f"'{folder / NAME}' is the result of another study than '{study.name}': "
+            f"{'; '.join(changed[:SHOWN])}{more}. Move it to the folder it was copied from; if the "
+            "study was changed after it had finished, give it a new name."
+        )
+        raise StorageError(message)
+    return result
+
+
+def _differences(result: Result, study: Study) -> list[str]:
+    spec: dict[str, Any] = study.model_dump(mode="json")
+    planned = () if study.budget is None else PLANNED
+    return [
+        text
+        for key, text in changed_values(result.spec, spec).items()
+        if not key.startswith(planned)
+    ]
