@@ -16,14 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
@@ -44,6 +42,7 @@ from cryo_hpo.training.history_file import read_copy, read_history, save_history
 from cryo_hpo.training.warm_start import find_start
 
 from .support.fakes import write
+from .support.mutations import mutated
 from .support.pool import a_study
 from .support.results import a_result
 
@@ -53,8 +52,6 @@ COUNTS = os.environ.get("CRYO_FUZZ_COUNTS")
 EXAMPLES = 100 if FUZZ_S else 8
 MOST = 2**30  # bytes of memory that a reader may take
 GRID = Grid(CRS.from_epsg(4326), Affine(0.1, 0, 10, 0, -0.1, 70), 8, 8)
-ODD = ["null", "true", "-1", "1e400", ".nan", "2.5", str(2**70), "0x" + "f" * 400, '""', "[]", "{}"]
-ODD += ["x" * 300, "[" * 60, "&a [*a]", "!!python/object:os.system x", "\\x00", "\u202e", "'"]
 
 
 @cache
@@ -177,31 +174,6 @@ def _raster() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder) / "a.tif", np.ones((2, 8, 8), dtype=np.uint16))
         return (Path(folder) / "a.tif").read_bytes()
-
-
-@st.composite
-def mutated(draw: Any, whole: Callable[[], bytes]) -> bytes:
-    """Cut, flip, insert and replace parts of a sound file, or draw any bytes."""
-    content = bytearray(whole())
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(len(content) - 1, 0)))
-        match draw(st.sampled_from(["cut", "flip", "insert", "value", "drop", "any"])):
-            case "cut":
-                del content[at:]
-            case "flip" if content:
-                content[at] ^= 1 << draw(st.integers(0, 7))
-            case "insert":
-                content[at:at] = draw(st.binary(max_size=20))
-            case "value":
-                end = content.find(b"\n", at)
-                start = content.rfind(b": ", 0, end)
-                if 0 <= start < end:
-                    content[start + 2 : end] = draw(st.sampled_from(ODD)).encode()
-            case "drop":
-                del content[at : at + draw(st.integers(1, 60))]
-            case _:
-                content = bytearray(draw(st.binary(max_size=200)))
-    return bytes(content)
 
 
 def _status_bytes(key: str) -> int:

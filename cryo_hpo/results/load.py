@@ -13,6 +13,8 @@ from ..errors import CryoError
 from ..storage import atomic
 from .known import no_such_study
 
+LATER = "extra_forbidden"  # pydantic's type of a field that only a later version has
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -57,11 +59,24 @@ def load_json(
         return model.model_validate_json(json.dumps(upgrade(raw) if version else raw))
     except ValidationError as error:
         expected = model.model_fields["version"].default
+        if version == expected and not any(e["type"] == LATER for e in error.errors()):
+            raise CryoError(_damage(file, error, what)) from error
         message = (
             f"'{file}' must be a {what}'s result of version {expected}, it says {version} "
             f"({error.error_count()} problems). Read it with the version of cryo_hpo that wrote it."
         )
         raise CryoError(message) from error
+
+
+def _damage(file: Path, error: ValidationError, what: str) -> str:
+    """Return the message of a result of this version whose values are wrong."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"])) or "as a whole"
+    more = f", and {error.error_count() - 1} more problems" if error.error_count() > 1 else ""
+    return (
+        f"'{file}' is damaged: {place}: {problem['msg']}{more}. Remove it and run the same command "
+        f"again: the {what}'s other records are kept, and the file is written anew."
+    )
 
 
 def write_json(result: BaseModel, path: Path) -> Path:

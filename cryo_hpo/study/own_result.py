@@ -39,8 +39,5 @@ def own_result(study: Study, folder: Path) -> Result:
 def _differences(result: Result, study: Study) -> list[str]:
     spec: dict[str, Any] = study.model_dump(mode="json")
     planned = () if study.budget is None else PLANNED
-    return [
-        text
-        for key, text in changed_values(result.spec, spec).items()
-        if not key.startswith(planned)
-    ]
+    changed = changed_values({**result.spec, "name": result.study}, spec)
+    return [text for key, text in changed.items() if not key.startswith(planned)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from cryo_hpo.config import Study, dump_study
 
 from ..support.clusters import below, head, members
+from ..support.disks import fill, small_disk
 from ..support.outcomes import check_same_outcome
 from ..support.recorded import has_begun
 from ..support.sandbox import Sandbox, finish, wait_for
@@ -92,6 +94,37 @@ def test_a_study_whose_joined_head_is_killed_ends_within_a_minute_and_is_resumed
         _check_end(driver, folder, partial(os.kill, gcs, 9), 1)
     sandbox.run(study, storage)
     check_same_outcome(folder, inline)
+
+
+def test_a_disk_that_fills_under_ray_is_one_message_and_the_study_is_resumed(
+    sandbox: Sandbox, inline: Path
+) -> None:
+    """Driver, workers, MLflow's database: whichever writes first has no room."""
+    study, storage = sandbox.study("whole"), "full"
+    folder, filler = sandbox.root / storage / study.name, sandbox.root / storage / "filler"
+    with small_disk(sandbox.root / storage):
+        driver = _start_command(sandbox, study, storage)
+        wait_for(driver, partial(has_begun, folder, "trial-0001"))
+        fill(filler)
+        output = finish(driver, code=1)
+        assert "Traceback" not in output, output
+        assert re.search("free space", output, re.IGNORECASE), output
+        assert not (folder / "result.json").exists()
+        filler.unlink()
+        sandbox.run(study, storage)
+        check_same_outcome(folder, inline)
+
+
+def test_a_study_runs_on_ray_where_shared_memory_is_small(sandbox: Sandbox, inline: Path) -> None:
+    """As in a container without --shm-size: 64 MB, of which Ray wants more."""
+    study, storage = sandbox.study("whole"), "small-shm"
+    mount = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    inside = ["unshare", "--mount", "sh", "-c", mount, "sh"]
+    if subprocess.run([*inside, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small /dev/shm")
+    output = finish(sandbox.start(study, storage, inline=False, before=inside))
+    assert "Traceback" not in output
+    check_same_outcome(sandbox.root / storage / study.name, inline)
 
 
 def _start_command(sandbox: Sandbox, study: Study, storage: str) -> subprocess.Popen[str]:

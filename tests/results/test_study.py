@@ -47,7 +47,6 @@ def test_a_folder_without_a_result_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (json.dumps({"version": 2}), "it says 2"),
         (json.dumps({"version": 3}), "it says 3"),
         (json.dumps({"version": 1}), "it says 1"),
         (json.dumps({"version": 1, "trials": [3]}), "it says 1"),
@@ -67,6 +66,17 @@ def test_another_version_is_refused(tmp_path, text, says):
 def test_a_damaged_result_is_named_with_the_remedy_that_helps(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     with pytest.raises(CryoError, match=r"result\.json' is damaged: .*Remove it and run the same"):
+        load_result(tmp_path)
+
+
+def test_a_result_of_this_version_with_wrong_values_is_damaged_and_says_where(tmp_path):
+    raw = json.loads(a_result().model_dump_json())
+    raw["trials"][3]["epochs"] = "many"
+    (tmp_path / NAME).write_text(json.dumps(raw))
+    with pytest.raises(CryoError, match=r"is damaged: trials\.3\.epochs: .*integer.*Remove it and"):
+        load_result(tmp_path)
+    (tmp_path / NAME).write_text(json.dumps({"version": VERSION}))
+    with pytest.raises(CryoError, match=r"damaged: study: Field required, and \d+ more problems"):
         load_result(tmp_path)
 
 

@@ -30,7 +30,7 @@ def test_a_study_gets_its_own_result(tmp_path: Path) -> None:
 
 def test_a_result_that_was_copied_from_another_study_is_refused(tmp_path: Path) -> None:
     study = a_study()
-    _keep(study.model_copy(update={"name": "other"}), tmp_path)
+    write(a_result(study="other", spec=study.model_dump(mode="json")), tmp_path)
     with pytest.raises(StorageError, match=r"name: other -> .*Move it to the folder it was copied"):
         own_result(study, tmp_path)
 

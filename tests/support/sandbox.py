@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class Sandbox:
         *,
         inline: bool = True,
         env: Mapping[str, str] = {},
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
         """Start the command line on a study in a process of its own, which can be killed.
 
@@ -88,9 +89,11 @@ class Sandbox:
             command: run, or a command that takes a study's name.
             inline: Whether it trains in that process; otherwise on Ray.
             env: Further variables, such as the address of a cluster.
+            before: Words before the command, of a program that becomes it.
         """
         process = subprocess.Popen(
             [
+                *before,
                 sys.executable,
                 "-m",
                 "cryo_hpo",
