@@ -113,6 +113,7 @@ def check(study: Path) -> None:
     from ..report.table import align_columns
     from ..report.wording import count_of
     from ..study.calibrated import calibrated_lines
+    from ..study.folder import unusable
     from ..study.initial_weights import exported_lines
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
@@ -144,6 +145,8 @@ def check(study: Path) -> None:
     )
     for line in lines:
         click.echo(line)
+    if problem := unusable(site.storage):
+        click.echo(f"Warning: {problem}", err=True)
     click.echo(f"'{spec.name}' can run: cryo-hpo run {format_source(study)}")
 
 

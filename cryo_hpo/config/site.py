@@ -146,13 +146,17 @@ def _store(url: str) -> str:
     Raises:
         SpecError: It is not a URL, or holds a secret, which a job's description would show.
     """
-    if not re.match(r"[a-z][a-z0-9+.-]*://", url):
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # such as a bracket that is not closed
+        parts = urlsplit("")
+    if not parts.scheme or "://" not in url:
         message = (
             f"CRYO_CHECKPOINTS is not a URL: '{url}'. Set it to one such as s3://bucket/folder, or "
             "unset it to keep checkpoints in CRYO_STORAGE, on a disk that all nodes share."
         )
         raise SpecError(message)
-    if "@" in urlsplit(url).netloc or "secret" in urlsplit(url).query.lower():
+    if "@" in parts.netloc or "secret" in parts.query.lower():
         message = (
             "CRYO_CHECKPOINTS holds a key, and everybody who sees the cluster sees a job's "
             "variables. Remove it, and give every node AWS_ACCESS_KEY_ID and "

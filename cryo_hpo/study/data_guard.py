@@ -74,7 +74,7 @@ class DataGuard:
                 log.warning(
                     "The study's data are away: %s. The study waits until they are back; "
                     "interrupt it to stop.",
-                    away,
+                    away.rstrip("."),
                 )
             was_away = True
             _sleep(POLL_S)

@@ -79,6 +79,21 @@ def make(folder: Path) -> Path:
     return folder
 
 
+def unusable(storage: Path) -> str:
+    """Return why a study could not be kept in a storage; empty if it can. Writes nothing."""
+    nearest = next(path for path in (storage, *storage.parents) if path.exists())
+    if not nearest.is_dir():
+        why = f"'{nearest}' is no folder"
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        why = f"'{nearest}' cannot be written to"
+    else:
+        return ""
+    return (
+        f"CRYO_STORAGE is '{storage}' and {why}: `run` will be refused here. Set CRYO_STORAGE to a "
+        "folder that can be written to."
+    )
+
+
 def refuse_another(spec: Spec, site: Site) -> None:
     """Refuse a name that another study or campaign has; writes nothing.
 

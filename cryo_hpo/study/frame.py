@@ -102,11 +102,16 @@ def _close_runs(
         return
     for study in records:
         study.stopped(_status(error))
-    # Ray kills a stopped job after this time; one second of it is for everything else.
-    wait_s = float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S) - 1
-    print_pending(tracker.close(timeout_s=wait_s, ends_first=True), console)
+    print_pending(tracker.close(timeout_s=_stop_wait_s() - 1, ends_first=True), console)
     if isinstance(error, KeyboardInterrupt):
         console.print("Stopped. The same command resumes.")
+
+
+def _stop_wait_s() -> float:
+    """Return the time after which Ray kills a stopped job; a second of it is for all but MLflow."""
+    with contextlib.suppress(ValueError):  # Ray itself refuses what is no number
+        return float(os.environ.get("RAY_JOB_STOP_WAIT_TIME_S") or STOP_WAIT_S)
+    return STOP_WAIT_S
 
 
 def _status(error: BaseException) -> Literal["KILLED", "FAILED"]:

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from cryo_hpo.config import Site, load_study
 from cryo_hpo.errors import SpecError, StorageError
 from cryo_hpo.study import folder
 
+from ..support.disks import small_disk
 from ..support.pool import a_study
 
 
@@ -73,3 +75,15 @@ def test_a_lock_that_names_nobody_is_still_a_lock(site):
         (path / folder.LOCK).write_text('{"pid": 1')
         with pytest.raises(StorageError, match="One driver at a time"), folder.driving(path):
             pass
+
+
+def test_a_storage_that_cannot_be_written_to_is_seen_before_anything_is_written(tmp_path):
+    assert folder.unusable(tmp_path / "new" / "runs") == ""
+    (tmp_path / "file").write_text("")
+    assert "file' is no folder: `run` will be refused" in folder.unusable(
+        tmp_path / "file" / "runs"
+    )
+    with small_disk(tmp_path / "disk"):
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path / "disk"], check=True)
+        assert "disk' cannot be written to" in folder.unusable(tmp_path / "disk" / "runs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "file"]

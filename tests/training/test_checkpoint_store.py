@@ -98,6 +98,7 @@ def test_without_a_store_a_training_works_where_the_driver_says(tmp_path: Path) 
     ("url", "law"),
     [
         ("/shared/checkpoints", "is not a URL: '/shared/checkpoints'"),
+        ("s3://[::1/x", r"is not a URL: 's3://\[::1/x'"),
         ("s3://key:word@bucket/x", "holds a key"),
         ("s3://bucket/x?secret_key=word", "holds a key"),
     ],
