@@ -56,6 +56,12 @@ class Site(Frozen):
                 "it to keep trials in the study's folder."
             )
             raise SpecError(message)
+        if database and not _is_url(database):
+            message = (
+                "CRYO_OPTUNA_STORAGE is no whole URL: its host or port cannot be read. Set it to "
+                "postgresql://user@host:5432/name, or unset it to keep trials in the study's folder."
+            )
+            raise SpecError(message)
         checkpoints = env.get("CRYO_CHECKPOINTS") or ""
         storage = folder("CRYO_STORAGE", "runs")
         return cls(
@@ -140,23 +146,28 @@ def _minutes(text: str) -> float:
     return minutes
 
 
+def _is_url(text: str) -> bool:
+    """Return whether host and port of a URL can be read."""
+    try:
+        _ = urlsplit(text).port
+    except ValueError:  # a bracket that is not closed, a port that is no number
+        return False
+    return True
+
+
 def _store(url: str) -> str:
     """Return a store's URL without a trailing slash.
 
     Raises:
         SpecError: It is not a URL, or holds a secret, which a job's description would show.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # such as a bracket that is not closed
-        parts = urlsplit("")
-    if not parts.scheme or "://" not in url:
+    if not re.match(r"[a-z][a-z0-9+.-]*://", url) or not _is_url(url):
         message = (
             f"CRYO_CHECKPOINTS is not a URL: '{url}'. Set it to one such as s3://bucket/folder, or "
             "unset it to keep checkpoints in CRYO_STORAGE, on a disk that all nodes share."
         )
         raise SpecError(message)
-    if "@" in parts.netloc or "secret" in parts.query.lower():
+    if "@" in urlsplit(url).netloc or "secret" in urlsplit(url).query.lower():
         message = (
             "CRYO_CHECKPOINTS holds a key, and everybody who sees the cluster sees a job's "
             "variables. Remove it, and give every node AWS_ACCESS_KEY_ID and "

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from ..config import Recipe
 from ..config.space import Scalar
@@ -45,14 +46,34 @@ def _lessons(path: Path) -> Iterator[Lesson]:
         yield _of_result(load_result(path), path / NAME if path.is_dir() else path)
 
 
+def _recipe(raw: object, file: Path) -> Recipe:
+    """Read a recipe of a result.
+
+    Raises:
+        SpecError: It is none, or of another version.
+    """
+    try:
+        return Recipe.model_validate_json(json.dumps(raw))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"])) or "the whole"
+        message = (
+            f"'{file}' holds a recipe that this version of cryo_hpo does not read: {place}: "
+            f"{problem['msg']}. Leave it out, or restore the file."
+        )
+        raise SpecError(message) from error
+
+
 def _of_result(result: Result, file: Path) -> Lesson:
     """Return what a finished study taught: the values of its winner."""
     if result.winner is None:
         message = f"Study '{result.study}' had no search, so it taught no best values. Leave '{file}' out."
         raise SpecError(message)
-    base = Recipe.model_validate_json(json.dumps(result.spec["base"]))
+    base, best = _recipe(result.spec.get("base"), file), _recipe(result.best_recipe, file).flat()
     trials = {trial.number: trial for trial in result.trials}
-    best = Recipe.model_validate_json(json.dumps(result.best_recipe)).flat()
+    if not {result.winner, BASELINE} <= trials.keys():
+        message = f"'{file}' lacks the trial that won, or the baseline. Leave it out, or restore the file."
+        raise SpecError(message)
     names = dict.fromkeys((RATE, *(n for trial in result.trials for n in trial.params)))
     values: dict[str, Scalar] = {n: v for n in names if (v := best.get(n)) is not None}
     return Lesson(

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import CryoError, DataError
+from ..errors import CryoError, DataError, StorageError
 from ..execution.signals import raise_if_asked
+from ..results.files import EVENTS
 from ..storage.atomic import write_text
 from ..training.build import file_digests, scenes_of
 
@@ -80,6 +81,21 @@ class DataGuard:
             _sleep(POLL_S)
         if was_away:
             log.warning("The study's data are back. The study continues.")
+
+    def require_folder(self) -> None:
+        """Refuse to go on in a folder that was moved or unmounted: it would begin as an empty one.
+
+        Raises:
+            StorageError: The folder has neither the list of the data's files nor a log.
+        """
+        folder = self._file.parent
+        if not self._file.exists() and not (folder / EVENTS).exists():
+            message = (
+                f"The study's folder '{folder}' is gone while the study runs: was it moved, or its "
+                "disk unmounted? Bring it back, or set CRYO_STORAGE to its new place, then run the "
+                "same command again: what is finished is kept."
+            )
+            raise StorageError(message)
 
     def check_now_and_then(self) -> None:
         """Check as `check` does, unless the last look was a short time ago."""
@@ -165,7 +181,9 @@ class GuardedSource:
 
         Raises:
             DataError: The data have changed.
+            StorageError: The study's folder is gone.
         """
+        self._guard.require_folder()
         self._guard.check_now_and_then()
         return self._again.pop(0) if self._again else self._source.next()
 

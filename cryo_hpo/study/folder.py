@@ -109,6 +109,8 @@ def refuse_another(spec: Spec, site: Site) -> None:
         )
         raise SpecError(message)
     file = folder / own.file
+    # Without the copy, a file that was removed would let another spec take over this one's trials.
+    file = file if file.is_file() else _copy_of(file)
     if not file.is_file():
         return
     if _is_cut(file, spec):
@@ -124,12 +126,21 @@ def refuse_another(spec: Spec, site: Site) -> None:
 
 
 def keep_spec(spec: Spec, folder: Path) -> None:
-    """Write the resolved spec, which takes the name.
+    """Write the resolved spec, which takes the name, and its copy; see `refuse_another`.
 
     Raises:
         StorageError: The folder cannot be written.
     """
-    keep(folder / _kinds(spec)[0].file, _dump(spec))
+    file, text = folder / _kinds(spec)[0].file, _dump(spec)
+    keep(file, text)
+    copy = _copy_of(file)
+    if not copy.is_file() or copy.read_text(encoding="utf-8", errors="replace") != text:
+        write(copy, text)
+
+
+def _copy_of(file: Path) -> Path:
+    """Return the copy of a spec's file, which holds the name if the file is removed."""
+    return file.with_name(f"{file.name}.copy")
 
 
 def _dump(spec: Spec) -> str:

@@ -25,6 +25,8 @@ LOCKED_S = 5.0  # another process may write for so long
 SETTLED_S = 10.0  # a file that was written later than this may be one that is being made
 DAMAGED = "Move it away: studies write a new one, and `cryo-hpo upload STUDY` fills it."
 
+NO_FILE = re.compile(r"sqlite(\+\w+)?:/{0,3}(:memory:)?(\?.*)?$")  # in memory
+
 log = logging.getLogger(__name__)
 
 
@@ -34,6 +36,12 @@ def open_database(uri: str) -> None:
     Raises:
         TrackingError: The database cannot be used; the message has the remedy.
     """
+    if NO_FILE.match(uri):
+        message = (
+            f"MLflow's database '{uri}' names no file: its records would be lost with this process. "
+            "Set MLFLOW_TRACKING_URI to sqlite:////folder/mlflow.db, or unset it."
+        )
+        raise TrackingError(message)
     file = sqlite_file(uri)
     if file is not None:
         _require_file(file, uri)

@@ -36,6 +36,23 @@ def test_what_teaches_nothing_is_refused(tmp_path):
     assert not (tmp_path / "p.json").exists()
 
 
+def test_a_result_with_a_wrong_recipe_or_no_winner_is_named(tmp_path):
+    recipe = {"epochs": None}
+    cases = {
+        "does not read: data: Field required": {"spec": {"base": recipe}},
+        "does not read: optim.lr": {"best_recipe": a_result().best_recipe | {"optim": {"lr": -1}}},
+        "lacks the trial that won": {"winner": 77},
+        "or the baseline": {"trials": a_result().trials[1:]},
+    }
+    for words, changes in cases.items():
+        write(a_result(**changes), tmp_path)
+        done = CliRunner().invoke(main, ["learn", str(tmp_path), "--out", str(tmp_path / "p.json")])
+        assert done.exit_code == 2, done.exception
+        assert words in done.output
+        assert "Leave it out" in done.output
+    assert not (tmp_path / "p.json").exists()
+
+
 def test_a_finished_study_teaches_the_values_of_its_winner(tmp_path):
     result = a_result()
     folder = tmp_path / "runs" / result.study

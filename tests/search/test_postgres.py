@@ -150,6 +150,9 @@ def test_the_url_comes_from_the_environment_and_is_never_shown(tmp_path, monkeyp
     assert Site.from_env({"CRYO_OPTUNA_STORAGE": ""}).optuna is None
     with pytest.raises(SpecError, match=r"PostgreSQL.*begins with 'sqlite:'"):
         Site.from_env({"CRYO_OPTUNA_STORAGE": "sqlite:///x.db"})
+    for url in ("postgresql://[::1/x", "postgresql://host:many/x"):
+        with pytest.raises(SpecError, match="no whole URL: its host or port cannot be read"):
+            Site.from_env({"CRYO_OPTUNA_STORAGE": url})
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SpecError, match=r"no password when a study is submitted.*pgpass"):
         command(Path("study.yaml"), site, address="", env=env)

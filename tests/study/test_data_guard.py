@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from cryo_hpo.config import Recipe, Site, Study
-from cryo_hpo.errors import DataError
+from cryo_hpo.errors import DataError, StorageError
 from cryo_hpo.study import data_guard, run
 from cryo_hpo.study.data_guard import DataGuard, GuardedSource
 from cryo_hpo.training.build import scenes_of
@@ -133,6 +133,21 @@ def test_a_job_that_found_no_data_runs_again(data: Data, monkeypatch: Any) -> No
     assert guarded.next() == job
     guarded.ended(job, "refused", "has 4 bands")
     assert source.ends == [("0", "refused", "has 4 bands")]
+
+
+def test_no_job_begins_in_a_folder_that_was_moved_away(data: Data, tmp_path: Path) -> None:
+    """A training would make the folder anew, and go on there without search and log."""
+    source, folder = GuardedSource(Jobs(2), data.guard), data[2]
+    assert source.next() not in (None, "wait")
+    folder.rename(tmp_path / "moved")
+    (folder / "confirm").mkdir(parents=True)  # as a training that had begun leaves it
+    with pytest.raises(
+        StorageError, match=r"is gone while the study runs.*set CRYO_STORAGE to its"
+    ):
+        source.next()
+    shutil.rmtree(folder)
+    (tmp_path / "moved").rename(folder)
+    assert source.next() not in (None, "wait")
 
 
 def test_a_damaged_record_is_reported_and_written_again(data: Data, caplog: Any) -> None:

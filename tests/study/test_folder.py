@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cryo_hpo.config import Site, load_study
+from cryo_hpo.config import Site, dump_study, load_study
 from cryo_hpo.errors import SpecError, StorageError
 from cryo_hpo.study import folder
 
@@ -37,6 +37,33 @@ def test_another_spec_of_the_same_name_is_refused_and_says_what_differs(site):
     with pytest.raises(SpecError, match=r"search\.trials: 12 -> 13.*new name"):
         folder.claim(a_study(trials=13), site)
     assert load_study(path / folder.SPEC) == a_study()
+
+
+def test_another_spec_does_not_take_over_a_folder_whose_spec_was_removed(site):
+    """As the message about a damaged one advises; trials of both would be one result."""
+    study = a_study()
+    path = folder.claim(study, site)
+    folder.keep_spec(study, path)
+    (path / folder.SPEC).unlink()
+    longer = study.model_copy(update={"base": study.base.replace({"epochs": 27})})
+    with pytest.raises(SpecError, match=r"study\.yaml\.copy: .*base\.epochs: 9 -> 27"):
+        folder.claim(longer, site)
+    assert folder.claim(study, site) == path
+    folder.keep_spec(study, path)
+    assert load_study(path / folder.SPEC) == study
+
+
+def test_the_copy_of_a_spec_follows_an_extension_and_is_made_for_older_folders(site):
+    study = a_study()
+    path = folder.claim(study, site)
+    folder.keep_spec(study, path)
+    longer = study.model_copy(update={"base": study.base.replace({"epochs": 27})})
+    (path / folder.SPEC).unlink()
+    folder.keep(path / folder.SPEC, dump_study(longer))  # as an extension replaces it
+    folder.keep_spec(longer, folder.claim(longer, site))
+    (path / folder.SPEC).unlink()
+    with pytest.raises(SpecError, match=r"base\.epochs: 27 -> 9"):
+        folder.claim(study, site)
 
 
 def test_a_storage_that_is_a_file_is_refused(site):

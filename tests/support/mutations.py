@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from typing import Any
@@ -67,9 +68,9 @@ def reshaped(draw: Any, whole: Callable[[], bytes]) -> bytes:
                 above[key] = above[key] * 2
             case "exchange":
                 other, name = _place(draw, root)
-                above[key] = json.loads(json.dumps(other[name]))
+                above[key] = copy.deepcopy(other[name])
             case _:
-                above[key] = draw(st.sampled_from(VALUES))
+                above[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
     return json.dumps(root[0]).encode()
 
 

@@ -110,6 +110,14 @@ def test_a_database_of_something_else_is_left_alone(file: Path) -> None:
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///?x=1"])
+def test_a_database_in_memory_is_refused_as_its_records_would_be_lost(uri: str) -> None:
+    with pytest.raises(
+        TrackingError, match=r"names no file.*Set MLFLOW_TRACKING_URI to sqlite:////"
+    ):
+        connect(uri, "cryo/x")
+
+
 def test_a_locked_database_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "LOCKED_S", 0.05)
     _make(file)
