@@ -56,6 +56,13 @@ class Site(Frozen):
                 "it to keep trials in the study's folder."
             )
             raise SpecError(message)
+        mlflow = env.get("MLFLOW_TRACKING_URI") or ""
+        if not _is_url(mlflow):
+            message = (
+                "MLFLOW_TRACKING_URI is no whole URL: its host or port cannot be read. Set it to one such "
+                "as http://host:5000, or unset it to write to a file."
+            )
+            raise SpecError(message)
         if database and not _is_url(database):
             message = (
                 "CRYO_OPTUNA_STORAGE is no whole URL: its host or port cannot be read. Set it to "
@@ -69,7 +76,7 @@ class Site(Frozen):
             weights=folder("CRYO_WEIGHTS", "weights"),
             storage=storage,
             cache=folder("CRYO_CACHE", _default_cache()),
-            mlflow=env.get("MLFLOW_TRACKING_URI") or sqlite_url(storage / "mlflow.db"),
+            mlflow=mlflow or sqlite_url(storage / "mlflow.db"),
             checkpoint_minutes=_minutes(env.get("CRYO_CHECKPOINT_MINUTES") or "0"),
             checkpoints=_store(checkpoints) if checkpoints else None,
             optuna=SecretStr(database) if database else None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from rasterio.errors import RasterioError
 from rasterio.warp import transform
 
 from ..errors import CryoError
+from .alignment import GDAL_ERRORS
 from .dataset import SceneFiles
 from .safe_open import open_file
 
@@ -41,7 +41,7 @@ def ground_of(item: SceneFiles) -> Ground | None:
             (x,), (y,) = transform(WGS84, file.crs, [longitude], [latitude + step])
             right, down = ~file.transform @ (x, y)
             right, down = (right - center[0]) / step, (down - center[1]) / step
-    except (CryoError, RasterioError, OSError):
+    except (CryoError, *GDAL_ERRORS, OSError):
         return None
     if not all(map(math.isfinite, (longitude, latitude, right, down))):
         return None

@@ -326,6 +326,9 @@ def test_a_variable_that_is_not_set_is_named(tmp_path: Path) -> None:
 
 def test_site_takes_mlflow_as_it_is() -> None:
     assert Site.from_env({"MLFLOW_TRACKING_URI": "http://host:5000"}).mlflow == "http://host:5000"
+    for uri in ("http://[::1/x", "http://host:many"):
+        with pytest.raises(SpecError, match="MLFLOW_TRACKING_URI is no whole URL"):
+            Site.from_env({"MLFLOW_TRACKING_URI": uri})
 
 
 def test_a_card_written_for_version_0_1_is_still_read() -> None:

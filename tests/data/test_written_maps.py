@@ -16,6 +16,8 @@ from cryo_hpo.data.palette import CLASS_COLORS, rgb
 from cryo_hpo.data.qgis_style import map_style, outline_style
 from cryo_hpo.data.raster_stream import float_writer, mask_writer, open_raster, write_rows
 
+from ..support.fakes import write
+
 CLASSES = ("rock & snow", "ice")
 SIZE = (600, 700)
 
@@ -73,3 +75,11 @@ def test_north_and_position_of_a_scene(scene: Path) -> None:
     half = SceneFiles("b", None, scene, scene, window=(slice(0, 600), slice(0, 100)))
     assert ground_of(half).latitude > ground.latitude  # type: ignore[union-attr]
     assert ground_of(SceneFiles("c", None, scene.with_name("no.tif"), scene)) is None
+
+
+def test_a_scene_on_a_grid_of_no_globe_has_no_ground(tmp_path: Path) -> None:
+    """Its test map is drawn last of all, when everything is trained."""
+    wkt = 'LOCAL_CS["front",LOCAL_DATUM["local",0],UNIT["meter",1],AXIS["x",EAST],AXIS["y",NORTH]]'
+    scene, pixels = tmp_path / "a.tif", np.ones((1, 8, 8), dtype=np.uint8)
+    write(scene, pixels, crs=wkt, transform=Affine(1, 0, 100, 0, -1, 50))
+    assert ground_of(SceneFiles("a", None, scene, scene)) is None
