@@ -71,6 +71,11 @@ class FirstErrorKept:
         with self._keeping():
             self._source.ended(job, outcome, message)
 
+    def raise_kept(self) -> None:
+        """Raise the first error again: Tune takes one that a trial's end raises for that trial's."""
+        if self._error is not None:
+            raise self._error
+
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
         """Raise the source's own error in place of Tune's.
@@ -94,6 +99,7 @@ class FirstErrorKept:
 
     @contextlib.contextmanager
     def _keeping(self) -> Iterator[None]:
+        self.raise_kept()
         try:
             yield
         except Exception as error:
@@ -190,9 +196,13 @@ class OutcomeCallback(_Stateless, tune.Callback):
         self._failed: set[str] = set()
 
     def on_step_begin(self, *_: Any, trials: list[Trial], **__: Any) -> None:  # type: ignore[override]
-        """Raise on a request to stop; Tune calls this ten times a second, between its events."""
+        """Raise on a request to stop, or what Tune took for a trial's error.
+
+        Tune calls this ten times a second, between its events.
+        """
         raise_if_dead()
         raise_if_asked()
+        self._source.raise_kept()
         for trial in trials:  # Tune calls nothing for a trial whose worker could not be reset
             if trial.status == Trial.ERROR and trial.trial_id not in self._failed:
                 self._failed.add(trial.trial_id)

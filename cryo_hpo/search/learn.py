@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from ..config import Recipe
 from ..config.space import Scalar
@@ -54,12 +53,11 @@ def _recipe(raw: object, file: Path) -> Recipe:
     """
     try:
         return Recipe.model_validate_json(json.dumps(raw))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "the whole"
+    except ValueError as error:
+        _, place, problem = (*str(error).splitlines(), "", "")[:3]  # as pydantic writes them
         message = (
             f"'{file}' holds a recipe that this version of cryo_hpo does not read: {place}: "
-            f"{problem['msg']}. Leave it out, or restore the file."
+            f"{problem.partition(' [')[0].strip()}. Leave it out, or restore the file."
         )
         raise SpecError(message) from error
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from cryo_hpo.errors import StorageError
 from cryo_hpo.execution.attempts import Attempts
-from cryo_hpo.search.jobs import Job
+from cryo_hpo.search.jobs import MESSAGE, OUTCOME, Job
 
 from .test_inline import Jobs
 
@@ -54,3 +55,30 @@ def test_a_lost_worker_is_tried_again_however_often_it_looks_the_same(fail) -> N
     for _ in range(5):
         assert fail(exceptions.RayActorError()) == []
     assert fail(_raised()) == []
+
+
+def test_a_full_disk_stops_the_study_and_is_no_death_of_a_worker(caplog) -> None:
+    """Tune takes what its callback raises for an error of the trial, which then starts again."""
+    source = Jobs(1)
+    kept = tune.FirstErrorKept(Attempts(source))
+    searcher = tune.JobSearcher(kept, budget=lambda: 1)
+    callback = tune.OutcomeCallback(kept, searcher)
+    trial = SimpleNamespace(
+        trial_id="x",
+        config=searcher.suggest("x"),
+        last_result={OUTCOME: "unwritable", MESSAGE: "Free space."},
+        pickled_error_file=None,
+        error_file=None,
+        status="ERROR",
+    )
+    for _ in range(2):  # once as its end, and once more as the error that this was taken for
+        with pytest.raises(StorageError, match="Free space"):
+            callback.on_trial_complete(trial=trial)
+        with pytest.raises(StorageError, match="Free space"):
+            callback.on_trial_error(trial=trial)
+    with pytest.raises(StorageError, match="Free space"):
+        callback.on_step_begin(iteration=0, trials=[trial])
+    with pytest.raises(StorageError, match="Free space"), kept.raising():
+        raise RuntimeError("Tune's own words")
+    assert "its worker died" not in caplog.text
+    assert source.ends == [("0", "unwritable", "Free space.")]

@@ -81,9 +81,10 @@ def test_a_decided_comparison_needs_no_further_pairs() -> None:
 
 
 def _finished(path: Path) -> tuple[Result, Study]:
-    result = _result(seeds=(1, 2, 3, 4))
+    before = a_study(seeds=(1, 2, 3, 4))
+    result = _result(seeds=(1, 2, 3, 4)).model_copy(update={"study": before.name})
     write(result, path)
-    (path / "study.yaml").write_text(dump_study(a_study(seeds=(1, 2, 3, 4))))
+    (path / "study.yaml").write_text(dump_study(before))
     (path / "report").mkdir()
     (path / "report" / "report.md").write_text("earlier")
     return result, extended_spec(result, Addition((7,)))
