@@ -24,7 +24,7 @@ SOURCE = click.argument("source", metavar="NAME|CARD")
 
 def _split_options(command: Callable[..., None]) -> Callable[..., None]:
     command = click.option(
-        "--split-seed", default=0, show_default=True, help="Of the split by region."
+        "--split-seed", default=0, show_default=True, help="Seed of the split by region."
     )(command)
     return click.option(
         "--split",
@@ -58,7 +58,7 @@ data.add_command(rasterize)
 
 @data.command()
 @click.argument("name")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of the scenes.")
 def generate(name: str, seed: int) -> None:
     """Generate the scenes of NAME (lakes-demo, fronts-demo) below CRYO_DATA."""
     from ..data.synthetic.generate import generate as generate_scenes
@@ -86,8 +86,8 @@ def get(
 ) -> None:
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
-    NAME may also be a shipped card: melt-ponds, calving-fronts and rock-glaciers, the sets of the
-    README's studies; the first two are built from their public sources.
+    NAME may also be a shipped card: melt-ponds, calving-fronts and rock-glaciers, the sets of
+    docs/real-studies.md; the first two are built from their public sources.
 
     The same command resumes a download that was cut. Every file must have the checksum that
     its publisher states (Zenodo is asked for it); where none is stated, give one you trust.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--gpus", is_flag=True, help="A node without a GPU is a problem.")
+@click.option("--gpus", is_flag=True, help="Report a node without a GPU as a problem.")
 @click.option("--json", "as_json", is_flag=True, help="Everything, for machines.")
 def doctor(*, gpus: bool, as_json: bool) -> None:
     """Look at every node of the cluster (RAY_ADDRESS), or at this machine alone.

@@ -235,7 +235,7 @@ def schema(what: str | None) -> None:
 
 
 @main.command()
-@click.option("--port", default=5000, show_default=True, help="On loopback.")
+@click.option("--port", default=5000, show_default=True, help="Port on loopback.")
 @click.option("--print", "only_print", is_flag=True, help="Show the command instead of running it.")
 def ui(port: int, *, only_print: bool) -> None:
     """Open the MLflow UI of the studies' records, for this machine only.
@@ -294,7 +294,13 @@ def upload(study: str) -> None:
 
 @main.command(context_settings={"ignore_unknown_options": True})
 @STUDY
-@click.option("--address", envvar="RAY_API_SERVER_ADDRESS", default="http://127.0.0.1:8265")
+@click.option(
+    "--address",
+    envvar="RAY_API_SERVER_ADDRESS",
+    default="http://127.0.0.1:8265",
+    show_default=True,
+    help="Address of the Ray head.",
+)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def submit(study: Path, address: str, options: tuple[str, ...]) -> None:
     """Send STUDY to a Ray cluster: `ray job submit`, with what a study needs.

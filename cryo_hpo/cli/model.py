@@ -39,9 +39,15 @@ MEMBERS = ("all", "best")
     required=True,
     help="Map, a .tif or .png; of several scenes, a folder.",
 )
-@click.option("--probabilities", type=click.Path(path_type=Path), help="Likewise, of floats.")
 @click.option(
-    "--uncertainty", type=click.Path(path_type=Path), help="Likewise: entropy and spread."
+    "--probabilities",
+    type=click.Path(path_type=Path),
+    help="Probabilities of every class, a .tif; of several scenes, a folder.",
+)
+@click.option(
+    "--uncertainty",
+    type=click.Path(path_type=Path),
+    help="Entropy and spread, a .tif; of several scenes, a folder.",
 )
 @click.option(
     "--vector",
@@ -75,7 +81,13 @@ MEMBERS = ("all", "best")
     type=click.Path(path_type=Path),
     help="Layer of clouds that are left out, as in training; none: map them.  [default: beside SCENE]",
 )
-@click.option("--batch", default=16, show_default=True, type=click.IntRange(1), help="Windows.")
+@click.option(
+    "--batch",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Windows mapped at a time.",
+)
 def predict(  # noqa: PLR0913 (options of a command)
     model: str,
     scenes: tuple[str, ...],

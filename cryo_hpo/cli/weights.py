@@ -20,7 +20,7 @@ def weights() -> None:
 
     \b
     They lie below CRYO_WEIGHTS. A training fetches what it lacks by itself; fetch before where
-    the nodes of a cluster have no way to the web:
+    the nodes of a cluster have no access to the web:
       cryo-hpo weights list
       cryo-hpo weights get galileo-nano
     """  # noqa: D301  click takes the backspace itself
