@@ -282,7 +282,7 @@ def pack(grid: Grid, log: Path, out: Path) -> None:
     shape = (len(TASKS), len(grid.models), len(optims), len(grid.seeds))
     arrays = {name: np.full((*shape, grid.epochs), np.nan, np.float32) for name in SERIES}
     trained, diverged = np.zeros(shape, bool), np.zeros(shape, bool)
-    axes = (TASKS, grid.models, optims, grid.seeds)
+    axes: tuple[Any, ...] = (TASKS, grid.models, optims, grid.seeds)
     for (t, task), (e, model), (i, optim), (s, seed) in product(*map(enumerate, axes)):
         row = rows.get(Cell(seed, optim, task, model).key)
         if row is None:

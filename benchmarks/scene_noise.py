@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from cryo_hpo.config import Recipe, Site
+from cryo_hpo.data.dataset import Split
 from cryo_hpo.stats.bootstrap import miou
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.loop import fit
@@ -35,7 +36,7 @@ Score = Callable[[Floats], Floats]
 RATES = ("0.000215443", "0.001", "0.00464159", "0.0215443", "0.1")
 GRID = GRIDS["lr_table"]
 DRAWS = 1000
-SPLITS = ("val", "test")
+SPLITS: tuple[Split, ...] = ("val", "test")
 
 
 def record(task: str, data: Path, work: Path, out: Path) -> None:
@@ -54,10 +55,17 @@ def record(task: str, data: Path, work: Path, out: Path) -> None:
 def _matrices(recipe: Recipe, site: Site) -> dict[str, NDArray[np.int64]]:
     """Train one recipe; return the matrices of each split, (N, S, K, K)."""
     testers = {split: Tester(recipe, site, split) for split in SPLITS}
+    decisions = range(1, recipe.epochs + 1)
     found: dict[str, list[NDArray[np.int64]]] = {split: [] for split in SPLITS}
-    given = {"site": site, "workdir": site.storage, "device": CPU, "keep_best": False}
     with in_memory() as states:
-        for _ in fit(recipe, decisions=range(1, recipe.epochs + 1), **given):
+        for _ in fit(
+            recipe,
+            site=site,
+            workdir=site.storage,
+            device=CPU,
+            keep_best=False,
+            decisions=decisions,
+        ):
             state = states[str(site.storage / checkpoints.LAST)]
             for split, tester in testers.items():
                 scenes = [scores.confusion_TP for _, scores in tester.by_scene(state, "model")]

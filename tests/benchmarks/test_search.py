@@ -6,6 +6,7 @@ import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,7 +230,7 @@ def test_an_optimizer_that_nobody_tuned_costs_one_training(tmp_path, tables):
     diverged[0, 0, 1, 0] = True  # one of its two seeds scores 0
     trained[1, 1, 2] = False  # recorded on all tables but one
     trained[:, :, 0, 1], test[:, :, 0, 1] = False, np.nan  # one seed only
-    axes = {"tasks": tasks, "encoders": encoders, "optimizers": ["a", "b", "c"]}
+    axes: dict[str, Any] = {"tasks": tasks, "encoders": encoders, "optimizers": ["a", "b", "c"]}
     np.savez(tmp_path / "o.npz", test=test, trained=trained, diverged=diverged, **axes)
     found = untuned(tmp_path / "o.npz", tables, GRID, 4)
     assert list(found) == ["a", "b"]

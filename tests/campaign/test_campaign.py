@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from cryo_hpo.config.space import Float, Int, Scalar
 from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import cells_csv, headline, page, table
+from cryo_hpo.report.table import Table
 from cryo_hpo.results.campaign import Offer, load_campaign_result, write
 from cryo_hpo.search.trials import Record
 from cryo_hpo.stats import relative_improvement
@@ -262,14 +264,14 @@ def test_p_values_are_words_below_the_fold():
     decided = first.model_copy(update={"improvement": relative_improvement(*reversed(scores))})
     sections = page(result.model_copy(update={"cells": (decided, *rest)})).sections
     parts = {section.title: section.parts for section in sections}
-    cells = parts["Cells"][-1]
+    cells = cast(Table, parts["Cells"][-1])
     assert [head for head in cells.head if head in ("p", "repeats that gain")] == [
         "repeats that gain"
     ]
     assert [row[cells.head.index("repeats that gain")] for row in cells.rows] == [
         "6 of 6", "1 of 3", "3 of 3", "0 of 3",
     ]  # fmt: skip
-    _, chances = parts["Statistics"]
+    chances = cast(Table, parts["Statistics"][1])
     assert chances.rows[0] == (
         "fronts", "unet", "All six repeats agree", "in 3.1 % of studies (p = 0.0312)",
     )  # fmt: skip

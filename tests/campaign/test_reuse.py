@@ -46,7 +46,7 @@ def _weights(storage: Path, result: Result, training: str) -> Path:
 
 
 def _sources(result: Result, arm: str) -> list[str | None]:
-    return [s.reused and s.reused.study for s in result.arm(arm).seeds]
+    return [s.reused.study if s.reused else None for s in result.arm(arm).seeds]
 
 
 def test_a_later_campaign_and_a_study_train_only_what_no_cell_has(tmp_path: Path) -> None:

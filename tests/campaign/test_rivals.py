@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from cryo_hpo.config.space import SearchSpace
 from cryo_hpo.errors import SpecError
 from cryo_hpo.report import write_campaign
 from cryo_hpo.report.campaign import headline, page
+from cryo_hpo.report.table import Table
 from cryo_hpo.results.campaign import CampaignResult, CellResult, load_campaign_result, write
 from cryo_hpo.stats import relative_improvement
 from cryo_hpo.stats.pooled import mean_relative_improvement
@@ -177,7 +178,7 @@ def test_the_report_answers_first_whether_the_model_beats_the_rival(
     assert ("too few datasets" in text) == few
     assert page(result).sections[0].title == "Against the rivals"
     (statistics,) = (s.parts for s in page(result).sections if s.title == "Statistics")
-    models = [row[1] for row in statistics[-1].rows]
+    models = [row[1] for row in cast(Table, statistics[-1]).rows]
     assert models == ["galileo", "unet"] * datasets + ["galileo against U-Net"] * datasets
     write(result, tmp_path)
     assert load_campaign_result(tmp_path) == result

@@ -580,8 +580,8 @@ def test_blocks_of_ground_are_for_few_scenes(scenes, regions, blocks):
         places=Places(Regions(tuple(map(str, range(regions))))),
         pixels=scenes * 512**2,
         sizes=((512, 512), (512, 512)),
-        **dict.fromkeys(("bands", "low", "high", "gsd_m", "object_px"), 0),
-        **dict.fromkeys(("names", "dtypes", "nodata", "crs"), ()),
+        **cast(dict[str, Any], dict.fromkeys(("bands", "low", "high", "gsd_m", "object_px"), 0)),
+        **cast(dict[str, Any], dict.fromkeys(("names", "dtypes", "nodata", "crs"), ())),
         values={},
     )
     units = choose_units(cast("Any", SimpleNamespace(parts=())), look)

@@ -81,7 +81,7 @@ def test_the_id_of_a_recipe_with_adamw_is_that_from_before_there_was_a_choice():
 
 def test_arms_with_another_optimizer_are_checked_as_a_whole():
     scaled = BASE.replace({"optim.layer_decay": 0.8})
-    arms: dict[str, dict[str, Any]] = {
+    arms: dict[str, Any] = {
         "prodigy": {"optim.name": "prodigy", "optim.layer_decay": 1.0},
         "schedule-free": {"optim.name": "schedule-free", "optim.lr": 1e-2},
     }
@@ -91,7 +91,7 @@ def test_arms_with_another_optimizer_are_checked_as_a_whole():
     (problem,) = explain(caught.value, Study)
     assert problem.loc == ("baselines", "prodigy", "optim.name")
     assert "optim.layer_decay: Prodigy estimates one learning rate" in problem.message
-    both: dict[str, dict[str, Any]] = {"p": {"optim.name": "prodigy", "optim.lr": 1e-3}}
+    both: dict[str, Any] = {"p": {"optim.name": "prodigy", "optim.lr": 1e-3}}
     with pytest.raises(ValidationError) as caught:
         Study(name="arms", base=BASE, baselines=both)
     (problem,) = explain(caught.value, Study)

@@ -158,7 +158,7 @@ def test_scenes_without_a_clear_region_are_named(tmp_path, case):
     shapes, names, words = REFUSED[case]
     _heap(tmp_path, num=1)
     values = np.array(names, dtype=object)
-    write_outlines(tmp_path / "mine/regions.gpkg", shapes, crs=UTM, glacier=values)
+    write_outlines(tmp_path / "mine/regions.gpkg", shapes, crs=UTM, glacier=list(values))
     with pytest.raises(DataError, match=words):
         _regions(tmp_path, _card())
 

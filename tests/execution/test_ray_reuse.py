@@ -31,7 +31,7 @@ def _study(sandbox: Sandbox, name: str, *seeds: int) -> Study:
 
 
 def _sources(result: Result) -> list[str | None]:
-    return [s.reused and s.reused.study for s in result.arm("baseline").seeds]
+    return [s.reused.study if s.reused else None for s in result.arm("baseline").seeds]
 
 
 def _weights(folder: Path, study: str, training: str) -> Path:

@@ -13,9 +13,8 @@ from cryo_hpo.config import Campaign, Site, Study, cell_studies
 from cryo_hpo.errors import CryoError, SpecError
 from cryo_hpo.report.calibrated import calibrated_notes
 from cryo_hpo.results.portfolio import Portfolio
-from cryo_hpo.search import calibrated as defaults
 from cryo_hpo.search.calibrated import calibrate, calibrated_arms
-from cryo_hpo.search.portfolio import shipped_portfolio
+from cryo_hpo.search.portfolio import RATE, shipped_portfolio
 from cryo_hpo.study import calibrated as kept
 from cryo_hpo.study.preflight import check, recipes_of
 from cryo_hpo.study.proof import Proof
@@ -38,7 +37,7 @@ def _study(dataset: str = "lakes-demo", **base: Any) -> Study:
 def _shipped_with(best: dict[str, float]) -> Portfolio:
     """Return the shipped portfolio with other best rates for some problems."""
     lessons = shipped_portfolio().lessons
-    rate = defaults.RATE
+    rate = RATE
     return Portfolio(
         lessons=tuple(
             x.model_copy(update={"best": {rate: best.get(x.problem, x.best[rate])}})
@@ -62,7 +61,7 @@ def test_what_was_learned_on_the_studys_own_data_changes_nothing(
     )
     assert calibrate(_study("lakes-demo")) == before
     other = calibrate(_study("fronts-demo"))
-    assert other.values["optim.lr"] < before.values["optim.lr"], "there it counts"
+    assert float(other.values[RATE]) < float(before.values[RATE]), "there it counts"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_a_resumed_study_compares_with_the_default_that_it_began_with(
     monkeypatch.setattr(
         "cryo_hpo.search.portfolio.shipped_portfolio", lambda: _shipped_with({"melt-ponds": 1e-6})
     )
-    assert calibrate(study).values["optim.lr"] < 1e-3, "the portfolio is another one now"
+    assert float(calibrate(study).values[RATE]) < 1e-3, "the portfolio is another one now"
     again = {arm.name: arm.recipe.optim.lr for arm in Proof(study, tmp_path, None).arms}
     assert again == first
     assert kept.read_calibrated(tmp_path)["known"].problems[0] == "rock-glaciers"

@@ -180,7 +180,7 @@ def test_the_planned_bytes_are_those_of_the_files(tune, optim, site):
 
 def test_the_plan_counts_the_largest_optimizer_of_the_arms(site):
     base = _recipe(site, "full")
-    prodigy: dict[str, dict[str, Any]] = {"prodigy": {"optim.name": "prodigy"}}
+    prodigy: dict[str, Any] = {"prodigy": {"optim.name": "prodigy"}}
     without, with_ = (
         plan(Study(name="size", base=base, seeds=(1, 2), baselines=arms), site=site)
         for arms in ({}, prodigy)

@@ -205,7 +205,7 @@ def test_an_unknown_optimizer_is_told_what_is_near():
 
 def test_check_says_which_arm_has_another_optimizer(site):
     base = _recipe(site, "adamw")
-    arms: dict[str, dict[str, Any]] = {
+    arms: dict[str, Any] = {
         "prodigy": {"optim.name": "prodigy"},
         "paper": {"optim.lr": 1e-3},
     }
