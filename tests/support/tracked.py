@@ -56,7 +56,8 @@ def trained_study(root: Path, uri: str) -> tuple[Study, Site, Result]:
         progress.follow(tracker.events)
         records = Records(study, tracker.events)
         studies.open_run(study, site, path, tracker=tracker)
-        result = a_result()
+        spec = {**a_result().spec, "base": study.base.model_dump(mode="json")}
+        result = a_result(spec=spec)
         _record_trials(result, study, records)
         _record_arms(result, study, records)
         assert tracker.close(timeout_s=180) == 0
