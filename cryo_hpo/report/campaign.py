@@ -110,15 +110,15 @@ def cells_csv(result: CampaignResult) -> str:
 
 
 def gains(result: CampaignResult, stem: Path) -> list[Path]:
-    """Draw the relative improvement of every cell with its interval, and their mean."""
-    cells = [cell for cell in result.cells if math.isfinite(cell.improvement.relative_pct.mid)]
+    """Draw what a typical repeat of every cell gains, with the interval that decides; and the mean."""
+    cells = [cell for cell in result.cells if math.isfinite(cell.improvement.typical_pct.mid)]
     if not cells:
         return []
     with figure(1.2 + 0.32 * (len(cells) + 1)) as fig:
         ax = fig.add_subplot()
         for y, cell in enumerate(cells):
             color = COLORS[cell.improvement.verdict]
-            _draw_gain(ax, y, cell.improvement.relative_pct, color=color, marker="o")
+            _draw_gain(ax, y, cell.improvement.typical_pct, color=color, marker="o")
         if result.overall.relative_pct is not None:
             _draw_gain(ax, len(cells), result.overall.relative_pct, color=INK, marker="D")
         ax.axvline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -141,7 +141,7 @@ def _room(result: CampaignResult) -> tuple[float, float]:
     """Return limits that show every estimate; intervals of few seeds may exceed them."""
     mean = result.overall.relative_pct
     ends = () if mean is None else (mean.low, mean.high)
-    values = (*(cell.improvement.relative_pct.mid for cell in result.cells), *ends, 0.0)
+    values = (*(cell.improvement.typical_pct.mid for cell in result.cells), *ends, 0.0)
     marks = [value for value in values if math.isfinite(value)]
     room = max(0.35 * (max(marks) - min(marks)), 1.0)
     return min(marks) - room, max(marks) + room
@@ -163,8 +163,9 @@ def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
     yield "Fixed learning rate", [scores, table(result, tuned=False)]
     yield "Tuned", [scores, table(result, tuned=True)]
     caption = (
-        "Each cell with its interval over paired seeds (it may run out of the picture), and the "
-        "mean over cells with an interval over cells and seeds."
+        "Each cell: the relative gain of a typical repeat, with the interval that decides its verdict "
+        "(it may run out of the picture). Last: the mean over cells of the gain of their mean scores, "
+        "with an interval over cells and seeds."
     )
     picture = Picture(GAINS, "Relative improvement of every cell", caption)
     yield "Cells", [picture, _cells(result), *([] if _any_lost(result) else [NONE_LOST])]
@@ -177,7 +178,7 @@ def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
 
 def _cells(result: CampaignResult) -> Table:
     """Return a row per cell, its verdict first; what collapsed has a column only where any did."""
-    head = ("dataset", "model", "verdict", "fixed", "tuned", "relative", "interval")
+    head = ("dataset", "model", "verdict", "fixed", "tuned", "typical", "interval")
     whole = (*head, "repeats that gain", "LR", "collapsed")
     width = len(whole) if _any_lost(result) else len(whole) - 1
     return Table.of(whole[:width], [_cell(cell)[:width] for cell in result.cells], left=3)
@@ -210,8 +211,8 @@ def _cell(cell: CellResult) -> tuple[str, ...]:
         VERDICTS[improvement.verdict].lower(),
         f"{100 * np.mean(cell.baseline):.2f}",
         f"{100 * np.mean(cell.tuned):.2f}",
-        f"{number(improvement.relative_pct.mid, 1)} %",
-        limits(improvement.relative_pct, 1),
+        f"{number(improvement.typical_pct.mid, 1)} %",
+        limits(improvement.typical_pct, 1),
         f"{improvement.num_gained} of {improvement.num_pairs}",
         _rates(cell),
         f"{cell.baseline_collapsed} → {cell.tuned_collapsed} of {len(cell.seeds)}",

@@ -265,6 +265,13 @@ def test_p_values_are_words_below_the_fold():
     sections = page(result.model_copy(update={"cells": (decided, *rest)})).sections
     parts = {section.title: section.parts for section in sections}
     cells = cast(Table, parts["Cells"][-1])
+    typical = decided.improvement.typical_pct
+    shown = [cells.rows[0][cells.head.index(name)] for name in ("verdict", "typical", "interval")]
+    assert shown == [
+        "improved",
+        f"{typical.mid:+.1f} %",
+        f"{typical.low:+.1f} to {typical.high:+.1f}",
+    ]
     assert [head for head in cells.head if head in ("p", "repeats that gain")] == [
         "repeats that gain"
     ]
