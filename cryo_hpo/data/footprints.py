@@ -16,7 +16,7 @@ from .alignment import GDAL_ERRORS, Grid, grid_of
 from .dataset import SceneFiles, Split
 from .safe_open import open_file
 
-WGS84 = CRS.from_epsg(4326)
+WGS84 = "EPSG:4326"  # a text: a broken PROJ must not fail the import
 
 Corners = NDArray[np.float64]
 """x and y of the upper left, upper right, lower right and lower left corner, (4, 2)."""
@@ -101,7 +101,7 @@ def _in_degrees(outlines: Sequence[_Outline]) -> Frame:
     longitudes = np.concatenate([p.whole[:, 0] for p in prints]) if prints else np.zeros(1)
     if np.ptp(longitudes) > np.ptp(longitudes % 360):  # across 180 degrees
         prints = [Footprint(p.part, _eastward(p.corners), _eastward(p.whole)) for p in prints]
-    return Frame("ground", "degrees", tuple(prints), WGS84.to_string())
+    return Frame("ground", "degrees", tuple(prints), WGS84)
 
 
 def _to_degrees(corners: Corners, crs: CRS | None) -> Corners:

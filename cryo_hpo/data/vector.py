@@ -37,7 +37,7 @@ from .vector_file import (
 )
 
 MAX_NAMED = 5  # values in a message
-WGS84 = CRS.from_epsg(4326)
+WGS84 = "EPSG:4326"  # a text: a broken PROJ must not fail the import
 SEGMENT_SHARE = 1 / 50  # of the feature's extent: edges are split, as they bend when reprojected
 IGNORE_WORD = "ignore"
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import StorageError
 from ..search.calibrated import Calibrated, calibrated_arms, filled
 from ..storage.atomic import write_text
 
@@ -21,6 +22,7 @@ def baselines_in(study: Study, path: Path) -> dict[str, dict[str, Value]]:
 
     Raises:
         SpecError: The portfolio has too few problems like the study's.
+        StorageError: The file of the defaults is damaged.
     """
     words = study.baselines.keys() - study.given_baselines.keys()
     kept = read_calibrated(path) if words else {}
@@ -32,12 +34,23 @@ def baselines_in(study: Study, path: Path) -> dict[str, dict[str, Value]]:
 
 
 def read_calibrated(path: Path) -> dict[str, Calibrated]:
-    """Return the defaults that a study has kept, by the name of their baseline."""
+    """Return the defaults that a study has kept, by the name of their baseline.
+
+    Raises:
+        StorageError: Their file is damaged.
+    """
     try:
         raw = json.loads((path / NAME).read_bytes())
+        return {name: Calibrated.model_validate_json(json.dumps(arm)) for name, arm in raw.items()}
     except FileNotFoundError:
         return {}
-    return {name: Calibrated.model_validate_json(json.dumps(arm)) for name, arm in raw.items()}
+    except (ValueError, AttributeError) as error:  # pydantic raises the first, a list the second
+        message = (
+            f"'{path / NAME}' is damaged ({str(error).splitlines()[0]}). Restore it from a backup; or remove "
+            "it and run the same command again: the defaults are learned anew, and trainings of an arm "
+            "whose default is another now are repeated."
+        )
+        raise StorageError(message) from error
 
 
 def calibrated_lines(study: Study) -> list[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -87,9 +87,10 @@ def emulated_bf16(study: Study) -> Iterator[str]:
 
 
 def _cpu_computes_in_bf16() -> bool:
-    """Return whether the processor has instructions for bf16, as far as torch tells."""
-    able = torch.cpu.get_capabilities()
-    return able["architecture"] != "x86_64" or bool(able["avx512_bf16"] or able["amx_bf16"])
+    """Return whether the processor has instructions for bf16; True too where torch does not tell."""
+    able: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    flags = [able[name] for name in ("avx512_bf16", "amx_bf16") if name in able]  # on x86 alone
+    return not flags or any(flags)
 
 
 def _large_batches(study: Study, site: Site) -> Iterator[str]:

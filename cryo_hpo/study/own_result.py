@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import changed_values
+from ..config.files.load import validate_study
 from ..errors import StorageError
 from ..results.study import NAME, Result, load_result
 
@@ -39,5 +41,14 @@ def own_result(study: Study, folder: Path) -> Result:
 def _differences(result: Result, study: Study) -> list[str]:
     spec: dict[str, Any] = study.model_dump(mode="json")
     planned = () if study.budget is None else PLANNED
-    changed = changed_values({**result.spec, "name": result.study}, spec)
-    return [text for key, text in changed.items() if not key.startswith(planned)]
+    stored = {**result.spec, "name": result.study}
+    changed = changed_values(stored, spec)
+    # A value that this version writes otherwise, such as cryo-bench for cryo-bench@1, is no change.
+    still = changed_values(_as_written_today(stored), spec)
+    return [t for key, t in changed.items() if key in still and not key.startswith(planned)]
+
+
+def _as_written_today(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a stored spec with the words of this version; as it is, where this version refuses it."""
+    study, _ = validate_study(copy.deepcopy(spec))  # which takes out what is wrong
+    return spec if study is None else study.model_dump(mode="json")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rasterio.transform import Affine
 
+import cryo_hpo.data
 from cryo_hpo.data.alignment import place_of
 from cryo_hpo.data.companions import companions
 from cryo_hpo.data.custom import custom_dataset
@@ -205,3 +209,19 @@ def test_a_coordinate_system_of_no_globe_is_no_place(tmp_path: Path) -> None:
     wkt = 'LOCAL_CS["front",LOCAL_DATUM["local",0],UNIT["meter",1],AXIS["x",EAST],AXIS["y",NORTH]]'
     write(tmp_path / "a.tif", ONES, crs=wkt, transform=Affine(1, 0, 100, 0, -1, 50))
     assert place_of(tmp_path / "a.tif") is None
+
+
+def test_a_broken_proj_does_not_fail_the_import(tmp_path: Path) -> None:
+    """As with PROJ_DATA of another installation: commands then have a message with the remedy."""
+    database = sqlite3.connect(tmp_path / "proj.db")
+    database.executescript("create table metadata (key text, value text)")
+    database.close()
+    modules = sorted(
+        f"cryo_hpo.data.{file.stem}" for file in Path(cryo_hpo.data.__file__).parent.glob("*.py")
+    )
+    code = f"import importlib\nfor name in {modules!r}: importlib.import_module(name)"
+    env = {**os.environ, "PROJ_DATA": str(tmp_path), "PROJ_LIB": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from cryo_hpo.config import Campaign, Site, Study, cell_studies
-from cryo_hpo.errors import CryoError, SpecError
+from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.report.calibrated import calibrated_notes
 from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.calibrated import calibrate, calibrated_arms
@@ -99,6 +99,13 @@ def test_a_resumed_study_compares_with_the_default_that_it_began_with(
     again = {arm.name: arm.recipe.optim.lr for arm in Proof(study, tmp_path, None).arms}
     assert again == first
     assert kept.read_calibrated(tmp_path)["known"].problems[0] == "rock-glaciers"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"known": {"values": 3}}', b"\xff{", b"[1]"])
+def test_a_damaged_default_is_refused_with_the_remedy(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / kept.NAME).write_bytes(content)
+    with pytest.raises(StorageError, match=r"calibrated\.json' is damaged \(.*remove it and run"):
+        kept.baselines_in(_study(), tmp_path)
 
 
 def test_a_study_without_the_word_writes_nothing(tmp_path: Path) -> None:

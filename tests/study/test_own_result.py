@@ -52,6 +52,18 @@ def test_a_key_that_an_older_version_did_not_have_is_no_difference(tmp_path: Pat
     assert own_result(study, tmp_path).study == study.name
 
 
+def test_a_value_that_an_older_version_wrote_otherwise_is_no_difference(tmp_path: Path) -> None:
+    study = a_study()
+    base = study.base.replace({"protocol": "cryo-bench@1"})
+    study = study.model_copy(update={"base": base, "search": None})
+    stored = {**study.model_dump(mode="json")["base"], "protocol": "cryo-bench"}
+    _keep(study, tmp_path, base=stored)
+    assert own_result(study, tmp_path).study == study.name
+    _keep(study, tmp_path, base={**stored, "epochs": stored["epochs"] + 1})
+    with pytest.raises(StorageError, match=r"base\.epochs: "):
+        own_result(study, tmp_path)
+
+
 def test_what_a_budget_of_hours_decides_is_no_difference(tmp_path: Path) -> None:
     study = a_study()
     assert study.search is not None
