@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
@@ -22,9 +21,10 @@ def compare(first: str, second: str) -> None:
     """
     from ..report.side_by_side import side_by_side
     from ..results.comparison import compare as compare_results
+    from ..results.known import study_path
 
     storage = read_site().storage
-    paths = [Path(name) if Path(name).exists() else storage / name for name in (first, second)]
+    paths = [study_path(name, storage) for name in (first, second)]
     comparison = compare_results(*paths)
     click.echo(side_by_side(comparison))
     sys.exit(0 if comparison.is_allowed else 1)

@@ -25,12 +25,13 @@ def learn(sources: tuple[str, ...], out: Path) -> None:
       search: {start: {from: portfolios}, ...}
     """  # noqa: D301  click takes the backspace itself
     from ..report.table import align_columns
+    from ..results.known import study_path
     from ..search.learn import learn as learn_from
     from ..search.portfolio import RATE
     from ..storage.atomic import write_text
 
     storage = read_site().storage
-    paths = [Path(s) if Path(s).exists() else storage / s for s in sources]
+    paths = [study_path(source, storage) for source in sources]
     portfolio = learn_from(paths)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, portfolio.model_dump_json(indent=1, exclude_none=True) + "\n")

@@ -196,10 +196,11 @@ def report(study: str, out: Path | None, against: str | None) -> None:
     from ..report import cryo_bench as published
     from ..report import write
     from ..report.verdict import verdict_lines
+    from ..results.known import study_path
     from ..results.study import load_result
 
     revision = published.revision_named(against) if against else None
-    path = Path(study) if Path(study).exists() else read_site().storage / study
+    path = study_path(study, read_site().storage)
     if campaigns.report(path, out):
         return
     result = load_result(path)

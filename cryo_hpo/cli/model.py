@@ -168,6 +168,7 @@ def predict(  # noqa: PLR0913 (options of a command)
             click.echo(f"{progress}{job.out}: {shares}")
             if job.vector is not None and sure is not None:
                 given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
+                given["scene"] = job.scene.stem
                 sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
                 click.echo(f"{progress}{job.vector}: {sizes}")
     if areas is not None:
@@ -360,14 +361,12 @@ def _unproven(card: ModelCard) -> str:
 
 def _study(name: str, site: Site) -> Path:
     """Return the study that a name refers to: a path, a study in the storage, or an MLflow run."""
-    from ..results.known import known_names
+    from ..results.known import known_names, study_path
     from ..tracking import study_of
 
-    path = Path(name)
+    path = study_path(name, site.storage)
     if path.exists():
         return path
-    if (site.storage / name).exists():
-        return site.storage / name
     study = study_of(site.mlflow, name) if _is_run(name) else None
     if study is None:
         near = did_you_mean(name, known_names(site.storage))

@@ -26,6 +26,7 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
     smallest_km2: float = 0.0,
     simplify_m: float = 0.0,
     confidence: Path | str | None = None,
+    scene: str | None = None,
 ) -> dict[str, float]:
     """Write the polygons of a map to a GeoPackage, each with class, area, scene and date.
 
@@ -44,6 +45,7 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
             simplified by at least one pixel.
         confidence: Raster of the probability of the predicted class, on the map's grid; its mean is
             the field `confidence` of each polygon. None: no such field.
+        scene: Name of the mapped scene, and of its date; None: the map's name.
 
     Returns:
         Class -> its whole area on the ellipsoid, km2; front -> its length, km.
@@ -54,6 +56,7 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
         StorageError: The file cannot be written.
     """
     mask, out = Path(mask), Path(out)
+    scene = mask.stem if scene is None else scene
     pairs = [_front(name, classes) for name in only if name not in classes and BETWEEN in name]
     fronts_named = {name for name, _, _ in pairs}
     names = [name for name in only if name not in fronts_named] or list(classes[1:]) * (not pairs)
@@ -70,8 +73,8 @@ def outline_map(  # noqa: PLR0913 (a public call; all but two by name)
         outlines,
         out,
         classes=classes,
-        scene=mask.stem,
-        date=date_of(mask.stem),
+        scene=scene,
+        date=date_of(scene),
         confidence=None if confidence is None else mean_within(outlines, Path(confidence)),
         fronts=fronts,
         smallest_km2=smallest_km2,

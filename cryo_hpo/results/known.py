@@ -8,6 +8,8 @@ from ..errors import SpecError, did_you_mean
 from .files import CAMPAIGN, SPEC
 
 SHOWN = 12  # names in a message
+# What makes a folder a study, a campaign, or an exported model.
+SIGNS = (SPEC, CAMPAIGN, "result.json", "campaign-result.json", "config.json")
 
 
 def known_names(storage: Path) -> list[str]:
@@ -15,6 +17,17 @@ def known_names(storage: Path) -> list[str]:
     return sorted(
         {file.parent.name for spec in (SPEC, CAMPAIGN) for file in storage.glob(f"*/{spec}")}
     )
+
+
+def study_path(name: str, storage: Path) -> Path:
+    """Return what a name of the command line means: a path that is there, else a study of the storage.
+
+    A folder of the same name that is neither study nor model, such as the images that the study was
+    drafted from, does not hide the study.
+    """
+    given, stored = Path(name), storage / name
+    is_other = given.is_dir() and not any((given / sign).is_file() for sign in SIGNS)
+    return given if given.exists() and not (is_other and stored.is_dir()) else stored
 
 
 def no_such_study(folder: Path) -> SpecError:

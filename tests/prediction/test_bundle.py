@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -168,8 +169,9 @@ def test_an_export_of_what_scores_no_more_than_doing_nothing_says_so(
     assert NOTHING in said.stderr
     arm = load_result(weak).arm("baseline")
     (line,) = (line for line in said.stderr.splitlines() if NOTHING in line)
-    scores = [seed for seed in arm.seeds if f"(test mIoU {percent(seed.test_miou)})" in line]
+    scores = re.findall(r"\(test mIoU ([\d.]+)\)", line)
     assert len(scores) == (2 if "--ensemble" in words else 1)
+    assert set(scores) <= {percent(seed.test_miou) for seed in arm.seeds}
 
 
 def test_an_exported_file_carries_its_warnings_to_where_the_study_is_not(

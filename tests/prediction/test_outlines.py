@@ -71,6 +71,15 @@ def mask_file(tmp_path: Path) -> Path:
     return _write(tmp_path / "map.tif", mask_HW)
 
 
+def test_the_scene_is_the_mapped_one_whatever_the_map_is_called(
+    mask_file: Path, tmp_path: Path
+) -> None:
+    outline_map(mask_file, tmp_path / "o.gpkg", classes=CLASSES, scene="lake_20190731")
+    fields, *_ = _read(tmp_path / "o.gpkg")
+    assert set(fields["scene"]) == {"lake_20190731"}
+    assert set(fields["date"]) == {"2019-07-31"}
+
+
 def test_polygons_have_class_area_and_scene(mask_file: Path, tmp_path: Path) -> None:
     areas = outline_map(mask_file, tmp_path / "o.gpkg", classes=CLASSES)
     pixel = PIXEL_M**2 / 1e6

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.errors import SpecError
-from cryo_hpo.results.known import SHOWN, no_such_study
+from cryo_hpo.results.known import SHOWN, no_such_study, study_path
 from cryo_hpo.results.study import load_result
 
 
@@ -62,3 +62,19 @@ def test_many_names_are_counted(tmp_path: Path) -> None:
 def test_a_result_of_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"There is no study 'gone'.*Known: none"):
         load_result(tmp_path / "gone")
+
+
+@pytest.mark.parametrize("sign", ["", "study.yaml", "result.json", "config.json"])
+def test_a_folder_of_images_does_not_hide_the_study_of_its_name(
+    sign: str, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`init lakes-lr` names the study after the folder of the images, which lies where one works."""
+    here = tmp_path / "work" / "lakes-lr"
+    (here / "images").mkdir(parents=True)
+    if sign:
+        (here / sign).touch()
+    monkeypatch.chdir(here.parent)
+    meant = study_path("lakes-lr", storage)
+    assert meant == (Path("lakes-lr") if sign else storage / "lakes-lr")
+    assert study_path("small", storage) == storage / "small"
+    assert study_path("gone", storage) == storage / "gone"
