@@ -15,10 +15,10 @@ TARGETS = (1.0, 0.6)  # points below the reference
 COARSE = (5.0, 2.0)  # where no search comes closer: tables with few seeds and sharp optima
 COSTS = (1.0, 2.0, 4.0, 8.0)  # full trainings
 PAIRED = (1.5, 2.0, 4.0)
-# Source: Okabe and Ito, "Color Universal Design", 2008, without its yellow, which is faint on white.
+# As the classes of cryo_hpo/data/palette.py, without yellow, which is faint on white.
 LINES = (
-    *("#0173B3", "#A0A0A0", "#009E73", "#CC79A7", "#E69F00"),
-    *("#56B4E9", "#D65F01", "#7F7F7F", "#1A1A1A"),
+    *("#0173B3", "#800000", "#009E73", "#B880A0", "#E69F00"),
+    *("#56B4E9", "#D65F01", "#586068", "#1A1A1A"),
 )
 DRAWS, LEVEL = 1000, 95.0
 Floats = NDArray[np.float64]

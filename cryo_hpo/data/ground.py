@@ -1,10 +1,11 @@
-"""Find where on Earth a scene lies: its center, the direction of north, the side of a pixel."""
+"""Find where on Earth a scene lies: its center, the direction of north, the shape of a pixel."""
 
 from __future__ import annotations
 
 import math
 from typing import NamedTuple
 
+from rasterio.io import DatasetReader
 from rasterio.warp import transform
 
 from ..errors import CryoError
@@ -13,6 +14,7 @@ from .dataset import SceneFiles
 from .safe_open import open_file
 
 WGS84 = "EPSG:4326"
+STEEPEST = 85.0  # degrees of latitude; nearer to a pole pixels in degrees are no wider strips
 STEP = 1e-3  # degrees of latitude, about 111 m: the direction of north is that of so short a way
 
 
@@ -25,6 +27,8 @@ class Ground(NamedTuple):
     """Of the center, degrees north."""
     north: float
     """Direction of north in the image: degrees clockwise from up."""
+    stretch: float = 1.0
+    """Height of a pixel over its width on the ground; 2 for square degrees at 60 degrees north."""
 
 
 def ground_of(item: SceneFiles) -> Ground | None:
@@ -41,8 +45,16 @@ def ground_of(item: SceneFiles) -> Ground | None:
             (x,), (y,) = transform(WGS84, file.crs, [longitude], [latitude + step])
             right, down = ~file.transform @ (x, y)
             right, down = (right - center[0]) / step, (down - center[1]) / step
-    except (CryoError, *GDAL_ERRORS, OSError):
+            stretch = _stretch(file, latitude)
+    except (CryoError, *GDAL_ERRORS, OSError, ZeroDivisionError):
         return None
-    if not all(map(math.isfinite, (longitude, latitude, right, down))):
+    if not all(map(math.isfinite, (longitude, latitude, right, down, stretch))):
         return None
-    return Ground(longitude, latitude, math.degrees(math.atan2(right, -down)))
+    return Ground(longitude, latitude, math.degrees(math.atan2(right, -down)), stretch)
+
+
+def _stretch(file: DatasetReader, latitude: float) -> float:
+    """Return height over width of a pixel; a degree of longitude shrinks towards the poles."""
+    t = file.transform
+    squeeze = math.cos(math.radians(min(abs(latitude), STEEPEST))) if file.crs.is_geographic else 1
+    return math.hypot(t.b * squeeze, t.e) / math.hypot(t.a * squeeze, t.d)

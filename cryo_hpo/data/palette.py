@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-# Source: Okabe and Ito, "Color Universal Design", 2008: distinct in any color vision. The first
-# class is the ground, gray. Slightly different from Okabe and Ito's own values, so that a dark
-# page, which exchanges those in figures, leaves the colors of classes alone.
+# After Okabe and Ito, "Color Universal Design", 2008; the first class is the ground, gray. Moved
+# so far that any two are 12 or more apart (CIEDE2000) in any color vision, the gray of unlabeled
+# pixels included; and a dark page, which exchanges the original values in figures, leaves them.
 CLASS_COLORS = (
-    "#D9D9D9", "#0173B3", "#E69F00", "#009E73", "#CC79A7", "#D65F01", "#56B4E9", "#F0E442",
+    "#D9D9D9", "#0173B3", "#E69F00", "#009E73", "#B880A0", "#D65F01", "#56B4E9", "#F8EC58",
 )  # fmt: skip
-IGNORED = "#7A7A7A"  # pixels without a label
+IGNORED = "#586068"  # pixels without a label
 
 
 def class_color(value: int) -> str:

@@ -315,7 +315,7 @@ def _keep_maps(
 def _ground(
     recipe: Recipe, scene: str, number: int, *, site: Site, size: tuple[int, ...]
 ) -> dict[str, Any]:
-    """Return the side of a thumbnail's pixel and the place of its scene, as far as known."""
+    """Return side and shape of a thumbnail's pixel and the place of its scene, as far as known."""
     dataset, scenes = dataset_of(recipe.data), scenes_of(recipe, "test", site)
     side = pixel_sizes(dataset, scenes)[scenes.ids.index(scene)]
     items = {item.id: item for item in items_of(dataset, site.data, "test", cache=site.cache)}
@@ -323,7 +323,8 @@ def _ground(
     shrunk = -(-max(size) // LONGEST)  # as `thumbnail` skips pixels
     return {
         **({} if side is None else {f"{number}.pixel_m": np.array(side * shrunk)}),
-        **({} if ground is None else {f"{number}.ground": np.array(ground)}),
+        **({} if ground is None else {f"{number}.ground": np.array(ground[:3])}),
+        **({} if ground is None else {f"{number}.stretch": np.array(ground.stretch)}),
     }
 
 

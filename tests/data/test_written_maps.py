@@ -77,6 +77,26 @@ def test_north_and_position_of_a_scene(scene: Path) -> None:
     assert ground_of(SceneFiles("c", None, scene.with_name("no.tif"), scene)) is None
 
 
+@pytest.mark.parametrize(
+    ("crs", "transform", "stretch"),
+    [
+        ("EPSG:4326", Affine(1e-3, 0, 10, 0, -1e-3, 60.05), 2.0),
+        ("EPSG:4326", Affine(2e-3, 0, 10, 0, -1e-3, 60.05), 1.0),
+        ("EPSG:4326", Affine(0, 1e-3, 10, -1e-3, 0, 60.05), 0.5),
+        ("EPSG:32632", Affine(10, 0, 5e5, 0, -10, 6e6), 1.0),
+    ],
+    ids=["square degrees", "degrees that suit the latitude", "turned", "meters"],
+)
+def test_the_shape_of_a_pixel_on_the_ground(
+    tmp_path: Path, crs: str, transform: Affine, stretch: float
+) -> None:
+    scene = tmp_path / "a.tif"
+    write(scene, np.ones((1, 100, 100), dtype=np.uint8), crs=crs, transform=transform)
+    ground = ground_of(SceneFiles("a", None, scene, scene))
+    assert ground is not None
+    assert ground.stretch == pytest.approx(stretch, rel=0.01)
+
+
 def test_a_scene_on_a_grid_of_no_globe_has_no_ground(tmp_path: Path) -> None:
     """Its test map is drawn last of all, when everything is trained."""
     wkt = 'LOCAL_CS["front",LOCAL_DATUM["local",0],UNIT["meter",1],AXIS["x",EAST],AXIS["y",NORTH]]'

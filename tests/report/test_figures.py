@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.report import LINES
-from cryo_hpo.data.palette import CLASS_COLORS, IGNORED, rgb
+from cryo_hpo.data.palette import CLASS_COLORS, IGNORED
 from cryo_hpo.data.splits import parts_of
 from cryo_hpo.report import study
 from cryo_hpo.report.figures import style
@@ -24,65 +24,44 @@ from cryo_hpo.report.figures.maps import DIFFERENCE, draw_maps
 from cryo_hpo.report.table import Table
 from cryo_hpo.training.build import dataset_of
 
+from ..support.color_distance import SIGHTS, distance, seen
 from ..support.finished import finished_study
 from ..support.results import a_result
 
-# Linear sRGB as a person without one kind of cone sees it.
-# Source: Machado, Oliveira and Fernandes, 2009, doi 10.1109/TVCG.2009.113, severity 1.
-SIGHTS = {
-    "all cones": np.eye(3).tolist(),
-    "protanopia": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deuteranopia": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritanopia": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
+# Between any two colors of a figure, to any eye, in units of CIEDE2000.
+FAR_APART = 12.0
+FIGURES: dict[str, tuple[str, ...]] = {
+    "classes and pixels without a label": (*CLASS_COLORS, IGNORED),
+    "differences of maps": (*DIFFERENCE.values(), IGNORED),
+    "lines and points": (style.BLUE, style.ORANGE, style.GREY, style.INK),
+    "search benchmark": LINES,
 }
-TO_XYZ = np.array(
-    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-) / np.array([[0.9505], [1.0], [1.089]])
-# Colors of a figure -> least distance (CIE 1976, about 2 is just seen) between any two of them.
-# Lines of the search benchmark are the weakest: nine in one picture, told apart by little else.
-FIGURES: dict[str, tuple[tuple[str, ...], float]] = {
-    "classes": (CLASS_COLORS, 16.0),
-    "classes and pixels without a label": ((*CLASS_COLORS, IGNORED), 10.0),
-    "differences of maps": ((*DIFFERENCE.values(), IGNORED), 25.0),
-    "lines and points": ((style.BLUE, style.ORANGE, style.GREY, style.INK), 25.0),
-    "search benchmark": (LINES, 7.0),
-}
-
-
-def _lab(color: str, sight: str) -> NDArray[np.float64]:
-    value = np.array(rgb(color)) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    xyz = TO_XYZ @ np.clip(np.array(SIGHTS[sight]) @ linear, 0, 1)
-    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
 @pytest.mark.parametrize("sight", SIGHTS)
 @pytest.mark.parametrize("name", FIGURES)
 def test_any_eye_tells_the_colors_of_a_figure_apart(name: str, sight: str) -> None:
-    colors, least = FIGURES[name]
-    for one, other in itertools.combinations(colors, 2):
-        distance = np.linalg.norm(_lab(one, sight) - _lab(other, sight))
-        assert distance >= least, (one, other)
+    for one, other in itertools.combinations(FIGURES[name], 2):
+        assert distance(seen(one, sight), seen(other, sight)) >= FAR_APART, (one, other)
 
 
-def test_the_distance_is_that_of_red_and_green() -> None:
-    """Pure red and green of one lightness are near each other without the middle cones."""
-    red, green = "#C80000", "#6E6E00"
-    seen = {s: np.linalg.norm(_lab(red, s) - _lab(green, s)) for s in SIGHTS}
-    assert seen["deuteranopia"] < 0.4 * seen["all cones"]
+@pytest.mark.parametrize(
+    ("one", "other", "apart"),
+    [
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((50, 2.49, -0.001), (50, -2.49, 0.0011), 7.2195),
+        ((22.7233, 20.0904, -46.694), (23.0331, 14.973, -42.5619), 2.0373),
+    ],
+)
+def test_the_distance_is_ciede2000(one: Any, other: Any, apart: float) -> None:
+    """Pairs of the table that its authors publish for this purpose."""
+    assert distance(np.array(one), np.array(other)) == pytest.approx(apart, abs=1e-4)
+
+
+def test_red_and_green_of_one_lightness_are_near_each_other_without_the_middle_cones() -> None:
+    far = {s: distance(seen("#C80000", s), seen("#6E6E00", s)) for s in SIGHTS}
+    assert far["deuteranopia"] < 0.6 * far["all cones"], far
 
 
 def _kept(folder: Path, **more: Any) -> Path:
@@ -110,6 +89,15 @@ def test_maps_have_a_scale_bar_north_position_and_the_seed(tmp_path: Path) -> No
     assert np.ptp(bar.get_xdata()) == pytest.approx(20)
     assert axes[0, 0].get_xlabel() == "68.92° S, 66.30° W"
     assert axes[0, 0].get_figure().get_suptitle() == "maps of seed 4"
+
+
+def test_pixels_in_degrees_are_as_tall_as_on_the_ground(tmp_path: Path) -> None:
+    where = {"0.pixel_m": np.float64(100.0), "0.stretch": np.float64(4.0)}
+    axes = draw_maps(_kept(tmp_path, **where), ("rock", "ice"), _open)
+    assert axes is not None
+    assert [panel.get_aspect() for panel in axes.ravel()] == [4.0] * 5
+    (bar, _) = axes[0, 0].lines
+    assert np.ptp(bar.get_xdata()) == pytest.approx(20), "1 km of pixels 50 m wide and 200 m high"
 
 
 def test_maps_without_coordinates_have_neither(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE
+from ...data.ground import ground_of
 from ...data.palette import IGNORED, class_color, rgb
 from ...data.preview import render_scene, thumbnail
 from ...data.strips import read_sample
@@ -56,12 +57,14 @@ def contact_sheet(
     heights = [CELL_IN] * (2 * len(parts)) + [1.1]
     grid = figure.add_gridspec(2 * len(parts) + 1, columns, height_ratios=heights)
     for row, (part, items) in enumerate(parts.items()):
-        scenes = [read_sample(dataset, item, side=SAMPLE_PX) for item in _spread(items, columns)]
-        for column, scene in enumerate(scenes):
+        for column, item in enumerate(_spread(items, columns)):
+            scene = read_sample(dataset, item, side=SAMPLE_PX)
+            ground = ground_of(item)
+            look: Any = {"interpolation": "nearest", "aspect": ground.stretch if ground else 1.0}
             shown, mask = (figure.add_subplot(grid[2 * row + i, column]) for i in range(2))
             seen = render_scene(dataset.bands, scene.image_CHW, scene.mask_HW)
-            shown.imshow(thumbnail(seen, SHOWN_PX), cmap="gray", interpolation="nearest")
-            mask.imshow(thumbnail(_painted(scene), SHOWN_PX), interpolation="nearest")
+            shown.imshow(thumbnail(seen, SHOWN_PX), cmap="gray", **look)
+            mask.imshow(thumbnail(_painted(scene), SHOWN_PX), **look)
             shown.set_title(_short(scene.id), fontsize=5, pad=2)
             for axes in (shown, mask):
                 axes.set_xticks([])

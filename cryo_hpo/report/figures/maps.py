@@ -64,14 +64,15 @@ def draw_maps(folder: Path, classes: Sequence[str], open_figure: OpenFigure) -> 
     seed = int(kept["seed"]) if "seed" in kept else None
     own = _of_seed(folder, seed, arms)
     shapes = [kept[f"{number}.truth"].shape for number in range(len(scenes))]
-    tall = min(max(height / width for height, width in shapes), 2.0)  # of the tallest scene
+    heights = [h / w * _stretch(kept, number) for number, (h, w) in enumerate(shapes)]
+    tall = min(max(heights), 2.0)  # of the tallest scene, in widths
     width = (WIDTH - BESIDE) / len(titles)
     fig = open_figure((width * tall + 0.1) * len(scenes) + 1.2)
     grid: NDArray[Any] = fig.subplots(len(scenes), len(titles), squeeze=False)
     for number, (scene, difference) in enumerate(zip(scenes, differences, strict=True)):
         panels = _panels(kept, number, arms, len(classes))
         for ax, panel, title in zip(grid[number], panels, titles, strict=True):
-            _show(ax, panel, title if number == 0 else "")
+            _show(ax, panel, title if number == 0 else "", stretch=_stretch(kept, number))
         shown = own.get(scene, math.nan)
         grid[number][0].set_ylabel(_name(scene, shown, difference, len(arms)), fontsize=6)
         _draw_ground(grid[number][0], kept, number)
@@ -118,8 +119,14 @@ def _difference(
     return painted
 
 
-def _show(ax: Axes, panel: NDArray[Any], title: str) -> None:
-    ax.imshow(panel, interpolation="none")  # an SVG keeps the pixels as they are
+def _stretch(kept: dict[str, NDArray[Any]], number: int) -> float:
+    """Return height over width of a scene's pixels on the ground; 1 if it was not kept."""
+    return float(kept.get(f"{number}.stretch", 1.0))
+
+
+def _show(ax: Axes, panel: NDArray[Any], title: str, *, stretch: float) -> None:
+    # "none": an SVG keeps the pixels as they are
+    ax.imshow(panel, interpolation="none", aspect=stretch)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(visible=False)
@@ -158,7 +165,7 @@ def _draw_ground(ax: Axes, kept: dict[str, NDArray[Any]], number: int) -> None:
     width = kept[f"{number}.image"].shape[1]
     height = kept[f"{number}.image"].shape[0]
     if f"{number}.pixel_m" in kept:
-        side = float(kept[f"{number}.pixel_m"])
+        side = float(kept[f"{number}.pixel_m"]) / math.sqrt(_stretch(kept, number))  # its width
         length = nice_length(BAR_SHARE * width * side)
         left, y = 0.05 * width, 0.93 * height
         for color, thick in ((INK, 3.4), (PAPER, 1.8)):  # legible on any image
