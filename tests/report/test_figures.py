@@ -100,6 +100,38 @@ def test_pixels_in_degrees_are_as_tall_as_on_the_ground(tmp_path: Path) -> None:
     assert np.ptp(bar.get_xdata()) == pytest.approx(20), "1 km of pixels 50 m wide and 200 m high"
 
 
+def _labeled(folder: Path, rows: slice, columns: slice) -> NDArray[Any]:
+    """Draw a map whose labels fill a rectangle of 40 x 60 pixels; return the axes."""
+    truth, image = np.full((40, 60), 255, dtype=np.uint8), np.arange(2400.0).reshape(40, 60)
+    truth[rows, columns] = 1
+    kept = _kept(folder, seed=np.int64(1), **{"0.pixel_m": np.float64(100.0)})
+    with np.load(kept / "test-maps.npz") as opened:
+        arrays = dict(opened)
+    np.savez(
+        kept / "test-maps.npz", **arrays | {"0.truth": truth, "0.image": image.astype(np.uint8)}
+    )
+    axes = draw_maps(kept, ("rock", "ice"), _open)
+    assert axes is not None
+    return axes
+
+
+def test_only_the_part_with_labels_is_drawn_where_it_is_small(tmp_path: Path) -> None:
+    axes = _labeled(tmp_path, slice(10, 20), slice(0, 20))
+    drawn = axes[0, 1].images[0].get_array()
+    assert drawn.shape == (14, 22, 3), "two pixels of margin, none beyond the edge of the scene"
+    assert [ax.images[0].get_array().shape[:2] for ax in axes[0]] == [(14, 22)] * 5
+    assert axes[0, 0].images[0].get_array()[0, 0, 0] == (8 * 60) % 256, "image and maps cut alike"
+    assert _texts(axes) == ["500 m"], "35 % of 22 pixels of 100 m are 770 m"
+    assert "only the part with labels" in axes[0, 0].get_figure().get_suptitle()
+
+
+@pytest.mark.parametrize("rows", [slice(0, 30), slice(0, 0)], ids=["half is labeled", "no label"])
+def test_a_map_is_whole_where_most_or_nothing_is_labeled(tmp_path: Path, rows: slice) -> None:
+    axes = _labeled(tmp_path, rows, slice(0, 60))
+    assert axes[0, 1].images[0].get_array().shape == (40, 60, 3)
+    assert axes[0, 0].get_figure().get_suptitle() == "maps of seed 1"
+
+
 def test_maps_without_coordinates_have_neither(tmp_path: Path) -> None:
     axes = draw_maps(_kept(tmp_path), ("rock", "ice"), _open)
     assert axes is not None

@@ -34,6 +34,8 @@ DIFFERENCE = {  # meaning of a pixel in the last column
     "both wrong": BOTH_WRONG,
 }
 BESIDE = 0.5  # inches of a row that names and gaps take
+LABELED_SHARE = 0.5  # of a scene, below which only the part with labels is drawn
+MARGIN = 0.08  # of that part's longer side, drawn around it
 BAR_SHARE = 0.35  # of the width of a panel, at most, that a scale bar takes
 
 
@@ -58,6 +60,7 @@ def draw_maps(folder: Path, classes: Sequence[str], open_figure: OpenFigure) -> 
         return None
     with np.load(file, allow_pickle=False) as opened:
         kept = {name: opened[name] for name in opened.files}
+    whole = _crop_to_labels(kept)
     scenes, differences = kept["scenes"].tolist(), kept["differences"].tolist()
     arms = [arm for arm in (tables.BASELINE, tables.TUNED) if f"0.{arm}" in kept]
     titles = ["image", "truth", *arms, *(["difference"] if len(arms) == 2 else [])]
@@ -84,9 +87,42 @@ def draw_maps(folder: Path, classes: Sequence[str], open_figure: OpenFigure) -> 
         fig.legend(
             handles=marks, loc="outside lower right", ncols=2, fontsize=7, title="difference"
         )
-    if seed is not None:
-        fig.suptitle(f"maps of seed {seed}", fontsize=7, color=INK)
+    about = [] if seed is None else [f"maps of seed {seed}"]
+    about += [] if whole else ["only the part with labels is drawn where that is less than half"]
+    if about:
+        fig.suptitle("; ".join(about), fontsize=7, color=INK)
     return grid
+
+
+def _crop_to_labels(kept: dict[str, NDArray[Any]]) -> bool:
+    """Cut scenes to the rectangle of their labels where it is small; return whether all are whole.
+
+    Fronts are often mapped in a narrow band: the rest of the scene would shrink it to a strip.
+    """
+    whole = True
+    for number in range(len(kept["scenes"])):
+        part = labeled_part(kept[f"{number}.truth"])
+        if part is None:
+            continue
+        whole = False
+        for name, panel in kept.items():
+            if name.startswith(f"{number}.") and panel.ndim >= 2:
+                kept[name] = panel[part]
+    return whole
+
+
+def labeled_part(truth_HW: NDArray[np.uint8]) -> tuple[slice, slice] | None:
+    """Return the rectangle around all labels and a margin, None if it is half of the scene."""
+    rows, columns = (np.flatnonzero((truth_HW != IGNORE).any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    sides = [int(line[-1] - line[0]) + 1 for line in (rows, columns)]
+    margin = math.ceil(MARGIN * max(sides))
+    part = tuple(
+        slice(max(int(line[0]) - margin, 0), int(line[-1]) + 1 + margin) for line in (rows, columns)
+    )
+    small = truth_HW[part].size < LABELED_SHARE * truth_HW.size
+    return (part[0], part[1]) if small else None
 
 
 def _panels(
