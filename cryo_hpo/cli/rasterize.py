@@ -31,7 +31,9 @@ from ..errors import DataError, SpecError
 def rasterize(
     outlines: Path, images: tuple[Path, ...], out: Path, within: Path | None, **how: Any
 ) -> None:
-    """Draw OUTLINES (GeoPackage, Shapefile, GeoJSON, KML) as a mask for each of IMAGES.
+    """Draw OUTLINES as a mask for each of IMAGES.
+
+    OUTLINES is a GeoPackage, Shapefile, GeoJSON or KML, or a .zip or .kmz that holds one of these.
 
     Masks are GeoTIFFs on the grid of their image: 0 where no feature is, 1 in every feature, or the
     number that --class gives to a value of --attribute (255: no label). Outlines on another

@@ -15,7 +15,7 @@ class RegionOutlines(Frozen):
 
     file: str = Field(
         min_length=1,
-        description="Vector file of areas, below root or absolute (GeoPackage, Shapefile, GeoJSON, KML).",
+        description="Vector file of areas, below root or absolute (GeoPackage, Shapefile, GeoJSON, KML, or a zip of one).",
     )
     attribute: str = Field(
         min_length=1,

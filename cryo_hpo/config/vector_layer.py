@@ -11,15 +11,13 @@ from ..errors import SpecError
 from .frozen import ConstraintErrors, Frozen, Problem
 from .messages import explain
 
-SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".kml")
+SUFFIXES = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".zip", ".kmz")
 
 
 def explain_suffix(file: str) -> str:
     """Return why a file is not read as outlines, and the remedy."""
     remedy = (
-        "unpack it first"
-        if file.lower().endswith((".zip", ".gz", ".tar", ".kmz"))
-        else "convert it"
+        "unpack it first" if file.lower().endswith((".gz", ".tar", ".7z", ".rar")) else "convert it"
     )
     tool = "" if remedy.startswith("unpack") else " with ogr2ogr or QGIS"
     return f"Cannot read '{file}' as outlines. Use one of {', '.join(SUFFIXES)}: {remedy}{tool}."
@@ -30,7 +28,7 @@ class VectorLayer(Frozen):
 
     file: str = Field(
         min_length=1,
-        description="Vector file below root (GeoPackage, Shapefile, GeoJSON, KML); may hold {id} and {split}.",
+        description="Vector file below root (GeoPackage, Shapefile, GeoJSON, KML, or a zip of one); may hold {id} and {split}.",
     )
     layer: str | None = Field(
         default=None, description="Layer of the file. Left out: its only layer."

@@ -29,6 +29,7 @@ from .vector_file import (
     require_degrees,
     require_kind,
     require_split_at_date_line,
+    source_of,
 )
 
 SHOWN = 3  # scenes in a message; the others are counted
@@ -85,7 +86,7 @@ def _read(path: Path, outlines: RegionOutlines, _state: tuple[int, int]) -> Outl
         )
     try:
         _, _, wkb, values = pyogrio.raw.read(
-            path, layer=info["layer"], columns=[outlines.attribute], force_2d=True
+            source_of(path), layer=info["layer"], columns=[outlines.attribute], force_2d=True
         )
     except (DataSourceError, DataLayerError, ValueError) as error:
         raise DataError(f"{path}: cannot read its features: {error}.") from error

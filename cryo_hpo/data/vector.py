@@ -34,6 +34,7 @@ from .vector_file import (
     require_sane_bounds,
     require_selection,
     require_split_at_date_line,
+    source_of,
 )
 
 MAX_NAMED = 5  # values in a message
@@ -126,7 +127,7 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     box = _search_box(path, grid, crs, layer.buffer_m)
     try:
         _, _, wkb, values = pyogrio.raw.read(
-            path,
+            source_of(path),
             layer=name,
             columns=columns,
             where=layer.where,

@@ -15,6 +15,7 @@ from rasterio.errors import CRSError
 
 from ..config.vector_layer import VectorLayer
 from ..errors import DataError
+from .vector_zip import find_member, is_zipped, read_head
 
 # The first bytes of each format: GDAL chooses a driver by content, and the VRT driver would open
 # any other file or address that the content names.
@@ -31,9 +32,14 @@ def require_kind(path: Path) -> None:
     """Refuse a file that is missing, or whose content is not what its suffix says."""
     if not path.is_file():
         raise DataError(f"{path}: this file of outlines does not exist. Check `file` in the card.")
-    suffix = path.suffix.lower()
-    with path.open("rb") as file:
-        head = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if is_zipped(path):
+        member = find_member(path, tuple(_HEADS))
+        suffix, head = Path(member).suffix.lower(), read_head(path, member)
+    else:
+        suffix = path.suffix.lower()
+        with path.open("rb") as file:
+            head = file.read(4096)
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     right = any(head.startswith(start) for start in _HEADS[suffix])
     if not right or (suffix == ".kml" and b"<kml" not in head):
         raise DataError(
@@ -42,11 +48,18 @@ def require_kind(path: Path) -> None:
         )
 
 
+def source_of(path: Path) -> str:
+    """Return a vector file as GDAL opens it: an archive's only one lies below /vsizip/."""
+    if not is_zipped(path):
+        return str(path)
+    return f"/vsizip/{{{path.absolute()}}}/{find_member(path, tuple(_HEADS))}"
+
+
 def describe_layer(path: Path, layer: VectorLayer) -> dict[str, Any]:
     """Return name, CRS and columns of the selected layer."""
     try:
         name = _choose_layer(path, layer.layer)
-        info: dict[str, Any] = pyogrio.read_info(path, layer=name)
+        info: dict[str, Any] = pyogrio.read_info(source_of(path), layer=name)
     except (DataSourceError, DataLayerError) as error:
         raise DataError(f"{path}: cannot read this vector file: {error}.") from error
     except UnicodeDecodeError as error:
@@ -62,12 +75,14 @@ def _choose_layer(path: Path, wanted: str | None) -> str:
 
     Tables without geometry do not count, such as the styles that QGIS keeps in a GeoPackage.
     """
-    names = [str(name) for name, geometry in pyogrio.list_layers(path) if geometry is not None]
+    names = [
+        str(name) for name, geometry in pyogrio.list_layers(source_of(path)) if geometry is not None
+    ]
     if wanted is not None:
         if wanted not in names:
             raise DataError(f"{path}: no layer named '{wanted}'. Layers: {', '.join(names)}.")
         return wanted
-    filled = [name for name in names if pyogrio.read_info(path, layer=name)["features"]]
+    filled = [name for name in names if pyogrio.read_info(source_of(path), layer=name)["features"]]
     if len(names) == 1 or len(filled) == 1:
         return (filled or names)[0]
     raise DataError(
@@ -77,7 +92,9 @@ def _choose_layer(path: Path, wanted: str | None) -> str:
 
 def require_selection(path: Path, name: str, where: str) -> None:
     """Refuse a condition that no feature of the layer meets, wherever it lies."""
-    *_, wkb, _ = pyogrio.raw.read(path, layer=name, columns=[], where=where, max_features=1)
+    *_, wkb, _ = pyogrio.raw.read(
+        source_of(path), layer=name, columns=[], where=where, max_features=1
+    )
     if not len(wkb):
         raise DataError(
             f"{path}: no feature meets the condition '{where}'. Correct `where`: dates are text "
@@ -87,7 +104,7 @@ def require_selection(path: Path, name: str, where: str) -> None:
 
 def require_sane_bounds(path: Path, name: str, crs: CRS) -> None:
     """Refuse a layer in degrees whose features lie beyond them: none would be found near an image."""
-    bounds = pyogrio.read_info(path, layer=name, force_total_bounds=True)["total_bounds"]
+    bounds = pyogrio.read_info(source_of(path), layer=name, force_total_bounds=True)["total_bounds"]
     if bounds is not None:
         require_degrees(path, np.array([shapely.box(*bounds)], dtype=np.object_), crs)
 

@@ -227,7 +227,7 @@ def test_a_scene_over_the_pole_finds_its_region(tmp_path):
         ({"region": "^(s)"}, "Regions are given twice"),
         ({"region_outlines": None}, "`by: region` needs the region of every scene"),
         ({"region_outlines": {"file": "a.txt", "attribute": "b"}}, "'a.txt'.*convert it"),
-        ({"region_outlines": {"file": "a.zip", "attribute": "b"}}, "'a.zip'.*unpack it first"),
+        ({"region_outlines": {"file": "a.tar", "attribute": "b"}}, "'a.tar'.*unpack it first"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(changes, words):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +364,53 @@ def test_a_column_whose_name_is_no_utf8_is_refused(tmp_path):
     file.write_bytes(text.encode().replace(b"NAME", b"\xebis"))
     with pytest.raises(DataError, match=r"a\.geojson: a name of a layer or column is not UTF-8"):
         describe_layer(file, VectorLayer(file=file.name, label="lake"))
+
+
+def _zip(path, *files, folder=""):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file, f"{folder}{file.name}")
+    return path
+
+
+def test_a_zipped_shapefile_gives_the_mask_of_the_unpacked_one(tmp_path):
+    shapes = [_box(20, 30, 60, 50), _box(5, 5, 10, 10)]
+    lakes = write_outlines(tmp_path / "lakes.shp", shapes, type=[1, 2])
+    labels = {"1": "lake", "2": "river"}
+    plain_HW = _draw((lakes, VectorLayer(file="lakes.shp", attribute="type", labels=labels)))
+    files = sorted(tmp_path.glob("lakes.*"))
+    zipped = _zip(tmp_path / "rgi 60 {11}.zip", *files, folder="11_rgi60/")
+    layer = VectorLayer(file=zipped.name, attribute="type", labels=labels, where="type < 3")
+    assert (_draw((zipped, layer)) == plain_HW).all()
+    assert np.bincount(plain_HW.ravel()).tolist() == [9175, 800, 25]
+
+
+def test_a_kmz_is_read(tmp_path):
+    corners = rasterio.warp.transform(
+        UTM, "EPSG:4326", *shapely.get_coordinates(_box(20, 30, 60, 50)).T
+    )
+    shape = shapely.Polygon(np.column_stack(corners))
+    kml = write_outlines(tmp_path / "doc.kml", [shape], crs="EPSG:4326", name=["a"])
+    zipped = _zip(tmp_path / "lakes.kmz", kml)
+    mask_HW = _draw((zipped, VectorLayer(file=zipped.name, label="lake")))
+    assert mask_HW.sum() == pytest.approx(800, abs=4)
+
+
+def test_archives_that_may_mean_several_things_are_refused(tmp_path):
+    first = write_outlines(tmp_path / "a.gpkg", [_box(0, 0, 9, 9)], id=[1])
+    second = write_outlines(tmp_path / "b.gpkg", [_box(0, 0, 9, 9)], id=[1])
+    odd = tmp_path / "c.shp"
+    odd.write_bytes(b"<OGRVRTDataSource/>")
+    text = tmp_path / "readme.txt"
+    text.write_text("no outlines")
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(_zip(tmp_path / "whole.zip", first).read_bytes()[:200])
+    cases = {
+        _zip(tmp_path / "two.zip", first, second): r"2 vector files \(a.gpkg, b.gpkg\)",
+        _zip(tmp_path / "none.zip", text): "no vector file",
+        _zip(tmp_path / "odd.zip", odd): "not what the suffix '.shp' says",
+        cut: "cannot read this archive",
+    }
+    for path, words in cases.items():
+        with pytest.raises(DataError, match=words):
+            _draw((path, VectorLayer(file=path.name, label="lake")))
