@@ -68,6 +68,13 @@ class DatasetCard(Frozen):
             "whatever the order in `bands`, or ignore them."
         ),
     )
+    palettes: Literal["agree", "ignore"] = Field(
+        default="agree",
+        description=(
+            "Palettes of masks: refuse those that give one class number two colors, or ignore the "
+            "palettes, where the number is the class whatever its color."
+        ),
+    )
     classes: tuple[str, ...] = Field(
         default=(),
         description="Class names; the position of a name is its mask value, unless `values` says "

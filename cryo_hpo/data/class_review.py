@@ -48,6 +48,24 @@ def find_single_class(
         )
 
 
+def find_odd_palettes(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[str]:
+    """Refuse palettes that give one class number two colors: number or color may be the class."""
+    shown: dict[int, tuple[str, str]] = {}
+    for scene in (scene for scenes in parts.values() for scene in scenes):
+        for number, color in scene.palette:
+            first, where = shown.setdefault(number, (color, scene.id))
+            if first != color:
+                yield (
+                    f"Palettes of the masks differ: {number} is {first} in '{where}' and {color} in "
+                    f"'{scene.id}', so that a class of '{dataset.name}' may be the number or the color. "
+                    "Name the class of each color in `values`, or write `palettes: ignore` in the "
+                    "card if the numbers are right."
+                )
+                return
+
+
 def find_absent_classes(
     dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
 ) -> Iterator[tuple[bool, str]]:

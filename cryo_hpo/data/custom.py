@@ -85,6 +85,7 @@ def schema_of(card: DatasetCard) -> RasterSchema:
         by_name=card.layer_names == "use",
         resampling=card.warp.resampling if card.warp else None,
         quality=card.quality,
+        palettes=card.palettes,
     )
 
 

@@ -61,6 +61,8 @@ class SceneHeader(NamedTuple):
     """Side of a pixel on the ground, meters; None where it is unknown."""
     notes: tuple[str, ...] = ()
     """Warnings, a sentence each."""
+    palette: tuple[tuple[int, str], ...] = ()
+    """Color that the mask's palette gives to each class number of the mask."""
 
 
 class Scene(NamedTuple):

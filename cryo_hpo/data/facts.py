@@ -44,6 +44,8 @@ class SceneFacts(NamedTuple):
     notes: tuple[str, ...]
     class_means_KC: tuple[tuple[float, ...], ...] = ()
     """Mean of each band over pixels of each class, from a sample; 0 where a class has none."""
+    palette: tuple[tuple[int, str], ...] = ()
+    """Color that the mask's palette gives to each class number of the mask."""
 
     @property
     def magnitude(self) -> float:
@@ -73,6 +75,7 @@ def facts_of(scene: Scene, *, num_classes: int, fill: bool = True) -> SceneFacts
         fill=suspect_fill(scene.image_CHW, scene.absent_HW) if fill else None,
         notes=header.notes,
         class_means_KC=_class_means(scene, num_classes),
+        palette=header.palette,
     )
 
 
@@ -116,6 +119,7 @@ def merge_facts(strips: Sequence[SceneFacts], seen: Sequence[int], fill: Fill | 
         fill=fill,
         notes=tuple(dict.fromkeys(note for strip in strips for note in strip.notes)),
         class_means_KC=tuple(map(tuple, class_means_KC.tolist())),
+        palette=tuple(sorted(set().union(*(strip.palette for strip in strips)))),
     )
 
 
@@ -174,12 +178,13 @@ def read_facts(folder: Path) -> list[SceneFacts]:
 
 
 def _fact(row: Sequence[Any]) -> SceneFacts:
-    # A copy that an earlier version decoded lacks the last field.
+    # A copy that an earlier version decoded lacks the last fields.
     values: list[Any] = [tuple(value) if isinstance(value, list) else value for value in row]
     scene = SceneFacts(*values)
     return scene._replace(
         fill=Fill(*scene.fill) if scene.fill else None,
         class_means_KC=tuple(map(tuple, scene.class_means_KC)),
+        palette=tuple((int(number), color) for number, color in scene.palette),
     )
 
 

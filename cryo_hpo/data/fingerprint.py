@@ -265,7 +265,8 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
                 raise DataError(
                     f"Palettes of the masks differ: {number} is {first} in '{where}' and {color} in "
                     f"'{mask}', so that a class may be the number or the color. Write colors in three "
-                    "layers (gdal_translate -expand rgb), or class numbers with one palette."
+                    "layers (gdal_translate -expand rgb), or class numbers with one palette; or write "
+                    "a card (docs/datasets.md) with `values` of colors, or with `palettes: ignore`."
                 )
     return False
 

@@ -64,7 +64,7 @@ def _require_8_bits(path: Path, layers_CHW: NDArray[Any], unseen_HW: NDArray[np.
 
 def hex_color(color: Sequence[int]) -> str:
     """Return a color as #rrggbb."""
-    return "#" + "".join(f"{int(part):02x}" for part in color)
+    return "#" + "".join(f"{int(part):02x}" for part in color[:3])
 
 
 def number_of(color: Sequence[int]) -> int:

@@ -45,6 +45,7 @@ class RasterSchema:
         by_name: Whether layers that files name as bands are used by their names.
         resampling: Interpolation of bands on other grids; None: such bands are refused.
         quality: Content of quality layers that is left out; None: there are none.
+        palettes: Whether palettes must give a class number one color, or are ignored.
     """
 
     name: str
@@ -61,6 +62,7 @@ class RasterSchema:
     by_name: bool = False
     resampling: str | None = None
     quality: QualityLayer | None = None
+    palettes: Literal["agree", "ignore"] = "agree"
 
     @property
     def rules(self) -> str:
@@ -69,6 +71,7 @@ class RasterSchema:
             f"codes={self.codes} numbered={self.numbered} colors={self.colors} nan={self.nan} "
             f"spare={self.spare} nodata={self.nodata} scale={self.scale} by_name={self.by_name} "
             f"resampling={self.resampling} quality={self.quality}"
+            f"{' palettes=ignore' if self.palettes == 'ignore' else ''}"
         )
 
     @property
@@ -130,6 +133,21 @@ def read_labels(
                 f"read as the class; `values: {{{nodata:g}: ignore, ...}}` leaves it out"
             )
     return decode(schema, path, values_HW, unseen_HW), notes
+
+
+def read_palette(
+    schema: RasterSchema, file: Any, window: Window | None
+) -> tuple[tuple[int, str], ...]:
+    """Return (number, color) of the class numbers that a mask holds and its palette paints.
+
+    Empty where colors are the classes, the mask has no palette, or palettes are to be ignored.
+    """
+    if schema.colors or schema.palettes == "ignore" or file.count != 1:
+        return ()
+    palette = palette_of(file)
+    held = np.unique(file.read(1, window=window)).tolist() if palette else []
+    numbers = [n for n in held if n in palette and schema.code_of(n) not in (None, IGNORE)]
+    return tuple((int(number), hex_color(palette[number])) for number in numbers)
 
 
 def read_values(

@@ -28,7 +28,7 @@ from .alignment import (
 from .band_stack import BandFiles, open_bands
 from .dataset import IGNORE, Scene, SceneFiles, SceneHeader
 from .layer_names import contradicts, layer_numbers
-from .mask_labels import RasterSchema, read_labels
+from .mask_labels import RasterSchema, read_labels, read_palette
 from .nodata import find_absent
 from .quality import read_poor
 from .safe_open import open_file
@@ -52,13 +52,13 @@ def read_scene(schema: RasterSchema, item: SceneFiles, *, window: Place | None =
         DataError: A file is damaged, or holds what the schema does not allow.
     """
     image_CHW, absent_HW, header, grid = _read_image(schema, item, window)
-    mask_HW, notes = _read_mask(schema, item, grid, window)
+    mask_HW, notes, palette = _read_mask(schema, item, grid, window)
     absent_HW |= _not_finite(schema, item.image, image_CHW, absent_HW)
     image_CHW[:, absent_HW] = 0
     mask_HW[absent_HW] = IGNORE
     if item.quality is not None and schema.quality is not None:
         mask_HW[read_poor(schema.quality, item.quality, grid, window, root=item.root)] = IGNORE
-    header = header._replace(notes=(*header.notes, *notes))
+    header = header._replace(notes=(*header.notes, *notes), palette=palette)
     return Scene(item.id, image_CHW, mask_HW, header, absent_HW)
 
 
@@ -218,8 +218,8 @@ def apply_scale(
 
 def _read_mask(
     schema: RasterSchema, item: SceneFiles, image: Grid, window: Place | None
-) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return labels on the image's grid, (H, W), and warnings."""
+) -> tuple[NDArray[np.uint8], list[str], tuple[tuple[int, str], ...]]:
+    """Return labels on the image's grid, (H, W), warnings, and the colors of the mask's palette."""
     with open_file(item.mask, root=item.root) as file:
         mask = grid_of(file)
         try:
@@ -233,9 +233,10 @@ def _read_mask(
             mask = window_grid(mask, *part)
         place = None if part is None else Window.from_slices(*part, *file.shape)
         labels_HW, notes = read_labels(schema, item.mask, file, place)
+        palette = read_palette(schema, file, place)
     notes = [note, *notes] if note else notes
     if not warps:
-        return labels_HW, notes
+        return labels_HW, notes, palette
     try:
         warped_HW = warp_labels(labels_HW, mask, target)
     except GDAL_ERRORS as error:
@@ -249,7 +250,7 @@ def _read_mask(
             f"different ground (image: {_named(image)}; mask: {_named(mask)}). Correct the "
             "coordinate system (CRS) or transform of one, or remove both from the mask."
         )
-    return warped_HW, notes
+    return warped_HW, notes, palette
 
 
 def _named(grid: Grid) -> str:

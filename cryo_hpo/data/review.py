@@ -9,7 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .class_review import find_absent_classes, find_single_class, find_swapped_classes
+from .class_review import (
+    find_absent_classes,
+    find_odd_palettes,
+    find_single_class,
+    find_swapped_classes,
+)
 from .dataset import Dataset, Split
 from .facts import SceneFacts
 from .layer_names import canonical, contradicts, wavelength_um
@@ -38,7 +43,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         dataset: Dataset as declared.
         parts: The facts of each part's scenes.
     """
-    refusals = list(find_single_class(dataset, parts))
+    refusals = [*find_single_class(dataset, parts), *find_odd_palettes(dataset, parts)]
     warnings = [*dataset.doubts]
     for severe, sentence in (
         *_units(parts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from rasterio.transform import Affine
 from cryo_hpo.config import DatasetCard, load_card
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE, Scene
+from cryo_hpo.data.facts import facts_of, read_facts, write_facts
 from cryo_hpo.data.fingerprint import take_fingerprint
 from cryo_hpo.data.id_words import find_series
 from cryo_hpo.data.layout import Layout, recognize_layout
+from cryo_hpo.data.review import review
 from cryo_hpo.data.splits import parts_of
 from cryo_hpo.errors import DataError
 from cryo_hpo.study.draft_card import Choices, draft_card, format_lines, open_points_of
@@ -357,6 +360,45 @@ def test_palettes_that_agree_are_numbers_and_those_that_do_not_are_refused(tmp_p
     _fill(tmp_path / "other", writer)
     with pytest.raises(DataError, match=r"Palettes of the masks differ: 1 is #0000ff .* #ff0000"):
         _draft(tmp_path / "other")
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["other color", "numbers exchanged"])
+def test_palettes_that_differ_are_refused_by_the_review_of_a_card_too(
+    tmp_path: Path, *, swapped: bool
+) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"images/s{i}.tif", image, i)
+        other = [(0, 0, 255), (0, 0, 0)] if swapped else [(0, 0, 0), (255, 0, 0)]
+        colors = other if i == 3 else [(0, 0, 0), (0, 0, 255)]
+        _put_palette(
+            folder / f"masks/s{i}.tif", i, 1 - mask if swapped and i == 3 else mask, colors
+        )
+
+    def refusals(**changes: Any) -> list[str]:
+        card = DatasetCard(**{**fields, **changes})
+        dataset = custom_dataset(card)
+        scenes = [dataset.read(item) for item in sorted(dataset.index(Path("/"), "train"))]
+        facts = [facts_of(scene, num_classes=len(card.classes)) for scene in scenes]
+        write_facts(tmp_path, facts)
+        return list(review(dataset, {"train": read_facts(tmp_path)}).refusals)
+
+    _fill(tmp_path / "set", writer)
+    fields: dict[str, Any] = {
+        "name": "mine",
+        "root": str(tmp_path / "set"),
+        "images": "images/{id}.tif",
+        "masks": "masks/{id}.tif",
+        "bands": ("B4", "B3", "B2"),
+        "classes": ("land", "lake"),
+        "split": {"by": "scene"},
+    }
+    (line,) = refusals()
+    assert re.search(r"is #000000 in 's0' and #\w+ in 's3'|is #0000ff in 's0' and #ff0000", line)
+    assert refusals(palettes="ignore") == []
+    colors = {"#000000": "land", "#0000ff": "lake", "#ff0000": "lake"}
+    if swapped:
+        del colors["#ff0000"]
+    assert refusals(values=colors) == []
 
 
 def test_smoothed_colors_are_refused(tmp_path: Path) -> None:
