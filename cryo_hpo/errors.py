@@ -23,6 +23,13 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun for a message: 1 seed, 2 seeds, 3 groups of scenes."""
+    head, _, rest = noun.partition(" of ")
+    plural = head if number == 1 else f"{head}s"
+    return f"{number} {plural}{rest and f' of {rest}'}"
+
+
 class CryoError(Exception):
     """Base of this package's errors; the message is written for the user.
 

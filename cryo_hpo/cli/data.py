@@ -147,7 +147,7 @@ def check(source: str, split: str, split_seed: int) -> None:
     dataset, parts = _opened(source, split, split_seed)
     site = read_site()
     summaries = {part: _summary(dataset, items, label=part) for part, items in parts.items()}
-    header = ("part", "scenes", "pixels", "type", "ignored", *dataset.classes)
+    header = ("part", f"{dataset.unit}s", "pixels", "type", "ignored", *dataset.classes)
     click.echo(align_columns(header, [_row(part, summary) for part, summary in summaries.items()]))
     problems = [line for summary in summaries.values() for line in summary.problems]
     reviewed = review(dataset, {part: summary.facts for part, summary in summaries.items()})
@@ -232,6 +232,7 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
     Every file is read for the shares; evenly spaced scenes are drawn. The map, a second PNG whose
     name ends in -split, shows the ground, blocks, regions or dates of each part.
     """
+    from ..data.class_review import find_lone_places
     from ..report.figures.contact_sheet import contact_sheet
     from ..report.figures.split_map import split_map
 
@@ -248,6 +249,8 @@ def show(source: str, out: Path, columns: int, split: str, split_seed: int) -> N
     }
     click.echo(contact_sheet(dataset, parts, shares, out, columns=columns))
     click.echo(split_map(dataset, parts, out.with_stem(f"{out.stem}-split")))
+    for line in find_lone_places(dataset, {p: summary.facts for p, summary in summaries.items()}):
+        click.echo(f"Warning: {line}")
 
 
 def _checksums(kind: str, given: tuple[str, ...]) -> dict[str, str]:

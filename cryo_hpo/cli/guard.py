@@ -138,8 +138,27 @@ def _find_study(_context: click.Context, _parameter: click.Parameter, word: str)
     return Path(find_source(word, "study", beside=Path()))
 
 
+def _find_begun(context: click.Context, parameter: click.Parameter, word: str) -> Path:
+    """Return a study's file, or the spec in the folder of a study that has begun."""
+    from ..config import list_shipped
+    from ..results.files import CAMPAIGN, SPEC
+    from ..results.known import study_path
+
+    if word not in list_shipped("study"):
+        folder = study_path(word, read_site().storage)
+        for spec in (SPEC, CAMPAIGN):
+            if (folder / spec).is_file():
+                return folder / spec
+        beside = Path(f"{word}.yaml")
+        if beside.is_file() and not Path(word).is_file():
+            raise SpecError(f"'{word}' has not begun, and is no file. Write {beside} for the file.")
+    return _find_study(context, parameter, word)
+
+
 # A study's file, or the name of a shipped one.
 STUDY = click.argument("study", callback=_find_study)
+# The same, or the name or folder of a study that has begun.
+BEGUN = click.argument("study", callback=_find_begun)
 
 
 def read_site() -> Site:

@@ -73,9 +73,12 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
     click.echo(
         f"{folder}: {count_of(len(layout.pairs), 'pair')} of {layout.images} and {layout.masks}"
     )
+    if sys.stdin.isatty() or not _knows_classes(draft, chosen):
+        _draw_values(draft, chosen)  # what to name; it stays if no names are given
     chosen = _ask(draft, chosen)
     with restoring((*draft.files, *_pictures(draft.study))):
-        draft.write(chosen)
+        _draw_values(draft, chosen)
+        chosen = draft.divide(chosen)
         chosen = replace(chosen, epoch=_count(draft))
         draft.write(chosen)
         _show(draft)
@@ -86,6 +89,31 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
             _shorten(draft, chosen, hours=(needed_h, budget_h))
     _print_open_points(draft, chosen)
     click.echo(f"\nNext: cryo-hpo run {draft.study}")
+
+
+def _draw_values(draft: Drafter, chosen: Choices) -> None:
+    """Draw a sheet of the mask values, with their classes where these are given, and name its file."""
+    from ..data.value_examples import find_examples
+    from ..report.figures.value_sheet import value_sheet
+
+    values = [draft.look.name_of(value) for value in draft.look.values]
+    known = _knows_classes(draft, chosen)
+    names = dict(zip(values, chosen.classes, strict=True)) if known and chosen.classes else {}
+    rows = find_examples(draft.layout, draft.look)
+    title = f"{chosen.name}: the mask values; --classes names them in the order {','.join(values)}"
+    *_, sheet = _pictures(draft.study)
+    click.echo(f"mask values: {value_sheet(rows, names, sheet, title=title)}")
+
+
+def _knows_classes(draft: Drafter, chosen: Choices) -> bool:
+    """Return whether the classes are given, or can be guessed."""
+    from ..study.draft_classes import choose_classes
+
+    try:
+        choose_classes(draft.look, chosen.classes)
+    except CryoError:
+        return False
+    return True
 
 
 def _print_open_points(draft: Drafter, chosen: Choices) -> None:
@@ -260,14 +288,14 @@ def _try_out(file: Path) -> float:
     from ..report.wording import count_of
     from ..study.plan import plan
     from ..study.timing import estimate_minutes, measure_epoch, time_step
-    from ..training.build import scenes_of
+    from ..training.build import dataset_of, scenes_of
 
     study, site = load_study(file), read_site()
     for part in PARTS:
         scenes = scenes_of(study.base, part, site)
-        number = count_of(len(scenes), "scene")
+        number = count_of(len(scenes), dataset_of(study.base.data).unit)
         click.echo(f"{part}: {number}, {_shares(scenes.class_counts)} of the classes")
-    sheet, split = _draw(study, *_pictures(file))
+    sheet, split = _draw(study, *_pictures(file)[:2])
     click.echo(f"contact sheet: {sheet}")
     click.echo(f"map of the split: {split}")
     size = measure_epoch(study.base, site)
@@ -287,10 +315,10 @@ def _shares(counts: tuple[int, ...]) -> str:
     return ", ".join(f"{100 * count / total:.1f} %" for count in counts)
 
 
-def _pictures(study: Path) -> tuple[Path, Path]:
-    """Return the files of the contact sheet and of the map of the split."""
+def _pictures(study: Path) -> tuple[Path, Path, Path]:
+    """Return the files of the contact sheet, the map of the split and the sheet of mask values."""
     sheet = study.with_suffix(".png")
-    return sheet, sheet.with_stem(f"{sheet.stem}-split")
+    return sheet, sheet.with_stem(f"{sheet.stem}-split"), sheet.with_stem(f"{sheet.stem}-values")
 
 
 def _draw(study: Study, sheet: Path, split: Path) -> tuple[Path, Path]:

@@ -18,7 +18,7 @@ from .compare import compare
 from .data import data
 from .doctor import doctor
 from .extend import extend
-from .guard import STUDY, GuardedGroup, heartbeat, line_numbers, read_site
+from .guard import BEGUN, STUDY, GuardedGroup, heartbeat, line_numbers, read_site
 from .init import init
 from .learn import learn
 from .list import list_
@@ -118,7 +118,7 @@ def check(study: Path) -> None:
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
-    from ..training.build import scenes_of
+    from ..training.build import dataset_of, scenes_of
     from .encoders_text import band_lines
 
     spec, site = load_study(study), read_site()
@@ -126,7 +126,8 @@ def check(study: Path) -> None:
         groups = check_study(spec, site=site)
     for split in SPLITS:
         scenes = scenes_of(spec.base, split, site)
-        sizes = f"{count_of(len(scenes), 'scene')}, {count_of(scenes.num_bands, 'band')}"
+        unit = dataset_of(spec.base.data).unit
+        sizes = f"{count_of(len(scenes), unit)}, {count_of(scenes.num_bands, 'band')}"
         click.echo(f"{split}: {sizes}, {scenes.dtype}")
     for encoder, plan in band_plans(spec):
         click.echo("\n".join(band_lines(encoder, plan)))
@@ -151,9 +152,12 @@ def check(study: Path) -> None:
 
 
 @main.command()
-@STUDY
+@BEGUN
 def plan(study: Path) -> None:
-    """Estimate what STUDY will cost: trials, epochs, disk, and promotions at each rung."""
+    """Estimate what STUDY will cost: trials, epochs, disk, and promotions at each rung.
+
+    STUDY is a YAML file, a name of `cryo-hpo list studies`, or the name of a study that has begun.
+    """
     if campaigns.is_campaign(study):
         campaigns.plan(study)
         return

@@ -17,13 +17,26 @@ MAX_RARE = 0.25  # share of the rarer of two classes that may look inverted in a
 MAX_SWAP_RATIO = 3.0  # between that share and the one of the other class in the other part
 MAX_OFF = 0.25  # of two shares from swapped ones, if the pixels of the classes are swapped too
 MIN_CONTRAST = 0.1  # difference of two classes' means, as a share of the larger
+MAX_LONE = 0.8  # share of a class's pixels of a part that may lie in one scene or block
+FEWEST = 3  # scenes or blocks of a part for which that is looked at
 MIN_AGREEING = 0.9  # share of a part's scenes in which one class is the brighter one
+
+DEALT = {  # kind of split -> what gives every part more of the classes
+    "scene": "cut scenes into blocks of ground (`split: {by: place}` in the card)",
+    "region": "cut scenes into blocks of ground (`split: {by: place}` in the card)",
+    "place": "lower `block_px` in the card's `split`",
+    "time": "divide by scene or place (`split` in the card)",
+    "list": "list other scenes for that part",
+}
 
 
 def find_single_class(
     dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
 ) -> Iterator[str]:
     """Refuse a part whose labels are all of one class: every score on it would be 100 %."""
+    remedy = " Check the masks, or deal the scenes out anew."
+    if dataset.rule is not None and dataset.rule.by in DEALT:
+        remedy = f" Check the masks, {DEALT[dataset.rule.by]}, or add scenes that show the other classes."
     for part, scenes in parts.items():
         counts = _counts(dataset, scenes)
         held = [name for name, count in zip(dataset.classes, counts, strict=True) if count]
@@ -44,7 +57,7 @@ def find_single_class(
             )
         yield (
             f"{part}: every labeled pixel is '{held[0]}', no pixel of any other class: nothing can "
-            f"be learned or measured there.{hint or ' Check the masks, or deal the scenes out anew.'}"
+            f"be learned or measured there.{hint or remedy}"
         )
 
 
@@ -64,6 +77,36 @@ def find_odd_palettes(
                     "card if the numbers are right."
                 )
                 return
+
+
+def find_lone_places(
+    dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]
+) -> Iterator[str]:
+    """Report classes whose pixels lie nearly all in one scene or block of val or test.
+
+    The most frequent class is left out: it lies everywhere.
+    """
+    totals = np.array([_counts(dataset, scenes) for scenes in parts.values()]).sum(axis=0)
+    unit = dataset.unit
+    for part, scenes in parts.items():
+        if part == "train" or len(scenes) < FEWEST:
+            continue
+        for k, name in enumerate(dataset.classes):
+            counts_N = np.array([scene.counts_K[k] for scene in scenes])
+            most = int(counts_N.argmax())
+            if k == totals.argmax() or counts_N[most] <= MAX_LONE * counts_N.sum():
+                continue
+            share = 100 * counts_N[most] / counts_N.sum()
+            remedy = (
+                "Choose another `block_px` or `seed` in the card's `split`, take `folds`,"
+                if unit == "block"
+                else "Deal the scenes out anew,"
+            )
+            yield (
+                f"{part}: {share:.3g} % of the pixels of class '{name}' lie in 1 of {len(scenes)} "
+                f"{unit}s ({scenes[most].id}), so that its score is that of one place. {remedy} "
+                "or add scenes that show it."
+            )
 
 
 def find_absent_classes(

@@ -169,6 +169,11 @@ class Dataset:
     doubts: tuple[str, ...] = ()
 
     @property
+    def unit(self) -> str:
+        """What is dealt out to the parts: scenes, or blocks of ground that are cut from them."""
+        return "block" if self.rule is not None and self.rule.by == "place" else "scene"
+
+    @property
     def split_name(self) -> str:
         """Name of the split in use, for reports."""
         if self.rule is not None:

@@ -253,7 +253,7 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
     shown: dict[int, tuple[str, Path]] = {}
     for mask in masks:
         with open_file(mask) as file:
-            window = Window.from_slices(*_center(file.height, file.width))
+            window = Window.from_slices(*center_of(file.height, file.width))
             if file.count > 2 and holds_colors(mask, file, window):
                 return True
             palette = palette_of(file) if file.count == 1 else {}
@@ -276,7 +276,7 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
     shapes, dtypes, ranges, sides, unnumbered = [], [], [], [], [look.unnumbered]
     for path in files:
         with open_file(path) as file:
-            pixels_HW = file.read(1, window=_center(file.height, file.width))
+            pixels_HW = file.read(1, window=center_of(file.height, file.width))
             seen = pixels_HW[np.isfinite(pixels_HW) & (pixels_HW != declared_nodata(file, 1))]
             ranges.append(np.percentile(seen, (1, 99)) if seen.size else np.zeros(2))
             shapes.append((file.height, file.width))
@@ -301,7 +301,7 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
 def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
     with open_file(image) as file:
         _refuse_complex(image, file)
-        window = _center(file.height, file.width)
+        window = center_of(file.height, file.width)
         alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
         pixels_CHW = file.read(list(range(1, file.count + 1 - alpha)), window=window)
         facts: dict[str, Any] = {
@@ -316,7 +316,7 @@ def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
     finite = pixels_CHW[np.isfinite(pixels_CHW) & (pixels_CHW != facts["nodata"])]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
     with open_file(mask) as file:
-        place = Window.from_slices(*_center(file.height, file.width))
+        place = Window.from_slices(*center_of(file.height, file.width))
         labels_HW, unseen_HW = read_values(mask, file, place, colors=colors)
         nodata = _color_of_nodata(file) if colors else declared_nodata(file, 1)
     values = _count_values(mask, labels_HW[~unseen_HW])
@@ -379,7 +379,7 @@ def _measure_objects(labels_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> lis
     return [float(2 * np.sqrt(area / np.pi)) for area in areas if area >= 4]
 
 
-def _center(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def center_of(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the center of a scene, at most `MAX_SIDE` pixels wide and high."""
     top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
     return (top, min(height, top + MAX_SIDE)), (left, min(width, left + MAX_SIDE))

@@ -44,7 +44,19 @@ def thumbnail(picture: NDArray[Any], longest: int) -> NDArray[Any]:
 def _stretched(band_HW: NDArray[Any], mask_HW: NDArray[np.uint8]) -> NDArray[np.float64]:
     labeled = band_HW[mask_HW != IGNORE]
     # Scenes that are mostly unlabeled are stretched by all of their pixels.
-    values = (labeled if 2 * labeled.size > band_HW.size else band_HW).astype(np.float64)
-    low, high = np.percentile(values, CLIP)
-    stretched: NDArray[np.float64] = ((band_HW - low) / max(high - low, 1e-9)).clip(0, 1)
+    return stretch(band_HW, labeled if 2 * labeled.size > band_HW.size else band_HW)
+
+
+def stretch(band_HW: NDArray[Any], values: NDArray[Any] | None = None) -> NDArray[np.float64]:
+    """Return a band between 0 and 1; pixels that are no numbers are 0.
+
+    Args:
+        band_HW: Pixels in any unit.
+        values: Pixels that decide the contrast; None: those of the band.
+    """
+    counted = (band_HW if values is None else values).astype(np.float64)
+    counted = counted[np.isfinite(counted)]
+    low, high = np.percentile(counted, CLIP) if counted.size else (0.0, 1.0)
+    scaled = (band_HW.astype(np.float64) - low) / max(high - low, 1e-9)
+    stretched: NDArray[np.float64] = np.nan_to_num(scaled, nan=0.0).clip(0, 1)
     return stretched

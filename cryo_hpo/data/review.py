@@ -11,6 +11,7 @@ import numpy as np
 
 from .class_review import (
     find_absent_classes,
+    find_lone_places,
     find_odd_palettes,
     find_single_class,
     find_swapped_classes,
@@ -57,6 +58,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
     warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
     warnings += [*_constant_bands(dataset, parts), *_empty_bands(dataset, parts)]
     warnings += [*_copies(parts), *find_swapped_classes(dataset, parts)]
+    warnings += find_lone_places(dataset, parts)
     return Review(tuple(refusals), tuple(warnings))
 
 

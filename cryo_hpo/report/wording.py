@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import stats
 from ..config.recipe import short_lr as short_lr
+from ..errors import count_of as count_of
 from ..results.study import ArmResult, Result, RungStep, TrialResult
 from ..search.rungs import Ladder
 from ..stats import Interval, Verdict
@@ -235,11 +236,6 @@ def plain(value: object) -> str:
     if not isinstance(value, float):
         return NONE if value is None else str(value)
     return short_lr(value) if 0 < abs(value) < 0.01 else f"{value:.4g}"
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number with its noun: 1 seed, 2 seeds."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def percent_of(share: float) -> str:

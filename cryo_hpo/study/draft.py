@@ -42,7 +42,7 @@ def draft_study(
     """
     bands = choose_bands(layout, look, choices.bands, choices.sensor).bands
     encoder, encoder_reason = choose_encoder(bands, choices.encoder, weights)
-    units = choose_units(layout, look)
+    units = choose_units(layout, look, choices.block_px)
     crop, crop_reason = choose_crop(look, encoder, most=units.side_px)
     units_seen, crops = _count_crops(look, units, choices, crop=crop)
     batch = min(8, max(2, crops // 4))

@@ -20,7 +20,7 @@ from ..errors import DataError
 from ..report.wording import count_of, percent_of
 from .draft_bands import Line, choose_bands, draft_band_lines
 from .draft_classes import choose_classes
-from .open_points import MARK, OpenPoint, find_open_points, guessed_keys
+from .open_points import MARK, OpenPoint, find_open_points, guessed_keys, small_blocks
 
 if TYPE_CHECKING:
     from .timing import EpochSize
@@ -45,6 +45,7 @@ class Choices:
         sensor: Name of the sensor whose numbers the bands are.
         epochs: Epochs of a training, where a budget sets them.
         batch: Largest batch that fits the GPU, where one is named.
+        block_px: Side of a block of ground, where larger ones or whole scenes leave a part one class.
         epoch: What the train part gives in an epoch, once the scenes are split; None: estimate it.
     """
 
@@ -55,6 +56,7 @@ class Choices:
     sensor: str | None = None
     epochs: int | None = None
     batch: int | None = None
+    block_px: int | None = None
     epoch: EpochSize | None = None
 
 
@@ -92,14 +94,15 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
         examples = ", ".join(regions.names[:3])
         lines.append(Line(f"region: '{regions.expression}'", f"{regions.what}: {examples}"))
     if not layout.parts:
-        lines.append(_draft_split(choose_units(layout, look), look))
+        lines.append(_draft_split(choose_units(layout, look, choices.block_px), look, choices))
     return _mark_guesses(lines, guessed_keys(open_points_of(layout, look, choices)))
 
 
 def open_points_of(layout: Layout, look: Fingerprint, choices: Choices) -> tuple[OpenPoint, ...]:
     """Return what the draft for these choices assumes, and the files do not settle."""
     bands = choose_bands(layout, look, choices.bands, choices.sensor)
-    return find_open_points(layout, look, bands, choose_classes(look, choices.classes))
+    points = find_open_points(layout, look, bands, choose_classes(look, choices.classes))
+    return (small_blocks(look, choices.block_px), *points) if choices.block_px else points
 
 
 def _mark_guesses(lines: Sequence[Line], guessed: Sequence[str]) -> list[Line]:
@@ -159,8 +162,13 @@ class Units(NamedTuple):
     gap_px: int
 
 
-def choose_units(layout: Layout, look: Fingerprint) -> Units:
+def choose_units(layout: Layout, look: Fingerprint, block_px: int | None = None) -> Units:
     """Choose between whole scenes and blocks of ground; folders of parts mean whole scenes.
+
+    Args:
+        layout: Layout of the scenes' files.
+        look: Fingerprint of the scenes.
+        block_px: Side of the blocks; None: choose, and whether there are any.
 
     Raises:
         DataError: The scenes are few, and too small to be cut into blocks; or they show too few
@@ -172,7 +180,7 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
         return Units(train, look.smallest_side, each, None, 0)
     if look.places.series.places:
         _require_dates(look)
-    if look.places.series.places or _are_whole(look):
+    if look.places.series.places or (block_px is None and _are_whole(look)):
         return Units(max(1, round(TRAIN * look.scenes)), look.smallest_side, each, None, 0)
     if not look.places.one_grid:
         raise DataError(
@@ -181,13 +189,30 @@ def choose_units(layout: Layout, look: Fingerprint) -> Units:
             "ground cannot be cut alike. Put those of one place on one grid (gdalwarp -te ... -tr ...), "
             "leave out scenes that overlap, or sort the scenes into folders train, val and test."
         )
-    grounds = _count_groups(look)
-    ground = replace(look, scenes=grounds, pixels=look.pixels * grounds // look.scenes)
-    block = choose_block(layout, ground)
+    block = block_px or choose_block(layout, _each_ground_once(look))
     gap = min(SMALL, block // 4 // 8 * 8)
     number = max(1, round(TRAIN * look.pixels / block**2))
     side = min(block, *(_block_side(size, block) for size in look.sizes))
     return Units(number, side - gap, float(block**2), block, gap)
+
+
+def _each_ground_once(look: Fingerprint) -> Fingerprint:
+    """Return the fingerprint as if each ground were shown on one date only."""
+    grounds = _count_groups(look)
+    return replace(look, scenes=grounds, pixels=look.pixels * grounds // look.scenes)
+
+
+def finer_blocks(layout: Layout, look: Fingerprint) -> list[int]:
+    """Return sides of blocks to try where a division leaves a part one class, the largest first."""
+    if layout.parts or look.places.series.places or not look.places.one_grid:
+        return []
+    try:
+        first = choose_block(layout, _each_ground_once(look))
+    except DataError:
+        return []
+    whole = _are_whole(look)
+    sides = range(first // 16 * 16, SMALLEST_BLOCK - 1, -16)
+    return [side for side in sides if whole or side < first]
 
 
 def _count_groups(look: Fingerprint) -> int:
@@ -253,7 +278,7 @@ def _block_side(size: tuple[int, int], block: int) -> int:
     return min(side // number for side, number in zip(size, grid_shape(size, block), strict=True))
 
 
-def _draft_split(units: Units, look: Fingerprint) -> Line:
+def _draft_split(units: Units, look: Fingerprint, choices: Choices) -> Line:
     groups, series = _count_groups(look), look.places.series
     what = "region" if look.places.regions.names else "scene"
     if groups < look.scenes and what == "scene":
@@ -268,6 +293,11 @@ def _draft_split(units: Units, look: Fingerprint) -> Line:
         return Line(
             "split: {by: scene}",
             f"no folders train, val and test: {groups} {what}s are dealt out, related ones together",
+        )
+    if choices.block_px is not None:
+        return Line(
+            f"split: {{by: place, block_px: {units.block_px}, gap_px: {units.gap_px}}}",
+            f"larger blocks, or whole {what}s, leave a part one class; parts {units.gap_px} pixels apart",
         )
     few = f"{groups} {what} is" if groups == 1 else f"{groups} {what}s are"
     dates = f", on all {look.scenes} scenes alike" if groups < look.scenes else ""

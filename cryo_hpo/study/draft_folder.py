@@ -15,12 +15,13 @@ from ..data.audit import describe_overlap
 from ..data.fingerprint import take_fingerprint
 from ..data.layout import recognize_layout
 from ..data.leakage import find_shared
+from ..data.region_split import PARTS
 from ..data.splits import identify_scenes, parts_of
 from ..errors import CryoError, SpecError
 from ..storage.atomic import restoring, write_text
-from ..training.build import dataset_of
+from ..training.build import dataset_of, scenes_of
 from .draft import draft_study
-from .draft_card import Choices, draft_card, format_lines, open_points_of
+from .draft_card import Choices, draft_card, finer_blocks, format_lines, open_points_of
 from .open_points import OpenPoint
 from .preflight import check
 from .timing import measure_epoch
@@ -85,6 +86,33 @@ class Drafter:
         self.card.parent.mkdir(parents=True, exist_ok=True)
         for file, lines in ((self.card, card), (self.study, study)):
             write_text(file, format_lines(lines))
+
+    def divide(self, choices: Choices) -> Choices:
+        """Write both files, with blocks of ground so small that no part has one class only.
+
+        Returns:
+            The choices, with the side of the blocks where it had to be lowered. Where no side helps,
+            the choices as they were: the check of the draft says what is wrong.
+        """
+        self.write(choices)
+        if not self._has_part_of_one_class():
+            return choices
+        for side in finer_blocks(self.layout, self.look):
+            finer = replace(choices, block_px=side)
+            self.write(finer)
+            if self._has_part_of_one_class() is False:
+                return finer
+        self.write(choices)
+        return choices
+
+    def _has_part_of_one_class(self) -> bool | None:
+        """Return whether the labels of a part are all of one class; None: the data cannot be read."""
+        recipe = load_study(self.study).base
+        try:
+            counts = [scenes_of(recipe, part, self.site).class_counts for part in PARTS]
+        except CryoError:
+            return None
+        return any(sum(count > 0 for count in counts_K) == 1 for counts_K in counts)
 
     def count(self) -> EpochSize:
         """Check data and study, and count what the split's train part gives in an epoch.
@@ -160,7 +188,7 @@ def draft_folder(  # noqa: PLR0913 (all but the folder by name)
         root, choices.name, out=Path(out), force=force, site=site or Site.from_env(os.environ)
     )
     with restoring(drafter.files):
-        drafter.write(choices)
+        choices = drafter.divide(choices)
         choices = replace(choices, epoch=drafter.count())
         drafter.write(choices)
     return Draft(drafter.card, drafter.study, drafter.open_points(choices))

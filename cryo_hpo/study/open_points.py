@@ -54,6 +54,24 @@ def find_open_points(
     return tuple(sorted(points, key=lambda point: not point.is_guess))
 
 
+def small_blocks(look: Fingerprint, block_px: int) -> OpenPoint:
+    """Return the point on blocks that had to be small for every part to hold several classes."""
+    size = look.object_px or 0.0
+    cut = (
+        f" A typical object is {size:.0f} pixels wide: one may lie in several parts."
+        if 2 * size > block_px
+        else ""
+    )
+    return OpenPoint(
+        "split",
+        f"Whole scenes or larger blocks leave a part one class only, so blocks of {block_px} pixels are "
+        f"dealt out: train and test show ground near each other.{cut} The scores hold for these scenes, "
+        "not for other places.",
+        "Add scenes of other places that show the rarer classes, or write `split: {by: list, ...}`.",
+        is_guess=True,
+    )
+
+
 def guessed_keys(points: Sequence[OpenPoint]) -> tuple[str, ...]:
     """Return the keys of the card whose values were guessed, each once."""
     return tuple(dict.fromkeys(point.key for point in points if point.is_guess and point.key))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from ..data.crop_plan import crops_of_scenes
+from ..errors import count_of
 from ..monitoring.workload import Workload
 from ..training.build import dataset_of, device_for, freeze, overlap_of, scenes_of, segmenter
 from .plan import Plan
@@ -73,10 +74,13 @@ class EpochSize(NamedTuple):
     steps: int
     share: float
     """Crops' pixels per labeled pixel; above 1 where crops overlap or hold unlabeled pixels."""
+    unit: str = "scene"
+    """What `scenes` counts: scenes, or blocks of ground."""
 
     def __str__(self) -> str:
         return (
-            f"steps of an epoch: {self.steps}; {self.crops} crops of {self.scenes} scenes, "
+            f"steps of an epoch: {self.steps}; {count_of(self.crops, 'crop')} of "
+            f"{count_of(self.scenes, self.unit)}, "
             f"{self.share:.2g} times their labeled pixels"
         )
 
@@ -96,6 +100,7 @@ def measure_epoch(recipe: Recipe, site: Site) -> EpochSize:
         crops=crops,
         steps=max(crops // recipe.batch_size, 1),
         share=crops * data.crop**2 / labeled,
+        unit=dataset_of(data).unit,
     )
 
 

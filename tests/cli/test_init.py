@@ -19,9 +19,11 @@ from click.testing import CliRunner
 from cryo_hpo.cli.init import GIB, HOURS, parse_quantity
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import dump_study, load_card, load_study
-from cryo_hpo.data.fingerprint import Fingerprint
+from cryo_hpo.data.fingerprint import Fingerprint, take_fingerprint
 from cryo_hpo.data.id_words import Regions
+from cryo_hpo.data.layout import recognize_layout
 from cryo_hpo.data.places import Places
+from cryo_hpo.data.value_examples import find_examples
 from cryo_hpo.errors import CryoError, SpecError
 from cryo_hpo.study.draft import epochs_within
 from cryo_hpo.study.draft_card import choose_units
@@ -194,7 +196,7 @@ def test_what_fails_with_force_leaves_the_files_that_were_there(here):
     _fill(here / "lakes")
     assert _init("lakes").exit_code == 0
     files = [path for path in here.iterdir() if path.is_file()]
-    assert len(files) == 4
+    assert len(files) == 5
     before = {path: path.read_bytes() for path in files}
     (here / "lakes/masks/s3.png").unlink()
     for words in ((), ("--encoder", "galileo-nano", "--bands", "B4,B3,B2")):
@@ -239,7 +241,9 @@ def test_the_study_counts_the_scenes_and_steps_that_the_split_gives(here, scenes
     _fill(here / "lakes", num=num, size=size, images="{}.tif", masks="{}_mask.tif")
     done = _init("lakes", "--budget", "0.001h")
     assert done.exit_code == 0, done.output
-    plan = re.search(r"steps of an epoch: (\d+); (\d+) crops of (\d+) scenes", done.output)
+    plan = re.search(
+        r"steps of an epoch: (\d+); (\d+) crops of (\d+) (?:scenes|blocks)", done.output
+    )
     assert plan is not None
     steps, crops, train = plan.groups()
     text = Path("lakes.yaml").read_text()
@@ -260,6 +264,67 @@ def test_few_small_scenes_get_blocks_that_suffice(here, num, size, block):
     assert card.split is not None
     assert card.split.block_px == block
     assert f": {num} pair{'s' * (num > 1)} of" in done.output
+
+
+@pytest.mark.parametrize(("num", "having"), [(2, {0, 1}), (7, {2, 5})], ids=["two", "rare"])
+def test_a_part_of_one_class_gets_finer_blocks_and_says_so(here, num, having):
+    rng = np.random.default_rng(0)
+    for i in range(num):
+        image = rng.integers(20, 90, (3, 128, 128), dtype=np.uint8)
+        mask = np.zeros((1, 128, 128), dtype=np.uint8)
+        mask[:, 20:50, 20:50] = i in having
+        place: dict[str, Any] = {"georeferenced": True, "place": (1000 * i, 0)}
+        write(here / f"few/images/s{i}.tif", image + 100 * mask, **place)
+        write(here / f"few/masks/s{i}.tif", mask, **place)
+    done = _init("few", "--classes", "land,lake", "--bands", "RED,GREEN,BLUE")
+    assert done.exit_code == 0, done.output
+    card = load_card("few.card.yaml")
+    assert card.split is not None
+    assert card.split.by == "place"
+    shares = re.findall(r"(?:train|val|test): \d+ blocks, ([\d.]+) %, ([\d.]+) %", done.output)
+    assert len(shares) == 3
+    assert all(float(lake) > 0 for _, lake in shares)
+    assert f"blocks of {card.split.block_px} pixels are dealt out" in done.output
+    assert "not for other places" in done.output
+    assert card.assumed == ("split",)
+
+
+def test_unknown_mask_values_are_shown_in_a_picture(here):
+    _fill(here / "three", num=7, images="images/s{}.tif", masks="masks/s{}.tif")
+    for path in (here / "three/masks").iterdir():
+        with rasterio.open(path) as file:
+            mask = file.read()
+        mask[:, :6] = 7
+        write(path, mask, georeferenced=True)
+    done = _init("three", "--bands", "RED,GREEN,BLUE")
+    assert done.exit_code != 0
+    assert "3 values (0, 1, 7)" in done.output
+    assert "mask values: three-values.png" in done.output
+    assert [path.name for path in here.iterdir() if path.is_file()] == ["three-values.png"]
+    rows = find_examples(*_look_at(here / "three"))
+    assert [row.name for row in rows] == ["0", "1", "7"]
+    for row in rows:
+        for example in row.examples:
+            with rasterio.open(here / f"three/masks/{example.id}.tif") as file:
+                assert (example.there_HW == (file.read(1) == int(row.name))).all()
+
+
+def test_an_example_is_cut_around_the_largest_patch_of_its_value(here):
+    mask = np.zeros((1, 400, 500), dtype=np.uint8)
+    mask[:, 300:330, 400:440] = 1
+    mask[:, 10:12, 10:12] = 1
+    write(here / "one/images/a.tif", np.where(mask == 1, 200, 50).astype(np.uint8))
+    write(here / "one/masks/a.tif", mask)
+    *_, lake = find_examples(*_look_at(here / "one"))
+    (example,) = lake.examples
+    assert example.there_HW.shape == (96, 96)
+    assert example.there_HW.sum() == 30 * 40
+    assert np.array_equal(example.view > 0.5, example.there_HW)
+
+
+def _look_at(folder):
+    layout = recognize_layout(folder)
+    return layout, take_fingerprint(layout)
 
 
 def test_scenes_too_small_for_blocks_are_refused_with_the_size_that_suffices(here):

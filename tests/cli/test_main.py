@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,23 @@ def test_a_study_that_ships_is_named_anywhere(site, monkeypatch):
     done = _run("plan", "quikstart")
     assert done.exit_code == 2
     assert "Did you mean 'quickstart'?" in done.output
+
+
+def test_plan_takes_the_name_of_a_study_that_has_begun(site, study, monkeypatch):
+    by_file = _run("plan", study)
+    monkeypatch.chdir(site)
+    shutil.copy(study, "mine.yaml")
+    done = _run("plan", "mine")
+    assert done.exit_code == 2
+    assert "'mine' has not begun" in done.output
+    assert "Write mine.yaml" in done.output
+    folder = site / "storage/mine"
+    folder.mkdir(parents=True)
+    shutil.copy(study, folder / "study.yaml")
+    for word in ("mine", folder):
+        begun = _run("plan", word)
+        assert begun.exit_code == 0, begun.output
+        assert begun.output.splitlines()[:4] == by_file.output.splitlines()[:4]
 
 
 def test_space_prints_yaml_that_is_the_same_space(tmp_path, monkeypatch):

@@ -277,6 +277,23 @@ def test_saturated_and_dark_values_are_limits() -> None:
     assert not is_limit(-9999, np.dtype("int16"))
 
 
+def test_a_class_of_one_block_only_is_told(dataset: Dataset) -> None:
+    def warnings(counts: list[tuple[int, int]], part: Split = "test") -> list[str]:
+        scenes = _parts()
+        few = [PLAIN._replace(id=f"a@r0c{i}", counts_K=row) for i, row in enumerate(counts)]
+        return [w for w in review(dataset, {**scenes, part: few}).warnings if "one place" in w]
+
+    (line,) = warnings([(90, 10), (50, 90), (99, 1), (98, 2)])
+    name = dataset.classes[1]
+    assert line.startswith(
+        f"test: 87.4 % of the pixels of class '{name}' lie in 1 of 4 scenes (a@r0c1)"
+    )
+    assert warnings([(90, 10), (50, 90), (99, 1), (98, 2)], "val")
+    assert not warnings([(90, 10), (50, 90), (99, 1), (98, 2)], "train"), "not scored"
+    assert not warnings([(90, 30), (50, 90), (99, 1), (98, 2)]), "a second block has a quarter"
+    assert not warnings([(90, 10), (50, 90)]), "too few to tell"
+
+
 def test_facts_survive_the_cache(tmp_path: Path) -> None:
     mask_HW = np.zeros((32, 32), dtype=np.uint8)
     header = SceneHeader("float32", (1.0,) * 3, (0.0,) * 3, ("B4", "B3", "B2"), 10.0, ("odd",))
