@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..config import cell_studies, locate_in_campaign
-from ..config.dataset_card import describe_guesses
+from ..config.card_guesses import describe_guesses
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
 from ..report.wording import count_of

@@ -97,8 +97,8 @@ def _draw_values(draft: Drafter, chosen: Choices) -> None:
     from ..report.figures.value_sheet import value_sheet
 
     values = [draft.look.name_of(value) for value in draft.look.values]
-    known = _knows_classes(draft, chosen)
-    names = dict(zip(values, chosen.classes, strict=True)) if known and chosen.classes else {}
+    given = chosen.classes if _knows_classes(draft, chosen) else None
+    names = dict(zip(values, given, strict=True)) if given else {}
     rows = find_examples(draft.layout, draft.look)
     title = f"{chosen.name}: the mask values; --classes names them in the order {','.join(values)}"
     *_, sheet = _pictures(draft.study)

@@ -390,18 +390,3 @@ def _refuse_twins(names: tuple[str, ...], *, what: str) -> None:
     if twins:
         message = f"Each {what} is named once, {', '.join(map(repr, twins))} is not. Rename one."
         raise ValueError(message)
-
-
-def describe_guesses(card: DatasetCard) -> str:
-    """Return a warning that names the values of a card which `init` guessed."""
-    values = "; ".join(f"{key}: {_short(getattr(card, key))}" for key in card.assumed)
-    return (
-        f"The card of '{card.name}' holds guesses, and a wrong one makes the results wrong without "
-        f"an error ({values}). Correct them, then remove the line `assumed` from the card."
-    )
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} is {name}" for key, name in value.items())
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from ..bands import bands_of_sensor
-from ..config.dataset_card import COLOR, IGNORED, DatasetCard, describe_guesses
+from ..config.card_guesses import describe_guesses
+from ..config.dataset_card import COLOR, IGNORED, DatasetCard
 from ..config.site import expand_path
 from ..errors import DataError
 from .dataset import IGNORE, Dataset, SceneFiles, Split

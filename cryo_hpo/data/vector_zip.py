@@ -42,17 +42,17 @@ def find_member(path: Path, suffixes: tuple[str, ...]) -> str:
             f"{path}: unpacks to {size / 2**30:.0f} GiB, more than {MAX_BYTES / 2**30:.0f}. Unpack it "
             "yourself, and give the vector file."
         )
-    found = [info for info in files if _is_vector(info.filename, suffixes)]
-    if len(found) != 1:
-        names = ", ".join(sorted(info.filename for info in found)[:MAX_NAMED])
-        held = f"{len(found)} vector files ({names})" if found else "no vector file"
+    members = [info for info in files if _is_vector(info.filename, suffixes)]
+    if len(members) != 1:
+        names = ", ".join(sorted(info.filename for info in members)[:MAX_NAMED])
+        held = f"{len(members)} vector files ({names})" if members else "no vector file"
         raise DataError(
             f"{path}: this archive holds {held}, one is needed (ending in {', '.join(suffixes)}). "
             "Unpack it, and give the vector file."
         )
-    if found[0].flag_bits & 1:
+    if members[0].flag_bits & 1:
         raise DataError(f"{path}: this archive is encrypted. Unpack it, and give the vector file.")
-    return found[0].filename
+    return members[0].filename
 
 
 def _is_vector(name: str, suffixes: tuple[str, ...]) -> bool:
