@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cryo_hpo import report
-from cryo_hpo.report.campaign import GAINS, arranged, headline
+from cryo_hpo.report.answers import answers, headline
+from cryo_hpo.report.campaign import GAINS, arranged
 from cryo_hpo.report.table import Table, markdown
 from cryo_hpo.report.wording import NONE
 from cryo_hpo.results.campaign import CampaignResult, load_campaign_result
@@ -46,13 +47,14 @@ def write_pages(folder: Path, docs: Path = DOCS) -> list[Path]:
 
 
 def short_text(result: CampaignResult) -> str:
-    """Return the result in a sentence, one table of fixed and tuned scores, and the figure."""
+    """Return the answers, one table of fixed and tuned scores, and the figure."""
     search = sum(cell.epochs_search for cell in result.cells)
     grid = sum(cell.epochs_full_grid for cell in result.cells)
     hours = sum(cell.seconds for cell in result.cells) / 3600
     return "\n\n".join(
         [
             f"**{headline(result)}**",
+            markdown(answers(result)).strip(),
             f"{search} epochs of search, where a grid takes {grid}; {hours:.2f} hours of training in sum.",
             markdown(_fixed_and_tuned(result)).strip(),
             f"![Relative improvement of every cell]({FIGURE})",

@@ -10,19 +10,25 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from xml.etree import ElementTree
 
+import matplotlib as mpl
+import numpy as np
 import pytest
 from rich.console import Console
 
+from cryo_hpo import report
 from cryo_hpo.monitoring.terminal import Progress
 from cryo_hpo.report import wording
+from cryo_hpo.report.files import FIGURES
 from cryo_hpo.results import lr_response
-from cryo_hpo.results.study import Decision, TrialResult
+from cryo_hpo.results.study import Decision, Result, TrialResult
 from cryo_hpo.search import trials
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study.status import read_trainings
 from cryo_hpo.tracking.calls import STATUS, calls_of
 
+from .support.campaigns import a_campaign_result
 from .support.results import TRIALS, a_result
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +46,8 @@ SYNONYM = re.compile(
     rf"\b(?:trial|training)s?(?: (?:that|which|is|are|was|were|has|have|had|been))+ (?:{OTHERS})\b",
     re.IGNORECASE,
 )
+# In a figure the word stands alone, so any of the others is one too many.
+ALONE = re.compile(rf"\b(?:{OTHERS})\b", re.IGNORECASE)
 PAGES = [
     *(ROOT / "docs").rglob("*.md"),
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "cluster/README.md")),
@@ -127,6 +135,47 @@ def _texts(file: Path) -> Iterator[tuple[int, str]]:
 def test_no_text_has_another_word_for_a_state(file: Path) -> None:
     used = [f"line {line}: {m[0]}" for line, text in _texts(file) for m in SYNONYM.finditer(text)]
     assert not used, f"{file}: the states are {', '.join(STATES)}"
+
+
+def _drawn(folder: Path) -> dict[str, set[str]]:
+    """Return figure -> its texts: titles, labels of axes and ticks, legends, notes."""
+    tag = "{http://www.w3.org/2000/svg}text"
+    return {
+        file.stem: {"".join(e.itertext()) for e in ElementTree.parse(file).iter(tag)}
+        for file in folder.glob("*.svg")
+    }
+
+
+def _of_two_parameters() -> Result:
+    whole = a_result(importance={"optim.lr": 0.8, "loss.name": 0.2})
+    losses = ("ce", "dice")
+    trials = tuple(
+        trial.model_copy(update={"params": {**trial.params, "loss.name": losses[trial.number % 2]}})
+        for trial in whole.trials
+    )
+    return whole.model_copy(update={"trials": trials})
+
+
+def test_figures_use_the_words(tmp_path: Path) -> None:
+    kept: dict[str, Any] = {"scenes": np.array(["a"]), "differences": np.array([0.1])}
+    panels = [f"0.{name}" for name in ("image", "truth", "baseline", "tuned")]
+    kept |= dict.fromkeys(panels, np.zeros((9, 9), "u1"))
+    np.savez(tmp_path / "test-maps.npz", **kept)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        report.write(_of_two_parameters(), tmp_path / "study", folder=tmp_path)
+        report.write_campaign(a_campaign_result(), tmp_path / "campaign")
+    figures = {**_drawn(tmp_path / "study"), **_drawn(tmp_path / "campaign")}
+    assert set(FIGURES) | {"maps", "gains"} <= set(figures)
+    assert all(figures.values())
+    others = {
+        name: [text for text in texts if ALONE.search(text)] for name, texts in figures.items()
+    }
+    assert not any(others.values()), others
+    ends = {state for *_, state in TRIALS.values()}
+    shown = " ".join(figures["lr-response"])
+    assert {state for state in ENDS if re.search(rf"\b{state}\b", shown)} == ends
+    named = {text for texts in figures.values() for text in texts}
+    assert {"baseline", "tuned", "Learning rate", "Epoch", "Test mIoU (%)", "no label"} <= named
 
 
 @pytest.mark.parametrize(

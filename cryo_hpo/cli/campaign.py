@@ -22,7 +22,7 @@ def run(file: Path, *, inline: bool) -> None:
     from ..campaign import run_campaign
     from ..config import load_campaign
     from ..execution.submit import require_storage
-    from ..report import campaign_note
+    from ..report import campaign_text
     from .outcome import print_outcome
 
     campaign, site = load_campaign(file), read_site()
@@ -30,7 +30,7 @@ def run(file: Path, *, inline: bool) -> None:
     with line_numbers(file):
         result = run_campaign(campaign, site, inline=inline)
     done = site.storage / campaign.name / "campaign-result.json"
-    print_outcome(campaign_note(result), done, site.mlflow)
+    print_outcome(campaign_text(result), done, site.mlflow)
 
 
 def check(file: Path) -> None:
@@ -62,7 +62,7 @@ def plan(file: Path) -> None:
 
 def report(path: Path, out: Path | None) -> bool:
     """Write the report of a finished campaign; return whether the path holds one."""
-    from ..report import headline, write_campaign
+    from ..report import campaign_text, write_campaign
     from ..results.campaign import NAME, load_campaign_result
 
     folder = path if path.is_dir() else path.parent
@@ -71,5 +71,5 @@ def report(path: Path, out: Path | None) -> bool:
     result = load_campaign_result(path)
     for file in write_campaign(result, out or folder / "report"):
         click.echo(file)
-    click.echo(headline(result))
+    click.echo(campaign_text(result))
     return True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .campaign import headline
+from .answers import answers_text as campaign_text
+from .answers import headline
 from .campaign import note as campaign_note
 from .files import markdown, note, write, write_campaign, write_page
 from .page import Page, Picture, Section
@@ -14,6 +15,7 @@ __all__ = [
     "Picture",
     "Section",
     "campaign_note",
+    "campaign_text",
     "gain_line",
     "headline",
     "markdown",

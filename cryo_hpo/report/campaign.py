@@ -16,12 +16,13 @@ from ..results.campaign import CampaignResult, CellResult
 from ..stats import Interval
 from ..stats.pooled import ranks
 from . import rivals
+from .answers import answers, headline, tuning_verdict
 from .evidence import agreement, chance
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
 from .page import Page, Part, Picture, Section, Tone
 from .rivals import limits, number
 from .table import Table, csv_text, markdown
-from .wording import NONE, VERDICTS, short_lr, signed
+from .wording import NONE, VERDICTS, short_lr
 
 GAINS = "gains"
 BY_CHANCE = (
@@ -30,38 +31,27 @@ BY_CHANCE = (
     "verdict rests on the interval of a typical repeat. Nothing is corrected for the number of "
     "comparisons: of twenty without a true difference, one is expected below p = 0.05."
 )
+MEANS = (
+    "Relative difference of test mIoU in percent: its mean over cells with an interval over cells and "
+    "seeds, and in how many comparisons the tuned model is clearly better or worse."
+)
 NONE_LOST = "No training collapsed (one class everywhere) or diverged."
 COLORS = {"improved": BLUE, "not shown": GREY, "worse": ORANGE}
 
 
 def page(result: CampaignResult) -> Page:
-    """Return the page: answer, rivals, Cryo-Bench's table twice, cells, transfer, statistics, costs."""
+    """Return the page: answers, rivals, Cryo-Bench's table twice, cells, transfer, statistics, costs."""
     sections = tuple(Section(title, tuple(parts)) for title, parts in _sections(result))
     return Page(result.campaign, headline(result), _tone(result), sections)
 
 
-def headline(result: CampaignResult) -> str:
-    """Return the campaign's result: whether its models beat the rivals, and what tuning gains."""
-    return " ".join([*rivals.answers(result), _gain(result)])
-
-
-def _gain(result: CampaignResult) -> str:
-    """Return in one sentence what tuning gains."""
-    overall, mean = result.overall, result.overall.relative_pct
-    if mean is None:
-        return f"{result.campaign}: no cell has a baseline above 0, so nothing is relative to it."
-    return (
-        f"{result.campaign}: tuning changes the test mIoU by {signed(mean.mid, 2)} % "
-        f"relative to the fixed learning rate, the mean of {overall.num_cells} cells "
-        f"({100 * mean.level:.0f} % interval {limits(mean, 2)}): improved in "
-        f"{overall.improved}, no clear difference in {overall.not_shown}, worse in {overall.worse}."
-    )
-
-
 def note(result: CampaignResult) -> str:
-    """Return the description of the campaign's MLflow run: the result and both tables."""
+    """Return the description of the campaign's MLflow run: the answers and both tables."""
     fixed, tuned = (markdown(table(result, tuned=tuned)) for tuned in (False, True))
-    return f"{headline(result)}\n\nFixed learning rate:\n\n{fixed}\n\nTuned:\n\n{tuned}\n"
+    return (
+        f"{headline(result)}\n\n{markdown(answers(result))}\n\n"
+        f"Fixed learning rate:\n\n{fixed}\n\nTuned:\n\n{tuned}\n"
+    )
 
 
 def table(result: CampaignResult, *, tuned: bool) -> Table:
@@ -150,13 +140,11 @@ def _room(result: CampaignResult) -> tuple[float, float]:
 def _tone(result: CampaignResult) -> Tone:
     if result.rival_summaries:
         return result.rival_summaries[0].verdict
-    mean = result.overall.relative_pct
-    if mean is None:
-        return "none"
-    return "improved" if mean.low > 0 else "worse" if mean.high < 0 else "not shown"
+    return "none" if result.overall.relative_pct is None else tuning_verdict(result)
 
 
 def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
+    yield "Answers", [answers(result), MEANS, *rivals.notes(result)]
     if result.rivals:
         yield "Against the rivals", list(rivals.parts(result))
     scores = "Mean test mIoU over seeds in percent; ranks among the rows of this table."

@@ -48,8 +48,8 @@ def cost_line(result: Result) -> str:
     return (
         f"{line} A grid of the same configurations at full length takes {grid} epochs without proof "
         f"and {grid + spent.epochs_confirm} with it: the study cost "
-        f"{_change(_total(spent), grid)} than the first, "
-        f"{_change(_total(spent), grid + spent.epochs_confirm)} than the second."
+        f"{_change(_total(spent), grid)} than that grid without proof, "
+        f"{_change(_total(spent), grid + spent.epochs_confirm)} than the grid with it."
     )
 
 

@@ -11,35 +11,63 @@ from .table import Table
 from .wording import NONE, signed
 
 NAMES = {"unet": "U-Net"}
-ANSWERS = {"improved": "Yes", "not shown": "Not shown", "worse": "No, it is behind"}
+ANSWERS = {"improved": "Yes", "not shown": "No clear difference", "worse": "No"}
+SHORT = {"improved": "better", "not shown": "no clear difference", "worse": "worse"}
 WORDS = {"improved": "ahead", "not shown": "no clear difference", "worse": "behind"}
 
 
 def answers(result: CampaignResult) -> list[str]:
-    """Return one sentence for each summary: does the model beat the tuned rival here?"""
-    return [_answer(summary) for summary in result.rival_summaries]
+    """Return one short sentence for each rival: do the models beat it here, tuned like them?"""
+    first: dict[str, RivalSummary] = {}
+    for summary in result.rival_summaries:  # that of all models stands before those of each
+        first.setdefault(summary.rival, summary)
+    return [_answer(summary) for summary in first.values()]
 
 
 def _answer(summary: RivalSummary) -> str:
-    question = (
-        f"Does {summary.row or 'the pretrained model'} beat a tuned {NAMES[summary.rival]} here?"
+    one = summary.row is not None
+    subject = summary.row or "the models of this campaign"
+    said = {
+        "improved": "beats" if one else "beat",
+        "not shown": f"{'is' if one else 'are'} not clearly better than",
+        "worse": f"{'is' if one else 'are'} behind",
+    }
+    return (
+        f"{ANSWERS[summary.verdict]}: {subject} {said[summary.verdict]} "
+        f"a tuned {NAMES[summary.rival]} here."
     )
-    if summary.row is None:
-        question = f"Do the models of this campaign beat a tuned {NAMES[summary.rival]} here?"
-    counts = (
-        f"ahead in {summary.ahead}, no clear difference in {summary.not_shown}, behind in {summary.behind} of "
-        f"{summary.ahead + summary.not_shown + summary.behind} comparisons"
-    )
-    answer = f"{question} {ANSWERS[summary.verdict]}: {counts}"
-    if summary.relative_pct is None:
-        return f"{answer}; the rival scores 0, so nothing is relative to it."
-    level = f"{100 * summary.relative_pct.level:.0f} % interval"
-    mean = (
-        f"on average {signed(summary.relative_pct.mid, 2)} % test mIoU relative to it "
-        f"({level} {limits(summary.relative_pct, 2)})"
-    )
-    few = "; too few datasets for that interval to decide" if len(summary.datasets) < FEWEST else ""
-    return f"{answer}; {mean}{few}."
+
+
+def answer_rows(result: CampaignResult) -> list[tuple[str, ...]]:
+    """Return a row for each summary: question, answer, mean, interval, comparisons by answer."""
+    return [
+        (
+            f"{summary.row or 'all models'} against tuned {NAMES[summary.rival]}",
+            SHORT[summary.verdict],
+            *mean_cells(summary.relative_pct),
+            *map(str, (summary.ahead, summary.not_shown, summary.behind)),
+        )
+        for summary in result.rival_summaries
+    ]
+
+
+def notes(result: CampaignResult) -> list[str]:
+    """Return how the answers are found where the datasets are few, or a rival scores 0."""
+    few = any(len(summary.datasets) < FEWEST for summary in result.rival_summaries)
+    zero = any(summary.relative_pct is None for summary in result.rival_summaries)
+    return [
+        *few
+        * [
+            f"With fewer than {FEWEST} datasets the interval decides nothing against a rival: the answer "
+            "is yes or no only if every comparison says so."
+        ],
+        *zero * ["A rival that scores 0 has no relative difference."],
+    ]
+
+
+def mean_cells(mean: Interval | None) -> tuple[str, str]:
+    """Return a mean and its interval as two cells."""
+    return (NONE, NONE) if mean is None else (f"{number(mean.mid, 2)} %", limits(mean, 2))
 
 
 def parts(result: CampaignResult) -> Iterator[str | Table]:

@@ -25,10 +25,11 @@ from .warning import warnings
 from .wording import NONE
 
 RUNGS = (
-    "Best validation score so far, {label}, where trials were compared; and what was decided there "
-    "last, with the trial's place among those that had come so far. One in {reduction} is promoted "
-    "from a rung; where that leaves no trial of full length besides the baseline, the best one of "
-    "the highest rung is promoted at the search's end, however few there are."
+    "A rung is an epoch at which trials are compared: one in {reduction} goes on (is promoted), the "
+    "others pause. The table has the best validation score so far, {label}, and what was decided there "
+    "last, with the trial's place among those that had come so far. Where no trial of full length is "
+    "left besides the baseline, the best one of the highest rung is promoted at the search's end, "
+    "however few there are."
 )
 PAIRS = Picture(
     arms.SEEDS,

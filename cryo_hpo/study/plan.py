@@ -135,7 +135,7 @@ def lines(plan: Plan) -> list[str]:
     ]
     total = plan.epochs_expected + plan.epochs_confirm
     return [
-        *align_columns(("rung at epoch", "trials", "promoted"), rows).splitlines(),
+        *align_columns(("compared at epoch (rung)", "trials", "that go on"), rows).splitlines(),
         f"trials: {_trials(plan)}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_budget or plan.epochs_most}",
         *gap_lines(plan.gap),

@@ -104,10 +104,13 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
     return groups
 
 
+PLAIN = " (the study's own settings; no published procedure is repeated)"
+
+
 def protocol_lines(recipe: Recipe) -> list[str]:
     """Return the lines on a recipe's protocol and its departures from the published one."""
     if PROTOCOLS[recipe.protocol].revision is None:
-        return [f"Protocol: {recipe.protocol}."]
+        return [f"Protocol: {recipe.protocol}{PLAIN}."]
     apart = departures(recipe.flat(), recipe.model.encoder, recipe.data.name)
     if not apart:
         return [f"Protocol: {recipe.protocol}, as published."]

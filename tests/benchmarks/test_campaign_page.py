@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.campaign_page import BEGIN, DOCS, END, FIGURE, main
-from cryo_hpo.report.campaign import gains, headline
+from cryo_hpo.report.answers import headline
+from cryo_hpo.report.campaign import gains
 from cryo_hpo.results.campaign import write
 
 from ..support.campaigns import a_campaign_result
@@ -35,6 +36,7 @@ def test_a_command_writes_the_tables_and_draws_the_picture(campaign: Path) -> No
         assert after.count(BEGIN) == after.count(END) == 1
         block = after.split(BEGIN)[1].split(END)[0]
         assert headline(result) in block
+        assert "| tuned against fixed learning rate | " in block
         assert f"![Relative improvement of every cell]({FIGURE})" in block
         outside = [
             text.split(mark)[i] for text in (before, after) for mark, i in ((BEGIN, 0), (END, 1))
@@ -44,7 +46,7 @@ def test_a_command_writes_the_tables_and_draws_the_picture(campaign: Path) -> No
     assert "| unet                     | 51.00 → 61.00 | 40.00 → 45.00 |" in short
     assert "120 epochs of search, where a grid takes 288; 2.00 hours of training in sum." in short
     long = (docs / "campaign.md").read_text()
-    for title in ("Fixed learning rate", "Tuned", "Cells", "Transfer", "Costs"):
+    for title in ("Answers", "Fixed learning rate", "Tuned", "Cells", "Transfer", "Costs"):
         assert f"\n### {title}\n" in long
     assert "Provenance" not in long
     (png, *_) = (file for file in gains(result, campaign / "own") if file.suffix == ".png")

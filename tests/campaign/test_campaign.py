@@ -19,11 +19,12 @@ from cryo_hpo.config import Site, cell_studies, load_campaign
 from cryo_hpo.config.space import Float, Int, Scalar
 from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.report import write_campaign
-from cryo_hpo.report.campaign import cells_csv, headline, page, table
+from cryo_hpo.report.answers import answers, answers_text, headline
+from cryo_hpo.report.campaign import cells_csv, page, table
 from cryo_hpo.report.table import Table
 from cryo_hpo.results.campaign import Offer, load_campaign_result, write
 from cryo_hpo.search.trials import Record
-from cryo_hpo.stats import relative_improvement
+from cryo_hpo.stats import Interval, Verdict, relative_improvement
 from cryo_hpo.study.folder import claim, keep_spec, refuse_another
 from cryo_hpo.study.plan import plan
 
@@ -223,10 +224,24 @@ def test_the_headline_is_the_mean_over_cells_and_counts_verdicts():
     assert f"{mean:+.2f} %" in headline(result)
     assert "mean of 4 cells" in headline(result)
     verdicts = [cell.improvement.verdict for cell in result.cells]
-    assert f"improved in {verdicts.count('improved')}," in headline(result)
+    (row,) = answers(result).rows
+    words: list[Verdict] = ["improved", "not shown", "worse"]
+    assert row[4:] == tuple(str(verdicts.count(word)) for word in words)
+    assert all(cell in answers_text(result) for cell in row)
     numbers = metrics(result)
     assert numbers["mean_relative_improvement_pct"] == pytest.approx(mean)
     assert numbers["tuned.test_miou"] > numbers["baseline.test_miou"]
+
+
+def test_the_interval_over_fewer_than_four_cells_decides_nothing():
+    whole = a_campaign_result()
+    mean = Interval(mid=9.0, low=5.0, high=12.0, level=0.95)
+    few = whole.overall.model_copy(update={"relative_pct": mean, "num_cells": 3})
+    result = whole.model_copy(update={"overall": few})
+    assert headline(result).startswith("No clear difference: tuning changes")
+    assert page(result).tone == "not shown"
+    four = result.model_copy(update={"overall": few.model_copy(update={"num_cells": 4})})
+    assert (headline(four)[:8], page(four).tone) == ("Improved", "improved")
 
 
 def test_a_cell_left_out_is_a_gap_and_not_a_zero():

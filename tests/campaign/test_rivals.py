@@ -18,7 +18,9 @@ from cryo_hpo.config import cell_studies, load_campaign
 from cryo_hpo.config.space import SearchSpace
 from cryo_hpo.errors import SpecError
 from cryo_hpo.report import write_campaign
-from cryo_hpo.report.campaign import headline, page
+from cryo_hpo.report.answers import headline
+from cryo_hpo.report.campaign import page
+from cryo_hpo.report.rivals import SHORT
 from cryo_hpo.report.table import Table
 from cryo_hpo.results.campaign import CampaignResult, CellResult, load_campaign_result, write
 from cryo_hpo.stats import relative_improvement
@@ -166,24 +168,37 @@ def test_cells_that_saw_other_files_are_not_compared_and_the_report_says_so():
 
 @pytest.mark.parametrize(
     ("datasets", "gain", "answer", "few"),
-    [(2, 0.1, "Yes", True), (5, 0.1, "Yes", False), (5, -0.1, "No, it is behind", False)],
+    [
+        (2, 0.1, "Yes: galileo beats", True),
+        (5, 0.1, "Yes: galileo beats", False),
+        (5, -0.1, "No: galileo is behind", False),
+    ],
 )
 def test_the_report_answers_first_whether_the_model_beats_the_rival(
     datasets, gain, answer, few, tmp_path
 ):
     result = _result(_cells(datasets, gain))
     text = headline(result)
-    assert text.startswith(f"Does galileo beat a tuned U-Net here? {answer}: ahead in ")
-    assert f"{100 * gain:+.2f} % test mIoU relative to it" in text
-    assert ("too few datasets" in text) == few
-    assert page(result).sections[0].title == "Against the rivals"
+    assert text.startswith(f"{answer} a tuned U-Net here. ")
+    assert max(map(len, text.split(". "))) < 160, "sentences to read at a glance"
+    first, second = page(result).sections[:2]
+    assert (first.title, second.title) == ("Answers", "Against the rivals")
+    row = cast(Table, first.parts[0]).rows[0]
+    counts = (datasets, 0, 0) if gain > 0 else (0, 0, datasets)
+    assert row[:3] == (
+        "galileo against tuned U-Net",
+        SHORT["improved" if gain > 0 else "worse"],
+        f"{100 * gain:+.2f} %",
+    )
+    assert row[4:] == tuple(map(str, counts))
+    assert any("fewer than 4 datasets" in str(part) for part in first.parts) == few
     (statistics,) = (s.parts for s in page(result).sections if s.title == "Statistics")
     models = [row[1] for row in cast(Table, statistics[-1]).rows]
     assert models == ["galileo", "unet"] * datasets + ["galileo against U-Net"] * datasets
     write(result, tmp_path)
     assert load_campaign_result(tmp_path) == result
     write_campaign(result, tmp_path / "report")
-    assert "beat a tuned U-Net" in (tmp_path / "report" / "report.md").read_text()
+    assert f"{answer} a tuned U-Net" in (tmp_path / "report" / "report.md").read_text()
     numbers = metrics(result)
     assert numbers["vs_unet.galileo.relative_pct"] == pytest.approx(100 * gain)
     assert numbers["vs_unet.galileo.ahead"] == (datasets if gain > 0 else 0)
@@ -204,7 +219,8 @@ def test_several_models_have_an_answer_together_and_each():
     )
     result = _result((*_cells(), *more))
     assert [one.row for one in result.rival_summaries] == [None, "galileo", "dofa"]
-    assert headline(result).startswith("Do the models of this campaign beat a tuned U-Net here?")
+    assert headline(result).startswith("Yes: the models of this campaign beat a tuned U-Net here. ")
+    assert headline(result).count("U-Net") == 1, "each has a row, all have the sentence"
     assert "vs_unet.ahead" in metrics(result)
 
 

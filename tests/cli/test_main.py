@@ -84,7 +84,10 @@ def test_check_prints_splits_groups_and_the_next_command(study):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({}, ["Protocol: corrected."]),
+        (
+            {},
+            ["Protocol: corrected (the study's own settings; no published procedure is repeated)."],
+        ),
         (
             {"protocol": "cryo-bench", "precision": "fp32"},
             [

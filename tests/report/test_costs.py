@@ -41,7 +41,7 @@ def test_nothing_is_saved_that_the_proof_spent() -> None:
     assert cost_line(costly()) == (
         "Cost: 50 epochs of search and 150 of proof, 200 in total (4.00 h of training). A grid of the "
         "same configurations at full length takes 100 epochs without proof and 250 with it: the study "
-        "cost 100 % more than the first, 20 % less than the second."
+        "cost 100 % more than that grid without proof, 20 % less than the grid with it."
     )
 
 

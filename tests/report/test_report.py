@@ -145,7 +145,7 @@ def test_the_response_marks_what_happened_to_each_trial() -> None:
             str(m.get_label()).split(",")[0]: np.shape(m.get_offsets())[0] for m in ax.collections
         }
         epochs = sorted(text.get_text() for text in ax.texts)
-    expected = {"winner (9.8e-4)": 1, "baseline": 1, "trained to full length": 1}
+    expected = {"winner (9.8e-4)": 1, "baseline": 1, "complete": 1}
     assert marks == {**expected, "pruned": 7, "diverged": 2}
     assert epochs == ["1", "1", "3", "3", "9", "9", "9"]
 

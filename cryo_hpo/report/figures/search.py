@@ -143,7 +143,7 @@ def _points(ax: Axes, result: Result) -> None:
     waited = bool(baseline) and baseline[0].state == "pruned"
     inside = PAPER if waited else INK
     mark(baseline, "baseline", marker="s", s=42, facecolor=inside, edgecolor=INK, zorder=4)
-    mark(full, "trained to full length", marker="o", s=36, color=BLUE, zorder=4)
+    mark(full, "complete", marker="o", s=36, color=BLUE, zorder=4)
     beside = [*paused, *baseline] if waited else paused
     write = len(beside) <= CROWD
     label = "pruned, at the epoch beside it" if write else "pruned"
