@@ -30,6 +30,7 @@ from ..data.scene_match import match_scene
 from ..errors import DataError, SpecError
 from ..training.build import dataset_of
 from ..training.scoring import WINDOWS_PER_PASS
+from .agreement import Agreement, disagreement
 from .ensemble import Ensemble, entropy, spread
 from .model import recipe_of
 
@@ -63,7 +64,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
 
     The map is a Cloud Optimized GeoTIFF with the scene's coordinates, the classes' numbers, names and
     colors, and 255 where the scene has no data; a QGIS style (.qml) lies beside it. Memory depends on the width of the scene, not on its height. A scene whose
-    layers have other names, or values of other units, than the model was trained on is refused.
+    layers have other names, or values of other units, than the model was trained on is refused. Of an
+    ensemble, trainings that hardly share the common map are named in a warning.
 
     Args:
         model: See `load_model`, or `open_ensemble` for the mean of several models.
@@ -102,6 +104,7 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
     models = model if isinstance(model, Ensemble) else Ensemble((model,))
     classes = models.card.classes
     counts_K = np.zeros(len(classes), dtype=np.int64)
+    agreement = Agreement(len(models.members), len(classes))
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_open_scene(models.card, scene, layers))
         _refuse_other_kind(models.card, source, chosen=layers is not None, force=force)
@@ -122,6 +125,7 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             mask_HW[absent_HW] = IGNORE
             write_rows(maps, top, mask_HW[None])
             progress(top + len(mask_HW), source.size[0])
+            agreement.add(mask_HW, part_MKHW, absent_HW)
             counts_K += np.bincount(mask_HW[~absent_HW], minlength=len(classes))
             if shares:
                 write_rows(shares, top, np.where(absent_HW, np.nan, part_KHW))
@@ -131,6 +135,9 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
             if sure:
                 write_rows(sure, top, np.where(absent_HW, np.nan, part_KHW.max(axis=0))[None])
     write_style(out, map_style(classes))
+    seeds = [member.card.seed for member in models.members]
+    if told := disagreement(str(scene), seeds, agreement.far()):
+        log.warning(told)
     return dict(zip(classes, counts_K.tolist(), strict=True))
 
 

@@ -25,12 +25,12 @@ def answers(result: CampaignResult) -> list[str]:
 
 
 def _answer(summary: RivalSummary) -> str:
-    one = summary.row is not None
+    is_single = summary.row is not None
     subject = summary.row or "the models of this campaign"
     said = {
-        "improved": "beats" if one else "beat",
-        "not shown": f"{'is' if one else 'are'} not clearly better than",
-        "worse": f"{'is' if one else 'are'} behind",
+        "improved": "beats" if is_single else "beat",
+        "not shown": f"{'is' if is_single else 'are'} not clearly better than",
+        "worse": f"{'is' if is_single else 'are'} behind",
     }
     return (
         f"{ANSWERS[summary.verdict]}: {subject} {said[summary.verdict]} "
