@@ -237,7 +237,8 @@ def write_outlines(  # noqa: PLR0913 (all but two by name)
         **_repeated(origin, len(values)),
     }
     layers: list[tuple[str, NDArray[np.object_], Mapping[str, NDArray[Any]], str]]
-    layers = [(path.stem, polygons, fields, "Polygon")]
+    name = f"{path.stem}-polygons" if path.stem.lower() == FRONTS else path.stem
+    layers = [(name, polygons, fields, "Polygon")]
     if fronts is not None:
         lines: dict[str, NDArray[Any]] = {
             "class": np.array(fronts.names, dtype=object),
@@ -323,6 +324,8 @@ def _write_styles(file: Path, classes: Sequence[str], layers: Sequence[tuple[str
         "useAsDefault": np.array([True] * number),
         "description": empty,
         "owner": empty,
+        "ui": empty,
+        "update_time": np.array([np.datetime64("now", "ms")] * number),  # QGIS orders by it
     }
     pyogrio.raw.write(
         str(file),

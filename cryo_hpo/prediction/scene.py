@@ -136,8 +136,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
                 write_rows(sure, top, np.where(absent_HW, np.nan, part_KHW.max(axis=0))[None])
     write_style(out, map_style(classes))
     seeds = [member.card.seed for member in models.members]
-    if told := disagreement(str(scene), seeds, agreement.far()):
-        log.warning(told)
+    if sentence := disagreement(str(scene), seeds, agreement.far()):
+        log.warning(sentence)
     return dict(zip(classes, counts_K.tolist(), strict=True))
 
 

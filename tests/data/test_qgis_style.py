@@ -1,4 +1,4 @@
-"""Styles have the structure of those that QGIS writes; no QGIS reads them here.
+"""Styles have the structure of those that QGIS writes; no QGIS reads them here, 3.22 did once.
 
 The table is of styles that QGIS 3.4 (paletted raster) and 3.28 (categorized polygons and lines) saved.
 """

@@ -8,7 +8,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import warnings
+from base64 import b64decode
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,75 @@ def test_the_command_writes_one_model_or_uploads_the_folder(
     front = yaml.safe_load((out / "README.md").read_text().split("---")[1])
     metric = front["model-index"][0]["results"][0]["metrics"][0]
     assert metric["type"] == "mean_iou"
+
+
+class _StandIn(BaseHTTPRequestHandler):
+    """Answer as the hub does when a repository is created and a folder of small files is committed."""
+
+    requests: list[tuple[str, str, str | None, bytes]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.requests.append((self.command, self.path, self.headers.get("Authorization"), body))
+        answer: dict[str, Any] = {"url": "https://huggingface.co/me/lakes"}
+        if "/preupload/" in self.path:
+            files = json.loads(body)["files"]
+            mode = {"uploadMode": "regular", "shouldIgnore": False}
+            answer = {"files": [{"path": file["path"], **mode} for file in files]}
+        elif "/commit/" in self.path:
+            answer = {
+                "commitUrl": "https://huggingface.co/me/lakes/commit/" + "0" * 40,
+                "commitOid": "0" * 40,
+            }
+        self._answer(answer)
+
+    def do_GET(self) -> None:
+        self.requests.append((self.command, self.path, self.headers.get("Authorization"), b""))
+        self._answer({"id": "me/lakes", "siblings": [], "sha": "0" * 40})
+
+    def _answer(self, answer: object) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+def test_the_hubs_own_client_uploads_a_folder_to_a_stand_in_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "README.md").write_text("# lakes\n")
+    (tmp_path / "config.json").write_text("{}")
+    requests: list[tuple[str, str, str | None, bytes]] = []
+    handler = type("Handler", (_StandIn,), {"requests": requests})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    try:
+        address = push.push_folder(tmp_path, "me/lakes")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert address == f"http://127.0.0.1:{server.server_port}/me/lakes"
+    bodies = {
+        path.partition("?")[0]: body for method, path, _, body in requests if method == "POST"
+    }
+    created = json.loads(bodies["/api/repos/create"])
+    assert (created["name"], created["organization"]) == ("lakes", "me")
+    # Clients differ in how they say it.
+    assert created.get("visibility") == "private" or created.get("private") is True, created
+    lines = [json.loads(line) for line in bodies["/api/models/me/lakes/commit/main"].splitlines()]
+    files = {
+        line["value"]["path"]: line["value"]["content"] for line in lines if line["key"] == "file"
+    }
+    assert b64decode(files["README.md"]) == b"# lakes\n"
+    assert set(files) == {"README.md", "config.json"}
+    assert {token for *_, token, _ in requests} == {"Bearer hf_secret"}
 
 
 def test_an_upload_that_fails_keeps_the_folder_and_says_what_helps(

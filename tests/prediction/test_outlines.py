@@ -204,8 +204,22 @@ def test_a_front_is_the_common_edge_of_two_classes_with_its_length(tmp_path):
     assert line.geom_type == "LineString"
     assert {x for x, _ in line.coords} == {20 * PIXEL_M}
     assert fields["class"].tolist() == ["ice|lake"]
-    _, _, _, styles = pyogrio.raw.read(tmp_path / "m.gpkg", layer="layer_styles")
+    table, _, _, styles = pyogrio.raw.read(tmp_path / "m.gpkg", layer="layer_styles")
     assert any("SimpleLine" in str(column) for column in styles)
+    # QGIS 3.22 asks for these and orders by the last; without it the styles are not found.
+    assert {"f_table_name", "styleQML", "useAsDefault", "ui", "update_time"} <= set(table["fields"])
+
+
+@pytest.mark.parametrize("stem", ["fronts", "Fronts"])
+def test_a_file_may_be_called_as_its_layer_of_fronts(tmp_path, stem):
+    mask = np.zeros((20, 30), np.uint8)
+    mask[:, 10:20], mask[:, 20:] = 1, 2
+    path = _write(tmp_path / "m.tif", mask)
+    out = tmp_path / f"{stem}.gpkg"
+    outline_map(path, out, classes=CLASSES, only=("ice", "ice|lake"))
+    layers = dict(pyogrio.list_layers(out))
+    assert layers["fronts"] == "LineString"
+    assert layers[f"{stem}-polygons"] == "Polygon"
 
 
 @pytest.mark.parametrize("crs", list(_PLACES))
