@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import CryoError
-from .executor import RETRIES
 
 if TYPE_CHECKING:
     from ..search.jobs import Job, Outcome, Source
 
+CRASHES = 3  # of one job, after which it starts no more
 DEATHS = 10  # of one job's workers in a row, without a new epoch, that stop the study
 
 log = logging.getLogger(__name__)
@@ -21,9 +21,8 @@ log = logging.getLogger(__name__)
 class Attempts:
     """Hand out a source's jobs, and those again whose attempt crashed or whose worker died.
 
-    A crash is an error that the training itself raised: after `RETRIES` new attempts it is the
-    job's outcome, and after one if it comes with the same text at the same epoch again, since a
-    third would too. A death has its cause outside the training (a node, the machine's memory
+    A crash is an error that the training itself raised: the third is the job's outcome, with its
+    last line. A death has its cause outside the training (a node, the machine's memory
     killer, a signal): it never becomes an outcome, and many in a row stop the study, which resumes
     the job.
     """
@@ -31,7 +30,7 @@ class Attempts:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._again: list[Job] = []
-        self._crashes: dict[str, list[tuple[str, float]]] = {}  # job -> texts and epochs reached
+        self._crashes: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._epochs: dict[str, float] = {}
 
@@ -62,14 +61,10 @@ class Attempts:
 
     def _retries(self, job: Job, message: str) -> bool:
         """Count a crash; return True if the job starts again."""
-        before = self._crashes.setdefault(job.key, [])
-        crash = message, self._epochs.get(job.key, 0)
-        number, again = len(before) + 1, crash in before
-        before.append(crash)
-        log.warning("%s crashed, attempt %d of %d: %s", job.key, number, RETRIES + 1, message)
-        if again:
-            log.warning("%s: the same error at the same epoch. It is not tried again.", job.key)
-        return number <= RETRIES and not again
+        self._crashes[job.key] += 1
+        number = self._crashes[job.key]
+        log.warning("%s crashed, attempt %d of %d: %s", job.key, number, CRASHES, message)
+        return number < CRASHES
 
     def _died(self, job: Job, message: str) -> None:
         self._deaths[job.key] += 1

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
 
-RETRIES = 3  # new attempts after crashes that differ (see attempts.py and worker.py)
-
 
 @dataclass(frozen=True, slots=True)
 class TrialResources:

@@ -40,7 +40,6 @@ from ray import tune
 from ..search.jobs import Source
 from .attempts import Attempts
 from .environment import MAX_SOCKET, SOCKET, raise_open_files
-from .executor import RETRIES as RETRIES
 from .positions import WorkerPositions
 from .ray_hanging import HangCallback
 from .ray_start import end_dead_cluster, own_processes, servers, start_ray

@@ -14,7 +14,7 @@ from ..data.progress_log import opened
 from ..search.jobs import Job, fields_of
 from .hanging import HangWatch
 from .positions import WorkerPositions, writing_position
-from .ray_driver import POLL_S, RETRIES
+from .ray_driver import POLL_S
 from .ray_start import raise_if_failed
 from .ray_watch import raise_if_dead
 from .signals import raise_if_asked
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .executor import TrialResources
 
 SCORING = "scoring"
+RETRIES = 3  # of a scene's task whose worker died
 
 log = logging.getLogger(__name__)
 

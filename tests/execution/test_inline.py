@@ -21,7 +21,8 @@ from rich.console import Console
 
 from cryo_hpo.config import Resources, Site, load_study
 from cryo_hpo.errors import SpecError, StorageError
-from cryo_hpo.execution.executor import RETRIES, TrialResources
+from cryo_hpo.execution.attempts import CRASHES
+from cryo_hpo.execution.executor import TrialResources
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.execution.signals import Stopped, stoppable
 from cryo_hpo.results.study import load_result
@@ -101,21 +102,21 @@ def test_what_a_retry_cannot_fix_ends_the_job_at_once(outcome: Outcome) -> None:
     assert (source.ends, training.attempts) == ([("0", outcome, "why")], 1)
 
 
-def test_a_crash_starts_the_job_again_once_if_it_repeats(caplog) -> None:
+def test_a_job_that_crashed_three_times_ends_with_its_last_line(caplog) -> None:
     source, training = Jobs(2), Training(RuntimeError("CUDA error: an illegal address"))
     _run(source, training)
-    assert training.attempts == 2 * 2
+    assert training.attempts == 2 * CRASHES == 6
     why = "RuntimeError: CUDA error: an illegal address"
     assert source.ends == [("0", "crashed", why), ("1", "crashed", why)]
-    assert f"0 crashed, attempt 1 of {1 + RETRIES}: {why}" in caplog.text
+    assert f"0 crashed, attempt 1 of {CRASHES}: {why}" in caplog.text
 
 
-def test_crashes_that_differ_start_the_job_again_until_the_retries_are_spent() -> None:
+def test_a_job_whose_crashes_differ_ends_with_the_last() -> None:
     source, training = Jobs(1), Training()
     training.errors = [RuntimeError(f"race {n}") for n in range(9)]
     _run(source, training)
-    assert training.attempts == 1 + RETRIES
-    assert source.ends == [("0", "crashed", f"RuntimeError: race {RETRIES}")]
+    assert training.attempts == CRASHES
+    assert source.ends == [("0", "crashed", f"RuntimeError: race {CRASHES - 1}")]
 
 
 def test_an_error_of_the_source_ends_the_run_and_is_not_retried() -> None:
