@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from ..monitoring.heartbeat import Heartbeat
 
 KEPT = "No half-written file is left; give the same command again."
+NO_MEMORY = (
+    "The memory of this machine, or what this process may take of it, is not enough. End other programs, "
+    "raise the limit, or take smaller files, then run the same command again: what is finished is kept."
+)
 FREE = "Free space or make it writable, then run the same command again: what is finished is kept."
 
 
@@ -103,6 +107,9 @@ class GuardedGroup(click.Group):
             if error.errno == errno.EPIPE:
                 raise  # click ends in silence: who read the output has gone
             click.echo(_no_room(error) if is_no_room(error) else explain(error), err=True)
+            sys.exit(1)
+        except MemoryError:
+            click.echo(NO_MEMORY, err=True)
             sys.exit(1)
         except _Ended:
             click.echo(f"Ended by SIGTERM. {KEPT}", err=True)

@@ -89,9 +89,11 @@ def run(study: Path, *, inline: bool) -> None:
 def resume(name: str, *, inline: bool) -> None:
     """Resume the study NAME from the spec in its folder, as giving `run` again does."""
     from ..results.known import no_such_study
+    from ..storage.plain_files import require_plain_folder
     from ..study.folder import CAMPAIGN, SPEC
 
     folder = read_site().storage / name
+    require_plain_folder(folder)
     path = folder / (CAMPAIGN if (folder / CAMPAIGN).exists() else SPEC)
     if not path.exists():
         raise no_such_study(folder)
@@ -272,11 +274,13 @@ def upload(study: str) -> None:
     """
     from ..campaign import publish as campaign_publish
     from ..config import cell_studies, load_campaign, load_study
+    from ..storage.plain_files import require_plain_folder
     from ..study.folder import CAMPAIGN, EVENTS, SPEC
     from ..study.run import publish_finished
     from ..tracking import deliver, deliver_to_wandb
 
     site, spec = read_site(), read_site().storage / study / SPEC
+    require_plain_folder(spec.parent)
     if (campaign := spec.with_name(CAMPAIGN)).exists():
         matrix = load_campaign(campaign)
         project, names = matrix.project, [study, *(s.name for s in cell_studies(matrix).values())]

@@ -27,17 +27,22 @@ def status(name: str | None, *, as_json: bool) -> None:
 
     Without NAME: every study in CRYO_STORAGE, running or not. Reads only what is on disk, so it
     works beside a running study, and on any machine that sees the storage.
+
+    Ends with exit code 1 if a study or its result cannot be read; the others are shown.
     """
     from ..study.status import list_status, read_status
 
     storage = read_site().storage
-    studies = [read_status(storage / name)] if name else list_status(storage)
+    studies, problems = ([read_status(storage / name)], []) if name else list_status(storage)
     if as_json:
         click.echo(json.dumps([asdict(study) for study in studies], indent=2, default=str))
     elif name:
         click.echo("\n".join(_study_lines(studies[0])))
     else:
         click.echo(_table(studies) if studies else f"No study in '{storage}' yet.")
+    problems += [study.problem for study in studies if study.problem]
+    click.echo("".join(f"{problem}\n" for problem in problems), nl=False, err=True)
+    sys.exit(1 if problems else 0)
 
 
 @click.command()

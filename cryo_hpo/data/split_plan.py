@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..config.split_rule import SplitRule
 from ..errors import DataError
+from ..storage.plain_files import require_file
 from .dataset import SceneFiles, Split
 from .leakage import SceneIdentity, connected_groups
 from .region_split import PARTS, assign
@@ -218,6 +219,7 @@ def _divide_by_list(
 
 
 def _read_list(file: Path) -> dict[str, str]:
+    require_file(file)
     try:
         with file.open(newline="", encoding="utf-8-sig") as opened:
             lines = list(csv.DictReader(opened))

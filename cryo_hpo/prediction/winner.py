@@ -12,6 +12,7 @@ from ..results.files import TRIALS
 from ..results.study import NAME as RESULT
 from ..results.study import load_result
 from ..search.winner import NAME, WINNER, load_winner
+from ..storage.plain_files import require_plain_folder
 from ..training import checkpoints
 from .card import ModelCard, describe_model, read_weights, recipe_of
 
@@ -22,8 +23,13 @@ def opens_winner(path: Path, arm: str | None) -> bool:
     Args:
         path: The study's folder, or its result.json.
         arm: The requested arm; None: the study's winner.
+
+    Raises:
+        CryoError: The result is damaged, or a file of the study is something else.
     """
     folder = path if path.is_dir() else path.parent
+    if path.is_dir():
+        require_plain_folder(folder)
     finished = (folder / RESULT).exists()
     arms = load_result(folder).arms if finished else ()
     if arm == WINNER:  # unless a baseline has this name

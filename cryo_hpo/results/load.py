@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import CryoError
 from ..storage import atomic
+from ..storage.plain_files import read_file, require_plain_folder
 from .known import no_such_study
 
 LATER = "extra_forbidden"  # pydantic's type of a field that only a later version has
@@ -41,13 +42,15 @@ def load_json(
     """
     path = Path(path)
     file = path / name if path.is_dir() else path
+    if file.name == name:
+        require_plain_folder(file.parent)
     if not path.exists() and not path.suffix:
         raise no_such_study(path.absolute())
     if not file.exists():
         message = f"A finished {what} leaves '{name}', '{path}' has none. Run the {what} first."
         raise CryoError(message)
     try:
-        raw = json.loads(file.read_bytes())
+        raw = json.loads(read_file(file))
     except (ValueError, RecursionError) as error:
         message = (
             f"'{file}' is damaged: it is no whole JSON ({error}). Remove it and run the same "

@@ -26,6 +26,7 @@ from typing import IO, Any
 from ..errors import StorageError
 from .atomic import write_text
 from .lock import lock
+from .plain_files import require_file
 from .sealed_lines import seal, unseal
 
 Event = dict[str, Any]
@@ -57,6 +58,7 @@ class EventLog:
                 wrote it.
         """
         refuse_older(path.parent)
+        require_file(path)
         self.path = path
         self._lock = threading.Lock()
         self._consumers: list[Callable[[Event], None]] = []
@@ -206,8 +208,9 @@ def read_events(path: Path) -> Iterator[Event]:
     """Yield the intact events of a log, even while a process writes it; none without a file.
 
     Raises:
-        StorageError: An older version wrote the folder.
+        StorageError: An older version wrote the folder, or the log is no file.
     """
+    require_file(path)
     if not path.exists():
         refuse_older(path.parent)
         return

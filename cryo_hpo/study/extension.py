@@ -23,6 +23,7 @@ from ..results.extensions import Extension, read_extensions, write_extensions
 from ..results.known import no_such_study
 from ..results.study import NAME, Result
 from ..storage.atomic import write_text
+from ..storage.plain_files import require_plain_folder
 from . import folder as folders
 from .data_guard import DataGuard
 from .own_result import own_result
@@ -76,6 +77,7 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
     """
     site, console = site or Site.from_env(os.environ), console or Console()
     path = site.storage / name
+    require_plain_folder(path)
     added = Addition(tuple(seeds), trials, at_most, proof)
     if _is_begun(path, added):
         console.print(f"Study '{name}' has begun this extension, and goes on.", highlight=False)

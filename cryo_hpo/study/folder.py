@@ -33,6 +33,7 @@ from ..results.files import TEST_SCORES as TEST_SCORES
 from ..results.files import TRIALS as TRIALS
 from ..storage import atomic
 from ..storage.lock import lock
+from ..storage.plain_files import require_plain_folder
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -99,9 +100,11 @@ def refuse_another(spec: Spec, site: Site) -> None:
 
     Raises:
         SpecError: The name is taken; the message names the differences from the other spec.
+        StorageError: A file or folder of the study is something else, such as a pipe.
     """
     own, other = _kinds(spec)
     folder = of(spec, site)
+    require_plain_folder(folder)
     if (folder / other.file).is_file():
         message = (
             f"{folder / other.file}: a name belongs to one spec, '{spec.name}' is a {other.noun}. "
@@ -241,6 +244,7 @@ def driving(folder: Path) -> Iterator[None]:
         StorageError: Another driver runs this study, on this host; or the folder cannot be
             written.
     """
+    require_plain_folder(folder)
     path = folder / LOCK
     with writing(folder):
         opened = path.open("a+b", buffering=0)  # a full disk shows at once, not when it closes

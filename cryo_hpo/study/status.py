@@ -13,19 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..config import load_study
 from ..errors import CryoError, SpecError, StorageError
 from ..execution.hanging import hang_limit_s
-from ..results.campaign import NAME
+from ..results.campaign import NAME, load_campaign_result
 from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
 from ..results.known import known_names, no_such_study
 from ..results.study import NAME as RESULT
+from ..results.study import Result, load_result
 from ..storage.event_log import read_events
 from ..storage.lock import is_locked
+from ..storage.os_errors import explain
+from ..storage.plain_files import require_plain_folder
+from .own_result import own_result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..storage.event_log import Event
 
-State = Literal["running", "finished", "interrupted", "not begun"]
+State = Literal["running", "finished", "unreadable", "interrupted", "not begun"]
 
 
 @dataclass(slots=True)
@@ -71,12 +75,14 @@ class Status:
     Attributes:
         name: Name of the study.
         kind: Whether the folder holds a study or a campaign.
-        state: `running` while a process holds the folder, `finished` with a result, else
-            `interrupted`, or `not begun` without an event.
+        state: `running` while a process holds the folder, `finished` with a result, `unreadable`
+            with one that is damaged, or of another version or study; else `interrupted`, or
+            `not begun` without an event.
         driver: The process that runs it; None: nobody does.
         last_event: Time of the last event, UTC; None before the first.
         verdict: Verdict of a finished study in one word; None: it has none yet, or is a campaign.
         trainings: Trainings in the order in which they began.
+        problem: Why the result cannot be read; empty if it can, or there is none.
     """
 
     name: str
@@ -86,6 +92,7 @@ class Status:
     last_event: datetime | None
     verdict: str | None = None
     trainings: tuple[Training, ...] = field(default=())
+    problem: str = ""
 
     @property
     def epochs(self) -> int:
@@ -98,27 +105,36 @@ def read_status(folder: Path) -> Status:
 
     Raises:
         SpecError: The folder holds neither.
-        StorageError: An older version began the study.
+        StorageError: An older version began the study, or a file of it is something else.
     """
+    require_plain_folder(folder)
     kind = next((k for k, file in _SPECS.items() if (folder / file).is_file()), None)
     if kind is None:
         raise no_such_study(folder)
     driver = read_driver(folder)
+    verdict, problem = _read_result(folder, kind)
     events = list(read_events(folder / EVENTS)) if (folder / EVENTS).exists() else []
     return Status(
         name=folder.name,
         kind=kind,
-        state=_state(folder, driver, events),
+        state="unreadable" if problem and driver is None else _state(folder, driver, events),
         driver=driver,
         last_event=datetime.fromisoformat(events[-1]["time"]) if events else None,
-        verdict=_verdict(folder),
+        verdict=verdict,
         trainings=read_trainings(events, is_driven=driver is not None, given_s=_hang_s(folder)),
+        problem=problem,
     )
 
 
-def list_status(storage: Path) -> list[Status]:
-    """Return the status of every study and campaign of a storage folder, sorted by name."""
-    return [read_status(storage / name) for name in known_names(storage)]
+def list_status(storage: Path) -> tuple[list[Status], list[str]]:
+    """Return the status of every study and campaign of a storage, and why some cannot be read."""
+    studies, problems = [], []
+    for name in known_names(storage):
+        try:
+            studies.append(read_status(storage / name))
+        except (CryoError, OSError) as error:
+            problems.append(explain(error) if isinstance(error, OSError) else str(error))
+    return studies, problems
 
 
 def read_driver(folder: Path) -> Driver | None:
@@ -166,25 +182,38 @@ def age(moment: datetime, *, now: datetime | None = None) -> str:
     return f"{seconds:.0f} s ago"
 
 
-_RESULTS = (RESULT, NAME)
+_RESULTS = {"study": RESULT, "campaign": NAME}
 _SPECS: dict[Literal["study", "campaign"], str] = {"study": SPEC, "campaign": CAMPAIGN}
 
 
 def _state(folder: Path, driver: Driver | None, events: list[Event]) -> State:
     if driver is not None:
         return "running"
-    if any((folder / file).is_file() for file in _RESULTS):
+    if any((folder / file).is_file() for file in _RESULTS.values()):
         return "finished"
     return "interrupted" if events else "not begun"
 
 
-def _verdict(folder: Path) -> str | None:
-    """Return the verdict in a study's result; None if there is none that can be read."""
+def _read_result(folder: Path, kind: str) -> tuple[str | None, str]:
+    """Return the verdict in a result, None without one; and why there is none that can be read."""
+    if not (folder / _RESULTS[kind]).exists():
+        return None, ""
     try:
-        raw = json.loads((folder / RESULT).read_bytes())
-        return str(raw["verdict"]) if "verdict" in raw else None
-    except (OSError, ValueError, TypeError):
-        return None
+        if kind == "campaign":
+            load_campaign_result(folder)
+            return None, ""
+        return _own(folder).verdict, ""
+    except (CryoError, OSError) as error:
+        return None, explain(error) if isinstance(error, OSError) else str(error)
+
+
+def _own(folder: Path) -> Result:
+    """Return a study's result; whose it is cannot be seen where its spec cannot be read here."""
+    try:
+        study = load_study(folder / SPEC)
+    except CryoError:  # damaged, which a start reports; or its Python space is elsewhere
+        return load_result(folder)
+    return own_result(study, folder)
 
 
 def _hang_s(folder: Path) -> float | None:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cryo_hpo.cli.guard import KEPT, GuardedGroup
+from cryo_hpo.cli.guard import KEPT, NO_MEMORY, GuardedGroup
 from cryo_hpo.execution.signals import Stopped
 from cryo_hpo.storage.os_errors import OTHER, explain
 
@@ -56,6 +56,12 @@ def use(path: Path, *, mkdir: bool) -> None:
         path.mkdir(parents=True)
     if path.exists():
         path.read_bytes()
+
+
+@group.command()
+def fill() -> None:
+    """Request more memory than there is."""
+    bytearray(2**62)
 
 
 @pytest.fixture(params=["nothing set up", "a library's own handler"])
@@ -114,6 +120,11 @@ def test_a_path_that_the_system_refuses_is_a_message_with_its_remedy(tmp_path: P
         assert isinstance(done.exception, SystemExit), words
         assert message in done.stderr, words
         assert done.stderr.count("\n") == 1, words
+
+
+def test_too_little_memory_is_a_message() -> None:
+    done = CliRunner().invoke(group, ["fill"])
+    assert (done.exit_code, done.stderr) == (1, f"{NO_MEMORY}\n")
 
 
 def test_every_error_of_the_system_has_a_remedy() -> None:

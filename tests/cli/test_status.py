@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,11 +17,14 @@ from click.testing import CliRunner, Result
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.cli.status import describe_training
-from cryo_hpo.config import DataSpec, Recipe, Study
+from cryo_hpo.config import DataSpec, Recipe, Study, load_study
 from cryo_hpo.monitoring.recorder import Records
+from cryo_hpo.results.study import write
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.status import age, read_trainings
+
+from ..support.results import a_result
 
 # A driver: holds the folder until it gets a stop request.
 DRIVER = """
@@ -138,12 +142,27 @@ def test_a_study_of_another_machine_is_not_signaled(
     assert driver.poll() is None
 
 
-def _finish(folder: Path) -> None:
-    (folder / "result.json").write_text("{}")
-
-
 def _decide(folder: Path) -> None:
-    (folder / "result.json").write_text('{"verdict": "not shown"}')
+    spec = load_study(folder / "study.yaml").model_dump(mode="json")
+    write(a_result().model_copy(update={"study": "lakes", "spec": spec}), folder)
+
+
+def _take_a_later_one(folder: Path) -> None:
+    _decide(folder)
+    raw = json.loads((folder / "result.json").read_bytes())
+    (folder / "result.json").write_text(json.dumps({**raw, "version": 3}))
+
+
+def _copy_another(folder: Path) -> None:
+    write(a_result(), folder)
+
+
+def _cut(folder: Path) -> None:
+    (folder / "result.json").write_text('{"verdict": "improved", ')
+
+
+def _pipe(folder: Path) -> None:
+    os.mkfifo(folder / "result.json")
 
 
 def _forget(folder: Path) -> None:
@@ -153,8 +172,7 @@ def _forget(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "state"),
     [
-        (_finish, "finished"),
-        (_decide, "finished, no clear difference"),
+        (_decide, "finished, improved"),
         (_forget, "not begun"),
         (None, "interrupted"),
     ],
@@ -167,6 +185,38 @@ def test_the_list_has_the_state_of_every_study(
     (line,) = _run("status").output.splitlines()[1:]
     assert line.split()[:2] == ["lakes", "study"]
     assert state in line
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (_take_a_later_one, "it says 3"),
+        (_copy_another, "is the result of another study than 'lakes'"),
+        (_cut, "it is no whole JSON"),
+    ],
+)
+def test_a_result_that_cannot_be_read_is_no_end_of_the_study(
+    folder: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    change(folder)
+    for words in (("status",), ("status", "lakes"), ("status", "--json")):
+        done = _run(*words)
+        assert done.exit_code == 1
+        assert "unreadable" in done.stdout
+        assert "improved" not in done.stdout
+        assert reason in done.stderr
+
+
+def test_a_study_that_cannot_be_read_does_not_hide_the_others(
+    storage: Path, folder: Path, study: Study
+) -> None:
+    other = folders.make(storage / "other")
+    folders.keep_spec(study, other)
+    _pipe(other)
+    done = _run("status")
+    assert done.exit_code == 1
+    assert "lakes" in done.stdout
+    assert "result.json' must be a file, it is a pipe" in done.stderr
 
 
 def test_an_unknown_name_and_an_empty_storage_are_told(storage: Path) -> None:

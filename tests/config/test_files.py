@@ -535,7 +535,7 @@ def test_a_python_file_runs_only_when_it_is_named(here: Path) -> None:
     [
         ("no.yaml", "There is no study file"),
         ("a/no.yaml", "There is no folder 'a' either"),
-        (".", "Is a directory"),
+        (".", "must be a file, it is a folder"),
     ],
 )
 def test_missing_study(here: Path, name: str, message: str) -> None:

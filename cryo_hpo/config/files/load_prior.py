@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import CryoError
+from ...storage.plain_files import read_file, require_file
 from ..frozen import Loc, value_at
 from .marked_yaml import Fault, Marked
 
@@ -72,11 +73,12 @@ def _own(search: Mapping[str, Any], values: Mapping[str, float]) -> set[str]:
 def _read(path: Path) -> dict[str, Any]:
     """Read the keys of a finished study's result that a prior needs."""
     file = path / "result.json" if path.is_dir() else path
+    require_file(file)
     if not file.exists():
         message = f"Cannot read a prior from '{path}': no result.json there. Run that study first."
         raise CryoError(message)
     try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = json.loads(read_file(file))
         return {key: raw[key] for key in ("winner", "trials", "best_recipe")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"Cannot read a prior from '{path}': not the result of a finished study ({error}). Run that study first."

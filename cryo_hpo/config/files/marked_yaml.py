@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from ...errors import SpecError, did_you_mean
+from ...storage.plain_files import other_kind
 from ..frozen import Loc, Problem
 
 TAG = "tag:yaml.org,2002:"
@@ -170,6 +171,9 @@ _Dumper.add_representer(str, _quote)
 
 
 def _text(path: Path, *, what: str) -> str:
+    if kind := other_kind(path):
+        message = f"{path}: The {what} must be a file, it is {kind}. Name another one."
+        raise SpecError(message)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
