@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import DataError, FetchError, SpecError
+from ..errors import DataError, FetchError, SpecError, count_of
 from .guard import read_site
 from .rasterize import rasterize
 from .real_sets import fetch_real_set, show_downloads
@@ -331,8 +331,12 @@ def _verdict(dataset: Dataset, problems: int, refusals: int, leaks: int, doubts:
     if not problems and not refusals and not leaks:
         if not doubts:
             return f"{head} every file is as it must be, and the parts share nothing that shows."
-        return f"{head} every file can be read, with {doubts} warnings (see above)."
-    wrong = f" {problems} files are wrong." if problems else ""
-    wrong += f" {refusals} faults of the whole must be corrected (see above)." if refusals else ""
+        return f"{head} every file can be read, with {count_of(doubts, 'warning')} (see above)."
+    wrong = f" To be corrected: {count_of(problems, 'wrong file')}." if problems else ""
+    wrong += (
+        f" To be corrected: {count_of(refusals, 'fault of the whole')} (see above)."
+        if refusals
+        else ""
+    )
     remedy = " A split by region has no such leak: `data.split: region`." if leaks else ""
     return f"{head}{wrong}{remedy}"

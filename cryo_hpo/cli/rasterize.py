@@ -55,7 +55,7 @@ def rasterize(
         shares.append(share)
     if not any(shares):
         raise DataError(
-            f"{outlines}: no outline lies on any of the {len(images)} images, every mask is empty. "
+            f"{outlines}: no outline lies on any of the images ({len(images)}), every mask is empty. "
             "Is the CRS right, longitude before latitude, and does --where select features?"
         )
 

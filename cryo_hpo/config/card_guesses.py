@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .dataset_card import DatasetCard
+from .split_rule import SplitRule
 
 
 def describe_guesses(card: DatasetCard) -> str:
@@ -17,6 +18,9 @@ def describe_guesses(card: DatasetCard) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, SplitRule):
+        keys = value.model_dump(mode="json", exclude_unset=True)
+        return ", ".join(f"{key} {value}" for key, value in keys.items())
     if isinstance(value, dict):
         return ", ".join(f"{key} is {name}" for key, name in value.items())
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

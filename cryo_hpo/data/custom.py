@@ -12,7 +12,7 @@ from ..bands import bands_of_sensor
 from ..config.card_guesses import describe_guesses
 from ..config.dataset_card import COLOR, IGNORED, DatasetCard
 from ..config.site import expand_path
-from ..errors import DataError
+from ..errors import DataError, count_of
 from .dataset import IGNORE, Dataset, SceneFiles, Split
 from .file_templates import SHOWN, find_band_files, find_files, find_quality
 from .mask_colors import Color
@@ -173,7 +173,7 @@ def find_unused(card: DatasetCard, data: Path) -> list[str]:
                 if left:
                     names = ", ".join(left[:SHOWN]) + (", ..." if len(left) > SHOWN else "")
                     sentences.append(
-                        f"{folder}: {len(left)} files of pixels are not used, their names do not match "
+                        f"{folder}: not used: {count_of(len(left), 'file of pixels')} whose names do not match "
                         f"'{template}' ({names})."
                     )
     return list(dict.fromkeys(sentences))

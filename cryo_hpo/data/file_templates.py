@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..config.dataset_card import DatasetCard
-from ..errors import DataError
+from ..errors import DataError, count_of
 
 SHOWN = 3  # names in a message; the others are counted
 SIDECARS = (".hdr", ".xml", ".aux", ".ovr", ".msk", ".prj", ".sta", ".qml")
@@ -98,7 +98,7 @@ def find_band_files(card: DatasetCard, root: Path, part: str) -> dict[str, tuple
         lacking = [name for name in names if name not in files]
         if lacking:
             raise DataError(
-                f"{root}: {len(lacking)} scenes of '{card.name}' lack the file of band {band} (first: "
+                f"{root}: {count_of(len(lacking), 'scene')} of '{card.name}' without the file of band {band} (first: "
                 f"{', '.join(lacking[:SHOWN])}), looked for as '{card.images}' with "
                 f"{' or '.join(token_of(band, card.band_files))} for {{band}}. Add the files, remove the band, or "
                 f"name its file: `band_files: {{{band}: ...}}`."
@@ -182,7 +182,7 @@ def find_quality(card: DatasetCard, root: Path, part: str, names: set[str]) -> d
     lacking = sorted(names - set(layers))
     if lacking:
         raise DataError(
-            f"{root}: {len(lacking)} scenes of '{card.name}' have no quality layer (first: "
+            f"{root}: {count_of(len(lacking), 'scene')} of '{card.name}' without a quality layer (first: "
             f"{', '.join(lacking[:SHOWN])}), looked for as '{card.quality.file}'. Add the files, or "
             "drop `quality` from the card."
         )

@@ -256,6 +256,12 @@ def _read_path(inner: Path, path: Path) -> Iterator[Candidate]:
     words = "|".join(map(re.escape, [*MASK_WORDS, *IMAGE_WORDS]))
     if after := re.fullmatch(rf"(.+?)([-_. ]({words}))", path.stem, re.IGNORECASE):
         yield Candidate(Shape(place, "", after[2] + path.suffix), part, after[1], path)
+    named = after[1] if after else path.stem
+    if folders and folders[-1] == named and named not in PARTS:
+        # The same, named like its folder: a/a.tif, a/a_mask.tif.
+        above = "/".join([*place.split("/")[:-1], "{id}"])
+        suffix = f"{{id}}{after[2] if after else ''}{path.suffix}"
+        yield Candidate(Shape(above, "", suffix), part, named, path)
     if len(parts) < len(folders) and path.stem.lower() in (*MASK_WORDS, *IMAGE_WORDS):
         # A folder for each scene: a/image.tif, a/mask.tif.
         above = "/".join([*place.split("/")[:-1], "{id}"])

@@ -140,6 +140,10 @@ def _read(inner: Path, path: Path, pattern: re.Pattern[str], hole: str) -> BandF
     safe = next((i for i, name in enumerate(place) if name.upper().endswith(SAFE)), None)
     token = match["token"]
     end = (hole or token) + inner.suffix
+    if safe is None and folders and folders[-1] == match["id"]:
+        # A folder for each scene, named like its files: LC08_x/LC08_x_SR_B4.TIF.
+        own = BandPlace("/".join([*place[:-1], "{id}"]), "{id}" + match["sep"] + end)
+        return BandFile(own, (part, match["id"]), token, path)
     if safe is None:
         return BandFile(
             BandPlace("/".join(place), match["sep"] + end), (part, match["id"]), token, path

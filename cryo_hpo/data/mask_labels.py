@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.windows import Window
 
 from ..config.band_files import QualityLayer
-from ..errors import DataError
+from ..errors import DataError, count_of
 from .dataset import IGNORE
 from .mask_colors import Color, as_numbers, hex_color, in_colors, palette_of
 from .nodata import declared_nodata, equals
@@ -319,8 +319,7 @@ def _by_color(
     if not legal_HW.all():
         wrong = colors_CHW[:, ~legal_HW][:, 0]
         raise DataError(
-            f"{path}: the mask holds the color {hex_color(wrong.tolist())} ({int((~legal_HW).sum())} pixels "
-            f"are wrong); '{schema.name}' allows {schema.allowed}. Add it to `values`, or write "
+            f"{path}: the mask holds the color {hex_color(wrong.tolist())} ({count_of(int((~legal_HW).sum()), 'wrong pixel')}); '{schema.name}' allows {schema.allowed}. Add it to `values`, or write "
             "the mask without smoothing and lossy compression."
         )
     return mask_HW
@@ -328,7 +327,7 @@ def _by_color(
 
 def _wrong_layers(path: Path, file: Any) -> DataError:
     return DataError(
-        f"{path}: a mask holds one layer of class numbers, this file has {file.count} layers of "
+        f"{path}: a mask holds one layer of class numbers, this file has {count_of(file.count, 'layer')} of "
         f"{file.dtypes[0]}. Write class numbers, not colors."
     )
 
@@ -344,7 +343,7 @@ def _wrong_values(
     seen = np.unique(values_HW[~unseen_HW & np.isfinite(values_HW)])
     labels = [value for value in seen.tolist() if schema.code_of(value) != IGNORE]
     return DataError(
-        f"{path}: the mask holds the value {wrong[0]:g} ({wrong.size} pixels are wrong); "
+        f"{path}: the mask holds the value {wrong[0]:g} ({count_of(wrong.size, 'wrong pixel')}); "
         f"'{schema.name}' allows {schema.allowed}. {_remedy(schema, labels)}"
     )
 

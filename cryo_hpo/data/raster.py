@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
-from ..errors import DataError
+from ..errors import DataError, count_of
 from .alignment import (
     GDAL_ERRORS,
     Grid,
@@ -117,8 +117,8 @@ def _choose_layers(
     named = layers_by_name(schema.band_names, file) if schema.by_name else []
     if not (enough or named) or {np.dtype(name).kind for name in file.dtypes} - set("iuf"):
         raise DataError(
-            f"{path}: an image of '{schema.name}' holds {number} bands "
-            f"({' '.join(schema.bands)}), this file has {file.count} layers of "
+            f"{path}: an image of '{schema.name}' holds {count_of(number, 'band')} "
+            f"({' '.join(schema.bands)}), this file has {count_of(file.count, 'layer')} of "
             f"{file.dtypes[0]}. List every layer in 'bands', in the file's order."
         )
     usual = list(range(1, number + 1))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import count_of
 from .class_review import (
     find_absent_classes,
     find_lone_places,
@@ -71,7 +72,7 @@ def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
     if len(groups) > 1:
         levels = {dtype: _level(scene for _, scene in group) for dtype, group in groups.items()}
         words = "; ".join(
-            f"{dtype} in {len(group)} scenes of {_parts(group)} up to {levels[dtype]:.4g}"
+            f"{dtype} in {count_of(len(group), 'scene')} of {_parts(group)} up to {levels[dtype]:.4g}"
             for dtype, group in sorted(groups.items())
         )
         severe = any(_ratio(a, b) >= MIN_RATIO for a, b in combinations(levels.values(), 2))
@@ -119,7 +120,7 @@ def _tags(
             (k for k, own in enumerate(zip(*declared, strict=False)) if len(set(own)) > 1), 0
         )
         words = "; ".join(
-            f"scale {pairs[tag][band][0]:g} and offset {pairs[tag][band][1]:g} in {count} scenes"
+            f"scale {pairs[tag][band][0]:g} and offset {pairs[tag][band][1]:g} in {count_of(count, 'scene')}"
             for tag, count in tags.most_common(SHOWN)
             if pairs[tag]
         )
@@ -146,7 +147,12 @@ def _fills(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
                 continue
             share = np.mean([scene.fill.share for scene in filled if scene.fill])
             edge = any(scene.fill is not None and scene.fill.edge for scene in filled)
-            what = "are filled from the edge with" if edge else "hold, far from all other pixels,"
+            verbs = ("is", "holds") if len(filled) == 1 else ("are", "hold")
+            what = (
+                f"{verbs[0]} filled from the edge with"
+                if edge
+                else f"{verbs[1]}, far from all other pixels,"
+            )
             yield (
                 far,
                 (
@@ -177,7 +183,7 @@ def _names(
         yield (
             same,
             (
-                f"The files of {len(ids)} scenes ({_first_names(ids)}) name their layers {order}, the dataset "
+                f"The files of {count_of(len(ids), 'scene')} ({_first_names(ids)}) name their layers {order}, the dataset "
                 f"calls them {' '.join(bands)}. "
                 + (f"{remedy} in the card, or correct the files." if same else "Check `bands`.")
             ),
@@ -201,7 +207,7 @@ def _wavelengths(
         yield (
             False,
             (
-                f"The files of {len(scenes_of_names)} scenes ({_first_names(scenes_of_names)}) name their "
+                f"The files of {count_of(len(scenes_of_names), 'scene')} ({_first_names(scenes_of_names)}) name their "
                 f"layers {', '.join(names)}; the card's bands are {own}, in micrometers. Correct the "
                 "order of `bands`, or `sensor`."
             ),
@@ -266,7 +272,7 @@ def _empty_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
             empty = [(part, s) for part, s in empty if value or s.low >= 0]
             if empty and len(empty) < len(scenes):
                 yield (
-                    f"{_parts(empty)}: band {band.name} is {value:g} everywhere in {len(empty)} scenes "
+                    f"{_parts(empty)}: band {band.name} is {value:g} everywhere in {count_of(len(empty), 'scene')} "
                     f"({_first_names(scene.id for _, scene in empty)}), and is not in others. Is it missing "
                     "there? Remove these scenes, or the band."
                 )
@@ -296,7 +302,7 @@ def _notes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
             for note in scene.notes:
                 ids[note].append(scene.id)
     for note, names in ids.items():
-        yield f"{len(names)} scenes ({_first_names(names)}): {note}."
+        yield f"{count_of(len(names), 'scene')} ({_first_names(names)}): {note}."
 
 
 def _level(scenes: Iterable[SceneFacts]) -> float:

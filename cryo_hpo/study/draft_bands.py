@@ -11,7 +11,7 @@ from ..data.fingerprint import Fingerprint
 from ..data.layer_names import NUMBERED, canonical
 from ..data.layout import Layout
 from ..data.layout_bands import guess_sensor
-from ..errors import DataError, UnknownName
+from ..errors import DataError, UnknownName, count_of
 
 LEFT_OUT = {
     "PAN",
@@ -134,7 +134,7 @@ def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) ->
     if given is not None:
         if len(given) not in {look.bands, look.bands - look.alpha}:
             raise DataError(
-                f"The images have {look.bands} layers, --bands names {len(given)} "
+                f"The images have {count_of(look.bands, 'layer')}, --bands names {len(given)} "
                 f"({', '.join(given)}). Name every layer, in the file's order."
             )
         bands_of_sensor(given, sensor or None)
@@ -148,7 +148,7 @@ def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) ->
         return GUESSES[look.bands - look.alpha]
     shown = f" ({', '.join(look.names)})" if any(look.names) else ""
     raise DataError(
-        f"The images have {look.bands} layers of {' and '.join(look.dtypes)}{shown}, with values "
+        f"The images have {count_of(look.bands, 'layer')} of {' and '.join(look.dtypes)}{shown}, with values "
         f"from {look.low:g} to {look.high:g}; nothing in the files tells which bands they are. Name "
         "them in order: --bands B4,B3,B2 (`cryo-hpo list bands` shows the names)."
     )

@@ -104,15 +104,22 @@ def _require_several(values: Sequence[str]) -> None:
         )
 
 
+def _is_no_label(look: Fingerprint, value: float) -> bool:
+    """Return whether a mask value is what others often write for "no label": 255, or below 0."""
+    return not look.colors and value in look.values and (value == NO_LABEL or value < 0)
+
+
 def _describe_rarest(look: Fingerprint, given: Sequence[str]) -> str:
-    """Name the rarest mask value and its file, and the name that leaves it out."""
-    rarest = min(look.values, key=lambda value: look.values[value])
+    """Name the value that may be no class, else the rarest, its file, and the name that leaves it out."""
+    usual = next((v for v in (float(NO_LABEL), min(look.values)) if _is_no_label(look, v)), None)
+    rarest = min(look.values, key=lambda value: look.values[value]) if usual is None else usual
     names = list(given) if len(given) == len(look.values) - 1 else []
     names.insert(list(look.values).index(rarest), IGNORED)
     example = f": --classes {','.join(names)}" if len(names) > 1 else ""
     name = look.name_of(rarest)
     line = f'values: {{"{name}": {IGNORED}, ...}}' if look.colors else f"ignore: {name}"
     return (
-        f"The rarest is {name}: {look.carriers[rarest]}. If it is no class, correct the mask, or "
+        f"{'The rarest is' if usual is None else 'Often no label:'} {name}: {look.carriers[rarest]}. "
+        "If it is no class, correct the mask, or "
         f"give '{IGNORED}' as its name, and the card leaves it out with `{line}`{example}."
     )

@@ -111,7 +111,9 @@ def test_windows_are_parts_of_the_whole(tmp_path: Path) -> None:
 def test_a_band_that_is_missing_is_named_and_another_name_can_be_given(tmp_path: Path) -> None:
     _bands(tmp_path)
     (tmp_path / "mine/LC08_1_B3.TIF").rename(tmp_path / "mine/LC08_1_B03_10m.TIF")
-    with pytest.raises(DataError, match=r"lack the file of band B3 .*B3 or B03 for .*`band_files"):
+    with pytest.raises(
+        DataError, match=r"without the file of band B3 .*B3 or B03 for .*`band_files"
+    ):
         _read(tmp_path)
     assert _read(tmp_path, band_files={"B3": "B03_10m"}).image_CHW.shape[0] == 3
 

@@ -189,6 +189,49 @@ def test_a_folder_for_each_scene(tmp_path: Path, *, bands: bool) -> None:
     assert _first(card).image_CHW.shape == (3, SIDE, SIDE)
 
 
+@pytest.mark.parametrize("masks", ["beside", "apart"])
+def test_landsat_folders_as_they_are_delivered(tmp_path: Path, masks: str) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        name = f"LC08_L2SP_19502{i}_20200715_20200824_02_T1"
+        for k, band_HW in enumerate(image):
+            _put(folder / f"scenes/{name}/{name}_SR_B{k + 2}.TIF", band_HW[None], i)
+        clear = np.full((1, SIDE, SIDE), 21824, dtype=np.uint16)
+        _put(folder / f"scenes/{name}/{name}_QA_PIXEL.TIF", clear, i)
+        place = f"scenes/{name}/{name}_mask.tif" if masks == "beside" else f"masks/{name}.tif"
+        _put(folder / place, mask, i)
+
+    _fill(tmp_path / "set", writer)
+    layout, card, guesses = _draft(tmp_path / "set", bands=None)
+    assert card.images == "scenes/{id}/{id}_{band}.TIF"
+    assert card.masks == ("scenes/{id}/{id}_mask.tif" if masks == "beside" else "masks/{id}.tif")
+    assert card.quality is not None
+    assert card.quality.file == "scenes/{id}/{id}_QA_PIXEL.TIF"
+    assert (len(layout.pairs), layout.unused, guesses) == (SCENES, (), [])
+    scene = _first(card)
+    assert scene.image_CHW.shape == (3, SIDE, SIDE)
+    assert set(np.unique(scene.mask_HW)) == {0, 1}
+
+
+def test_a_folder_named_like_its_files_is_a_scene(tmp_path: Path) -> None:
+    def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
+        _put(folder / f"s{i}/s{i}.tif", image, i)
+        _put(folder / f"s{i}/s{i}_mask.tif", mask, i)
+
+    _fill(tmp_path / "set", writer)
+    layout, card, guesses = _draft(tmp_path / "set")
+    assert (card.images, card.masks) == ("{id}/{id}.tif", "{id}/{id}_mask.tif")
+    assert len(layout.pairs) == len(custom_dataset(card).index(Path("/"), "train")) == SCENES
+    assert not [guess for guess in guesses if "left out" in guess]
+
+
+@pytest.mark.parametrize("value", [255, -1])
+def test_the_value_that_may_be_no_label_is_named_first(tmp_path: Path, value: int) -> None:
+    _fill(tmp_path / "set", _top_is(value, "int16"))
+    words = "land,lake,ignore" if value > 0 else "ignore,land,lake"
+    with pytest.raises(DataError, match=rf"Often no label: {value}: .*--classes {words}"):
+        _draft(tmp_path / "set")
+
+
 def test_masks_under_other_names_are_not_left_out_in_silence(tmp_path: Path) -> None:
     def writer(folder: Path, i: int, image: Image, mask: Image) -> None:
         _put(folder / f"s{i}.tif", image, i)

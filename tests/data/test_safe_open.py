@@ -181,7 +181,7 @@ def test_suffixes_count_in_any_case_and_other_rasters_are_reported(tmp_path: Pat
     assert data.unused(tmp_path) == []
     write(tmp_path / "fake/train/images/extra.png", ONES)
     (sentence,) = data.unused(tmp_path)
-    assert "1 files of pixels are not used" in sentence
+    assert "not used: 1 file of pixels whose names do not match" in sentence
     assert "extra.png" in sentence
 
 

@@ -343,7 +343,7 @@ CASES = {
         _mask(7),
         1,
         (
-            "masks/train0_0.png: the mask holds the value 7 (1024 pixels are wrong)",
+            "masks/train0_0.png: the mask holds the value 7 (1024 wrong pixels)",
             "'fake' allows 0 (background), 1 (lake) and 255 (ignore). Was it resampled",
         ),
     ),
