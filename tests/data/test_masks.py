@@ -147,7 +147,7 @@ REFUSED: dict[str, tuple[NDArray[Any], dict[str, Any], str]] = {
     "a color too many": (
         BLUE,
         {"values": {"#000000": "land", "#ff0000": "lake"}},
-        "holds the color #0000ff .12 pixels",
+        "holds the color #0000ff .12 wrong pixels",
     ),
     "white is 0, 8 bits": (LAKE, {"profile": {"photometric": "MINISWHITE"}}, "MINISBLACK"),
 }
