@@ -120,7 +120,8 @@ def open_ensemble(
     if opens_winner(Path(study), arm):
         return Ensemble((open_model(study, arm=arm, site=site, device=device),))
     chosen = arm_of(load_result(Path(study)), arm)
-    members = []
+    members: list[Model] = []
+    lost: list[DataError] = []
     for training in sorted(chosen.seeds, key=lambda seed: -seed.selection):
         if training.diverged:
             log.warning("Left out: %s, seed %d, which diverged.", chosen.name, training.seed)
@@ -128,9 +129,13 @@ def open_ensemble(
         try:
             model = open_model(study, arm=chosen.name, seed=training.seed, site=site, device=device)
         except DataError as error:
-            log.warning("Left out: %s", error)
+            lost.append(error)
             continue
         members.append(model)
+    if not members and len({str(error) for error in lost}) == 1:
+        raise lost[0]  # one cause for all, such as a missing dataset, is no matter of weights
+    for each in lost:
+        log.warning("Left out: %s", each)
     if not members:
         message = (
             f"No training of arm '{chosen.name}' can be used: all diverged, or their weights are "

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryo_hpo.cli.main import main
+from cryo_hpo.errors import DataError
 from cryo_hpo.prediction.ensemble import Ensemble, entropy, open_ensemble, spread, with_flips
 from cryo_hpo.prediction.model import open_model
 from cryo_hpo.prediction.scene import predict_scene
@@ -240,3 +241,14 @@ def test_what_would_lose_a_map_is_refused_before_any_is_made(
     assert said.exit_code == 2
     assert message in said.output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_one_cause_for_all_trainings_is_said_once(
+    done: Finished, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = done.site.model_copy(
+        update={"data": tmp_path / "elsewhere", "cache": tmp_path / "cache"}
+    )
+    with pytest.raises(DataError, match=r"which does not exist\. Set CRYO_DATA"):
+        open_ensemble(done.folder, site=site)
+    assert "Left out" not in caplog.text
