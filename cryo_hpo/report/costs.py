@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ..results.study import Costs, Result
 from .table import Table
-from .wording import duration
+from .wording import count_of, duration
 
 Row = tuple[str, int | None, float | None]  # name, epochs, seconds of training
 
@@ -31,7 +31,7 @@ def costs(result: Result) -> Table:
 def cost_line(result: Result) -> str:
     """Return the costs in sentences; nothing is saved that the proof spent again."""
     spent = result.costs
-    total = f"Cost: {spent.epochs_search} epochs of search and {spent.epochs_confirm} of proof"
+    total = f"Cost: {count_of(spent.epochs_search, 'epoch')} of search and {spent.epochs_confirm} of proof"
     seconds = spent.seconds_search + spent.seconds_confirm
     line = f"{total}, {_total(spent)} in total ({duration(seconds)} of training)."
     if spent.epochs_reused:
@@ -42,11 +42,11 @@ def cost_line(result: Result) -> str:
         return line
     if result.proof != "full":
         return (
-            f"{line} A grid of the same configurations at full length takes {grid} epochs: the "
+            f"{line} A grid of the same configurations at full length takes {count_of(grid, 'epoch')}: the "
             f"study cost {_change(_total(spent), grid)}."
         )
     return (
-        f"{line} A grid of the same configurations at full length takes {grid} epochs without proof "
+        f"{line} A grid of the same configurations at full length takes {count_of(grid, 'epoch')} without proof "
         f"and {grid + spent.epochs_confirm} with it: the study cost "
         f"{_change(_total(spent), grid)} than that grid without proof, "
         f"{_change(_total(spent), grid + spent.epochs_confirm)} than the grid with it."

@@ -61,3 +61,9 @@ def test_without_a_search_there_is_no_grid() -> None:
     assert "grid" not in cost_line(none)
     idle = a_result(costs=Costs(**dict.fromkeys(SPENT, 0)))
     assert costs(idle).rows[2] == ("total", "0", "0 s")
+
+
+def test_one_epoch_is_no_epochs() -> None:
+    line = cost_line(costly(epochs_search=1, epochs_full_grid=1))
+    assert line.startswith("Cost: 1 epoch of search and ")
+    assert "at full length takes 1 epoch without proof" in line
