@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..monitoring.heartbeat import Heartbeat
 
 KEPT = "No half-written file is left; give the same command again."
+LOOP = "Symlink loop from "
 NO_MEMORY = (
     "The memory of this machine, or what this process may take of it, is not enough. End other programs, "
     "raise the limit, or take smaller files, then run the same command again: what is finished is kept."
@@ -102,14 +103,9 @@ class GuardedGroup(click.Group):
         except CryoError as error:
             click.echo(str(error), err=True)
             sys.exit(1)
-        except OSError as error:
+        except (OSError, RuntimeError, MemoryError) as error:
             # Any place may meet a full disk or a path it cannot use; few have their own messages.
-            if error.errno == errno.EPIPE:
-                raise  # click ends in silence: who read the output has gone
-            click.echo(_no_room(error) if is_no_room(error) else explain(error), err=True)
-            sys.exit(1)
-        except MemoryError:
-            click.echo(NO_MEMORY, err=True)
+            click.echo(_explain(error), err=True)
             sys.exit(1)
         except _Ended:
             click.echo(f"Ended by SIGTERM. {KEPT}", err=True)
@@ -118,6 +114,20 @@ class GuardedGroup(click.Group):
             if not isinstance(error, Stopped):  # a study has said how it is resumed
                 click.echo(f"Interrupted. {KEPT}", err=True)
             sys.exit(130)
+
+
+def _explain(error: OSError | RuntimeError | MemoryError) -> str:
+    """Return the message of an error of the system; raise any other again."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
+    if isinstance(error, RuntimeError):
+        if not str(error).startswith(LOOP):  # pathlib's error where links lead in a circle
+            raise error
+        where = str(error)[len(LOOP) :].strip("'")
+        return explain(OSError(errno.ELOOP, os.strerror(errno.ELOOP), where))
+    if error.errno == errno.EPIPE:
+        raise error  # click ends in silence: who read the output has gone
+    return _no_room(error) if is_no_room(error) else explain(error)
 
 
 def _no_room(error: OSError) -> str:

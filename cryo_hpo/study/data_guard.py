@@ -26,6 +26,7 @@ PRINTS = "data.json"  # in the study's folder: split -> fingerprint
 SHOWN = 3  # scenes that a message lists
 POLL_S = 5.0  # between two looks at data that are away
 PAUSE_S = 30.0  # between two looks at data that are there
+DIGESTS = slice(2, None)  # of a scene's facts: the hashes, without its places
 SHARE = 0.02  # of the time that looks may take at most
 
 Files = Mapping[str, Mapping[str, list[str]]]  # split -> scene -> image, mask and their sha256
@@ -122,8 +123,11 @@ class DataGuard:
             if unmounted:
                 return str(error)
             raise DataError(_describe_change(self._files, {}, self._file.parent)) from error
-        if files != self._files:
+        if _contents(files) != _contents(self._files):
             raise DataError(_describe_change(self._files, files, self._file.parent))
+        if files != self._files:  # the same data, in another place
+            self._files = files
+            write_text(self._file, json.dumps(files) + "\n")
         return ""
 
     def _look(self) -> dict[str, dict[str, list[str]]]:
@@ -237,6 +241,11 @@ def warn_of_other_data(recipe: Recipe, site: Site, path: Path) -> None:
         )
 
 
+def _contents(files: Files) -> dict[str, dict[str, list[str]]]:
+    """Return the hashes of every scene's files: data that were moved are the same data."""
+    return {s: {n: facts[DIGESTS] for n, facts in scenes.items()} for s, scenes in files.items()}
+
+
 def _describe_change(before: Files, after: Files, folder: Path) -> str:
     """Describe which scenes have changed since the study began."""
     return (
@@ -256,7 +265,7 @@ def _changes(before: Files, after: Files) -> list[str]:
             groups = {"removed": removed}
         else:
             groups = {
-                "changed": [name for name in old if name in new and new[name] != old[name]],
+                "changed": [n for n in old if n in new and new[n][DIGESTS] != old[n][DIGESTS]],
                 "removed": [name for name in old if name not in new],
                 "added": [name for name in new if name not in old],
             }

@@ -50,10 +50,13 @@ def stop() -> None:
 @group.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--mkdir", is_flag=True)
-def use(path: Path, *, mkdir: bool) -> None:
+@click.option("--resolve", is_flag=True)
+def use(path: Path, *, mkdir: bool, resolve: bool) -> None:
     """Use a path as a command does that has no message of its own for it."""
     if mkdir:
         path.mkdir(parents=True)
+    if resolve:
+        path.resolve()
     if path.exists():
         path.read_bytes()
 
@@ -112,6 +115,7 @@ def test_a_path_that_the_system_refuses_is_a_message_with_its_remedy(tmp_path: P
         ([tmp_path / "file" / "in", "--mkdir"], "Not a directory. A part of this path is a file"),
         ([tmp_path / "file", "--mkdir"], "File exists. Remove it, or name another path."),
         ([tmp_path / "a" / "in", "--mkdir"], "Its symbolic links lead in a circle: remove one"),
+        ([tmp_path / "a", "--resolve"], "Its symbolic links lead in a circle: remove one"),
         (["/proc/none", "--mkdir"], "'/proc/none': No such file or directory. Check the path."),
     )
     for words, message in cases:

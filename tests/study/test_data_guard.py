@@ -51,6 +51,18 @@ def test_data_that_stay_are_accepted(data: Data) -> None:
     assert (data[2] / "data-files.json").exists()
 
 
+def test_data_that_were_moved_are_the_same_data(data: Data, tmp_path: Path, monkeypatch) -> None:
+    data.guard.check()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = Data((data[0], data[1].model_copy(update={"data": tmp_path / "moved"}), data[2]))
+    assert not moved.guard.is_away()
+    assert str(tmp_path / "moved") in (data[2] / "data-files.json").read_text()
+    image = moved.train[0]
+    image.write_bytes(image.read_bytes() + b"\0")
+    with pytest.raises(DataError, match=rf"train: {image.stem} changed\."):
+        moved.guard.check()
+
+
 def test_a_replaced_file_is_named(data: Data) -> None:
     guard = data.guard
     image = data.train[0]
