@@ -78,20 +78,32 @@ class Grid(NamedTuple):
 
 
 EVERY_OTHER = rates(LRS[1::2])
+SCHEDULE_FREE = {
+    f"{lr:g}": OptimSpec.model_validate({"name": "schedule-free", "lr": lr}) for lr in LRS[7::2]
+}
 GRIDS = {
     "lr_table": Grid(27, rates(LRS), seeds=(0, 1, 2)),
-    "lr_table_9": Grid(9, EVERY_OTHER),
+    "lr_table_9": Grid(9, EVERY_OTHER, seeds=(0, 1, 2)),
     "lr_table_optimizers": Grid(
         27, {name: OptimSpec.model_validate({"name": name}) for name in OPTIMIZERS}, seeds=(0, 1, 2)
     ),
-    "lr_table_81": Grid(81, EVERY_OTHER, {"unet-8": UNET}),
+    "lr_table_schedule_free": Grid(27, SCHEDULE_FREE, seeds=(0, 1, 2)),
+    "lr_table_81": Grid(81, EVERY_OTHER, {"unet-8": UNET}, seeds=(0, 1, 2)),
     "lr_table_frozen": Grid(
-        27, EVERY_OTHER, {"galileo-nano": GALILEO.model_copy(update={"tune": "frozen"})}
+        27,
+        EVERY_OTHER,
+        {"galileo-nano": GALILEO.model_copy(update={"tune": "frozen"})},
+        seeds=(0, 1, 2),
     ),
     "lr_table_scratch": Grid(
-        27, EVERY_OTHER, {"galileo-nano": GALILEO.model_copy(update={"weights": "scratch"})}
+        27,
+        EVERY_OTHER,
+        {"galileo-nano": GALILEO.model_copy(update={"weights": "scratch"})},
+        seeds=(0, 1, 2),
     ),
-    "lr_table_constant": Grid(27, rates(LRS[1::2], schedule="constant"), {"unet-8": UNET}),
-    "lr_table_few": Grid(27, EVERY_OTHER, train=8),
-    "lr_table_64": Grid(27, EVERY_OTHER, {"unet-8": UNET}, side=64),
+    "lr_table_constant": Grid(
+        27, rates(LRS[1::2], schedule="constant"), {"unet-8": UNET}, seeds=(0, 1, 2)
+    ),
+    "lr_table_few": Grid(27, EVERY_OTHER, seeds=(0, 1, 2), train=8),
+    "lr_table_64": Grid(27, EVERY_OTHER, {"unet-8": UNET}, seeds=(0, 1, 2), side=64),
 }

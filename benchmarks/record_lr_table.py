@@ -41,7 +41,7 @@ from cryo_hpo.errors import Diverged
 from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.evaluation.sliding_window import score_each
 from cryo_hpo.training import checkpoints
-from cryo_hpo.training.build import normalizer, scenes_of, segmenter, window_of
+from cryo_hpo.training.build import initial_model, normalizer, scenes_of, window_of
 from cryo_hpo.training.loop import fit
 from cryo_hpo.training.scoring import WINDOWS_PER_PASS
 
@@ -215,7 +215,7 @@ class Tester:
     """Scores a checkpoint on a split."""
 
     def __init__(self, recipe: Recipe, site: Site, split: Split) -> None:
-        self._model = segmenter(recipe, site=site, weights="scratch")
+        self._model = initial_model(recipe, site=site, resumes=True, device=CPU)
         self._scenes = scenes_of(recipe, split, site)
         train = scenes_of(recipe, "train", site)
         self._normalize = normalizer(recipe, train, CPU)
@@ -242,10 +242,12 @@ class Tester:
 
 def described(model: ModelSpec, grid: Grid) -> dict[str, Any]:
     """Return what a portfolio needs of a table's recipe; see `cryo-hpo learn`."""
+    optim = next(iter(grid.optims.values()))
     return {
         "encoder": model.encoder,
         "tune": model.tune,
-        "schedule": next(iter(grid.optims.values())).schedule,
+        "optimizer": optim.name,
+        "schedule": optim.schedule,
         "loss": LOSS.name,
         "steps_per_epoch": grid.train // BATCH,
     }

@@ -111,7 +111,8 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
         yield "Winning recipe", ["What it has other than the baseline:", changed]
     if result.trials:
         label = Selection.of(result).label
-        yield "Trials", [f"Validation: {label}.", tables.trials(result)]
+        start = [result.search_start] if result.search_start else []
+        yield "Trials", [*start, f"Validation: {label}.", tables.trials(result)]
         rule = RUNGS if tables.rung_epochs(result) else NO_RUNGS
         text = rule.format(label=label, reduction=tables.reduction_of(result))
         yield "Rungs", [text, tables.rungs(result)]

@@ -216,6 +216,11 @@ class Result(Frozen):
         default={},
         description="Parameter -> share of what decides over good and bad trials (PED-ANOVA)",
     )
+    search_start: str = Field(
+        default="",
+        description="Where a search from known points started, the recorded problems that these are "
+        "from, or why it started evenly after all; empty: evenly, as the study asks",
+    )
     proof: Proof = Field(
         default="full", description="Final comparison; under quick and none no gain is claimed"
     )

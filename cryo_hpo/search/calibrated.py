@@ -13,7 +13,7 @@ from ..config.frozen import Frozen
 from ..config.optim import ADAMW
 from ..config.space import Value
 from ..errors import SpecError, concerning
-from .portfolio import FEWEST, RATE, alike, portfolio_of
+from .portfolio import FEWEST, RATE, alike, portfolio_of, problem_of
 
 if TYPE_CHECKING:
     from ..config import Study
@@ -37,14 +37,14 @@ def calibrate(study: Study) -> Calibrated:
     Raises:
         SpecError: The portfolio has too few problems like the study's.
     """
-    base, own = study.base, _dataset(study)
+    base, own = study.base, problem_of(study)
     if base.optim.name != ADAMW:
         message = (
             f"The recorded problems were trained with adamw, and their learning rates mean nothing "
             f"for {base.optim.name}. Give the values: {{optim.lr: ...}}."
         )
         raise SpecError(message)
-    lessons = alike(portfolio_of(study).without(problem=own).lessons, study, steps=None)
+    lessons = alike(portfolio_of(study).lessons, study, steps=None)
     if not lessons:
         message = (
             f"'calibrated' needs {FEWEST} recorded problems beside '{own}' with an encoder of the "
@@ -77,8 +77,3 @@ def filled(study: Study, arms: dict[str, Calibrated]) -> dict[str, dict[str, Val
         name: arms[name].values if isinstance(changes, str) else changes
         for name, changes in study.baselines.items()
     }
-
-
-def _dataset(study: Study) -> str:
-    data = study.base.data
-    return data.card.name if data.card is not None else str(data.name)

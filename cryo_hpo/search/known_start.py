@@ -32,6 +32,7 @@ class KnownStart(Frozen):
         lead: Least lead over the baseline's score at its first rung, a fraction; None: unknown.
         at_edge: Positions of the points beyond the best values of all recorded problems.
         problems: Names of the recorded problems.
+        sources: Files that they were learned from, each with the first digits of its sha256.
         reason: Why there are no points; empty otherwise.
     """
 
@@ -42,6 +43,7 @@ class KnownStart(Frozen):
     lead: float | None = None
     at_edge: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     reason: str = ""
 
     def point(self, number: int) -> dict[str, Value] | None:

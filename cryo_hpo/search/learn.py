@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Recipe
+from ..config.optim import ADAMW
 from ..config.space import Scalar
 from ..errors import SpecError
 from ..results.portfolio import Lesson, Portfolio
@@ -78,6 +79,7 @@ def _of_result(result: Result, file: Path) -> Lesson:
         problem=result.dataset,
         encoder=base.model.encoder,
         regime=base.model.tune,
+        optimizer=base.optim.name,
         schedule=base.optim.schedule,
         loss=base.loss.name,
         epochs=base.epochs,
@@ -132,6 +134,7 @@ def _of_grid(
         problem=problem,
         encoder=recipe["encoder"],
         regime=recipe["tune"],
+        optimizer=recipe.get("optimizer", ADAMW),  # tables of earlier versions have none
         schedule=recipe["schedule"],
         loss=recipe["loss"],
         epochs=epochs,

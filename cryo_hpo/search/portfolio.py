@@ -33,12 +33,22 @@ def shipped_portfolio() -> Portfolio:
 
 
 def portfolio_of(study: Study) -> Portfolio:
-    """Return the portfolio of a study's start: the shipped one, and its own if it names one."""
+    """Return what other data have taught: the shipped portfolio, and the study's own if it names one.
+
+    Lessons of the study's own dataset, by its name, are left out, so that neither a start nor a
+    default has seen the data on which it is compared.
+    """
+    lessons = shipped_portfolio().lessons
     start = "even" if study.search is None else study.search.start
-    if isinstance(start, str):
-        return shipped_portfolio()
-    own = load_portfolio(Path(start.path))
-    return Portfolio(lessons=(*shipped_portfolio().lessons, *own.lessons))
+    if not isinstance(start, str):
+        lessons = (*lessons, *load_portfolio(Path(start.path)).lessons)
+    return Portfolio(lessons=lessons).without(problem=problem_of(study))
+
+
+def problem_of(study: Study) -> str:
+    """Return the name by which a portfolio knows a study's data: that of its dataset."""
+    data = study.base.data
+    return data.card.name if data.card is not None else str(data.name)
 
 
 def choose_start(
@@ -82,6 +92,7 @@ def choose_start(
         lead=min(leads, default=None),
         at_edge=tuple(i for i, place in enumerate(places) if not min(best) < place < max(best)),
         problems=tuple(dict.fromkeys(lesson.problem for lesson in lessons)),
+        sources=tuple(dict.fromkeys(lesson.source for lesson in lessons)),
     )
 
 
@@ -95,12 +106,13 @@ def spread_out(best: Sequence[float]) -> tuple[float, float]:
 def alike(lessons: Iterable[Lesson], study: Study, *, steps: int | None) -> list[Lesson]:
     """Return the lessons of problems like a study's, the nearest that are enough.
 
-    Family of the encoder and regime must be the same; the encoder, schedule, loss and steps of a
+    Family of the encoder, regime and optimizer must be the same; the encoder, schedule, loss and steps of a
     training are the same or near where at least `FEWEST` problems are left.
     """
     base = study.base
     family, regime = family_of(base.model.encoder), base.model.tune
-    kept = [x for x in lessons if x.family == family and x.regime == regime and RATE in x.best]
+    must = (family, regime, base.optim.name)
+    kept = [x for x in lessons if (x.family, x.regime, x.optimizer) == must and RATE in x.best]
     tests: list[Callable[[Lesson], bool]] = [
         lambda x: x.encoder == base.model.encoder,
         lambda x: x.schedule == base.optim.schedule,
@@ -146,8 +158,11 @@ def _why_none(study: Study, *, has_rung: bool, lessons: Sequence[Lesson]) -> str
     if not has_rung:
         return "no rung lies in the first half of a training"
     if not lessons:
-        model = study.base.model
-        return f"fewer than {FEWEST} recorded problems have an encoder of the family of '{model.encoder}' with tune: {model.tune}"
+        model, optimizer = study.base.model, study.base.optim.name
+        return (
+            f"fewer than {FEWEST} recorded problems beside '{problem_of(study)}' have an encoder of the "
+            f"family of '{model.encoder}' with tune: {model.tune}, trained with {optimizer}"
+        )
     return f"the space has no {RATE} on a logarithmic range"
 
 

@@ -56,4 +56,13 @@ def describe(start: KnownStart) -> str:
         )
         for point in start.points
     )
-    return f"The search starts at known points ({points}), best on {', '.join(start.problems)}."
+    told = f"The search starts at known points ({points}), around the best of {', '.join(start.problems)}"
+    if not start.sources:  # chosen by an earlier version, which did not keep them
+        return f"{told}."
+    return f"{told} (from {', '.join(start.sources)}). Nothing recorded on this study's own dataset counts."
+
+
+def told_start(path: Path) -> str:
+    """Return in words where a study's search started; empty where it was even by choice."""
+    file = path / NAME
+    return describe(KnownStart.model_validate_json(file.read_bytes())) if file.exists() else ""

@@ -151,6 +151,7 @@ def test_points_are_never_closer_than_a_decade_and_surround_the_mean(best):
         ([_lesson(p, encoder="prithvi-1") for p in "abc"], {}, "fewer than 3"),
         ([_lesson(p, regime="frozen") for p in "abc"], {}, "fewer than 3"),
         ([_lesson("a"), _lesson("a"), _lesson("a", 1e-2)], {}, "fewer than 3"),
+        ([_lesson(p, optimizer="schedule-free") for p in "abc"], {}, "trained with adamw"),
         ([_lesson(p, 5.0) for p in "abc"], {}, "outside"),
     ],
 )

@@ -12,6 +12,7 @@ from benchmarks.simulate import lr_tables
 from cryo_hpo.config import Site, Study
 from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.known_start import KnownStart
+from cryo_hpo.search.portfolio import shipped_portfolio
 from cryo_hpo.study import start as starts
 from cryo_hpo.study.timing import EpochSize
 
@@ -47,9 +48,26 @@ def test_a_resumed_study_starts_where_it_did_whatever_the_portfolio_has_become(t
     assert json.loads((tmp_path / starts.NAME).read_text())["rung"] == 9
 
 
-def test_a_start_is_told_in_words():
+@pytest.mark.usefixtures("_steps")
+def test_what_was_learned_on_the_studys_own_data_does_not_start_its_search(tmp_path):
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    own = tmp_path / "ours.json"
+    seen = [x for x in shipped_portfolio().lessons if x.problem == "lakes-demo"]
+    far = [x.model_copy(update={"best": {"optim.lr": 2e-6}, "source": "ours"}) for x in seen]
+    own.write_text(Portfolio(lessons=tuple(far)).model_dump_json())
+    start = starts.start_of(_study({"from": str(own)}), tmp_path, site=site)
+    assert "lakes-demo" not in start.problems
+    assert "rock-glaciers" in start.problems
+    assert "ours" not in start.sources
+    assert min(float(point["optim.lr"]) for point in start.points) > 1e-4
+    assert "Nothing recorded on this study's own dataset counts" in starts.told_start(tmp_path)
+
+
+def test_a_start_is_told_in_words(tmp_path):
     known = KnownStart(points=({"optim.lr": 2e-3, "batch_size": 8},), problems=("a", "b"))
-    assert starts.describe(known) == (
-        "The search starts at known points (optim.lr 0.002, batch_size 8), best on a, b."
-    )
+    told = "The search starts at known points (optim.lr 0.002, batch_size 8), around the best of a, b"
+    assert starts.describe(known) == f"{told}."
+    kept = known.model_copy(update={"sources": ("t.npz 1a2b", "ours.json 3c4d")})
+    assert starts.describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
     assert "evenly: no rung" in starts.describe(KnownStart(reason="no rung"))
+    assert starts.told_start(tmp_path) == "", "an even start by choice"
