@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,7 @@ from .rivals import Full
 from .simulate import Floats, Maker, Table
 
 TRIALS = 32
-STEPS_PER_EPOCH = 4  # of our own recordings
-ENCODERS = {"unet-8": "unet", "galileo-nano": "galileo-nano"}
+ENCODERS = ("unet", "galileo-nano")  # of our own recordings
 FIXED = 1e-4
 PARTS = 3  # problems that one table of another domain stands for
 
@@ -51,14 +51,14 @@ def default(portfolio: Portfolio) -> Maker:
 
 def _start(portfolio: Portfolio, table: Table, seed: int) -> tuple[Study, KnownStart]:
     """Return a study of a table's problem, and where it starts by what others have taught."""
-    task, _, encoder = table.name.partition("/")
-    study = _with_encoder(study_of(table, seed, trials=TRIALS), ENCODERS.get(encoder, "unet"))
+    task = table.name.partition("/")[0]
+    study = _as_recorded(study_of(table, seed, trials=TRIALS), table.recipe)
     assert study.search is not None, "it has one"
     start = choose_start(
         portfolio.without(problem=task),
         study,
         rungs_of(study.search, table.epochs),
-        steps=STEPS_PER_EPOCH * table.epochs,
+        steps=table.recipe["steps_per_epoch"] * table.epochs,
     )
     return study, start
 
@@ -93,7 +93,7 @@ def foreign(other: Table) -> Portfolio:
     lessons = [
         _lesson(f"{other.name} {number}", encoder, other, rows)
         for number, rows in enumerate(parts)
-        for encoder in ENCODERS.values()
+        for encoder in ENCODERS
     ]
     return Portfolio(lessons=tuple(lessons))
 
@@ -129,7 +129,12 @@ def _inside(rate: float, table: Table) -> float:
     return min(max(rate, table.low * 4), table.high / 4)
 
 
-def _with_encoder(study: Study, encoder: str) -> Study:
+def _as_recorded(study: Study, recipe: Mapping[str, Any]) -> Study:
+    """Return a study of the encoder, regime, schedule and loss with which a table was recorded."""
     raw = json.loads(study.model_dump_json())
-    raw["base"]["model"]["encoder"], raw["base"]["loss"]["name"] = encoder, "ce+dice"
+    raw["base"]["model"] |= {"encoder": recipe["encoder"], "tune": recipe["tune"]}
+    raw["base"]["optim"]["schedule"], raw["base"]["loss"]["name"] = (
+        recipe["schedule"],
+        recipe["loss"],
+    )
     return Study.model_validate_json(json.dumps(raw))

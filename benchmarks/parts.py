@@ -16,26 +16,29 @@ import numpy as np
 from .simulate import Outcomes
 
 ROOT = Path(__file__).parents[1]
-CODE = ("simulate.py", "ours.py", "rivals.py")
+CODE = ("simulate.py", "ours.py", "rivals.py", "known.py", "untuned.py")
 
 
 class Parts:
     """Read outcomes from a folder, or compute and keep them."""
 
-    def __init__(self, folder: Path, recordings: Iterable[Path]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        files = [*_code(), *(file for file in recordings if file.is_file())]
-        self._state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+        self._code = _digest(_code())
 
-    def outcomes(self, name: str, seeds: int, compute: Callable[[], Outcomes]) -> Outcomes:
+    def outcomes(
+        self, name: str, seeds: int, compute: Callable[[], Outcomes], recordings: Iterable[Path]
+    ) -> Outcomes:
         """Return the outcomes of a way of searching on a problem.
 
         Args:
             name: Name of problem and way, unique within the benchmark.
             seeds: Number of searches.
             compute: Runs them.
+            recordings: Files that the outcomes depend on.
         """
-        key = hashlib.sha256(f"{name} {seeds} {self._state}".encode()).hexdigest()[:12]
+        state = self._code + _digest(file for file in recordings if file.is_file())
+        key = hashlib.sha256(f"{name} {seeds} {state}".encode()).hexdigest()[:12]
         file = self._folder / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-{key}.npz"
         if file.exists():
             with np.load(file) as kept:
@@ -46,6 +49,10 @@ class Parts:
         np.savez_compressed(draft, gaps=new.gaps, diverging=new.diverging, tables=new.tables)
         draft.replace(file)
         return new
+
+
+def _digest(files: Iterable[Path]) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _code() -> Iterator[Path]:

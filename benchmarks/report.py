@@ -13,7 +13,7 @@ from .simulate import Outcomes
 
 TARGETS = (1.0, 0.6)  # points below the reference
 COARSE = (5.0, 2.0)  # where no search comes closer: tables with few seeds and sharp optima
-COSTS = (1.0, 2.0, 4.0, 8.0)  # full trainings
+COSTS = (2.0, 4.0, 8.0)  # full trainings
 PAIRED = (1.5, 2.0, 4.0)
 # As the classes of cryo_hpo/data/palette.py, without yellow, which is faint on white.
 LINES = (
@@ -91,9 +91,8 @@ def rivals(
     titles = ["search", "cost to gap 1.0", "to 0.6", *head, "crowns a diverging one"]
     rows = []
     for method, out in played.items():
-        gaps = means(out.gaps)
         cells = [_cost(cost_to(out.gaps, grid, target)) for target in TARGETS]
-        cells += [_points(gaps[list(grid).index(c)]) for c in COSTS]
+        cells += [_within(out.gaps[:, list(grid).index(c)], out.tables) for c in COSTS]
         cells.append(f"{100 * out.diverging.any(axis=1).mean():.0f} %")
         rows.append([f"**{method}**" if method == ours else method, *cells])
     return [f"### {name} ({searches} searches{tables})", "", *table(titles, rows), ""]
@@ -118,17 +117,39 @@ def ratios(
     return [*lines, ""]
 
 
+def first(out: Outcomes, each: int) -> Outcomes:
+    """Return the first searches of each table."""
+    shape = (out.tables, -1, *out.gaps.shape[1:])
+    gaps, diverging = (x.reshape(shape)[:, :each] for x in (out.gaps, out.diverging))
+    flat = (-1, *out.gaps.shape[1:])
+    return Outcomes(gaps.reshape(flat), diverging.reshape(flat), out.tables)
+
+
+def pooled(parts: Sequence[Outcomes]) -> Outcomes:
+    """Return the searches of several problems as those of one; as many of each table."""
+    return Outcomes(
+        np.concatenate([out.gaps for out in parts]),
+        np.concatenate([out.diverging for out in parts]),
+        sum(out.tables for out in parts),
+    )
+
+
 def paired(
-    title: str, played: Mapping[str, Outcomes], grid: Sequence[float], base: str
+    title: str,
+    played: Mapping[str, Outcomes],
+    grid: Sequence[float],
+    base: str,
+    *,
+    costs: Sequence[float] = PAIRED,
 ) -> list[str]:
     """Return the paired differences of gaps from a base, with intervals."""
     searches = len(played[base].gaps)
     titles = ["search", "cost to gap 1.0", "to 0.6"]
-    titles += [f"gap at {c:g}, minus {base}" for c in PAIRED]
+    titles += [f"gap at {c:g}, minus {base}" for c in costs]
     rows = []
     for name, out in played.items():
         cells = [_cost(cost_to(out.gaps, grid, target)) for target in TARGETS]
-        for cost in PAIRED:
+        for cost in costs:
             column = list(grid).index(cost)
             if name == base:
                 cells.append(f"({_points(means(out.gaps)[column])})")
@@ -167,15 +188,16 @@ def against_aims(
     return [f"### {title} ({searches} searches)", "", *table(titles, rows), ""]
 
 
-def frontier(
-    ends: Mapping[int, Mapping[str, Sequence[tuple[float, float]]]],
-) -> list[str]:
-    """Return the table of searches run to their own end: trials -> problem -> (cost, gap)s."""
+def frontier(ends: Mapping[int, Mapping[str, Outcomes]]) -> list[str]:
+    """Return the table of searches run to their own end: trials -> problem -> costs and gaps."""
     names = list(next(iter(ends.values())))
     rows = []
     for trials, problems in ends.items():
-        pairs = [np.mean(problems[name], axis=0) for name in names]
-        rows.append([str(trials), *(f"{cost:.2f} / {gap:.2f}" for cost, gap in pairs)])
+        cells = [
+            f"{out.gaps[:, 0].mean():.2f} / {_within(out.gaps[:, 1], out.tables)}"
+            for out in problems.values()
+        ]
+        rows.append([str(trials), *cells])
     return [*table(["trials", *(f"{n}: cost / gap" for n in names)], rows), ""]
 
 
@@ -229,3 +251,10 @@ def _cost(cost: float) -> str:
 
 def _points(gap: float) -> str:
     return f"{gap:.2f}" if np.isfinite(gap) else "-"
+
+
+def _within(gaps: Floats, tables: int) -> str:
+    """Return a mean gap with its interval; "-" where a search has no winner yet."""
+    if np.isnan(gaps).any():
+        return "-"
+    return "{:.2f} [{:.1f}, {:.1f}]".format(*interval(gaps, tables))

@@ -17,18 +17,17 @@ import argparse
 import logging
 import warnings
 from collections.abc import Callable, Mapping
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
 
 from . import report
-from .known import default, foreign, known, own_portfolio, wrong
 from .ours import Ours, study_of
 from .parts import Parts
+from .problems import CURVES, GRID, OWN, ROOT, Bench, problems
 from .rivals import (
     Full,
     OneEpoch,
@@ -43,20 +42,13 @@ from .rivals import (
     shuffled,
     stream,
 )
-from .simulate import Maker, Outcomes, Table, alexnet, deberta, ends, lr_tables, outcomes
-from .untuned import untuned
+from .simulate import Maker, Outcomes, Table
+from .starts import aims, starts
 
-ROOT = Path(__file__).parents[1]
-OWN = ROOT / "benchmarks" / "data" / "lr_table.npz"
-SHORT = OWN.with_name("lr_table_9.npz")  # the same tasks, a third as long
-OPTIMIZERS = OWN.with_name("lr_table_optimizers.npz")  # the same tasks, other optimizers
-CURVES = ROOT.parent / "shared" / "data" / "lr_curves"
 KEPT = ROOT / "build" / "bench-search"
-GRID = tuple(q / 4 for q in range(2, 41))  # costs, in full trainings
 TRIALS = 32
 UNCAPPED = 128  # trials: no variant runs out of them before the last cost of the grid
 LENGTHS = (6, 9, 12, 16, 32)  # trials of searches that run to their own end
-AIM = 1.5  # full trainings, at which a start at known points is to be within 1 point
 OURS, RAY, RANDOM = "promote (ours)", "Ray AsyncHyperBand", "random, full"
 
 RIVALS: dict[str, Maker] = {
@@ -142,57 +134,6 @@ PRIORS: dict[str, Maker] = {
 }
 
 
-class Problem(NamedTuple):
-    """Tables whose searches are pooled."""
-
-    name: str
-    tables: tuple[Table, ...]
-
-    def outcomes(self, make: Maker, seeds: int) -> Outcomes:
-        """Run `seeds` searches in all, the same number on each table."""
-        each = range(max(seeds // len(self.tables), 1))
-        found = [outcomes(make, t, each, [round(c * t.epochs) for c in GRID]) for t in self.tables]
-        return Outcomes(
-            np.concatenate([o.gaps for o in found]),
-            np.concatenate([o.diverging for o in found]),
-            len(self.tables),
-        )
-
-    def ends(self, make: Maker, seeds: int) -> list[tuple[float, float]]:
-        """Return cost and gap of `seeds` searches in all that run to their own end."""
-        each = range(max(seeds // len(self.tables), 1))
-        return [(e.cost, e.gap) for table in self.tables for e in ends(make, table, each)]
-
-
-class Bench(NamedTuple):
-    """What the parts of the benchmark share: problems, number of searches, kept outcomes."""
-
-    problems: list[Problem]
-    seeds: int
-    parts: Parts
-    figure: Path | None = None
-
-    def play(self, problem: Problem, ways: Mapping[str, Maker], seeds: int) -> dict[str, Outcomes]:
-        """Run ways of searching on a problem, or read what has been run."""
-        return {
-            name: self.parts.outcomes(
-                f"{problem.name} {name}", seeds, partial(problem.outcomes, make, seeds)
-            )
-            for name, make in ways.items()
-        }
-
-
-def problems(curves: Path, own: Path) -> list[Problem]:
-    """Return every recording that is present."""
-    found = []
-    if own.exists():
-        found.append(Problem("cryosphere", tuple(lr_tables(own))))
-    if curves.is_dir():
-        found.append(Problem("deberta-base", (deberta(curves / "deberta-base.npz"),)))
-        found.append(Problem("alexnet", (alexnet(curves / "alexnet.npz"),)))
-    return found
-
-
 def rivals(bench: Bench) -> list[str]:
     """Compare with every rival as it comes; draw the figure."""
     lines: list[str] = []
@@ -209,21 +150,29 @@ def rivals(bench: Bench) -> list[str]:
 def fair(bench: Bench) -> list[str]:
     """Compare with rivals that begin evenly and drop leaders that diverge."""
     lines: list[str] = []
+    pooled: list[dict[str, Outcomes]] = []
+    most = max(len(problem.tables) for problem in bench.problems)
     for problem in bench.problems:
         played = bench.play(problem, FAIR, bench.seeds)
         title = f"{problem.name}, rivals with the even beginning"
         lines += report.rivals(title, len(problem.tables), played, GRID, OURS)
         lines += report.ratios(played, GRID, OURS, (f"{RAY}, even",))
-    return lines
+        each = max(bench.seeds // most, 1)
+        pooled.append({name: report.first(out, each) for name, out in played.items()})
+    whole = {name: report.pooled([played[name] for played in pooled]) for name in FAIR}
+    tables = sum(len(problem.tables) for problem in bench.problems)
+    title = f"All {tables} tables, each with the same weight"
+    return lines + report.paired(title, whole, GRID, OURS, costs=(2.0, 4.0, 8.0))
 
 
 def frontier(bench: Bench) -> list[str]:
     """Run searches of several lengths to their own end."""
+    seeds = bench.seeds // 2
     found = {
-        trials: {p.name: p.ends(_ours(trials=trials), bench.seeds // 2) for p in bench.problems}
+        trials: {p.name: bench.ends(p, trials, _ours(trials=trials), seeds) for p in bench.problems}
         for trials in LENGTHS
     }
-    return [f"{bench.seeds // 2} searches of each problem in a cell.", "", *report.frontier(found)]
+    return [f"{seeds} searches of each problem in a cell.", "", *report.frontier(found)]
 
 
 def variants(bench: Bench) -> list[str]:
@@ -232,9 +181,9 @@ def variants(bench: Bench) -> list[str]:
     pair = {name: _ours(trials=16, sampler=name) for name in ("tpe", "gp")}
     for problem in bench.problems:
         for title, ways, share, base in (
-            ("Variants", VARIANTS, 5, OURS),
-            ("Priors", PRIORS, 3, "no prior"),
-            ("Samplers", pair, 13, "tpe"),  # few short searches, since GP is slow
+            ("Variants", VARIANTS, 2, OURS),
+            ("Priors", PRIORS, 2, "no prior"),
+            ("Samplers", pair, 10, "tpe"),  # few short searches, since GP is slow
         ):
             named = {f"{title}: {name}": make for name, make in ways.items()}
             played = bench.play(problem, named, bench.seeds // share)
@@ -243,45 +192,12 @@ def variants(bench: Bench) -> list[str]:
     return lines
 
 
-def starts(bench: Bench) -> list[str]:
-    """Start at known points, with portfolios that have seen neither task nor length, and wrong ones."""
-    lines: list[str] = []
-    own = {27: OWN, 9: SHORT}
-    for epochs, file in own.items():
-        if not file.exists():
-            continue
-        tables = tuple(lr_tables(file))
-        problem = Problem(f"cryosphere, {epochs} epochs", tables)
-        ways = {
-            "even (today)": RIVALS[OURS],
-            "4 LRs by hand, ascending": FAIR["4 LRs by hand, ascending"],
-            "4 LRs by hand, shuffled": FAIR["4 LRs by hand, shuffled"],
-            "fixed LR 1e-4, no search": RIVALS["fixed LR 1e-4"],
-            "one default of the other tasks, no search": default(own_portfolio(file)),
-            "known, the other tasks": known(own_portfolio(file)),
-        }
-        others = [path for length, path in own.items() if length != epochs and path.exists()]
-        if others:
-            ways["known, the other tasks at the other length"] = known(own_portfolio(*others))
-        if epochs == 27:
-            ways["known, wrong by a factor of 100"] = wrong(own_portfolio(file))
-            for other in bench.problems:
-                if len(other.tables) == 1:
-                    ways[f"known, portfolio of {other.name}"] = known(foreign(other.tables[0]))
-        played = bench.play(problem, ways, bench.seeds)
-        if epochs == 27 and OPTIMIZERS.exists():
-            each = max(bench.seeds // len(tables), 1)
-            others_played = untuned(OPTIMIZERS, tables, GRID, each)
-            played |= {f"{name}, no search": out for name, out in others_played.items()}
-        lines += report.against_aims(f"{problem.name}, {len(tables)} tables", played, GRID, AIM)
-    return lines
-
-
 PARTS: dict[str, Callable[[Bench], list[str]]] = {
     "rivals": rivals,
     "fair": fair,
     "frontier": frontier,
     "starts": starts,
+    "aims": aims,
     "variants": variants,
 }
 
@@ -299,11 +215,10 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    recordings = (asked.table, SHORT, *sorted(asked.curves.glob("*.npz")))
     bench = Bench(
         problems(asked.curves, asked.table),
         asked.seeds,
-        Parts(asked.kept, recordings),
+        Parts(asked.kept),
         ROOT / "docs" / "search-benchmark.png" if asked.write else None,
     )
     for name in asked.part or PARTS:

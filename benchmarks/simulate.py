@@ -9,11 +9,12 @@ of a second, and two searches see the same data.
 from __future__ import annotations
 
 import heapq
+import json
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ class Table:
         reference: Test score from which gaps are measured.
         near: Number of nearest runs from which a trial's run is drawn.
         again: Whether one run may serve several trials.
+        recipe: What a portfolio needs of its trainings' recipe; empty: not recorded.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Table:
     reference: float
     near: int = 8
     again: bool = False
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -337,12 +340,16 @@ def lr_tables(path: Path, *, averaged: bool = False) -> list[Table]:
     with np.load(path) as file:
         lr, val, test = file["lr"], file[f"val{tail}"], file[f"test{tail}"]
         names = [(str(t), str(e)) for t in file["tasks"] for e in file["encoders"]]
+        recipes = [json.loads(str(text)) for text in file["recipes"]] * len(file["tasks"])
         trained = file["trained"].reshape(-1, *file["trained"].shape[2:])
     shape = (-1, *val.shape[2:])
-    cells = zip(names, val.reshape(shape), test.reshape(shape), trained, strict=True)
+    cells = zip(names, recipes, val.reshape(shape), test.reshape(shape), trained, strict=True)
     return [
-        _grid("/".join(name), lr.astype(float)[rates], val_LSN[rates], test_LSN[rates])
-        for name, val_LSN, test_LSN, trained_LS in cells
+        replace(
+            _grid("/".join(name), lr.astype(float)[rates], val_LSN[rates], test_LSN[rates]),
+            recipe=recipe,
+        )
+        for name, recipe, val_LSN, test_LSN, trained_LS in cells
         if (rates := trained_LS.any(axis=1)).sum() >= LEAST_RATES
     ]
 

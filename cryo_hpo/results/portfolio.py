@@ -19,7 +19,9 @@ class Lesson(Frozen):
     problem: str = Field(description="Name of the dataset")
     encoder: str
     regime: Literal["full", "frozen", "lora"]
-    optimizer: str = Field(default="adamw", description="Name of the optimizer, whose rates these are")
+    optimizer: str = Field(
+        default="adamw", description="Name of the optimizer, whose rates these are"
+    )
     schedule: str
     loss: str
     epochs: int = Field(description="Full length of its trainings")

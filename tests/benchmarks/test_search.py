@@ -14,10 +14,11 @@ import pytest
 from benchmarks.known import default, known, own_portfolio, shifted
 from benchmarks.ours import Ours, study_of
 from benchmarks.parts import Parts
-from benchmarks.report import cost_to, draw, interval, into_page, means
+from benchmarks.problems import GRID, OWN
+from benchmarks.report import cost_to, draw, first, interval, into_page, means, pooled
 from benchmarks.rivals import RayStop, even_stream, stream
 from benchmarks.scene_noise import Noise
-from benchmarks.search import FAIR, GRID, OWN, PARTS
+from benchmarks.search import FAIR, PARTS
 from benchmarks.selection_score import SCORES, Recording, measure, smooth
 from benchmarks.simulate import (
     Event,
@@ -32,6 +33,7 @@ from benchmarks.simulate import (
     outcomes,
     play,
 )
+from benchmarks.starts import ASCENDING, EVEN, SHUFFLED, TASK, WRONG, beats_hand, is_cheap, is_near
 from benchmarks.untuned import untuned
 from cryo_hpo.search.journal import Journal
 
@@ -131,17 +133,44 @@ def test_what_has_been_run_is_read_and_not_run_again(tmp_path):
 
     recording = tmp_path / "table.npz"
     recording.write_bytes(b"one")
-    parts = Parts(tmp_path / "kept", [recording])
-    first = parts.outcomes("a way", 1, compute)
-    again = Parts(tmp_path / "kept", [recording]).outcomes("a way", 1, compute)
+    parts = Parts(tmp_path / "kept")
+    first = parts.outcomes("a way", 1, compute, [recording])
+    again = Parts(tmp_path / "kept").outcomes("a way", 1, compute, [recording])
     assert len(runs) == 1
     np.testing.assert_array_equal(first.gaps, again.gaps)
     np.testing.assert_array_equal(first.diverging, again.diverging)
-    parts.outcomes("a way", 2, compute)  # another number of searches
-    parts.outcomes("another way", 1, compute)
+    parts.outcomes("a way", 2, compute, [recording])  # another number of searches
+    parts.outcomes("another way", 1, compute, [recording])
     recording.write_bytes(b"two")
-    Parts(tmp_path / "kept", [recording]).outcomes("a way", 1, compute)
+    Parts(tmp_path / "kept").outcomes("a way", 1, compute, [recording])
     assert len(runs) == 4
+
+
+def test_problems_are_pooled_with_the_same_weight_of_every_table():
+    many = Outcomes(np.arange(12.0).reshape(12, 1), np.zeros((12, 1), bool), 3)
+    one = Outcomes(np.full((12, 1), 50.0), np.zeros((12, 1), bool), 1)
+    both = pooled([first(many, 2), first(one, 2)])
+    assert both.tables == 4
+    assert both.gaps.ravel().tolist() == [0, 1, 4, 5, 8, 9, 50, 50]
+
+
+def _flat(gap: float, *, dear: float = 0.0, tables: int = 2) -> Outcomes:
+    """Searches that end at a gap, and are 9 points behind below a cost."""
+    row = [gap + 9 * (cost < dear) for cost in GRID]
+    return Outcomes(np.array([row] * 4), np.zeros((4, len(GRID)), bool), tables)
+
+
+def test_the_aims_of_a_known_start_are_told_as_reached_or_not():
+    ways = {name: _flat(2.0, dear=2.0) for name in (EVEN, ASCENDING, SHUFFLED)}
+    ways |= {TASK: _flat(0.5), WRONG: _flat(1.5, dear=3.0)}
+    near = ["0.50 [0.5, 0.5]", "yes"]
+    assert is_near("t", ways[TASK])[1:] == near
+    assert is_near("t", ways[EVEN])[1:] == ["11.00 [11.0, 11.0]", "no"]
+    spread = Outcomes(ways[TASK].gaps + np.array([[-4], [-4], [4], [4]]), ways[TASK].diverging, 2)
+    assert is_near("t", spread)[1:] == ["0.50 [-3.5, 4.5]", "no"]
+    assert beats_hand("t", ways, TASK)[1:] == ["ahead at every cost", "yes"]
+    assert beats_hand("t", ways, WRONG)[1:] == ["behind by up to 8.50, at 2", "no"]
+    assert is_cheap("t", ways, WRONG)[1:] == ["3 in place of 2, 3 in place of 2", "no"]
 
 
 def test_a_fair_rival_begins_as_ours_and_never_names_a_diverging_run(tables):
@@ -216,7 +245,8 @@ def test_make_bench_search_prints_every_table(tmp_path):
         "### Samplers",
         "rivals with the even beginning",
         "| trials |",
-        "known, the other tasks at the other length",
+        "known, neither task nor setting seen",
+        "| aim | measured | reached |",
     ):
         assert part in done.stdout
 

@@ -65,7 +65,9 @@ def test_what_was_learned_on_the_studys_own_data_does_not_start_its_search(tmp_p
 
 def test_a_start_is_told_in_words(tmp_path):
     known = KnownStart(points=({"optim.lr": 2e-3, "batch_size": 8},), problems=("a", "b"))
-    told = "The search starts at known points (optim.lr 0.002, batch_size 8), around the best of a, b"
+    told = (
+        "The search starts at known points (optim.lr 0.002, batch_size 8), around the best of a, b"
+    )
     assert starts.describe(known) == f"{told}."
     kept = known.model_copy(update={"sources": ("t.npz 1a2b", "ours.json 3c4d")})
     assert starts.describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
