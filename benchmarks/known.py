@@ -73,12 +73,15 @@ def shifted(portfolio: Portfolio, table: Table) -> Portfolio:
     middle = np.mean([math.log10(float(x.best[RATE])) for x in portfolio.lessons])
     up = math.log10(table.high) - middle > middle - math.log10(table.low)
     factor = 100.0 if up else 0.01
-    return Portfolio(
-        lessons=tuple(
-            x.model_copy(update={"best": {RATE: _inside(factor * float(x.best[RATE]), table)}})
-            for x in portfolio.lessons
-        )
-    )
+    return Portfolio(lessons=tuple(_moved(x, factor, table) for x in portfolio.lessons))
+
+
+def _moved(lesson: Lesson, factor: float, table: Table) -> Lesson:
+    """Return a lesson with other rates, those that stay inside a table's range."""
+    response = [(factor * lr, lead, end) for lr, lead, end in lesson.response]
+    kept = tuple(point for point in response if _inside(point[0], table) == point[0])
+    best = {RATE: _inside(factor * float(lesson.best[RATE]), table)}
+    return lesson.model_copy(update={"best": best, "response": kept})
 
 
 def wrong(portfolio: Portfolio) -> Maker:
@@ -102,7 +105,7 @@ def _lesson(problem: str, encoder: str, table: Table, runs: NDArray[np.intp]) ->
     val = np.nan_to_num(table.val[runs])
     best = float(table.lr[runs][val[:, -1].argmax()])
     near, fixed = (_nearest(table.lr[runs], lr) for lr in (best, FIXED))
-    late, early = table.epochs // 3 - 1, table.epochs // 9 - 1
+    early = table.epochs // 9 - 1
     fields: dict[str, Any] = {
         "problem": problem,
         "encoder": encoder,
@@ -111,8 +114,7 @@ def _lesson(problem: str, encoder: str, table: Table, runs: NDArray[np.intp]) ->
         "loss": "ce",
         "epochs": table.epochs,
         "best": {RATE: best},
-        "noise": float(val[near, late].std(ddof=1)),
-        "lead": float(val[near, late].mean() - val[fixed, early].mean()),
+        "lead": float(val[near, early].mean() - val[fixed, early].mean()),
         "trainings": len(runs),
         "source": table.name,
     }

@@ -62,9 +62,9 @@ class Bench(NamedTuple):
             for name, make in ways.items()
         }
 
-    def ends(self, problem: Problem, trials: int, make: Maker, seeds: int) -> Outcomes:
-        """Run searches of so many trials to their own end, or read what has been run."""
-        name = f"{problem.name} ends {trials}"
+    def ends(self, problem: Problem, way: str, make: Maker, seeds: int) -> Outcomes:
+        """Run searches to their own end, or read what has been run."""
+        name = f"{problem.name} ends {way}"
         return self.parts.outcomes(name, seeds, partial(problem.ends, make, seeds), problem.files)
 
 

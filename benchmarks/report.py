@@ -188,17 +188,17 @@ def against_aims(
     return [f"### {title} ({searches} searches)", "", *table(titles, rows), ""]
 
 
-def frontier(ends: Mapping[int, Mapping[str, Outcomes]]) -> list[str]:
-    """Return the table of searches run to their own end: trials -> problem -> costs and gaps."""
+def frontier(ends: Mapping[str, Mapping[str, Outcomes]]) -> list[str]:
+    """Return the table of searches run to their own end: setting -> problem -> costs and gaps."""
     names = list(next(iter(ends.values())))
     rows = []
-    for trials, problems in ends.items():
+    for setting, problems in ends.items():
         cells = [
             f"{out.gaps[:, 0].mean():.2f} / {_within(out.gaps[:, 1], out.tables)}"
             for out in problems.values()
         ]
-        rows.append([str(trials), *cells])
-    return [*table(["trials", *(f"{n}: cost / gap" for n in names)], rows), ""]
+        rows.append([f"`{setting}`", *cells])
+    return [*table(["setting", *(f"{n}: cost / gap" for n in names)], rows), ""]
 
 
 def figure(drawn: Mapping[str, Mapping[str, Outcomes]], grid: Sequence[float], path: Path) -> None:

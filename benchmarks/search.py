@@ -49,6 +49,7 @@ KEPT = ROOT / "build" / "bench-search"
 TRIALS = 32
 UNCAPPED = 128  # trials: no variant runs out of them before the last cost of the grid
 LENGTHS = (6, 9, 12, 16, 32)  # trials of searches that run to their own end
+BUDGETS = (1.5, 2.0, 3.0, 4.0, 8.0)  # full trainings that a search may spend
 OURS, RAY, RANDOM = "promote (ours)", "Ray AsyncHyperBand", "random, full"
 
 RIVALS: dict[str, Maker] = {
@@ -166,11 +167,13 @@ def fair(bench: Bench) -> list[str]:
 
 
 def frontier(bench: Bench) -> list[str]:
-    """Run searches of several lengths to their own end."""
+    """Run searches of several lengths and budgets to their own end."""
     seeds = bench.seeds // 2
+    ways = {f"trials: {trials}": _ours(trials=trials) for trials in LENGTHS}
+    ways |= {f"budget: {budget:g}": _ours(trials=None, budget=budget) for budget in BUDGETS}
     found = {
-        trials: {p.name: bench.ends(p, trials, _ours(trials=trials), seeds) for p in bench.problems}
-        for trials in LENGTHS
+        name: {p.name: bench.ends(p, name, make, seeds) for p in bench.problems}
+        for name, make in ways.items()
     }
     return [f"{seeds} searches of each problem in a cell.", "", *report.frontier(found)]
 

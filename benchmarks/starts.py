@@ -6,7 +6,7 @@ recordings, without those of the task at hand; and lessons of the other recordin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from .known import default, foreign, known, own_portfolio, wrong
 from .ours import Ours, study_of
 from .problems import GRID, OWN, Bench, Problem
 from .rivals import Full, by_hand, dropping, shuffled
-from .simulate import Maker, Outcomes, lr_tables
-from .untuned import untuned
+from .simulate import Maker, Outcomes, Table, lr_tables
+from .untuned import Recorded, few_rates, untuned
 
 AIM, WITHIN, UPPER = 1.5, 1.0, 3.0  # full trainings, and points: of the gap, of its upper end
 DEARER = 1.25  # times the cost of the even start: what a wrong portfolio may cost
@@ -38,6 +38,8 @@ RECORDINGS = {
 TEACH = tuple(what for what in RECORDINGS if what != "encoder without weights")
 """Recordings with lessons: a portfolio does not know whether its encoders had weights."""
 OPTIMIZERS = OWN.with_name("lr_table_optimizers.npz")
+SCHEDULE_FREE = OWN.with_name("lr_table_schedule_free.npz")
+FEW = (1, 2, 4)  # rates that are trained to full length
 EVEN, TASK, BOTH = "even (today)", "known, the other tasks", "known, neither task nor setting seen"
 DEFAULT, FIXED = "one default of the other tasks, no search", "fixed LR 1e-4, no search"
 ASCENDING, SHUFFLED = "4 LRs by hand, ascending", "4 LRs by hand, shuffled"
@@ -69,9 +71,8 @@ def played(bench: Bench) -> Iterator[Played]:
         problem = Problem(f"cryosphere, {what}", tables, tuple(present.values()))
         each = max(bench.seeds // 2 // len(tables), 1) * len(tables)
         ways = bench.play(problem, _ways(bench, what, present), each)
-        if file == OWN and OPTIMIZERS.exists():
-            others = untuned(OPTIMIZERS, tables, GRID, each // len(tables))
-            ways |= {f"{name}, no search": out for name, out in others.items()}
+        if file == OWN:
+            ways |= _without_search(tables, each // len(tables))
         yield Played(what, len(tables), ways)
 
 
@@ -87,6 +88,25 @@ def _ways(bench: Bench, what: str, present: Mapping[str, Path]) -> dict[str, Mak
         for other in bench.problems:
             if len(other.tables) == 1:
                 ways[f"known, portfolio of {other.name}"] = known(foreign(other.tables[0]))
+    return ways
+
+
+def _without_search(tables: Sequence[Table], each: int) -> dict[str, Outcomes]:
+    """Return what trainings are worth whose optimizer or rates are chosen beforehand."""
+    if not OPTIMIZERS.exists():
+        return {}
+    found = untuned(OPTIMIZERS, tables, GRID, each)
+    ways = {f"{name}, no search": out for name, out in found.items()}
+    rates = {"adamw": Recorded.read(OWN)}
+    if SCHEDULE_FREE.exists():
+        own_value = Recorded.read(OPTIMIZERS).of("schedule-free")
+        rates["schedule-free"] = Recorded.read(SCHEDULE_FREE).beside(own_value)
+    for name, recorded in rates.items():
+        for count in FEW:
+            title = f"{name}, the {count} best rates of the other tasks"
+            ways[title.replace("the 1 best rates", "the best rate")] = few_rates(
+                recorded, tables, GRID, count
+            )
     return ways
 
 

@@ -27,13 +27,15 @@ class Lesson(Frozen):
     epochs: int = Field(description="Full length of its trainings")
     steps: int | None = Field(default=None, description="Optimizer steps of a training")
     best: dict[str, Value] = Field(description="Recipe path -> value of the best training")
-    noise: float | None = Field(
-        default=None,
-        description="Standard deviation between seeds at a third of a training, a fraction",
+    response: tuple[tuple[float, float, float], ...] = Field(
+        default=(),
+        description="Learning rate; its score after a ninth of a training, minus the baseline's there; "
+        "and its score after a whole one (fractions, means over seeds). Rates rise; empty: too few "
+        "whole trainings",
     )
     lead: float | None = Field(
         default=None,
-        description="Score at a third of a training, minus the baseline's at a ninth; a fraction",
+        description="Score of the best after a ninth of a training, minus the baseline's there; a fraction",
     )
     trainings: int = Field(description="Trainings from which the best was chosen")
     source: str = Field(description="File, and the first digits of its sha256")
@@ -47,7 +49,7 @@ class Lesson(Frozen):
 class Portfolio(Frozen):
     """Hold the lessons of recorded problems, as `cryo-hpo learn` writes them."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     lessons: tuple[Lesson, ...]
 
     def without(self, *, problem: str | None = None, epochs: int | None = None) -> Portfolio:

@@ -1,8 +1,9 @@
 """Judge the start of a search at known points. Pure: no files, no Ray, no torch.
 
-The search trains the points of a portfolio to one rung. If they do there what such points did on
-the recorded problems, the better one trains to full length and the search is over; else the search
-widens to the even sequence, with the points as two of its trials.
+The search trains the points of a portfolio to the first rung. If the better one leads the baseline there
+as such points did on the recorded problems, both train to full length and the search is over; else it
+widens to the even sequence, with the points as two of its trials. Which of the two is better is not decided
+at a rung: high rates overtake late, when they decay.
 """
 
 from __future__ import annotations
@@ -26,10 +27,8 @@ class KnownStart(Frozen):
 
     Attributes:
         points: Values by recipe path, one mapping per trial; empty: the search starts evenly.
-        rung: Epoch at which the points are compared.
-        first_rung: Epoch at which the baseline pauses.
-        noise: Difference of two scores below which they are tied, a fraction.
-        lead: Least lead over the baseline's score at its first rung, a fraction; None: unknown.
+        rung: Epoch at which the points are held to the baseline.
+        lead: Least lead of the better one over the baseline there, a fraction; None: unknown.
         at_edge: Positions of the points beyond the best values of all recorded problems.
         problems: Names of the recorded problems.
         sources: Files that they were learned from, each with the first digits of its sha256.
@@ -38,8 +37,6 @@ class KnownStart(Frozen):
 
     points: tuple[dict[str, Value], ...] = ()
     rung: int = 0
-    first_rung: int = 0
-    noise: float = 0.0
     lead: float | None = None
     at_edge: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
@@ -61,21 +58,22 @@ class Judgment(NamedTuple):
     """Hold what the known points are worth on the problem at hand.
 
     Attributes:
-        stage: open: trials are on their way to the rung; settled: the leader trains to full length;
+        stage: open: trials are on their way to the rung; settled: the leaders train to full length;
             wide: the search widens to the even sequence.
-        leader: Number of the better trial; None unless settled.
+        leaders: Numbers of the trials that train to full length, the better one first; empty unless
+            settled.
         reason: Why the search widens; empty otherwise.
     """
 
     stage: Literal["open", "settled", "wide"]
-    leader: int | None = None
+    leaders: tuple[int, ...] = ()
     reason: str = ""
 
 
 def judge(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
     """Judge the known points from the recorded trials; later scores never change the judgment.
 
-    Only the divergence of the leader on its way to full length does: the search then widens.
+    Only the divergence of a leader on its way to full length does: the search then widens.
     """
     if not start.points:
         return Judgment("wide")
@@ -86,9 +84,12 @@ def judge(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
     scores = {r.number: r.curve[start.rung] for r in reached}
     if len(scores) < len(start.points):
         return Judgment("wide", reason="a known point diverged or failed")
-    leader = max(scores, key=lambda n: (scores[n], -n))
-    reason = _doubt(start, scores, leader, records[BASELINE].curve.get(start.first_rung))
-    return Judgment("wide", reason=reason) if reason else Judgment("settled", leader)
+    ranked = sorted(scores, key=lambda n: (-scores[n], n))
+    best = scores[ranked[0]]
+    reason = _doubt(start, ranked[0], best, records[BASELINE].curve.get(start.rung))
+    if reason:
+        return Judgment("wide", reason=reason)
+    return Judgment("settled", tuple(ranked))
 
 
 def passes_for_start(
@@ -101,20 +102,14 @@ def passes_for_start(
     return rung < start.rung
 
 
-def _doubt(
-    start: KnownStart, scores: Mapping[int, float], leader: int, baseline: float | None
-) -> str:
+def _doubt(start: KnownStart, leader: int, best: float, baseline: float | None) -> str:
     """Return why the better point may not be good; empty if nothing speaks against it."""
-    best = scores[leader]
-    if any(best - score < start.noise for n, score in scores.items() if n != leader):
-        return "the known points are tied"
     if start.lead is not None and baseline is not None and best - baseline < start.lead:
-        return "the known points lead the baseline by less than on any recorded problem"
+        return "the known points lead the baseline by far less than on any recorded problem"
     if leader - FIRST in start.at_edge:
         return "the better known point lies at the portfolio's edge"
     return ""
 
 
 def _is_on_its_way(start: KnownStart, record: Record) -> bool:
-    rung = start.first_rung if record.number == BASELINE else start.rung
-    return record.state not in LOST and rung not in record.curve
+    return record.state not in LOST and start.rung not in record.curve

@@ -24,6 +24,7 @@ from .portfolio import RATE
 from .source import BASELINE
 
 FIXED = 1e-4  # the learning rate that stands for the baseline in a table
+EARLY = 9  # the share of a training after which known points are held to the baseline
 LEAST_RATES = 8  # of a table's grid, from which a best one can be chosen
 
 
@@ -91,10 +92,10 @@ def _of_result(result: Result, file: Path) -> Lesson:
 
 
 def _lead(best: TrialResult, baseline: TrialResult, epochs: int) -> float | None:
-    late, early = (max(round(epochs / share), 1) for share in (3, 9))
-    if late not in best.curve or early not in baseline.curve:
+    early = max(round(epochs / EARLY), 1)
+    if not (early in best.curve and early in baseline.curve):
         return None
-    return round(best.curve[late] - baseline.curve[early], 4)
+    return round(best.curve[early] - baseline.curve[early], 4)
 
 
 def _of_table(path: Path) -> Iterator[Lesson]:
@@ -121,15 +122,15 @@ def _of_grid(
 ) -> Lesson:
     """Return what a grid of learning rates taught: the one with the best mean validation score."""
     lr_L = grid["lr"].astype(float)
-    val_LSN = grid["val"][:, ~np.isnan(grid["val"][:, :, 0]).all(axis=0)].astype(float)
+    rates_S = (~np.isnan(grid["val"][:, :, 0])).sum(axis=0)
+    val_LSN = grid["val"][:, rates_S == rates_S.max()].astype(float)  # a seed cut short misleads
     best_LSN = np.fmax.accumulate(np.nan_to_num(val_LSN), axis=2)
     epochs = val_LSN.shape[2]
-    late, early = (max(round(epochs / share), 1) - 1 for share in (3, 9))
+    early = max(round(epochs / EARLY), 1) - 1
     best = int(best_LSN[:, :, -1].mean(axis=1).argmax())
     fixed = int(np.abs(np.log(lr_L / FIXED)).argmin())
-    near_LS = best_LSN[max(best - 1, 0) : best + 2, :, late]
-    several = near_LS.shape[1] > 1
-    lead = best_LSN[best, :, late].mean() - best_LSN[fixed, :, early].mean()
+    leads_L = best_LSN[:, :, early].mean(axis=1) - best_LSN[fixed, :, early].mean()
+    ends_L = best_LSN[:, :, -1].mean(axis=1)
     return Lesson(
         problem=problem,
         encoder=recipe["encoder"],
@@ -140,8 +141,11 @@ def _of_grid(
         epochs=epochs,
         steps=epochs * recipe["steps_per_epoch"],
         best={RATE: float(f"{lr_L[best]:.6g}")},
-        noise=round(float(near_LS.std(axis=1, ddof=1).mean()), 4) if several else None,
-        lead=round(float(lead), 4),
+        response=tuple(
+            (float(f"{lr:.6g}"), round(float(lead), 4), round(float(end), 4))
+            for lr, lead, end in zip(lr_L, leads_L, ends_L, strict=True)
+        ),
+        lead=round(float(leads_L[best]), 4),
         trainings=math.prod(val_LSN.shape[:2]),
         source=source,
     )

@@ -7,8 +7,11 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..config.space import Choice, Float, Int, Scalar, SearchSpace
 from ..results.portfolio import Lesson, Portfolio, family_of, load_portfolio
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
 RATE = "optim.lr"
 FEWEST = 3  # problems from which a spread can be computed with some right
 NARROWEST = 0.5  # decades: least distance of a point from the middle of the best rates
-TIE = 0.5  # of the standard deviation between seeds: scores that differ by less are tied
+MARGIN = 0.5  # of the least lead on the recorded problems, by which known points must lead
+PER_DECADE = 3  # candidates of a decade, from which two known rates are chosen
+ROUNDED = 1e-6  # decades, by which recorded rates are rounded
 NEAR_STEPS = 3.0  # factor between numbers of steps per training that count as alike
 SHIPPED = "portfolio.json"
 
@@ -56,8 +61,9 @@ def choose_start(
 ) -> KnownStart:
     """Choose the points at which a study's search starts.
 
-    The two learning rates lie one standard deviation to either side of the mean of the best
-    ones, on the logarithm; every other parameter has its mean, or its most frequent choice.
+    The two learning rates are those of which the better one is best on average (`complementary`),
+    or lie one standard deviation to either side of the mean of the best ones where a lesson has no
+    response; every other parameter has its mean, or its most frequent choice.
 
     Args:
         portfolio: Lessons to choose from.
@@ -77,23 +83,65 @@ def choose_start(
         return KnownStart(reason=_why_none(study, has_rung=bool(early), lessons=lessons))
     assert isinstance(space, SearchSpace), "it has a learning rate"
     best = [math.log10(float(lesson.best[RATE])) for lesson in lessons]
-    places = spread_out(best)
+    places = complementary(lessons, rate) or spread_out(best)
     points = [{**_others(space, lessons), RATE: 10**place} for place in places]
     if not all(rate.holds(point[RATE]) for point in points):
         reason = f"the portfolio's rates, {_rates(places)}, lie outside the range of {RATE}"
         return KnownStart(reason=reason)
-    noises = [lesson.noise for lesson in lessons if lesson.noise is not None]
-    leads = [lesson.lead for lesson in lessons if lesson.lead is not None]
+    leads = [lead for lesson in lessons if (lead := _lead(lesson, places)) is not None]
     return KnownStart(
         points=tuple(points),
-        rung=early[-1],
-        first_rung=rungs[0],
-        noise=TIE * statistics.median(noises) if noises else 0.0,
-        lead=min(leads, default=None),
-        at_edge=tuple(i for i, place in enumerate(places) if not min(best) < place < max(best)),
+        rung=early[0],
+        lead=MARGIN * min(leads) if leads else None,
+        at_edge=tuple(
+            i for i, x in enumerate(places) if x < min(best) - ROUNDED or x > max(best) + ROUNDED
+        ),
         problems=tuple(dict.fromkeys(lesson.problem for lesson in lessons)),
         sources=tuple(dict.fromkeys(lesson.source for lesson in lessons)),
     )
+
+
+def complementary(lessons: Sequence[Lesson], rate: Float) -> tuple[float, float] | None:
+    """Return the two learning rates (log10) of which the better one scores best on average.
+
+    Between recorded rates scores are interpolated on the logarithm; only rates inside the range that
+    all lessons have recorded count.
+
+    Args:
+        lessons: Lessons of problems like the one at hand.
+        rate: Range of the learning rate.
+
+    Returns:
+        The pair, or None: a lesson has no response, or fewer than two rates count.
+    """
+    if not all(lesson.response for lesson in lessons):
+        return None
+    recorded = [np.log10([lr for lr, *_ in lesson.response]) for lesson in lessons]
+    low = max(math.log10(rate.low), *(float(x[0]) for x in recorded)) - ROUNDED
+    high = min(math.log10(rate.high), *(float(x[-1]) for x in recorded)) + ROUNDED
+    places = [
+        k / PER_DECADE
+        for k in range(math.ceil(low * PER_DECADE), math.floor(high * PER_DECADE) + 1)
+    ]
+    scores = np.array(
+        [
+            np.interp(places, x, [end for *_, end in lesson.response])
+            for x, lesson in zip(recorded, lessons, strict=True)
+        ]
+    )
+    pairs = list(combinations(range(len(places)), 2))
+    if not pairs:
+        return None
+    first, second = max(pairs, key=lambda pair: scores[:, pair].max(axis=1).mean())
+    return places[first], places[second]
+
+
+def _lead(lesson: Lesson, places: Sequence[float]) -> float | None:
+    """Return by how much the better of two rates led the baseline early on a recorded problem."""
+    if not lesson.response:
+        return lesson.lead
+    rates, leads, _ = zip(*lesson.response, strict=True)
+    return float(np.interp(places, np.log10(rates), leads).max())
 
 
 def spread_out(best: Sequence[float]) -> tuple[float, float]:

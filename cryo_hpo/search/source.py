@@ -124,11 +124,11 @@ class SearchSource:
 
     def _start_next(self, judgment: Judgment) -> Job | Literal["wait"] | None:
         """Return the next job of a start at known points, "wait" or None; see `Source`."""
-        leader = judgment.leader
-        if leader is None:
+        if judgment.stage == "open":
             return self._job(self._begin(), cleared=0) if self._may_begin_known() else "wait"
-        if leader not in self._at_work and self._records[leader].state == "running":
-            return self._to_full_length(Promotion(leader, self.start.rung))
+        for number in self._waiting().intersection(judgment.leaders):
+            if number == judgment.leaders[0] or self._holds(number):
+                return self._to_full_length(Promotion(number, self.start.rung))
         if self._at_work:
             return "wait"
         self._close_failed()
@@ -336,12 +336,12 @@ class SearchSource:
 
     def _may_finish(self, number: int) -> bool:
         """Return whether a leader may train to full length: the budget allows it, or none is."""
+        return self._holds(number) or not any(r.state == "complete" for r in self.records)
+
+    def _holds(self, number: int) -> bool:
+        """Return whether the budget holds the full length of a trial."""
         spent = sum(self._committed(r) for n, r in self._records.items() if n != number)
-        return (
-            self._budget is None
-            or self._budget.allows_whole(others=spent)
-            or not any(record.state == "complete" for record in self.records)
-        )
+        return self._budget is None or self._budget.allows_whole(others=spent)
 
     def _begin(self) -> int:
         number = len(self._records)

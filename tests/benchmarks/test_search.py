@@ -34,7 +34,7 @@ from benchmarks.simulate import (
     play,
 )
 from benchmarks.starts import ASCENDING, EVEN, SHUFFLED, TASK, WRONG, beats_hand, is_cheap, is_near
-from benchmarks.untuned import untuned
+from benchmarks.untuned import Recorded, few_rates, untuned
 from cryo_hpo.search.journal import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -244,7 +244,7 @@ def test_make_bench_search_prints_every_table(tmp_path):
         "### Priors",
         "### Samplers",
         "rivals with the even beginning",
-        "| trials |",
+        "| setting |",
         "known, neither task nor setting seen",
         "| aim | measured | reached |",
     ):
@@ -273,6 +273,30 @@ def test_an_optimizer_that_nobody_tuned_costs_one_training(tmp_path, tables):
     np.testing.assert_allclose(gaps[::4, -1], expected)
     assert found["b"].gaps[0, -1] == pytest.approx(expected[0] + 25)
     assert found["b"].gaps[4, -1] == pytest.approx(expected[1])
+
+
+def test_rates_of_the_other_tasks_are_chosen_without_the_task_and_by_validation(tables):
+    places = [table.name for table in tables]
+    lr = np.array([1e-3, 1e-2, 1e-1])
+    val = np.full((len(places), 3, 2), 0.2)
+    val[:, 1] = 0.3  # the best everywhere, but
+    val[0] = [[0.9, 0.9], [0.1, 0.1], [0.4, 0.4]]  # on the first table the others are
+    val[1:, 2, 0] = 0.5  # on one seed the third is better
+    test = np.arange(3.0)[None, :, None] * np.ones((len(places), 1, 2)) / 10
+    recorded = Recorded(places, ["adamw"] * 3, lr, val, test)
+    one = few_rates(recorded, tables, GRID, 1)
+    assert one.tables == len(places)
+    assert np.isnan(one.gaps[:, np.array(GRID) < 1]).all()
+    # 0.35 on average: the third is named for the first table, which does not know its own best
+    assert one.gaps[0, -1] == pytest.approx(100 * (tables[0].reference - 0.2))
+    two = few_rates(recorded, tables, GRID, 2)
+    assert np.isnan(two.gaps[:, np.array(GRID) < 2]).all()
+    # of the second and third, each seed of the second table names the better one by validation
+    expected = [100 * (tables[2].reference - score) for score in (0.2, 0.1)]
+    assert two.gaps[4:6, -1] == pytest.approx(expected)
+    both = recorded.of("adamw").beside(recorded)
+    assert len(both.lr) == 6
+    assert few_rates(both, tables, GRID, 1).gaps[0, -1] == pytest.approx(one.gaps[0, -1])
 
 
 def _matrices(hits: list[list[list[int]]], pixels: int = 100) -> np.ndarray:

@@ -21,12 +21,16 @@ from cryo_hpo.results.portfolio import Lesson, Portfolio, load_portfolio
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.learn import learn
-from cryo_hpo.search.portfolio import alike, choose_start, shipped_portfolio, spread_out
+from cryo_hpo.search.portfolio import (
+    alike,
+    choose_start,
+    complementary,
+    shipped_portfolio,
+    spread_out,
+)
 
 LOW, HIGH = 1e-3, 1e-2  # the known rates
-START = KnownStart(
-    points=({"optim.lr": LOW}, {"optim.lr": HIGH}), rung=9, first_rung=3, noise=0.02, lead=0.1
-)
+START = KnownStart(points=({"optim.lr": LOW}, {"optim.lr": HIGH}), rung=3, lead=0.1)
 
 
 def _table(best: float, *, width: float = 1.0, diverges: float = math.inf) -> Table:
@@ -39,6 +43,12 @@ def _table(best: float, *, width: float = 1.0, diverges: float = math.inf) -> Ta
     return Table("t", lr, val, test, 1e-6, 1e-1, 0.9, near=1, again=True)
 
 
+def _early_loss(table: Table, above: float) -> Table:
+    """The same table, but rates above one diverge in the second epoch."""
+    table.val[table.lr > above, 1:] = np.nan
+    return table
+
+
 def _search(table: Table, start: KnownStart = START, **search: Any) -> Ours:
     return Ours(study_of(table, 0, **{"trials": 8, **search}), start=start)
 
@@ -48,23 +58,22 @@ def _played(table: Table, start: KnownStart = START, **search: Any) -> tuple[Our
     return ours, play(ours, table.world(0))
 
 
-def test_a_start_that_holds_trains_two_points_to_one_rung_and_the_better_one_to_the_end():
+def test_a_start_that_holds_trains_both_points_to_the_end_and_nothing_else():
     ours, events = _played(_table(1.5e-3))
     ends = {r.number: (r.state, r.epochs) for r in ours.source.records}
-    assert ends == {0: ("pruned", 3), 1: ("complete", 27), 2: ("pruned", 9)}
-    assert len(events) == 3 + 9 + 27
+    assert ends == {0: ("pruned", 3), 1: ("complete", 27), 2: ("complete", 27)}
+    assert len(events) == 3 + 27 + 27
     assert [r.params["optim.lr"] for r in ours.source.records[1:]] == [LOW, HIGH]
 
 
 @pytest.mark.parametrize(
     ("table", "start"),
     [
-        (_table(10**-2.5), START),  # both are as good: tied
         (_table(1.5e-3, width=10), START),  # nothing leads the baseline
         (_table(1.5e-3), START.model_copy(update={"at_edge": (0,)})),
-        (_table(1.5e-3, diverges=5e-3), START),  # one of the two diverges
+        (_early_loss(_table(1.5e-3), 5e-3), START),  # one of the two diverges
     ],
-    ids=["tied", "no lead", "edge", "diverged"],
+    ids=["no lead", "edge", "diverged"],
 )
 def test_a_start_in_doubt_widens_to_the_even_sequence(table, start):
     known, _ = _played(table, start)
@@ -75,14 +84,24 @@ def test_a_start_in_doubt_widens_to_the_even_sequence(table, start):
     assert any(r.state == "complete" for r in known.source.records)
 
 
-def test_a_leader_that_diverges_on_its_way_to_the_end_does_not_end_the_search():
+@pytest.mark.parametrize("both", [False, True])
+def test_points_that_diverge_on_their_way_to_the_end_do_not_end_the_search(both):
     table = _table(1.5e-3)
-    table.val[table.lr < 5e-3, 15:] = np.nan
+    table.val[(table.lr > 5e-4) & (table.lr < (0.1 if both else 5e-3)), 15:] = np.nan
     ours, _ = _played(table)
     states = {r.number: r.state for r in ours.source.records}
     assert states[1] == "diverged"
+    assert states[2] == ("diverged" if both else "complete")
     assert len(states) == 8
     assert "complete" in states.values()
+
+
+def test_a_budget_for_one_training_trains_the_better_point_alone():
+    ours = Ours(study_of(_table(1.5e-3), 0, trials=None, budget=1.5), start=START)
+    events = play(ours, _table(1.5e-3).world(0))
+    ends = {r.number: (r.state, r.epochs) for r in ours.source.records}
+    assert ends == {0: ("pruned", 3), 1: ("complete", 27), 2: ("pruned", 3)}
+    assert len(events) == 3 + 3 + 27
 
 
 @pytest.mark.parametrize("cut", [2, 5, 12, 20, 33])
@@ -129,11 +148,31 @@ def _study(**search: Any) -> Study:
 
 def test_the_points_lie_around_the_best_rates_of_the_recorded_problems():
     rates = [1e-3, 10**-2.5, 1e-2]
-    lessons = [_lesson(f"p{i}", r, noise=0.04, lead=0.1 + i) for i, r in enumerate(rates)]
+    lessons = [_lesson(f"p{i}", r, lead=0.1 + i) for i, r in enumerate(rates)]
     start = choose_start(Portfolio(lessons=tuple(lessons)), _study(), (3, 9))
     assert [p["optim.lr"] for p in start.points] == pytest.approx([1e-3, 1e-2])
-    assert (start.rung, start.first_rung, start.noise, start.lead) == (9, 3, 0.02, 0.1)
+    assert (start.rung, start.lead) == (3, 0.05)
     assert start.problems == ("p0", "p1", "p2")
+
+
+def test_with_responses_the_points_are_the_two_of_which_the_better_one_is_best():
+    low, high = [(1e-4, 0.0, 0.2), (1e-3, 0.3, 0.8), (1e-2, 0.1, 0.1)], [
+        (1e-4, 0.0, 0.2), (1e-3, 0.1, 0.3), (1e-2, 0.4, 0.9),
+    ]  # fmt: skip
+    lessons = [_lesson(p, 1e-3, response=low) for p in "ab"] + [_lesson("c", 1e-2, response=high)]
+    start = choose_start(Portfolio(lessons=tuple(lessons)), _study(), (3, 9))
+    assert [p["optim.lr"] for p in start.points] == pytest.approx([1e-3, 1e-2])
+    assert start.lead == pytest.approx(
+        0.15
+    )  # half of what the better one led by where it led least
+    assert start.at_edge == ()
+    narrow = _study(
+        space={"params": {"optim.lr": {"kind": "float", "low": 1e-4, "high": 2e-3, "log": True}}}
+    )
+    inside = choose_start(Portfolio(lessons=tuple(lessons)), narrow, (3, 9))
+    assert max(float(p["optim.lr"]) for p in inside.points) <= 2e-3
+    mixed = [*lessons, _lesson("d")]
+    assert complementary(mixed, narrow.search.space.params["optim.lr"]) is None
 
 
 @given(st.lists(st.floats(-6, -1), min_size=3, max_size=8))

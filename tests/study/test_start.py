@@ -45,7 +45,7 @@ def test_a_resumed_study_starts_where_it_did_whatever_the_portfolio_has_become(t
     assert len(first.points) == 2
     own.unlink()
     assert starts.start_of(study, tmp_path, site=site) == first
-    assert json.loads((tmp_path / starts.NAME).read_text())["rung"] == 9
+    assert json.loads((tmp_path / starts.NAME).read_text())["rung"] == 3
 
 
 @pytest.mark.usefixtures("_steps")
