@@ -30,6 +30,7 @@ THIRD = 9  # of 27 epochs
 WINDOW = 3  # epochs
 GROUP = 16  # runs that one search of the other tables chooses from
 DRAWS = 200
+TIE = 0.015  # scores that differ by less are tied: the noise that few scenes leave (scene_noise)
 
 
 def smooth(val_N: Floats) -> Floats:
@@ -49,8 +50,28 @@ SCORES: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
+def _tied(score_L: Floats) -> NDArray[np.intp]:
+    return np.flatnonzero(score_L >= score_L.max() - TIE)
+
+
+def _with_neighbors(score_L: Floats) -> Floats:
+    """Return the mean of each rate's score and its neighbors'."""
+    wide = np.pad(score_L, 1, mode="edge")
+    means: Floats = (wide[:-2] + wide[1:-1] + wide[2:]) / 3
+    return means
+
+
+CHOICES: dict[str, Callable[[Floats], int]] = {
+    "highest score (in use)": lambda s: int(s.argmax()),
+    "of ties, the lowest rate": lambda s: int(_tied(s)[0]),
+    "of ties, the middle rate": lambda s: int(_tied(s)[len(_tied(s)) // 2]),
+    "best mean with both neighbors": lambda s: int(_with_neighbors(s).argmax()),
+}
+"""Ways to choose from the scores of rising learning rates."""
+
+
 class Recording(NamedTuple):
-    """One choice among learning rates: validation curves (L, N) and test scores (L,)."""
+    """One choice among rising learning rates: validation curves (L, N) and test scores (L,)."""
 
     val: Floats
     test: Floats
@@ -82,12 +103,13 @@ def others(folder: Path) -> dict[str, list[Recording]]:
     found = {}
     for file in sorted(folder.glob("*.npz")):
         with np.load(file) as held:
-            val, raw_test = held["val"].astype(float), held["test"].astype(float)
+            order = np.argsort(held["lr"])
+            val, raw_test = (held[name].astype(float)[order] for name in ("val", "test"))
         _, test = kept_best(val, raw_test)
         whole = ~np.isnan(val).any(axis=1)
         val, test = val[whole], test[whole]
         chance = np.random.default_rng(0)
-        rows = (chance.choice(len(val), GROUP, replace=False) for _ in range(DRAWS))
+        rows = (np.sort(chance.choice(len(val), GROUP, replace=False)) for _ in range(DRAWS))
         found[file.stem] = [Recording(val[r], test[r]) for r in rows]
     return found
 
@@ -136,6 +158,32 @@ def lines(tables: dict[str, list[Recording]]) -> Iterator[str]:
         yield ""
 
 
+def choices(tables: dict[str, list[Recording]]) -> Iterator[str]:
+    """Yield the table of what other choices from the same scores are worth."""
+    for epochs in (THIRD, 27):
+        gaps = {
+            name: [_gap(recordings, choose, epochs) for recordings in tables.values()]
+            for name, choose in CHOICES.items()
+        }
+        base = next(iter(gaps.values()))
+        rows = []
+        for name, found in gaps.items():
+            better = sum(f < b for f, b in zip(found, base, strict=True))
+            worse = sum(f > b for f, b in zip(found, base, strict=True))
+            rows.append([name, f"{np.mean(found):.2f}", f"{better} / {worse}"])
+        yield f"### Choices after {epochs} of 27 epochs ({len(tables)} tables)"
+        yield ""
+        yield from table(["choice", "gap", "better / worse on tables"], rows)
+        yield ""
+
+
+def _gap(recordings: list[Recording], choose: Callable[[Floats], int], epochs: int) -> float:
+    scores = [r.val[:, :epochs].max(axis=-1) for r in recordings]
+    gaps = [r.test.max() - r.test[choose(s)] for r, s in zip(recordings, scores, strict=True)]
+    return 100 * float(np.mean(gaps))
+
+
 if __name__ == "__main__":
     public = others(Path(sys.argv[1])) if len(sys.argv) > 1 else {}
-    say(list(lines({**own(OWN), **public})))
+    every = {**own(OWN), **public}
+    say([*lines(every), *choices(every)])

@@ -19,7 +19,7 @@ from benchmarks.report import cost_to, draw, first, interval, into_page, means, 
 from benchmarks.rivals import RayStop, even_stream, stream
 from benchmarks.scene_noise import Noise
 from benchmarks.search import FAIR, PARTS
-from benchmarks.selection_score import SCORES, Recording, measure, smooth
+from benchmarks.selection_score import CHOICES, SCORES, Recording, measure, smooth
 from benchmarks.simulate import (
     Event,
     Maker,
@@ -222,6 +222,10 @@ def test_the_choosing_score_is_measured_on_what_was_recorded():
     recordings = [Recording(val, np.array([0.5, 0.4]))]
     assert measure(recordings, SCORES["best epoch (in use)"], 3).gap == 0
     assert measure(recordings, SCORES["last epoch"], 3).gap == pytest.approx(10)
+    lines = [0.70, 0.71, 0.60, 0.80, 0.72]
+    assert [CHOICES[name](np.array(lines)) for name in CHOICES] == [3, 3, 3, 4]
+    lines[1] = 0.79  # within the noise of the best, and beside bad neighbors
+    assert [CHOICES[name](np.array(lines)) for name in CHOICES] == [3, 1, 3, 4]
     assert smooth(val)[0].tolist() == pytest.approx([0.1, 0.3, 0.8 / 3])
 
 
@@ -261,7 +265,15 @@ def test_an_optimizer_that_nobody_tuned_costs_one_training(tmp_path, tables):
     trained[1, 1, 2] = False  # recorded on all tables but one
     trained[:, :, 0, 1], test[:, :, 0, 1] = False, np.nan  # one seed only
     axes: dict[str, Any] = {"tasks": tasks, "encoders": encoders, "optimizers": ["a", "b", "c"]}
-    np.savez(tmp_path / "o.npz", test=test, trained=trained, diverged=diverged, **axes)
+    np.savez(
+        tmp_path / "o.npz",
+        lr=np.ones(3),
+        val=test,
+        test=test,
+        trained=trained,
+        diverged=diverged,
+        **axes,
+    )
     found = untuned(tmp_path / "o.npz", tables, GRID, 4)
     assert list(found) == ["a", "b"]
     gaps = found["a"].gaps
