@@ -24,6 +24,7 @@ RATE = "optim.lr"
 FEWEST = 3  # problems from which a spread can be computed with some right
 NARROWEST = 0.5  # decades: least distance of a point from the middle of the best rates
 MARGIN = 0.5  # of the least lead on the recorded problems, by which known points must lead
+KNOWN_POINTS = 2  # trials at which a start at known points begins
 PER_DECADE = 3  # candidates of a decade, from which two known rates are chosen
 ROUNDED = 1e-6  # decades, by which recorded rates are rounded
 NEAR_STEPS = 3.0  # factor between numbers of steps per training that count as alike
@@ -129,7 +130,7 @@ def complementary(lessons: Sequence[Lesson], rate: Float) -> tuple[float, float]
             for x, lesson in zip(recorded, lessons, strict=True)
         ]
     )
-    pairs = list(combinations(range(len(places)), 2))
+    pairs = list(combinations(range(len(places)), KNOWN_POINTS))
     if not pairs:
         return None
     first, second = max(pairs, key=lambda pair: scores[:, pair].max(axis=1).mean())

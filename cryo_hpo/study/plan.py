@@ -12,6 +12,7 @@ from ..config.seeds import FEWEST_SIGNS
 from ..report.table import align_columns
 from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
 from ..search.frontier import expect_gap
+from ..search.portfolio import KNOWN_POINTS
 from ..stats import FEWEST
 from ..training.build import segmenter
 from ..training.checkpoint_size import count_bytes
@@ -43,6 +44,7 @@ class Plan:
         proof: Final comparison; under quick the pair on the search's own seed.
         gap: Points below an exhaustive search that recorded searches of this length ended, in
             words; empty if none compares.
+        epochs_known: Epochs of a search whose known points hold; None: it starts evenly.
     """
 
     trials: int
@@ -58,6 +60,7 @@ class Plan:
     proof: Proof = "full"
     epochs_budget: int | None = None
     gap: str = ""
+    epochs_known: int | None = None
 
 
 def plan(study: Study, *, site: Site) -> Plan:
@@ -91,6 +94,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         stops_when_decided=study.stops_when_decided,
         proof=study.proof,
         gap="" if study.search is None else expect_gap(study.search),
+        epochs_known=epochs_known(study),
     )
 
 
@@ -125,6 +129,13 @@ def first_stop(study: Study) -> int:
     return min(rule.grace_epochs, epochs) if pauses and isinstance(rule, Asha) else epochs
 
 
+def epochs_known(study: Study) -> int | None:
+    """Return the epochs of a search whose known points hold; None: it starts evenly."""
+    if study.search is None or study.search.start == "even":
+        return None
+    return first_stop(study) + KNOWN_POINTS * study.base.epochs
+
+
 def lines(plan: Plan) -> list[str]:
     """Return a plan as lines for a terminal."""
     rows = [
@@ -138,11 +149,22 @@ def lines(plan: Plan) -> list[str]:
         *align_columns(("compared at epoch (rung)", "trials", "that go on"), rows).splitlines(),
         f"trials: {_trials(plan)}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_budget or plan.epochs_most}",
+        *known_lines(plan.epochs_known),
         *gap_lines(plan.gap),
         f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",
         f"model: {plan.parameters:,} parameters; checkpoints: at most {plan.disk_gib:.2f} GiB",
         *(seed_lines(plan.seeds) if plan.proof == "full" else proof_lines(plan.proof)),
+    ]
+
+
+def known_lines(epochs: int | None) -> list[str]:
+    """Return what a start at known points costs where it holds; empty for an even start."""
+    if epochs is None:
+        return []
+    return [
+        f"start at known points: if they hold, the search ends after {epochs} epochs; the figures above "
+        "are those of a search that starts evenly, or widens because they do not hold"
     ]
 
 

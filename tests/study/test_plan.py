@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import random
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo.config import Recipe, Site
+from cryo_hpo.config import Recipe, Site, Study
 from cryo_hpo.search.budget import count_epochs, expect_rungs
 from cryo_hpo.search.frontier import FRONTIER, expect_gap
 from cryo_hpo.study.plan import gap_lines, lines, num_arms, plan, seed_lines
@@ -100,6 +101,18 @@ def test_a_plan_counts_everything():
         135,
     )
     assert lines(alone)
+
+
+def test_a_start_at_known_points_is_planned_as_it_ends_where_they_hold():
+    raw = json.loads(a_study(epochs=27).model_dump_json())
+    raw["search"]["start"] = "known"
+    made = plan(Study.model_validate_json(json.dumps(raw)), site=SITE)
+    first = made.rungs[0][0]
+    assert made.epochs_known == first + 2 * 27
+    assert f"ends after {made.epochs_known} epochs" in "\n".join(lines(made))
+    even = plan(a_study(epochs=27), site=SITE)
+    assert even.epochs_known is None
+    assert "known points" not in "\n".join(lines(even))
 
 
 @pytest.mark.parametrize(
