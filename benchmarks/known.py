@@ -78,7 +78,7 @@ def shifted(portfolio: Portfolio, table: Table) -> Portfolio:
 
 def _moved(lesson: Lesson, factor: float, table: Table) -> Lesson:
     """Return a lesson with other rates, those that stay inside a table's range."""
-    response = [(factor * lr, lead, end) for lr, lead, end in lesson.response]
+    response = [(factor * lr, early, end) for lr, early, end in lesson.response]
     kept = tuple(point for point in response if _inside(point[0], table) == point[0])
     best = {RATE: _inside(factor * float(lesson.best[RATE]), table)}
     return lesson.model_copy(update={"best": best, "response": kept})

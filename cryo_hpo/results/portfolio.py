@@ -29,9 +29,8 @@ class Lesson(Frozen):
     best: dict[str, Value] = Field(description="Recipe path -> value of the best training")
     response: tuple[tuple[float, float, float], ...] = Field(
         default=(),
-        description="Learning rate; its score after a ninth of a training, minus the baseline's there; "
-        "and its score after a whole one (fractions, means over seeds). Rates rise; empty: too few "
-        "whole trainings",
+        description="Learning rate; its score after a ninth of a training; and after a whole one "
+        "(fractions, means over seeds). Rates rise; empty: too few whole trainings",
     )
     lead: float | None = Field(
         default=None,

@@ -25,7 +25,7 @@ from .source import BASELINE
 
 FIXED = 1e-4  # the learning rate that stands for the baseline in a table
 EARLY = 9  # the share of a training after which known points are held to the baseline
-LEAST_RATES = 8  # of a table's grid, from which a best one can be chosen
+LEAST_RATES = 5  # of a table's grid, from which a best one can be chosen
 
 
 def learn(sources: Iterator[Path] | list[Path]) -> Portfolio:
@@ -129,7 +129,7 @@ def _of_grid(
     early = max(round(epochs / EARLY), 1) - 1
     best = int(best_LSN[:, :, -1].mean(axis=1).argmax())
     fixed = int(np.abs(np.log(lr_L / FIXED)).argmin())
-    leads_L = best_LSN[:, :, early].mean(axis=1) - best_LSN[fixed, :, early].mean()
+    early_L = best_LSN[:, :, early].mean(axis=1)
     ends_L = best_LSN[:, :, -1].mean(axis=1)
     return Lesson(
         problem=problem,
@@ -142,10 +142,10 @@ def _of_grid(
         steps=epochs * recipe["steps_per_epoch"],
         best={RATE: float(f"{lr_L[best]:.6g}")},
         response=tuple(
-            (float(f"{lr:.6g}"), round(float(lead), 4), round(float(end), 4))
-            for lr, lead, end in zip(lr_L, leads_L, ends_L, strict=True)
+            (float(f"{lr:.6g}"), round(float(score), 4), round(float(end), 4))
+            for lr, score, end in zip(lr_L, early_L, ends_L, strict=True)
         ),
-        lead=round(float(leads_L[best]), 4),
+        lead=round(float(early_L[best] - early_L[fixed]), 4),
         trainings=math.prod(val_LSN.shape[:2]),
         source=source,
     )

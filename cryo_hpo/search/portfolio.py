@@ -89,7 +89,7 @@ def choose_start(
     if not all(rate.holds(point[RATE]) for point in points):
         reason = f"the portfolio's rates, {_rates(places)}, lie outside the range of {RATE}"
         return KnownStart(reason=reason)
-    leads = [lead for lesson in lessons if (lead := _lead(lesson, places)) is not None]
+    leads = [lead for lesson in lessons if (lead := _lead(lesson, places, study)) is not None]
     return KnownStart(
         points=tuple(points),
         rung=early[0],
@@ -137,12 +137,15 @@ def complementary(lessons: Sequence[Lesson], rate: Float) -> tuple[float, float]
     return places[first], places[second]
 
 
-def _lead(lesson: Lesson, places: Sequence[float]) -> float | None:
-    """Return by how much the better of two rates led the baseline early on a recorded problem."""
+def _lead(lesson: Lesson, places: Sequence[float], study: Study) -> float | None:
+    """Return by how much the better of two rates led the study's own early on a recorded problem."""
     if not lesson.response:
         return lesson.lead
-    rates, leads, _ = zip(*lesson.response, strict=True)
-    return float(np.interp(places, np.log10(rates), leads).max())
+    rates, scores, _ = zip(*lesson.response, strict=True)
+    known, own = (
+        np.interp(x, np.log10(rates), scores) for x in (places, math.log10(study.base.optim.lr))
+    )
+    return float(known.max() - own)
 
 
 def spread_out(best: Sequence[float]) -> tuple[float, float]:

@@ -238,7 +238,7 @@ def test_points_of_more_parameters_hold_their_means_and_most_frequent_choices():
 
 def test_the_shipped_portfolio_has_what_the_recorded_tables_taught():
     table = Path(__file__).parents[2] / "benchmarks" / "data" / "lr_table.npz"
-    assert all(lesson in shipped_portfolio().lessons for lesson in learn([table]).lessons)
+    assert all(lesson in shipped_portfolio().lessons for lesson in learn([table, table.with_name("lr_table_schedule_free.npz")]).lessons)
     for encoder in ("unet", "galileo-nano"):
         raw = json.loads(_study().model_dump_json())
         raw["base"]["model"]["encoder"] = encoder
