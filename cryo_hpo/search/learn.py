@@ -25,7 +25,7 @@ from .source import BASELINE
 
 FIXED = 1e-4  # the learning rate that stands for the baseline in a table
 EARLY = 9  # the share of a training after which known points are held to the baseline
-LEAST_RATES = 5  # of a table's grid, from which a best one can be chosen
+LEAST_RATES = 8  # of a table's grid, from which a best one can be chosen
 
 
 def learn(sources: Iterator[Path] | list[Path]) -> Portfolio:

@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 RATE = "optim.lr"
 FEWEST = 3  # problems from which a spread can be computed with some right
 NARROWEST = 0.5  # decades: least distance of a point from the middle of the best rates
+LEAST_LEAD = 0.02  # of the mIoU, below which a lead at the first rung says nothing
 MARGIN = 0.5  # of the least lead on the recorded problems, by which known points must lead
 KNOWN_POINTS = 2  # trials at which a start at known points begins
 PER_DECADE = 3  # candidates of a decade, from which two known rates are chosen
 ROUNDED = 1e-6  # decades, by which recorded rates are rounded
-NEAR_STEPS = 3.0  # factor between numbers of steps per training that count as alike
+NEAR_STEPS = 3.0  # numbers of steps per training that differ by less than this factor are alike
 SHIPPED = "portfolio.json"
 
 
@@ -90,6 +91,12 @@ def choose_start(
         reason = f"the portfolio's rates, {_rates(places)}, lie outside the range of {RATE}"
         return KnownStart(reason=reason)
     leads = [lead for lesson in lessons if (lead := _lead(lesson, places, study)) is not None]
+    if leads and MARGIN * min(leads) < LEAST_LEAD:
+        reason = (
+            f"the known points, {_rates(places)}, hardly led {study.base.optim.lr:.2g} early on a recorded "
+            "problem, so that an early look would not notice problems of another kind"
+        )
+        return KnownStart(reason=reason)
     return KnownStart(
         points=tuple(points),
         rung=early[0],
@@ -183,7 +190,7 @@ def _enough(lessons: Iterable[Lesson]) -> bool:
 
 def _near(first: int | None, second: int | None) -> bool:
     steps = math.log((first or 1) / (second or 1))
-    return bool(first and second) and abs(steps) <= math.log(NEAR_STEPS)
+    return bool(first and second) and abs(steps) < math.log(NEAR_STEPS) - ROUNDED
 
 
 def _others(space: SearchSpace, lessons: Sequence[Lesson]) -> dict[str, Scalar]:
