@@ -128,10 +128,12 @@ def _best_elsewhere(recorded: Recorded, place: int, count: int) -> Iterator[int]
         if name.endswith(f"/{encoder}") and not name.startswith(f"{task}/")
     ]
     known = ~np.isnan(recorded.val_PLS[others]).all(axis=2).any(axis=0)
-    choices = combinations(np.flatnonzero(known), count)
-    return iter(
-        max(choices, key=lambda rates: np.nanmean(recorded.val_PLS[others][:, rates].max(axis=1)))
-    )
+    means = {
+        rates: float(np.nanmean(recorded.val_PLS[others][:, list(rates)].max(axis=1)))
+        for rates in combinations(np.flatnonzero(known).tolist(), count)
+    }
+    best, _ = max(means.items(), key=lambda item: item[1])
+    return iter(best)
 
 
 def _seeds(recorded: Recorded) -> int:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from benchmarks.ours import MemoryJournal, Ours, study_of
 from benchmarks.simulate import Event, Table, play
 from cryo_hpo.config import Study
+from cryo_hpo.config.space import Float
 from cryo_hpo.errors import SpecError
 from cryo_hpo.results.portfolio import Lesson, Portfolio, load_portfolio
 from cryo_hpo.search.journal import Journal
@@ -172,7 +173,8 @@ def test_with_responses_the_points_are_the_two_of_which_the_better_one_is_best()
     inside = choose_start(Portfolio(lessons=tuple(lessons)), narrow, (3, 9))
     assert max(float(p["optim.lr"]) for p in inside.points) <= 2e-3
     mixed = [*lessons, _lesson("d")]
-    assert complementary(mixed, narrow.search.space.params["optim.lr"]) is None
+    rate = Float(low=1e-4, high=2e-3, log=True)
+    assert complementary(mixed, rate) is None
 
 
 @given(st.lists(st.floats(-6, -1), min_size=3, max_size=8))
