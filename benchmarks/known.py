@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import geometric_mean
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cryo_hpo.config import Study
 from cryo_hpo.results.portfolio import Lesson, Portfolio
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.learn import learn
-from cryo_hpo.search.portfolio import RATE, choose_start
+from cryo_hpo.search.portfolio import RATE, alike, choose_start
 from cryo_hpo.search.rungs import rungs_of
 
 from .ours import Ours, study_of
@@ -39,20 +40,25 @@ def known(portfolio: Portfolio) -> Maker:
 
 
 def default(portfolio: Portfolio) -> Maker:
-    """Return one training at the mean of a portfolio's rates, without those of the problem at hand."""
+    """Return one training at the mean of the best rates of other tasks: `baselines: calibrated`."""
 
     def make(table: Table, seed: int) -> Full:
-        _, start = _start(portfolio, table, seed)
-        rates = [math.log10(float(point[RATE])) for point in start.points]
-        return Full(iter([10 ** float(np.mean(rates)) if rates else FIXED]))
+        others = portfolio.without(problem=table.name.partition("/")[0]).lessons
+        lessons = alike(others, _study(table, seed), steps=None)
+        rates = [float(lesson.best[RATE]) for lesson in lessons]
+        return Full(iter([geometric_mean(rates) if rates else FIXED]))
 
     return make
+
+
+def _study(table: Table, seed: int) -> Study:
+    return _as_recorded(study_of(table, seed, trials=TRIALS), table.recipe)
 
 
 def _start(portfolio: Portfolio, table: Table, seed: int) -> tuple[Study, KnownStart]:
     """Return a study of a table's problem, and where it starts by what others have taught."""
     task = table.name.partition("/")[0]
-    study = _as_recorded(study_of(table, seed, trials=TRIALS), table.recipe)
+    study = _study(table, seed)
     assert study.search is not None, "it has one"
     start = choose_start(
         portfolio.without(problem=task),
