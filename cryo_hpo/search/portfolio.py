@@ -149,10 +149,10 @@ def _lead(lesson: Lesson, places: Sequence[float], study: Study) -> float | None
     if not lesson.response:
         return lesson.lead
     rates, scores, _ = zip(*lesson.response, strict=True)
-    known, own = (
+    at_points, own = (
         np.interp(x, np.log10(rates), scores) for x in (places, math.log10(study.base.optim.lr))
     )
-    return float(known.max() - own)
+    return float(at_points.max() - own)
 
 
 def spread_out(best: Sequence[float]) -> tuple[float, float]:

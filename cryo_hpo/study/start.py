@@ -56,10 +56,10 @@ def describe(start: KnownStart) -> str:
         )
         for point in start.points
     )
-    told = f"The search starts at known points ({points}), around the best of {', '.join(start.problems)}"
+    sentence = f"The search starts at known points ({points}), around the best of {', '.join(start.problems)}"
     if not start.sources:  # chosen by an earlier version, which did not keep them
-        return f"{told}."
-    return f"{told} (from {', '.join(start.sources)}). Nothing recorded on this study's own dataset counts."
+        return f"{sentence}."
+    return f"{sentence} (from {', '.join(start.sources)}). Nothing recorded on this study's own dataset counts."
 
 
 def told_start(path: Path) -> str:
