@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StorageError
+from ..storage.plain_files import parse_json
 from .dataset import IGNORE, Scene
 from .nodata import Fill, suspect_fill
 from .strips import Sample
@@ -168,7 +169,7 @@ def read_facts(folder: Path) -> list[SceneFacts]:
         StorageError: The file is missing or damaged.
     """
     try:
-        rows = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        rows = parse_json((folder / FACTS).read_text(encoding="utf-8"))
         return [_fact(row) for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise StorageError(

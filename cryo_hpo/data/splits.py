@@ -17,6 +17,7 @@ from ..config.site import expand_path
 from ..config.split_rule import SplitRule
 from ..errors import DataError
 from ..storage.atomic import write_text
+from ..storage.plain_files import parse_json
 from .alignment import place_of
 from .companions import companions
 from .dataset import IGNORE, Dataset, SceneFiles, Split
@@ -177,7 +178,7 @@ def _surveyed(
 
 def _parts(memo: Path, state: str) -> dict[str, list[Any]] | None:
     try:
-        memory = json.loads(memo.read_text(encoding="utf-8"))
+        memory = parse_json(memo.read_text(encoding="utf-8"))
         return dict(memory["parts"]) if memory["state"] == state else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -259,7 +260,7 @@ def _remembered(memo: Path) -> dict[str, tuple[str, str]]:
     try:
         return {
             path: (facts, digest)
-            for path, (facts, digest) in json.loads(memo.read_text(encoding="utf-8")).items()
+            for path, (facts, digest) in parse_json(memo.read_text(encoding="utf-8")).items()
         }
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

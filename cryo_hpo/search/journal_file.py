@@ -156,7 +156,7 @@ def _report(
             listed,
             "It is restored from the journal's copy: nothing is lost."
             if restored
-            else "The end is cut off: what it held is recorded or trained again.",
+            else "Sound lines of it and its copy are kept. The end is cut off: what it alone held is recorded or trained again.",
         )
 
 

@@ -26,7 +26,7 @@ from typing import IO, Any
 from ..errors import StorageError
 from .atomic import write_text
 from .lock import lock
-from .plain_files import require_file
+from .plain_files import parse_json, require_file
 from .sealed_lines import seal, unseal
 
 Event = dict[str, Any]
@@ -180,12 +180,12 @@ class Mark:
         """Return the log's name from a consumer's file, for a log whose first line is damaged."""
         for mark in sorted(path.parent.glob(f"{path.name}.*")):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                return str(json.loads(mark.read_text(encoding="utf-8"))["origin"])
+                return str(parse_json(mark.read_bytes())["origin"])
         return None
 
     def _read(self) -> int:
         try:
-            mark = json.loads(self._path.read_text(encoding="utf-8"))
+            mark = parse_json(self._path.read_bytes())
             end, origin = int(mark["end"]), mark["origin"]
         except (OSError, ValueError, KeyError, TypeError):
             return 0

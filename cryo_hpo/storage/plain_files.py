@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ..errors import StorageError
 
@@ -65,6 +67,19 @@ def read_file(path: Path) -> bytes:
         )
         raise StorageError(message)
     return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        ValueError: It is no JSON, or its lists are nested too deep: also a form of damage.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        message = "its lists are nested too deep"
+        raise ValueError(message) from error
 
 
 def require_plain_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import StorageError
 from ..search.calibrated import Calibrated, calibrated_arms, filled
 from ..storage.atomic import write_text
+from ..storage.plain_files import parse_json
 
 if TYPE_CHECKING:
     from ..config import Study
@@ -28,7 +29,7 @@ def baselines_in(study: Study, path: Path) -> dict[str, dict[str, Value]]:
     kept = read_calibrated(path) if words else {}
     if not words <= kept.keys():
         kept = {**calibrated_arms(study), **kept}
-        body = {name: json.loads(arm.model_dump_json()) for name, arm in kept.items()}
+        body = {name: parse_json(arm.model_dump_json()) for name, arm in kept.items()}
         write_text(path / NAME, json.dumps(body, indent=1) + "\n")
     return filled(study, kept)
 
@@ -40,7 +41,7 @@ def read_calibrated(path: Path) -> dict[str, Calibrated]:
         StorageError: Their file is damaged.
     """
     try:
-        raw = json.loads((path / NAME).read_bytes())
+        raw = parse_json((path / NAME).read_bytes())
         return {name: Calibrated.model_validate_json(json.dumps(arm)) for name, arm in raw.items()}
     except FileNotFoundError:
         return {}

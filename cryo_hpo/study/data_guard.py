@@ -13,6 +13,7 @@ from ..errors import CryoError, DataError, StorageError
 from ..execution.signals import raise_if_asked
 from ..results.files import EVENTS
 from ..storage.atomic import write_text
+from ..storage.plain_files import parse_json
 from ..training.build import file_digests, scenes_of
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ class DataGuard:
     def _read(self) -> Files | None:
         """Return the files that the study began with; None for a new study or a damaged record."""
         try:
-            files: Files = json.loads(self._file.read_bytes())
+            files: Files = parse_json(self._file.read_bytes())
             return files if files.keys() == set(SPLITS) else None
         except FileNotFoundError:
             return None
@@ -148,7 +149,7 @@ class DataGuard:
 def read_prints(path: Path) -> dict[str, str] | None:
     """Return the fingerprints of the data that a study began with; None: not recorded, or damaged."""
     try:
-        recorded = json.loads((path / PRINTS).read_bytes())
+        recorded = parse_json((path / PRINTS).read_bytes())
         return {split: str(recorded[split]) for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -228,7 +229,7 @@ def warn_of_other_data(recipe: Recipe, site: Site, path: Path) -> None:
     Data that are not on this machine are not compared.
     """
     try:
-        before: Files = json.loads((path / NAME).read_bytes())
+        before: Files = parse_json((path / NAME).read_bytes())
         after: Files = {split: file_digests(recipe, split, site) for split in SPLITS}
         changes = _changes(before, after)
     except (CryoError, OSError, ValueError, AttributeError, TypeError):

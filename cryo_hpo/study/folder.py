@@ -33,7 +33,7 @@ from ..results.files import TEST_SCORES as TEST_SCORES
 from ..results.files import TRIALS as TRIALS
 from ..storage import atomic
 from ..storage.lock import lock
-from ..storage.plain_files import require_plain_folder
+from ..storage.plain_files import parse_json, require_plain_folder
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -256,7 +256,7 @@ def driving(folder: Path) -> Iterator[None]:
             file.seek(0)
             holder = {"pid": "(unknown)", "host": "(unknown)"}
             with contextlib.suppress(ValueError):  # the holder may be writing just now
-                holder |= json.loads(file.read())
+                holder |= parse_json(file.read())
             message = (
                 f"One driver at a time runs a study, '{folder.name}' is run by process "
                 f"{holder['pid']} on {holder['host']}. Wait for it, or stop it first."

@@ -33,6 +33,7 @@ from ..results import epochs as recording
 from ..search.confirm import Arm, job, read_end
 from ..stats import miou
 from ..storage.atomic import replacing, write_text
+from ..storage.plain_files import parse_json
 from ..training.build import dataset_of, protocol_of, scenes_of
 from ..training.checkpoint_store import pull_checkpoints
 from ..training.checkpoints import BEST, damage_of_best, has_score
@@ -117,7 +118,7 @@ def kept_scores(path: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        scores: dict[str, Any] = json.loads(file.read_bytes())
+        scores: dict[str, Any] = parse_json(file.read_bytes())
         for each in filter(None, scores.values()):
             Scores.from_json(each)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

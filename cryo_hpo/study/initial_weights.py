@@ -12,6 +12,7 @@ from ..errors import WeightsError
 from ..models.weights.load import HUB, SCRATCH
 from ..results.files import INITIAL_WEIGHTS
 from ..storage.atomic import write_text
+from ..storage.plain_files import parse_json
 from ..training.build import exported_start, scenes_of, statistics
 from ..training.warm_start import start_lines
 from .preflight import recipes_of
@@ -53,7 +54,7 @@ def hold_weights(study: Study, site: Site, path: Path) -> dict[str, str]:
 def read_held(path: Path) -> Mapping[str, str]:
     """Return the recorded files of initial weights, value of `model.weights` -> sha256."""
     try:
-        held: dict[str, str] = json.loads((path / INITIAL_WEIGHTS).read_bytes())
+        held: dict[str, str] = parse_json((path / INITIAL_WEIGHTS).read_bytes())
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from ..results.study import Result, load_result
 from ..storage.event_log import read_events
 from ..storage.lock import is_locked
 from ..storage.os_errors import explain
-from ..storage.plain_files import require_plain_folder
+from ..storage.plain_files import parse_json, require_plain_folder
 from .own_result import own_result
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def read_driver(folder: Path) -> Driver | None:
     if not is_locked(folder / LOCK):
         return None
     try:
-        raw: dict[str, Any] = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        raw: dict[str, Any] = parse_json((folder / LOCK).read_text(encoding="utf-8"))
         return Driver(int(raw["pid"]), str(raw["host"]))
     except (OSError, ValueError, KeyError, TypeError):  # it is being written just now
         return Driver(None, "(unknown)")

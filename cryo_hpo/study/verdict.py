@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from ..search.importance import importance
 from ..search.replay import suggest_of
 from ..search.source import BASELINE, key
 from ..stats import Improvement, Interval, over_scenes, relative_improvement
+from ..storage.plain_files import parse_json
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
 from ..training.losses import even_guess
@@ -151,7 +151,7 @@ def _late_gain(epochs: Sequence[Mapping[str, Any]]) -> float | None:
 def _constant_map(path: Path) -> ConstantMap | None:
     """Return the best map of one class everywhere, scored on the test pixels as all maps are."""
     file = path / TEST_SCORES
-    scores = json.loads(file.read_bytes()) if file.exists() else {}
+    scores = parse_json(file.read_bytes()) if file.exists() else {}
     scored = next(filter(None, scores.values()), None)  # None: it diverged without a model
     if scored is None:
         return None

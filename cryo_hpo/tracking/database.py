@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from ..errors import TrackingError
 from ..storage.atomic import replacing
 from ..storage.lock import locked
+from ..storage.plain_files import other_kind
 from ..storage.sqlite_url import sqlite_file, sqlite_url
 
 LOCKED_S = 5.0  # another process may write for so long
@@ -94,8 +95,8 @@ def _require_file(file: Path, uri: str) -> None:
     Raises:
         TrackingError: See `open_database`.
     """
-    if file.is_dir():
-        raise _refusal(file, "is a folder. Set MLFLOW_TRACKING_URI to a file, or remove the folder")
+    if kind := other_kind(file):
+        raise _refusal(file, f"is {kind}. Set MLFLOW_TRACKING_URI to a file, or move this away")
     if not file.exists() or not file.stat().st_size or _is_half_made(file, uri):
         with locked(file.with_name(f".{file.name}.lock")):
             if file.exists() and file.stat().st_size:

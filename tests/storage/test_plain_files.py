@@ -16,7 +16,7 @@ from cryo_hpo.cli.main import main
 from cryo_hpo.errors import StorageError
 from cryo_hpo.storage import plain_files
 from cryo_hpo.storage.lock import is_locked
-from cryo_hpo.storage.plain_files import other_kind, read_file, require_plain_folder
+from cryo_hpo.storage.plain_files import other_kind, parse_json, read_file, require_plain_folder
 
 from ..support.finished import Finished, finished_study
 
@@ -119,6 +119,12 @@ def test_a_file_without_end_is_not_read_into_memory(tmp_path: Path, monkeypatch)
         file.truncate(2**40)
     with pytest.raises(StorageError, match="more than 1 MiB"):
         read_file(tmp_path / "result.json")
+
+
+def test_lists_nested_without_end_are_no_json() -> None:
+    assert parse_json(b'{"n": [1]}') == {"n": [1]}
+    with pytest.raises(ValueError, match="nested too deep"):
+        parse_json("[" * 100_000)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -162,10 +162,13 @@ def test_no_job_begins_in_a_folder_that_was_moved_away(data: Data, tmp_path: Pat
     assert source.next() not in (None, "wait")
 
 
-def test_a_damaged_record_is_reported_and_written_again(data: Data, caplog: Any) -> None:
+@pytest.mark.parametrize("damage", [b"\xff{", b"[" * 100_000, b"null"])
+def test_a_damaged_record_is_reported_and_written_again(
+    data: Data, caplog: Any, damage: bytes
+) -> None:
     _ = data.guard
     file = data[2] / "data-files.json"
-    file.write_bytes(b"\xff{")
+    file.write_bytes(damage)
     data.guard.check()
     assert "is damaged" in caplog.text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,22 @@ def test_a_locked_database_is_named(file: Path, monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(TrackingError, match=r"is locked by another process.*`fuser"):
             _open(file)
     _open(file)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a socket"])
+def test_what_is_no_file_is_refused_and_left_where_it_is(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "mlflow.db"
+    if kind == "a pipe":
+        os.mkfifo(file)
+    else:
+        with socket.socket(socket.AF_UNIX) as opened, pytest.MonkeyPatch.context() as patch:
+            patch.chdir(tmp_path)  # the address of a socket has at most 107 bytes
+            opened.bind(file.name)
+    before = file.lstat()
+    with pytest.raises(TrackingError, match=f"mlflow.db' is {kind}"):
+        _open(file)
+    assert os.path.samestat(file.lstat(), before)
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 def test_a_folder_and_a_damaged_file_are_named(file: Path) -> None:

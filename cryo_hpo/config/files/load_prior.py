@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ...errors import CryoError
-from ...storage.plain_files import read_file, require_file
+from ...storage.plain_files import parse_json, read_file, require_file
 from ..frozen import Loc, value_at
 from .marked_yaml import Fault, Marked
 
@@ -78,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
         message = f"Cannot read a prior from '{path}': no result.json there. Run that study first."
         raise CryoError(message)
     try:
-        raw = json.loads(read_file(file))
+        raw = parse_json(read_file(file))
         return {key: raw[key] for key in ("winner", "trials", "best_recipe")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         message = f"Cannot read a prior from '{path}': not the result of a finished study ({error}). Run that study first."
