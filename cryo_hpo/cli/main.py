@@ -262,7 +262,8 @@ def ui(port: int, *, only_print: bool) -> None:
         click.echo(f"{name}, charts: {charts_of(address)}")
     click.echo(command)
     if not only_print and not command.startswith("http"):
-        sys.exit(subprocess.call(shlex.split(command)))
+        # this installation's MLflow, wherever PATH leads
+        sys.exit(subprocess.call([sys.executable, "-m", *shlex.split(command)]))
 
 
 @main.command()

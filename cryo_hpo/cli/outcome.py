@@ -21,4 +21,5 @@ def print_outcome(verdict: str, result: Path, mlflow: str, experiment: str | Non
     click.echo(verdict)
     click.echo(f"result: {result}")
     click.echo(f"report: {result.parent / 'report' / 'report.html'}")
-    click.echo(f"MLflow UI: {ui_command(mlflow, experiment=experiment)}")
+    page = ui_command(mlflow, experiment=experiment)
+    click.echo(f"MLflow UI: {page if page.startswith('http') else 'cryo-hpo ui'}")

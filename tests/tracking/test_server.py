@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -20,6 +23,7 @@ from cryo_hpo.tracking import Tracker, experiment_pages
 from cryo_hpo.tracking.server import connect
 from cryo_hpo.tracking.view import TAG, view_state
 
+from ..support.clusters import free_ports, until
 from ..support.tracked import tracked_study
 
 TOGETHER = 9
@@ -90,6 +94,27 @@ def test_an_experiment_opens_on_a_view_of_its_studies(
         f"cryo/ice, charts: {pages['cryo/ice']}&compareRunsMode=CHART",
     ]
     assert "mlflow ui" in said.output
+
+
+@pytest.mark.slow
+def test_ui_serves_the_pages_where_no_mlflow_is_on_the_path(tmp_path: Path) -> None:
+    tracked_study(tmp_path, uri := f"sqlite:///{tmp_path}/mlflow.db")
+    (port,) = free_ports(1)
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PATH": os.defpath}
+    command = [sys.executable, "-m", "cryo_hpo", "ui", "--port", str(port)]
+    with subprocess.Popen(command, env=environment, start_new_session=True) as served:
+        try:
+            until(lambda: _answers(f"http://127.0.0.1:{port}/health"), timeout_s=120)
+        finally:
+            os.killpg(served.pid, signal.SIGKILL)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2) as page:
+            return bool(page.status == 200)
+    except OSError:
+        return False
 
 
 def test_the_view_holds_charts_that_mlflow_accepts(tmp_path: Path) -> None:
