@@ -58,6 +58,18 @@ class Backlog:
         self._taken = end, number
         return calls
 
+    @property
+    def has_delivered(self) -> bool:
+        """Whether a part of the log was delivered, now or by an earlier process."""
+        return self._mark.start > 0
+
+    def rewind(self) -> None:
+        """Begin again with the log's first event: what was delivered is lost."""
+        with self._lock:
+            self._mark.write(0)
+            self._pending = sum(1 for _ in self._waiting_events())
+            self._taken = 0, 0
+
     def delivered(self) -> None:
         """Record that all calls of the last `waiting` are delivered or refused."""
         end, number = self._taken

@@ -18,6 +18,7 @@ from mlflow.entities import (
     Metric,
     Param,
     RunTag,
+    ViewType,
 )
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -53,12 +54,14 @@ class Delivery:
         self._backlog, self._runs = backlog, runs
         self._calls: list[list[Call]] = []
         self._tries = 0
+        self._is_compared = False
 
     def step(self) -> bool:
         """Deliver one group of calls; return False when nothing is left.
 
         Raises any error of MLflow, except for invalid calls: those are set aside.
         """
+        self._rewind_if_lost()
         if not self._calls:
             self._calls = list(_group(self._backlog.waiting(limit=BATCH)))
             if not self._calls:
@@ -85,6 +88,7 @@ class Delivery:
 
         Raises any error of MLflow.
         """
+        self._rewind_if_lost()
         calls = self._backlog.waiting(limit=sys.maxsize)
         self._calls = []  # the batch is read again
         last = {call["key"]: call for call in calls if call["do"] in TURNS}
@@ -92,6 +96,17 @@ class Delivery:
         for call in last.values():
             if call["do"] == "end" and self._runs.exists(call["key"]):
                 self._runs.apply([call])
+
+    def _rewind_if_lost(self) -> None:
+        """Begin again, once, if MLflow has no run of a log of which it took a part before."""
+        if not self._is_compared and self._backlog.has_delivered and not self._runs.exist():
+            log.warning(
+                "MLflow has no run of '%s', whose records it had taken: its database was removed or "
+                "replaced. They are sent again.",
+                self._backlog.opened.path,
+            )
+            self._backlog.rewind()
+        self._is_compared = True
 
     def _refused(self, error: Exception) -> bool:
         """Return True if the call itself is refused, False if the server is away or has no room."""
@@ -196,6 +211,11 @@ class Runs:
     def exists(self, key: str) -> bool:
         """Return True if MLflow has a run with this key."""
         return self._find(key) is not None
+
+    def exist(self) -> bool:
+        """Return True if MLflow has any run of this log, or one that was deleted there."""
+        wanted, all_runs = f"tags.`{ORIGIN}` = '{self._origin}'", ViewType.ALL
+        return bool(self._client.search_runs([self._experiment], wanted, all_runs, max_results=1))
 
     def answer(self) -> bool:
         """Return True if the server answers at all."""

@@ -635,6 +635,21 @@ def test_logs_side_by_side_are_delivered_together(database: str, tmp_path: Path)
     assert {run.info.status for run in found.values()} == {"FINISHED"}
 
 
+def test_a_log_whose_database_is_lost_is_sent_again_whole(
+    database: str, log: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
+    a_study(to, "lost", tmp_path / "study.yaml")
+    assert to.close() == 0
+    new = f"sqlite:///{tmp_path}/new.db"
+    assert deliver(log, uri=new, experiment=EXPERIMENT) == 0
+    assert "its database was removed or replaced. They are sent again" in caplog.text
+    check_study(new, "lost")
+    caplog.clear()
+    assert deliver(log, uri=new, experiment=EXPERIMENT) == 0
+    assert caplog.text == ""
+
+
 def test_a_log_that_lost_its_end_brings_no_point_twice(database: str, log: Path) -> None:
     to = Tracker.connect(database, experiment=EXPERIMENT, log=log)
     to.start("cut", name="cut")
