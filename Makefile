@@ -53,9 +53,9 @@ test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchm
 test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
 	$(PYTEST) -m "" tests/fake_cuda
 
-fuzz: $(READY) ## Feed random and damaged files to every reader and command, a minute each (CRYO_FUZZ_S=20: 20 s each)
+fuzz: $(READY) ## Feed random and damaged files to every reader and command, a minute each (CRYO_FUZZ_S=20: 20 s each; ONLY=raster: that one)
 	rm -f .fuzz.txt
-	CRYO_FUZZ_S=$(or $(CRYO_FUZZ_S),60) CRYO_FUZZ_COUNTS=$(CURDIR)/.fuzz.txt $(PYTEST) -n auto tests/test_fuzz.py tests/test_fuzz_commands.py
+	CRYO_FUZZ_S=$(or $(CRYO_FUZZ_S),60) CRYO_FUZZ_COUNTS=$(CURDIR)/.fuzz.txt $(PYTEST) -n auto $(if $(ONLY),-k "$(ONLY)") tests/test_fuzz.py tests/test_fuzz_commands.py
 	cat .fuzz.txt && rm .fuzz.txt
 
 test-gpu: $(READY) ## Run the tests that need a CUDA card, and write gpu-report.md; ON=cpu rehearses without one
