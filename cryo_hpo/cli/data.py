@@ -87,7 +87,7 @@ def get(
     """Download the public files of dataset NAME below CRYO_DATA, and unpack them.
 
     NAME may also be a shipped card: melt-ponds, calving-fronts and rock-glaciers, the sets of
-    docs/real-studies.md; the first two are built from their public sources.
+    docs/real-studies.md, built from their public sources.
 
     The same command resumes a download that was cut. Every file must have the checksum that
     its publisher states (Zenodo is asked for it); where none is stated, give one you trust.

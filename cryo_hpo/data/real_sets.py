@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import MemoryFile
 
-from ..errors import DataError, FetchError
+from ..errors import DataError, FetchError, count_of
 from ..storage.fetch import fetch
 from .dataset import IGNORE, Remote
 from .download import KEPT, PAUSE_S, Progress
+from .rock_glaciers import build_rock_glaciers, list_sources
 from .safe_open import open_file
 
 MELT_PONDS = "https://raw.githubusercontent.com/marlens123/tir_melt_pond_segmentation"
@@ -35,6 +36,7 @@ GLACIERS = {
     "kangerlussuaq": ("229012", "230012", "231012"),
     "helheim": ("231014", "233013"),
 }
+MAX_NAMED = 8  # files in a message
 PARTS = {"jakobshavn": "train", "sverdrup": "train", "kangerlussuaq": "val", "helheim": "test"}
 BAND_PX = 30  # labeled on either side of a front
 EDGE = 0.1  # of a front's width, at each end, without labels
@@ -48,8 +50,8 @@ class RealSet(NamedTuple):
     """Folder below the data root, as in the card."""
     page: str
     files: tuple[Remote, ...]
-    build: Callable[[Path, Path], None] | None
-    """(folder of the downloads, folder of the set) -> writes images and masks; None: by hand."""
+    build: Callable[[Path, Path], None]
+    """(folder of the downloads, folder of the set) -> writes images and masks."""
     pixels: str
     """sha256 of all pixels of the built set; see `hash_pixels`."""
     layout: str
@@ -61,13 +63,9 @@ def get_real_set(real_set: RealSet, data: Path) -> Iterator[Progress]:
 
     Raises:
         FetchError: A source cannot be reached, or its checksum differs.
-        DataError: The set has no automatic way, or the sources hold other pixels than they did.
+        DataError: The set cannot be built here, or the sources hold other pixels than they did.
     """
     root = data / real_set.root
-    if real_set.build is None:
-        raise DataError(
-            f"This set cannot be built automatically. {describe_by_hand(real_set, root)}"
-        )
     for file in real_set.files:
         try:
             for state in fetch(
@@ -93,9 +91,14 @@ def get_real_set(real_set: RealSet, data: Path) -> Iterator[Progress]:
 def describe_by_hand(real_set: RealSet, root: Path) -> str:
     """Return which files to put where, for a machine without a network."""
     lines = [f"By hand, from {real_set.page}:"]
-    if real_set.build is not None:
-        lines += [f"  {file.url}\n    as {root / KEPT / file.name}" for file in real_set.files]
-        lines.append("Then run the same command again: it builds the set from these files.")
+    named = real_set.files[:MAX_NAMED]
+    lines += [f"  {file.url}\n    as {root / KEPT / file.name}" for file in named]
+    if more := len(real_set.files) - len(named):
+        last = real_set.files[-1].name
+        lines.append(
+            f"  and {count_of(more, 'more file')} from there, up to {last}, in the same folder"
+        )
+    lines.append("Then run the same command again: it builds the set from these files.")
     lines.append(f"The layout to arrive at: {root}/ with {real_set.layout}.")
     return "\n".join(lines)
 
@@ -103,7 +106,8 @@ def describe_by_hand(real_set: RealSet, root: Path) -> str:
 def hash_pixels(root: Path) -> str:
     """Return the sha256 of names, sizes and pixels of a set's images and masks."""
     digest = hashlib.sha256()
-    for path in sorted(root.glob("*/*/*.png")):
+    files = [path for end in ("png", "tif") for path in root.glob(f"*/*/*.{end}")]
+    for path in sorted(path for path in files if KEPT not in path.parts):
         with open_file(path) as file:
             pixels = file.read()
         name = path.relative_to(root).as_posix()
@@ -229,14 +233,9 @@ REAL_SETS = {
     "rock-glaciers": RealSet(
         root="rock_glaciers_s2",
         page="https://github.com/alcazar90/rock-glacier-detection",
-        files=(),
-        build=None,
-        pixels="",
-        layout=(
-            "{train,val,test}/images/*.tif and {train,val,test}/masks/*.png: the crops "
-            "data/train_full/glaciar_*.png of commit f2dd5fb, turned back to north-up and placed by the "
-            "authors' outlines, and the masks of masks_train.rar, an archive that needs `unrar`; the "
-            "first letter of a name is its spatial cluster (A, C, E train, D val, B test)"
-        ),
+        files=list_sources(),
+        build=build_rock_glaciers,
+        pixels="353d9f9c47a41fc382c50c5486feab121481dfbb965a8323d4ebc59e085643ba",
+        layout="{train,val,test}/{images/*.tif,masks/*.png}, 449 crops of 128 x 128 pixels",
     ),
 }
