@@ -266,7 +266,7 @@ def test_a_campaign_with_a_rival_runs_to_its_answer(tmp_path):
     words = ["run", "--inline", str(root / "camp.yaml")]
     done = CliRunner().invoke(main, words, env=env, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    assert "Does narrow beat a tuned U-Net here? Not shown" in done.output
+    assert "narrow is not clearly better than a tuned U-Net here" in done.output
     result = load_campaign_result(root / "runs" / "camp")
     assert [cell.study for cell in result.cells] == ["camp.one.narrow", "camp.one.unet"]
     (one,) = result.rivals

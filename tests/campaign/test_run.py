@@ -78,7 +78,7 @@ def test_every_cell_is_a_study_with_a_result_of_its_own(whole, root):
         assert [trial.number for trial in result.trials] == [0, 1, 2]
         assert (storage / cell.study / "report" / "report.html").exists()
         assert result.mlflow_pending == 0
-    assert "avg. rank" in output
+    assert "tuned against fixed learning rate" in output
     assert (storage / "camp" / "report" / "report.html").exists()
     again = _run(root, "whole")
     assert "has finished" in again
