@@ -84,8 +84,21 @@ def open_study(path: Path, *, name: str, database: SecretStr | None) -> optuna.S
     _refuse_elsewhere(path, database)
     if database is None:
         _warn_if_gone(path)
-        return _study(JournalStorage(JournalFile(path)), name)
+        return _study(_replay(path), name)
     return _in_database(path.with_name(MARKER), name, database)
+
+
+def _replay(path: Path) -> JournalStorage:
+    """Open a journal: Optuna replays its operations, and raises anything on one without its parts."""
+    try:
+        return JournalStorage(JournalFile(path))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        message = (
+            f"'{path}' cannot be replayed: {type(error).__name__}: {error}. A line without a checksum "
+            f"has lost a part. Restore the file from a backup, or remove the folder '{path.parent}' and "
+            "run the same command again: the study then starts from the beginning."
+        )
+        raise StorageError(message) from error
 
 
 def _in_database(marker: Path, name: str, database: SecretStr) -> optuna.Study:

@@ -128,6 +128,13 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path):
         _records(tmp_path / "journal.log")
 
 
+def test_a_line_that_lost_its_checksum_and_a_part_is_refused(tmp_path):
+    file = tmp_path / "journal.log"
+    file.write_text('{"n": 0, "op_code": 0, "worker_id": "e550"}\n')
+    with pytest.raises(StorageError, match="cannot be replayed: KeyError: 'study_name'"):
+        Journal(file, study="s")
+
+
 def test_optuna_reads_the_file_and_a_file_of_optuna_is_read(path, whole, tmp_path):
     storage = JournalStorage(JournalFileBackend(str(path)))
     assert len(storage.get_all_trials(0)) == 3
