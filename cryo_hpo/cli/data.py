@@ -332,11 +332,8 @@ def _verdict(dataset: Dataset, problems: int, refusals: int, leaks: int, doubts:
         if not doubts:
             return f"{head} every file is as it must be, and the parts share nothing that shows."
         return f"{head} every file can be read, with {count_of(doubts, 'warning')} (see above)."
-    wrong = f" To be corrected: {count_of(problems, 'wrong file')}." if problems else ""
-    wrong += (
-        f" To be corrected: {count_of(refusals, 'fault of the whole')} (see above)."
-        if refusals
-        else ""
-    )
+    faults = [count_of(problems, "file")] if problems else []
+    faults += [count_of(refusals, "fault") + " of the set as a whole"] if refusals else []
+    wrong = f" To be corrected: {' and '.join(faults)} (see above)." if faults else ""
     remedy = " A split by region has no such leak: `data.split: region`." if leaks else ""
     return f"{head}{wrong}{remedy}"

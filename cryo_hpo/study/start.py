@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import StorageError
 from ..search.known_start import KnownStart
 from ..search.portfolio import choose_start, portfolio_of
 from ..search.rungs import rungs_of
@@ -30,13 +31,14 @@ def start_of(study: Study, path: Path, *, site: Site) -> KnownStart:
 
     Raises:
         SpecError: The study's own portfolio cannot be read.
+        StorageError: The start that the folder keeps is damaged, or of an earlier version.
     """
     assert study.search is not None, "a search starts somewhere"
     if study.search.start == "even":
         return KnownStart()
     file = path / NAME
     if file.exists():
-        return KnownStart.model_validate_json(file.read_bytes())
+        return _read(file)
     steps = study.base.epochs * measure_epoch(study.base, site).steps
     rungs = rungs_of(study.search, study.base.epochs)
     start = choose_start(portfolio_of(study), study, rungs, steps=steps)
@@ -56,13 +58,31 @@ def describe(start: KnownStart) -> str:
         )
         for point in start.points
     )
-    sentence = f"The search starts at known points ({points}), around the best of {', '.join(start.problems)}"
-    if not start.sources:  # chosen by an earlier version, which did not keep them
-        return f"{sentence}."
-    return f"{sentence} (from {', '.join(start.sources)}). Nothing recorded on this study's own dataset counts."
+    files = f" (from {', '.join(start.sources)})" if start.sources else ""
+    return (
+        f"The search starts at known points ({points}), around the best of "
+        f"{', '.join(start.problems)}{files}. Nothing recorded on this study's own dataset counts."
+    )
 
 
-def told_start(path: Path) -> str:
-    """Return in words where a study's search started; empty where it was even by choice."""
+def describe_kept(path: Path) -> str:
+    """Return in words where a study's search started; empty where it was even by choice.
+
+    Raises:
+        StorageError: The start that the folder keeps is damaged, or of an earlier version.
+    """
     file = path / NAME
-    return describe(KnownStart.model_validate_json(file.read_bytes())) if file.exists() else ""
+    return describe(_read(file)) if file.exists() else ""
+
+
+def _read(file: Path) -> KnownStart:
+    try:
+        return KnownStart.model_validate_json(file.read_bytes())
+    except ValueError as error:  # pydantic's
+        reason = str(error).splitlines()[0]
+        message = (
+            f"'{file}', which keeps where the search started, is damaged or of an earlier version "
+            f"({reason}). Restore it from a backup, or remove the folder '{file.parent}' and run the "
+            "same command again: the study then starts from the beginning."
+        )
+        raise StorageError(message) from error

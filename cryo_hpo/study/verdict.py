@@ -41,7 +41,7 @@ from . import holdout as testsplit
 from .calibrated import read_calibrated
 from .initial_weights import provenance_of_weights
 from .reuse import Origin, read_origins
-from .start import told_start
+from .start import describe_kept
 
 LEVEL = 0.95  # confidence level of every interval
 
@@ -193,7 +193,7 @@ def result(  # noqa: PLR0913 (the parts of a result)
         trials=tried,
         divergence_edge=divergence_edge(tried, winner),
         importance=_importance(study, trials),
-        search_start=told_start(path),
+        search_start=describe_kept(path),
         proof=study.proof,
         arms=tuple(arms),
         ensembles=ensembles,

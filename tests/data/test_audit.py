@@ -109,7 +109,7 @@ def test_check_names_every_broken_file_at_once(root: Path) -> None:
     done = _data("check", "sicd")
     assert done.exit_code == 1
     assert all(f"{mask}: the mask holds the value 9" in done.output for mask in masks[:2])
-    assert "To be corrected: 2 wrong files." in done.output
+    assert "To be corrected: 2 files (see above)." in done.output
 
 
 def test_check_takes_a_card(root: Path, tmp_path: Path) -> None:

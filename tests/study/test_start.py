@@ -10,6 +10,7 @@ import pytest
 from benchmarks.ours import study_of
 from benchmarks.simulate import lr_tables
 from cryo_hpo.config import Site, Study
+from cryo_hpo.errors import StorageError
 from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.portfolio import shipped_portfolio
@@ -60,7 +61,7 @@ def test_what_was_learned_on_the_studys_own_data_does_not_start_its_search(tmp_p
     assert "rock-glaciers" in start.problems
     assert "ours" not in start.sources
     assert min(float(point["optim.lr"]) for point in start.points) > 1e-4
-    assert "Nothing recorded on this study's own dataset counts" in starts.told_start(tmp_path)
+    assert "Nothing recorded on this study's own dataset counts" in starts.describe_kept(tmp_path)
 
 
 def test_a_start_is_told_in_words(tmp_path):
@@ -68,8 +69,15 @@ def test_a_start_is_told_in_words(tmp_path):
     told = (
         "The search starts at known points (optim.lr 0.002, batch_size 8), around the best of a, b"
     )
-    assert starts.describe(known) == f"{told}."
+    assert starts.describe(known).startswith(f"{told}. Nothing recorded on this study")
     kept = known.model_copy(update={"sources": ("t.npz 1a2b", "ours.json 3c4d")})
     assert starts.describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
     assert "evenly: no rung" in starts.describe(KnownStart(reason="no rung"))
-    assert starts.told_start(tmp_path) == "", "an even start by choice"
+    assert starts.describe_kept(tmp_path) == "", "an even start by choice"
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"first_rung": 3, "noise": 0.1}', '{"rung": "x"}'])
+def test_a_start_that_cannot_be_read_is_a_message(tmp_path, content):
+    (tmp_path / starts.NAME).write_text(content)
+    with pytest.raises(StorageError, match="keeps where the search started"):
+        starts.describe_kept(tmp_path)

@@ -73,7 +73,7 @@ def contact_sheet(
                 shown.set_ylabel(f"{part} ({len(items)})", fontsize=7)
     _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
     handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(dataset.classes)]
-    handles.append(Patch(color=IGNORED, label="ignored"))
+    handles.append(Patch(color=IGNORED, label="no label"))
     bands = " ".join(band.name for band in dataset.bands)
     title = "; ".join(filter(None, (f"{dataset.name}: {bands}", dataset.license)))
     figure.suptitle(title, fontsize=7, wrap=True)
