@@ -77,8 +77,8 @@ def init(folder: Path, out: Path, *, force: bool, **given: str | None) -> None:
         _draw_values(draft, chosen)  # what to name; it stays if no names are given
     chosen = _ask(draft, chosen)
     with restoring((*draft.files, *_pictures(draft.study))):
-        _draw_values(draft, chosen)
         chosen = draft.divide(chosen)
+        _draw_values(draft, chosen)
         chosen = replace(chosen, epoch=_count(draft))
         draft.write(chosen)
         _show(draft)
@@ -304,10 +304,14 @@ def _try_out(file: Path) -> float:
         plan(study, site=site), step_s=time_step(study.base, site), steps=size.steps
     )
     click.echo(
-        f"{minutes / 60:,.1f} core hours of training steps on processors like this machine's, by a "
+        f"{_core_time(minutes)} of training steps on processors like this machine's, by a "
         "step timed now; validation and start-up come on top, and a GPU is many times faster"
     )
     return minutes / 60 / len(os.sched_getaffinity(0))
+
+
+def _core_time(minutes: float) -> str:
+    return f"{minutes / 60:,.1f} core hours" if minutes >= 60 else f"{minutes:,.1f} core minutes"
 
 
 def _shares(counts: tuple[int, ...]) -> str:

@@ -30,7 +30,7 @@ def fetch_real_set(
     real_set, card, root = REAL_SETS[name], load_card(name), read_site().data
     click.echo(f"{name}: {card.source}\nlicense: {card.license}\npage: {real_set.page}")
     if only_list:
-        click.echo(describe_by_hand(real_set, root / real_set.root))
+        click.echo(describe_by_hand(real_set, root / real_set.root, at_most=len(real_set.files)))
         return
     show(get_real_set(real_set, root))
     click.echo(f"{root / real_set.root}: {real_set.layout}")

@@ -88,17 +88,21 @@ def get_real_set(real_set: RealSet, data: Path) -> Iterator[Progress]:
         )
 
 
-def describe_by_hand(real_set: RealSet, root: Path) -> str:
-    """Return which files to put where, for a machine without a network."""
+def describe_by_hand(real_set: RealSet, root: Path, *, at_most: int = MAX_NAMED) -> str:
+    """Return which files to put where, for a machine without a network; the first `at_most` by name."""
+    command = f"cryo-hpo data get {next(name for name, s in REAL_SETS.items() if s.root == real_set.root)}"
     lines = [f"By hand, from {real_set.page}:"]
-    named = real_set.files[:MAX_NAMED]
-    lines += [f"  {file.url}\n    as {root / KEPT / file.name}" for file in named]
+    named = real_set.files[:at_most]
+    lines += [
+        f"  {' '.join(filter(None, (file.url, file.checksum)))}\n    as {root / KEPT / file.name}"
+        for file in named
+    ]
     if more := len(real_set.files) - len(named):
         last = real_set.files[-1].name
         lines.append(
-            f"  and {count_of(more, 'more file')} from there, up to {last}, in the same folder"
+            f"  and {count_of(more, 'more file')}, up to {last}: `{command} --list` has them all"
         )
-    lines.append("Then run the same command again: it builds the set from these files.")
+    lines.append(f"Then `{command}`, without --list, builds the set from these files.")
     lines.append(f"The layout to arrive at: {root}/ with {real_set.layout}.")
     return "\n".join(lines)
 

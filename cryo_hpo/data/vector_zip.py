@@ -46,9 +46,9 @@ def find_member(path: Path, suffixes: tuple[str, ...]) -> str:
     if len(members) != 1:
         names = ", ".join(sorted(info.filename for info in members)[:MAX_NAMED])
         held = f"{len(members)} vector files ({names})" if members else "no vector file"
+        remedy = "Unpack it, and give one of them." if members else "Is it the right archive?"
         raise DataError(
-            f"{path}: this archive holds {held}, one is needed (ending in {', '.join(suffixes)}). "
-            "Unpack it, and give the vector file."
+            f"{path}: this archive holds {held}, one is needed (ending in {', '.join(suffixes)}). {remedy}"
         )
     if members[0].flag_bits & 1:
         raise DataError(f"{path}: this archive is encrypted. Unpack it, and give the vector file.")

@@ -18,6 +18,7 @@ from ..stats import Interval, Verdict
 from .selection import Selection
 from .table import Table, csv_text
 
+FIXED = 0  # number of the trial at the fixed learning rate
 BASELINE, TUNED = "baseline", "tuned"  # the two arms of every verdict
 NONE = "-"
 VERDICTS: dict[Verdict, str] = {
@@ -212,15 +213,21 @@ def _why(trial: TrialResult, reduction: int | None) -> str:
     """Return the last decision at each rung, with the place there and the number of trials."""
     last = {step.rung: step for step in trial.steps}
     return "; ".join(
-        f"{s.decision} at epoch {s.rung} ({s.place} of {s.of}){_finalist(s, reduction)}"
+        f"{s.decision} at epoch {s.rung} ({s.place} of {s.of}){_exception(trial, s, reduction)}"
         for s in last.values()
     )
 
 
-def _finalist(step: RungStep, reduction: int | None) -> str:
+def _exception(trial: TrialResult, step: RungStep, reduction: int | None) -> str:
     """Return why a trial was promoted that is not among the best third (of reduction 3)."""
     regular = reduction is None or step.place <= step.of // reduction
-    return "" if step.decision != "promoted" or regular else ", the best left at the search's end"
+    if step.decision != "promoted" or regular:
+        return ""
+    return (
+        ", as the baseline always is"
+        if trial.number == FIXED
+        else ", the best left at the search's end"
+    )
 
 
 def _fate(trial: TrialResult) -> str:

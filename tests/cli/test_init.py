@@ -32,6 +32,7 @@ from cryo_hpo.study.draft_folder import draft_folder
 from ..support.fakes import write
 
 DATASETS = Path(__file__).parents[2] / "docs" / "datasets.md"
+README = DATASETS.parents[1] / "README.md"
 
 
 def _fill(folder, *, num=9, size=64, bands=3, images="images/s{}.png", masks="masks/s{}.png"):
@@ -568,15 +569,11 @@ def test_the_way_in_of_the_readme(here, shared):
     assert CliRunner().invoke(main, words).exit_code == 0
     done = _init("oetz", "--classes", "rock,glacier", "--bands", "DEM")
     assert done.exit_code == 0, done.output
-    page = (
-        DATASETS.read_text()
-        .split("## From a folder to a study")[1]
-        .split("```text")[1]
-        .split("```")[0]
-    )
-    printed = [line for line in page.splitlines() if line and not line.startswith("root")]
-    missing = [line for line in printed if line not in done.output]
-    assert not missing, done.output
+    for page, title in ((DATASETS, "## From a folder to a study"), (README, "## Your own data")):
+        block = page.read_text().split(title)[1].split("```text")[1].split("```")[0]
+        printed = [line for line in block.splitlines() if line and not line.startswith("root")]
+        assert printed
+        assert not [line for line in printed if line not in done.output], done.output
 
 
 def test_outlines_that_cannot_become_masks_are_refused_in_one_sentence(here):

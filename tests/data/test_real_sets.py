@@ -206,6 +206,9 @@ def test_without_a_network_the_files_and_their_places_are_named(
             assert file.url in done.output
             assert str(tmp_path / REAL_SETS[name].root / KEPT / file.name) in done.output
     done = CliRunner().invoke(main, ["data", "get", "rock-glaciers"], env=env)
-    assert "and 442 more files from there" in done.output
+    assert "and 442 more files, up to glaciar_" in done.output
+    done = CliRunner().invoke(main, ["data", "get", "rock-glaciers", "--list"], env=env)
+    assert all(f"{file.url}" in done.output for file in REAL_SETS["rock-glaciers"].files)
+    assert str(REAL_SETS["rock-glaciers"].files[0].checksum) in done.output
     done = CliRunner().invoke(main, ["data", "get", "melt-ponds", "--list"], env=env)
     assert done.exit_code == 0

@@ -205,7 +205,10 @@ def _draw_ground(ax: Axes, kept: dict[str, NDArray[Any]], number: int) -> None:
         length = nice_length(BAR_SHARE * width * side)
         left, y = 0.05 * width, 0.93 * height
         for color, thick in ((INK, 3.4), (PAPER, 1.8)):  # legible on any image
-            ax.plot([left, left + length / side], [y, y], color=color, lw=thick)
+            ends = [left, left + length / side]
+            ax.plot(
+                ends, [y, y], color=color, lw=thick, solid_capstyle="butt"
+            )  # no longer than they
         text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
         _write(ax, left, 0.9 * height, text, ha="left")
     if f"{number}.ground" in kept:

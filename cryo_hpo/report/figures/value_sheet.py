@@ -40,10 +40,11 @@ def value_sheet(
         path: The PNG to write.
         title: Line above the rows.
     """
-    size = (CELL_IN * (2 * COLUMNS + 1), CELL_IN * len(rows) + 0.4)
+    columns = min(COLUMNS, max((len(row.examples) for row in rows), default=1))
+    size = (CELL_IN * (2 * columns + 1), CELL_IN * len(rows) + 0.4)
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(len(rows), 2 * COLUMNS + 1)
+    grid = figure.add_gridspec(len(rows), 2 * columns + 1)
     for number, row in enumerate(rows):
         label = figure.add_subplot(grid[number, 0])
         label.axis("off")
