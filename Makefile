@@ -8,9 +8,9 @@ RAY := ray and not (machines or browser or gpu or network)
 MACHINES := (machines or browser) and not (gpu or network)
 # Files of tests run side by side, with one thread each.
 SPREAD := -n auto --dist loadfile
-# Clusters mostly wait, so two run side by side; what fails there runs again with the machine to
+# Clusters mostly wait, so three run side by side; what fails there runs again with the machine to
 # itself, since one may starve the other. A real failure fails twice.
-PAIRS := -n 2 --dist loadfile
+BESIDE := -n 3 --dist loadfile
 AGAIN := -n 0 --lf --lfnf=none
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 export RAY_USAGE_STATS_ENABLED = 0
@@ -45,17 +45,17 @@ test-slow: $(READY) ## Run the tests of more than five seconds, whole studies in
 	$(PYTEST) $(SPREAD) -m "$(SLOW)"
 
 test-ray: $(READY) ## Run what Ray must do: killed drivers and workers, submitted jobs, shared clusters
-	$(PYTEST) $(PAIRS) -m "$(RAY)" || $(PYTEST) $(AGAIN) -m "$(RAY)"
+	$(PYTEST) $(BESIDE) -m "$(RAY)" || $(PYTEST) $(AGAIN) -m "$(RAY)"
 
 test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchmarks
-	$(PYTEST) $(PAIRS) -m "$(MACHINES)" || $(PYTEST) $(AGAIN) -m "$(MACHINES)"
+	$(PYTEST) $(BESIDE) -m "$(MACHINES)" || $(PYTEST) $(AGAIN) -m "$(MACHINES)"
 
 test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
 	$(PYTEST) -m "" tests/fake_cuda
 
 fuzz: $(READY) ## Feed random and damaged files to every reader and command, a minute each (CRYO_FUZZ_S=20: 20 s each; ONLY=raster: that one)
 	rm -f .fuzz.txt
-	CRYO_FUZZ_S=$(or $(CRYO_FUZZ_S),60) CRYO_FUZZ_COUNTS=$(CURDIR)/.fuzz.txt $(PYTEST) -n auto $(if $(ONLY),-k "$(ONLY)") tests/test_fuzz.py tests/test_fuzz_commands.py
+	CRYO_FUZZ_S=$(or $(CRYO_FUZZ_S),60) CRYO_FUZZ_COUNTS=$(CURDIR)/.fuzz.txt $(PYTEST) -n auto -p no:cacheprovider $(if $(ONLY),-k "$(ONLY)") tests/test_fuzz.py tests/test_fuzz_commands.py
 	cat .fuzz.txt && rm .fuzz.txt
 
 test-gpu: $(READY) ## Run the tests that need a CUDA card, and write gpu-report.md; ON=cpu rehearses without one
