@@ -32,7 +32,7 @@ WHOLE: Mapping[str, Callable[[Scores], float]] = {
     "accuracy": lambda s: s.accuracy,
 }
 OF_FRONT: Mapping[str, Callable[[Edge], float]] = {
-    "boundary_f1": lambda e: _boundary_f1(e),
+    "boundary_f1": lambda e: _boundary_f1(e) if e.truth else math.nan,
     "mde_m": lambda e: _divide(e.distance_m, e.pixels_m),
     "mde_px": lambda e: _divide(e.distance_px, e.pixels),
     "directed_mde_m": lambda e: _divide(e.directed_m, e.scenes_m),
@@ -51,7 +51,7 @@ OF_AREA: Mapping[str, Callable[[Area], float]] = {
 # As `OF_FRONT`, where a front that is missed or invented counts with the diagonal of its scene:
 # left out, a map without any front would be the best one.
 SELECTING: Mapping[str, Callable[[Edge], float]] = {
-    "boundary_f1": OF_FRONT["boundary_f1"],
+    "boundary_f1": lambda e: _boundary_f1(e),
     "mde_m": lambda e: _divide(e.distance_m + e.lone_m, e.pixels_m + e.lone_known),
     "mde_px": lambda e: _divide(e.distance_px + e.lone_px, e.pixels + e.lone),
 }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ..data.progress_log import ProgressLog
@@ -13,6 +15,8 @@ from ..data.tiles import Normalize
 from ..errors import DataError
 from ..evaluation.device_score import score_on_device
 from ..evaluation.field_metrics import Metric
+from ..evaluation.front_distance import mark_front
+from ..evaluation.fronts import Front
 from ..evaluation.metrics import Scores
 from ..evaluation.pieces import Window
 from ..evaluation.sliding_window import FieldRules, score
@@ -56,7 +60,7 @@ class Validation:
 
         Raises:
             SpecError: There is no such metric, or the dataset has no such class.
-            DataError: The split has no pixel of the metric's class, or no pixel size.
+            DataError: The split has no pixel of the metric's class, no such edge, or no pixel size.
         """
         chosen = Metric.named(metric)
         return cls(
@@ -94,7 +98,7 @@ def rules_of(metric: Metric, recipe: Recipe, scenes: Scenes) -> FieldRules | Non
 
     Raises:
         SpecError: The dataset has no such class.
-        DataError: The split has no pixel of the metric's class, or no pixel size.
+        DataError: The split has no pixel of the metric's class, no such edge, or no pixel size.
     """
     classes = dataset_of(recipe.data).classes
     metric.require_classes(classes)
@@ -106,13 +110,18 @@ def rules_of(metric: Metric, recipe: Recipe, scenes: Scenes) -> FieldRules | Non
     return field
 
 
+def _has_edge(mask_HW: NDArray[np.uint8], front: Front) -> bool:
+    marked_HW = mark_front(mask_HW, mask_HW, inside=front.inside, outside=front.outside)
+    return bool(marked_HW.any())
+
+
 def _require_measurable(
     metric: Metric, scenes: Scenes, classes: tuple[str, ...], field: FieldRules | None
 ) -> None:
     """Refuse a metric that the validation split cannot measure.
 
     Raises:
-        DataError: The split has no pixel of the metric's classes, or no pixel size.
+        DataError: The split has no pixel of the metric's classes, no such edge, or no pixel size.
     """
     fronts = () if field is None or metric.front is None else field.fronts
     numbers = [n for front in fronts for n in (front.inside, front.outside) if n is not None]
@@ -124,6 +133,14 @@ def _require_measurable(
             f"is '{missing[0]}'. Choose another metric, or divide the scenes otherwise."
         )
         raise DataError(message)
+    for front in fronts:
+        if not any(_has_edge(scenes.mask(i), front) for i in range(len(scenes))):
+            message = (
+                f"`search.metric` '{metric.name}' cannot be measured: no mask of the validation "
+                f"split has an edge '{front.name}', a pixel of the class beside one of another. "
+                "Pixels without a label may lie between them. Choose another metric."
+            )
+            raise DataError(message)
     unknown = [] if field is None else [i for i, side in enumerate(field.gsd_m) if side is None]
     if unknown and metric.kind.endswith(("_m", "_km2")):
         message = (

@@ -6,12 +6,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.config.space import Float, SearchSpace
 from cryo_hpo.config.study import Search
+from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import DataError, SpecError
 from cryo_hpo.evaluation.field_metrics import Metric
 from cryo_hpo.results.epochs import SCORE, score_of
@@ -77,6 +79,20 @@ def test_a_metric_that_cannot_be_measured_is_refused_before_training(
             rules_of(Metric.named(metric), recipe, scenes)
     with pytest.raises(SpecError, match="no front 'snow'"):
         rules_of(Metric.named("mde_px/snow"), recipe, scenes)
+
+
+def test_an_edge_that_no_mask_has_is_refused_before_training(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = a_recipe(site)
+    scenes, name = scenes_of(recipe, "val", site), dataset_of(recipe.data).classes[1]
+    rows = np.arange(32)[:, None] * np.ones(40)
+    apart = np.select([rows < 12, rows < 20], [0, IGNORE], 1).astype(np.uint8)
+    monkeypatch.setattr(type(scenes), "mask", lambda *_: apart)
+    with pytest.raises(DataError, match=r"has an edge.*Pixels without a label may lie between"):
+        rules_of(Metric.named(f"boundary_f1/{name}"), recipe, scenes)
+    apart[apart == IGNORE] = 0
+    assert rules_of(Metric.named(f"boundary_f1/{name}"), recipe, scenes) is not None
 
 
 def test_a_study_refuses_an_unknown_metric() -> None:
