@@ -43,13 +43,14 @@ def cost_line(result: Result) -> str:
     if result.proof != "full":
         return (
             f"{line} A grid of the same configurations at full length takes {count_of(grid, 'epoch')}: the "
-            f"study cost {_change(_total(spent), grid)}."
+            f"study cost {_against(_total(spent), grid, 'that grid')}."
         )
+    proven = grid + spent.epochs_confirm
+    saved = "" if _total(spent) < proven else "; nothing was saved"
     return (
         f"{line} A grid of the same configurations at full length takes {count_of(grid, 'epoch')} without proof "
-        f"and {grid + spent.epochs_confirm} with it: the study cost "
-        f"{_change(_total(spent), grid)} than that grid without proof, "
-        f"{_change(_total(spent), grid + spent.epochs_confirm)} than the grid with it."
+        f"and {proven} with it: the study cost {_against(_total(spent), grid, 'that grid without proof')}, "
+        f"{_against(_total(spent), proven, 'the grid with it')}{saved}."
     )
 
 
@@ -107,10 +108,12 @@ def _share(part: float, whole: float) -> str:
     return f" ({100 * part / whole:.1f} %)" if whole else ""
 
 
-def _change(epochs: int, other: int) -> str:
-    """Return by how many percent one number of epochs differs from another."""
-    share = 100 * (epochs / other - 1)
-    return f"{abs(share):.0f} % {'more' if share > 0 else 'less'}"
+def _against(epochs: int, other: int, name: str) -> str:
+    """Return by how many percent the study's epochs differ from those of a grid, and its name."""
+    percent = round(100 * (epochs / other - 1))
+    if not percent:
+        return f"{'as' if epochs == other else 'about as'} much as {name}"
+    return f"{abs(percent)} % {'more' if percent > 0 else 'less'} than {name}"
 
 
 def _devices(result: Result) -> tuple[str, float]:

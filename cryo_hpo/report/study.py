@@ -67,7 +67,7 @@ PARAMETERS: list[Part] = [
     Picture(parameters.PARALLEL, "All parameters of every trial", "Every line is a trial."),
 ]
 RETRAINED = (
-    "The trainings that decide: thin lines are the score of every epoch, thick ones the best so far, "
+    "The trainings that decide: dotted lines are the score of every epoch, solid ones the best so far, "
     "whose model is compared."
 )
 GRID = (

@@ -46,6 +46,24 @@ def test_nothing_is_saved_that_the_proof_spent() -> None:
 
 
 @pytest.mark.parametrize(
+    ("search", "words"),
+    [(100, "as much as that grid without proof, as much as the grid with it; nothing was saved."),
+     (9_975, "about as much as that grid without proof, about as much as the grid with it."),
+     (5_000, "50 % less than that grid without proof, 50 % less than the grid with it.")],
+)  # fmt: skip
+def test_what_no_percent_was_saved_of_is_said_to_cost_as_much(search: int, words: str) -> None:
+    grid = 100 if search == 100 else 10_000
+    spent = costly(epochs_search=search, epochs_full_grid=grid, epochs_confirm=0)
+    assert cost_line(spent).endswith(f"the study cost {words}")
+    assert "0 % less" not in cost_line(spent).replace("50 % less", "")
+
+
+def test_without_the_full_proof_there_is_one_grid() -> None:
+    quick = costly(epochs_search=75, epochs_confirm=0).model_copy(update={"proof": "quick"})
+    assert cost_line(quick).endswith("100 epochs: the study cost 25 % less than that grid.")
+
+
+@pytest.mark.parametrize(
     ("resources", "unit"),
     [({"cpus": 1, "gpus": 0}, "core-hours"), ({"cpus": 1, "gpus": 0.5}, "GPU-hours"),
      ({"cpus": 1, "gpus": "auto"}, None), (None, None)],

@@ -19,7 +19,7 @@ from cryo_hpo.data.palette import CLASS_COLORS, IGNORED
 from cryo_hpo.data.splits import parts_of
 from cryo_hpo.report import study
 from cryo_hpo.report.figures import style
-from cryo_hpo.report.figures.contact_sheet import contact_sheet
+from cryo_hpo.report.figures.contact_sheet import contact_sheet, share_drawn
 from cryo_hpo.report.figures.maps import DIFFERENCE, draw_maps
 from cryo_hpo.report.table import Table
 from cryo_hpo.training.build import dataset_of
@@ -136,6 +136,21 @@ def test_maps_without_coordinates_have_neither(tmp_path: Path) -> None:
     axes = draw_maps(_kept(tmp_path), ("rock", "ice"), _open)
     assert axes is not None
     assert (_texts(axes), axes[0, 0].get_xlabel()) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("drawn", "of", "unit", "words"),
+    [
+        (12, 100, "scene", "12 of 100 scenes"),
+        (6, 21, "block", "6 of 21 blocks"),
+        (8, 8, "scene", "8 scenes"),
+        (1, 1, "scene", "1 scene"),
+    ],
+)
+def test_a_part_of_the_scenes_is_said_to_be_one(
+    drawn: int, of: int, unit: str, words: str
+) -> None:
+    assert share_drawn(drawn, of, unit) == words
 
 
 def test_a_contact_sheet_has_300_dots_per_inch(tmp_path: Path) -> None:

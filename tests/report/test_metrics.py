@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from cryo_hpo.report import study
 from cryo_hpo.report.figures import comparison, maps
 from cryo_hpo.report.figures.retraining import retraining
+from cryo_hpo.report.figures.style import GRID
 from cryo_hpo.report.metrics import metrics, selected_by
 from cryo_hpo.report.selection import Selection, describe
 from cryo_hpo.report.table import Table
@@ -120,15 +122,60 @@ def test_captions_name_only_what_is_drawn() -> None:
     assert "tuned" not in picture.alt  # type: ignore[union-attr]
 
 
+class _Look(NamedTuple):
+    """Hold how a figure draws an entry of its legend."""
+
+    color: str
+    dashes: str
+
+
+def _looks_of_legend(svg: Path) -> dict[str, _Look]:
+    """Return entry -> look: the first shape before its text."""
+    _, _, legend = svg.read_text(encoding="utf-8").partition('<g id="legend_1">')
+    pieces = re.split(r"<!-- (.+?) -->", legend)
+    handles = [re.search(r'style="(fill: [^"]*)"', piece) for piece in _before(pieces[::2])]
+    return {
+        name: _look(handle[1])
+        for name, handle in zip(pieces[1::2], handles, strict=True)
+        if handle is not None
+    }
+
+
+def _before(pieces: list[str]) -> list[str]:
+    """Return what stands before each text: after the first one, what follows the text's own group."""
+    return [pieces[0], *(piece.partition('<g id="')[2] for piece in pieces[1:-1])]
+
+
+def _look(style: str) -> _Look:
+    facts = dict(part.split(": ", 1) for part in style.split("; "))
+    return _Look(facts.get("stroke", facts["fill"]), facts.get("stroke-dasharray", ""))
+
+
+def _lines_drawn(svg: Path) -> list[_Look]:
+    """Return the looks of the lines in the axes that are no grid, ticks or spines."""
+    axes, _, _ = svg.read_text(encoding="utf-8").partition('<g id="legend_1">')
+    styles = re.findall(r'<path d="[^"]*" clip-path="[^"]*" style="(fill: none; [^"]*)"', axes)
+    return [look for look in map(_look, styles) if look.color != GRID.lower()]
+
+
 def test_the_curves_of_the_compared_trainings_are_drawn_raw_and_best(tmp_path: Path) -> None:
     with contextlib.closing(EventLog(tmp_path / EVENTS)) as log:
         for epoch, value in enumerate((0.3, 0.2, 0.5), start=1):
             more: dict[str, Any] = {"best_val_miou": max(value, 0.3), "val_miou": value}
-            log.append("epoch", key="tuned-seed1", epoch=epoch, **more)
+            for key in ("baseline-seed1", "tuned-seed1"):
+                log.append("epoch", key=key, epoch=epoch, **more)
     files = retraining(a_result(), tmp_path, tmp_path / "curves")
     assert [file.suffix for file in files] == [".svg", ".png"]
-    text = files[0].read_text(encoding="utf-8")
-    assert "best so far" in text
+    looks = _looks_of_legend(files[0])
+    assert list(looks) == ["baseline", "tuned", "each epoch", "best so far"]
+    assert len(set(looks.values())) == 4, "no two entries look alike"
+    baseline, tuned, each, best = looks.values()
+    assert each.color == best.color not in (baseline.color, tuned.color), "of both arms"
+    assert each.dashes
+    assert not best.dashes
+    assert set(_lines_drawn(files[0])) == {
+        _Look(arm.color, kind.dashes) for arm in (baseline, tuned) for kind in (each, best)
+    }
     assert not retraining(a_result(), None, tmp_path / "none")
 
 

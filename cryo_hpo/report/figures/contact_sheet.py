@@ -20,6 +20,7 @@ from ...data.ground import ground_of
 from ...data.palette import IGNORED, class_color, rgb
 from ...data.preview import render_scene, thumbnail
 from ...data.strips import read_sample
+from ...errors import count_of
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, Scene, SceneFiles, Split
@@ -57,7 +58,8 @@ def contact_sheet(
     heights = [CELL_IN] * (2 * len(parts)) + [1.1]
     grid = figure.add_gridspec(2 * len(parts) + 1, columns, height_ratios=heights)
     for row, (part, items) in enumerate(parts.items()):
-        for column, item in enumerate(_spread(items, columns)):
+        drawn = _spread(items, columns)
+        for column, item in enumerate(drawn):
             scene = read_sample(dataset, item, side=SAMPLE_PX)
             ground = ground_of(item)
             look: Any = {"interpolation": "nearest", "aspect": ground.stretch if ground else 1.0}
@@ -70,7 +72,8 @@ def contact_sheet(
                 axes.set_xticks([])
                 axes.set_yticks([])
             if column == 0:
-                shown.set_ylabel(f"{part} ({len(items)})", fontsize=7)
+                number = share_drawn(len(drawn), len(items), dataset.unit)
+                shown.set_ylabel(f"{part}: {number}", fontsize=7)
     _draw_shares(figure.add_subplot(grid[-1, :]), dataset, shares)
     handles = [Patch(color=class_color(i), label=name) for i, name in enumerate(dataset.classes)]
     handles.append(Patch(color=IGNORED, label="no label"))
@@ -87,6 +90,11 @@ def _spread(items: Sequence[SceneFiles], count: int) -> list[SceneFiles]:
     """Pick evenly spaced scenes."""
     places = np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)
     return [items[i] for i in dict.fromkeys(places.tolist())]
+
+
+def share_drawn(drawn: int, of: int, unit: str) -> str:
+    """Return how many of a part's scenes a sheet shows: "12 of 100 scenes", or "8 scenes" if all."""
+    return count_of(of, unit) if drawn == of else f"{drawn} of {count_of(of, unit)}"
 
 
 def _painted(scene: Scene) -> NDArray[np.uint8]:

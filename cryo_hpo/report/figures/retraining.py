@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from ...config.metric import MIOU
@@ -18,10 +19,13 @@ from ...results.files import CONFIRM, REUSED
 from ...results.study import Result
 from .. import wording as tables
 from ..selection import Selection
-from .style import BLUE, GREY, figure, miou_axis, save
+from .style import BLUE, GREY, INK, figure, miou_axis, save
 
 RETRAINING = "retraining-curves"
 COLORS = {tables.BASELINE: GREY, tables.TUNED: BLUE}
+# The arm is the color, the kind of score the line: dotted and thin, or solid and thick.
+EACH: dict[str, Any] = {"linewidth": 0.9, "linestyle": ":", "alpha": 0.8}
+BEST: dict[str, Any] = {"linewidth": 1.8, "linestyle": "-", "alpha": 0.9}
 
 
 def retraining(result: Result, folder: Path | None, stem: Path) -> list[Path]:
@@ -53,9 +57,9 @@ def retraining(result: Result, folder: Path | None, stem: Path) -> list[Path]:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         miou_axis(ax, drawn, f"Validation {shown.label}")
         handles = [
-            *(Line2D([], [], color=COLORS[arm.name], linewidth=2, label=arm.name) for arm in arms),
-            Line2D([], [], color=GREY, linewidth=0.7, alpha=0.6, label="each epoch"),
-            Line2D([], [], color=GREY, linewidth=2, label="best so far"),
+            *(Patch(facecolor=COLORS[arm.name], label=arm.name) for arm in arms),
+            Line2D([], [], color=INK, **EACH, label="each epoch"),
+            Line2D([], [], color=INK, **BEST, label="best so far"),
         ]
         fig.legend(handles=handles, loc="outside upper center", ncols=len(handles))
         return save(fig, stem)
@@ -68,9 +72,7 @@ def _draw(
     raw = [(e["epoch"], _raw(e, shown)) for e in history]
     best = [(e["epoch"], shown.value(recording.score_of(e))) for e in history]
     values: list[float] = []
-    thin: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.6}
-    thick: dict[str, Any] = {"linewidth": 1.8, "alpha": 0.9}
-    for pairs, style in ((raw, thin), (best, thick)):
+    for pairs, style in ((raw, EACH), (best, BEST)):
         finite = [(epoch, value) for epoch, value in pairs if math.isfinite(value)]
         if finite:
             ax.plot(*zip(*finite, strict=True), color=color, **style)
