@@ -35,7 +35,9 @@ GIB = {"gb": 1.0, "g": 1.0, "gib": 1.0, "": 1.0}
     "--classes",
     help="Class names in the order of the mask values: background,lake; ignore for no class.",
 )
-@click.option("--bands", help="Band names in the order of the layers: B4,B3,B2.")
+@click.option(
+    "--bands", help="Band names in the order of the layers: B4,B3,B2, or DEM for one layer."
+)
 @click.option("--sensor", help="Sensor whose numbers the bands are: landsat-8.")
 @click.option("--encoder", help="One of `cryo-hpo list encoders`.  [default: by bands and weights]")
 @click.option("--budget", help="Hours that training may take on this machine: 6h.")

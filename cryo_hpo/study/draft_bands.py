@@ -73,6 +73,8 @@ GUESSES = {  # number of layers of 8 bits, which the files do not name -> their 
     ),
 }
 
+EXAMPLES = {2: "VV,VH", 3: "B4,B3,B2", 4: "B4,B3,B2,B8"}  # number of layers -> as many bands
+
 
 def choose_bands(
     layout: Layout, look: Fingerprint, given: tuple[str, ...] | None, sensor: str | None
@@ -149,9 +151,18 @@ def _of_layers(look: Fingerprint, given: tuple[str, ...] | None, sensor: str) ->
     shown = f" ({', '.join(look.names)})" if any(look.names) else ""
     raise DataError(
         f"The images have {count_of(look.bands, 'layer')} of {' and '.join(look.dtypes)}{shown}, with values "
-        f"from {look.low:g} to {look.high:g}; nothing in the files tells which bands they are. Name "
-        "them in order: --bands B4,B3,B2 (`cryo-hpo list bands` shows the names)."
+        f"from {look.low:g} to {look.high:g}; nothing in the files tells which "
+        f"{_how_to_name(look.bands - look.alpha)} (`cryo-hpo list bands` shows the names)."
     )
+
+
+def _how_to_name(layers: int) -> str:
+    """Return the end of a sentence that asks for so many names, with an example of as many."""
+    if layers == 1:
+        return "band it is. Name it: --bands DEM, or VV, GREY, ..."
+    if layers in EXAMPLES:
+        return f"bands they are. Name them in the file's order, such as --bands {EXAMPLES[layers]}"
+    return f"bands they are. Give {layers} names in the file's order, such as --bands B2,B3,B4,..."
 
 
 def _are_bands(names: tuple[str, ...], sensor: str) -> bool:

@@ -525,6 +525,25 @@ def test_what_is_no_quantity_is_refused(text, units, remedy):
         parse_quantity(text, "--option", units)
 
 
+@pytest.mark.parametrize(
+    ("layers", "hint"),
+    [
+        (1, "nothing in the files tells which band it is. Name it: --bands DEM, or VV, GREY, ..."),
+        (2, "in the file's order, such as --bands VV,VH ("),
+        (4, "in the file's order, such as --bands B4,B3,B2,B8 ("),
+        (5, "Give 5 names in the file's order, such as --bands B2,B3,B4,... ("),
+    ],
+)
+def test_the_example_of_bands_has_as_many_names_as_the_file_has_layers(here, layers, hint):
+    _fill(here / "lakes", bands=layers, images="images/{}.tif", masks="masks/{}.tif")
+    for path in (here / "lakes/images").iterdir():
+        write(path, np.full((layers, 64, 64), 300, dtype=np.int16))
+    done = _init("lakes")
+    assert done.exit_code == 1
+    assert hint in done.output
+    assert "--bands B4,B3,B2 (" not in done.output
+
+
 REFUSED = {
     "unknown layers": (
         {"bands": 5, "images": "images/{}.tif", "masks": "masks/{}.tif"},

@@ -147,9 +147,7 @@ def test_maps_without_coordinates_have_neither(tmp_path: Path) -> None:
         (1, 1, "scene", "1 scene"),
     ],
 )
-def test_a_part_of_the_scenes_is_said_to_be_one(
-    drawn: int, of: int, unit: str, words: str
-) -> None:
+def test_a_part_of_the_scenes_is_said_to_be_one(drawn: int, of: int, unit: str, words: str) -> None:
     assert share_drawn(drawn, of, unit) == words
 
 
