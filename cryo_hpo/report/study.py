@@ -20,6 +20,7 @@ from .metrics import metrics, selected_by
 from .page import Page, Part, Picture, Section, Tone
 from .selection import Selection
 from .table import Table
+from .ties import tie_line
 from .together import INTRODUCTION, ensemble_metrics, ensembles
 from .warning import warnings
 from .wording import NONE
@@ -111,8 +112,8 @@ def _sections(result: Result) -> Iterator[tuple[str, list[Part]]]:
         yield "Winning recipe", ["What it has other than the baseline:", changed]
     if result.trials:
         label = Selection.of(result).label
-        start = [result.search_start] if result.search_start else []
-        yield "Trials", [*start, f"Validation: {label}.", tables.trials(result)]
+        notes = filter(None, (result.search_start, tie_line(result)))
+        yield "Trials", [*notes, f"Validation: {label}.", tables.trials(result)]
         rule = RUNGS if tables.rung_epochs(result) else NO_RUNGS
         text = rule.format(label=label, reduction=tables.reduction_of(result))
         yield "Rungs", [text, tables.rungs(result)]

@@ -14,6 +14,7 @@ from .calibrated import calibrated_notes
 from .costs import cost_line
 from .evidence import evidence_notes
 from .table import Table, markdown
+from .ties import tie_line
 from .together import ensemble_notes
 from .unproven import unproven_line
 from .warning import warnings
@@ -178,7 +179,8 @@ def verdict_text(result: Result) -> str:
     pairs = markdown(verdict(result)) if result.arms else ""
     together, reused = "\n".join(ensemble_notes(result)), "\n".join(reuse_lines(result))
     default = "\n".join(calibrated_notes(result))
-    parts = [*verdict_lines(result), pairs, default, together, notes, reused, cost_line(result)]
+    about = [default, together, notes, tie_line(result), reused, cost_line(result)]
+    parts = [*verdict_lines(result), pairs, *about]
     return "\n\n".join(filter(None, parts))
 
 

@@ -63,3 +63,10 @@ def winner(records: list[Record]) -> Record:
     """Return the best trial of those trained to full length; ties go to the lower number."""
     full = [record for record in records if record.state == "complete"]
     return min(full, key=lambda record: (-record.score, record.number))
+
+
+def ties(records: list[Record]) -> list[int]:
+    """Return the numbers of the other trials of full length with the winner's score."""
+    won = winner(records)
+    whole = (r for r in records if r.state == "complete" and r.number != won.number)
+    return sorted(record.number for record in whole if record.score == won.score)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..execution.signals import raise_if_asked
+from ..report.ties import tie_words
 from ..search.journal import Journal
 from ..search.queue import Phases
 from ..search.replay import suggest_of
 from ..search.source import SearchSource
-from ..search.trials import Record
+from ..search.trials import Record, ties
 from . import folder as folders
 from .data_guard import DataGuard, GuardedSource
 from .hours import open_purse
@@ -122,14 +123,15 @@ class Trainings:
         self.trials = source.records
         won = keep_winner(self.study, self._site, self._path, self.trials)
         self.study = self.study if purse is None else purse.settle(self._path)
-        self._print_line(_next_step(self.study, won.trial))
+        self._print_line(_next_step(self.study, won.trial, ties(self.trials)))
 
 
-def _next_step(study: Study, trial: int) -> str:
-    """Return what follows the search, and whose model can be used meanwhile."""
+def _next_step(study: Study, trial: int, equals: list[int]) -> str:
+    """Return which trial won, with which others it ties, and whose model can be used meanwhile."""
     until = "" if study.proof == "none" else " until the final comparison is over"
+    tie = f" ({tie_words([trial, *equals])})" if equals else ""
     return (
-        f"The search is over: trial {trial} won on validation. `cryo-hpo predict "
+        f"The search is over: trial {trial} won on validation{tie}. `cryo-hpo predict "
         f"{study.name}` and `export` use its model{until}."
     )
 

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from cryo_hpo import report
+from cryo_hpo.report import study
 from cryo_hpo.report import verdict as verdicts
 from cryo_hpo.results.study import ConstantMap, Result, Reused
 from cryo_hpo.stats import Interval, relative_improvement
@@ -201,3 +202,22 @@ def test_collapse_and_divergence_stand_beside_the_score() -> None:
     seed = arm.seeds[0].model_copy(update={"collapsed": True, "diverged": True})
     arms = (arm.model_copy(update={"seeds": (seed,)}),)
     assert verdicts.verdict_rows(a_result(arms=arms))[0].baseline == "33.33 (diverged, one class)"
+
+
+def test_trials_that_tie_are_named_with_the_one_that_was_taken() -> None:
+    result = a_result()
+    won = next(trial for trial in result.trials if trial.number == result.winner)
+    twin = won.model_copy(update={"number": 40})
+    shorter = won.model_copy(update={"number": 41, "state": "pruned"})
+    tied = result.model_copy(update={"trials": (*result.trials, twin, shorter)})
+    score = f"{100 * won.curve[max(won.curve)]:.2f}"
+    sentence = (
+        f"Trials {won.number} and 40 tie on the validation score (mIoU {score}); the lowest number is "
+        "taken, as the search measures nothing else that tells them apart."
+    )
+    assert sentence in verdicts.verdict_text(tied)
+    (trials,) = [s for s in study.page(tied).sections if s.title == "Trials"]
+    assert sentence in trials.parts
+    assert "tie on" not in verdicts.verdict_text(result)
+    lone = tied.model_copy(update={"winner": None})
+    assert "tie on" not in verdicts.verdict_text(lone)

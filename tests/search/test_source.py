@@ -20,7 +20,7 @@ from cryo_hpo.search.jobs import Job
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.search.rungs import reached, top_fraction
 from cryo_hpo.search.source import BASELINE, SearchSource, key, winner
-from cryo_hpo.search.trials import Record
+from cryo_hpo.search.trials import Record, ties
 
 from ..support.pool import NAN, Crash, Curves, Disk, Heard, Refused, a_study, peak, simulate
 
@@ -157,6 +157,8 @@ def test_only_full_length_can_win(rule):
     whole = Record(number=3, params={}, state="complete", curve={9: 0.5})
     twin = Record(number=4, params={}, state="complete", curve={9: 0.5})
     assert winner([short, lost, twin, whole]) is whole
+    assert ties([short, lost, twin, whole]) == [4]
+    assert ties([short, lost, whole]) == []
 
 
 @each_rule

@@ -15,6 +15,7 @@ import pytest
 from cryo_hpo.config import Site, Study
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.source import winner
+from cryo_hpo.search.trials import ties
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study import hours
@@ -65,8 +66,9 @@ def _study(site: Site, seconds: float, **fields: Any) -> Study:
     return Study.model_validate_json(json.dumps(every))
 
 
-def _train_all(study: Study, site: Site) -> tuple[Trainings, Path]:
-    """Run what a study runs besides MLflow and the report: its search and its comparison."""
+def _train_all(study: Study, site: Site) -> tuple[Trainings, Path, list[str]]:
+    """Run what a study runs besides MLflow and the report; return also the lines that it prints."""
+    lines: list[str] = []
     path, executor = folders.claim(study, site), InlineExecutor()
     shares = hours.plan_hours(study, site)
     study = hours.resolve(study, shares)
@@ -81,10 +83,10 @@ def _train_all(study: Study, site: Site) -> tuple[Trainings, Path]:
             slots=executor.slots(study.resources, 1),
             records=records,
             work=workload_of(study, plan(study, site=site), site),
-            print_line=lambda _: None,
+            print_line=lines.append,
         )
         trainings.run(executor)
-    return trainings, path
+    return trainings, path, lines
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def _train_all(study: Study, site: Site) -> tuple[Trainings, Path]:
 )
 def test_a_study_ends_inside_its_hours(site, fields, seconds, least):
     study = _study(site, seconds, **fields)
-    trainings, path = _train_all(study, site)
+    trainings, path, lines = _train_all(study, site)
     origins = read_origins(path / CONFIRM)
     events = [
         event
@@ -107,6 +109,8 @@ def test_a_study_ends_inside_its_hours(site, fields, seconds, least):
     assert len(trainings.trials) >= 2
     won = winner(trainings.trials)
     assert (won.state, won.epochs) == ("complete", EPOCHS)
+    (over,) = [line for line in lines if line.startswith("The search is over: trial ")]
+    assert ("tie on" in over) == bool(ties(trainings.trials)), over
     of_winner = [epoch for key, epoch in trained if key == f"trial-{won.number:04d}"]
     assert of_winner == list(range(1, EPOCHS + 1)), "the leader resumes from where it paused"
     kept = hours.read_plan(path / hours.NAME)
