@@ -30,6 +30,10 @@ class Footprint(NamedTuple):
     """Of what the part holds."""
     whole: Corners
     """Of the scene that it was cut from; the rest of it is a gap, or has no label."""
+    scene: str = ""
+    """Name of the scene."""
+    block: str = ""
+    """Name of the block in its scene, such as r0c2: row 0, column 2 from the upper left; "": whole."""
 
 
 class Frame(NamedTuple):
@@ -94,13 +98,17 @@ def _in_degrees(outlines: Sequence[_Outline]) -> Frame:
     for outline in outlines:
         print_ = _footprint(outline, outline.grid.transform)
         try:
-            moved = [_to_degrees(corners, outline.grid.crs) for corners in print_[1:]]
+            corners, whole = (
+                _to_degrees(c, outline.grid.crs) for c in (print_.corners, print_.whole)
+            )
         except GDAL_ERRORS:
             continue  # a local grid has no place on the globe
-        prints.append(Footprint(outline.part, *moved))
+        prints.append(print_._replace(corners=corners, whole=whole))
     longitudes = np.concatenate([p.whole[:, 0] for p in prints]) if prints else np.zeros(1)
     if np.ptp(longitudes) > np.ptp(longitudes % 360):  # across 180 degrees
-        prints = [Footprint(p.part, _eastward(p.corners), _eastward(p.whole)) for p in prints]
+        prints = [
+            p._replace(corners=_eastward(p.corners), whole=_eastward(p.whole)) for p in prints
+        ]
     return Frame("ground", "degrees", tuple(prints), WGS84)
 
 
@@ -126,7 +134,16 @@ def _footprint(outline: _Outline, affine: object, *, scale: float = 1.0) -> Foot
     height, width = outline.grid.shape
     rows, columns = outline.item.window or (slice(0, height), slice(0, width))
     inner = _corners(affine, rows.start, rows.stop, columns.start, columns.stop)
-    return Footprint(outline.part, inner * scale, _corners(affine, 0, height, 0, width) * scale)
+    whole = _corners(affine, 0, height, 0, width) * scale
+    return Footprint(outline.part, inner * scale, whole, *_names_of(outline.item))
+
+
+def _names_of(item: SceneFiles) -> tuple[str, str]:
+    """Return the names of a scene and of the block that was cut from it."""
+    if item.window is None:
+        return item.id, ""
+    scene, _, block = item.id.rpartition("@")
+    return scene, block
 
 
 def _corners(affine: object, top: float, bottom: float, left: float, right: float) -> Corners:

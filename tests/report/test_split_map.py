@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
@@ -17,6 +19,7 @@ from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.footprints import Footprint, count_by_region, frames_of
 from cryo_hpo.data.palette import rgb
 from cryo_hpo.data.splits import parts_of
+from cryo_hpo.report.figures.map_names import keep_legible, write_names
 from cryo_hpo.report.figures.split_map import PART_COLORS, UNUSED, split_map
 
 from ..support.fakes import write
@@ -160,3 +163,57 @@ def test_dates_are_drawn_in_their_order(tmp_path: Path) -> None:
         for part, color in PART_COLORS.items()
     }
     assert east["train"] < east["val"] < east["test"], "later dates lie further right"
+
+
+def _block(scene: str, row: int, column: int, *, side: float = 1.0, left: float = 0.0) -> Footprint:
+    """Return a block of a scene of 4 x 4 blocks, rows from the top."""
+
+    def box(x: float, y: float, width: float) -> NDArray[np.float64]:
+        return np.array([(x, y), (x + width, y), (x + width, y - width), (x, y - width)])
+
+    corners = box(left + column * side, -row * side, side)
+    return Footprint("train", corners, box(left, 0, 4 * side), scene, f"r{row}c{column}")
+
+
+def _legible(prints: list[Footprint], *, width: float) -> list[str]:
+    """Return the names that stay on a map of so many units of length, 4 inches wide."""
+    figure = Figure(figsize=(4, 4))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xlim(0, width)
+    axes.set_ylim(-width, 0)
+    return keep_legible(figure, write_names(axes, prints))
+
+
+def test_blocks_have_their_names_where_these_can_be_read() -> None:
+    blocks = [_block("a", row, column) for row in range(4) for column in range(4)]
+    assert _legible(blocks, width=4) == [
+        f"r{row}c{column}" for row in range(4) for column in range(4)
+    ]
+    assert _legible([*blocks, *blocks], width=4) == _legible(blocks, width=4), "dates of one place"
+    assert _legible(blocks, width=100) == []
+
+
+def test_scenes_with_blocks_are_named_where_there_are_several() -> None:
+    blocks = [_block("west", 0, 0), _block("east", 0, 1, left=5)]
+    assert _legible(blocks, width=10) == ["r0c0", "west", "r0c1", "east"]
+    long = [b._replace(scene=b.scene * 9) for b in blocks]
+    assert _legible(long, width=10) == ["r0c0", "r0c1"], "a name that is wider than its scene"
+    whole = [b._replace(block="", corners=b.whole) for b in blocks]
+    assert _legible(whole, width=10) == ["west", "east"]
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_name_of_a_block_counts_rows_and_columns_from_the_upper_left(
+    tmp_path: Path, placed: bool
+) -> None:
+    rule = SplitRule(by="place", block_px=64, gap_px=0)
+    where = (lambda _: (0, 0)) if placed else None
+    dataset = _dataset(tmp_path, ["one"], size=256, place=where, split=rule)
+    (frame,) = frames_of(parts_of(dataset, tmp_path, cache=tmp_path / "cache"))
+    assert {print_.scene for print_ in frame.footprints} == {"one"}
+    left, top = frame.footprints[0].whole[0]
+    side = np.ptp(frame.footprints[0].whole[:, 0]) / 4
+    for print_ in frame.footprints:
+        column, row = np.abs(print_.corners[0] - (left, top)) / side
+        assert print_.block == f"r{row:.0f}c{column:.0f}"

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from ...data.footprints import Footprint, Frame, count_by_region, frames_of
 from ...data.split_plan import date_of
+from .map_names import HOW_TO_FIND, Name, keep_legible, write_names
 
 if TYPE_CHECKING:
     from ...data.dataset import Dataset, SceneFiles, Split
@@ -62,8 +63,11 @@ def split_map(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFiles]], pat
     FigureCanvasAgg(figure)
     heights = [PANEL_IN * 0.8] * (rows if drawn else 0) + [2.2] * extra
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    names: list[Name] = []
     for number, frame in enumerate(drawn):
-        _draw_frame(figure.add_subplot(grid[number // columns, number % columns]), frame)
+        axes = figure.add_subplot(grid[number // columns, number % columns])
+        _draw_frame(axes, frame)
+        names += write_names(axes, frame.footprints)
     if extra:
         axes = figure.add_subplot(grid[-1, :])
         if by_time:
@@ -72,7 +76,15 @@ def split_map(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFiles]], pat
             _draw_regions(axes, parts)
     left_out = f"; {len(frames) - len(drawn)} more scenes" if len(frames) > len(drawn) else ""
     figure.suptitle(f"{dataset.name}, split {dataset.split_name}{left_out}", fontsize=8)
-    figure.legend(handles=_legend(parts, gap=bool(frames)), loc="outside lower center", ncols=4)
+    is_cut = any(p.block for frame in drawn for p in frame.footprints)
+    figure.legend(
+        handles=_legend(parts, gap=bool(frames)),
+        loc="outside lower center",
+        ncols=4,
+        title=HOW_TO_FIND if is_cut else None,
+        title_fontsize=6,
+    )
+    keep_legible(figure, names)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": None})
     return path
