@@ -46,18 +46,34 @@ class Grid(NamedTuple):
 
     @property
     def gsd_m(self) -> float | None:
-        """Side of a pixel in meters; None if unknown."""
+        """Side of a square with the area of a pixel, meters; None if unknown."""
+        meters = self._meters_per_unit()
+        if meters is None or self.transform is None:
+            return None
+        return math.sqrt(abs(self.transform.determinant)) * math.sqrt(math.prod(meters))
+
+    @property
+    def pixel_m(self) -> tuple[float, float] | None:
+        """Width and height of a pixel on the ground, meters; None if unknown."""
+        meters = self._meters_per_unit()
+        if meters is None or self.transform is None:
+            return None
+        t, (x, y) = self.transform, meters
+        return math.hypot(t.a * x, t.d * y), math.hypot(t.b * x, t.e * y)
+
+    def _meters_per_unit(self) -> tuple[float, float] | None:
+        """Return the meters of a unit of the first and of the second coordinate; None if unknown."""
         if self.transform is None or self.crs is None:
             return None
-        side = math.sqrt(abs(self.transform.determinant))
         if self.crs.is_geographic:  # a degree of longitude shrinks with the cosine of the latitude
             height, width = self.shape
             latitude = (self.transform @ (width / 2, height / 2))[1]
-            return side * METERS_PER_DEGREE * math.sqrt(abs(math.cos(math.radians(latitude))))
+            return METERS_PER_DEGREE * abs(math.cos(math.radians(latitude))), METERS_PER_DEGREE
         try:
-            return float(side * self.crs.linear_units_factor[1])
+            meters = float(self.crs.linear_units_factor[1])
         except (CRSError, ValueError, IndexError):
             return None
+        return meters, meters
 
     @property
     def corners(self) -> tuple[list[float], list[float]]:

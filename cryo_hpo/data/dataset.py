@@ -58,11 +58,13 @@ class SceneHeader(NamedTuple):
     names: tuple[str, ...] = ()
     """Descriptions of the layers; empty where there are none."""
     gsd_m: float | None = None
-    """Side of a pixel on the ground, meters; None where it is unknown."""
+    """Side of a square with the area of a pixel on the ground, meters; None where it is unknown."""
     notes: tuple[str, ...] = ()
     """Warnings, a sentence each."""
     palette: tuple[tuple[int, str], ...] = ()
     """Color that the mask's palette gives to each class number of the mask."""
+    pixel_m: tuple[float, float] | None = None
+    """Width and height of a pixel on the ground, meters; None where they are unknown."""
 
 
 class Scene(NamedTuple):

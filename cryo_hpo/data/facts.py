@@ -47,6 +47,8 @@ class SceneFacts(NamedTuple):
     """Mean of each band over pixels of each class, from a sample; 0 where a class has none."""
     palette: tuple[tuple[int, str], ...] = ()
     """Color that the mask's palette gives to each class number of the mask."""
+    pixel_m: tuple[float, float] | None = None
+    """Width and height of a pixel on the ground, meters; None where they are unknown."""
 
     @property
     def magnitude(self) -> float:
@@ -77,6 +79,7 @@ def facts_of(scene: Scene, *, num_classes: int, fill: bool = True) -> SceneFacts
         notes=header.notes,
         class_means_KC=_class_means(scene, num_classes),
         palette=header.palette,
+        pixel_m=header.pixel_m,
     )
 
 

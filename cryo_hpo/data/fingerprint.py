@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from scipy import ndimage
 
 from ..errors import DataError
+from .alignment import grid_of
 from .layout import Layout
 from .mask_colors import color_of, hex_color, number_of, palette_of
 from .mask_labels import holds_colors, read_values
@@ -61,7 +62,8 @@ class Fingerprint:
         low, high: 1st and 99th percentile over all bands and scenes.
         nodata: Declared values of pixels without data.
         crs: Names of coordinate reference systems; "" for an image without one.
-        gsd_m: Median side of a pixel, meters; None if unknown.
+        gsd_m: Median side of a square with the area of a pixel, meters; None if unknown.
+        pixel_m: Median width and height of a pixel, meters; None if unknown.
         values: Mask value -> share of the pixels.
         object_px: Median diameter of a connected patch of a rare class, pixels; None if there is none.
         places: Places that the scenes show, by their files and ids.
@@ -91,6 +93,7 @@ class Fingerprint:
     finest: str = ""
     carriers: dict[float, Carrier] = field(default_factory=dict)
     alpha: bool = False
+    pixel_m: tuple[float, float] | None = None
     together: frozenset[tuple[float, float]] = frozenset()
     """Pairs of values that one mask holds, the smaller first."""
 
@@ -128,6 +131,7 @@ class _Look:
     nodata: float | None
     crs: str
     gsd_m: float | None
+    pixel_m: tuple[float, float] | None
     mask: Path
     values: Counter[float]
     fill: Counter[float]
@@ -165,6 +169,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
     diameters = [d for look in looks for d in look.diameters]
     ids = [name for _, name, _, _ in layout.pairs]
     resolutions = [look.gsd_m for look in looks if look.gsd_m]
+    pixels = [look.pixel_m for look in looks if look.pixel_m]
     return Fingerprint(
         scenes=len(layout.pairs),
         looked_at=len(looks),
@@ -186,6 +191,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         finest=_finest(layout, looks),
         carriers={value: _find_carrier(looks, value) for value in values},
         alpha=all(look.alpha for look in looks),
+        pixel_m=_median_pair(pixels) if pixels else None,
         together=frozenset(p for look in looks for p in combinations(sorted(look.values), 2)),
     )
 
@@ -203,6 +209,11 @@ def _with_labels(looks: Sequence[_Look]) -> list[_Look]:
         )
         for look in looks
     ]
+
+
+def _median_pair(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    first, second = np.median(np.array(pairs), axis=0).tolist()
+    return first, second
 
 
 def _same_nan(value: float) -> float:
@@ -273,7 +284,7 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
 
 def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _Look:
     """Return the look at the first band, with what the other bands' files add."""
-    shapes, dtypes, ranges, sides, unnumbered = [], [], [], [], [look.unnumbered]
+    shapes, dtypes, ranges, grids, unnumbered = [], [], [], [], [look.unnumbered]
     for path in files:
         with open_file(path) as file:
             pixels_HW = file.read(1, window=center_of(file.height, file.width))
@@ -282,7 +293,7 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
             shapes.append((file.height, file.width))
             unnumbered.append(_share_unnumbered(pixels_HW[None], declared_nodata(file, 1)))
             dtypes.append(file.dtypes[0])
-            sides.append(_resolution_m(file))
+            grids.append(grid_of(file))
     finest = int(np.argmax([height * width for height, width in shapes]))
     low, high = np.min([r[0] for r in ranges]), np.max([r[1] for r in ranges])
     return replace(
@@ -292,7 +303,8 @@ def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _
         names=names,
         dtype=np.result_type(*dtypes).name,
         percentiles=(float(low), float(high)),
-        gsd_m=sides[finest],
+        gsd_m=grids[finest].gsd_m,
+        pixel_m=grids[finest].pixel_m,
         unnumbered=max(unnumbered),
         finest=finest if len(set(shapes)) > 1 else None,
     )
@@ -311,7 +323,8 @@ def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
             "dtype": file.dtypes[0],
             "nodata": file.nodata,
             "crs": file.crs.to_string() if file.crs else "",
-            "gsd_m": _resolution_m(file),
+            "gsd_m": grid_of(file).gsd_m,
+            "pixel_m": grid_of(file).pixel_m,
         }
     finite = pixels_CHW[np.isfinite(pixels_CHW) & (pixels_CHW != facts["nodata"])]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
@@ -383,14 +396,3 @@ def center_of(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]
     """Return the center of a scene, at most `MAX_SIDE` pixels wide and high."""
     top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
     return (top, min(height, top + MAX_SIDE)), (left, min(width, left + MAX_SIDE))
-
-
-def _resolution_m(file: Any) -> float | None:
-    if file.crs is None or file.transform.is_identity:
-        return None
-    side = float(np.sqrt(abs(file.transform.determinant)))
-    if not file.crs.is_geographic:
-        return side * float(file.crs.linear_units_factor[1])
-    middle = file.transform @ (file.width / 2, file.height / 2)
-    # Source: a degree of a meridian is 111.2 km on a sphere of the earth's mean radius.
-    return side * 111_195.0 * float(np.sqrt(np.cos(np.radians(middle[1]))))

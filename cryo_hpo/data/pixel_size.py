@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,13 @@ if TYPE_CHECKING:
     from .cache import Scenes
     from .dataset import Dataset
 
+SQUARE = 1.05  # longer over shorter side up to which a pixel passes as square
+
 
 def pixel_sizes(dataset: Dataset, scenes: Scenes) -> tuple[float | None, ...]:
     """Return the side of a pixel of each scene, meters; None where it is unknown.
 
-    It is that of the file's coordinates, else the one in the scene's name (`Dataset.gsd_in_name`),
+    Of a pixel that is no square it is the side of a square of that area. It is that of the file's coordinates, else the one in the scene's name (`Dataset.gsd_in_name`),
     else the dataset's.
 
     Raises:
@@ -25,6 +28,18 @@ def pixel_sizes(dataset: Dataset, scenes: Scenes) -> tuple[float | None, ...]:
     return tuple(
         by_file.get(scene) or _named(dataset.gsd_in_name, scene) or dataset.gsd_m
         for scene in scenes.ids
+    )
+
+
+def describe_oblong(pixel_m: tuple[float, float] | None) -> str:
+    """Return width and height of a pixel and which number is taken for both; "" if it is square."""
+    if pixel_m is None or max(pixel_m) <= SQUARE * min(pixel_m):
+        return ""
+    width, height = pixel_m
+    side = math.sqrt(width * height)
+    return (
+        f"pixels are {width:.4g} m wide and {height:.4g} m high, {side:.4g} m is the side of a square of "
+        "that area"
     )
 
 

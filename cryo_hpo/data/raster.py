@@ -167,13 +167,14 @@ def read_layers(file: Any, layers: Sequence[int], window: Window | None) -> NDAr
 
 def header_of(file: Any, layers: Sequence[int]) -> SceneHeader:
     """Return the metadata of some layers of an open raster, counted from 1."""
-    names = names_of(file, layers)
+    names, grid = names_of(file, layers), grid_of(file)
     return SceneHeader(
         dtype=common_type(file, layers),
         scales=tuple(float(file.scales[layer - 1]) for layer in layers),
         offsets=_offsets(file, layers),
         names=names if any(names) else (),
-        gsd_m=grid_of(file).gsd_m,
+        gsd_m=grid.gsd_m,
+        pixel_m=grid.pixel_m,
     )
 
 

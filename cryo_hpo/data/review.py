@@ -21,6 +21,7 @@ from .dataset import Dataset, Split
 from .facts import SceneFacts
 from .layer_names import canonical, contradicts, wavelength_um
 from .nodata import FILL_NUMBERS
+from .pixel_size import describe_oblong
 
 SHOWN = 3  # ids in a sentence
 MIN_RATIO = 20.0  # of the largest values: different units, not brighter ground
@@ -247,6 +248,21 @@ def _pixel_sizes(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
         )
     if _ratio(low, high) > 2:
         yield f"The pixel size differs between scenes, from {low:.4g} m to {high:.4g} m."
+    yield from _oblong_pixels([s for scenes in parts.values() for s in scenes])
+
+
+def _oblong_pixels(scenes: Sequence[SceneFacts]) -> Iterator[str]:
+    """Report pixels that are no squares on the ground, by the scene where they are least square."""
+    ratios = {s: max(s.pixel_m) / min(s.pixel_m) for s in scenes if s.pixel_m and min(s.pixel_m)}
+    if not ratios:
+        return
+    scene = max(ratios, key=lambda s: ratios[s])
+    if oblong := describe_oblong(scene.pixel_m):
+        yield (
+            f"On the ground {oblong} ('{scene.id}'). This side is used for both directions: areas are "
+            f"right, lengths and distances in meters are up to {100 * (ratios[scene] ** 0.5 - 1):.0f} % "
+            "off. Where they matter, reproject to square pixels: gdalwarp -t_srs EPSG:326.. -tr 30 30."
+        )
 
 
 def _constant_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config.dataset_card import IGNORED
 from ..data.fingerprint import Fingerprint
 from ..data.layout import Layout
+from ..data.pixel_size import describe_oblong
 from ..data.region_split import PARTS
 from ..data.split_plan import FEWEST_BLOCKS, grid_shape
 from ..errors import DataError
@@ -88,7 +89,9 @@ def draft_card(layout: Layout, look: Fingerprint, choices: Choices, *, root: Pat
         share = f"{percent_of(look.unnumbered)} of the pixels are NaN or infinite in a band"
         lines.append(Line("nan: ignore", f"{share}: left out of loss and score"))
     if look.gsd_m:
-        lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", "from the files' georeference"))
+        oblong = describe_oblong(look.pixel_m)
+        why = f"from the files' georeference{oblong and f': {oblong}'}"
+        lines.append(Line(f"gsd_m: {look.gsd_m:.4g}", why))
     regions = look.places.regions
     if regions.names:
         examples = ", ".join(regions.names[:3])

@@ -59,6 +59,8 @@ def _one(dataset: Dataset, **changes: dict[str, Any]) -> Review:
 
 def test_scenes_that_agree_are_not_talked_about(dataset: Dataset) -> None:
     assert _one(dataset) == Review((), ())
+    square = {part: {"pixel_m": (10.0, 10.4)} for part in ("train", "val", "test")}
+    assert _one(dataset, **square) == Review((), ())
 
 
 FAR = Fill(-9999.0, 0.2, far=True)
@@ -104,6 +106,11 @@ WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     "pixel size": (
         {part: {"gsd_m": 30.0} for part in ("train", "val", "test")},
         "10 m by `gsd_m`, and 30 m",
+    ),
+    "pixels in degrees": (
+        {part: {"gsd_m": 10.0, "pixel_m": (7.5, 13.3333)} for part in ("train", "test")},
+        "pixels are 7.5 m wide and 13.33 m high, 10 m is the side of a square of that area.*areas are "
+        "right, lengths and distances in meters are up to 33 % off.*gdalwarp",
     ),
     "mean": ({"test": {"mean_C": (1000.0, 1100.0, 2400.0)}}, "test: the mean of band B2 is 2400"),
     "inverted masks": (

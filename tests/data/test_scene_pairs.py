@@ -152,6 +152,15 @@ def test_pixels_in_degrees_shrink_with_the_latitude() -> None:
     lines = Affine(1e-3, 0, 10, 0, -1e-3, 60.0)
     grid = Grid(CRS.from_epsg(4326), lines, (2, 2))
     assert grid.gsd_m == pytest.approx(111.32 * np.sqrt(0.5), rel=1e-3)
+    assert grid.pixel_m == pytest.approx((111.32 / 2, 111.32), rel=1e-3)
+
+
+def test_pixels_in_feet_have_a_width_and_a_height_in_meters() -> None:
+    feet = CRS.from_epsg(2225)  # California, US survey feet
+    grid = Grid(feet, Affine(10, 0, 6_000_000, 0, -20, 2_000_000), (2, 2))
+    assert grid.pixel_m == pytest.approx((3.048, 6.096), rel=1e-4)
+    assert grid.gsd_m == pytest.approx(3.048 * np.sqrt(2), rel=1e-4)
+    assert Grid(None, grid.transform, (2, 2)).pixel_m is None
 
 
 @pytest.mark.parametrize("fill", [-9999.0, -3.4028235e38, 9.96921e36, -32768.0])
