@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DataError, SpecError
+from ..errors import DataError, SpecError, count_of
+
+if TYPE_CHECKING:
+    from ..data.drawn_mask import DrawnMask, Outlines
 
 
 @click.command()
@@ -40,7 +43,7 @@ def rasterize(
     reference system are reprojected; lines and points need --buffer-m.
     """
     from ..config.vector_layer import vector_layer
-    from ..data.vector import write_mask
+    from ..data.drawn_mask import find_outlines, write_mask
 
     masks = [out / f"{image.stem}.tif" for image in images]
     _refuse_twins(images, masks)
@@ -48,16 +51,50 @@ def rasterize(
         layer = vector_layer(file=outlines.name, **_layer_of(how))
     except SpecError as error:
         raise DataError(f"{outlines}: {error}") from error
-    shares = []
+    drawn = []
     for image, file in zip(images, masks, strict=True):
-        mask, share = write_mask(outlines, layer, image, file, within=within)
-        click.echo(f"{mask}: {100 * share:.2f} % of the pixels in outlines")
-        shares.append(share)
-    if not any(shares):
+        drawn.append(write_mask(outlines, layer, image, file, within=within))
+        click.echo(_describe_mask(drawn[-1]))
+    click.echo(_describe_outlines(outlines, find_outlines(outlines, layer), drawn))
+    _refuse_empty(outlines, drawn)
+
+
+def _refuse_empty(outlines: Path, drawn: Sequence[DrawnMask]) -> None:
+    """Refuse masks without any labeled pixel.
+
+    Raises:
+        DataError: No outline lies on an image, or none of those that do labels a pixel.
+    """
+    if any(mask.share for mask in drawn):
+        return
+    if any(mask.ids for mask in drawn):
         raise DataError(
-            f"{outlines}: no outline lies on any of the images ({len(images)}), every mask is empty. "
-            "Is the CRS right, longitude before latitude, and does --where select features?"
+            f"{outlines}: every mask is empty, though outlines lie on an image: they hold no center of a "
+            "pixel (--all-touched labels every pixel that one touches), have class 0, or lie outside "
+            "of --within."
         )
+    raise DataError(
+        f"{outlines}: no outline lies on any of the images ({len(drawn)}), every mask is empty. "
+        "Is the CRS right, longitude before latitude, and does --where select features?"
+    )
+
+
+def _describe_mask(mask: DrawnMask) -> str:
+    """Return the share of a mask in outlines, and how many outlines lie on the image."""
+    share = f"{mask.file}: {100 * mask.share:.2f} % of the pixels in outlines"
+    if not mask.ids:
+        return f"{share}, as none lies on the image"
+    cut = f", {mask.cut} of them beyond its edge too" if mask.cut else ""
+    return f"{share}; {count_of(len(mask.ids), 'outline')} on the image{cut}, {mask.extent}"
+
+
+def _describe_outlines(path: Path, outlines: Outlines, drawn: Sequence[DrawnMask]) -> str:
+    """Return how many outlines were read, where they lie, and how many lie on none of the images."""
+    used = frozenset[int]().union(*(mask.ids for mask in drawn))
+    outside = len(outlines.ids - used)
+    images = "the image" if len(drawn) == 1 else f"any of the {len(drawn)} images"
+    where = f"{outside} of them not on {images}" if outside else "all of them on an image"
+    return f"{path}: {count_of(len(outlines.ids), 'outline')} {outlines.extent}; {where}"
 
 
 def _refuse_twins(images: Sequence[Path], masks: Sequence[Path]) -> None:

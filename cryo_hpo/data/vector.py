@@ -15,7 +15,6 @@ import shapely
 from numpy.typing import NDArray
 from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.warp import transform, transform_bounds
@@ -73,6 +72,8 @@ class Features(NamedTuple):
 
     geometries: NDArray[np.object_]
     codes: NDArray[np.uint8]
+    ids: NDArray[np.int64]
+    """Numbers of the features in their layer."""
 
 
 def rasterize_layers(
@@ -95,18 +96,25 @@ def rasterize_layers(
     mask_HW = np.zeros((grid.height, grid.width), dtype=np.uint8)
     for path, layer in layers:
         features = read_features(path, layer, classes, grid)
-        if not len(features.geometries):
-            continue
-        shapes = zip(features.geometries, features.codes.tolist(), strict=True)
-        drawn_HW = rasterize(
-            ((shape, code + 1) for shape, code in shapes),  # 0 is "not drawn": class 0 may be drawn
-            out_shape=mask_HW.shape,
-            transform=grid.transform,
-            all_touched=layer.all_touched,
-            dtype=np.int16,
-        )
-        mask_HW = np.where(drawn_HW > 0, drawn_HW - 1, mask_HW).astype(np.uint8)
+        mask_HW = draw_features(mask_HW, features, grid, all_touched=layer.all_touched)
     return mask_HW
+
+
+def draw_features(
+    mask_HW: NDArray[np.uint8], features: Features, grid: Grid, *, all_touched: bool
+) -> NDArray[np.uint8]:
+    """Return a mask with the features of a layer drawn over it, (H, W)."""
+    if not len(features.geometries):
+        return mask_HW
+    shapes = zip(features.geometries, features.codes.tolist(), strict=True)
+    drawn_HW = rasterize(
+        ((shape, code + 1) for shape, code in shapes),  # 0 is "not drawn": class 0 may be drawn
+        out_shape=mask_HW.shape,
+        transform=grid.transform,
+        all_touched=all_touched,
+        dtype=np.int16,
+    )
+    return np.where(drawn_HW > 0, drawn_HW - 1, mask_HW).astype(np.uint8)
 
 
 def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: Grid) -> Features:
@@ -126,13 +134,14 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
         )
     box = _search_box(path, grid, crs, layer.buffer_m)
     try:
-        _, _, wkb, values = pyogrio.raw.read(
+        _, ids, wkb, values = pyogrio.raw.read(
             source_of(path),
             layer=name,
             columns=columns,
             where=layer.where,
             bbox=box,
             force_2d=True,
+            return_fids=True,
         )
     except (DataSourceError, DataLayerError, ValueError) as error:
         raise DataError(f"{path}: cannot read its features: {error}.") from error
@@ -141,7 +150,7 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     codes = _codes(path, layer, classes, values[0] if columns else [None] * len(wkb))
     geometries = _place(path, read_shapes(path, wkb), crs, layer, grid)
     keep = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    return Features(geometries[keep], codes[keep])
+    return Features(geometries[keep], codes[keep], ids[keep])
 
 
 def area_km2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:
@@ -292,43 +301,3 @@ def project(shapes: Any, source: CRS, target: CRS) -> Any:
         return np.column_stack(transform(source, target, points[:, 0], points[:, 1]))
 
     return shapely.transform(shapes, move)
-
-
-def write_mask(
-    outlines: Path, layer: VectorLayer, image: Path, mask: Path, *, within: Path | None = None
-) -> tuple[Path, float]:
-    """Write outlines as a GeoTIFF mask on an image's grid; classes are named by numbers.
-
-    Args:
-        outlines: Vector file.
-        layer: How to read it; its labels are the numbers "0" to "255".
-        image: Georeferenced image.
-        mask: File to write.
-        within: Vector file of the area that was digitized; pixels outside are 255, no label.
-
-    Returns:
-        The file, and the share of pixels that are neither 0 nor outside of `within`.
-
-    Raises:
-        DataError: See `rasterize_layers`; or the mask would replace the image, or cannot be written.
-    """
-    if mask.absolute() == image.absolute():
-        raise DataError(f"{mask}: the mask would replace the image. Give another folder to --out.")
-    grid = Grid.of(image)
-    mask_HW = rasterize_layers([(outlines, layer)], [str(n) for n in range(256)], grid)
-    drawn_HW = mask_HW > 0
-    if within is not None:
-        area = VectorLayer(file=within.name, label="1")
-        outside_HW = rasterize_layers([(within, area)], ["0", "1"], grid) == 0
-        mask_HW[outside_HW] = IGNORE
-        drawn_HW &= ~outside_HW
-    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "deflate"}
-    place = {"crs": grid.crs, "transform": grid.transform}
-    try:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        size = {"height": grid.height, "width": grid.width}
-        with rasterio.open(mask, "w", **profile, **place, **size) as file:
-            file.write(mask_HW, 1)
-    except (OSError, RasterioError) as error:
-        raise DataError(f"{mask}: cannot write this mask: {error}. Free space.") from error
-    return mask, float(drawn_HW.mean())

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from click.testing import CliRunner
 
 from cryo_hpo.cli.init import GIB, HOURS, parse_quantity
@@ -30,6 +31,7 @@ from cryo_hpo.study.draft_card import choose_units
 from cryo_hpo.study.draft_folder import draft_folder
 
 from ..support.fakes import write
+from ..support.outlines import write_outlines
 
 DATASETS = Path(__file__).parents[2] / "docs" / "datasets.md"
 README = DATASETS.parents[1] / "README.md"
@@ -614,6 +616,12 @@ def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
     words = [folder / "rgi_oetztal.shp", folder / "srtm_oetztal.tif", "--out", "masks"]
     done = CliRunner().invoke(main, ["data", "rasterize", *map(str, words)])
     assert done.exit_code == 0, done.output
+    extent = "from 10.6962 46.7644 to 11.0280 46.9412 in EPSG:4326"
+    assert done.output.splitlines()[-2:] == [
+        "masks/srtm_oetztal.tif: 5.77 % of the pixels in outlines; 20 outlines on the image, "
+        + extent,
+        f"{words[0]}: 20 outlines {extent}; all of them on an image",
+    ]
     with rasterio.open("masks/srtm_oetztal.tif") as mask, rasterio.open(words[1]) as image:
         assert (mask.shape, mask.crs, mask.transform) == (image.shape, image.crs, image.transform)
         assert set(np.unique(mask.read(1))) == {0, 1}
@@ -623,6 +631,42 @@ def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
     assert "Traceback" not in done.output
     wrong = [*words, "--attribute", "GlacType", "--class", "0099=x"]
     assert "0 to 255" in CliRunner().invoke(main, ["data", "rasterize", *map(str, wrong)]).output
+
+
+def _rasterize(*boxes):
+    """Write outlines in the grid of two scenes of 64 pixels, and rasterize them on the first."""
+    _fill(Path("a"), num=2, images="{}.tif", masks="{}_mask.tif")
+    with rasterio.open("a/0.tif") as image:
+        at, crs = image.transform, image.crs.to_string()
+    corners = [(*(at @ (left, low)), *(at @ (right, top))) for left, top, right, low in boxes]
+    write_outlines(Path("lakes.gpkg"), [shapely.box(*c) for c in corners], crs=crs)
+    words = ["data", "rasterize", "lakes.gpkg", "a/0.tif", "--out", "masks"]
+    return CliRunner().invoke(main, words)
+
+
+def test_outlines_outside_of_the_image_are_counted(here):
+    done = _rasterize((10, 10, 20, 20), (60, 0, 70, 10), (900, 0, 910, 10))
+    assert done.exit_code == 0, done.output
+    assert "; 2 outlines on the image, 1 of them beyond its edge too, from " in done.output
+    assert "lakes.gpkg: 3 outlines from " in done.output
+    assert done.output.rstrip().endswith("; 1 of them not on the image")
+
+
+@pytest.mark.parametrize(
+    ("box", "why"),
+    [
+        ((900, 0, 910, 10), "no outline lies on any of the images (1)"),
+        (
+            (10.6, 10.6, 10.9, 10.9),
+            "though outlines lie on an image: they hold no center of a pixel",
+        ),
+    ],
+)
+def test_outlines_that_label_no_pixel_are_refused_with_the_reason(here, box, why):
+    done = _rasterize(box)
+    assert done.exit_code == 1
+    assert why in done.output
+    assert "lakes.gpkg: 1 outline from " in done.output
 
 
 @pytest.mark.slow

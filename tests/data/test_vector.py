@@ -15,7 +15,8 @@ from rasterio.transform import Affine
 
 from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.dataset import IGNORE
-from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers, write_mask
+from cryo_hpo.data.drawn_mask import find_outlines, write_mask
+from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers
 from cryo_hpo.data.vector_file import describe_layer
 from cryo_hpo.errors import DataError
 
@@ -246,14 +247,35 @@ def test_pixels_outside_of_the_digitized_area_have_no_label(tmp_path):
     lakes = write_outlines(tmp_path / "lakes.gpkg", [_box(10, 10, 30, 30), _box(80, 80, 90, 90)])
     area = write_outlines(tmp_path / "area.gpkg", [_box(0, 0, 50, 50)])
     layer = VectorLayer(file="lakes.gpkg", label="1")
-    mask, share = write_mask(
-        lakes, layer, tmp_path / "image.tif", tmp_path / "mask.tif", within=area
-    )
-    with rasterio.open(mask) as file:
+    mask = write_mask(lakes, layer, tmp_path / "image.tif", tmp_path / "mask.tif", within=area)
+    with rasterio.open(mask.file) as file:
         mask_HW = file.read(1)
     assert (mask_HW[:50, :50] == 1).sum() == 400
     assert (mask_HW[50:] == IGNORE).all()
-    assert share == 400 / 10_000
+    assert mask.share == 400 / 10_000
+
+
+def test_outlines_on_an_image_beyond_its_edge_and_outside_are_counted(tmp_path):
+    write(
+        tmp_path / "image.tif",
+        np.zeros((1, 100, 100), dtype=np.uint8),
+        crs=UTM,
+        transform=GRID.transform,
+    )
+    near = _box(101, 0, 104, 10)  # inside of the box in which outlines are looked for
+    shapes = [_box(10, 10, 30, 30), _box(90, 90, 110, 95), near, _box(500, 0, 600, 10), None]
+    path = write_outlines(tmp_path / "a.gpkg", shapes, size=[1, 1, 1, 1, 2])
+    layer = VectorLayer(file="a.gpkg", label="1", where="size = 1")
+    mask = write_mask(path, layer, tmp_path / "image.tif", tmp_path / "mask.tif")
+    assert (len(mask.ids), mask.cut) == (2, 1)
+    assert str(mask.extent) == "from 500100 5199050 to 501100 5199900 in EPSG:32632"
+    every = find_outlines(path, layer)
+    assert len(every.ids) == 4, "those that the condition selects"
+    assert mask.ids < every.ids
+    assert every.extent is not None
+    assert every.extent[:4] == (500_100, 5_199_050, 506_000, 5_200_000)
+    empty = find_outlines(path, VectorLayer(file="a.gpkg", label="1", where="size = 2"))
+    assert (len(empty.ids), empty.extent) == (1, None)
 
 
 def _with_styles(path):
