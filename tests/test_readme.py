@@ -115,3 +115,10 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_verdict_that_the_page_on_the_report_explains_is_the_quickstarts():
+    page = (ROOT / "docs" / "report.md").read_text()
+    quoted = " ".join(line[2:] for line in page.splitlines() if line.startswith("> "))
+    assert quoted.startswith("Improved: ")
+    assert quoted in README
