@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import UnknownName
+from .ahead import DeviceCopy, run_ahead, start_copy, wait_for_copy
 from .augment import AUGMENTS
 from .cache import Scenes
 from .crop_plan import CropPlacer, crops_of_scenes, scenes_in_turn
 from .dataset import IGNORE
 
-T = TypeVar("T")
 DRAWS = 10  # attempts to find a crop with a labeled pixel
-THREADS = 2  # that gather batches for a GPU
-AHEAD = 3  # batches that are gathered or wait while the GPU has one
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +133,11 @@ class Tiles:
         """
         on_gpu = device.type == "cuda"
         gathers = self._gathers(batch_size, seed=seed, epoch=epoch, pinned=on_gpu)
-        for batch in _ahead(gathers) if on_gpu else (gather() for gather in gathers):
-            yield self._finished(batch, device)
+        if on_gpu:
+            # A copy is given up when it has become a batch, so that no other memory is held.
+            yield from map(self._finish_copied, run_ahead(gathers, partial(_start, device=device)))
+        else:
+            yield from (self._finished(gather()) for gather in gathers)
 
     def _gathers(
         self, batch_size: int, *, seed: int, epoch: int, pinned: bool
@@ -200,9 +198,14 @@ class Tiles:
             side = self.tile
         return first + int(rng.integers(max(side - self.crop, 0) + 1))
 
-    def _finished(self, batch: _Gathered, device: torch.device) -> tuple[Tensor, Tensor]:
-        x_BCHW = self.normalize(batch.image_BCHW, owned=True)
-        y_BHW = batch.mask_BHW.to(device, non_blocking=True)
+    def _finish_copied(self, copied: tuple[_Gathered, DeviceCopy]) -> tuple[Tensor, Tensor]:
+        batch, copy = copied
+        image_BCHW, mask_BHW = wait_for_copy(copy)
+        return self._finished(batch._replace(image_BCHW=image_BCHW, mask_BHW=mask_BHW))
+
+    def _finished(self, batch: _Gathered) -> tuple[Tensor, Tensor]:
+        """Normalize and augment a batch where its tensors are."""
+        x_BCHW, y_BHW = self.normalize(batch.image_BCHW, owned=True), batch.mask_BHW
         samples = []
         for x_CHW, y_HW, (height, width), draws in zip(
             x_BCHW, y_BHW, batch.sizes, batch.draws_BA, strict=True
@@ -218,6 +221,11 @@ class Tiles:
         return x_BCHW, y_BHW.long()
 
 
+def _start(batch: _Gathered, device: torch.device) -> tuple[_Gathered, DeviceCopy]:
+    """Start to copy a batch to a GPU."""
+    return batch, start_copy(batch.image_BCHW, batch.mask_BHW, device=device)
+
+
 def copy_pixels(pixels: NDArray[Any], device: torch.device) -> Tensor:
     """Return a writable copy of pixels, in pinned memory for a GPU: it waits for any other."""
     copied = _empty(pixels.shape, pixels.dtype, device.type == "cuda")
@@ -229,17 +237,3 @@ def _empty(shape: tuple[int, ...], dtype: np.dtype[Any], pinned: bool) -> Tensor
     """Return a tensor without values, of a numpy type."""
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
     return torch.empty(shape, dtype=kind, pin_memory=pinned)
-
-
-def _ahead(gathers: Iterator[Callable[[], T]]) -> Generator[T]:
-    """Yield what calls return, in order; threads run the next ones while one is in use."""
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="batches") as pool:
-        coming = deque(pool.submit(gather) for gather in islice(gathers, AHEAD))
-        try:
-            while coming:
-                batch = coming.popleft().result()
-                coming.extend(pool.submit(gather) for gather in islice(gathers, 1))
-                yield batch
-        finally:
-            for unused in coming:
-                unused.cancel()

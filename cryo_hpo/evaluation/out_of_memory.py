@@ -71,11 +71,12 @@ def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tu
 
 
 @contextlib.contextmanager
-def reporting_out_of_memory(doing: str) -> Iterator[None]:
+def reporting_out_of_memory(doing: str, *, remedy: str = REMEDY) -> Iterator[None]:
     """Report work that does not fit into memory, where no smaller batch would help.
 
     Args:
         doing: What the block does, such as "building the model".
+        remedy: What helps, for the message.
 
     Raises:
         OutOfMemory: The block does not fit into memory.
@@ -86,7 +87,7 @@ def reporting_out_of_memory(doing: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         _release()
-        message = f"Out of memory while {doing} ({_first_line(error)}). {REMEDY}"
+        message = f"Out of memory while {doing} ({_first_line(error)}). {remedy}"
         raise OutOfMemory(message) from error
 
 

@@ -7,6 +7,7 @@ Face hub reads it.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
@@ -22,8 +23,10 @@ from torch import nn
 
 from ..config import Site
 from ..errors import DataError, SpecError
+from ..evaluation.out_of_memory import is_out_of_memory, reporting_out_of_memory
 from ..models import find_encoder
 from ..report.warning import model_warnings
+from ..storage.no_room import is_full
 from ..training.build import overlap_of
 from . import standalone
 from .card import ModelCard, recipe_of
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG, LOADER, README, ONNX = "config.json", "predict.py", "README.md", "model.onnx"
+MORE_MEMORY = "End other programs, or take a machine with more memory."
 BATCH = 2  # windows of a forward pass; torch.export takes 1 for a constant
 
 
@@ -78,7 +82,8 @@ def export_folder(  # noqa: PLR0913 (options of a command)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:
-        _write(models, draft, onnx=onnx)
+        with reporting_out_of_memory("writing the model as a graph", remedy=MORE_MEMORY):
+            _write(models, draft, onnx=onnx)
         shutil.rmtree(out, ignore_errors=True)
         draft.rename(out)
     finally:
@@ -147,6 +152,7 @@ def _write_graph(model: Model, file: Path) -> None:
             warnings.simplefilter("ignore")
             torch.export.save(torch.export.export(network, (x_BCSS,)), file)
     except Exception as error:  # torch has many errors for what is no graph
+        _raise_of_machine(error, file)
         raise _refusal(model, "as a graph", error) from error
 
 
@@ -168,7 +174,16 @@ def _write_onnx(model: Model, file: Path) -> None:
             program.model.metadata_props["cryo_hpo_card"] = model.card.model_dump_json()
             program.save(str(file), external_data=False)
     except Exception as error:
+        _raise_of_machine(error, file)
         raise _refusal(model, "as ONNX", error) from error
+
+
+def _raise_of_machine(error: Exception, file: Path) -> None:
+    """Raise an error that is the machine's: its memory or disk is too small, not the model at fault."""
+    if isinstance(error, OSError | MemoryError) or is_out_of_memory(error):
+        raise error
+    if is_full(file.parent):  # torch wraps a full disk into an error of its archive
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file)) from error
 
 
 def _refusal(model: Model, what: str, error: Exception) -> DataError:

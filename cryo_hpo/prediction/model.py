@@ -44,6 +44,7 @@ from .card import recipe_of as recipe_of
 from .native import NativeModel
 from .winner import open_winner, opens_winner
 
+MORE_MEMORY = "Take a device with more memory (--device cpu), or end what else uses this one."
 Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a scene, (C, h, W)
 
 
@@ -129,7 +130,7 @@ class Model:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16),
-                reporting_out_of_memory("mapping a scene"),
+                reporting_out_of_memory("mapping a scene", remedy=MORE_MEMORY),
             ):
                 part = next(parts, None)
                 if part is None:
@@ -332,12 +333,12 @@ def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
         plain = recipe.model.model_copy(update={"tune": "full"})
         recipe = recipe.model_copy(update={"model": plain})
     where = _device(device)
-    model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch")
-    model.load_state_dict(state)
     choose_kernels(recipe, where)
-    with reporting_out_of_memory("moving the model to the device"):
+    with reporting_out_of_memory("loading the model", remedy=MORE_MEMORY):
+        model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch")
+        model.load_state_dict(state)
         model.to(where).eval()
-    return Model(card, model, Normalize.of(card.mean, card.std, device=where))
+        return Model(card, model, Normalize.of(card.mean, card.std, device=where))
 
 
 def _device(name: str) -> torch.device:

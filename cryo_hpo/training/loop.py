@@ -333,11 +333,16 @@ def _check(run: Run, steps: Sequence[StepValues]) -> float:
 
 
 def _timed(batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Add to each batch the seconds spent waiting for it."""
+    """Add to each batch the seconds spent waiting for it.
+
+    Raises:
+        OutOfMemory: A batch does not fit into memory.
+    """
     iterator = iter(batches)
     while True:
         started = time.perf_counter()
-        batch = next(iterator, None)
+        with reporting_out_of_memory("moving a batch to the device"):
+            batch = next(iterator, None)
         if batch is None:
             return
         yield *batch, time.perf_counter() - started

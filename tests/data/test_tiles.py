@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +13,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cryo_hpo.data.ahead import run_ahead
 from cryo_hpo.data.augment import AUGMENTS
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.crop_plan import crops_of_scenes, scenes_in_turn
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.dataset import IGNORE
-from cryo_hpo.data.tiles import AHEAD, Normalize, Tiles, _ahead
+from cryo_hpo.data.tiles import Normalize, Tiles
 from cryo_hpo.errors import UnknownName
 
 from ..support.fakes import fake_folder, write
@@ -174,41 +172,10 @@ def test_unknown_augmentation_is_refused(scenes: Scenes) -> None:
         Tiles(scenes, crop=16, normalize=PLAIN, augment=("flip",))
 
 
-def test_looking_ahead_changes_nothing_and_stops_early() -> None:
-    made: list[int] = []
-
-    def make(number: int) -> int:
-        time.sleep(0.005 * (number % 2))  # a later batch may be there first
-        made.append(number)
-        return number
-
-    assert list(_ahead(partial(make, n) for n in range(10))) == list(range(10))
-    made.clear()
-    ahead = _ahead(partial(make, n) for n in range(100))
-    assert next(ahead) == 0
-    ahead.close()
-    assert len(made) <= 1 + AHEAD
-
-
-def test_several_threads_gather() -> None:
-    both = threading.Barrier(2, timeout=5)  # passes when two batches are gathered at a time
-    assert len(list(_ahead(both.wait for _ in range(4)))) == 4
-
-
-def test_looking_ahead_passes_errors_on() -> None:
-    def fail() -> int:
-        raise OSError("gone")
-
-    ahead = _ahead(iter([lambda: 1, fail, lambda: 3]))
-    assert next(ahead) == 1
-    with pytest.raises(OSError, match="gone"):
-        next(ahead)
-
-
 def test_batches_that_threads_gather_equal_the_others(scenes: Scenes) -> None:
     tiles = Tiles(scenes, crop=48, normalize=PLAIN, foreground=0.5, replicate=3)
     alone = list(tiles._gathers(2, seed=1, epoch=2, pinned=False))
-    threaded = _ahead(tiles._gathers(2, seed=1, epoch=2, pinned=False))
+    threaded = run_ahead(tiles._gathers(2, seed=1, epoch=2, pinned=False), lambda batch: batch)
     for gather, batch in zip(alone, threaded, strict=True):
         expected = gather()
         assert torch.equal(batch.mask_BHW, expected.mask_BHW)
@@ -216,22 +183,6 @@ def test_batches_that_threads_gather_equal_the_others(scenes: Scenes) -> None:
         for sample, (height, width) in enumerate(batch.sizes):  # the rest is padding
             own, other = (x.image_BCHW[sample, :, :height, :width] for x in (batch, expected))
             assert np.array_equal(own.numpy(), other.numpy())
-
-
-@pytest.mark.gpu
-def test_batches_on_the_gpu_equal_those_on_the_cpu(scenes: Scenes) -> None:
-    cuda = torch.device("cuda")
-    there = Normalize.of(scenes.mean, scenes.std, device=cuda)
-    here = Normalize.of(scenes.mean, scenes.std, device=CPU)
-    names = tuple(AUGMENTS)
-    on_gpu = Tiles(scenes, crop=32, normalize=there, augment=names).batches(
-        2, seed=0, epoch=1, device=cuda
-    )
-    for (x, y), (cpu_x, cpu_y) in zip(
-        on_gpu, _epoch(Tiles(scenes, crop=32, normalize=here, augment=names)), strict=True
-    ):
-        assert torch.equal(y.cpu(), cpu_y)
-        torch.testing.assert_close(x.cpu(), cpu_x)
 
 
 @given(epoch=st.integers(1, 400))

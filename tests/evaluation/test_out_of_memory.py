@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.data.tiles import Normalize
 from cryo_hpo.errors import OutOfMemory
 from cryo_hpo.evaluation.out_of_memory import (
     is_out_of_memory,
@@ -77,6 +78,17 @@ def test_an_optimizer_that_does_not_fit_ends_the_training_with_a_remedy(recipe, 
 
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     with pytest.raises(OutOfMemory, match="while updating the weights"):
+        _fit(recipe, site, "full")
+
+
+def test_a_batch_that_does_not_fit_on_the_device_ends_the_training_with_a_remedy(
+    recipe, site, monkeypatch
+):
+    def normalize(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Normalize, "__call__", normalize)
+    with pytest.raises(OutOfMemory, match=r"while moving a batch to the device.*Lower data\.crop"):
         _fit(recipe, site, "full")
 
 

@@ -24,12 +24,13 @@ import pytest
 import torch
 import torch.optim.optimizer as optimizers
 from torch._subclasses import FakeTensor, FakeTensorMode
-from torch.utils import _foreach_utils
+from torch.utils import _foreach_utils, _pytree
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cryo_hpo.config import Site
 from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.data import ahead
 from cryo_hpo.models import lookup
 
 from ..support.fakes import write
@@ -41,16 +42,32 @@ aten = torch.ops.aten
 
 
 class SyncCounter(TorchDispatchMode):
-    """Answer what a fake tensor cannot, and count what would wait for the GPU, by line."""
+    """Answer what a fake tensor cannot, and count what would wait for the GPU, by line.
+
+    Attributes:
+        syncs: Waits of the host for the GPU, by line.
+        copied: Tensors that a stream of copies has made, all together.
+        in_flight: Those that the kernels' stream does not wait for yet: no kernel may read them.
+        unguarded: Those whose memory could be used for the next copy while kernels still read it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.syncs: collections.Counter[str] = collections.Counter()
+        self.stream, self.copied = "kernels", 0
+        self.in_flight: list[torch.Tensor] = []
+        self.unguarded: list[torch.Tensor] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func.namespace == "prim":  # no kernel: where a tensor is
+            return func(*args, **kwargs)
+        if self.stream != "kernels":
+            return self._copy(func, args, kwargs)
+        read = [x for x in _pytree.tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
+        assert not _any_of(read, self.in_flight), f"read before its copy was there: {_line()}"
         if func is aten._local_scalar_dense.default:
             return self._item(args[0])
         if func.overloadpacket is aten.index:
@@ -58,6 +75,25 @@ class SyncCounter(TorchDispatchMode):
         if _copies_to_host(func, args, kwargs):
             self.syncs[_line()] += 1
         return func(*args, **kwargs)
+
+    def _copy(self, func: Any, args: tuple[Any, ...], kwargs: Any) -> torch.Tensor:
+        """Copy a tensor to the GPU on the stream of copies, where nothing else runs."""
+        assert func is aten._to_copy.default
+        assert kwargs["non_blocking"]
+        assert args[0].device.type == "cpu"
+        made: torch.Tensor = func(*args, **kwargs)
+        self.copied += 1
+        self.in_flight.append(made)
+        self.unguarded.append(made)
+        return made
+
+    def await_copies(self, tensors: list[torch.Tensor]) -> None:
+        """Let kernels from now on wait for copies."""
+        self.in_flight = [x for x in self.in_flight if not _any_of([x], tensors)]
+
+    def guard(self, tensor: torch.Tensor) -> None:
+        """Keep the memory of a tensor until the kernels that read it have run."""
+        self.unguarded = [x for x in self.unguarded if x is not tensor]
 
     def _item(self, value: torch.Tensor) -> float | int | bool:
         if value.device.type == "cuda":
@@ -100,12 +136,46 @@ def _line() -> str:
     return f"{Path(frame.filename).name}:{frame.lineno}"
 
 
-class _Event:
-    """An event of a stream that is always over."""
+def _any_of(tensors: list[torch.Tensor], others: list[torch.Tensor]) -> bool:
+    return any(x is other for x in tensors for other in others)
 
-    def record(self) -> None: ...
+
+class _Stream:
+    """The stream of kernels, or another one, whose copies a counter follows."""
+
+    def __init__(self, counter: SyncCounter, name: str) -> None:
+        self.counter, self.name = counter, name
+
+    def wait_event(self, event: _Event) -> None:
+        assert self.name == "kernels"
+        self.counter.await_copies(event.after)
+
+
+class _Event:
+    """An event of a stream, that is over whenever the host asks."""
+
+    after: list[torch.Tensor]
+
+    def record(self, stream: _Stream | None = None) -> None:
+        self.after = [] if stream is None else list(stream.counter.in_flight)
 
     def synchronize(self) -> None: ...
+
+
+@contextlib.contextmanager
+def _in_stream(stream: _Stream) -> Iterator[None]:
+    """Run a block in a stream, as `torch.cuda.stream` does."""
+    before, stream.counter.stream = stream.counter.stream, stream.name
+    try:
+        yield
+    finally:
+        stream.counter.stream = before
+
+
+def _record_stream(self: torch.Tensor, stream: _Stream) -> None:
+    """Do `Tensor.record_stream`: torch then knows that the stream uses the tensor."""
+    assert not _any_of([self], stream.counter.in_flight)
+    stream.counter.guard(self)
 
 
 def _apply(self: torch.nn.Module, fn: Any, recurse: bool = True) -> torch.nn.Module:
@@ -142,6 +212,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncCounter]:
         made: torch.Tensor = empty(*args, **{k: v for k, v in kwargs.items() if k != "pin_memory"})
         return made
 
+    counter = SyncCounter()
     put = monkeypatch.setattr
     put(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
     put(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
@@ -149,6 +220,10 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncCounter]:
     put(torch.cuda, "max_memory_allocated", lambda *_: 0)
     put(torch.cuda, "reset_peak_memory_stats", lambda *_: None)
     put(torch.cuda, "Event", _Event)
+    put(torch.cuda, "Stream", lambda _: _Stream(counter, "copies"))
+    put(torch.cuda, "current_stream", lambda _: _Stream(counter, counter.stream))
+    put(torch.cuda, "stream", _in_stream)
+    put(torch.Tensor, "record_stream", _record_stream)
     put(torch, "empty", unpinned)
     put(lookup, "_keeps_promise", lambda *_: True)  # it builds a model without values by itself
     put(torch.random, "fork_rng", kept)
@@ -159,8 +234,11 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SyncCounter]:
     put(optimizers, "_foreach_supported_types", [torch.Tensor, torch.nn.Parameter, FakeTensor])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with FakeTensorMode(allow_non_fake_inputs=True), SyncCounter() as counter:
+        ahead._copy_stream.cache_clear()
+        with FakeTensorMode(allow_non_fake_inputs=True), counter:
             yield counter
+        ahead._copy_stream.cache_clear()
+    assert not counter.unguarded, "a batch whose memory may be used while it is read"
 
 
 Places = dict[str, tuple[Site, DatasetCard]]

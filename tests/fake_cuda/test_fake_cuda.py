@@ -13,6 +13,7 @@ from torch.utils._device import _device_constructors
 
 from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
 from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.data import ahead
 from cryo_hpo.data.tiles import Normalize
 from cryo_hpo.evaluation.window_predictor import WindowPredictor
 from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
@@ -173,6 +174,33 @@ def test_optimizers_wait_for_the_gpu_as_often_as_the_docs_say(
     cuda.syncs.clear()
     loop._settle(run, 2)
     assert not cuda.syncs
+
+
+def test_batches_are_copied_on_a_stream_of_their_own(places, cuda, monkeypatch):
+    """No kernel reads one before it is there, and its memory waits for them: see `SyncCounter`."""
+    site, card = places["optical"]
+    run = _open(_recipe(card), site, monkeypatch)
+    _train(run, cuda)
+    assert cuda.copied == 2 * run.steps, "images and masks"
+    assert not cuda.in_flight
+
+
+@pytest.mark.parametrize("missing", ["wait_event", "record_stream"])
+def test_a_copy_that_is_not_waited_for_or_kept_would_be_noticed(missing, cuda, monkeypatch):
+    batch = torch.empty(3)
+    copy = ahead.start_copy(batch, device=CUDA)
+    stream = torch.cuda.current_stream(CUDA)
+    if missing == "wait_event":
+        with pytest.raises(AssertionError, match="read before its copy was there"):
+            copy.tensors[0] + 1
+        with pytest.raises(AssertionError):
+            copy.tensors[0].record_stream(stream)
+        ahead.wait_for_copy(copy)
+    else:
+        stream.wait_event(copy.arrived)
+        assert [x is copy.tensors[0] for x in cuda.unguarded] == [True]
+        copy.tensors[0].record_stream(stream)
+    assert (copy.tensors[0] + 1).device.type == "cuda"
 
 
 def test_a_frozen_encoder_is_left_out_on_the_gpu_too(places, cuda, monkeypatch):

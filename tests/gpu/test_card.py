@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 import yaml
 
 from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.data import ahead
 from cryo_hpo.evaluation.device_score import score_on_device
 from cryo_hpo.evaluation.sliding_window import score
 from cryo_hpo.results.study import load_result
@@ -93,6 +95,30 @@ def test_forward_and_backward_give_the_values_of_the_cpu(site, record_property: 
     record_property("largest difference of a gradient, relative", f"{apart:.1e}")
     assert two == pytest.approx(one, rel=1e-3)
     assert apart < 0.05
+
+
+def _make_busy(stream: torch.cuda.Stream) -> None:
+    """Let a stream of the card do nothing for some milliseconds."""
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(5_000_000)
+
+
+def test_batches_copied_ahead_have_the_values_of_the_cpu(site):
+    """Copies that come late, and memory that is used again while kernels still read it, would show."""
+    recipe = _recipe(site)
+    batches: dict[torch.device, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for device in (CPU, DEVICE):
+        tiles = replace(loop._open(recipe, site, device).tiles, replicate=8)
+        batches[device] = []
+        for x, y in tiles.batches(1, seed=0, epoch=1, device=device):
+            batches[device].append((x.clone(), y.clone()))
+            if device.type == "cuda":
+                _make_busy(ahead._copy_stream(device))
+                _make_busy(torch.cuda.current_stream())
+    assert len(batches[DEVICE]) == 48
+    for (x, y), (cpu_x, cpu_y) in zip(batches[DEVICE], batches[CPU], strict=True):
+        assert torch.equal(y.cpu(), cpu_y)
+        torch.testing.assert_close(x.cpu(), cpu_x)
 
 
 @pytest.mark.usefixtures("tiny_encoders")

@@ -22,12 +22,13 @@ import yaml
 from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
-from cryo_hpo.errors import FetchError, SpecError
+from cryo_hpo.errors import FetchError, OutOfMemory, SpecError
 from cryo_hpo.evaluation import tiling
+from cryo_hpo.models import Segmenter
 from cryo_hpo.models.weights import push
 from cryo_hpo.prediction import bundle, standalone
 from cryo_hpo.prediction.ensemble import open_ensemble
-from cryo_hpo.prediction.model import export_model, load_model
+from cryo_hpo.prediction.model import export_model, load_model, open_model
 from cryo_hpo.report.wording import percent
 from cryo_hpo.results.study import ConstantMap, load_result, write
 
@@ -320,6 +321,60 @@ def test_what_cannot_be_exported_is_refused(
     assert said.exit_code == 2
     assert message in said.output
     assert (tmp_path / "full" / "thesis.tex").exists()
+
+
+TOO_SMALL = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "free", "message"),
+    [
+        (RuntimeError(TOO_SMALL), 2**30, "Out of memory while writing the model as a graph"),
+        (MemoryError(), 2**30, "The memory of this machine"),
+        (RuntimeError("PytorchStreamWriter failed writing file"), 0, FULL),
+        (OSError(28, FULL, "model.pt2"), 0, FULL),
+        (RuntimeError("Unsupported operator"), 2**30, "torch cannot write a model of encoder"),
+    ],
+)
+def test_a_machine_that_is_too_small_for_an_export_is_not_taken_for_a_fault_of_the_model(
+    done: Finished,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    free: int,
+    message: str,
+) -> None:
+    def export(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch.export, "export", export)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(2**40, 0, free))
+    said = _export(done, monkeypatch, "--out", tmp_path / "m", "--seed", SEEDS[0])
+    assert said.exit_code == 1
+    assert said.output.startswith(message), said.output
+    assert not list(tmp_path.iterdir()), "no half-written folder"
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "message"),
+    [
+        (Segmenter, "forward", r"even with a single window.*Lower data\.crop"),
+        (torch.Tensor, "softmax", "while mapping a scene.*--device cpu"),
+    ],
+)
+def test_a_map_that_does_not_fit_is_a_message_with_its_remedy(
+    done: Finished, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, message: str
+) -> None:
+    """Of a window, and of what lies around it, as the sum over a wide scene."""
+    model = open_model(done.folder, site=done.site)
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(owner, name, full)
+    with pytest.raises(OutOfMemory, match=message):
+        model.predict(np.zeros((3, 40, 40), dtype=np.uint8))
 
 
 def test_onnx_without_its_packages_is_refused(
