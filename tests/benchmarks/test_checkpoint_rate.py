@@ -7,9 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.checkpoint_rate import LADDER, copies, seconds_between_copies, segments
+from benchmarks.checkpoint_rate import (
+    GRACE_EPOCHS,
+    LADDER,
+    SELDOM,
+    SHORT_S,
+    copies,
+    epochs_of_a_trial,
+    reads_of_a_copy,
+    seconds_between_copies,
+    segments,
+)
+from cryo_hpo.search.rungs import Ladder
 
 SCALE = Path(__file__).parents[2] / "docs" / "scale.md"
+LADDER_ROW = r"\| (\d+) \| ([\d, ]+) \| (\d+) \| (\d+) s \| ([\d.]+) \| (\d+) \|"
+FULL = 1431 * 2**20  # bytes that full tuning resumes from, as the page has them
 ROW = r"\| (full|frozen|lora) \| (\d+) (s|min) \| (\d+)[^|]* \| [^|]+ \| ([\d.]+) GB/s \| (\d+) \|"
 
 
@@ -44,3 +57,31 @@ def test_the_page_has_the_rates_of_its_bytes() -> None:
         gap = seconds_between_copies(LADDER, epoch_s=epoch_s, minutes=float(minutes))
         assert 100 * bytes_of[tune] / gap / 1e9 == pytest.approx(float(rate), rel=0.05)
         assert 1e9 * gap / bytes_of[tune] == pytest.approx(float(gpus), rel=0.02)
+
+
+def test_a_later_first_rung_makes_fewer_copies_of_longer_trainings() -> None:
+    """What the page plans with, and that the shared storage then comes after MLflow."""
+    page = SCALE.read_text()
+    rows = re.findall(LADDER_ROW, page)
+    assert [int(row[0]) for row in rows] == list(GRACE_EPOCHS)
+    for grace, rungs, epochs, gap, read, gpus in rows:
+        ladder = Ladder.of(grace_epochs=int(grace), reduction=3, epochs=81)
+        given = {"epoch_s": SHORT_S, "minutes": SELDOM}
+        assert rungs == ", ".join(map(str, ladder.rungs))
+        assert epochs_of_a_trial(ladder) == pytest.approx(float(epochs))
+        assert seconds_between_copies(ladder, **given) == pytest.approx(float(gap), abs=1)
+        assert reads_of_a_copy(ladder, **given) == pytest.approx(float(read), abs=0.006)
+        assert float(gpus) == pytest.approx(1e9 * float(gap) / FULL, rel=0.01)
+    (limit,) = re.findall(r"(\d+) GPUs\. Beyond that the backlog", page)
+    assert {row[0]: int(row[-1]) for row in rows}["9"] > int(limit)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "expected"),
+    [
+        (60, (1 / 3 + 2 / 9 + 2 / 27) / (1 + 1 / 3 + 1 / 9 + 1 / 27)),  # one copy for each part
+        (0, 2 * (1 / 3 + 1 / 9 + 1 / 27) / 9),  # of each epoch: there always is one before
+    ],
+)
+def test_a_promoted_trial_reads_its_copy_and_the_one_before(minutes: float, expected: float) -> None:
+    assert reads_of_a_copy(LADDER, epoch_s=30, minutes=minutes) == pytest.approx(expected)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch.utils import _pytree
 from torch.utils._device import _device_constructors
 
@@ -15,16 +17,17 @@ from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Si
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data import ahead
 from cryo_hpo.data.tiles import Normalize
-from cryo_hpo.evaluation.window_predictor import WindowPredictor
 from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
+from cryo_hpo.prediction.card import ModelCard
+from cryo_hpo.prediction.ensemble import Ensemble
+from cryo_hpo.prediction.model import Model
 from cryo_hpo.training import loop
-from cryo_hpo.training.build import runs_in_bf16
 from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
 from cryo_hpo.training.run import Run, last_state, resume
 
 from ..support.crops import side_of
-from .conftest import Places, SyncCounter
+from .conftest import S2, Places, SyncCounter
 
 pytestmark = pytest.mark.slow
 
@@ -72,35 +75,8 @@ def _place(places: Places, encoder: str) -> tuple[Site, DatasetCard]:
     return places["radar" if "sar" in encoder else "optical"]
 
 
-# Encoders that differ from another one in sizes only, which the tiny ones share.
-TWINS = {
-    "thor-small": "thor-tiny",
-    "thor-base": "thor-tiny",
-    "thor-large": "thor-tiny",
-    "terramind-small": "terramind-tiny",
-    "terramind-large": "terramind-base",
-    "terramind-small-s2s1": "terramind-tiny-s2s1",
-    "terramind-large-s2s1": "terramind-base-s2s1",
-    "s12-mae": "s12-moco",
-}
-DISTINCT = [name for name in ENCODERS if name not in TWINS]
-
-
 @pytest.mark.usefixtures("tiny_encoders")
-@pytest.mark.parametrize("name", TWINS)
-def test_an_encoder_that_is_left_out_is_built_like_another(name):
-    def built(encoder: str) -> list[tuple[str, torch.Size]]:
-        card = ENCODERS[encoder]
-        with torch.device("meta"):
-            model = card.build(card.bands)
-        return [(key, x.shape) for key, x in model.state_dict().items()]
-
-    assert built(name) == built(TWINS[name])
-    assert ENCODERS[name].bands == ENCODERS[TWINS[name]].bands
-
-
-@pytest.mark.usefixtures("tiny_encoders")
-@pytest.mark.parametrize("encoder", [*DISTINCT, "timm/resnet18", "timm/lambda_resnet26t"])
+@pytest.mark.parametrize("encoder", [*ENCODERS, "timm/resnet18", "timm/lambda_resnet26t"])
 def test_every_encoder_trains_and_is_validated(encoder, places, cuda, monkeypatch):
     site, card = _place(places, encoder)
     run = _open(_recipe(card, encoder), site, monkeypatch)
@@ -157,6 +133,19 @@ def test_a_resumed_training_waits_for_the_gpu_no_more_often(places, cuda, monkey
     where = {v.device.type for s in again.optimizer.state.values() for v in s.values()}
     assert where == {"cuda"}, "also the count of steps, which the fused kernel reads there"
     assert _train(again, cuda, epoch=2) == fresh <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_an_average_of_the_weights_does_not_wait_for_the_gpu(epochs, places, cuda, monkeypatch):
+    site, card = places["optical"]
+    run = _open(_recipe(card, optim=OptimSpec(ema=0.9)), site, monkeypatch)
+    for epoch in range(1, epochs + 1):
+        assert _train(run, cuda, epoch) <= SYNCS_PER_STEP, cuda.syncs
+    assert run.scored is not run.model
+    assert {p.device.type for p in run.scored.parameters()} == {"cuda"}
+    cuda.syncs.clear()
+    run.validation.score(run.scored)
+    assert sum(cuda.syncs.values()) == SYNCS_PER_VALIDATION, cuda.syncs
 
 
 @pytest.mark.parametrize(
@@ -254,21 +243,26 @@ def test_training_and_validation_run_in_the_precision_of_the_recipe(
     assert dtypes == {(True, dtype), (False, dtype)}
 
 
-def test_a_scene_is_mapped_on_the_gpu(places, cuda, monkeypatch):
+@pytest.mark.parametrize("encoder", ["unet", "vit-scratch"])
+@pytest.mark.usefixtures("tiny_encoders")
+def test_trained_models_map_a_scene_on_the_gpu(encoder, places, cuda, monkeypatch):
     site, card = places["optical"]
-    recipe = _recipe(card)
+    recipe = _recipe(card, encoder)
     run = _open(recipe, site, monkeypatch)
+    described = ModelCard.model_construct(recipe=recipe.model_dump(mode="json"), bands=S2)
     normalize = Normalize.of([0.0] * 13, [1.0] * 13, device=CUDA)
+    model = Model(described, run.model.eval(), normalize)
+    assert model.device.type == "cuda"
     scene = np.zeros((13, 150, 130), dtype=np.uint16)
-    predictor = WindowPredictor(run.model.eval(), size=SIZE, overlap=16, batch=4)
-    with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, runs_in_bf16(recipe, CUDA)):
-        parts = list(
-            predictor.predict_rows(
-                lambda top, bottom: normalize(scene[:, top:bottom])[None], length_hw=(150, 130)
-            )
-        )
-    assert sum(part.shape[2] for _, part in parts) == 150
-    assert {(part.device.type, part.dtype) for _, part in parts} == {("cuda", torch.float32)}
+    cuda.syncs.clear()
+    maps = list(Ensemble((model, model)).predict_members(_rows(scene), length_hw=(150, 130)))
+    assert sum(part.shape[2] for _, part in maps) == 150
+    assert sum(cuda.syncs.values()) <= SYNCS_PER_PASS * 2 * len(maps), cuda.syncs
+    assert model.predict(scene).shape == (150, 130)
+
+
+def _rows(scene: NDArray[Any]) -> Callable[[int, int], NDArray[Any]]:
+    return lambda top, bottom: scene[:, top:bottom]
 
 
 @pytest.fixture
