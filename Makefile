@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 # Every test is in one layer. The fast layer is what pytest runs by itself (pyproject.toml).
-SLOW := slow and not (ray or machines or browser or gpu or network)
+SLOW := slow and not (fake_cuda or ray or machines or browser or gpu or network)
+FAKE_CUDA := fake_cuda and not (ray or machines or browser or gpu or network)
 RAY := ray and not (machines or browser or gpu or network)
 MACHINES := (machines or browser) and not (gpu or network)
 # Files of tests run side by side, with one thread each.
@@ -50,8 +51,8 @@ test-ray: $(READY) ## Run what Ray must do: killed drivers and workers, submitte
 test-machines: $(READY) ## Run hosts, Slurm, servers, the browser and the benchmarks
 	$(PYTEST) $(BESIDE) -m "$(MACHINES)" || $(PYTEST) $(AGAIN) -m "$(MACHINES)"
 
-test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card (a part of test-slow)
-	$(PYTEST) -m "" tests/fake_cuda
+test-fake-cuda: $(READY) ## Run the CUDA path on fake tensors, without a card, in one process
+	$(PYTEST) -m "$(FAKE_CUDA)" tests/fake_cuda
 
 fuzz: $(READY) ## Feed random and damaged files to every reader and command, a minute each (CRYO_FUZZ_S=20: 20 s each; ONLY=raster: that one)
 	rm -f .fuzz.txt
@@ -67,6 +68,7 @@ test-gpu: $(READY) ## Run the tests that need a CUDA card, and write gpu-report.
 test-all: ## Run every test that can run on this machine, each once
 	$(MAKE) test
 	$(MAKE) test-slow
+	$(MAKE) test-fake-cuda
 	$(MAKE) test-ray
 	$(MAKE) test-machines
 

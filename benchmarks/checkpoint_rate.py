@@ -6,6 +6,7 @@ of a ViT-B with a UPerNet of 512 channels, on 100 GPUs that are never idle.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -50,9 +51,7 @@ def epochs_of_a_trial(ladder: Ladder) -> float:
 
 def copies_of_a_trial(ladder: Ladder, *, epoch_s: float, minutes: float) -> float:
     """Return the mean number of copies that a trial of a search makes."""
-    return sum(
-        share * copies(n, epoch_s=epoch_s, minutes=minutes) for share, n in segments(ladder)
-    )
+    return sum(share * copies(n, epoch_s=epoch_s, minutes=minutes) for share, n in segments(ladder))
 
 
 def seconds_between_copies(ladder: Ladder, *, epoch_s: float, minutes: float) -> float:
@@ -67,7 +66,7 @@ def reads_of_a_copy(ladder: Ladder, *, epoch_s: float, minutes: float) -> float:
     It reads the copy before too, if there is one.
     """
     parts, read, before = list(segments(ladder)), 0.0, 0
-    for (_, epochs), (share, _) in zip(parts, parts[1:], strict=False):
+    for (_, epochs), (share, _) in itertools.pairwise(parts):
         before += copies(epochs, epoch_s=epoch_s, minutes=minutes)
         read += share * min(before, 2)
     return read / copies_of_a_trial(ladder, epoch_s=epoch_s, minutes=minutes)
@@ -99,7 +98,9 @@ def main() -> None:
 
 
 def _print_ladders(written: int) -> None:
-    print("\n| rungs | epochs a trial | a copy every | read for each written | GPUs that fill 1 GB/s |")
+    print(
+        "\n| rungs | epochs a trial | a copy every | read for each written | GPUs that fill 1 GB/s |"
+    )
     print("|---|--:|--:|--:|--:|")
     for grace in GRACE_EPOCHS:
         ladder = Ladder.of(grace_epochs=grace, reduction=3, epochs=81)

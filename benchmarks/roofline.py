@@ -31,6 +31,7 @@ from cryo_hpo.training.build import parameter_groups, segmenter
 BYTES_S, FLOP_S, KERNEL_S = 3.35e12 * 0.75, 989e12 * 0.55, 2.5e-6
 LAUNCH_S, COMPILED_LAUNCH_S = 8e-6, 2e-6
 BATCH, SIDE = 8, 224
+RATES = 4  # learning rates that would share the launches of one step
 # Bytes of AdamW for each parameter in fp32: parameter, gradient and two moments are read and three
 # written; unfused, counted for the review, each kernel of a group reads and writes them again.
 FUSED_BYTES, FOREACH_BYTES, FOREACH_KERNELS = 28, 84, 8
@@ -119,6 +120,19 @@ def recipe() -> Recipe:
     return Recipe(data=DataSpec(name="glid", crop=SIDE), model=model)
 
 
+def small_recipes() -> dict[str, Recipe]:
+    """Return recipes of models that leave a card idle, and of the review's for comparison."""
+    galileo = ModelSpec(encoder="galileo-nano", decoder="upernet", channels=64)
+    unet = ModelSpec(encoder="unet", decoder="unet", width=16)
+    return {
+        "Galileo-nano, UPerNet-64, 96 pixels": Recipe(
+            data=DataSpec(name="glid", crop=96), model=galileo
+        ),
+        "U-Net, width 16": Recipe(data=DataSpec(name="glid", crop=SIDE), model=unet),
+        "ViT-B, UPerNet-512": recipe(),
+    }
+
+
 def _count(work: Callable[[], Any]) -> list[Kernel]:
     counter = Counter()
     with counter:
@@ -161,7 +175,8 @@ def step(spec: Recipe, *, fused_optimizer: bool) -> dict[str, list[Kernel]]:
     optimizer = _adamw(spec, model, fused=fused_optimizer)
     with FakeTensorMode():
         bands = _without_values(model)
-        x, y = torch.empty(BATCH, bands, SIDE, SIDE), torch.zeros(BATCH, SIDE, SIDE).long()
+        side = spec.data.crop
+        x, y = torch.empty(BATCH, bands, side, side), torch.zeros(BATCH, side, side).long()
         losses: list[Tensor] = []
 
         def forward() -> None:
@@ -204,6 +219,12 @@ def card_s(kernels: Sequence[Kernel]) -> float:
 def step_s(kernels: Sequence[Kernel], *, launch_s: float = LAUNCH_S) -> float:
     """Return the modeled seconds of a step: of the card or of the host, whichever is longer."""
     return max(card_s(kernels), launch_s * len(kernels))
+
+
+def packed_gain(kernels: Sequence[Kernel]) -> float:
+    """Return how much faster a card would be at most with `RATES` steps in the launches of one."""
+    alone = RATES * step_s(kernels)
+    return alone / max(RATES * card_s(kernels), LAUNCH_S * len(kernels))
 
 
 def _rows(parts: dict[str, list[Kernel]]) -> Iterator[str]:
@@ -251,6 +272,17 @@ def main() -> None:
         training = TRAIN // BATCH * seconds
         total = training + validation + waiting
         print(f"| {name} | {training:.0f} | {validation:.0f} | {waiting:.1f} | {total:.0f} |")
+    print(
+        f"\n| model | kernels | ms of launches | ms on the card | {RATES} rates at once, at most |"
+    )
+    print("|---|--:|--:|--:|--:|")
+    for name, small in small_recipes().items():
+        kernels = _together(step(small, fused_optimizer=True))
+        launches = 1e3 * LAUNCH_S * len(kernels)
+        gain = packed_gain(kernels)
+        print(
+            f"| {name} | {len(kernels):,} | {launches:.1f} | {1e3 * card_s(kernels):.1f} | {gain:.1f} |"
+        )
 
 
 if __name__ == "__main__":

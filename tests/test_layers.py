@@ -15,8 +15,8 @@ OPTIONS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]
 MARKERS = [marker.partition(":")[0] for marker in OPTIONS["markers"]]
 NOT_HERE = ("gpu", "network")
 FAST = re.findall(r"-m '(.*?)'", OPTIONS["addopts"])
-OTHERS = re.findall(r"^(?:SLOW|RAY|MACHINES) := (.*)$", MAKEFILE, flags=re.MULTILINE)
-LAYERS = ["test", "test-slow", "test-ray", "test-machines"]
+OTHERS = re.findall(r"^(?:SLOW|FAKE_CUDA|RAY|MACHINES) := (.*)$", MAKEFILE, flags=re.MULTILINE)
+LAYERS = ["test", "test-slow", "test-fake-cuda", "test-ray", "test-machines"]
 
 
 def _steps(target: str) -> str:
@@ -39,7 +39,7 @@ def test_make_test_all_runs_each_layer_once():
 
 @pytest.mark.parametrize("layer", LAYERS[1:])
 def test_a_layer_runs_its_own_tests(layer):
-    marker = layer.removeprefix("test-").upper()
+    marker = layer.removeprefix("test-").upper().replace("-", "_")
     assert re.findall(r"-m (\S+)", _steps(layer).replace("-m pytest", "")) == [
         f'"$({marker})"'
     ] * _steps(layer).count("$(PYTEST)")
@@ -49,4 +49,4 @@ def test_the_continuous_integration_runs_each_layer_once():
     loops = re.findall(r"^ *for target in (.*); do$", (ROOT / ".ci/run").read_text(), re.MULTILINE)
     always, clusters = (loop.split() for loop in loops)
     assert [step for step in (*always, *clusters) if step.startswith("test")] == LAYERS
-    assert {"check", "quickstart", *LAYERS[:2]} < set(always)
+    assert {"check", "quickstart", *LAYERS[:3]} < set(always)

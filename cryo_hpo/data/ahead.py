@@ -91,4 +91,4 @@ def wait_for_copy(copy: DeviceCopy) -> tuple[Tensor, ...]:
 @cache
 def _copy_stream(device: torch.device) -> torch.cuda.Stream:
     """Return the stream of this process for copies: torch keeps the freed memory of each stream."""
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

@@ -83,5 +83,7 @@ def test_a_later_first_rung_makes_fewer_copies_of_longer_trainings() -> None:
         (0, 2 * (1 / 3 + 1 / 9 + 1 / 27) / 9),  # of each epoch: there always is one before
     ],
 )
-def test_a_promoted_trial_reads_its_copy_and_the_one_before(minutes: float, expected: float) -> None:
+def test_a_promoted_trial_reads_its_copy_and_the_one_before(
+    minutes: float, expected: float
+) -> None:
     assert reads_of_a_copy(LADDER, epoch_s=30, minutes=minutes) == pytest.approx(expected)

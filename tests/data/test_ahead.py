@@ -55,7 +55,9 @@ def test_an_error_is_raised_in_its_turn(slow: bool) -> None:
         next(ahead)
 
 
-def _gathers(gathered: list[threading.Event], waits_for: dict[int, threading.Event]) -> list[Callable[[], int]]:
+def _gathers(
+    gathered: list[threading.Event], waits_for: dict[int, threading.Event]
+) -> list[Callable[[], int]]:
     """Return calls of which some wait for an event, and each sets one when it is nearly over."""
 
     def gather(number: int) -> int:
@@ -68,7 +70,8 @@ def _gathers(gathered: list[threading.Event], waits_for: dict[int, threading.Eve
 
 
 def test_the_copy_of_the_next_batch_begins_before_the_step_of_this_one() -> None:
-    gathered, begun = [threading.Event() for _ in range(5)], []
+    begun: list[int] = []
+    gathered = [threading.Event() for _ in range(5)]
     ahead = run_ahead(iter(_gathers(gathered, {0: gathered[1]})), begun.append)
     next(ahead)
     for number in range(1, 4):
@@ -82,7 +85,8 @@ def test_the_copy_of_the_next_batch_begins_before_the_step_of_this_one() -> None
 
 
 def test_a_batch_that_is_not_gathered_yet_keeps_no_step_waiting() -> None:
-    gathered, late, begun = [threading.Event() for _ in range(3)], threading.Event(), []
+    begun: list[int] = []
+    gathered, late = [threading.Event() for _ in range(3)], threading.Event()
     ahead = run_ahead(iter(_gathers(gathered, {1: late})), begun.append)
     next(ahead)
     assert begun == [0]

@@ -21,6 +21,7 @@ from cryo_hpo.evaluation.out_of_memory import (
     with_halving_batch,
 )
 from cryo_hpo.training import build as assemble
+from cryo_hpo.training.ema import WeightAverage
 from cryo_hpo.training.loop import Epoch, fit
 from cryo_hpo.training.losses import LOSSES, inverse_frequency, make_loss, make_weight
 from cryo_hpo.training.micro_batch import AccumulatingStep
@@ -72,11 +73,18 @@ def test_other_errors_of_a_card_are_not_out_of_memory():
         raise error
 
 
-def test_an_optimizer_that_does_not_fit_ends_the_training_with_a_remedy(recipe, site, monkeypatch):
+@pytest.mark.parametrize(
+    ("owner", "name"), [(torch.optim.AdamW, "step"), (WeightAverage, "update")]
+)
+def test_an_optimizer_or_average_that_does_not_fit_ends_the_training_with_a_remedy(
+    recipe, site, monkeypatch, owner, name
+):
+    recipe = recipe.replace({"optim.ema": 0.9})
+
     def step(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    monkeypatch.setattr(owner, name, step)
     with pytest.raises(OutOfMemory, match="while updating the weights"):
         _fit(recipe, site, "full")
 

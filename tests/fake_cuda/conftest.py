@@ -3,8 +3,8 @@
 Production code runs as on a GPU, but for autograd's engine, which asks the driver for a context:
 `backward` leaves gradients of the right shape. A tensor on the wrong device, in a layout that it
 cannot have or of a type that does not fit raises, and what would wait for the GPU is counted. What
-this cannot show: values, memory, speed, kernels that do not exist, races between streams.
-Averages of weights are left out: with them torch's fake tensors damaged the heap in some runs.
+this cannot show: values, memory, speed, kernels that do not exist. Of streams it shows that no
+kernel reads a copy before it waits for it, and that torch knows which stream uses a copy's memory.
 
 Several private names of torch are patched: the lock pins the version they belong to.
 """
@@ -84,11 +84,11 @@ class SyncCounter(TorchDispatchMode):
         made: torch.Tensor = func(*args, **kwargs)
         self.copied += 1
         self.in_flight.append(made)
-        self.unguarded.append(made)
         return made
 
     def await_copies(self, tensors: list[torch.Tensor]) -> None:
-        """Let kernels from now on wait for copies."""
+        """Let kernels from now on wait for copies, and so read them."""
+        self.unguarded += [x for x in self.in_flight if _any_of([x], tensors)]
         self.in_flight = [x for x in self.in_flight if not _any_of([x], tensors)]
 
     def guard(self, tensor: torch.Tensor) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch._subclasses import FakeTensor
 from torch.utils import _pytree
 from torch.utils._device import _device_constructors
 
@@ -17,6 +18,7 @@ from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Si
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.data import ahead
 from cryo_hpo.data.tiles import Normalize
+from cryo_hpo.errors import Diverged
 from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.prediction.card import ModelCard
 from cryo_hpo.prediction.ensemble import Ensemble
@@ -29,7 +31,7 @@ from cryo_hpo.training.run import Run, last_state, resume
 from ..support.crops import side_of
 from .conftest import S2, Places, SyncCounter
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fake_cuda
 
 CUDA = torch.device("cuda")
 SIZE = 64
@@ -213,6 +215,28 @@ def test_recomputed_activations_do_not_wait_for_the_gpu(places, cuda, monkeypatc
     site, card = places["optical"]
     run = _open(_recipe(card, "vit-b16", recompute=True), site, monkeypatch)
     assert _train(run, cuda) <= SYNCS_PER_STEP, cuda.syncs
+
+
+@pytest.mark.parametrize(("diverges", "launched"), [(2, 3), (4, 4)])
+def test_a_divergence_is_noticed_a_step_later_and_before_a_checkpoint(
+    diverges, launched, places, cuda, monkeypatch
+):
+    """Of the last step of an epoch before the epoch ends: nothing of it is scored or kept."""
+    site, card = places["optical"]
+    run = _open(_recipe(card, batch_size=1), site, monkeypatch)
+    assert run.steps == 4
+    losses = iter([1.0] * (diverges - 1) + [float("nan")])
+    monkeypatch.setattr(FakeTensor, "tolist", lambda _: [next(losses), 1.0])
+    steps, step = [], loop._step
+
+    def counted(*args: Any, **given: Any) -> Any:
+        steps.append(given["position"])
+        return step(*args, **given)
+
+    monkeypatch.setattr(loop, "_step", counted)
+    with pytest.raises(Diverged, match=rf"Loss became nan at epoch 1, step {diverges} "):
+        loop._train(run, 1)
+    assert len(steps) == launched
 
 
 def test_a_checkpoint_is_copied_to_the_host_before_it_is_written(places, cuda, monkeypatch):
