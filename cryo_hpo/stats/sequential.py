@@ -30,7 +30,7 @@ import scipy
 
 from .intervals import Interval
 
-Decision = Literal["improved", "worse", "undecided", "futile"]
+Decision = Literal["improved", "worse", "undecided", "futile", "spent"]
 MIN_CHANCE = 0.05  # of deciding; below it another pair is not worth its cost
 
 
@@ -104,6 +104,29 @@ def count_pairs_to_stop(gains: Sequence[float], *, at_most: int, level: float = 
     return _fewest_to_stop(signs, at_most - len(gains), level)
 
 
+def rate_chance(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> float:
+    """Return the chance that a comparison is decided, per further pair that it is expected to train.
+
+    Both are those of a comparison that goes on until it is decided or futile; the chance that a seed
+    gains is Laplace's, from the seeds so far.
+
+    Args:
+        gains: Relative gains of the seeds so far, in the order in which they were trained.
+        at_most: Pairs after which the comparison ends anyway.
+        level: Confidence of the decision, a fraction.
+
+    Returns:
+        0 if the comparison has ended.
+
+    Raises:
+        ValueError: See `decide`.
+    """
+    if decide(gains, at_most=at_most, level=level) != "undecided":
+        return 0.0
+    signs, left = reduce(_Signs.add, gains, _Signs()), at_most - len(gains)
+    return _chance_to_decide(signs, left, level) / _expected_pairs(signs, left, level)
+
+
 def find_stop(gains: Sequence[float], *, at_most: int, level: float = 0.95) -> Stop:
     """Return the first seed at which a comparison ends, and how; see `decide`.
 
@@ -139,7 +162,8 @@ class Stopping:
 
     Attributes:
         at_most: Pairs after which it would have ended anyway.
-        decision: What its last pair decided; see `decide`.
+        decision: What its last pair decided; see `decide`. "spent": nothing, but what was left of the
+            repeats that it shared with others could not decide it; see `shared_repeats`.
     """
 
     at_most: int
@@ -171,6 +195,11 @@ class _Signs(NamedTuple):
             compute_wealth(self.lost, self.gained + self.tied),
         )
 
+    @property
+    def chance_to_gain(self) -> float:
+        """Chance that the next seed gains: of a uniform prior, by Laplace's rule of succession."""
+        return (self.gained + 1) / (self.gained + self.lost + 2)
+
     def find_outcome(self, level: float) -> Literal["improved", "worse"] | None:
         """Return the decision at this seed, if any; at most one of the two can hold."""
         target = 2 / (1 - level)
@@ -184,25 +213,40 @@ class _Signs(NamedTuple):
 def _chance_to_decide(signs: _Signs, pairs_left: int, level: float) -> float:
     """Return the chance that an undecided comparison decides within `pairs_left` more pairs.
 
-    The chance that a seed gains has a uniform prior: after g gains and l losses that of the next
-    seed is (g + 1) / (g + l + 2) (Laplace's rule of succession). No tie is expected.
+    No tie is expected.
     """
     if signs.find_outcome(level):
         return 1.0
     if pairs_left == 0:
         return 0.0
-    next_gains = (signs.gained + 1) / (signs.gained + signs.lost + 2)
+    next_gains = signs.chance_to_gain
     after_gain = _chance_to_decide(signs.add(1.0), pairs_left - 1, level)
     after_loss = _chance_to_decide(signs.add(-1.0), pairs_left - 1, level)
     return next_gains * after_gain + (1 - next_gains) * after_loss
 
 
+def _is_over(signs: _Signs, pairs_left: int, level: float) -> bool:
+    decided = signs.find_outcome(level) is not None
+    return decided or _chance_to_decide(signs, pairs_left, level) < MIN_CHANCE
+
+
 @cache
 def _fewest_to_stop(signs: _Signs, pairs_left: int, level: float) -> int:
-    if signs.find_outcome(level) or _chance_to_decide(signs, pairs_left, level) < MIN_CHANCE:
+    if _is_over(signs, pairs_left, level):
         return 0
     following = (signs.add(gain) for gain in (1.0, -1.0))
     return 1 + min(_fewest_to_stop(after, pairs_left - 1, level) for after in following)
+
+
+@cache
+def _expected_pairs(signs: _Signs, pairs_left: int, level: float) -> float:
+    """Return the mean number of further pairs until a comparison is decided or futile."""
+    if _is_over(signs, pairs_left, level):
+        return 0.0
+    next_gains = signs.chance_to_gain
+    after_gain = _expected_pairs(signs.add(1.0), pairs_left - 1, level)
+    after_loss = _expected_pairs(signs.add(-1.0), pairs_left - 1, level)
+    return 1 + next_gains * after_gain + (1 - next_gains) * after_loss
 
 
 def bound_median(gains: Sequence[float], level: float = 0.95) -> Interval:
