@@ -2,7 +2,8 @@
 
 Comparisons are drawn from real trainings (see `coverage`), and from our own recordings: rates next to
 the best one against rates next to 1e-4. For each population and rule the table counts pairs trained,
-verdicts, and how often the deciding interval contains the true median gain.
+verdicts, and how often the deciding interval contains the true median gain. A second table is of whole
+campaigns, whose cells may share a total of repeats.
 
     python -m benchmarks.proof ../shared/data/lr_curves
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +22,20 @@ from numpy.typing import NDArray
 from benchmarks.coverage import POPULATIONS, median_gain, population
 from cryo_hpo.stats.intervals import Interval
 from cryo_hpo.stats.paired import paired_gains, typical_gain
-from cryo_hpo.stats.sequential import bound_median, decide
+from cryo_hpo.stats.sequential import bound_median, decide, find_stop
+from cryo_hpo.stats.shared_repeats import share_repeats
 
 Floats = NDArray[np.float64]
 OWN = Path(__file__).parent / "data" / "lr_table.npz"
 FIXED = 1e-4
 AT_MOST = 16
 REPEATS = 2000
+CELLS = 6
+CAMPAIGNS = 1000
+NO_GAIN = list(POPULATIONS).index("DeBERTa 1e-4 / 1e-4")  # tuned is the baseline
+TOTALS = (30, 36, 42, 48)  # repeats that the cells of a campaign share
+Gains = list[list[float]]  # of each cell, all repeats that it could train
+Pair = tuple[Floats, Floats]  # scores of a population: tuned, baseline
 
 
 class Outcome(NamedTuple):
@@ -118,8 +127,92 @@ def mean_rows(tables: Iterable[Iterable[tuple[str, Row]]]) -> Iterator[tuple[str
         yield rule, Row(*np.mean([rows[rule] for rows in found], axis=0).tolist())
 
 
+class CampaignRow(NamedTuple):
+    """Means over campaigns of one rule; the last two are the most of any campaign and of any cell."""
+
+    right: float
+    wrong: float
+    repeats: float
+    most: int
+    most_of_a_cell: int
+
+
+def grant_fixed(gains: Gains, *, seeds: int) -> list[int]:
+    """Return the repeats of each cell if their number is fixed."""
+    return [seeds] * len(gains)
+
+
+def grant_alone(gains: Gains) -> list[int]:
+    """Return the repeats of each cell if each stops by itself."""
+    return [find_stop(of, at_most=AT_MOST).pairs for of in gains]
+
+
+def grant_shared(gains: Gains, *, total: int) -> list[int]:
+    """Return the repeats of each cell if all share a total."""
+    return [grant.repeats for grant in share_repeats(gains, at_most=AT_MOST, total=total)]
+
+
+CAMPAIGN_RULES: dict[str, Callable[[Gains], list[int]]] = {
+    "6 fixed": partial(grant_fixed, seeds=6),
+    "8 fixed": partial(grant_fixed, seeds=8),
+    "at_most: 16": grant_alone,
+    **{f"at_most: 16, total: {total}": partial(grant_shared, total=total) for total in TOTALS},
+}
+
+
+def simulate_campaigns(
+    draw: Callable[[np.random.Generator], list[Pair]], *, campaigns: int
+) -> Iterator[tuple[str, CampaignRow]]:
+    """Yield the row of every rule, all from the same campaigns.
+
+    Args:
+        draw: Draws the population of each cell.
+        campaigns: Number of campaigns.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [_draw_campaign(draw(rng), rng) for _ in range(campaigns)]
+    for rule, grant in CAMPAIGN_RULES.items():
+        fixed = rule.endswith("fixed")
+        counted = [
+            _count(scores, grant(gains), truth, fixed=fixed) for scores, gains, truth in drawn
+        ]
+        right, wrong, repeats = np.mean([row[:3] for row in counted], axis=0).tolist()
+        most = max(row[2] for row in counted), max(row[3] for row in counted)
+        yield rule, CampaignRow(right, wrong, repeats, *most)
+
+
+def _draw_campaign(
+    cells: list[Pair], rng: np.random.Generator
+) -> tuple[list[Pair], Gains, list[float]]:
+    scores = [(rng.choice(tuned, AT_MOST), rng.choice(fixed, AT_MOST)) for tuned, fixed in cells]
+    gains = [paired_gains(*pair).tolist() for pair in scores]
+    return scores, gains, [_truth(*pair) for pair in cells]
+
+
+def _truth(tuned: Floats, fixed: Floats) -> float:
+    """Return the true median gain; once for each population, which is a quarter of a million pairs."""
+    key = id(tuned), id(fixed)
+    if key not in _TRUTHS:
+        _TRUTHS[key] = median_gain(tuned, fixed)
+    return _TRUTHS[key]
+
+
+_TRUTHS: dict[tuple[int, int], float] = {}
+
+
+def _count(
+    scores: list[Pair], repeats: list[int], truths: list[float], *, fixed: bool
+) -> tuple[int, int, int, int]:
+    """Return cells decided rightly and wrongly, repeats of all cells, and of the cell with most."""
+    bounds = typical_gain if fixed else lambda t, b: bound_median(paired_gains(t, b).tolist())
+    intervals = [bounds(t[:n], b[:n]) for (t, b), n in zip(scores, repeats, strict=True)]
+    signs = [(i.low > 0) - (i.high < 0) for i in intervals]
+    right = sum(sign * truth > 0 for sign, truth in zip(signs, truths, strict=True))
+    return right, sum(sign != 0 for sign in signs) - right, sum(repeats), max(repeats)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     folder = Path(sys.argv[1])
     print("| tuned / baseline LR | rule | repeats | improved | worse | interval holds |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
@@ -129,6 +222,26 @@ def main() -> None:
     each = REPEATS // len(own)
     rows = mean_rows(simulate(tuned, fixed, repeats=each) for tuned, fixed in own)
     show(f"cryosphere, best / 1e-4 ({len(own)} tables)", rows)
+    print()
+    show_campaigns([population(folder, name) for name in POPULATIONS], list(own))
+
+
+def show_campaigns(populations: list[Pair], own: list[Pair]) -> None:
+    """Print the table of campaigns of six cells."""
+    print("| cells | rule | decided rightly | wrongly | repeats | most | most of a cell |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    mixes: dict[str, Callable[[np.random.Generator], list[Pair]]] = {
+        "one of each of the six populations": lambda _: populations,
+        "six of our ten tables": lambda rng: [own[i] for i in rng.choice(len(own), CELLS, False)],
+        "three of our tables, three without a gain": lambda rng: [
+            *(own[i] for i in rng.choice(len(own), CELLS // 2, False)),
+            *[populations[NO_GAIN]] * (CELLS // 2),
+        ],
+    }
+    for name, draw in mixes.items():
+        for rule, row in simulate_campaigns(draw, campaigns=CAMPAIGNS):
+            means = f"{row.right:.2f} | {row.wrong:.3f} | {row.repeats:.1f}"
+            print(f"| {name} | {rule} | {means} | {row.most} | {row.most_of_a_cell} |", flush=True)
 
 
 def show(name: str, rows: Iterable[tuple[str, Row]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..search.queue import Phases
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from ..monitoring.workload import Workload
     from ..search.jobs import Source
     from ..search.trials import Record
+    from ..stats.shared_repeats import Gains
     from ..tracking import Tracker
 
 
@@ -47,6 +49,7 @@ class CellRun:
         *,
         reporting: tuple[Tracker, Progress, str],
         informed: Callable[[CellRun], Study],
+        begun: Callable[[Path], None],
     ) -> None:
         """Prepare a cell; nothing is read or written before its first job is requested.
 
@@ -56,6 +59,7 @@ class CellRun:
             site: Locations of data and storage.
             reporting: Tracker, progress, and the key of the campaign's own run.
             informed: Returns the study with the offers of finished cells.
+            begun: Called with the cell's folder once it holds the study.
         """
         self.cell, self.study, self._site = cell, study, site
         self.path = folders.of(study, site)
@@ -64,13 +68,14 @@ class CellRun:
         self.tracker = reporting[0]
         self.slots: TrialResources | None = None
         self.work: Workload | None = None
-        self._reporting, self._informed = reporting, informed
+        self._reporting, self._informed, self._begun = reporting, informed, begun
         self.source = Phases(self._phases())
 
     def _phases(self) -> Iterator[Source]:
         self.study = self._informed(self)
         folders.claim(self.study, self._site)
         folders.keep_spec(self.study, self.path)
+        self._begun(self.path)
         tracker, progress, parent = self._reporting
         self.tracker = tracker.beside(self.path / folders.EVENTS)
         self.records = studies.open_records(self.study, self.tracker, self._site, self.path)
@@ -103,6 +108,16 @@ class CellRun:
         """Score the pairs that are trained on the test split, unless the cell has failed."""
         if self.source.error is None:
             self._proof.score(self._site, slots=slots, executor=executor)
+
+    @property
+    def gains(self) -> Gains:
+        """Relative gains of the scored pairs in percent, in the order of seeds; None: the baseline won."""
+        return self._proof.shared_gains if self.trials else []
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if the cell is undecided, and may get more of the repeats that the cells share."""
+        return self._proof.is_waiting
 
     @property
     def _proof(self) -> Proof:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from ..config import cell_studies, locate_in_campaign
 from ..config.card_guesses import describe_guesses
+from ..config.seeds import SharedSeedLimit
 from ..errors import BandMismatch, CryoError, SpecError, combine
 from ..report.table import align_columns
 from ..report.wording import count_of
+from ..stats.shared_repeats import count_first_round
 from ..study.folder import refuse_another
 from ..study.minutes import UNKNOWN, Clock, Minutes, minutes_line, short_minutes, sum_minutes
 from ..study.plan import Plan, plan
@@ -90,15 +92,41 @@ class CampaignPlan:
     Attributes:
         cells: Plan of every cell, by the name of its study.
         minutes: Minutes of every cell, None where its data are not here; empty: not estimated.
+        total: Repeats of all cells together; None: they share none.
     """
 
     cells: dict[str, Plan]
     minutes: dict[str, Minutes | None] = field(default_factory=dict)
+    total: int | None = None
 
     @property
     def epochs(self) -> int:
         """Epochs expected in all."""
-        return sum(p.epochs_expected + p.epochs_confirm for p in self.cells.values())
+        search = sum(p.epochs_expected for p in self.cells.values())
+        return search + round(self._share * self._epochs_confirm)
+
+    @property
+    def epochs_shared(self) -> int | None:
+        """Epochs of retraining at most, if the cells share a total of repeats: the dearest cells get most."""
+        if self.total is None:
+            return None
+        plans = sorted(self.cells.values(), key=lambda p: p.epochs_confirm_most / p.seeds)
+        left, epochs = self.total, 0.0
+        for number, p in enumerate(reversed(plans), start=1):
+            first = count_first_round(p.seeds)
+            repeats = min(p.seeds, left - first * (len(plans) - number))
+            epochs, left = epochs + repeats * p.epochs_confirm_most / p.seeds, left - repeats
+        return round(epochs)
+
+    @property
+    def _epochs_confirm(self) -> int:
+        return sum(p.epochs_confirm for p in self.cells.values())
+
+    @property
+    def _share(self) -> float:
+        """Part of the retraining that is expected of each cell alone which the total pays for."""
+        most = self.epochs_shared
+        return 1.0 if most is None else min(1.0, most / self._epochs_confirm)
 
     @property
     def disk_gib(self) -> float:
@@ -123,12 +151,26 @@ class CampaignPlan:
         grid = sum(p.epochs_most for p in self.cells.values())
         yield f"cells: {len(self.cells)}"
         yield f"epochs in all: about {self.epochs}; a grid of full trainings: {grid} before any retraining"
+        yield from self._total_lines()
         yield f"checkpoints: at most {self.disk_gib:.2f} GiB"
         if self.minutes:
             yield self._minutes_line()
 
+    def _total_lines(self) -> Iterator[str]:
+        if self.total is None:
+            return
+        most = sum(p.seeds for p in self.cells.values())
+        if self.total >= most:
+            yield f"repeats: a total of {self.total} limits nothing, all cells have at most {most}"
+            return
+        yield (
+            f"repeats: at most {self.total} of all cells together, {self.epochs_shared} epochs of "
+            f"retraining at most; without a total {most} repeats at most"
+        )
+
     def _minutes_line(self) -> str:
-        counted = [minutes for minutes in self.minutes.values() if minutes is not None]
+        each = (minutes for minutes in self.minutes.values() if minutes is not None)
+        counted = [minutes._replace(proof=self._share * minutes.proof) for minutes in each]
         if not counted:
             return UNKNOWN
         total = sum_minutes(counted)
@@ -144,7 +186,9 @@ def _total(minutes: Minutes | None) -> str:
 def plan_campaign(campaign: Campaign, *, site: Site) -> CampaignPlan:
     """Return the size of a campaign; builds models without weights, reads no data."""
     studies = cell_studies(campaign).values()
-    return CampaignPlan({study.name: plan(study, site=site) for study in studies})
+    cells = {study.name: plan(study, site=site) for study in studies}
+    seeds = campaign.seeds
+    return CampaignPlan(cells, total=seeds.total if isinstance(seeds, SharedSeedLimit) else None)
 
 
 def time_campaign(campaign: Campaign, size: CampaignPlan, *, site: Site) -> CampaignPlan:

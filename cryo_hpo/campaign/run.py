@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ from ..tracking import Tracker
 from .cell import CellRun
 from .preflight import check_campaign, plan_campaign
 from .publish import complete, experiment, publication, publish
+from .repeats import SharedRepeats, gains_of
 from .transfer import Transfer
 from .verdict import outcome
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..config import Cell, Study
     from ..execution.executor import Executor, TrialResources
     from ..monitoring.recorder import Records
+    from ..stats.shared_repeats import Gains
     from .preflight import CampaignPlan
 
 
@@ -108,7 +110,7 @@ class _Cells:
         self, campaign: Campaign, site: Site, path: Path, *, tracker: Tracker, progress: Progress
     ) -> None:
         self._site, self.tracker, self._progress = site, tracker, progress
-        self.transfer = Transfer(campaign, path)
+        self.transfer, self._repeats = Transfer(campaign, path), SharedRepeats(campaign)
         self.results: dict[Cell, tuple[Study, Result]] = {}
         self._runs: dict[str, CellRun] = {}
         for cell, study in cell_studies(campaign).items():
@@ -118,7 +120,14 @@ class _Cells:
                 self.transfer.finished(cell, study, self.results[cell][1])
                 continue
             reporting = (tracker, progress, campaign.name)
-            run = CellRun(cell, study, site, reporting=reporting, informed=self.transfer.informed)
+            run = CellRun(
+                cell,
+                study,
+                site,
+                reporting=reporting,
+                informed=self.transfer.informed,
+                begun=self._repeats.begin,
+            )
             self._runs[study.name.removeprefix(f"{campaign.name}.")] = run
 
     def expect_work(self, size: CampaignPlan) -> None:
@@ -148,8 +157,16 @@ class _Cells:
         """Score the pairs so far; return the next ones of undecided cells, None if all are over."""
         for run in self._runs.values():
             run.score(slots, executor)
+        self._share_repeats()
         sources = {name: run.source for name, run in self._runs.items() if run.prove_further()}
         return Queue(sources) if sources else None
+
+    def _share_repeats(self) -> None:
+        gains: dict[Cell, Gains] = {
+            cell: gains_of(result) for cell, (_, result) in self.results.items()
+        }
+        gains |= {run.cell: run.gains for run in self._runs.values()}
+        self._repeats.share(gains, {run.cell: run.path for run in self._runs.values()})
 
     def conclude(
         self, slots: TrialResources, executor: Executor
@@ -160,7 +177,7 @@ class _Cells:
             CryoError: Cells could not be finished; the message names each with its error.
         """
         for run in self._runs.values():
-            if run.source.error is None:
+            if run.source.error is None and not run.is_waiting:
                 result = studies.conclude(
                     run.study,
                     self._site,
@@ -173,13 +190,21 @@ class _Cells:
                 self.results[run.cell] = (run.study, result)
         failed = {name: run.source.error for name, run in self._runs.items() if run.source.error}
         if failed:
-            why = "; ".join(f"{name}: {error}" for name, error in failed.items())
-            message = (
-                f"{len(failed)} of {len(failed) + len(self.results)} cells could not be finished: "
-                f"{why} The others are; the same command tries these again."
-            )
-            raise CryoError(message)
+            raise CryoError(self._describe_failed(failed))
         return self.results
+
+    def _describe_failed(self, failed: Mapping[str, CryoError]) -> str:
+        runs = {name: run for name, run in self._runs.items() if run.cell not in self.results}
+        waiting = [name for name in runs if name not in failed]
+        why = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        others = (
+            f"Undecided cells that share their repeats with them wait: {', '.join(waiting)}. "
+            "The same command tries these again and goes on."
+            if waiting
+            else "The others are; the same command tries these again."
+        )
+        number = len(runs) + len(self.results)
+        return f"{len(failed)} of {number} cells could not be finished: {why} {others}"
 
     def unfinished(self) -> list[Records]:
         """Return the records of the cells that have begun and have no result."""

@@ -28,6 +28,7 @@ from .messages import explain
 from .optim import OptimSpec
 from .prior import Prior
 from .recipe import PATHS, DataSpec, LoraSpec, LossSpec, ModelSpec, Recipe
+from .seeds import SharedSeedLimit
 from .site import Site
 from .start import StartFrom
 from .study import (
@@ -61,6 +62,7 @@ __all__ = [
     "Resources",
     "Search",
     "SeedLimit",
+    "SharedSeedLimit",
     "Site",
     "Skip",
     "StartFrom",

@@ -13,7 +13,7 @@ from .baselines import Baseline
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
 from .rivals import Rivals, rival_study
-from .seeds import Seeds
+from .seeds import FEWEST_SIGNS, CampaignSeeds, SharedSeedLimit
 from .study import SLUG, Resources, Search, name_problems
 
 Regime = Literal["full", "frozen", "lora"]
@@ -98,9 +98,9 @@ class Campaign(Frozen):
         default=False,
         description="Start the search of later cells at good values of finished ones.",
     )
-    seeds: Seeds = Field(
+    seeds: CampaignSeeds = Field(
         default=(1, 2, 3, 4, 5),
-        description="Seeds on which each cell retrains its baseline and its winner, a repeat for each: a list, or {at_most: 16} to stop each cell as soon as it is decided.",
+        description="Seeds on which each cell retrains its baseline and its winner, a repeat for each: a list, or {at_most: 16} to stop each cell as soon as it is decided, or {at_most: 16, total: 36} to limit the repeats of all cells together as well.",
     )
     proof: Literal["full"] = Field(
         default="full",
@@ -140,6 +140,7 @@ class Campaign(Frozen):
                 "encoders are joined with '.': rename one."
             )
             problems.append(Problem(("matrix",), message))
+        problems += self._total_problems(len(names))
         if problems:
             raise ConstraintErrors(problems)
         return self
@@ -185,6 +186,8 @@ class Campaign(Frozen):
         model["tune"] = cell.regime
         if cell.regime != "lora":  # the base's adapters are only for cells with LoRA
             model.pop("lora", None)
+        if isinstance(self.seeds, SharedSeedLimit):
+            raw["seeds"] = {"at_most": self.seeds.at_most}  # `campaign` shares the total
         shared = ("project", "search", "seeds", "baselines", "resources", "log_model", "reuse")
         study = {
             "name": self.study_name(cell),
@@ -234,6 +237,21 @@ class Campaign(Frozen):
                 "trials. Use rule: promote, or scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "rule"), message)
+
+    def _total_problems(self, cells: int) -> Iterator[Problem]:
+        if not cells or not isinstance(self.seeds, SharedSeedLimit):
+            return
+        from ..stats.shared_repeats import count_first_round, least_total
+
+        most, total = self.seeds.at_most, self.seeds.total
+        least = least_total(cells, fewest=FEWEST_SIGNS, at_most=most)
+        if total < least:
+            message = (
+                f"A total of {total} repeats cannot decide any of {cells} cells: each trains "
+                f"{count_first_round(most)} in its first round, and {FEWEST_SIGNS} equal signs decide. "
+                f"Raise it to {least} or more; {FEWEST_SIGNS * cells} give every cell {FEWEST_SIGNS}."
+            )
+            yield Problem(("seeds", "total"), message)
 
     def _rival_problems(self) -> Iterator[Problem]:
         for rival in self.rivals:

@@ -17,7 +17,7 @@ from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
 from .resources import Resources as Resources
-from .seeds import Proof, Seeds
+from .seeds import NO_TOTAL, Proof, Seeds, SharedSeedLimit
 from .seeds import SeedLimit as SeedLimit
 from .space import Scalar, SearchSpace, Value
 from .start import Start, start_problems
@@ -258,6 +258,8 @@ class Study(Frozen):
                 "Drop the key, or add a search."
             )
             yield Problem(("proof",), message)
+        if isinstance(self.seeds, SharedSeedLimit):
+            yield Problem(("seeds", "total"), NO_TOTAL)
         if isinstance(self.seeds, SeedLimit):
             if self.search is None:
                 message = (

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..results.campaign import CampaignResult, CellResult
 from ..stats import Interval
 from ..stats.pooled import ranks
-from . import rivals
+from . import repeats, rivals
 from .answers import answers, headline, tuning_verdict
 from .evidence import agreement, chance
 from .figures.style import BLUE, GREY, INK, ORANGE, figure, save
@@ -159,7 +159,7 @@ def _sections(result: CampaignResult) -> Iterator[tuple[str, list[Part]]]:
     yield "Cells", [picture, _cells(result), *([] if _any_lost(result) else [NONE_LOST])]
     if result.transfer:
         yield "Transfer", list(_transfer(result))
-    yield "Statistics", [BY_CHANCE, _chances(result)]
+    yield "Statistics", [BY_CHANCE, _chances(result), *repeats.parts(result)]
     yield "Costs", [_costs(result)]
     yield "Provenance", [_provenance(result)]
 

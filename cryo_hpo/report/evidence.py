@@ -48,6 +48,8 @@ def _stop(improvement: Improvement) -> list[str]:
         "futile": f"given up {spared}: the others would have decided with a chance below "
         f"{100 * stats.MIN_CHANCE:g} %",
         "undecided": f"not decided {spared}",
+        "spent": f"ended without a decision after {repeats} of at most {most} repeats: the repeats "
+        "that the cells of its campaign share were spent, or too few were left to decide it",
     }[improvement.stopped.decision]
     if repeats == most and improvement.verdict == "not shown":
         why = f"not decided by all {most} repeats"

@@ -18,4 +18,5 @@ TEST_SCENES = (
 )
 TEST_MAPS = "test-maps.npz"
 INITIAL_WEIGHTS = "initial-weights.json"  # value of model.weights -> sha256 of the file
+GRANT = "repeats.json"  # the repeats of a campaign's cell, where the cells share a total
 EXTENSIONS = "extensions.json"  # what was added after the first result

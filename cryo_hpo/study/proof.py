@@ -5,6 +5,9 @@ that are needed before the comparison can end, whatever they show (`count_pairs_
 trainings run at the same time and none could have been spared. After a round its pairs are scored
 on the test split, each once, and the rule of `stats.sequential` decides whether another follows.
 
+In a campaign whose cells share a total of repeats, the campaign grants each round: it writes the
+number of repeats into the cell's folder, and no more are trained (`stats.shared_repeats`).
+
 The scores decide nothing but the number of pairs: the winner was chosen on the validation split
 before the first one, and the rule keeps its level at any number of looks. They are written before
 the next round begins, so a resumed study trains the same pairs and ends at the same one.
@@ -21,10 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..config.seeds import SeedLimit
+from ..errors import SpecError
 from ..evaluation.metrics import Scores
 from ..monitoring.heartbeat import phase
 from ..results import epochs as recording
 from ..results.extensions import name_tuned, read_extensions
+from ..results.grant import read_grant
 from ..results.study import Reused
 from ..search.confirm import Arm, ConfirmSource, job
 from ..search.source import BASELINE, winner
@@ -91,7 +96,11 @@ class Proof:
             executor: Runs and scores the trainings.
             listener: Records the trainings.
             first_is_trained: Whether the jobs of the first `source` have been run.
+
+        Raises:
+            SpecError: The study is a cell that shares its repeats with others.
         """
+        self.refuse_cell()
         if not self.arms:
             return
         guard, trained = DataGuard(self.study.base, site, self.path), first_is_trained
@@ -193,6 +202,33 @@ class Proof:
             return Stop(len(self._seeds()), "futile")
         return find_stop(self._gains(), at_most=self.study.seeds.at_most)
 
+    def refuse_cell(self) -> None:
+        """Refuse a cell that shares its repeats with others: its campaign decides when it ends.
+
+        Raises:
+            SpecError: It is one.
+        """
+        if grant := read_grant(self.path):
+            campaign = self.study.name.partition(".")[0]
+            message = (
+                f"'{self.study.name}' is a cell of a campaign whose cells share {grant.total} repeats, "
+                f"so it cannot be run alone. Run the campaign: `cryo-hpo resume {campaign}`."
+            )
+            raise SpecError(message)
+
+    @property
+    def shared_gains(self) -> list[float] | None:
+        """Relative gains of the scored pairs in percent, in the order of seeds; None: the baseline won."""
+        return self._gains() if self._has_tuned else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """True if it is undecided, and the cells that it shares repeats with determine what follows."""
+        grant, stop = read_grant(self.path), self.find_stop()
+        if grant is None or grant.is_spent or stop is None:
+            return False
+        return stop.decision == "undecided"
+
     @property
     def _has_tuned(self) -> bool:
         return self.best is not None and self.best.number != BASELINE
@@ -211,7 +247,8 @@ class Proof:
             return every
         most, gains = self.study.seeds.at_most, self._gains()
         done = gains[: find_stop(gains, at_most=most).pairs]
-        return every[: len(done) + count_pairs_to_stop(done, at_most=most)]
+        needed, grant = len(done) + count_pairs_to_stop(done, at_most=most), read_grant(self.path)
+        return every[: needed if grant is None else min(needed, grant.repeats)]
 
     def _gains(self) -> list[float]:
         """Return the relative gains of the scored pairs, in percent, in the order of seeds."""

@@ -16,6 +16,7 @@ from ..evaluation.metrics import Scores
 from ..results import epochs as recording
 from ..results.extensions import read_extensions
 from ..results.files import CONFIRM, TEST_SCORES
+from ..results.grant import read_grant
 from ..results.lr_response import divergence_edge
 from ..results.provenance import environment
 from ..results.study import (
@@ -32,7 +33,7 @@ from ..search.confirm import Arm, job
 from ..search.importance import importance
 from ..search.replay import suggest_of
 from ..search.source import BASELINE, key
-from ..stats import Improvement, Interval, over_scenes, relative_improvement
+from ..stats import Improvement, Interval, Stopping, over_scenes, relative_improvement
 from ..storage.plain_files import parse_json
 from ..training.build import band_plan, dataset_of, sampled_ids, scenes_of
 from ..training.checkpoints import has_score
@@ -255,7 +256,19 @@ def _improvement(
     scores = ([seed.test_miou for seed in arm.seeds] for arm in (tuned, baseline))
     at_most = study.seeds.at_most if isinstance(study.seeds, SeedLimit) else None
     improvement = relative_improvement(*scores, level=LEVEL, at_most=at_most)
-    return replace(improvement, scenes_pct=_over_scenes(tuned, path))
+    return replace(
+        improvement,
+        scenes_pct=_over_scenes(tuned, path),
+        stopped=_stopping(improvement.stopped, path),
+    )
+
+
+def _stopping(stopped: Stopping | None, path: Path) -> Stopping | None:
+    """Return how a comparison ended; one may end because its campaign has no repeats for it."""
+    grant = read_grant(path)
+    if stopped is None or stopped.decision != "undecided" or grant is None or not grant.is_spent:
+        return stopped
+    return replace(stopped, decision="spent")
 
 
 def _over_scenes(tuned: ArmResult, path: Path) -> Interval | None:

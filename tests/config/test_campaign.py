@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cryo_hpo.config import campaign_schema, cell_studies, dump_campaign, is_campaign, load_campaign
-from cryo_hpo.config.seeds import SeedLimit
+from cryo_hpo.config import (
+    campaign_schema,
+    cell_studies,
+    dump_campaign,
+    dump_study,
+    is_campaign,
+    load_campaign,
+)
+from cryo_hpo.config.seeds import SeedLimit, SharedSeedLimit, format_seeds
 from cryo_hpo.errors import SpecError
 
 STUDIES = Path(__file__).parents[2] / "search_spaces" / "studies"
@@ -105,6 +112,33 @@ def test_the_shipped_campaigns_load_and_agree_with_the_schema(path):
     jsonschema.validate(read(path, what="campaign").raw, campaign_schema())
 
 
+def test_cells_may_share_a_total_of_repeats_and_are_studies_without_it(load):
+    campaign = load(("seeds: [1, 2, 3]", "seeds: {at_most: 16, total: 72}"))
+    assert campaign.seeds == SharedSeedLimit(at_most=16, total=72)
+    assert format_seeds(campaign.seeds) == "at most 16, 72 in all cells"
+    studies = cell_studies(campaign).values()
+    assert {study.seeds for study in studies} == {SeedLimit(at_most=16)}
+    assert "total" not in "".join(map(dump_study, studies))
+
+
+def test_the_total_is_part_of_the_campaign_that_is_written(load, tmp_path):
+    campaign = load(("seeds: [1, 2, 3]", "seeds: {at_most: 16, total: 72}"))
+    (tmp_path / "again.yaml").write_text(dump_campaign(campaign))
+    assert load_campaign(tmp_path / "again.yaml") == campaign
+
+
+@pytest.mark.parametrize(("total", "rivals", "least"), [(49, "[]", 50), (65, "[unet]", 66)])
+def test_a_total_that_can_decide_no_cell_is_refused_with_the_least_that_can(
+    load, total, rivals, least
+):
+    def of(number: int) -> tuple[str, str]:
+        return "seeds: [1, 2, 3]", f"seeds: {{at_most: 16, total: {number}}}\nrivals: {rivals}"
+
+    with pytest.raises(SpecError, match=f"seeds.total: .* Raise it to {least} or more"):
+        load(of(total))
+    assert len(load(of(least)).cells()) == (least - 2) / 4
+
+
 BAD = {
     "unknown key": (("transfer: true", "tranfer: true"), "transfer"),  # codespell:ignore
     "bad encoder key": (("width: 4", "widht: 4"), "matrix.encoders.narrow.widht"),  # codespell:ignore
@@ -121,6 +155,8 @@ BAD = {
     "no name": (("{name: lakes-demo}", "{crop: 32}"), "camp.yaml:7"),
     "missing card": (("{name: lakes-demo}", "{card: nothing.yaml}"), "nothing.yaml"),
     "seeds": (("seeds: [1, 2, 3]", "seeds: [0, 1]"), "camp.yaml:21: seeds"),
+    "total of few": (("[1, 2, 3]", "{at_most: 16, total: 3}"), "camp.yaml:21: seeds.total: Must be at least 6, got 3"),
+    "total alone": (("[1, 2, 3]", "{total: 72}"), "camp.yaml:21: seeds.at_most: Required key is missing"),
     "grace": (("  trials: 6", "  trials: 6\n  scheduler: {kind: asha, grace_epochs: 99}"), "grace_epochs"),
 }  # fmt: skip
 

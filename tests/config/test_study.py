@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from cryo_hpo import Recipe, SearchSpace, Site, Study
 from cryo_hpo.config import PATHS, Search, explain, explain_refusal
 from cryo_hpo.config.dataset_card import DatasetCard
+from cryo_hpo.config.seeds import SharedSeedLimit
 from cryo_hpo.errors import SpecError, UnknownName
 
 from ..support.spaces import calm, recipes, studies
@@ -358,3 +359,18 @@ def test_a_proof_decides_the_seeds_of_the_comparison():
     assert seeds == {"none": (), "quick": (4,), "full": (1, 2, 3, 5, 6, 7)}
     with pytest.raises(ValidationError, match="without a search is its trainings"):
         Study.model_validate_json(json.dumps({"name": "p", "base": base, "proof": "none"}))
+
+
+def test_a_study_has_no_total_of_repeats():
+    base, space = (
+        {"data": {"name": "lakes-demo"}},
+        {"batch_size": {"kind": "choice", "values": [1]}},
+    )
+    search = {"space": {"params": space}, "trials": 2}
+    fields = {"name": "p", "base": base, "search": search, "seeds": {"at_most": 16}}
+    study = Study.model_validate_json(json.dumps(fields))
+    shared = {**fields, "seeds": {"at_most": 16, "total": 36}}
+    with pytest.raises(ValidationError, match="shared by the cells of a campaign"):
+        Study.model_validate_json(json.dumps(shared))
+    with pytest.raises(ValidationError, match="shared by the cells of a campaign"):
+        Study(**{**dict(study), "seeds": SharedSeedLimit(at_most=16, total=36)})

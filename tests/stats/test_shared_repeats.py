@@ -69,7 +69,7 @@ def test_scores_come_in_any_order_and_never_take_a_grant_back(gains, data):
     """A campaign that is killed at any time goes on with the same grants to the same end."""
     total = data.draw(_totals(len(gains)))
     whole = share_repeats(gains, at_most=AT_MOST, total=total)
-    known = [None if of is None else [] for of in gains]
+    known: list[list[float] | None] = [None if of is None else [] for of in gains]
     before = share_repeats(known, at_most=AT_MOST, total=total)
     while True:
         lacking = [
