@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.coverage import POPULATIONS, median_gain, population
 from cryo_hpo.stats.intervals import Interval
-from cryo_hpo.stats.paired import paired_gains, typical_gain
+from cryo_hpo.stats.paired import paired_gains, rank_of, typical_gain
 from cryo_hpo.stats.sequential import bound_median, decide, find_stop
 from cryo_hpo.stats.shared_repeats import share_repeats
 
@@ -35,7 +35,6 @@ CAMPAIGNS = 1000
 NO_GAIN = list(POPULATIONS).index("DeBERTa 1e-4 / 1e-4")  # tuned is the baseline
 TOTALS = (30, 36, 42, 48)  # repeats that the cells of a campaign share
 Gains = list[list[float]]  # of each cell, all repeats that it could train
-Pair = tuple[Floats, Floats]  # scores of a population: tuned, baseline
 
 
 class Outcome(NamedTuple):
@@ -43,6 +42,19 @@ class Outcome(NamedTuple):
 
     pairs: int
     interval: Interval
+
+
+class Cell(NamedTuple):
+    """The scores that a cell of a campaign draws from, and their true median gain."""
+
+    tuned: Floats
+    baseline: Floats
+    truth: float
+
+    @classmethod
+    def of(cls, tuned: Floats, baseline: Floats) -> Cell:
+        """Make a cell of a population."""
+        return cls(tuned, baseline, median_gain(tuned, baseline))
 
 
 class Row(NamedTuple):
@@ -161,7 +173,7 @@ CAMPAIGN_RULES: dict[str, Callable[[Gains], list[int]]] = {
 
 
 def simulate_campaigns(
-    draw: Callable[[np.random.Generator], list[Pair]], *, campaigns: int
+    draw: Callable[[np.random.Generator], list[Cell]], *, campaigns: int
 ) -> Iterator[tuple[str, CampaignRow]]:
     """Yield the row of every rule, all from the same campaigns.
 
@@ -173,42 +185,37 @@ def simulate_campaigns(
     drawn = [_draw_campaign(draw(rng), rng) for _ in range(campaigns)]
     for rule, grant in CAMPAIGN_RULES.items():
         fixed = rule.endswith("fixed")
-        counted = [
-            _count(scores, grant(gains), truth, fixed=fixed) for scores, gains, truth in drawn
-        ]
+        counted = [_count(gains, grant(gains), truths, fixed=fixed) for gains, truths in drawn]
         right, wrong, repeats = np.mean([row[:3] for row in counted], axis=0).tolist()
         most = max(row[2] for row in counted), max(row[3] for row in counted)
         yield rule, CampaignRow(right, wrong, repeats, *most)
 
 
-def _draw_campaign(
-    cells: list[Pair], rng: np.random.Generator
-) -> tuple[list[Pair], Gains, list[float]]:
-    scores = [(rng.choice(tuned, AT_MOST), rng.choice(fixed, AT_MOST)) for tuned, fixed in cells]
-    gains = [paired_gains(*pair).tolist() for pair in scores]
-    return scores, gains, [_truth(*pair) for pair in cells]
-
-
-def _truth(tuned: Floats, fixed: Floats) -> float:
-    """Return the true median gain; once for each population, which is a quarter of a million pairs."""
-    key = id(tuned), id(fixed)
-    if key not in _TRUTHS:
-        _TRUTHS[key] = median_gain(tuned, fixed)
-    return _TRUTHS[key]
-
-
-_TRUTHS: dict[tuple[int, int], float] = {}
+def _draw_campaign(cells: list[Cell], rng: np.random.Generator) -> tuple[Gains, list[float]]:
+    """Return the gains of each cell, drawn with replacement, and its true median gain."""
+    pairs = [(rng.choice(tuned, AT_MOST), rng.choice(fixed, AT_MOST)) for tuned, fixed, _ in cells]
+    return [paired_gains(*pair).tolist() for pair in pairs], [cell.truth for cell in cells]
 
 
 def _count(
-    scores: list[Pair], repeats: list[int], truths: list[float], *, fixed: bool
+    gains: Gains, repeats: list[int], truths: list[float], *, fixed: bool
 ) -> tuple[int, int, int, int]:
     """Return cells decided rightly and wrongly, repeats of all cells, and of the cell with most."""
-    bounds = typical_gain if fixed else lambda t, b: bound_median(paired_gains(t, b).tolist())
-    intervals = [bounds(t[:n], b[:n]) for (t, b), n in zip(scores, repeats, strict=True)]
-    signs = [(i.low > 0) - (i.high < 0) for i in intervals]
+    sign_of = _sign_fixed if fixed else _sign_anytime
+    signs = [sign_of(of[:n]) for of, n in zip(gains, repeats, strict=True)]
     right = sum(sign * truth > 0 for sign, truth in zip(signs, truths, strict=True))
     return right, sum(sign != 0 for sign in signs) - right, sum(repeats), max(repeats)
+
+
+def _sign_fixed(gains: list[float]) -> int:
+    """Return 1 for an improvement, -1 for the opposite, 0 without a verdict, from k-th order gains."""
+    ordered, rank = sorted(gains), rank_of(len(gains), 0.95)
+    return (ordered[rank - 1] > 0) - (ordered[-rank] < 0)
+
+
+def _sign_anytime(gains: list[float]) -> int:
+    decision = find_stop(gains, at_most=AT_MOST).decision
+    return (decision == "improved") - (decision == "worse")
 
 
 def main() -> None:
@@ -223,18 +230,21 @@ def main() -> None:
     rows = mean_rows(simulate(tuned, fixed, repeats=each) for tuned, fixed in own)
     show(f"cryosphere, best / 1e-4 ({len(own)} tables)", rows)
     print()
-    show_campaigns([population(folder, name) for name in POPULATIONS], list(own))
+    given = [Cell.of(*population(folder, name)) for name in POPULATIONS]
+    show_campaigns(given, [Cell.of(*pair) for pair in own])
 
 
-def show_campaigns(populations: list[Pair], own: list[Pair]) -> None:
+def show_campaigns(populations: list[Cell], own: list[Cell]) -> None:
     """Print the table of campaigns of six cells."""
     print("| cells | rule | decided rightly | wrongly | repeats | most | most of a cell |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
-    mixes: dict[str, Callable[[np.random.Generator], list[Pair]]] = {
+    mixes: dict[str, Callable[[np.random.Generator], list[Cell]]] = {
         "one of each of the six populations": lambda _: populations,
-        "six of our ten tables": lambda rng: [own[i] for i in rng.choice(len(own), CELLS, False)],
+        "six of our ten tables": lambda rng: [
+            own[i] for i in rng.choice(len(own), CELLS, replace=False)
+        ],
         "three of our tables, three without a gain": lambda rng: [
-            *(own[i] for i in rng.choice(len(own), CELLS // 2, False)),
+            *(own[i] for i in rng.choice(len(own), CELLS // 2, replace=False)),
             *[populations[NO_GAIN]] * (CELLS // 2),
         ],
     }
