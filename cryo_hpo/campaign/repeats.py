@@ -28,7 +28,7 @@ class SharedRepeats:
 
     def __init__(self, campaign: Campaign) -> None:
         """Take the total from the campaign's seeds."""
-        self._cells = campaign.cells()
+        self._cells, self._name = campaign.cells(), campaign.name
         self._limit = campaign.seeds if isinstance(campaign.seeds, SharedSeedLimit) else None
 
     def begin(self, folder: Path) -> None:
@@ -53,7 +53,7 @@ class SharedRepeats:
 
     def _write(self, grant: Grant, folder: Path) -> None:
         assert self._limit is not None, "only a total is shared"
-        granted = RepeatGrant(**grant._asdict(), total=self._limit.total)
+        granted = RepeatGrant(**grant._asdict(), campaign=self._name, total=self._limit.total)
         if read_grant(folder) != granted:
             write_grant(granted, folder)
 

@@ -20,7 +20,8 @@ class RepeatGrant(Frozen):
         default=False,
         description="Whether the cell ends undecided: what is left of the total cannot decide it",
     )
-    total: int = Field(description="Repeats of all cells together")
+    campaign: str = Field(description="Name of the campaign")
+    total: int = Field(description="Repeats of all cells of the campaign together")
 
 
 def read_grant(folder: Path) -> RepeatGrant | None:

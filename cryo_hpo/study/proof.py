@@ -96,11 +96,7 @@ class Proof:
             executor: Runs and scores the trainings.
             listener: Records the trainings.
             first_is_trained: Whether the jobs of the first `source` have been run.
-
-        Raises:
-            SpecError: The study is a cell that shares its repeats with others.
         """
-        self.refuse_cell()
         if not self.arms:
             return
         guard, trained = DataGuard(self.study.base, site, self.path), first_is_trained
@@ -202,20 +198,6 @@ class Proof:
             return Stop(len(self._seeds()), "futile")
         return find_stop(self._gains(), at_most=self.study.seeds.at_most)
 
-    def refuse_cell(self) -> None:
-        """Refuse a cell that shares its repeats with others: its campaign decides when it ends.
-
-        Raises:
-            SpecError: It is one.
-        """
-        if grant := read_grant(self.path):
-            campaign = self.study.name.partition(".")[0]
-            message = (
-                f"'{self.study.name}' is a cell of a campaign whose cells share {grant.total} repeats, "
-                f"so it cannot be run alone. Run the campaign: `cryo-hpo resume {campaign}`."
-            )
-            raise SpecError(message)
-
     @property
     def shared_gains(self) -> list[float] | None:
         """Relative gains of the scored pairs in percent, in the order of seeds; None: the baseline won."""
@@ -259,6 +241,20 @@ class Proof:
         scores = np.array([[_miou(kept[name]) for name in pair] for pair in pairs]).reshape(-1, 2)
         gains: list[float] = paired_gains(scores[:, 1], scores[:, 0]).tolist()
         return gains
+
+
+def refuse_cell(study: Study, path: Path) -> None:
+    """Refuse to run a cell alone that shares its repeats with others: its campaign decides when it ends.
+
+    Raises:
+        SpecError: The folder is that of such a cell.
+    """
+    if grant := read_grant(path):
+        message = (
+            f"'{study.name}' is a cell of campaign '{grant.campaign}', whose cells share {grant.total} "
+            f"repeats, so it cannot be run alone. Run the campaign: `cryo-hpo resume {grant.campaign}`."
+        )
+        raise SpecError(message)
 
 
 def _miou(scores: Any) -> float:

@@ -41,7 +41,7 @@ from .initial_weights import hold_weights
 from .own_result import own_result
 from .plan import plan
 from .preflight import check
-from .proof import Proof
+from .proof import Proof, refuse_cell
 from .publication import RESULT, Publication
 from .reuse import history_of
 from .summary import study_metrics, study_tags
@@ -101,6 +101,7 @@ def drive(study: Study, site: Site, path: Path, *, console: Console, inline: boo
 def _drive(
     study: Study, site: Site, path: Path, *, console: Console, inline: bool, beat: Heartbeat
 ) -> Result:
+    refuse_cell(study, path)
     with phase("checking data and models"):
         check(study, site=site)
     if study.search is not None:

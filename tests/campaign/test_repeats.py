@@ -145,7 +145,9 @@ def test_saved_repeats_go_where_they_decide_and_what_is_left_is_not_spent(whole:
     for cell in whole.result.cells:
         folder = whole.site.storage / cell.study
         spent = ENDS[cell.study][1] == "spent"
-        assert read_grant(folder) == RepeatGrant(repeats=len(cell.seeds), is_spent=spent, total=17)
+        assert read_grant(folder) == RepeatGrant(
+            repeats=len(cell.seeds), is_spent=spent, campaign="camp", total=17
+        )
         assert load_result(folder).improvement == cell.improvement
         assert "total" not in (folder / "study.yaml").read_text()
     report = (whole.site.storage / "camp" / "report" / "report.md").read_text()
@@ -213,8 +215,8 @@ def test_the_dearest_cells_may_get_most_of_the_total(tmp_path: Path) -> None:
 
 
 def test_a_damaged_grant_is_a_message(tmp_path: Path) -> None:
-    write_grant(RepeatGrant(repeats=4, total=17), tmp_path)
-    assert read_grant(tmp_path) == RepeatGrant(repeats=4, total=17)
+    write_grant(RepeatGrant(repeats=4, campaign="camp", total=17), tmp_path)
+    assert read_grant(tmp_path) == RepeatGrant(repeats=4, campaign="camp", total=17)
     (tmp_path / "repeats.json").write_text('{"repeats": 4}')
     with pytest.raises(StorageError, match="run the campaign again: it is written anew"):
         read_grant(tmp_path)
