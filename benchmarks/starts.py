@@ -41,6 +41,8 @@ OPTIMIZERS = OWN.with_name("lr_table_optimizers.npz")
 SCHEDULE_FREE = OWN.with_name("lr_table_schedule_free.npz")
 FEW = (1, 2, 4)  # rates that are trained to full length
 EVEN, TASK, BOTH = "even (today)", "known, the other tasks", "known, neither task nor setting seen"
+SHIPPED = "known, the shipped portfolio without the task"
+SHIPPED_DEFAULT = "one default of the shipped portfolio without the task, no search"
 DEFAULT, FIXED = "one default of the other tasks, no search", "fixed LR 1e-4, no search"
 ASCENDING, SHUFFLED = "4 LRs by hand, ascending", "4 LRs by hand, shuffled"
 WRONG = "known, wrong by a factor of 100"
@@ -80,7 +82,9 @@ def _ways(bench: Bench, what: str, present: Mapping[str, Path]) -> dict[str, Mak
     teaching = [file for name, file in present.items() if name in TEACH]
     others = [file for file in teaching if file != present[what]]
     every = own_portfolio(*teaching)
-    ways = {**PLAIN, DEFAULT: default(every), TASK: known(every)}
+    shipped = own_portfolio(OWN)
+    ways = {**PLAIN, SHIPPED_DEFAULT: default(shipped), DEFAULT: default(every)}
+    ways |= {SHIPPED: known(shipped), TASK: known(every)}
     if others:
         ways[BOTH] = known(own_portfolio(*others))
     if present[what] == OWN:
