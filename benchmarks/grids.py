@@ -88,6 +88,8 @@ GRIDS = {
         27, {name: OptimSpec.model_validate({"name": name}) for name in OPTIMIZERS}, seeds=(0, 1, 2)
     ),
     "lr_table_schedule_free": Grid(27, SCHEDULE_FREE, seeds=(0, 1, 2)),
+    "lr_table_schedule_free_9": Grid(9, SCHEDULE_FREE, seeds=(0, 1, 2)),
+    "lr_table_schedule_free_81": Grid(81, SCHEDULE_FREE, {"unet-8": UNET}, seeds=(0, 1, 2)),
     "lr_table_81": Grid(81, EVERY_OTHER, {"unet-8": UNET}, seeds=(0, 1, 2)),
     "lr_table_frozen": Grid(
         27,

@@ -39,6 +39,10 @@ TEACH = tuple(what for what in RECORDINGS if what != "encoder without weights")
 """Recordings with lessons: a portfolio does not know whether its encoders had weights."""
 OPTIMIZERS = OWN.with_name("lr_table_optimizers.npz")
 SCHEDULE_FREE = OWN.with_name("lr_table_schedule_free.npz")
+SCHEDULE_FREE_AT = {
+    "9 epochs": OWN.with_name("lr_table_schedule_free_9.npz"),
+    "81 epochs": OWN.with_name("lr_table_schedule_free_81.npz"),
+}
 FEW = (1, 2, 4)  # rates that are trained to full length
 EVEN, TASK, BOTH = "even (today)", "known, the other tasks", "known, neither task nor setting seen"
 SHIPPED = "known, the shipped portfolio without the task"
@@ -75,6 +79,8 @@ def played(bench: Bench) -> Iterator[Played]:
         ways = bench.play(problem, _ways(bench, what, present), each)
         if file == OWN:
             ways |= _without_search(tables, each // len(tables))
+        elif what in SCHEDULE_FREE_AT:
+            ways |= _rates_of_another_length(what, file, tables)
         yield Played(what, len(tables), ways)
 
 
@@ -112,6 +118,18 @@ def _without_search(tables: Sequence[Table], each: int) -> dict[str, Outcomes]:
                 recorded, tables, GRID, count
             )
     return ways
+
+
+def _rates_of_another_length(what: str, file: Path, tables: Sequence[Table]) -> dict[str, Outcomes]:
+    """Return what one training is worth at the rate that is best on the other tasks at 27 epochs."""
+    recordings = {"adamw": (file, OWN), "schedule-free": (SCHEDULE_FREE_AT[what], SCHEDULE_FREE)}
+    return {
+        f"{name}, the best rate of the other tasks at 27 epochs": few_rates(
+            Recorded.read(mine), tables, GRID, 1, lessons=Recorded.read(lessons)
+        )
+        for name, (mine, lessons) in recordings.items()
+        if mine.exists()
+    }
 
 
 def starts(bench: Bench) -> list[str]:

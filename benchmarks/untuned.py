@@ -42,7 +42,12 @@ def untuned(
 
 
 def few_rates(
-    recorded: Recorded, tables: Sequence[Table], grid: Sequence[float], count: int
+    recorded: Recorded,
+    tables: Sequence[Table],
+    grid: Sequence[float],
+    count: int,
+    *,
+    lessons: Recorded | None = None,
 ) -> Outcomes:
     """Return what the rates that do best on the other tasks are worth, `count` of them trained.
 
@@ -55,11 +60,15 @@ def few_rates(
         tables: Tables of the same tasks and encoders, whose references gaps are measured from.
         grid: Costs, in full trainings.
         count: Number of rates, each of which costs a training.
+        lessons: Trainings that choose the rates, of the same optimizer in another setting; None: the
+            recorded ones.
     """
+    chosen_by = recorded if lessons is None else lessons.at(recorded.lr)
     rows = []
     for table in tables:
         place = recorded.places.index(table.name)
-        rates = list(_best_elsewhere(recorded, place, count))
+        there = chosen_by.places.index(table.name)
+        rates = [recorded.rate(chosen_by.lr[i]) for i in _best_elsewhere(chosen_by, there, count)]
         val_LS = recorded.val_PLS[place, rates]
         test_L = _means(recorded.test_PLS[place, rates])
         best_S = np.argmax(val_LS[:, ~np.isnan(val_LS).any(axis=0)], axis=0)
@@ -104,6 +113,18 @@ class Recorded(NamedTuple):
         kept = [i for i, name in enumerate(self.optimizers) if name == optimizer]
         lr, names = self.lr[kept], [optimizer] * len(kept)
         return Recorded(self.places, names, lr, self.val_PLS[:, kept], self.test_PLS[:, kept])
+
+    def at(self, lr_L: Floats) -> Recorded:
+        """Return the trainings at these rates."""
+        kept = [i for i, lr in enumerate(self.lr) if np.isclose(lr, lr_L, rtol=1e-3).any()]
+        names = [self.optimizers[i] for i in kept]
+        return Recorded(
+            self.places, names, self.lr[kept], self.val_PLS[:, kept], self.test_PLS[:, kept]
+        )
+
+    def rate(self, lr: float) -> int:
+        """Return the index of a rate."""
+        return int(np.argmin(np.abs(np.log(self.lr / lr))))
 
     def beside(self, other: Recorded) -> Recorded:
         """Return the rates of two recordings of the same tables; the seeds that both can have."""

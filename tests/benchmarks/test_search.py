@@ -316,6 +316,11 @@ def test_rates_of_the_other_tasks_are_chosen_without_the_task_and_by_validation(
     both = recorded.of("adamw").beside(recorded)
     assert len(both.lr) == 6
     assert few_rates(both, tables, GRID, 1).gaps[0, -1] == pytest.approx(one.gaps[0, -1])
+    # another length, of two rates in another order: its own scores choose nothing
+    scores = np.array([0.1, 0.9])[None, :, None] * np.ones((len(places), 1, 2))
+    longer = Recorded(places, ["adamw"] * 2, lr[[2, 0]], scores, scores)
+    chosen = few_rates(longer, tables, GRID, 1, lessons=recorded)
+    assert chosen.gaps[0, -1] == pytest.approx(100 * (tables[0].reference - 0.1))
 
 
 def _matrices(hits: list[list[list[int]]], pixels: int = 100) -> np.ndarray:
