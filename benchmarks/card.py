@@ -127,7 +127,7 @@ def _table(root: Path, rows: dict[str, dict[str, dict[str, Any]]]) -> Iterator[s
 def _row(card: DatasetCard, site: Site, model: str, way: str, changes: dict[str, Any]) -> str:
     fused, compiles = changes.pop("fused", True), changes.pop("compiled", False)
     try:
-        run = loop._open(_recipe(card, **changes), site, CUDA)
+        run = loop.open_run(_recipe(card, **changes), site, CUDA)
         if not fused:
             for group in run.optimizer.param_groups:
                 group.update(fused=False, foreach=True)
@@ -137,7 +137,7 @@ def _row(card: DatasetCard, site: Site, model: str, way: str, changes: dict[str,
         if compiles:
             run.step._forward = _in_bf16(compile_model(run.model))
         run.model.train()
-        loop._step(run, *batch, position=0)
+        loop.take_step(run, *batch, position=0)
         torch.cuda.synchronize()
         start = time.perf_counter() - started
         torch.cuda.reset_peak_memory_stats()
@@ -184,12 +184,12 @@ def encoders(root: Path, _: int) -> Iterator[str]:
 def _encoder_cells(card: DatasetCard, site: Site, spec: ModelSpec, size: int) -> str:
     changes: dict[str, Any] = {"model": spec, "crop": min(size, SCENE)}
     try:
-        run = loop._open(_recipe(card, **changes), site, CUDA)
+        run = loop.open_run(_recipe(card, **changes), site, CUDA)
         batch = _batch(run)
         torch.cuda.reset_peak_memory_stats()
         seconds = _step_seconds(run, batch, rounds=10)
         peak = torch.cuda.max_memory_allocated() / 2**30
-        loss, _ = loop._step(run, *batch, position=0)
+        loss, _ = loop.take_step(run, *batch, position=0)
         cells = f"{1e3 * seconds:.1f} | {peak:.1f} | {float(loss):.3f}"
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:160]} | |"
@@ -212,7 +212,7 @@ def epoch(root: Path, scenes: int) -> Iterator[str]:
             f"epoch, {one.data_seconds:.2f} s waiting for batches, peak {one.peak_gib:.1f} GiB"
         )
         last = now
-    run = loop._open(recipe, site, CUDA)
+    run = loop.open_run(recipe, site, CUDA)
     started = time.perf_counter()
     run.validation.score(run.model)
     validation = time.perf_counter() - started
@@ -255,7 +255,7 @@ def _flop(run: Run, batch: tuple[Tensor, Tensor]) -> int:
 def _step_seconds(run: Run, batch: tuple[Tensor, Tensor], rounds: int = 30) -> float:
     run.model.train()
     position = iter(range(10**6))
-    return _seconds(lambda: loop._step(run, *batch, position=next(position) % 3), rounds=rounds)
+    return _seconds(lambda: loop.take_step(run, *batch, position=next(position) % 3), rounds=rounds)
 
 
 def _seconds(work: Callable[[], Any], *, rounds: int) -> float:

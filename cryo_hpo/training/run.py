@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.tiles import Tiles
 from ..errors import SpecError
@@ -61,6 +61,13 @@ class Run:
     def scored(self) -> nn.Module:
         """Model to validate and save: the weight average where there is one."""
         return self.model if self.average is None else self.average.model
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the training batches of an epoch, on the device; see `Tiles.batches`."""
+        recipe = self.recipe
+        return self.tiles.batches(
+            recipe.batch_size, seed=recipe.seed, epoch=epoch, device=self.device
+        )
 
 
 def load_state(recipe: Recipe, workdir: Path) -> dict[str, Any] | None:

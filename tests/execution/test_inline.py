@@ -233,12 +233,12 @@ def test_a_breakpoint_in_the_training_loop_works(place: Path) -> None:
     code = """if True:
         from cryo_hpo.training import loop
         from cryo_hpo import run_study
-        step = loop._step
+        step = loop.take_step
         def stop_once(run, *batch, **position):
-            loop._step = step
+            loop.take_step = step
             breakpoint()
             return step(run, *batch, **position)
-        loop._step = stop_once
+        loop.take_step = stop_once
         run_study("study.yaml", inline=True)
     """
     done = _python(place, "debug", code, input="p run.recipe.epochs\nq\n")

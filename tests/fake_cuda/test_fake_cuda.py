@@ -52,7 +52,7 @@ def _recipe(card: DatasetCard, encoder: str = "unet", **changes: Any) -> Recipe:
 def _open(
     recipe: Recipe, site: Site, monkeypatch: pytest.MonkeyPatch, *, metric: str = "miou"
 ) -> Run:
-    run = loop._open(recipe, site, CUDA, metric=metric)
+    run = loop.open_run(recipe, site, CUDA, metric=metric)
 
     def backward(loss: torch.Tensor) -> None:
         assert loss.device.type == "cuda"
@@ -227,7 +227,7 @@ def test_a_divergence_is_noticed_a_step_later_and_before_a_checkpoint(
     assert run.steps == 4
     losses = iter([1.0] * (diverges - 1) + [float("nan")])
     monkeypatch.setattr(FakeTensor, "tolist", lambda _: [next(losses), 1.0])
-    steps, step = [], loop._step
+    steps, step = [], loop.take_step
 
     def counted(*args: Any, **given: Any) -> Any:
         steps.append(given["position"])

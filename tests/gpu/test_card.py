@@ -81,7 +81,7 @@ def test_forward_and_backward_give_the_values_of_the_cpu(site, record_property: 
     recipe = _recipe(site)
     found = []
     for device in (CPU, DEVICE):
-        run = loop._open(recipe, site, device)
+        run = loop.open_run(recipe, site, device)
         x, y = next(iter(run.tiles.batches(4, seed=0, epoch=1, device=device)))
         run.model.train()
         loss = run.step(x, y)
@@ -108,7 +108,7 @@ def test_batches_copied_ahead_have_the_values_of_the_cpu(site):
     recipe = _recipe(site)
     batches: dict[torch.device, list[tuple[torch.Tensor, torch.Tensor]]] = {}
     for device in (CPU, DEVICE):
-        tiles = replace(loop._open(recipe, site, device).tiles, replicate=8)
+        tiles = replace(loop.open_run(recipe, site, device).tiles, replicate=8)
         batches[device] = []
         for x, y in tiles.batches(1, seed=0, epoch=1, device=device):
             batches[device].append((x.clone(), y.clone()))
@@ -150,7 +150,7 @@ def test_two_trainings_agree(reproducible, decoder, site, record_property: Note)
 
 
 def test_pixels_are_counted_on_the_card_as_on_the_host(site):
-    run = loop._open(_recipe(site), site, DEVICE)
+    run = loop.open_run(_recipe(site), site, DEVICE)
     validation = run.validation
     given: dict[str, Any] = {
         "normalize": validation._normalize,
@@ -164,7 +164,7 @@ def test_pixels_are_counted_on_the_card_as_on_the_host(site):
 
 @only_card
 def test_a_compiled_model_gives_the_same_values(site, record_property: Note):
-    run = loop._open(_recipe(site), site, DEVICE)
+    run = loop.open_run(_recipe(site), site, DEVICE)
     x, _ = next(iter(run.tiles.batches(4, seed=0, epoch=1, device=DEVICE)))
     run.model.eval()
     with torch.no_grad():

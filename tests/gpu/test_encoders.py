@@ -79,7 +79,7 @@ def test_an_encoder_gives_the_values_of_the_cpu(
     recipe = _recipe(cards, encoder, precision="fp32")
     maps = []
     for device in (torch.device("cpu"), DEVICE):
-        run = loop._open(recipe, site, device)
+        run = loop.open_run(recipe, site, device)
         x, _ = next(iter(run.tiles.batches(2, seed=0, epoch=1, device=device)))
         run.model.eval()
         with torch.no_grad():
@@ -94,7 +94,7 @@ def test_an_encoder_gives_the_values_of_the_cpu(
 def test_an_encoder_trains_and_is_validated(
     encoder, site, cards, record_property: Callable[[str, object], None]
 ):
-    run = loop._open(_recipe(cards, encoder, precision="auto"), site, DEVICE)
+    run = loop.open_run(_recipe(cards, encoder, precision="auto"), site, DEVICE)
     loss, _ = loop._train(run, 1)
     record_property("loss", f"{loss:.3f}")
     assert 0 < loss < 10
@@ -116,7 +116,7 @@ def test_bitwise_trainings_agree_or_are_refused(
 
 
 def _trained(recipe: Recipe, site: Site) -> list[torch.Tensor]:
-    run = loop._open(recipe, site, DEVICE)
+    run = loop.open_run(recipe, site, DEVICE)
     for number in (1, 2):
         torch.manual_seed(number)
         loop._train(run, number)

@@ -84,7 +84,7 @@ def test_the_peak_of_memory_is_that_of_one_training(monkeypatch, tmp_path):
         calls.append("opened")
         raise SpecError("far enough")
 
-    monkeypatch.setattr(loop, "_open", opened)
+    monkeypatch.setattr(loop, "open_run", opened)
     site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
     with pytest.raises(SpecError, match="far enough"):
         next(loop.fit(recipe, site=site, workdir=tmp_path / "run", device=torch.device("cuda")))

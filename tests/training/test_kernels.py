@@ -132,7 +132,7 @@ def test_a_compiled_model_trains_and_the_checkpoint_is_that_of_the_model(site, m
 
     monkeypatch.setattr(loop, "compiles", lambda *_, **__: True)
     monkeypatch.setattr(loop, "compile_model", compile_model)
-    run = loop._open(recipe, site, CPU)
+    run = loop.open_run(recipe, site, CPU)
     loop._train(run, 1)
     assert calls == [2, 2]
     assert not [key for key in run.model.state_dict() if "orig_mod" in key]

@@ -13,7 +13,8 @@ from cryo_hpo.errors import Diverged, SpecError, StorageError
 from cryo_hpo.study.preflight import check
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.build import device_for, parameter_groups, segmenter
-from cryo_hpo.training.loop import Epoch, _open, _to_channels_last, fit
+from cryo_hpo.training.loop import Epoch, fit
+from cryo_hpo.training.opening import open_run, to_channels_last
 
 from ..support.fakes import fake_folder
 from ..support.scoring import score_split
@@ -196,8 +197,8 @@ def test_half_precision_is_kept_on_cpu_where_it_is_asked_for(recipe, site):
 def test_in_bf16_a_cpu_takes_the_kernels_of_a_gpu_and_in_fp32_those_of_the_published_loop(
     recipe, site
 ):
-    half = _open(recipe.replace({"precision": "bf16"}), site, CPU)
-    full = _open(recipe, site, CPU)
+    half = open_run(recipe.replace({"precision": "bf16"}), site, CPU)
+    full = open_run(recipe, site, CPU)
     weights = [next(p for p in run.model.parameters() if p.ndim == 4) for run in (half, full)]
     layouts = [p.is_contiguous(memory_format=torch.channels_last) for p in weights]
     assert layouts == [True, False]
@@ -217,7 +218,7 @@ def test_weights_of_3d_convolutions_keep_their_layout():
     flat, deep = torch.nn.Conv2d(2, 3, 3), torch.nn.Conv3d(2, 3, 3)
     model = torch.nn.Sequential(flat, deep)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    _to_channels_last(model)
+    to_channels_last(model)
     assert flat.weight.is_contiguous(memory_format=torch.channels_last)
     assert deep.weight.is_contiguous()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
