@@ -233,7 +233,7 @@ def test_a_divergence_is_noticed_a_step_later_and_before_a_checkpoint(
         steps.append(given["position"])
         return step(*args, **given)
 
-    monkeypatch.setattr(loop, "_step", counted)
+    monkeypatch.setattr(loop, "take_step", counted)
     with pytest.raises(Diverged, match=rf"Loss became nan at epoch 1, step {diverges} "):
         loop._train(run, 1)
     assert len(steps) == launched

@@ -14,7 +14,7 @@ from cryo_hpo.config import DataSpec, ModelSpec, OptimSpec, Recipe, Site, Study
 from cryo_hpo.errors import Diverged, WeightsError
 from cryo_hpo.models import FINGERPRINT
 from cryo_hpo.study.plan import plan
-from cryo_hpo.training import loop
+from cryo_hpo.training import loop, opening
 from cryo_hpo.training.build import initial_model, segmenter
 from cryo_hpo.training.checkpoint_size import count_bytes
 from cryo_hpo.training.loop import Epoch, fit
@@ -92,7 +92,7 @@ def test_other_encoder_weights_are_refused_when_a_training_resumes(site, monkeyp
         model.omit(model.omitted)
         return model
 
-    monkeypatch.setattr(loop, "initial_model", swapped)
+    monkeypatch.setattr(opening, "initial_model", swapped)
     with pytest.raises(WeightsError, match="belong to other encoder weights"):
         _begin(recipe, site, "run", 1)
 

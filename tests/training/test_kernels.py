@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.errors import SpecError
 from cryo_hpo.study.memory import measure_step
-from cryo_hpo.training import loop
+from cryo_hpo.training import loop, opening
 from cryo_hpo.training.build import segmenter
 from cryo_hpo.training.kernels import choose_kernels, compiles, refusing_unrepeatable
 from cryo_hpo.training.recompute import recompute_blocks
@@ -130,8 +130,8 @@ def test_a_compiled_model_trains_and_the_checkpoint_is_that_of_the_model(site, m
 
         return compiled
 
-    monkeypatch.setattr(loop, "compiles", lambda *_, **__: True)
-    monkeypatch.setattr(loop, "compile_model", compile_model)
+    monkeypatch.setattr(opening, "compiles", lambda *_, **__: True)
+    monkeypatch.setattr(opening, "compile_model", compile_model)
     run = loop.open_run(recipe, site, CPU)
     loop._train(run, 1)
     assert calls == [2, 2]
