@@ -6,7 +6,6 @@ of a ViT-B with a UPerNet of 512 channels, on 100 GPUs that are never idle.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Literal
@@ -63,12 +62,9 @@ def seconds_between_copies(ladder: Ladder, *, epoch_s: float, minutes: float) ->
 def reads_of_a_copy(ladder: Ladder, *, epoch_s: float, minutes: float) -> float:
     """Return how many copies are read for each that is made: a promoted trial resumes from its own.
 
-    It reads the copy before too, if there is one.
+    The copy before is read only where the newest is damaged, which is left out here.
     """
-    parts, read, before = list(segments(ladder)), 0.0, 0
-    for (_, epochs), (share, _) in itertools.pairwise(parts):
-        before += copies(epochs, epoch_s=epoch_s, minutes=minutes)
-        read += share * min(before, 2)
+    read = sum(share for share, _ in segments(ladder)) - 1  # the first part resumes from nothing
     return read / copies_of_a_trial(ladder, epoch_s=epoch_s, minutes=minutes)
 
 

@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import SpecError, StorageError
 from ..storage.atomic import replacing
-from .checkpoints import HISTORY, LAST, PREVIOUS
+from .checkpoints import HISTORY, LAST, PREVIOUS, is_usable
 from .history_file import read_copy, read_history
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Store:
 
     url: str
     variable: ClassVar[str] = "CRYO_CHECKPOINTS"
+    keeps_previous: ClassVar[bool] = False
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -105,6 +106,7 @@ class SharedFolder:
 
     root: Path
     variable: ClassVar[str] = "CRYO_STORAGE"
+    keeps_previous: ClassVar[bool] = True
 
     @property
     def url(self) -> str:
@@ -163,15 +165,24 @@ class Workdir:
     def pull(self, *names: str) -> None:
         """Download files from the store; a local file that the store lacks is stale and removed.
 
+        `PREVIOUS` is as large as `LAST`: it comes along only where `LAST` cannot be used.
+
         Raises:
             StorageError: The store cannot be read.
         """
         if self.store is None:
             return
         with _store_errors(self.store.url, self.store.variable):
-            for name in names:
-                if self.store.fetch(f"{self.key}/{name}", self.folder / name):
+            for name in sorted(names, key=PREVIOUS.__eq__):  # the state before comes last
+                if name == PREVIOUS and self._spares_previous(names):
+                    (self.folder / name).unlink(missing_ok=True)
+                elif self.store.fetch(f"{self.key}/{name}", self.folder / name):
                     self._sent[name] = _changed(self.folder / name)
+
+    def _spares_previous(self, pulled: Collection[str]) -> bool:
+        """Return True if the newest state was pulled and is whole, so that none before is needed."""
+        keeps = self.store is not None and self.store.keeps_previous
+        return keeps and LAST in pulled and is_usable(self.folder / LAST)
 
     def push(self, *names: str) -> None:
         """Upload the files that have changed, in the given order.

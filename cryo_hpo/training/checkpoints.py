@@ -141,6 +141,11 @@ def remove(workdir: Path) -> None:
             (workdir / name).unlink(missing_ok=True)
 
 
+def is_usable(path: Path) -> bool:
+    """Return True if a training resumes from this file: it is whole, and holds a training."""
+    return path.exists() and not _damage(path) and bool(_recipe_of(path))
+
+
 def has_score(history: Iterable[Mapping[str, Any]]) -> bool:
     """Return True if a training was scored on validation, and so has a best model."""
     scores = (epoch.get("best_val_miou") for epoch in history)

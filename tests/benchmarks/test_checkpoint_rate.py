@@ -77,13 +77,14 @@ def test_a_later_first_rung_makes_fewer_copies_of_longer_trainings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("minutes", "expected"),
-    [
-        (60, (1 / 3 + 2 / 9 + 2 / 27) / (1 + 1 / 3 + 1 / 9 + 1 / 27)),  # one copy for each part
-        (0, 2 * (1 / 3 + 1 / 9 + 1 / 27) / 9),  # of each epoch: there always is one before
-    ],
+    ("minutes", "copied"),
+    [(60, 1 + 1 / 3 + 1 / 9 + 1 / 27), (0, 9)],  # one for each part; one for each epoch
 )
-def test_a_promoted_trial_reads_its_copy_and_the_one_before(
-    minutes: float, expected: float
-) -> None:
+def test_a_promoted_trial_reads_one_copy(minutes: float, copied: float) -> None:
+    expected = (1 / 3 + 1 / 9 + 1 / 27) / copied
     assert reads_of_a_copy(LADDER, epoch_s=30, minutes=minutes) == pytest.approx(expected)
+    (together,) = re.findall(r"at 9 epochs 270 GPUs are then (\d+)\.", SCALE.read_text())
+    read = reads_of_a_copy(
+        Ladder.of(grace_epochs=9, reduction=3, epochs=81), epoch_s=SHORT_S, minutes=SELDOM
+    )
+    assert float(together) == pytest.approx(270 / (1 + read), abs=0.5)

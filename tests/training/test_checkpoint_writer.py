@@ -252,6 +252,61 @@ def test_a_node_that_is_lost_costs_what_was_not_copied(recipe, site, monkeypatch
     assert [r["val_miou"] for r in again] == [r["val_miou"] for r in through]
 
 
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def _no_training(path: Path) -> None:
+    torch.save([1, 2], path)  # whole, and of nothing that resumes
+
+
+@pytest.mark.parametrize(
+    ("damage", "fetched", "resumed"),
+    [
+        (None, ["last.pt"], 3),
+        (_cut, ["last.pt", "before.pt"], 2),
+        (_no_training, ["last.pt", "before.pt"], 2),
+        (Path.unlink, ["before.pt"], 2),
+    ],
+)
+def test_the_state_before_is_copied_only_where_the_newest_cannot_be_used(
+    damage, fetched, resumed, recipe, site, monkeypatch
+):
+    """It is as large as the newest, and a promoted trial waits for it."""
+    site = site.model_copy(update={"checkpoint_minutes": 1e-9})
+    job, shared = _job(recipe, site), site.storage / "study" / "trial-0001"
+    reports = worker.train_job(job, site=site, cpus=1, gpus=0)
+    assert [next(reports)["epoch"] for _ in range(3)] == [1, 2, 3]
+    reports.close()
+    assert [_epochs_in(shared / name) for name in ("last.pt", "before.pt")] == [3, 2]
+    if damage is not None:
+        damage(shared / "last.pt")
+    elsewhere = site.model_copy(update={"cache": site.cache / "elsewhere"})
+    stale = workdir_on(elsewhere, shared).folder / "before.pt"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of an earlier life")
+    found: list[str] = []
+    fetch = SharedFolder.fetch
+
+    def fetching(self: SharedFolder, key: str, file: Path) -> bool:
+        here = fetch(self, key, file)
+        found.extend([file.name] * here * file.name.endswith(("last.pt", "before.pt")))
+        return here
+
+    monkeypatch.setattr(SharedFolder, "fetch", fetching)
+    again = worker.train_job({**job, "recorded": resumed}, site=elsewhere, cpus=1, gpus=0)
+    assert next(again)["epoch"] == resumed
+    assert found == fetched
+    assert stale.exists() == ("before.pt" in fetched)
+    assert [report["epoch"] for report in again] == list(range(resumed + 1, recipe.epochs + 1))
+
+
+def _epochs_in(path: Path) -> int:
+    state = checkpoints.load(path)
+    assert state is not None
+    return len(state["history"])
+
+
 def test_a_storage_that_is_not_mounted_is_not_taken_for_an_empty_one(recipe, site):
     site = site.model_copy(update={"checkpoint_minutes": 5, "storage": site.storage / "absent"})
     place = workdir_on(site, site.storage / "study" / "trial-0001")
