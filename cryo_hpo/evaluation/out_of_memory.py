@@ -29,6 +29,7 @@ MESSAGES = (
     "CUSOLVER_STATUS_ALLOC_FAILED",
     "CUFFT_ALLOC_FAILED",
 )
+# For a training; who only maps with a trained model can change none of this.
 REMEDY = "Lower data.crop, choose a smaller model, or give each trial more memory."
 
 log = logging.getLogger(__name__)
@@ -41,13 +42,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in MESSAGES)
 
 
-def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tuple[T, int]:
+def with_halving_batch(
+    work: Callable[[int], T], batch: int, *, what: str, remedy: str = REMEDY
+) -> tuple[T, int]:
     """Run work with a batch size that fits into memory: halve the size until it does.
 
     Args:
         work: (batch size) -> result; restarted with half the size when memory is too small.
         batch: Batch size to start with.
         what: Name of one item of a batch, for messages.
+        remedy: What helps who runs the work where a single item does not fit.
 
     Returns:
         The result of the work, and the batch size that fits.
@@ -64,7 +68,7 @@ def with_halving_batch(work: Callable[[int], T], batch: int, *, what: str) -> tu
             reason = _first_line(error)
         # Outside `except` the error is gone, and with it the frames that held the tensors.
         if batch == 1:
-            raise OutOfMemory(f"Out of memory even with a single {what} ({reason}). {REMEDY}")
+            raise OutOfMemory(f"Out of memory even with a single {what} ({reason}). {remedy}")
         log.warning("out of memory with %d %ss at a time, trying %d", batch, what, batch // 2)
         batch //= 2
         _release()

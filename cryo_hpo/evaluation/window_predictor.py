@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .out_of_memory import with_halving_batch
+from .out_of_memory import REMEDY, with_halving_batch
 from .tiling import blend, windows
 
 
@@ -35,6 +35,7 @@ class WindowPredictor:
         overlap: int,
         batch: int,
         advance: Callable[[int], object] = lambda _windows: None,
+        remedy: str = REMEDY,
     ) -> None:
         """Predict with a model.
 
@@ -44,10 +45,11 @@ class WindowPredictor:
             overlap: Pixels shared by neighboring windows, 0 <= overlap < size.
             batch: Windows per forward pass, at first.
             advance: Called with the number of windows of each finished forward pass.
+            remedy: What helps where one window does not fit, for the message.
         """
         self._model, self._size, self._overlap = model, size, overlap
         self._weights_HW: Tensor | None = None
-        self.batch, self.advance = batch, advance
+        self.batch, self.advance, self._remedy = batch, advance, remedy
 
     def predict_rows(
         self, read: Callable[[int, int], Tensor], *, length_hw: tuple[int, int]
@@ -126,7 +128,7 @@ class WindowPredictor:
             return torch.cat([self._model(part).float() for part in parts])
 
         number = len(crops_NCHW)
-        logits_NKHW, fits = with_halving_batch(attempt, number, what="window")
+        logits_NKHW, fits = with_halving_batch(attempt, number, what="window", remedy=self._remedy)
         self.batch = fits if fits < number else self.batch
         return logits_NKHW
 

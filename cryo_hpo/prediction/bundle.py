@@ -29,7 +29,7 @@ from ..report.warning import model_warnings
 from ..storage.no_room import is_full
 from ..training.build import overlap_of
 from . import standalone
-from .card import ModelCard, recipe_of
+from .card import MORE_MEMORY, ModelCard, recipe_of
 from .ensemble import open_ensemble
 from .model import Model, open_model
 from .readme import write_readme
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG, LOADER, README, ONNX = "config.json", "predict.py", "README.md", "model.onnx"
-MORE_MEMORY = "End other programs, or take a machine with more memory."
 BATCH = 2  # windows of a forward pass; torch.export takes 1 for a constant
 
 

@@ -15,11 +15,14 @@ from ..config import Recipe, Site
 from ..data.facts import read_facts
 from ..data.tiles import Normalize
 from ..errors import CryoError, DataError
+from ..evaluation.out_of_memory import is_out_of_memory
 from ..models.weights.hash import hash_weights
 from ..results.model_card import VERSION as VERSION
 from ..results.model_card import ModelCard as ModelCard
 from ..training import checkpoints
 from ..training.build import dataset_of, normalizer, published_statistics, scenes_of
+
+MORE_MEMORY = "End other programs, or take a machine with more memory."
 
 
 def describe_model(
@@ -96,6 +99,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         state = checkpoints.load(path)
     except Exception as error:  # torch has many errors for a foreign file
+        if isinstance(error, OSError | MemoryError) or is_out_of_memory(error):
+            raise  # the file may be whole
         message = f"{path}: a model is a file that torch reads as plain tensors, this is none."
         raise DataError(message) from error
     if state is None:

@@ -37,14 +37,13 @@ from ..training import checkpoints
 from ..training.build import overlap_of, runs_in_bf16, segmenter
 from ..training.kernels import choose_kernels
 from ..training.scoring import WINDOWS_PER_PASS
+from .card import MORE_MEMORY, describe_model, read_weights
 from .card import VERSION as VERSION
 from .card import ModelCard as ModelCard
-from .card import describe_model, read_weights
 from .card import recipe_of as recipe_of
 from .native import NativeModel
 from .winner import open_winner, opens_winner
 
-MORE_MEMORY = "Take a device with more memory (--device cpu), or end what else uses this one."
 Rows = Callable[[int, int], NDArray[Any]]  # (top, bottom) -> those rows of a scene, (C, h, W)
 
 
@@ -119,6 +118,7 @@ class Model:
             overlap=overlap_of(recipe.data),
             batch=batch,
             advance=advance,
+            remedy=remedy_on(self.device),
         )
         parts = predictor.predict_rows(
             lambda first, last: self._normalize(rows(first, last))[None], length_hw=length_hw
@@ -130,7 +130,7 @@ class Model:
             with (
                 torch.inference_mode(),
                 torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bf16),
-                reporting_out_of_memory("mapping a scene", remedy=MORE_MEMORY),
+                reporting_out_of_memory("mapping a scene", remedy=remedy_on(self.device)),
             ):
                 part = next(parts, None)
                 if part is None:
@@ -167,7 +167,8 @@ def load_model(path: Path | str, *, device: str = "cpu") -> Model:
     Raises:
         DataError: The file does not exist, or is no exported model.
     """
-    state = read_weights(Path(path))
+    with reporting_out_of_memory("reading the model", remedy=MORE_MEMORY):
+        state = read_weights(Path(path))
     try:
         card = ModelCard.model_validate_json(state["card"])
     except (KeyError, ValidationError) as error:
@@ -204,11 +205,12 @@ def export_model(
         CryoError: The study has no such model, or no adapters to merge.
     """
     site = site or Site.from_env(os.environ)
-    card, state = _of_study(Path(source), arm, seed, site)
-    if merge:
-        card, state = _merge(card, state, site)
     out = Path(out)
-    checkpoints.save(out, {"card": card.model_dump_json(), "model": state})
+    with reporting_out_of_memory("exporting the model", remedy=MORE_MEMORY):
+        card, state = _of_study(Path(source), arm, seed, site)
+        if merge:
+            card, state = _merge(card, state, site)
+        checkpoints.save(out, {"card": card.model_dump_json(), "model": state})
     write_text(out.with_suffix(".json"), card.model_dump_json(indent=2) + "\n")
     return card
 
@@ -225,7 +227,8 @@ def open_model(
     path = Path(source)
     if path.is_file() and path.suffix != ".json":
         return load_model(path, device=device)
-    card, state = _of_study(path, arm, seed, site or Site.from_env(os.environ))
+    with reporting_out_of_memory("reading the model", remedy=MORE_MEMORY):
+        card, state = _of_study(path, arm, seed, site or Site.from_env(os.environ))
     return _model(card, state, device)
 
 
@@ -334,11 +337,22 @@ def _model(card: ModelCard, state: Mapping[str, Tensor], device: str) -> Model:
         recipe = recipe.model_copy(update={"model": plain})
     where = _device(device)
     choose_kernels(recipe, where)
-    with reporting_out_of_memory("loading the model", remedy=MORE_MEMORY):
+    with reporting_out_of_memory("loading the model", remedy=remedy_on(where)):
         model = segmenter(recipe, site=Site.from_env(os.environ), weights="scratch")
         model.load_state_dict(state)
         model.to(where).eval()
         return Model(card, model, Normalize.of(card.mean, card.std, device=where))
+
+
+def remedy_on(device: torch.device) -> str:
+    """Return what helps who maps with a trained model that does not fit on a device.
+
+    The windows are those of the training, so no smaller ones can be taken.
+    """
+    alone = "map with the best of a study's trainings alone (--members best)"
+    if device.type == "cpu":
+        return f"{MORE_MEMORY} Or {alone}."
+    return f"Map on the CPU (--device cpu), end what else uses this GPU, or {alone}."
 
 
 def _device(name: str) -> torch.device:

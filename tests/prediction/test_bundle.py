@@ -27,8 +27,10 @@ from cryo_hpo.evaluation import tiling
 from cryo_hpo.models import Segmenter
 from cryo_hpo.models.weights import push
 from cryo_hpo.prediction import bundle, standalone
+from cryo_hpo.prediction import model as prediction
+from cryo_hpo.prediction.card import MORE_MEMORY
 from cryo_hpo.prediction.ensemble import open_ensemble
-from cryo_hpo.prediction.model import export_model, load_model, open_model
+from cryo_hpo.prediction.model import export_model, load_model, open_model, remedy_on
 from cryo_hpo.report.wording import percent
 from cryo_hpo.results.study import ConstantMap, load_result, write
 
@@ -359,22 +361,58 @@ def test_a_machine_that_is_too_small_for_an_export_is_not_taken_for_a_fault_of_t
 @pytest.mark.parametrize(
     ("owner", "name", "message"),
     [
-        (Segmenter, "forward", r"even with a single window.*Lower data\.crop"),
-        (torch.Tensor, "softmax", "while mapping a scene.*--device cpu"),
+        (Segmenter, "forward", "even with a single window"),
+        (torch.Tensor, "softmax", "while mapping a scene"),
     ],
 )
+@pytest.mark.parametrize(
+    ("device", "remedy"),
+    [("cpu", r"take a machine with more memory\..*--members best"), ("cuda", "--device cpu")],
+)
 def test_a_map_that_does_not_fit_is_a_message_with_its_remedy(
-    done: Finished, monkeypatch: pytest.MonkeyPatch, owner: type, name: str, message: str
+    done: Finished,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    message: str,
+    device: str,
+    remedy: str,
 ) -> None:
-    """Of a window, and of what lies around it, as the sum over a wide scene."""
+    """Of a window, and of what lies around it; the windows are those of the training."""
     model = open_model(done.folder, site=done.site)
+    monkeypatch.setattr(prediction, "remedy_on", lambda _: remedy_on(torch.device(device)))
 
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(owner, name, full)
-    with pytest.raises(OutOfMemory, match=message):
+    with pytest.raises(OutOfMemory, match=f"{message}.*{remedy}") as told:
         model.predict(np.zeros((3, 40, 40), dtype=np.uint8))
+    assert "data.crop" not in str(told.value), "who maps cannot change the training"
+    assert ("--device cpu" in str(told.value)) == (device == "cuda"), "or it is there already"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError(TOO_SMALL)]
+)
+def test_a_model_that_memory_does_not_hold_is_not_called_a_foreign_file(
+    done: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Of an ensemble each would be left out, as if its weights were gone."""
+    out = tmp_path / "model.pt"
+    export_model(done.folder, out, site=done.site)
+
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", full)
+    for opens in (
+        lambda: load_model(out),
+        lambda: open_ensemble(done.folder, site=done.site),
+        lambda: export_model(done.folder, out, site=done.site),
+    ):
+        with pytest.raises(OutOfMemory, match=f"(reading|exporting) the model .*{MORE_MEMORY}"):
+            opens()
 
 
 def test_onnx_without_its_packages_is_refused(
