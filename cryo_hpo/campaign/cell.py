@@ -39,6 +39,7 @@ class CellRun:
         tracker: Tracker of the cell's own log, once the cell has begun.
         slots: Resources of a training, once the queue is made.
         work: What the cell still has to do; None: it is not counted.
+        is_hopeless: Whether the search is over and no trial can win.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class CellRun:
         self.tracker = reporting[0]
         self.slots: TrialResources | None = None
         self.work: Workload | None = None
+        self.is_hopeless = False
         self._reporting, self._informed, self._begun = reporting, informed, begun
         self.source = Phases(self._phases())
 
@@ -92,7 +94,9 @@ class CellRun:
         )
         guard = DataGuard(self.study.base, self._site, self.path)
         yield GuardedSource(search, guard)
+        self.is_hopeless = True
         search.raise_if_hopeless()
+        self.is_hopeless = False
         self.trials = search.records
         keep_winner(self.study, self._site, self.path, self.trials)
         yield from self._pairs()

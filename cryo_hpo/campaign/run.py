@@ -166,7 +166,12 @@ class _Cells:
             cell: gains_of(result) for cell, (_, result) in self.results.items()
         }
         gains |= {run.cell: run.gains for run in self._runs.values()}
-        self._repeats.share(gains, {run.cell: run.path for run in self._runs.values()})
+        places = {
+            cell: folders.of(study, self._site) for cell, (study, _) in self.results.items()
+        } | {run.cell: run.path for run in self._runs.values()}
+        hopeless = [run.cell for run in self._runs.values() if run.is_hopeless]
+        self._repeats.postpone(hopeless, places)
+        self._repeats.share(gains, places, open_=[run.cell for run in self._runs.values()])
 
     def conclude(
         self, slots: TrialResources, executor: Executor

@@ -20,6 +20,10 @@ class RepeatGrant(Frozen):
         default=False,
         description="Whether the cell ends undecided: what is left of the total cannot decide it",
     )
+    turn: int = Field(
+        default=0,
+        description="Above 0: the search had failed, and the cells of lower turns share before it",
+    )
     campaign: str = Field(description="Name of the campaign")
     total: int = Field(description="Repeats of all cells of the campaign together")
 

@@ -14,6 +14,12 @@ legitimate: a repeat has the same seed in all of them, so their scores may rise 
 a bet that is valid on its own record alone is not on a finer one. It holds likewise for the
 comparison of two of the recipes over the repeats that both have, which end at the smaller grant.
 
+Comparisons may have turns, which nothing that is compared decides: those of a later turn get their first
+round, and share what the turns before leave once these are over. How much that is depends on
+repeats that they have yet to train. It keeps the level too, on a comparison's own record: the chance
+that a bet *ever* wins within `at_most` repeats is bounded, so a limit, whatever set it, can only take
+decisions away.
+
 Source: Ville, Etude critique de la notion de collectif, 1939 (the inequality); Choe and Ramdas,
 "Combining Evidence Across Filtrations", arXiv 2402.09698, 2024 (what a finer record does to a bet).
 """
@@ -95,6 +101,43 @@ def share_repeats(
     rule, grants = _Rule(at_most, total, level), [Grant(first)] * len(gains)
     while asking := list(_requests(gains, grants, rule)):
         _pay(asking, gains, grants, rule)
+    return tuple(grants)
+
+
+def share_in_turns(
+    gains: Sequence[Gains],
+    turns: Sequence[int],
+    *,
+    at_most: int,
+    total: int,
+    level: float = 0.95,
+) -> tuple[Grant, ...]:
+    """Return the repeats of each comparison as `share_repeats` does, turn after turn.
+
+    Every comparison has its first round. What a turn leaves of the total is shared by the next one,
+    once all comparisons of the turn are over.
+
+    Args:
+        gains: See `share_repeats`.
+        turns: Turn of each comparison; lower ones come first.
+        at_most: Repeats after which a comparison ends anyway.
+        total: Repeats of all comparisons together.
+        level: Confidence of a decision, a fraction.
+
+    Raises:
+        ValueError: See `share_repeats`.
+    """
+    grants = [Grant(count_first_round(at_most, level))] * len(gains)
+    for turn in sorted(set(turns)):
+        members = [i for i, its in enumerate(turns) if its == turn]
+        others = sum(grant.repeats for i, grant in enumerate(grants) if i not in members)
+        rule = _Rule(at_most, total - others, level)
+        own = [gains[i] for i in members]
+        shared = share_repeats(own, at_most=at_most, total=rule.total, level=level)
+        for i, grant in zip(members, shared, strict=True):
+            grants[i] = grant
+        if any(_standing(*each, rule) != "over" for each in zip(own, shared, strict=True)):
+            break
     return tuple(grants)
 
 

@@ -27,7 +27,7 @@ from cryo_hpo.results.campaign import CampaignResult, CellResult, load_campaign_
 from cryo_hpo.results.epochs import MIOU_SCORE
 from cryo_hpo.results.grant import RepeatGrant, read_grant, write_grant
 from cryo_hpo.results.study import load_result
-from cryo_hpo.search.jobs import Job
+from cryo_hpo.search.jobs import MESSAGE, OUTCOME, Job
 from cryo_hpo.stats import relative_improvement
 from cryo_hpo.stats.sequential import Decision
 from cryo_hpo.study.run import run_study
@@ -62,22 +62,28 @@ class Killed(BaseException):
 class Signed(InlineExecutor):
     """Train in this process; no baseline wins, and a seed's sign decides whether its tuned one gains."""
 
-    def __init__(self, *, killed_after: int | None = None, lost: str = "") -> None:
+    def __init__(
+        self, *, killed_after: int | None = None, lost: str = "", hopeless: str = ""
+    ) -> None:
         """Set what fails.
 
         Args:
             killed_after: Scored trainings after which the driver is killed.
             lost: A cell whose comparison cannot be trained.
+            hopeless: A cell all of whose trials fail.
         """
         super().__init__(self._report)
         self.opened: list[str] = []
-        self._killed_after, self._lost = killed_after, lost
+        self._killed_after, self._lost, self._hopeless = killed_after, lost, hopeless
 
     def _report(
         self, fields: Mapping[str, Any], *args: Any, **given: Any
     ) -> Generator[Mapping[str, Any], None, None]:
         if self._lost and f"/{self._lost}/confirm/" in fields["workdir"]:
             raise RuntimeError(self._lost)
+        if self._hopeless and f"/{self._hopeless}/trials/" in fields["workdir"]:
+            yield {OUTCOME: "refused", MESSAGE: "it cannot be"}
+            return
         is_baseline = fields["workdir"].endswith("trial-0000")
         for report in train_job(fields, *args, **given):
             yield {**report, MIOU_SCORE: 0.0} if is_baseline and MIOU_SCORE in report else report
@@ -187,6 +193,51 @@ def test_undecided_cells_wait_for_one_that_failed_and_all_end_as_if_it_had_not(
         run_study(site.storage / "camp.two.wide" / "study.yaml", site, inline=True)
     _run(file, site, Signed())
     assert _ends(load_campaign_result(site.storage / "camp")) == ENDS
+
+
+@pytest.mark.slow
+def test_the_others_go_on_without_a_cell_whose_search_fails_and_it_gets_what_they_leave(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, site = small_campaign(tmp_path, **SHARED), _site(tmp_path)
+    for _ in range(2):
+        with pytest.raises(CryoError) as error:
+            _run(file, site, Signed(hopeless="camp.two.wide"))
+        assert "1 of 3 cells could not be finished: two.wide: " in str(error.value)
+        assert "The others are; the same command tries these again." in str(error.value)
+    for name in ("camp.one.narrow", "camp.two.narrow"):
+        done = load_result(site.storage / name).improvement
+        assert done is not None
+        assert done.stopped is not None
+        assert done.stopped.decision == ENDS[name][1]
+    said = [record.message for record in caplog.records if "without it" in record.message]
+    assert said == [
+        "camp.two.wide has no winner, so the cells that share 17 repeats go on without it. If its "
+        "search succeeds in a later run, it gets its first 4 and what they leave."
+    ], "once"
+    _run(file, site, Signed())
+    assert _ends(load_campaign_result(site.storage / "camp")) == ENDS
+    late = read_grant(site.storage / "camp.two.wide")
+    assert late == RepeatGrant(repeats=6, turn=1, campaign="camp", total=17)
+
+
+@pytest.mark.slow
+def test_a_cell_that_succeeds_after_a_kill_takes_nothing_back(tmp_path: Path) -> None:
+    """The driver dies after another cell was granted more, and before it has used it."""
+    file, site = small_campaign(tmp_path, **SHARED), _site(tmp_path)
+    first = Signed(hopeless="camp.two.narrow", killed_after=16)
+    with pytest.raises(Killed):
+        _run(file, site, first)
+    late = RepeatGrant(repeats=4, turn=1, campaign="camp", total=17)
+    assert read_grant(site.storage / "camp.two.narrow") == late
+    granted = read_grant(site.storage / "camp.two.wide")
+    assert granted is not None
+    assert granted.repeats == 6
+    second = Signed()
+    _run(file, site, second)
+    assert _ends(load_campaign_result(site.storage / "camp")) == ENDS
+    assert len({*first.opened, *second.opened}) == len([*first.opened, *second.opened]) == 2 * 14
+    assert read_grant(site.storage / "camp.two.narrow") == late
 
 
 def test_plan_prices_the_total_and_says_if_it_limits_nothing(tmp_path: Path) -> None:

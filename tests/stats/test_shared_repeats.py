@@ -14,6 +14,7 @@ from cryo_hpo.stats.shared_repeats import (
     Grant,
     count_first_round,
     least_total,
+    share_in_turns,
     share_repeats,
 )
 
@@ -107,6 +108,91 @@ def test_six_each_decide_all_that_six_fixed_ones_decide(gains):
     for of, decision in zip(gains, _decisions(gains, grants), strict=True):
         fixed = {6.0: "improved", -6.0: "worse"}.get(sum(of[:6]))
         assert fixed in (None, decision)
+
+
+def _turns(data, cells):
+    return data.draw(st.lists(st.integers(0, 2), min_size=cells, max_size=cells))
+
+
+@given(CAMPAIGNS, st.data())
+def test_turns_keep_the_total_and_end_whatever_order_the_scores_come_in(gains, data):
+    """A cell of a later turn takes nothing back from those before it."""
+    total, turns = data.draw(_totals(len(gains))), _turns(data, len(gains))
+    whole = share_in_turns(gains, turns, at_most=AT_MOST, total=total)
+    assert sum(grant.repeats for grant in whole) <= total
+    for decision, grant in zip(_decisions(gains, whole), whole, strict=True):
+        assert grant.repeats >= 4
+        assert (decision == "undecided") == grant.is_spent
+    known: list[list[float] | None] = [None if of is None else [] for of in gains]
+    before = share_in_turns(known, turns, at_most=AT_MOST, total=total)
+    while lacking := [
+        i for i, of in enumerate(known) if of is not None and len(of) < before[i].repeats
+    ]:
+        i = data.draw(st.sampled_from(lacking))
+        known[i] = gains[i][: before[i].repeats]
+        now = share_in_turns(known, turns, at_most=AT_MOST, total=total)
+        assert all(a.repeats <= b.repeats for a, b in zip(before, now, strict=True))
+        before = now
+    assert before == whole
+
+
+@given(CAMPAIGNS.filter(lambda of: len(of) > 1), st.data())
+def test_a_cell_of_a_later_turn_changes_nothing_for_those_before_it(gains, data):
+    """Be it without a score yet, which the same turn would wait for, or with any."""
+    total = data.draw(_totals(len(gains)))
+    turns, empty = [0] * (len(gains) - 1) + [1], list[float]()
+    one, two = (
+        share_in_turns([*gains[:-1], last], turns, at_most=AT_MOST, total=total)
+        for last in (empty, data.draw(st.none() | WHOLE))
+    )
+    assert one[:-1] == two[:-1]
+    alone = share_repeats(gains[:-1], at_most=AT_MOST, total=total - 4)
+    assert one[:-1] == alone
+    assert one[-1] == Grant(4), "its first round, and no more before it is scored"
+
+
+@given(CAMPAIGNS, st.data())
+def test_one_turn_is_shared_as_without_turns(gains, data):
+    total = data.draw(_totals(len(gains)))
+    every = share_in_turns(gains, [1] * len(gains), at_most=AT_MOST, total=total)
+    assert every == share_repeats(gains, at_most=AT_MOST, total=total)
+
+
+@pytest.mark.parametrize(
+    ("gains", "turns", "total", "grants"),
+    [
+        # The first ends at 6 of 17; the one that comes later gets its 4 and what it needs of 7 more.
+        (_gains("++++++", "++++++"), [0, 1], 17, [(6, False), (6, False)]),
+        # It waits while the one before it has not scored all.
+        (_gains("++++", "++++"), [0, 1], 17, [(6, False), (4, False)]),
+        # 1 is left for it, which decides nothing.
+        (_gains("++++++", "++++"), [0, 1], 11, [(6, False), (4, True)]),
+        # The third has no score yet, and its first round is kept for it.
+        (_gains("++++++", "++++++", ""), [0, 1, 2], 16, [(6, False), (6, False), (4, False)]),
+        (_gains("++++++", "++++", ""), [0, 1, 2], 15, [(6, False), (4, True), (4, False)]),
+    ],
+)
+def test_a_later_turn_gets_what_the_earlier_ones_leave(gains, turns, total, grants):
+    found = share_in_turns(gains, turns, at_most=AT_MOST, total=total)
+    assert found == tuple(itertools.starmap(Grant, grants))
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.9]), st.integers(30, 70))
+def test_a_limit_that_knows_later_repeats_of_others_makes_no_false_gain_more_frequent(
+    seed, shared, total
+):
+    """Six cells without a gain whose seeds move together; two take what the others leave."""
+    rng = np.random.default_rng(seed)
+    wrong = np.zeros(400)
+    for campaign in range(400):
+        common = rng.normal(size=AT_MOST)
+        noise = shared * common + (1 - shared**2) ** 0.5 * rng.normal(size=(6, AT_MOST))
+        gains = noise.tolist()
+        grants = share_in_turns(gains, [0, 0, 0, 0, 1, 2], at_most=AT_MOST, total=total)
+        decided = [d in ("improved", "worse") for d in _decisions(gains, grants)]
+        wrong[campaign] = np.mean(decided[4:])
+    assert wrong.mean() <= 0.05 + 3 * wrong.std() / 400**0.5
 
 
 @settings(max_examples=8, deadline=None)
