@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.tiles import copy_pixels
-from .device_confusion import DeviceConfusion
+from .device_confusion import Counted, DeviceConfusion
 from .metrics import Scores
 from .pieces import Piece, Window
 from .sliding_window import convert_windows, refuse_nan
@@ -40,19 +40,57 @@ def score_on_device(
         Diverged: The model's output is not a number.
         OutOfMemory: One window at a time does not fit.
     """
+    given: Any = {"normalize": normalize, "classes": classes, "window": window, "batch": batch}
+    (counted,) = count_on_device(model, 1, scenes, **given)
+    return scores_of(counted, scenes, classes=classes)
+
+
+def count_on_device(  # noqa: PLR0913 (as `score_on_device`)
+    model: nn.Module,
+    num_models: int,
+    scenes: Scenes,
+    *,
+    normalize: Normalize,
+    classes: tuple[str, ...],
+    window: Window,
+    batch: int,
+) -> list[Counted]:
+    """Count the confusion matrix of each model; the host waits for the device once for each.
+
+    Args:
+        model: Maps a batch to the logits of all models, those of one after those of another.
+        num_models: Number of models.
+        scenes: Decoded scenes of one split.
+        normalize: Turns native pixels (C, H, W) into the model's input.
+        classes: Names of the classes; the index is the mask value.
+        window: How scenes are cut.
+        batch: Windows per forward pass; fewer where memory is too small.
+
+    Raises:
+        OutOfMemory: One window at a time does not fit.
+    """
     device = normalize.mean_C11.device
-    counter = DeviceConfusion(len(classes), device)
+    counters = [DeviceConfusion(len(classes), device) for _ in range(num_models)]
     parts = convert_windows(
         model,
         scenes,
         normalize=normalize,
         window=window,
         batch=batch,
-        convert=lambda pieces: _RowCounter(counter, scenes, pieces, device),
+        convert=lambda pieces: _RowCounter(counters, scenes, pieces, device),
     )
     for _, rows in parts:
         deque(rows, maxlen=0)  # they are counted as they come
-    counted = counter.read()
+    return [counter.read() for counter in counters]
+
+
+def scores_of(counted: Counted, scenes: Scenes, *, classes: tuple[str, ...]) -> Scores:
+    """Return the scores of what was counted over a whole split.
+
+    Raises:
+        DataError: A mask holds a value that is no class.
+        Diverged: The model's output is not a number.
+    """
     refuse_nan(counted.lost > 0)
     if counted.strangers:
         for i in range(len(scenes)):  # raises at the scene that holds them
@@ -65,19 +103,21 @@ class _RowCounter:
 
     def __init__(
         self,
-        counter: DeviceConfusion,
+        counters: Sequence[DeviceConfusion],
         scenes: Scenes,
         pieces: Sequence[Piece],
         device: torch.device,
     ) -> None:
         masks = [copy_pixels(scenes.mask(i)[place], device) for i, place in pieces]
         self._masks_SHW = torch.stack([mask.to(device, non_blocking=True) for mask in masks])
-        self._counter, self._top = counter, 0
+        self._counters, self._top = counters, 0
 
     def __call__(self, logits_SKHW: Tensor) -> NDArray[np.uint8]:
         """Count the next rows; return a map without columns."""
         rows = logits_SKHW.shape[2]
         truth_SHW = self._masks_SHW[:, self._top : self._top + rows]
-        self._counter.add(logits_SKHW, truth_SHW)
+        parts = logits_SKHW.chunk(len(self._counters), dim=1)
+        for counter, part_SKHW in zip(self._counters, parts, strict=True):
+            counter.add(part_SKHW, truth_SHW)
         self._top += rows
         return np.empty((len(logits_SKHW), rows, 0), dtype=np.uint8)

@@ -226,10 +226,16 @@ def score(  # noqa: PLR0913 (all but two by name)
 
 def _classes(logits_SKHW: Tensor) -> NDArray[np.uint8]:
     """Return the class of each pixel; what is not a number is found on the host, with the copy."""
+    classes_SHW = classes_of(logits_SKHW)
+    refuse_nan(bool((classes_SHW == NO_CLASS).any()))
+    return classes_SHW
+
+
+def classes_of(logits_SKHW: Tensor) -> NDArray[np.uint8]:
+    """Return the class of each pixel, (S, H, W); `NO_CLASS` where a logit is not a number."""
     lost_SHW = logits_SKHW.isnan().any(dim=1)  # argmax would take them for a class
     mixed_SHW = logits_SKHW.argmax(dim=1).to(torch.uint8).masked_fill(lost_SHW, NO_CLASS)
     classes_SHW: NDArray[np.uint8] = mixed_SHW.cpu().numpy()
-    refuse_nan(bool((classes_SHW == NO_CLASS).any()))
     return classes_SHW
 
 

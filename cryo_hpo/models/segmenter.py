@@ -16,6 +16,7 @@ from ..bands import BandPlan
 from ..errors import WeightsError
 from .band_selection import Pick
 from .encoder_card import Backbone
+from .encoder_pass import EncoderPass, Levels
 
 FINGERPRINT = "omitted_sha256"  # key in a state dict that leaves tensors out
 
@@ -34,6 +35,8 @@ class Segmenter(nn.Module):
     decoder: nn.Module
     pick: nn.Module | None
     rescale: nn.Module | None
+    shared: EncoderPass | None
+    """What passes a batch through a frozen encoder once for several models; None: each its own."""
 
     def __init__(
         self,
@@ -49,18 +52,23 @@ class Segmenter(nn.Module):
         self.frozen = False
         self.pick = None if plan is None or plan.as_given else Pick(plan)
         self.rescale = rescale
+        self.shared: EncoderPass | None = None
         self._omitted: tuple[str, ...] = ()
         self._sha256 = ""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return logits (B, K, H, W)."""
-        seen = x_BCHW if self.pick is None else self.pick(x_BCHW)
-        seen = seen if self.rescale is None else self.rescale(seen)
-        logits: Tensor = self.decoder(self.encoder(seen))
+        shared = self.shared
+        levels = self._encode(x_BCHW) if shared is None else shared(x_BCHW, self._encode)
+        logits: Tensor = self.decoder(levels)
         size = x_BCHW.shape[-2:]
         if logits.shape[-2:] == size:
             return logits
         return F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+
+    def _encode(self, x_BCHW: Tensor) -> Levels:
+        seen = x_BCHW if self.pick is None else self.pick(x_BCHW)
+        return self.encoder(seen if self.rescale is None else self.rescale(seen))
 
     def train(self, mode: bool = True) -> Segmenter:  # noqa: FBT001, FBT002
         """Switch to training mode; a frozen encoder stays in evaluation mode.
@@ -82,6 +90,11 @@ class Segmenter(nn.Module):
         state = self.state_dict()
         self._sha256 = _hash_tensors(keys, [state[key] for key in keys])
         self._omitted = tuple(keys)
+
+    @property
+    def omitted_sha256(self) -> str:
+        """sha256 of the tensors that are left out of the state dict; empty: none are."""
+        return self._sha256
 
     @property
     def omitted(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from .files import EVENTS
 
 EPOCH = "epoch"  # key of the epoch number, which schedulers count
 MIOU_SCORE = "best_val_miou"  # key of the mIoU of the best checkpoint, a fraction
+TOGETHER = "together"  # key of the number of trainings that were trained side by side, if not 1
 SCORE = "best_val_score"  # key of its score by another metric than mIoU; more is better
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..config.metric import MIOU
 from ..evaluation.field_metrics import Metric
 from ..evaluation.metrics import Scores
-from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
+from ..results.epochs import EPOCH, MIOU_SCORE, SCORE, TOGETHER
 
 BY_MIOU = Metric(MIOU, "")
 
@@ -34,6 +34,8 @@ class Epoch:
         micro_batch: Samples per forward pass; less than the recipe's batch size where memory was
             too small.
         scored: The validation split was scored after this epoch.
+        together: Trainings that this process trained side by side in this epoch; `seconds` are this
+            one's share.
     """
 
     number: int
@@ -48,6 +50,7 @@ class Epoch:
     best_val_score: float = -math.inf
     metric: Metric = BY_MIOU
     scored: bool = True
+    together: int = 1
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics as a flat mapping that always holds `EPOCH` and `MIOU_SCORE`.
@@ -64,6 +67,7 @@ class Epoch:
             "peak_gib": self.peak_gib,
             "micro_batch": self.micro_batch,
             "collapsed": float(self.val.predicts_one_class),
+            **({} if self.together == 1 else {TOGETHER: self.together}),
             **(self.val.metrics("val") if self.scored else {}),
             **({} if self.metric.name == MIOU else self._selection()),
         }

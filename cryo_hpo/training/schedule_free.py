@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from schedulefree import AdamWScheduleFree
@@ -40,7 +40,6 @@ def hold_scored_weights(optimizer: torch.optim.Optimizer) -> bool:
     return True
 
 
-@torch.no_grad()
 def recompute_statistics(
     model: nn.Module, batches: Iterable[Tensor], *, forward: Forward, micro_batch: int
 ) -> None:
@@ -54,18 +53,44 @@ def recompute_statistics(
         forward: The model in its precision.
         micro_batch: Samples per forward pass.
     """
-    model.train()
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-    images = (x for x_BCHW in islice(batches, BATCHES) for x in x_BCHW.split(micro_batch))  # type: ignore[no-untyped-call]
-    for number, x_MCHW in enumerate(images, start=1):
-        for norm in norms:
-            # The mean over all passes. torch's own, momentum None, would wait for a GPU's counter.
-            norm.momentum = 1 / number
-        forward(x_MCHW)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    with Statistics(model, forward=forward, micro_batch=micro_batch) as statistics:
+        if statistics.needed:
+            for x_BCHW in islice(batches, BATCHES):
+                statistics.add(x_BCHW)
+
+
+class Statistics:
+    """Replace the running statistics of batch-norm by the means over the batches that are added.
+
+    Attributes:
+        needed: Whether the model has such statistics that move in training.
+    """
+
+    def __init__(self, model: nn.Module, *, forward: Forward, micro_batch: int) -> None:
+        """Set the model to training mode; see `recompute_statistics`."""
+        model.train()
+        self._norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+        self._momenta = [norm.momentum for norm in self._norms]
+        self._forward, self._micro_batch, self._passes = forward, micro_batch, 0
+        self.needed = bool(self._norms)
+
+    def __enter__(self) -> Self:
+        """Forget the statistics so far."""
+        for norm in self._norms:
+            norm.reset_running_stats()
+        return self
+
+    @torch.no_grad()
+    def add(self, x_BCHW: Tensor) -> None:
+        """Add a batch to the means."""
+        for x_MCHW in x_BCHW.split(self._micro_batch):  # type: ignore[no-untyped-call]
+            self._passes += 1
+            for norm in self._norms:
+                # The mean over all passes. torch's own, momentum None, would wait for a GPU's counter.
+                norm.momentum = 1 / self._passes
+            self._forward(x_MCHW)
+
+    def __exit__(self, *_: object) -> None:
+        """Let the statistics move as before."""
+        for norm, momentum in zip(self._norms, self._momenta, strict=True):
+            norm.momentum = momentum

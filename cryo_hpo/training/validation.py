@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,14 @@ from torch import nn
 
 from ..data.progress_log import ProgressLog
 from ..data.tiles import Normalize
-from ..errors import DataError
+from ..errors import DataError, Diverged
 from ..evaluation.device_score import score_on_device
 from ..evaluation.field_metrics import Metric
 from ..evaluation.front_distance import mark_front
 from ..evaluation.fronts import Front
 from ..evaluation.metrics import Scores
 from ..evaluation.pieces import Window
+from ..evaluation.side_by_side import score_side_by_side
 from ..evaluation.sliding_window import FieldRules, score
 from .build import dataset_of, protocol_of, window_of
 from .scoring import field_rules, windows_per_pass
@@ -79,18 +81,28 @@ class Validation:
         On a GPU, where nothing but the confusion matrix is needed, pixels are counted there.
         """
         device = self._normalize.mean_C11.device
-        given: Any = {
+        with ProgressLog("validation"):
+            if self._field is None and device.type != "cpu":
+                scores = score_on_device(model, self.scenes, **self._given)
+            else:
+                scores = score(model, self.scenes, **self._given, field=self._field)
+        return replace(scores, absent_is_zero=self._absent_is_zero)
+
+    def score_side_by_side(self, models: Sequence[nn.Module]) -> list[Scores | Diverged]:
+        """Return what `score` returns of each model; `Diverged` where it raises that."""
+        with ProgressLog("validation"):
+            each = score_side_by_side(models, self.scenes, **self._given, field=self._field)
+        absent = self._absent_is_zero
+        return [s if isinstance(s, Diverged) else replace(s, absent_is_zero=absent) for s in each]
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        return {
             "normalize": self._normalize,
             "classes": self.classes,
             "window": self._window,
-            "batch": windows_per_pass(device),
+            "batch": windows_per_pass(self._normalize.mean_C11.device),
         }
-        with ProgressLog("validation"):
-            if self._field is None and device.type != "cpu":
-                scores = score_on_device(model, self.scenes, **given)
-            else:
-                scores = score(model, self.scenes, **given, field=self._field)
-        return replace(scores, absent_is_zero=self._absent_is_zero)
 
 
 def rules_of(metric: Metric, recipe: Recipe, scenes: Scenes) -> FieldRules | None:

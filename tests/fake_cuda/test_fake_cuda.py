@@ -23,10 +23,12 @@ from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.prediction.card import ModelCard
 from cryo_hpo.prediction.ensemble import Ensemble
 from cryo_hpo.prediction.model import Model
-from cryo_hpo.training import loop
+from cryo_hpo.training import loop, together
 from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
 from cryo_hpo.training.run import Run, last_state, resume
+from cryo_hpo.training.sharing import share_encoders
+from cryo_hpo.training.side import RandomState, Side
 
 from ..support.crops import side_of
 from .conftest import S2, Places, SyncCounter
@@ -300,3 +302,45 @@ def test_the_fake_card_leaves_torch_as_it_was(first_use, cuda, monkeypatch):
         assert torch.empty(1).device.type == "meta"
     monkeypatch.undo()
     assert torch.empty in _device_constructors()
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+@pytest.mark.parametrize("encoder", ["vit-scratch", "timm/resnet18"])
+def test_trainings_side_by_side_share_the_encoder_and_do_not_wait_for_the_gpu(
+    encoder, places, cuda, monkeypatch
+):
+    site, card = places["optical"]
+    base = _recipe(card, encoder, model={"tune": "frozen"})
+    runs = [_open(base.replace({"optim.lr": lr}), site, monkeypatch) for lr in (1e-4, 1e-3, 1e-2)]
+    shared = share_encoders(runs)
+    calls: list[int] = []
+    runs[0].model.get_submodule("encoder").register_forward_hook(lambda *_: calls.append(1))
+    sides = [_side(number, run) for number, run in enumerate(runs)]
+    _replace_backward(runs, monkeypatch)
+    cuda.syncs.clear()
+    together._train(sides, 1)
+    assert not any(side.error for side in sides), [side.error for side in sides]
+    assert len(calls) == runs[0].steps
+    assert sum(cuda.syncs.values()) / runs[0].steps <= SYNCS_PER_STEP, cuda.syncs
+    cuda.syncs.clear()
+    together._validate(sides)
+    assert not any(side.error for side in sides), [side.error for side in sides]
+    assert sum(cuda.syncs.values()) == len(runs) * SYNCS_PER_VALIDATION, cuda.syncs
+    for encoder_pass in shared:
+        encoder_pass.clear()
+
+
+def _side(number: int, run: Run) -> Side:
+    keeping: Any = None
+    return Side(number, run, keeping, keeping, run.recipe.epochs, RandomState(CUDA))
+
+
+def _replace_backward(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave gradients of the right shape in every model."""
+
+    def backward(loss: torch.Tensor) -> None:
+        for run in runs:
+            for p in run.model.parameters():
+                p.grad = torch.zeros_like(p) if p.requires_grad else None
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
