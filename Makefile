@@ -101,8 +101,8 @@ bench: $(READY) ## Measure the data path, as ratios in one run
 bench-train: $(READY) ## Compare training steps with plain eager fp32 on this CPU, minutes
 	$(BIN)/python -m benchmarks.train_step
 
-bench-gpu: $(READY) ## Measure training steps, every encoder and whole epochs on a CUDA card
-	$(BIN)/python -m benchmarks.card
+bench-gpu: $(READY) ## Measure training steps, every encoder and whole epochs on a CUDA card (PARTS=launches: five minutes, CUDA graphs among them)
+	$(BIN)/python -m benchmarks.card $(PARTS)
 
 bench-encoders: $(READY) ## Measure arithmetic, CPU time and memory of every encoder
 	$(BIN)/python benchmarks/encoder_cost.py

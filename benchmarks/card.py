@@ -1,50 +1,50 @@
-"""Measure training steps, encoders and an epoch on a CUDA card, and several learning rates at once.
+"""Measure training steps, encoders and an epoch on a CUDA card, and ways to launch fewer kernels.
 
 `make bench-gpu` prints the tables of docs/performance.md. Steps are those of the training loop
 (`cryo_hpo.training.loop`), timed by the host over many steps between two synchronizations;
 floating-point operations are counted by torch for the same step.
+
+`make bench-gpu PARTS=launches` alone takes about five minutes: `benchmarks.launches`, which has not run
+on a card yet.
 """
 
 # B batch, C bands, H W pixels
 from __future__ import annotations
 
 import argparse
-import gc
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import rasterio
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from cryo_hpo.config import DataSpec, LossSpec, ModelSpec, OptimSpec, Recipe, Site
+from cryo_hpo.config import LossSpec, ModelSpec, Site
 from cryo_hpo.config.dataset_card import DatasetCard
 from cryo_hpo.models.lookup import ENCODERS
 from cryo_hpo.training import loop
 from cryo_hpo.training.kernels import compile_model
-from cryo_hpo.training.run import Run
+
+from . import launches
+from .card_steps import (
+    MODELS,
+    SCENE,
+    SIDE,
+    VIT,
+    count_flop,
+    first_batch,
+    free_memory,
+    make_recipe,
+    site_below,
+    time_rounds,
+    time_steps,
+    write_scenes,
+)
 
 CUDA = torch.device("cuda")
-BATCH, SIDE = 8, 224
-SCENE = 512  # pixels, as in GLID
 GLID = {"train": 12_857, "val": 2_755}  # its scenes
-VIT = ModelSpec(encoder="vit-scratch", decoder="upernet", channels=512)
-MODELS = {
-    "ViT-B, UPerNet-512": VIT,
-    "U-Net, width 32": ModelSpec(encoder="unet", decoder="unet", width=32),
-    "Swin-T, UPerNet-256": ModelSpec(
-        encoder="timm/swin_tiny_patch4_window7_224", weights="scratch", decoder="upernet"
-    ),
-    "Galileo-nano, UPerNet-64": ModelSpec(
-        encoder="galileo-nano", weights="scratch", decoder="upernet", channels=64
-    ),
-}
 # Encoders that differ from another one in sizes only.
 TWINS = (
     *(f"thor-{size}" for size in ("tiny", "small", "large")),
@@ -71,7 +71,8 @@ WAYS: dict[str, dict[str, dict[str, Any]]] = {
 
 def main() -> None:
     """Print the tables that are asked for, all by default."""
-    parts = {
+    parts: dict[str, Callable[..., Iterator[str]]] = {
+        "launches": lambda *_: launches.run_parts(),
         "ceilings": ceilings,
         "steps": steps,
         "epoch": epoch,
@@ -84,10 +85,10 @@ def main() -> None:
     given = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("No CUDA card is visible to torch here: nothing was measured.")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
     with tempfile.TemporaryDirectory() as root:
         for part in given.parts:
-            print(f"\n## {part}\n")
+            print(f"\n## {part}\n", flush=True)
             for row in parts[part](Path(root), given.scenes):
                 print(row, flush=True)
 
@@ -96,10 +97,10 @@ def ceilings(*_: Any) -> Iterator[str]:
     """Measure what the card can do at most: bytes copied and bf16 products of matrices."""
     values = torch.randn(1 << 29, device=CUDA)
     copy = torch.empty_like(values)
-    seconds = _seconds(lambda: copy.copy_(values), rounds=20)
+    seconds = time_rounds(lambda: copy.copy_(values), rounds=20)
     yield f"copy on the card: {2 * values.nbytes / seconds / 1e12:.2f} TB/s, read and written"
     matrix = torch.randn(8192, 8192, device=CUDA, dtype=torch.bfloat16)
-    seconds = _seconds(lambda: matrix @ matrix, rounds=20)
+    seconds = time_rounds(lambda: matrix @ matrix, rounds=20)
     yield f"bf16 product of matrices: {2 * 8192**3 / seconds / 1e12:.0f} TFLOP/s"
 
 
@@ -115,24 +116,24 @@ def compiled(root: Path, _: int) -> Iterator[str]:
 
 
 def _table(root: Path, rows: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
-    card, site = _dataset(root / "steps", {"train": 8, "val": 2}), _site(root / "steps")
+    card, site = write_scenes(root / "steps", {"train": 8, "val": 2}), site_below(root / "steps")
     yield "| model, batch 8, 224 px | way | ms | TFLOP | TFLOP/s | share of 989 | peak GiB | s to start |"
     yield "|---|---|--:|--:|--:|--:|--:|--:|"
     for model, ways in rows.items():
         for way, changes in ways.items():
             yield _row(card, site, model, way, {"model": MODELS[model], **changes})
-            _free()
+            free_memory()
 
 
 def _row(card: DatasetCard, site: Site, model: str, way: str, changes: dict[str, Any]) -> str:
     fused, compiles = changes.pop("fused", True), changes.pop("compiled", False)
     try:
-        run = loop.open_run(_recipe(card, **changes), site, CUDA)
+        run = loop.open_run(make_recipe(card, **changes), site, CUDA)
         if not fused:
             for group in run.optimizer.param_groups:
                 group.update(fused=False, foreach=True)
-        batch = _batch(run)
-        flop = _flop(run, batch)
+        batch = first_batch(run, CUDA)
+        flop = count_flop(run, batch)
         started = time.perf_counter()
         if compiles:
             run.step._forward = _in_bf16(compile_model(run.model))
@@ -141,7 +142,7 @@ def _row(card: DatasetCard, site: Site, model: str, way: str, changes: dict[str,
         torch.cuda.synchronize()
         start = time.perf_counter() - started
         torch.cuda.reset_peak_memory_stats()
-        seconds = _step_seconds(run, batch)
+        seconds = time_steps(run, batch)
     except Exception as error:  # one row that fails must not cost the others
         return f"| {model} | {way} | {type(error).__name__}: {str(error)[:200]} |"
     peak = torch.cuda.max_memory_allocated() / 2**30
@@ -173,21 +174,21 @@ def encoders(root: Path, _: int) -> Iterator[str]:
         bands = tuple(band.name for band in encoder.bands or ()) or ("B4", "B3", "B2")
         if bands not in cards:
             place = root / f"bands{len(cards)}"
-            cards[bands] = _dataset(place, {"train": 8, "val": 2}, bands=bands, name=place.name)
-        here = _site(root / cards[bands].name)
+            cards[bands] = write_scenes(place, {"train": 8, "val": 2}, bands=bands, name=place.name)
+        here = site_below(root / cards[bands].name)
         size = (encoder.native_size or SIDE) // encoder.multiple * encoder.multiple
         spec = ModelSpec(encoder=name, decoder="upernet", channels=64, weights="scratch")
         yield f"| {name} | {size} | {_encoder_cells(cards[bands], here, spec, size)} |"
-        _free()
+        free_memory()
 
 
 def _encoder_cells(card: DatasetCard, site: Site, spec: ModelSpec, size: int) -> str:
     changes: dict[str, Any] = {"model": spec, "crop": min(size, SCENE)}
     try:
-        run = loop.open_run(_recipe(card, **changes), site, CUDA)
-        batch = _batch(run)
+        run = loop.open_run(make_recipe(card, **changes), site, CUDA)
+        batch = first_batch(run, CUDA)
         torch.cuda.reset_peak_memory_stats()
-        seconds = _step_seconds(run, batch, rounds=10)
+        seconds = time_steps(run, batch, rounds=10)
         peak = torch.cuda.max_memory_allocated() / 2**30
         loss, _ = loop.take_step(run, *batch, position=0)
         cells = f"{1e3 * seconds:.1f} | {peak:.1f} | {float(loss):.3f}"
@@ -199,9 +200,9 @@ def _encoder_cells(card: DatasetCard, site: Site, spec: ModelSpec, size: int) ->
 def epoch(root: Path, scenes: int) -> Iterator[str]:
     """Train whole epochs of a part of a set like GLID, through the door of a trial."""
     count = {"train": scenes, "val": round(scenes * GLID["val"] / GLID["train"])}
-    card = _dataset(root / "glid", count, name="glid-like")
-    site = _site(root / "glid")
-    recipe = _recipe(card, model=VIT, epochs=3)
+    card = write_scenes(root / "glid", count, name="glid-like")
+    site = site_below(root / "glid")
+    recipe = make_recipe(card, model=VIT, epochs=3)
     work = Path(tempfile.mkdtemp(dir=root))
     yield f"{count['train']} training and {count['val']} validation scenes of {SCENE} pixels"
     last = time.perf_counter()
@@ -227,98 +228,6 @@ def epoch(root: Path, scenes: int) -> Iterator[str]:
         f"scaled to GLID's {GLID['train']:,} and {GLID['val']:,} scenes: training "
         f"{factor * training:.0f} s, validation {factor * validation:.0f} s"
     )
-
-
-def _recipe(card: DatasetCard, **changes: Any) -> Recipe:
-    given: dict[str, Any] = {"batch_size": BATCH, "epochs": 3, "precision": "auto", **changes}
-    data = DataSpec(card=card, crop=given.pop("crop", SIDE))
-    return Recipe(data=data, optim=OptimSpec(lr=1e-4), **given)
-
-
-def _batch(run: Run) -> tuple[Tensor, Tensor]:
-    batches = run.tiles.batches(run.recipe.batch_size, seed=0, epoch=1, device=CUDA)
-    x, y = next(iter(batches))
-    repeats = -(-run.recipe.batch_size // len(x))  # the last batch of a small set may be short
-    return (
-        x.repeat(repeats, 1, 1, 1)[: run.recipe.batch_size],
-        y.repeat(repeats, 1, 1)[: run.recipe.batch_size],
-    )
-
-
-def _flop(run: Run, batch: tuple[Tensor, Tensor]) -> int:
-    run.model.train()
-    with FlopCounterMode(display=False) as counter:
-        run.step(*batch)
-    return int(counter.get_total_flops())
-
-
-def _step_seconds(run: Run, batch: tuple[Tensor, Tensor], rounds: int = 30) -> float:
-    run.model.train()
-    position = iter(range(10**6))
-    return _seconds(lambda: loop.take_step(run, *batch, position=next(position) % 3), rounds=rounds)
-
-
-def _seconds(work: Callable[[], Any], *, rounds: int) -> float:
-    """Return the seconds of one round, median of five lots, after a warm-up."""
-    for _ in range(5):
-        work()
-    lots = []
-    for _ in range(5):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        for _ in range(rounds):
-            work()
-        torch.cuda.synchronize()
-        lots.append((time.perf_counter() - started) / rounds)
-    return statistics.median(lots)
-
-
-def _free() -> None:
-    gc.collect()
-    torch.cuda.empty_cache()
-
-
-def _site(root: Path) -> Site:
-    names = ("DATA", "STORAGE", "CACHE", "WEIGHTS")
-    return Site.from_env({f"CRYO_{name}": str(root / name.lower()) for name in names})
-
-
-def _dataset(
-    root: Path,
-    count: dict[str, int],
-    *,
-    bands: tuple[str, ...] = ("B4", "B3", "B2"),
-    name: str = "scenes",
-) -> DatasetCard:
-    """Write scenes of random pixels, whose class is a brighter half, below a data root."""
-    card = DatasetCard(
-        name=name,
-        root=name,
-        images="{split}/i/{id}.tif",
-        masks="{split}/m/{id}.png",
-        bands=bands,
-        classes=("ground", "lake"),
-        ignore=255,
-        license="Apache-2.0",
-    )
-    rng = np.random.default_rng(0)
-    for split, scenes in (count | {"test": 1}).items():
-        for number in range(scenes):
-            mask = np.zeros((1, SCENE, SCENE), dtype=np.uint8)
-            mask[:, : rng.integers(100, 400)] = 1
-            image = rng.integers(0, 100, (len(bands), SCENE, SCENE), dtype=np.uint8) + 60 * mask
-            folder = root / "data" / name / split
-            _write(folder / "i" / f"{number}.tif", image.astype(np.uint8), "GTiff")
-            _write(folder / "m" / f"{number}.png", mask, "PNG")
-    return card
-
-
-def _write(path: Path, pixels_CHW: Any, driver: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count, height, width = pixels_CHW.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": "uint8"}
-    with rasterio.open(path, "w", driver=driver, **shape) as file:
-        file.write(pixels_CHW)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,21 @@ def main() -> None:
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with torch.device(options.device):
-        seconds = _measure(_ways(options.weights), options.steps, clock_of(options.device))
-    single = statistics.median(seconds["one at a time"])
+    for row in compare(options.weights, steps=options.steps, device=options.device):
+        print(row, flush=True)
+
+
+def compare(weights: Path | None, *, steps: int, device: torch.device) -> Iterator[str]:
+    """Yield the milliseconds of each way and how many times as fast as one at a time it is."""
+    with torch.device(device):
+        seconds, errors = _measure(_ways(weights), steps, clock_of(device))
+    single = statistics.median(seconds["one at a time"] or [math.nan])
     for name, values in seconds.items():
         if not values:
-            print(f"{name}: does not run on {options.device}")
+            yield f"{name}: does not run on {device}: {errors[name]}"
             continue
         median = statistics.median(values)
-        print(
+        yield (
             f"{name}: {1e3 * median:.1f} ms for a step of {len(RATES)} rates, "
             f"{single / median:.2f} times"
         )
@@ -68,22 +75,26 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
 def _measure(
     ways: dict[str, Way], steps: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Return the seconds of each way, and the error of each that does not run."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    errors: dict[str, str] = {}
     for step in range(steps + WARM_UP):
         x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
         for name, run in ways.items():
+            if name in errors:
+                continue
             started = clock()
             try:
                 run(x, y)
             except RuntimeError as error:  # not every operation can be stacked on every device
-                if not step:
-                    print(f"{name}: {error}")
+                errors[name] = " ".join(str(error).split())[:200]
+                seconds[name].clear()
                 continue
             taken = clock() - started
             if step >= WARM_UP:
                 seconds[name].append(taken)
-    return seconds
+    return seconds, errors
 
 
 def _ways(weights: Path | None) -> dict[str, Way]:
