@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from typing import Any
@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from cryo_hpo.config import Study
 from cryo_hpo.results.portfolio import Lesson, Portfolio
+from cryo_hpo.search.calibrated import calibrated_start
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.learn import learn
 from cryo_hpo.search.portfolio import RATE, alike, choose_start
 from cryo_hpo.search.rungs import rungs_of
 
 from .ours import Ours, study_of
-from .rivals import Full
+from .rivals import Full, dropping
 from .simulate import Floats, Maker, Table
 
 TRIALS = 32
@@ -39,20 +40,45 @@ def known(portfolio: Portfolio) -> Maker:
     return make
 
 
-def default(portfolio: Portfolio) -> Maker:
-    """Return one training at the mean of the best rates of other tasks: `baselines: calibrated`."""
+def calibrated(portfolio: Portfolio, *, baseline: float = FIXED, **search: Any) -> Maker:
+    """Return searches that start at the default of other tasks and go on: `start: calibrated`."""
 
-    def make(table: Table, seed: int) -> Full:
-        others = portfolio.without(problem=table.name.partition("/")[0]).lessons
-        lessons = alike(others, _study(table, seed), steps=None)
-        rates = [float(lesson.best[RATE]) for lesson in lessons]
-        return Full(iter([geometric_mean(rates) if rates else FIXED]))
+    def make(table: Table, seed: int) -> Ours:
+        study = _study(table, seed, baseline=baseline, **search)
+        assert study.search is not None, "it has one"
+        others = portfolio.without(problem=table.name.partition("/")[0])
+        rungs = rungs_of(study.search, table.epochs)
+        return Ours(study, start=calibrated_start(others, study, rungs))
 
     return make
 
 
-def _study(table: Table, seed: int) -> Study:
-    return _as_recorded(study_of(table, seed, trials=TRIALS), table.recipe)
+def default(portfolio: Portfolio) -> Maker:
+    """Return one training at the mean of the best rates of other tasks: `baselines: calibrated`."""
+    return lambda table, seed: Full(iter([default_rate(portfolio, table, seed) or FIXED]))
+
+
+def around(portfolio: Portfolio, factors: Sequence[float]) -> Maker:
+    """Return trainings at multiples of the default of other tasks, one after another; none without one."""
+
+    def make(table: Table, seed: int) -> Full:
+        rate = default_rate(portfolio, table, seed)
+        rates = [] if rate is None else [min(max(rate * f, table.low), table.high) for f in factors]
+        return dropping(Full(iter(rates)))
+
+    return make
+
+
+def default_rate(portfolio: Portfolio, table: Table, seed: int) -> float | None:
+    """Return the mean of the best rates of other tasks; None: too few of them are alike."""
+    others = portfolio.without(problem=table.name.partition("/")[0]).lessons
+    lessons = alike(others, _study(table, seed), steps=None)
+    return geometric_mean([float(lesson.best[RATE]) for lesson in lessons]) if lessons else None
+
+
+def _study(table: Table, seed: int, **changes: Any) -> Study:
+    study = study_of(table, seed, **{"trials": TRIALS, "baseline": FIXED, **changes})
+    return _as_recorded(study, table.recipe)
 
 
 def _start(portfolio: Portfolio, table: Table, seed: int) -> tuple[Study, KnownStart]:

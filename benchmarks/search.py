@@ -25,6 +25,7 @@ import numpy as np
 import optuna
 
 from . import report
+from .calibrated_start import calibrated_start
 from .ours import Ours, study_of
 from .parts import Parts
 from .problems import CURVES, GRID, OWN, ROOT, Bench, problems
@@ -199,6 +200,7 @@ PARTS: dict[str, Callable[[Bench], list[str]]] = {
     "rivals": rivals,
     "fair": fair,
     "frontier": frontier,
+    "calibrated": calibrated_start,
     "starts": starts,
     "aims": aims,
     "variants": variants,

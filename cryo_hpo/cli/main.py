@@ -120,6 +120,7 @@ def check(study: Path) -> None:
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
+    from ..study.start_words import start_lines
     from ..training.build import dataset_of, scenes_of
     from .encoders_text import band_lines
 
@@ -144,6 +145,7 @@ def check(study: Path) -> None:
         *protocol_lines(spec.base),
         *optimizer_lines(spec),
         *calibrated_lines(spec),
+        *start_lines(spec),
         *proof_lines(spec.proof),
     )
     for line in lines:

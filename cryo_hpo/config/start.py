@@ -1,4 +1,4 @@
-"""Define how a search starts: at known good points, or evenly over the whole range."""
+"""Define how a search starts: at known good points, at a calibrated default, or evenly."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from pydantic import AliasChoices, Discriminator, Field, Tag
 from .frozen import Frozen, Problem
 from .space import SearchSpace
 
+StartKind = Literal["even", "known", "calibrated"]
+
 
 class StartFrom(Frozen):
     """A portfolio of one's own, which extends the shipped one."""
 
+    kind: Literal["known", "calibrated"] = Field(
+        default="known", description="What is taken from the portfolio: see `start`."
+    )
     path: str = Field(
         min_length=1,
         validation_alias=AliasChoices("from", "path"),
@@ -26,9 +31,14 @@ def _start_kind(value: object) -> str:
 
 
 Start = Annotated[
-    Annotated[Literal["even", "known"], Tag("word")] | Annotated[StartFrom, Tag("StartFrom")],
+    Annotated[StartKind, Tag("word")] | Annotated[StartFrom, Tag("StartFrom")],
     Discriminator(_start_kind),
 ]
+
+
+def kind_of(start: Start) -> StartKind:
+    """Return the word for a start, whatever its portfolio."""
+    return start.kind if isinstance(start, StartFrom) else start
 
 
 def start_problems(start: Start, space: object, *, promotes: bool) -> Iterator[Problem]:

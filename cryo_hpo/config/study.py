@@ -118,7 +118,7 @@ class Search(Frozen):
     )
     start: Start = Field(
         default="even",
-        description="First configurations. even: spread over the whole range; known: two points that were good on recorded problems, then the even spread if they are not; {from: portfolio.json}: likewise, with a portfolio of your own beside the shipped one.",
+        description="First configurations. even: spread over the whole range; calibrated: the mean of the learning rates that were best on other, recorded problems, a third and three times of it, each to full length, then the even spread; known: two points that were good on recorded problems, then the even spread if they are not; {kind: calibrated, from: portfolio.json}: likewise, with a portfolio of your own beside the shipped one.",
     )
 
     @model_validator(mode="after")

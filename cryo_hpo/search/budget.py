@@ -55,12 +55,18 @@ def limit_of(budget: float, epochs: int) -> int:
     return int(budget * epochs + 1e-9)
 
 
-def fix_trials(search: Search, epochs: int) -> Search:
-    """Return a search with the number of trials that its budget is expected to allow."""
+def fix_trials(search: Search, epochs: int, *, whole: int = 0) -> Search:
+    """Return a search with the number of trials that its budget is expected to allow.
+
+    Args:
+        search: The search.
+        epochs: Full length.
+        whole: Trials at known points that train to full length, whatever their rank.
+    """
     if search.budget is None:
         return search
     limit, trials = limit_of(search.budget, epochs), 1
-    while count_epochs(expect_rungs(_with(search, trials + 1), epochs)) <= limit:
+    while count_epochs(expect_rungs(_with(search, trials + 1), epochs, whole=whole)) <= limit:
         trials += 1
     return _with(search, trials)
 
@@ -78,18 +84,18 @@ def most_trials(search: Search, epochs: int) -> int:
     return limit_of(search.budget, epochs) // first
 
 
-def expect_rungs(search: Search, epochs: int) -> tuple[tuple[int, int], ...]:
-    """Return (epoch, trials expected to reach it), full length last."""
+def expect_rungs(search: Search, epochs: int, *, whole: int = 0) -> tuple[tuple[int, int], ...]:
+    """Return (epoch, trials expected to reach it), full length last; `whole` as in `fix_trials`."""
     rule, remaining = search.scheduler, search.trials
     if remaining is None:
-        return expect_rungs(fix_trials(search, epochs), epochs)
+        return expect_rungs(fix_trials(search, epochs, whole=whole), epochs, whole=whole)
     if rule.kind != "asha":
         return ((epochs, remaining),)
     ladder = Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
     steps = []
     for rung in ladder.rungs:
         steps.append((rung, remaining))
-        best = max(remaining // rule.reduction, 1)  # one candidate at least
+        best = max(remaining // rule.reduction, min(whole, remaining - 1), 1)  # one at least
         # the stop rule never ends the baseline, which is seldom among the best
         remaining = min(remaining, best + (rule.rule == "stop"))
     return (*steps, (epochs, remaining))

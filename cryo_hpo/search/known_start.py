@@ -4,10 +4,14 @@ The search trains the points of a portfolio to the first rung. If the better one
 as such points did on the recorded problems, both train to full length and the search is over; else it
 widens to the even sequence, with the points as two of its trials. Which of the two is better is not decided
 at a rung: high rates overtake late, when they decay.
+
+A start that goes on has a calibrated default as its first point and neighbors of it as the others. If
+the default leads the baseline, all of them train to full length; in either case the even sequence follows.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -27,6 +31,8 @@ class KnownStart(Frozen):
 
     Attributes:
         points: Values by recipe path, one mapping per trial; empty: the search starts evenly.
+        goes_on: Whether the search goes on evenly once the points are trained. The first point is then
+            the one that has to lead the baseline.
         rung: Epoch at which the points are held to the baseline.
         lead: Least lead of the better one over the baseline there, a fraction; None: unknown.
         at_edge: Positions of the points beyond the best values of all recorded problems.
@@ -36,6 +42,7 @@ class KnownStart(Frozen):
     """
 
     points: tuple[dict[str, Value], ...] = ()
+    goes_on: bool = False
     rung: int = 0
     lead: float | None = None
     at_edge: tuple[int, ...] = ()
@@ -47,6 +54,15 @@ class KnownStart(Frozen):
         """Return the values of a trial at a known point; None for any other trial."""
         place = number - FIRST
         return dict(self.points[place]) if 0 <= place < len(self.points) else None
+
+    def cut(self, count: int) -> KnownStart:
+        """Return the start with its first `count` points alone."""
+        return self.model_copy(update={"points": self.points[:count]})
+
+    @property
+    def whole(self) -> int:
+        """Number of points that train to full length before the search goes on; 0: it may end with them."""
+        return len(self.points) if self.goes_on else 0
 
     @property
     def trials(self) -> tuple[int, ...]:
@@ -60,8 +76,7 @@ class Judgment(NamedTuple):
     Attributes:
         stage: open: trials are on their way to the rung; settled: the leaders train to full length;
             wide: the search widens to the even sequence.
-        leaders: Numbers of the trials that train to full length, the better one first; empty unless
-            settled.
+        leaders: Numbers of the trials that train to full length, in that order; empty unless settled.
         reason: Why the search widens; empty otherwise.
     """
 
@@ -70,16 +85,23 @@ class Judgment(NamedTuple):
     reason: str = ""
 
 
-def judge(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
+def judge(start: KnownStart, records: Mapping[int, Record], *, waits: bool = True) -> Judgment:
     """Judge the known points from the recorded trials; later scores never change the judgment.
 
     Only the divergence of a leader on its way to full length does: the search then widens.
+
+    Args:
+        start: The start.
+        records: The trials so far.
+        waits: Whether a trial runs or may begin that the judgment can wait for.
     """
     if not start.points:
         return Judgment("wide")
     numbers = (BASELINE, *start.trials)
     if any(n not in records or _is_on_its_way(start, records[n]) for n in numbers):
-        return Judgment("open")
+        return Judgment("open") if waits else _judge_begun(start, records)
+    if start.goes_on:
+        return _judge_first(start, records)
     reached = [records[n] for n in start.trials if records[n].state not in LOST]
     scores = {r.number: r.curve[start.rung] for r in reached}
     if len(scores) < len(start.points):
@@ -90,6 +112,25 @@ def judge(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
     if reason:
         return Judgment("wide", reason=reason)
     return Judgment("settled", tuple(ranked))
+
+
+def _judge_begun(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
+    """Judge a start whose search is too short for all of its points."""
+    if start.goes_on and len(records) <= len(start.points):
+        return judge(start.cut(len(records) - 1), records, waits=False)
+    return Judgment("wide", reason="the search is too short for the known points")
+
+
+def _judge_first(start: KnownStart, records: Mapping[int, Record]) -> Judgment:
+    """Judge all points by the first one, the others of which are its neighbors."""
+    first, baseline = records[FIRST], records[BASELINE].curve.get(start.rung)
+    if first.state in LOST:
+        return Judgment("wide", reason="the calibrated default diverged or failed")
+    lead = math.inf if baseline is None else first.curve[start.rung] - baseline
+    if start.lead is not None and lead < start.lead:
+        reason = f"the calibrated default did not lead the baseline at epoch {start.rung}"
+        return Judgment("wide", reason=reason)
+    return Judgment("settled", tuple(n for n in start.trials if records[n].state not in LOST))
 
 
 def passes_for_start(

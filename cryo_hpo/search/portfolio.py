@@ -82,7 +82,7 @@ def choose_start(
     lessons = alike(portfolio.lessons, study, steps=steps)
     rate = space.params.get(RATE) if isinstance(space, SearchSpace) else None
     if not (early and lessons and isinstance(rate, Float) and rate.log):
-        return KnownStart(reason=_why_none(study, has_rung=bool(early), lessons=lessons))
+        return KnownStart(reason=why_none(study, has_rung=bool(early), lessons=lessons))
     assert isinstance(space, SearchSpace), "it has a learning rate"
     best = [math.log10(float(lesson.best[RATE])) for lesson in lessons]
     places = complementary(lessons, rate) or spread_out(best)
@@ -90,7 +90,7 @@ def choose_start(
     if not all(rate.holds(point[RATE]) for point in points):
         reason = f"the portfolio's rates, {_rates(places)}, lie outside the range of {RATE}"
         return KnownStart(reason=reason)
-    leads = [lead for lesson in lessons if (lead := _lead(lesson, places, study)) is not None]
+    leads = [lead for lesson in lessons if (lead := lead_of(lesson, places, study)) is not None]
     if leads and MARGIN * min(leads) < LEAST_LEAD:
         reason = (
             f"the known points, {_rates(places)}, hardly led {study.base.optim.lr:.2g} early on a recorded "
@@ -144,8 +144,17 @@ def complementary(lessons: Sequence[Lesson], rate: Float) -> tuple[float, float]
     return places[first], places[second]
 
 
-def _lead(lesson: Lesson, places: Sequence[float], study: Study) -> float | None:
-    """Return by how much the better of two rates led the study's own early on a recorded problem."""
+def lead_of(lesson: Lesson, places: Sequence[float], study: Study) -> float | None:
+    """Return by how much the best of some rates led the study's own early on a recorded problem.
+
+    Args:
+        lesson: What the problem taught.
+        places: The rates, log10.
+        study: The study, whose own rate is its baseline's.
+
+    Returns:
+        The lead, a fraction; None: not recorded.
+    """
     if not lesson.response:
         return lesson.lead
     rates, scores, _ = zip(*lesson.response, strict=True)
@@ -213,7 +222,8 @@ def _middle(param: Float | Int | Choice, values: Sequence[Scalar]) -> Scalar:
     return param.low + param.step * round((mean - param.low) / param.step)
 
 
-def _why_none(study: Study, *, has_rung: bool, lessons: Sequence[Lesson]) -> str:
+def why_none(study: Study, *, has_rung: bool, lessons: Sequence[Lesson]) -> str:
+    """Return why a portfolio gives a study no known points."""
     if not has_rung:
         return "no rung lies in the first half of a training"
     if not lessons:

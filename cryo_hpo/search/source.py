@@ -63,7 +63,7 @@ class SearchSource:
         self.start = start or KnownStart()
         self._study, self._suggest = study, suggest
         self._read_budget = budget or partial(budget_of, study.search, study.base.epochs)
-        self._search = fix_trials(study.search, study.base.epochs)
+        self._search = fix_trials(study.search, study.base.epochs, whole=self.start.whole)
         self._journal, self._folder, self._listener = journal, folder, listener
         self._records = {record.number: record for record in journal.records()}
         self._rule = getattr(self._search.scheduler, "rule", "none")
@@ -97,14 +97,21 @@ class SearchSource:
             return "wait" if self._at_work else None
         if self._interrupted:
             return self._job(self._interrupted.pop(0), cleared=0)
-        if (judgment := self._judge()).stage != "wide":
-            return self._start_next(judgment)
+        waits = bool(self._at_work) or self._may_begin_known()
+        judgment = judge(self.start, self._records, waits=waits)
+        job = self._start_next(judgment)
+        if job is not None or (judgment.leaders and not self.start.goes_on):
+            return job or self._end()  # known points that hold end the search
         promotion = self._promotion()
         if promotion is not None and self._affords(promotion.trial):
             self._note(promotion.trial, promotion.rung, "promoted")
             return self._job(promotion.trial, cleared=promotion.rung)
         if self._may_begin():
             return self._job(self._begin(), cleared=0)
+        return self._end()
+
+    def _end(self) -> Job | Literal["wait"] | None:
+        """Return the last job of the search, "wait" or None; see `Source`."""
         if self._at_work:
             return "wait"
         job = self._finish()
@@ -112,27 +119,17 @@ class SearchSource:
             self._close_failed()
         return job
 
-    def _judge(self) -> Judgment:
-        """Judge the known points; a start that can neither proceed nor wait is over."""
-        judgment = judge(self.start, self._records)
-        if judgment.stage == "open" and not (self._at_work or self._may_begin_known()):
-            return Judgment("wide", reason="the search is too short for the known points")
-        return judgment
-
     def _may_begin_known(self) -> bool:
         return len(self._records) <= len(self.start.points) and self._may_begin()
 
     def _start_next(self, judgment: Judgment) -> Job | Literal["wait"] | None:
-        """Return the next job of a start at known points, "wait" or None; see `Source`."""
+        """Return the next job of a start at known points, "wait", or None: it has no more."""
         if judgment.stage == "open":
             return self._job(self._begin(), cleared=0) if self._may_begin_known() else "wait"
-        for number in self._waiting().intersection(judgment.leaders):
+        for number in filter(self._waiting().__contains__, judgment.leaders):
             if number == judgment.leaders[0] or self._holds(number):
                 return self._to_full_length(Promotion(number, self.start.rung))
-        if self._at_work:
-            return "wait"
-        self._close_failed()
-        return self._finish()
+        return None
 
     def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
         """Record an epoch; return whether the job continues."""

@@ -9,13 +9,16 @@ import torch
 
 from ..config import Asha
 from ..config.seeds import FEWEST_SIGNS
+from ..config.start import kind_of
 from ..report.table import align_columns
 from ..search.budget import count_epochs, expect_rungs, limit_of, most_trials
+from ..search.calibrated import calibrated_of
 from ..search.frontier import expect_gap
 from ..search.portfolio import KNOWN_POINTS
 from ..stats import FEWEST
 from ..training.build import segmenter
 from ..training.checkpoint_size import count_bytes
+from .start_words import start_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +47,8 @@ class Plan:
         proof: Final comparison; under quick the pair on the search's own seed.
         gap: Points below an exhaustive search that recorded searches of this length ended, in
             words; empty if none compares.
-        epochs_known: Epochs of a search whose known points hold; None: it starts evenly.
+        epochs_known: Epochs of a search whose known points hold; None: it starts evenly, or goes on.
+        start: Where a search starts that goes on after a calibrated default, in words; else empty.
     """
 
     trials: int
@@ -61,12 +65,13 @@ class Plan:
     epochs_budget: int | None = None
     gap: str = ""
     epochs_known: int | None = None
+    start: str = ""
 
 
 def plan(study: Study, *, site: Site) -> Plan:
     """Return the size of a study; builds its model without weights, reads no data."""
-    epochs = study.base.epochs
-    steps = () if study.search is None else expect_rungs(study.search, epochs)
+    epochs, whole = study.base.epochs, calibrated_of(study).whole
+    steps = () if study.search is None else expect_rungs(study.search, epochs, whole=whole)
     trials = steps[0][1] if steps else 0
     most = 0 if study.search is None else most_trials(study.search, epochs)
     budget = None if study.search is None else study.search.budget
@@ -95,6 +100,7 @@ def plan(study: Study, *, site: Site) -> Plan:
         proof=study.proof,
         gap="" if study.search is None else expect_gap(study.search),
         epochs_known=epochs_known(study),
+        start="".join(start_lines(study)),
     )
 
 
@@ -130,8 +136,8 @@ def first_stop(study: Study) -> int:
 
 
 def epochs_known(study: Study) -> int | None:
-    """Return the epochs of a search whose known points hold; None: it starts evenly."""
-    if study.search is None or study.search.start == "even":
+    """Return the epochs of a search whose known points hold; None: it starts evenly, or goes on."""
+    if study.search is None or kind_of(study.search.start) != "known":
         return None
     return first_stop(study) + KNOWN_POINTS * study.base.epochs
 
@@ -150,6 +156,7 @@ def lines(plan: Plan) -> list[str]:
         f"trials: {_trials(plan)}, the fixed-LR baseline included",
         f"epochs of the search: about {plan.epochs_expected}, at most {plan.epochs_budget or plan.epochs_most}",
         *known_lines(plan.epochs_known),
+        *filter(None, [plan.start]),
         *gap_lines(plan.gap),
         f"epochs of the paired retraining: {_confirm(plan)}",
         f"epochs in all: about {total}; a grid of full trainings: {plan.epochs_most} before any retraining",

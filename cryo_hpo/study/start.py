@@ -6,11 +6,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..config.start import kind_of
 from ..errors import StorageError
+from ..search.calibrated import calibrated_of
 from ..search.known_start import KnownStart
 from ..search.portfolio import choose_start, portfolio_of
 from ..search.rungs import rungs_of
 from ..storage.atomic import write_text
+from .start_words import describe
 from .timing import measure_epoch
 
 if TYPE_CHECKING:
@@ -39,30 +42,20 @@ def start_of(study: Study, path: Path, *, site: Site) -> KnownStart:
     file = path / NAME
     if file.exists():
         return _read(file)
-    steps = study.base.epochs * measure_epoch(study.base, site).steps
-    rungs = rungs_of(study.search, study.base.epochs)
-    start = choose_start(portfolio_of(study), study, rungs, steps=steps)
+    start = choose(study, site=site)
     write_text(file, start.model_dump_json(indent=1) + "\n")
     log.warning("%s", describe(start))
     return start
 
 
-def describe(start: KnownStart) -> str:
-    """Return a start in words."""
-    if not start.points:
-        return f"The search starts evenly: {start.reason}."
-    points = "; ".join(
-        ", ".join(
-            f"{name} {value:.2g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in point.items()
-        )
-        for point in start.points
-    )
-    files = f" (from {', '.join(start.sources)})" if start.sources else ""
-    return (
-        f"The search starts at known points ({points}), around the best of "
-        f"{', '.join(start.problems)}{files}. Nothing recorded on this study's own dataset counts."
-    )
+def choose(study: Study, *, site: Site) -> KnownStart:
+    """Return the start of a study's search by what other data have taught; see `start_of`."""
+    assert study.search is not None, "a search starts somewhere"
+    if kind_of(study.search.start) == "calibrated":
+        return calibrated_of(study)
+    steps = study.base.epochs * measure_epoch(study.base, site).steps
+    rungs = rungs_of(study.search, study.base.epochs)
+    return choose_start(portfolio_of(study), study, rungs, steps=steps)
 
 
 def describe_kept(path: Path) -> str:

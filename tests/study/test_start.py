@@ -15,6 +15,7 @@ from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.portfolio import shipped_portfolio
 from cryo_hpo.study import start as starts
+from cryo_hpo.study.start_words import describe
 from cryo_hpo.study.timing import EpochSize
 
 TABLE = Path(__file__).parents[2] / "benchmarks" / "data" / "lr_table.npz"
@@ -69,10 +70,10 @@ def test_a_start_is_told_in_words(tmp_path):
     told = (
         "The search starts at known points (optim.lr 0.002, batch_size 8), around the best of a, b"
     )
-    assert starts.describe(known).startswith(f"{told}. Nothing recorded on this study")
+    assert describe(known).startswith(f"{told}. Nothing recorded on this study")
     kept = known.model_copy(update={"sources": ("t.npz 1a2b", "ours.json 3c4d")})
-    assert starts.describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
-    assert "evenly: no rung" in starts.describe(KnownStart(reason="no rung"))
+    assert describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
+    assert "evenly: no rung" in describe(KnownStart(reason="no rung"))
     assert starts.describe_kept(tmp_path) == "", "an even start by choice"
 
 
