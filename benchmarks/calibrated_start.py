@@ -116,7 +116,7 @@ def by_dataset(outs: Sequence[Outcomes], datasets: int = DATASETS) -> Outcomes:
 
 def _ends(bench: Bench) -> list[str]:
     """Return the cost and gap of searches that run to their own end, on all recordings but the first."""
-    whats = [what for what in RECORDINGS if RECORDINGS[what] != OWN and what != REFUSED]
+    settings = [what for what in RECORDINGS if RECORDINGS[what] != OWN and what != REFUSED]
     rows = []
     for length in (*LENGTHS, *BUDGETS):
         (key, size), *_ = length.items()
@@ -126,7 +126,9 @@ def _ends(bench: Bench) -> list[str]:
             "calibrated": calibrated(SHIPPED, **search),
         }
         ends = {
-            name: by_dataset([_end(bench, what, f"{name} {key} {size:g}", make) for what in whats])
+            name: by_dataset(
+                [_end(bench, what, f"{name} {key} {size:g}", make) for what in settings]
+            )
             for name, make in makes.items()
         }
         cells = [

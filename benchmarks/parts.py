@@ -16,7 +16,7 @@ import numpy as np
 from .simulate import Outcomes
 
 ROOT = Path(__file__).parents[1]
-CODE = ("simulate.py", "ours.py", "rivals.py", "known.py", "untuned.py")
+CODE = ("simulate.py", "ours.py", "rivals.py", "known.py", "untuned.py", "calibrated_start.py")
 
 
 class Parts:

@@ -218,8 +218,8 @@ class Result(Frozen):
     )
     search_start: str = Field(
         default="",
-        description="Where a search from known points started, the recorded problems that these are "
-        "from, or why it started evenly after all; empty: evenly, as the study asks",
+        description="Where a search from known points or a calibrated default started, the recorded "
+        "problems that these are from, or why it started evenly after all; empty: evenly, as the study asks",
     )
     proof: Proof = Field(
         default="full", description="Final comparison; under quick and none no gain is claimed"

@@ -92,10 +92,11 @@ def expect_rungs(search: Search, epochs: int, *, whole: int = 0) -> tuple[tuple[
     if rule.kind != "asha":
         return ((epochs, remaining),)
     ladder = Ladder.of(grace_epochs=rule.grace_epochs, reduction=rule.reduction, epochs=epochs)
+    least = max(min(whole, remaining - 1), 1)  # one candidate at least
     steps = []
     for rung in ladder.rungs:
         steps.append((rung, remaining))
-        best = max(remaining // rule.reduction, min(whole, remaining - 1), 1)  # one at least
+        best = max(remaining // rule.reduction, least)
         # the stop rule never ends the baseline, which is seldom among the best
         remaining = min(remaining, best + (rule.rule == "stop"))
     return (*steps, (epochs, remaining))

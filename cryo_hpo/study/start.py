@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,12 @@ from ..search.known_start import KnownStart
 from ..search.portfolio import choose_start, portfolio_of
 from ..search.rungs import rungs_of
 from ..storage.atomic import write_text
-from .start_words import describe
+from .start_words import describe, describe_outcome
 from .timing import measure_epoch
 
 if TYPE_CHECKING:
     from ..config import Site, Study
+    from ..search.trials import Record
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +60,21 @@ def choose(study: Study, *, site: Site) -> KnownStart:
     return choose_start(portfolio_of(study), study, rungs, steps=steps)
 
 
-def describe_kept(path: Path) -> str:
+def describe_kept(path: Path, records: Iterable[Record] = ()) -> str:
     """Return in words where a study's search started; empty where it was even by choice.
+
+    Args:
+        path: The study's folder.
+        records: The trials of the search once it is over, which say whether a calibrated default held.
 
     Raises:
         StorageError: The start that the folder keeps is damaged, or of an earlier version.
     """
     file = path / NAME
-    return describe(_read(file)) if file.exists() else ""
+    if not file.exists():
+        return ""
+    start = _read(file)
+    return f"{describe(start)}{describe_outcome(start, records)}"
 
 
 def _read(file: Path) -> KnownStart:

@@ -60,7 +60,7 @@ def _rates(result: Result) -> dict[str, float]:
 
 
 def study_tags(result: Result) -> dict[str, str]:
-    """Return the tags of a study's own run: verdict, proof, winner and warnings."""
+    """Return the tags of a study's own run: verdict, proof, winner, start of the search, warnings."""
     warnings = report.warnings(result)
     return {
         "cryo.verdict": result.verdict,
@@ -69,4 +69,5 @@ def study_tags(result: Result) -> dict[str, str]:
         **({"cryo.warnings": "\n".join(warnings)[:MAX_TAG]} if warnings else {}),
         "cryo.winner_is_baseline": str(result.winner_is_baseline).lower(),
         **({} if result.winner is None else {"cryo.winner": key(result.winner)}),
+        **({"cryo.search_start": start[:MAX_TAG]} if (start := result.search_start) else {}),
     }

@@ -194,7 +194,7 @@ def result(  # noqa: PLR0913 (the parts of a result)
         trials=tried,
         divergence_edge=divergence_edge(tried, winner),
         importance=_importance(study, trials),
-        search_start=describe_kept(path),
+        search_start=describe_kept(path, trials),
         proof=study.proof,
         arms=tuple(arms),
         ensembles=ensembles,

@@ -115,6 +115,23 @@ def test_a_start_at_known_points_is_planned_as_it_ends_where_they_hold():
     assert "known points" not in "\n".join(lines(even))
 
 
+def test_a_calibrated_start_is_planned_with_the_trainings_that_it_adds():
+    raw = json.loads(a_study(epochs=27, trials=8).model_dump_json())
+    even = plan(Study.model_validate_json(json.dumps(raw)), site=SITE)
+    raw["search"]["start"] = "calibrated"
+    raw["search"]["space"]["params"]["optim.lr"]["high"] = 0.1
+    made = plan(Study.model_validate_json(json.dumps(raw)), site=SITE)
+    assert made.rungs[-1] == (27, 3)
+    assert made.epochs_expected > even.epochs_expected
+    assert made.start in lines(made)
+    assert "calibrated default" in made.start
+    assert (made.epochs_known, made.gap, even.start) == (None, "", "")
+    raw["base"]["model"]["tune"] = "frozen"
+    other = plan(Study.model_validate_json(json.dumps(raw)), site=SITE)
+    assert other.rungs == even.rungs
+    assert "starts evenly: fewer than 3" in other.start
+
+
 @pytest.mark.parametrize(
     ("changes", "gap"),
     [
@@ -124,6 +141,7 @@ def test_a_start_at_known_points_is_planned_as_it_ends_where_they_hold():
         ({"trials": None, "budget": 3.64}, "about 2.4"),
         ({"trials": None, "budget": 1.5}, "more than 5.3"),
         ({"start": "known"}, ""),
+        ({"start": "calibrated"}, ""),
     ],
 )
 def test_the_gap_to_expect_is_that_of_recorded_searches_of_the_length(changes, gap):

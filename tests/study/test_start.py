@@ -14,8 +14,9 @@ from cryo_hpo.errors import StorageError
 from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.known_start import KnownStart
 from cryo_hpo.search.portfolio import shipped_portfolio
+from cryo_hpo.search.trials import Record
 from cryo_hpo.study import start as starts
-from cryo_hpo.study.start_words import describe
+from cryo_hpo.study.start_words import describe, start_lines
 from cryo_hpo.study.timing import EpochSize
 
 TABLE = Path(__file__).parents[2] / "benchmarks" / "data" / "lr_table.npz"
@@ -75,6 +76,47 @@ def test_a_start_is_told_in_words(tmp_path):
     assert describe(kept).startswith(f"{told} (from t.npz 1a2b, ours.json 3c4d). Nothing")
     assert "evenly: no rung" in describe(KnownStart(reason="no rung"))
     assert starts.describe_kept(tmp_path) == "", "an even start by choice"
+
+
+def test_a_calibrated_start_is_kept_without_reading_the_data_and_told_with_its_outcome(tmp_path):
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    study = _study("calibrated")
+    start = starts.start_of(study, tmp_path, site=site)
+    assert starts.start_of(study, tmp_path, site=site) == start
+    (told,) = start_lines(study)
+    assert told.startswith(
+        "The search starts at the calibrated default (optim.lr 0.0056), the mean"
+    )
+    assert "and beside it (optim.lr 0.0019; optim.lr 0.017)" in told
+    assert "If it leads the baseline at epoch 3" in told
+    assert starts.describe_kept(tmp_path) == told
+    scores = {"led": 0.5, "did not": 0.1}
+    kept = {
+        what: starts.describe_kept(
+            tmp_path, [_record(0, 0.3), _record(1, x), _record(2), _record(3)]
+        )
+        for what, x in scores.items()
+    }
+    assert kept["led"] == f"{told} It did lead."
+    end = "The calibrated default did not lead the baseline at epoch 3, so the search went on evenly at once."
+    assert kept["did not"] == f"{told} {end}"
+    assert "too short" in starts.describe_kept(tmp_path, [_record(0, 0.3)])
+    assert start_lines(_study("even")) == start_lines(_study("known")) == []
+
+
+def _record(number: int, score: float = 0.2) -> Record:
+    return Record(number, {}, "pruned", curve={3: score})
+
+
+def test_a_start_that_does_not_apply_is_told_before_the_study(tmp_path):
+    raw = json.loads(_study("calibrated").model_dump_json())
+    raw["base"]["model"] |= {"encoder": "galileo-nano", "decoder": "upernet", "tune": "frozen"}
+    study = Study.model_validate_json(json.dumps(raw))
+    (told,) = start_lines(study)
+    assert told.startswith("The search starts evenly: fewer than 3 recorded problems")
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    assert not starts.start_of(study, tmp_path, site=site).points
+    assert starts.describe_kept(tmp_path, [_record(0)]) == told
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"first_rung": 3, "noise": 0.1}', '{"rung": "x"}'])

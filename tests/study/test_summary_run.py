@@ -42,3 +42,9 @@ def test_warnings_are_numbers_and_a_tag() -> None:
     assert "1 of 12 runs scored no more than doing nothing" in study_tags(result)["cryo.warnings"]
     assert "cryo.warnings" not in study_tags(with_weak_runs(a_result()))
     assert study_tags(result)["cryo.verdict"] == "improved"
+
+
+def test_where_a_search_started_is_a_tag() -> None:
+    assert "cryo.search_start" not in study_tags(a_result())
+    told = "The search starts at the calibrated default."
+    assert study_tags(a_result(search_start=told))["cryo.search_start"] == told
