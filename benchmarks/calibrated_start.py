@@ -134,9 +134,8 @@ def _ends(bench: Bench) -> list[str]:
         cells = [
             f"{out.gaps[:, 0].mean():.2f} / {out.gaps[:, 1].mean():.2f}" for out in ends.values()
         ]
-        less = report.difference(
-            *(ends[name].gaps[:, 1] for name in ("calibrated", "even")), tables=5
-        )
+        mine, other = (ends[name].gaps[:, 1] for name in ("calibrated", "even"))
+        less = report.difference(mine, other, tables=DATASETS)
         rows.append([f"`{key}: {size:g}`", *cells, "{:+.2f} [{:+.2f}, {:+.2f}]".format(*less)])
     titles = ["setting", "even: cost / gap", "calibrated: cost / gap", "gap, calibrated minus even"]
     return [*report.table(titles, rows), ""]

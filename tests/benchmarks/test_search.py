@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.known import default, known, own_portfolio, shifted
+from benchmarks.calibrated_start import DATASETS, by_dataset
+from benchmarks.known import around, default, default_rate, known, own_portfolio, shifted
 from benchmarks.ours import Ours, study_of
 from benchmarks.parts import Parts
 from benchmarks.problems import GRID, OWN
@@ -34,8 +35,19 @@ from benchmarks.simulate import (
     outcomes,
     play,
 )
-from benchmarks.starts import ASCENDING, EVEN, SHUFFLED, TASK, WRONG, beats_hand, is_cheap, is_near
+from benchmarks.starts import (
+    ASCENDING,
+    EVEN,
+    RECORDINGS,
+    SHUFFLED,
+    TASK,
+    WRONG,
+    beats_hand,
+    is_cheap,
+    is_near,
+)
 from benchmarks.untuned import Recorded, few_rates, untuned
+from cryo_hpo.results.portfolio import Portfolio
 from cryo_hpo.search.journal import Journal
 
 ROOT = Path(__file__).parents[2]
@@ -349,3 +361,34 @@ def test_scenes_that_differ_leave_noise_bias_and_other_choices():
     assert noise.bias() > 0, "the best of several epochs on a draw is flattered"
     assert 0 < noise.changes(best) < 1
     assert 0 < noise.gap(best) <= np.ptp(noise.test_RN)
+
+
+def test_searches_of_several_settings_are_drawn_by_dataset():
+    def out(tables: int, each: int, base: float) -> Outcomes:
+        datasets = np.repeat(np.arange(5.0), tables // 5 * each)[:, None] + base
+        return Outcomes(datasets, np.zeros(datasets.shape, bool), tables)
+
+    both = by_dataset([out(10, 2, 0.0), out(5, 4, 0.5)])
+    assert both.tables == 5
+    assert both.gaps[:8, 0].tolist() == [0.0] * 4 + [0.5] * 4
+    assert both.gaps[-1, 0] == 4.5
+
+
+def test_every_recording_has_the_same_datasets_in_the_same_order():
+    orders = {
+        tuple(dict.fromkeys(table.name.partition("/")[0] for table in lr_tables(file)))
+        for file in RECORDINGS.values()
+    }
+    (order,) = orders
+    assert len(order) == DATASETS
+
+
+def test_rates_around_a_default_stay_in_the_range_and_none_are_tried_without_one():
+    table = lr_tables(OWN)[0]
+    portfolio = own_portfolio(OWN)
+    rate = default_rate(portfolio, table, 0)
+    assert rate is not None
+    method = around(portfolio, (1, 1e6))(table, 0)
+    tasks = [method.next(), method.next(), method.next()]
+    assert [None if not isinstance(t, Task) else t.lr for t in tasks] == [rate, table.high, None]
+    assert around(Portfolio(lessons=()), (1, 3))(table, 0).next() is None
