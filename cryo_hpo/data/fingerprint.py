@@ -153,11 +153,12 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
     rows = _choose(layout)
     colors = _hold_colors([mask for *_, mask in rows])
     looks = list(_look_at_all(layout, rows, colors=colors))
-    bands = {look.bands for look in looks}
+    bands = {look.bands: row[2] for row, look in zip(rows, looks, strict=True)}
     if len(bands) > 1:
+        words = ", ".join(f"{layers} in {path}" for layers, path in sorted(bands.items()))
         raise DataError(
-            f"The images have different numbers of layers ({', '.join(map(str, sorted(bands)))}), "
-            f"looked for as '{layout.images}'. Keep images of one sensor in the folder."
+            f"The images have different numbers of layers: {words}. Keep images of one sensor "
+            "in the folder."
         )
     looks = _with_labels(looks)
     values: Counter[float] = sum((look.values for look in looks), Counter())
@@ -175,7 +176,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         looked_at=len(looks),
         sizes=(sizes[0], sizes[-1]),
         pixels=int(area * len(layout.pairs)),
-        bands=bands.pop(),
+        bands=looks[0].bands,
         names=names.pop() if len(names) == 1 else (),
         dtypes=tuple(sorted({look.dtype for look in looks})),
         low=float(np.min([look.percentiles[0] for look in looks])),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -212,18 +213,29 @@ def _belongs(path: Path, folder: Path, ids: set[str]) -> bool:
 
 
 def _list_files(folder: Path) -> Iterator[Path]:
-    """Yield files that are not hidden, a few folders deep."""
+    """Yield files that are not hidden, a few folders deep, also below links to folders."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder. Give the folder that holds your images.")
-    for number, path in enumerate(folder.rglob("*")):
+    number, entered = 0, set[Path]()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        inner = Path(place).relative_to(folder).parts
+        links_last = sorted(_visible(folders), key=lambda name: Path(place, name).is_symlink())
+        folders[:] = links_last if len(inner) + 1 < MAX_DEPTH else []
+        # What several paths lead to is read once, and a link in a circle ends.
+        if (real := Path(place).resolve()) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        number += len(names)
         if number > MAX_FILES:
             raise DataError(
                 f"{folder}: more than {MAX_FILES:,} files. Give the folder of the dataset itself."
             )
-        inner = path.relative_to(folder).parts
-        hidden = len(inner) > MAX_DEPTH or any(part.startswith((".", "_")) for part in inner)
-        if not hidden and path.is_file():
-            yield path
+        yield from (path for name in _visible(names) if (path := Path(place, name)).is_file())
+
+
+def _visible(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith((".", "_")))
 
 
 def _refuse_other_part_names(folder: Path, rasters: Sequence[Path]) -> None:

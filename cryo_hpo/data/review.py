@@ -59,6 +59,7 @@ def review(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) -> Rev
         (refusals if severe else warnings).append(sentence)
     warnings += [*_means(dataset, parts), *_pixel_sizes(dataset, parts), *_notes(parts)]
     warnings += [*_constant_bands(dataset, parts), *_empty_bands(dataset, parts)]
+    warnings += [*_blank_scenes(parts), *_unlabeled_scenes(parts)]
     warnings += [*_copies(parts), *find_swapped_classes(dataset, parts)]
     warnings += find_lone_places(dataset, parts)
     return Review(tuple(refusals), tuple(warnings))
@@ -73,7 +74,8 @@ def _units(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[tuple[bool, 
     if len(groups) > 1:
         levels = {dtype: _level(scene for _, scene in group) for dtype, group in groups.items()}
         words = "; ".join(
-            f"{dtype} in {count_of(len(group), 'scene')} of {_parts(group)} up to {levels[dtype]:.4g}"
+            f"{dtype} in {count_of(len(group), 'scene')} of {_parts(group)} "
+            f"({_first_names(scene.id for _, scene in group)}) up to {levels[dtype]:.4g}"
             for dtype, group in sorted(groups.items())
         )
         severe = any(_ratio(a, b) >= MIN_RATIO for a, b in combinations(levels.values(), 2))
@@ -292,6 +294,32 @@ def _empty_bands(dataset: Dataset, parts: Mapping[Split, Sequence[SceneFacts]]) 
                     f"({_first_names(scene.id for _, scene in empty)}), and is not in others. Is it missing "
                     "there? Remove these scenes, or the band."
                 )
+
+
+def _blank_scenes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report labeled scenes whose pixels all have one value: their labels lie on no picture."""
+    scenes = [(part, s) for part, own in parts.items() for s in own if any(s.counts_K)]
+    blank = [(part, s) for part, s in scenes if s.low == s.high]
+    if blank:
+        values = ", ".join(f"{value:g}" for value in sorted({s.low for _, s in blank})[:SHOWN])
+        yield (
+            f"{_parts(blank)}: {len(blank)} of {count_of(len(scenes), 'labeled scene')} "
+            f"({_first_names(s.id for _, s in blank)}) {'has' if len(blank) == 1 else 'have'} one value "
+            f"everywhere ({values}): labels without a picture teach and measure nothing. Was the "
+            "export cut short? Write these images again, or remove the scenes."
+        )
+
+
+def _unlabeled_scenes(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:
+    """Report scenes that add nothing: no pixel has both data and a label."""
+    for part, scenes in parts.items():
+        bare = [s.id for s in scenes if not any(s.counts_K)]
+        if bare:
+            yield (
+                f"{part}: {len(bare)} of {count_of(len(scenes), 'scene')} ({_first_names(bare)}) "
+                f"{'has' if len(bare) == 1 else 'have'} no pixel with both data and a label: nothing is "
+                "learned from them, or measured on them. Check images and masks, or remove the scenes."
+            )
 
 
 def _copies(parts: Mapping[Split, Sequence[SceneFacts]]) -> Iterator[str]:

@@ -108,6 +108,8 @@ def predict_scene(  # noqa: PLR0913 (a public call; all but the first three by n
     with contextlib.ExitStack() as stack:
         source = stack.enter_context(_open_scene(models.card, scene, layers))
         _refuse_other_kind(models.card, source, chosen=layers is not None, force=force)
+        if layers is None and "{band}" not in str(scene):
+            _report_order(models.card, source)
         maps = stack.enter_context(mask_writer(out, source, classes=classes))
         shares, doubts, sure = (
             path and stack.enter_context(float_writer(path, source, layers=names))
@@ -228,6 +230,19 @@ def _refuse_other_kind(card: ModelCard, source: Raster, *, chosen: bool, force: 
     notes = [f"{source.path}: {note}." for note in source.header.notes]
     for sentence in (*match.refusals, *match.warnings, *notes):
         log.warning("%s", sentence)
+
+
+def _report_order(card: ModelCard, source: Raster) -> None:
+    """Log the order in which nameless layers are read, if training read each band from a file."""
+    data = recipe_of(card.recipe).data.card
+    if data is None or "{band}" not in data.images or source.header.names or len(card.bands) == 1:
+        return
+    log.warning(
+        "%s: the file does not name its layers, and training read each band from a file of its own: "
+        "they are taken for %s, in this order. In another order, give --layers 3,2,1 or the like.",
+        source.path,
+        ", ".join(names[0] for names in _band_names(card)),
+    )
 
 
 def _refuse_same(*paths: Path | None) -> None:

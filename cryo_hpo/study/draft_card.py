@@ -111,7 +111,9 @@ def open_points_of(layout: Layout, look: Fingerprint, choices: Choices) -> tuple
 def _mark_guesses(lines: Sequence[Line], guessed: Sequence[str]) -> list[Line]:
     """Mark the comments of guessed lines, and list their keys for `check` and `run` to repeat."""
     marked = [
-        line._replace(reason=f"{MARK}{line.reason}") if line.text.split(":")[0] in guessed else line
+        line._replace(reason=f"{MARK}{line.reason or 'other files may be meant'}")
+        if line.text.split(":")[0] in guessed
+        else line
         for line in lines
     ]
     if guessed:

@@ -489,6 +489,30 @@ def test_a_scene_of_landsat_is_mapped_from_its_band_files(here):
     assert clouds[:16, :16].all(), "left out, as in training"
     assert clouds.sum() == 16 * 16
     assert (mapped == right)[~clouds].mean() > 0.95
+    _map_from_one_file(here / "lakes", load_card("fjord.card.yaml").bands)
+
+
+def _map_from_one_file(folder, bands):
+    """Map the bands of a scene as layers of one file: an order that nothing tells is reported."""
+    parts = [folder / f"{LANDSAT.format(0)}_SR_{band}.TIF" for band in bands]
+    with rasterio.open(parts[0]) as first:
+        profile = {**first.profile, "count": len(bands)}
+    pixels = []
+    for path in parts:
+        with rasterio.open(path) as file:
+            pixels.append(file.read(1))
+    with rasterio.open("stack.tif", "w", **profile) as stack:
+        stack.write(np.stack(pixels))
+    order = f"they are taken for {', '.join(bands)}, in this order"
+    done = CliRunner().invoke(main, ["predict", "fjord", "stack.tif", "--out", "map2.tif"])
+    assert order in done.output
+    numbers = ",".join(str(k + 1) for k in range(len(bands)))
+    words = ["predict", "fjord", "stack.tif", "--out", "map2.tif", "--layers", numbers]
+    assert order not in CliRunner().invoke(main, words).output
+    with rasterio.open("stack.tif", "r+") as stack:
+        stack.descriptions = bands
+    done = CliRunner().invoke(main, ["predict", "fjord", "stack.tif", "--out", "map2.tif"])
+    assert (done.exit_code, order in done.output) == (0, False)
 
 
 @pytest.mark.parametrize(

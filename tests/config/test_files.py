@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryo_hpo import Float, SearchSpace, Study, load_space, load_study
+from cryo_hpo import Float, SearchSpace, Study, load_card, load_space, load_study
 from cryo_hpo.config import DefineByRun, differences, dump_space, dump_study, load_callable
 from cryo_hpo.config.files.marked_yaml import read, write
 from cryo_hpo.config.messages import MOST_UNKNOWN
@@ -528,6 +529,28 @@ def test_a_python_file_runs_only_when_it_is_named(here: Path) -> None:
     Path("touch.py").write_text("open('ran', 'w').close()\n")
     _loaded(STUDY.replace("SPACE", "lr.yaml"))
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "load", "message"),
+    [
+        ("images: a\nmasks: b\n", load_study, "a dataset card, not a study.*data check other.yaml"),
+        ("params: {}\n", load_study, "a search space, not a study.*cryo-hpo space other.yaml"),
+        (
+            "name: x\nbase: {}\n",
+            load_card,
+            "a study, not a dataset card.*cryo-hpo check other.yaml",
+        ),
+        ("base: {}\n", load_space, "a study, not a search space"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_as_what_it_is(
+    here: Path, text: str, load: Callable[[Path], object], message: str
+) -> None:
+    Path("other.yaml").write_text(text)
+    with pytest.raises(SpecError, match=message) as caught:
+        load(Path("other.yaml"))
+    assert "No key named" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,19 @@ def test_a_folder_that_is_not_there(tmp_path):
         recognize_layout(tmp_path / "nowhere")
 
 
+def test_links_to_folders_are_followed_and_every_folder_is_read_once(tmp_path):
+    _touch(tmp_path, "disk/pictures/a.tif", "disk/outlines/a.png", "set/masks/.hidden")
+    data = tmp_path / "set"
+    (data / "masks" / "2024").symlink_to(tmp_path / "disk/outlines")
+    (data / "images").mkdir()
+    (data / "images" / "2024").symlink_to(tmp_path / "disk/pictures")
+    (data / "again").symlink_to(data / "images")
+    (data / "images" / "circle").symlink_to(data)
+    layout = recognize_layout(data)
+    assert (layout.images, layout.masks) == ("images/2024/{id}.tif", "masks/2024/{id}.png")
+    assert (len(layout.pairs), layout.unused) == (1, ())
+
+
 @pytest.mark.parametrize(
     ("folder", "images", "masks", "number"),
     [

@@ -71,7 +71,7 @@ REFUSALS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     ),
     "units of parts": (
         {p: {"dtype": "float32", "low": 0.01, "high": 0.3} for p in ("val", "test")},
-        "data types differ, other units: float32 in 8 scenes of val, test up to 0.3; uint16",
+        r"data types differ, other units: float32 in 8 scenes of val, test \(val0, val1, val2, ...\) up to 0.3; uint16",
     ),
     "units of one type": (
         {"test": {"low": 0.01, "high": 0.3}},
@@ -128,6 +128,14 @@ WARNINGS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     "a band of a fill value": (
         {"test": {"mean_C": (-9999.0, 1100.0, 1200.0), "low": -9999.0}},
         "test: band B4 is -9999 everywhere",
+    ),
+    "labels on blank images": (
+        {part: {"low": 3000.0, "high": 3000.0} for part in ("val", "test")},
+        r"val, test: 8 of 12 labeled scenes \(val0, val1, val2, ...\) have one value everywhere \(3000\)",
+    ),
+    "scenes without labels": (
+        {"test": {"counts_K": (0, 0), "ignored": 100}},
+        r"test: 4 of 4 scenes \(.*\) have no pixel with both data and a label",
     ),
     "note": ({"val": {"notes": ("the mask is shifted",)}}, "4 scenes .*the mask is shifted"),
 }

@@ -19,6 +19,7 @@ import yaml
 from ...errors import SpecError, did_you_mean
 from ...storage.plain_files import other_kind
 from ..frozen import Loc, Problem
+from .file_kind import refuse_other_kind
 
 TAG = "tag:yaml.org,2002:"
 NULL = re.compile(r"~|null|Null|NULL|")
@@ -100,7 +101,7 @@ def read(path: Path, *, what: str) -> Marked:
         what: Expected content: "study", "search space", "dataset card".
 
     Raises:
-        SpecError: The file does not exist, is not YAML, or holds no mapping.
+        SpecError: The file does not exist, is not YAML, holds no mapping, or is of another kind.
     """
     text = _text(path, what=what)
     try:
@@ -127,6 +128,7 @@ def read(path: Path, *, what: str) -> Marked:
         raise SpecError(message)
     walk = _Walk(str(path))
     raw = walk.value(root, (), ())
+    refuse_other_kind(raw, path, what=what)
     return Marked(raw, walk.marks, walk.faults)
 
 
