@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..data.tiles import copy_pixels
 from .device_confusion import Counted, DeviceConfusion
 from .metrics import Scores
+from .out_of_memory import reporting_out_of_memory
 from .pieces import Piece, Window
 from .sliding_window import convert_windows, refuse_nan
 
@@ -108,8 +109,9 @@ class _RowCounter:
         pieces: Sequence[Piece],
         device: torch.device,
     ) -> None:
-        masks = [copy_pixels(scenes.mask(i)[place], device) for i, place in pieces]
-        self._masks_SHW = torch.stack([mask.to(device, non_blocking=True) for mask in masks])
+        with reporting_out_of_memory("moving masks to the device"):
+            masks = [copy_pixels(scenes.mask(i)[place], device) for i, place in pieces]
+            self._masks_SHW = torch.stack([mask.to(device, non_blocking=True) for mask in masks])
         self._counters, self._top = counters, 0
 
     def __call__(self, logits_SKHW: Tensor) -> NDArray[np.uint8]:

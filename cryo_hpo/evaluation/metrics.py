@@ -94,6 +94,8 @@ class Scores:
         assert self.absent_is_zero == other.absent_is_zero, "one rule for all parts of a sum"
         total_TP = self.confusion_TP + other.confusion_TP
         sums = [s for s in (self.sums, other.sums) if s is not None]
+        lacking = [s for s in (self, other) if s.sums is None and s.confusion_TP.any()]
+        assert not (sums and lacking), "fronts and areas of all parts of a sum, or of none"
         both = sums[0] + sums[1] if len(sums) == 2 else next(iter(sums), None)
         return Scores(self.classes, total_TP, self.absent_is_zero, both)
 
@@ -240,4 +242,6 @@ def _refuse_strangers(values: NDArray[Any], what: str, classes: tuple[str, ...])
 def _slugs(names: tuple[str, ...]) -> list[str]:
     """Turn class names into distinct parts of metric names."""
     slugs = [re.sub(r"[^\w.-]+", "_", name).strip("_.") or "class" for name in names]
+    if any(re.fullmatch(r".*_\d+", slug) for slug in slugs) and len(set(slugs)) < len(slugs):
+        return [f"{s}_{index}" for index, s in enumerate(slugs)]  # a number may be taken already
     return [s if slugs.count(s) == 1 else f"{s}_{index}" for index, s in enumerate(slugs)]

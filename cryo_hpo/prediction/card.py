@@ -99,7 +99,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     try:
         state = checkpoints.load(path)
     except Exception as error:  # torch has many errors for a foreign file
-        if isinstance(error, OSError | MemoryError) or is_out_of_memory(error):
+        if isinstance(error, checkpoints.Unreadable | MemoryError) or is_out_of_memory(error):
             raise  # the file may be whole
         message = f"{path}: a model is a file that torch reads as plain tensors, this is none."
         raise DataError(message) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import math
 import zipfile
@@ -22,7 +23,19 @@ BEST = "best.pt"
 HISTORY = "history.json"  # a copy of the metrics in `LAST`, see history_file.py
 OTHER = ".other"  # ending of a checkpoint that was found in the place of another training's
 
+# A file that cannot be read now and may be whole: permissions, a lost mount, too many open files.
+OUT_OF_REACH = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE),
+        *(errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+    }
+)
+
 log = logging.getLogger(__name__)
+
+
+class Unreadable(StorageError):
+    """Report a checkpoint that cannot be read now; it may be whole, so nothing must take its place."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -68,10 +81,16 @@ def save_last(workdir: Path, state: dict[str, Any]) -> None:
 
 
 def load_last(workdir: Path, *, device: torch.device | str = "cpu") -> dict[str, Any] | None:
-    """Read a training's newest undamaged state; None where there is none."""
+    """Read a training's newest undamaged state; None where there is none.
+
+    Raises:
+        Unreadable: A state cannot be read now.
+    """
     for name in (LAST, PREVIOUS):
         try:
             state = load(workdir / name, device=device)
+        except Unreadable:
+            raise
         except StorageError as error:
             log.warning("falling back to the previous checkpoint: %s", error)
             continue
@@ -158,6 +177,9 @@ def damage_of_best(path: Path, recipe: str) -> str:
     Args:
         path: File of the best model.
         recipe: Id of the recipe that was trained.
+
+    Raises:
+        Unreadable: It cannot be read now.
     """
     if not path.exists():
         return f"'{path}' is missing"
@@ -226,10 +248,21 @@ def _damage(path: Path) -> str:
     """Return the damage of a checkpoint file as text; empty if the file is whole.
 
     Compares every byte with the archive's checksums, which torch does not check.
+
+    Raises:
+        Unreadable: It cannot be read now.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             wrong = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
+    except OSError as error:
+        if error.errno not in OUT_OF_REACH:
+            return str(error)
+        message = (
+            f"Cannot read checkpoint '{path}': {error.strerror}. It may be whole, so no other takes "
+            "its place. Make it readable, then run the same command again: it resumes from it."
+        )
+        raise Unreadable(message) from error
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
         return str(error) or type(error).__name__
     return f"'{wrong}' does not match its checksum" if wrong else ""

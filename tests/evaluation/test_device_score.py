@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from cryo_hpo.data.cache import Scenes, open_split
 from cryo_hpo.data.custom import custom_dataset
 from cryo_hpo.data.tiles import Normalize
-from cryo_hpo.errors import DataError, Diverged
+from cryo_hpo.errors import DataError, Diverged, OutOfMemory
+from cryo_hpo.evaluation import device_score
 from cryo_hpo.evaluation.device_confusion import DeviceConfusion
 from cryo_hpo.evaluation.device_score import score_on_device
 from cryo_hpo.evaluation.metrics import Scores
@@ -77,6 +78,24 @@ def test_an_output_that_is_not_a_number_is_refused(scenes: Scenes) -> None:
     with pytest.raises(Diverged, match="not a number for some pixels"):
         score_on_device(
             _Fails(), scenes, normalize=PLAIN, classes=CLASSES, window=Window(8, 2), batch=4
+        )
+
+
+def test_masks_that_do_not_fit_on_the_device_are_a_message(
+    scenes: Scenes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(device_score, "copy_pixels", full)
+    with pytest.raises(OutOfMemory, match="while moving masks to the device"):
+        score_on_device(
+            nn.Conv2d(3, 2, 1),
+            scenes,
+            normalize=PLAIN,
+            classes=CLASSES,
+            window=Window(8, 2),
+            batch=4,
         )
 
 

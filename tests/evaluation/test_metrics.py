@@ -17,6 +17,7 @@ from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_sco
 
 from cryo_hpo.data.dataset import IGNORE
 from cryo_hpo.errors import DataError
+from cryo_hpo.evaluation.fronts import FieldSums
 from cryo_hpo.evaluation.metrics import Scores
 
 CLASSES = ("rock", "ice", "ocean", "no data")
@@ -148,6 +149,21 @@ def test_metric_names_are_legal_and_apart() -> None:
     assert len(names) == 6
     assert all(re.fullmatch(r"test_(miou|iou/[\w.-]+)", name) for name in names)
     assert {"test_iou/snow_ice", "test_iou/mélange", "test_iou/class"} < set(names)
+
+
+def test_no_class_overwrites_another_whose_name_ends_with_a_number() -> None:
+    classes = ("a b", "a_b", "a_b_0")
+    assert len(Scores.of(range(3), range(3), classes=classes).metrics("test")) == 4
+
+
+def test_a_sum_has_the_fronts_of_all_its_parts_or_of_none() -> None:
+    """Half of the scenes' fronts beside the pixels of all would pass for those of all."""
+    plain = scores([0, 1], [0, 1])
+    sums = FieldSums((), np.zeros((0, 18)), np.zeros((4, 4)))
+    measured = replace(plain, sums=sums)
+    assert (Scores.zero(CLASSES) + measured).sums is not None
+    with pytest.raises(AssertionError, match="of all parts of a sum, or of none"):
+        measured + plain
 
 
 def test_the_matrix_cannot_be_changed() -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 import pickle
 import shutil
 import zipfile
@@ -65,6 +67,40 @@ def test_a_damaged_state_is_told_and_the_one_before_is_taken(tmp_path, damage, c
     assert "last.pt' is damaged" in caplog.text
     damage(tmp_path / "before.pt") if damage is not _flip else _cut(tmp_path / "before.pt")
     assert _epoch(tmp_path) is None, "a training starts afresh"
+
+
+def _out_of_reach(number: int, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let a file be what a root's test cannot make it: of another user, or of a lost mount."""
+    opens = zipfile.ZipFile
+
+    def refuse(file: Path) -> zipfile.ZipFile:
+        if file == path:
+            raise OSError(number, os.strerror(number), str(file))
+        return opens(file)
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ESTALE, errno.EMFILE])
+def test_a_state_that_cannot_be_read_now_is_not_taken_for_damaged(tmp_path, monkeypatch, number):
+    """The training would go on from an older one, or from the beginning, and replace it."""
+    _two_epochs(tmp_path)
+    with monkeypatch.context() as patch:
+        _out_of_reach(number, patch, tmp_path / "last.pt")
+        with pytest.raises(StorageError, match=r"last\.pt': .*Make it readable, then run"):
+            checkpoints.load_last(tmp_path)
+    assert _epoch(tmp_path) == 2
+    _out_of_reach(errno.EIO, monkeypatch, tmp_path / "last.pt")  # a sector of the disk is lost
+    assert _epoch(tmp_path) == 1
+
+
+def test_a_best_model_that_cannot_be_read_now_restarts_no_training(tmp_path, monkeypatch):
+    _training(tmp_path)
+    with monkeypatch.context() as patch:
+        _out_of_reach(errno.ESTALE, patch, tmp_path / "best.pt")
+        with pytest.raises(StorageError, match=r"Cannot read checkpoint '.*best\.pt'"):
+            checkpoints.restart_without_best(tmp_path, "mine")
+    assert _epoch(tmp_path) == 2
 
 
 def _whole_archive(path: Path) -> None:
