@@ -25,6 +25,7 @@ from ..study import folder as folders
 from ..study import frame
 from ..study import run as studies
 from ..study.own_result import own_result
+from ..study.packing import with_packs
 from ..study.timing import workload_of
 from ..tracking import Tracker
 from .cell import CellRun
@@ -92,6 +93,7 @@ def run_campaign(
         ):
             _open(campaign, path, tracker)
             slots = executor.slots(campaign.resources, campaign.search.parallel)
+            slots = with_packs(slots, cell_studies(campaign).values(), site)
             with progress, beat.through(progress.still), phase("training"):
                 queue: Queue | None = cells.queue(slots)
                 while queue is not None:

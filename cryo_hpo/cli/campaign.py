@@ -36,13 +36,16 @@ def run(file: Path, *, inline: bool) -> None:
 def check(file: Path) -> None:
     """Check everything that any cell needs."""
     from ..campaign import check_campaign
-    from ..config import format_source, load_campaign
+    from ..config import cell_studies, format_source, load_campaign
+    from ..study.packing import pack_lines
 
     campaign = load_campaign(file)
     with line_numbers(file):
         check_campaign(campaign, site=read_site())
     for cell in campaign.cells():
         click.echo(campaign.study_name(cell))
+    for line in pack_lines(cell_studies(campaign).values(), read_site()):
+        click.echo(line)
     click.echo(
         f"'{campaign.name}' can run, {len(campaign.cells())} cells: cryo-hpo run {format_source(file)}"
     )
@@ -51,12 +54,14 @@ def check(file: Path) -> None:
 def plan(file: Path) -> None:
     """Estimate the cost of a campaign, cell by cell."""
     from ..campaign import plan_campaign, time_campaign
-    from ..config import load_campaign
+    from ..config import cell_studies, load_campaign
+    from ..study.packing import pack_lines
 
     campaign, site = load_campaign(file), read_site()
     with line_numbers(file), heartbeat():
         size = time_campaign(campaign, plan_campaign(campaign, site=site), site=site)
-    for line in size.lines():
+        packs = pack_lines(cell_studies(campaign).values(), site)
+    for line in (*size.lines(), *packs):
         click.echo(line)
 
 

@@ -117,6 +117,7 @@ def check(study: Path) -> None:
     from ..study.calibrated import calibrated_lines
     from ..study.folder import unusable
     from ..study.initial_weights import exported_lines
+    from ..study.packing import pack_lines
     from ..study.plan import proof_lines
     from ..study.preflight import SPLITS, band_plans, optimizer_lines, protocol_lines
     from ..study.preflight import check as check_study
@@ -147,6 +148,7 @@ def check(study: Path) -> None:
         *calibrated_lines(spec),
         *start_lines(spec),
         *proof_lines(spec.proof),
+        *pack_lines([spec], site),
     )
     for line in lines:
         click.echo(line)
@@ -169,6 +171,7 @@ def plan(study: Path) -> None:
     from ..study import hours
     from ..study import plan as planning
     from ..study.minutes import Clock, minutes_line
+    from ..study.packing import pack_lines
     from ..study.timing import measure_epoch
 
     spec = load_study(study)
@@ -178,7 +181,8 @@ def plan(study: Path) -> None:
             click.echo("\n".join(hours.hours_lines(spec, shares)))
             spec = hours.resolve(spec, shares)
         size = planning.plan(spec, site=read_site())
-    for line in planning.lines(size):
+        packs = pack_lines([spec], read_site())
+    for line in (*planning.lines(size), *packs):
         click.echo(line)
     try:
         click.echo(str(measure_epoch(spec.base, read_site())))

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from .baselines import Baseline
 from .frozen import ConstraintErrors, Frozen, Problem
 from .recipe import DataSpec, ModelSpec
+from .resources import FROZEN, pack_problems
 from .rivals import Rivals, rival_study
 from .seeds import FEWEST_SIGNS, CampaignSeeds, SharedSeedLimit
 from .study import SLUG, Resources, Search, name_problems
@@ -127,6 +128,7 @@ class Campaign(Frozen):
             *self._skip_problems(),
             *self._rule_problems(),
             *self._rival_problems(),
+            *self._pack_problems(),
         ]
         if problems:
             raise ConstraintErrors(problems)
@@ -188,6 +190,8 @@ class Campaign(Frozen):
             model.pop("lora", None)
         if isinstance(self.seeds, SharedSeedLimit):
             raw["seeds"] = {"at_most": self.seeds.at_most}  # `campaign` shares the total
+        if cell.regime != FROZEN:  # its trainings share no encoder; those of other cells may
+            raw.get("resources", {}).pop("pack", None)
         shared = ("project", "search", "seeds", "baselines", "resources", "log_model", "reuse")
         study = {
             "name": self.study_name(cell),
@@ -237,6 +241,11 @@ class Campaign(Frozen):
                 "trials. Use rule: promote, or scheduler: {kind: none}."
             )
             yield Problem(("search", "scheduler", "rule"), message)
+
+    def _pack_problems(self) -> Iterator[Problem]:
+        regimes = [cell.regime for cell in self.cells() if not cell.is_rival]
+        if FROZEN not in regimes:
+            yield from pack_problems(self.resources, regimes, self.search.space)
 
     def _total_problems(self, cells: int) -> Iterator[Problem]:
         if not cells or not isinstance(self.seeds, SharedSeedLimit):

@@ -16,6 +16,7 @@ from .metric import MIOU, MetricName
 from .prior import Prior, prior_problems
 from .protocol import PROTOCOLS
 from .recipe import Recipe
+from .resources import TUNE, pack_problems
 from .resources import Resources as Resources
 from .seeds import NO_TOTAL, Proof, Seeds, SharedSeedLimit
 from .seeds import SeedLimit as SeedLimit
@@ -195,6 +196,7 @@ class Study(Frozen):
             *self._length_problems(),
             *self._rung_problems(),
             *self._budget_problems(),
+            *self._pack_problems(),
         ]
         if problems:
             raise ConstraintErrors(problems)
@@ -344,6 +346,12 @@ class Study(Frozen):
                 f"length cost {(epochs + first) / epochs:.3g}. Raise it, or lower grace_epochs."
             )
             yield Problem(("search", "budget"), message)
+
+    def _pack_problems(self) -> Iterator[Problem]:
+        base = self.base.model.tune
+        regimes = [base, *(over.get(TUNE, base) for over in self.given_baselines.values())]
+        space = None if self.search is None else self.search.space
+        yield from pack_problems(self.resources, regimes, space)
 
 
 def format_length(search: Search) -> str:

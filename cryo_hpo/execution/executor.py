@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import SpecError, concerning
@@ -31,6 +31,7 @@ class TrialResources:
         parallel: The most trials at a time; None: as many as there is room for.
         hang_s: Seconds without an epoch after which a trial hangs; None: by its own epochs.
         restart: Whether the worker of a trial that hangs is ended, and the trial started again.
+        pack: The most trials that a worker trains together, on these resources; see `Packs`.
     """
 
     cpus: int
@@ -38,6 +39,16 @@ class TrialResources:
     parallel: int | None
     hang_s: float | None = None
     restart: bool = False
+    pack: int = 1
+
+    @property
+    def packs(self) -> int | None:
+        """The most workers at a time, each with a pack; None: as many as there is room for."""
+        return None if self.parallel is None else max(1, self.parallel // self.pack)
+
+    def packed(self, most: int) -> TrialResources:
+        """Return these resources with packs of at most a number of trials, and of `parallel`."""
+        return replace(self, pack=min(most, self.parallel or most))
 
 
 class Executor(Protocol):
@@ -103,6 +114,8 @@ def fit_resources(
 ) -> TrialResources:
     """Fit the resources that a study requests for one trial to the available nodes.
 
+    `pack: auto` depends on the model: it is 1 here, and `study.packing` raises it.
+
     Args:
         resources: Resources that the study requests.
         parallel: The most trials at a time; None: as many as there is room for.
@@ -137,4 +150,4 @@ def fit_resources(
         parallel,
         hang_s=None if minutes is None else 60 * minutes,
         restart=resources.hanging == "restart",
-    )
+    ).packed(1 if resources.pack == "auto" else resources.pack)

@@ -1,4 +1,4 @@
-"""Run a study's jobs in this process, one after another: no Ray, and a debugger works.
+"""Run a study's jobs in this process, one pack after another: no Ray, and a debugger works.
 
 A job behaves as on Ray: it restarts from its last checkpoint after a crash, and a request to stop
 takes effect after the epoch in which it comes.
@@ -22,8 +22,9 @@ import torch
 from ..search.jobs import MESSAGE, OUTCOME, fields_of
 from .attempts import Attempts
 from .executor import TrialResources, fit_resources
+from .packs import Attempt, Pack, Packs, keyed
 from .signals import Stopped, raise_if_asked
-from .worker import Report, map_test, score_ensemble, score_test, train_job
+from .worker import Report, map_test, score_ensemble, score_test, train_job, train_pack
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
     from ..config import Resources, Site
     from ..evaluation.metrics import Scores
-    from ..search.jobs import Job, Outcome, Source
+    from ..search.jobs import Job, Source
     from ..storage.event_log import EventLog
 
 LOOPBACK = "127.0.0.1"
+ALL = ""  # in place of a training's key: the report is of all trainings of a pack
+Trains = Callable[..., "Generator[Report, None, None]"]
+TrainsPacks = Callable[..., "Generator[tuple[str, Report], None, None]"]
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +47,14 @@ log = logging.getLogger(__name__)
 class InlineExecutor:
     """Run jobs in this process; see `Executor`."""
 
-    def __init__(self, train: Callable[..., Generator[Report, None, None]] = train_job) -> None:
-        """Set the function that trains.
+    def __init__(self, train: Trains = train_job, train_pack: TrainsPacks = train_pack) -> None:
+        """Set the functions that train.
 
         Args:
             train: Yields a job's reports; a simulation replays curves instead.
+            train_pack: Yields the reports of several jobs, each with the job's key.
         """
-        self._train = train
+        self._train, self._train_pack = train, train_pack
 
     @contextlib.contextmanager
     def cluster(self) -> Iterator[None]:
@@ -77,15 +82,16 @@ class InlineExecutor:
 
     def run(self, source: Source, *, site: Site, slots: TrialResources) -> None:
         """Run the jobs of a source until it has no more; see `Executor`."""
-        site, source = site.model_copy(update={"optuna": None}), Attempts(source)
+        site = site.model_copy(update={"optuna": None})
+        packs = Packs(Attempts(source), most=slots.pack)
         while True:
             raise_if_asked()
-            job = source.next()
-            if job is None:
+            pack = packs.next()
+            if pack is None:
                 return
-            assert job != "wait", "no job is running, so there is none to wait for"
-            outcome, message = self._run_job(source, job, site, slots)
-            source.ended(job, outcome, message)
+            assert pack != "wait", "no job is running, so there is none to wait for"
+            outcome, message = self._run_pack(packs, pack, site, slots)
+            packs.ended(pack, outcome, message)
 
     def score(
         self, jobs: Sequence[Job], *, site: Site, slots: TrialResources
@@ -107,33 +113,39 @@ class InlineExecutor:
         given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus, "ids": list(ids)}
         return list(_each(map_test, jobs, **given))
 
-    def _run_job(
-        self, source: Source, job: Job, site: Site, slots: TrialResources
-    ) -> tuple[Outcome, str]:
-        with contextlib.closing(self._reports(job, site, slots)) as reports:
-            for report in reports:
-                if OUTCOME in report:
+    def _run_pack(
+        self, packs: Packs, pack: Pack, site: Site, slots: TrialResources
+    ) -> tuple[Attempt, str]:
+        place: Report = {"node": LOOPBACK, "pid": os.getpid()}
+        with contextlib.closing(self._reports(pack, site, slots)) as reports:
+            for key, report in reports:
+                if key == ALL:
                     return report[OUTCOME], report[MESSAGE]
-                place: Report = {"node": LOOPBACK, "pid": os.getpid()}
-                continues = source.epoch(job, {**report, **place})
-                raise_if_asked()
+                continues = packs.report(pack, key, {**report, **place})
+                if OUTCOME not in report:
+                    raise_if_asked()
                 if not continues:
                     break
         return "done", ""
 
     def _reports(
-        self, job: Job, site: Site, slots: TrialResources
-    ) -> Generator[Report, None, None]:
-        """Yield a job's reports; a crash is the last one."""
+        self, pack: Pack, site: Site, slots: TrialResources
+    ) -> Generator[tuple[str, Report], None, None]:
+        """Yield the reports of a pack's trainings; a crash of all is the last one."""
+        given = {"site": site, "cpus": slots.cpus, "gpus": slots.gpus}
+        first = pack.jobs[0]
         try:
-            yield from self._train(asdict(job), site=site, cpus=slots.cpus, gpus=slots.gpus)
+            if pack.is_single:
+                yield from keyed(first.key, self._train(asdict(first), **given))
+            else:
+                yield from self._train_pack(fields_of(pack.jobs), **given)
         except bdb.BdbQuit as error:
             message = "stopped in the debugger"
             raise Stopped(message) from error
         except Exception as error:
-            log.debug("%s crashed", job.key, exc_info=True)
+            log.debug("%s crashed", pack.name, exc_info=True)
             why = traceback.format_exception_only(error)[-1].strip()
-            yield {OUTCOME: "crashed", MESSAGE: why}
+            yield ALL, {OUTCOME: "crashed", MESSAGE: why}
 
 
 def _each(

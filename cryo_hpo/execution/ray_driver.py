@@ -40,6 +40,7 @@ from ray import tune
 from ..search.jobs import Source
 from .attempts import Attempts
 from .environment import MAX_SOCKET, SOCKET, raise_open_files
+from .packs import Packs
 from .positions import WorkerPositions
 from .ray_hanging import HangCallback
 from .ray_start import end_dead_cluster, own_processes, servers, start_ray
@@ -118,14 +119,15 @@ def run(
     Args:
         source: Hands out jobs, records every epoch, and decides (see `jobs.Source`).
         site: Locations of data, weights and cache for the workers.
-        slots: Resources of each job, and how many run at a time.
+        slots: Resources of each pack of jobs, and how many run at a time.
         train: Function that a worker runs; a simulation replays curves instead.
 
     Raises:
         StorageError: The scratch folder of Tune cannot be written.
         CryoError: The source raised it.
     """
-    kept, positions = FirstErrorKept(Attempts(source)), WorkerPositions()
+    kept = FirstErrorKept(Packs(Attempts(source), most=slots.pack))
+    positions = WorkerPositions()
     trainable = tune.with_resources(
         tune.with_parameters(
             train, site=site.model_copy(update={"optuna": None}), cpus=slots.cpus, gpus=slots.gpus

@@ -12,6 +12,7 @@ import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from ..results.epochs import TOGETHER
 from .hanging import HangWatch
 from .positions import WorkerPositions
 from .ray_tune import key_of
@@ -68,8 +69,9 @@ class HangCallback(tune.Callback):
     def on_trial_result(  # type: ignore[override]
         self, *_: Any, trial: Trial, result: Mapping[str, Any], **__: Any
     ) -> None:
-        """Note an epoch."""
-        self._watch.epoch(key_of(trial), float(result.get("seconds") or 0.0))
+        """Note an epoch; its seconds are a training's share of those of its pack."""
+        seconds = float(result.get("seconds") or 0.0) * float(result.get(TOGETHER) or 1)
+        self._watch.epoch(key_of(trial), seconds)
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """Watch a trial no longer."""

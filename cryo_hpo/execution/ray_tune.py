@@ -17,30 +17,37 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from ..errors import StorageError
-from ..results.epochs import EPOCH, MIOU_SCORE, SCORE
-from ..search.jobs import MESSAGE, OUTCOME, Job, Outcome, Source
+from ..results.epochs import EPOCH, MIOU_SCORE, SCORE, TOGETHER
+from ..search.jobs import MESSAGE, OUTCOME, Job
 from ..storage.no_room import is_no_room
+from .packs import Attempt, Pack, Packs
 from .ray_start import raise_if_failed
 from .ray_watch import raise_if_dead
-from .ray_worker import NOTES
+from .ray_worker import JOBS, KEY, NOTES
 from .signals import raise_if_asked
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-    from .attempts import Attempts
 
 RESET_S = 60  # a trial that was stopped may take so long to write its checkpoint
 
 log = logging.getLogger(__name__)
 
 
-def _job(trial: Trial) -> Job:
-    return Job(**trial.config)
+def config_of(pack: Pack) -> dict[str, Any]:
+    """Return the config of a pack's trial: the fields of its job, or those of each of several."""
+    if pack.is_single:
+        return asdict(pack.jobs[0])
+    folder = pack.jobs[0].workdir
+    return {"key": pack.name, "workdir": folder, JOBS: [asdict(job) for job in pack.jobs]}
+
+
+def _pack(trial: Trial) -> Pack:
+    return Pack(tuple(Job(**fields) for fields in trial.config.get(JOBS, [trial.config])))
 
 
 def key_of(trial: Trial) -> str:
-    """Return the key of a trial's job."""
+    """Return the key of a trial's job, or the name of its pack."""
     return str(trial.config["key"])
 
 
@@ -52,24 +59,24 @@ def dirname_of(trial: Trial) -> str:
 class FirstErrorKept:
     """Keep the first error of a source: Tune would raise its own error instead."""
 
-    def __init__(self, source: Attempts) -> None:
-        self._source = source
+    def __init__(self, packs: Packs) -> None:
+        self._packs = packs
         self._error: Exception | None = None
 
-    def next(self) -> Job | Literal["wait"] | None:
-        """See `Source`."""
+    def next(self) -> Pack | Literal["wait"] | None:
+        """See `Packs`."""
         with self._keeping():
-            return self._source.next()
+            return self._packs.next()
 
-    def epoch(self, job: Job, metrics: Mapping[str, float]) -> bool:
-        """See `Source`."""
+    def report(self, pack: Pack, key: str, report: Mapping[str, Any]) -> bool:
+        """See `Packs`."""
         with self._keeping():
-            return self._source.epoch(job, metrics)
+            return self._packs.report(pack, key, report)
 
-    def ended(self, job: Job, outcome: Outcome | Literal["died"], message: str) -> None:
-        """See `Attempts`."""
+    def ended(self, pack: Pack, outcome: Attempt, message: str) -> None:
+        """See `Packs`."""
         with self._keeping():
-            self._source.ended(job, outcome, message)
+            self._packs.ended(pack, outcome, message)
 
     def raise_kept(self) -> None:
         """Raise the first error again: Tune takes one that a trial's end raises for that trial's."""
@@ -115,11 +122,11 @@ class _Stateless:
 
 
 class JobSearcher(_Stateless, Searcher):
-    """Hand the source's jobs to Tune."""
+    """Hand the source's packs to Tune."""
 
-    def __init__(self, source: Source, *, budget: Callable[[], int]) -> None:
+    def __init__(self, packs: FirstErrorKept, *, budget: Callable[[], int]) -> None:
         super().__init__(metric=MIOU_SCORE, mode="max")
-        self._source, self._budget = source, budget
+        self._packs, self._budget = packs, budget
         self._running: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
@@ -130,13 +137,13 @@ class JobSearcher(_Stateless, Searcher):
         """
         if len(self._running) >= self._budget():
             return None
-        job = self._source.next()
-        if job == "wait":
+        pack = self._packs.next()
+        if pack == "wait":
             return None
-        if job is None:
+        if pack is None:
             return str(Searcher.FINISHED)
         self._running.add(trial_id)
-        return asdict(job)
+        return config_of(pack)
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
         """Free the slot; `OutcomeCallback` reports the outcome, since it has the job."""
@@ -156,9 +163,9 @@ class RungScheduler(_Stateless, FIFOScheduler):
     promoted. Tune's PAUSE would hold the trial in Tune's memory, which a crash loses.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, packs: FirstErrorKept) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._source = source
+        self._packs = packs
         self._controller: Any = None
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
@@ -182,17 +189,19 @@ class RungScheduler(_Stateless, FIFOScheduler):
         """Return whether the trial continues."""
         for note in result.get(NOTES, ()):
             log.warning("%s: %s", key_of(trial), note)
+        key, report = result.get(KEY, key_of(trial)), _numbers(result)
         if OUTCOME in result:
-            return str(TrialScheduler.CONTINUE)
-        continues = self._source.epoch(_job(trial), _numbers(result))
-        return str(TrialScheduler.CONTINUE if continues else TrialScheduler.STOP)
+            report = {OUTCOME: result[OUTCOME], MESSAGE: result[MESSAGE]}
+        continues = self._packs.report(_pack(trial), key, report)
+        ends_itself = OUTCOME in result or JOBS in trial.config
+        return str(TrialScheduler.CONTINUE if continues or ends_itself else TrialScheduler.STOP)
 
 
 class OutcomeCallback(_Stateless, tune.Callback):
-    """Report a job's outcome to the source."""
+    """Report how a pack ended to the source."""
 
-    def __init__(self, source: FirstErrorKept, searcher: JobSearcher) -> None:
-        self._source, self._searcher = source, searcher
+    def __init__(self, packs: FirstErrorKept, searcher: JobSearcher) -> None:
+        self._packs, self._searcher = packs, searcher
         self._failed: set[str] = set()
 
     def on_step_begin(self, *_: Any, trials: list[Trial], **__: Any) -> None:  # type: ignore[override]
@@ -202,23 +211,22 @@ class OutcomeCallback(_Stateless, tune.Callback):
         """
         raise_if_dead()
         raise_if_asked()
-        self._source.raise_kept()
+        self._packs.raise_kept()
         for trial in trials:  # Tune calls nothing for a trial whose worker could not be reset
             if trial.status == Trial.ERROR and trial.trial_id not in self._failed:
                 self._failed.add(trial.trial_id)
                 self._searcher.on_trial_complete(trial.trial_id)
                 why = f"it had not ended its training before within {RESET_S} s"
-                self._source.ended(_job(trial), "died", why)
+                self._packs.ended(_pack(trial), "died", why)
 
     def on_trial_complete(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """Report a trial that ended by itself, or was stopped by the scheduler."""
-        last = trial.last_result or {}
-        self._source.ended(_job(trial), last.get(OUTCOME, "done"), last.get(MESSAGE, ""))
+        self._packs.ended(_pack(trial), "done", "")
 
     def on_trial_error(self, *_: Any, trial: Trial, **__: Any) -> None:  # type: ignore[override]
         """Report an attempt that failed: its training crashed, or its worker died."""
         self._failed.add(trial.trial_id)
-        self._source.ended(_job(trial), *_cause(trial))
+        self._packs.ended(_pack(trial), *_cause(trial))
 
 
 def _cause(trial: Trial) -> tuple[Literal["crashed", "died"], str]:
@@ -239,9 +247,9 @@ def _cause(trial: Trial) -> tuple[Literal["crashed", "died"], str]:
     return "died", str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _numbers(result: Mapping[str, Any]) -> dict[str, float]:
+def _numbers(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the training's own metrics among those that Tune adds, with its node and process."""
     ours = {EPOCH, "train_loss", "lr", "seconds", "data_seconds", "peak_gib", "collapsed"}
-    ours |= {MIOU_SCORE, SCORE, "micro_batch"}
+    ours |= {MIOU_SCORE, SCORE, TOGETHER, "micro_batch"}
     kept = {k: v for k, v in result.items() if k in ours or k.startswith("val_")}
     return {**kept, "node": result.get("node_ip"), "pid": result.get("pid")}

@@ -1,9 +1,9 @@
-"""Train one job as a Ray Tune trainable, and report each epoch to Tune."""
+"""Train one job, or a pack of jobs, as a Ray Tune trainable, and report each epoch to Tune."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 from .one_thread import OneThread
+from .packs import keyed
 from .positions import writing_position
-from .worker import train_job
+from .worker import Report, train_job, train_pack
 
 if TYPE_CHECKING:
     from ..config import Site
 
 NOTES = "notes"  # key of a report: warnings since the report before
+KEY = "job"  # key of a pack's report: the job that it is of
+JOBS = "jobs"  # key of a pack's config: the fields of each job
 LOGGER = "cryo_hpo"
 # Tune runs every trial in a new thread, and torch keeps the kernels that it chose for convolutions
 # for each thread: on an H100, the first epoch of each trial took 12 seconds longer
@@ -26,8 +29,8 @@ ON_GPU = OneThread("trainings")
 
 
 def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
-    """Train one job; after an exception the driver starts the job again."""
-    reports = train_job(config, site=site, cpus=cpus, gpus=gpus)
+    """Train one job or a pack; after an exception the driver starts its jobs again."""
+    reports = _reports(config, site=site, cpus=cpus, gpus=gpus)
     if gpus:
         reports = ON_GPU.advance(reports)
     with (
@@ -35,9 +38,16 @@ def work(config: dict[str, Any], *, site: Site, cpus: int, gpus: float) -> None:
         _collected_warnings() as notes,
         closing(reports),
     ):
-        for report in reports:
-            tune.report({**report, **({NOTES: list(notes)} if notes else {})})
+        for key, report in reports:
+            of_pack = {KEY: key} if JOBS in config else {}
+            tune.report({**report, **of_pack, **({NOTES: list(notes)} if notes else {})})
             notes.clear()
+
+
+def _reports(config: dict[str, Any], **given: Any) -> Generator[tuple[str, Report], None, None]:
+    if JOBS in config:
+        return train_pack(config[JOBS], **given)
+    return keyed(str(config["key"]), train_job(config, **given))
 
 
 @contextmanager

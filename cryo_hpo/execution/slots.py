@@ -36,21 +36,21 @@ def slots_for(resources: Resources, parallel: int | None) -> TrialResources:
 
 
 class SlotBudget:
-    """Count the trials that may run now."""
+    """Count the packs of trials that may run now; each takes the resources of one trial."""
 
     def __init__(self, slots: TrialResources) -> None:
         self._slots = slots
-        self._num_trials, self._until = 1, 0.0
+        self._num_packs, self._until = 1, 0.0
 
     def __call__(self) -> int:
-        """Return the number of trials, at least 1, as it was at most `LOOK_S` ago."""
+        """Return the number of packs, at least 1, as it was at most `LOOK_S` ago."""
         if time.monotonic() >= self._until:
             fits = sum(trials_fitting(node, self._slots) for node in _nodes())
-            self._num_trials = fair_share(
-                fits, studies=max(1, _num_studies()), parallel=self._slots.parallel
+            self._num_packs = fair_share(
+                fits, studies=max(1, _num_studies()), parallel=self._slots.packs
             )
             self._until = time.monotonic() + LOOK_S
-        return self._num_trials
+        return self._num_packs
 
 
 def trials_fitting(node: dict[str, float], slots: TrialResources) -> int:
@@ -92,11 +92,11 @@ def requested_capacity(slots: TrialResources) -> Iterator[None]:
     Nothing is queued in Ray that does not fit (see `SlotBudget`), so its autoscaler would never
     see the demand. A cluster of a fixed size ignores the request.
     """
-    if slots.parallel is None or not os.environ.get("RAY_ADDRESS"):
+    if slots.packs is None or not os.environ.get("RAY_ADDRESS"):
         yield
         return
     trial = {"CPU": slots.cpus, **({"GPU": slots.gpus} if slots.gpus else {})}
-    request_resources(bundles=[trial] * slots.parallel)
+    request_resources(bundles=[trial] * slots.packs)
     try:
         yield
     finally:

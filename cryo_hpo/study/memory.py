@@ -1,4 +1,4 @@
-"""Measure the memory of a training step, and the batch that fits a GPU."""
+"""Measure the memory of a training step, and the batch or the pack of trainings that fits."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ class StepMemory(NamedTuple):
     """Parameters, gradients and the optimizer's moments."""
     sample_gib: float
     """Activations that the backward pass keeps, of one crop."""
+    model_gib: float = 0.0
+    """Parameters alone, those of a frozen encoder too."""
+    member_gib: float = 0.0
+    """What a training adds to a pack that shares its frozen encoder: what is trained, gradients,
+    moments and, if there is one, the average."""
 
     def of_batch(self, batch: int) -> float:
         """Return the memory of a step, GiB."""
@@ -36,6 +41,17 @@ class StepMemory(NamedTuple):
         """Return the largest batch that fits a GPU; 0: not even one crop does."""
         free = SHARE * (gpu_gib - CONTEXT_GIB) - self.fixed_gib
         return max(0, int(free / max(self.sample_gib, 1e-9)))
+
+    def largest_pack(self, room_gib: float, *, batch: int, most: int) -> int:
+        """Return the largest pack of trainings that fits into memory, from 1 to `most`.
+
+        Each training is opened with an encoder of its own before one is shared; then one step at a
+        time needs activations.
+        """
+        free = SHARE * room_gib
+        beside = int((free - self.of_batch(batch)) / max(self.member_gib, 1e-9))
+        opened = int(free / max(self.model_gib, 1e-9))
+        return max(1, min(1 + beside, opened, most))
 
 
 def measure_step(recipe: Recipe, site: Site) -> StepMemory:
@@ -48,9 +64,14 @@ def measure_step(recipe: Recipe, site: Site) -> StepMemory:
     freeze(recipe, model)
     model.train()
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    fixed = sum(p.nbytes for p in model.parameters()) + ADAM * trained
+    whole = sum(p.nbytes for p in model.parameters())
     single, two = (_kept_bytes(model, recipe, batch) for batch in (1, 2))
-    return StepMemory(fixed / GIB, max(two - single, 0) / GIB)
+    return StepMemory(
+        fixed_gib=(whole + ADAM * trained) / GIB,
+        sample_gib=max(two - single, 0) / GIB,
+        model_gib=whole / GIB,
+        member_gib=(1 + ADAM + (recipe.optim.ema is not None)) * trained / GIB,
+    )
 
 
 def _kept_bytes(model: nn.Module, recipe: Recipe, batch: int) -> int:

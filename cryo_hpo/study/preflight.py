@@ -14,7 +14,7 @@ from ..config.protocol import PROTOCOLS, departures
 from ..config.space import Int, SearchSpace
 from ..data.facts import read_facts
 from ..data.review import review
-from ..errors import CryoError, DataError, combine, concerning
+from ..errors import CryoError, DataError, SpecError, combine, concerning
 from ..evaluation.field_metrics import Metric
 from ..models import check_size, find_encoder
 from ..search.calibrated import calibrated_arms
@@ -31,6 +31,7 @@ from ..training.build import (
 )
 from ..training.checkpoint_store import ensure_store_usable
 from ..training.scoring import field_rules
+from ..training.sharing import shared_key
 from ..training.validation import rules_of
 from .folder import SPEC, of, refuse_another
 from .odd_values import odd_values
@@ -88,6 +89,7 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
         partial(_require_sizes, study.base, site),
         partial(_read_portfolio, study),
         partial(calibrated_arms, study),
+        partial(_require_shared, study),
         lambda: groups.extend(_fit(study, {}, site, ("base",))),
         *(partial(_fit, study, changes, site, key) for key, changes in _variants(study)),
     ]
@@ -136,6 +138,21 @@ def _require_gpu(resources: Resources) -> None:
     if resources.gpus != "auto" and not os.environ.get("RAY_ADDRESS"):
         with concerning("resources", "gpus"):
             device_for(float(resources.gpus))
+
+
+def _require_shared(study: Study) -> None:
+    """Refuse packs in a study whose trainings share no encoder although it is frozen."""
+    pack, search = study.resources.pack, study.search
+    by_function = search is not None and not isinstance(search.space, SearchSpace)
+    if pack in ("auto", 1) or by_function or shared_recipes(study):
+        return
+    message = (
+        f"No two trainings can be packed, got {pack}: a frozen encoder is shared only uncompiled and "
+        "in evaluation mode. Set base.compile: off and base.protocol: corrected, or leave out "
+        "resources.pack."
+    )
+    with concerning("resources", "pack"):
+        raise SpecError(message)
 
 
 def _read_portfolio(study: Study) -> None:
@@ -218,6 +235,11 @@ def _require_statistics(recipe: Recipe, site: Site) -> None:
 def recipes_of(study: Study) -> list[Recipe]:
     """Return the recipe of every model of a study: base, baselines, edges of the search space."""
     return [study.base, *(study.recipe(changes) for _, changes in _variants(study))]
+
+
+def shared_recipes(study: Study) -> list[Recipe]:
+    """Return the recipes of a study that can be trained in a pack, one for each model."""
+    return [recipe for recipe in recipes_of(study) if shared_key(recipe) is not None]
 
 
 def band_plans(study: Study) -> list[tuple[str, BandPlan]]:

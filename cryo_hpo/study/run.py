@@ -39,6 +39,7 @@ from .hours import keep as keep_shares
 from .hours import plan_hours, resolve
 from .initial_weights import hold_weights
 from .own_result import own_result
+from .packing import with_packs
 from .plan import plan
 from .preflight import check
 from .proof import Proof, refuse_cell
@@ -146,6 +147,7 @@ def _run(  # noqa: PLR0913 (what a study is run with)
 ) -> Result:
     """Search, retrain winner and baselines, score the test split, compare."""
     slots = executor.slots(study.resources, study.search.parallel if study.search else None)
+    slots = with_packs(slots, [study], site)
     trainings = Trainings(
         study,
         site,

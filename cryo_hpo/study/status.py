@@ -13,6 +13,7 @@ from ..config import load_study
 from ..errors import CryoError, SpecError, StorageError
 from ..execution.hanging import hang_limit_s
 from ..results.campaign import NAME, load_campaign_result
+from ..results.epochs import TOGETHER
 from ..results.files import CAMPAIGN, EVENTS, LOCK, SPEC
 from ..results.known import known_names, no_such_study
 from ..results.study import NAME as RESULT
@@ -246,7 +247,8 @@ def read_trainings(
         key = event.get("key", "")
         last[key] = datetime.fromisoformat(event["time"])
         if event["event"] == "epoch":
-            seconds.setdefault(key, []).append(float(event.get("seconds") or 0.0))
+            pack_s = float(event.get("seconds") or 0.0) * float(event.get(TOGETHER) or 1)
+            seconds.setdefault(key, []).append(pack_s)
         if event["event"] == "started" and "lr" in event and key not in trainings:
             trainings[key] = Training(key, event["lr"], event["epochs"])
         elif key in trainings:

@@ -257,3 +257,9 @@ def test_a_training_without_an_epoch_for_ten_of_its_own_is_shown_as_hanging() ->
         assert read_trainings(events, is_driven=True, **more)[0].silent_s is None
     (idle,) = read_trainings(events, is_driven=False, now=now)
     assert (idle.state, idle.silent_s) == ("interrupted", None)
+    packed = [{**event, "seconds": 30.0, "together": 4} for event in events]
+    (hanging,) = read_trainings(packed, is_driven=True, now=now)
+    assert hanging.silent_s == 1201, "its seconds are its share of those of four trainings"
+    for event in packed:
+        event["together"] = 5
+    assert read_trainings(packed, is_driven=True, now=now)[0].silent_s is None

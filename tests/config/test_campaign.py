@@ -139,6 +139,24 @@ def test_a_total_that_can_decide_no_cell_is_refused_with_the_least_that_can(
     assert len(load(of(least)).cells()) == (least - 2) / 4
 
 
+def test_only_cells_of_a_frozen_encoder_are_packed(load):
+    cells = cell_studies(load(("seeds:", "resources: {pack: 4, cpus: 2}\nseeds:")))
+    assert {(cell.regime, study.resources.pack) for cell, study in cells.items()} == {
+        ("full", 1),
+        ("frozen", 4),
+    }
+    assert {study.resources.cpus for study in cells.values()} == {2}
+
+
+def test_a_campaign_without_a_frozen_cell_cannot_be_packed(load):
+    with pytest.raises(SpecError, match=r"resources.pack: No two trainings can be packed, got 4"):
+        load(
+            ("seeds:", "resources: {pack: 4}\nseeds:"),
+            ("[full, frozen]", "[full]"),
+            ("  - {encoder: narrow, regime: frozen}", "  - {encoder: narrow}"),
+        )
+
+
 BAD = {
     "unknown key": (("transfer: true", "tranfer: true"), "transfer"),  # codespell:ignore
     "bad encoder key": (("width: 4", "widht: 4"), "matrix.encoders.narrow.widht"),  # codespell:ignore

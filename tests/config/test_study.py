@@ -116,6 +116,44 @@ def test_study_recipe() -> None:
     )
 
 
+TUNE = "model.tune"
+PACKED: dict[str, tuple[bool, dict[str, Any]]] = {
+    "search of a frozen encoder": (True, {"tune": "frozen", "search": {}}),
+    "search of a trained encoder": (False, {"search": {}}),
+    "one frozen training for each seed": (False, {"tune": "frozen"}),
+    "two frozen baselines": (True, {"tune": "frozen", "baselines": {"b": {"optim.lr": 1e-3}}}),
+    "one of two is frozen": (False, {"baselines": {"b": {TUNE: "frozen"}}}),
+    "the other is trained": (False, {"tune": "frozen", "baselines": {"b": {TUNE: "full"}}}),
+    "the space freezes it": (True, {"search": {TUNE: ["full", "frozen"]}}),
+    "the space trains it": (False, {"tune": "frozen", "search": {TUNE: ["full", "lora"]}}),
+}
+
+
+@pytest.mark.parametrize("case", PACKED)
+def test_a_pack_is_refused_where_no_two_trainings_share_an_encoder(case: str) -> None:
+    fits, fields = PACKED[case]
+    rate = {"optim.lr": {"kind": "float", "low": 1e-6, "high": 1e-2, "log": True}}
+    raw: dict[str, Any] = {"name": "x", "base": {**BASE, "model": {"encoder": "prithvi-v2-300m"}}}
+    raw["base"]["model"]["tune"] = fields.get("tune", "full")
+    if "search" in fields:
+        choices = {k: {"kind": "choice", "values": v} for k, v in fields["search"].items()}
+        raw["search"] = {"space": {"params": {**rate, **choices}}, "trials": 3}
+    raw["baselines"] = fields.get("baselines", {})
+    for pack in (1, "auto"):
+        Study.model_validate_json(json.dumps({**raw, "resources": {"pack": pack}}))
+    raw["resources"] = {"pack": 4}
+    if fits:
+        assert Study.model_validate_json(json.dumps(raw)).resources.pack == 4
+    else:
+        assert "resources.pack: No two trainings can be packed, got 4" in _problems(Study, raw)
+
+
+def test_what_a_function_draws_may_be_packed() -> None:
+    space = {"file": "space.py", "function": "draw"}
+    study = _study(search={"space": space, "trials": 3}, resources={"pack": 2})
+    assert study.resources.pack == 2
+
+
 @given(studies)
 @calm
 def test_studies_survive_json(study: Study) -> None:
@@ -154,6 +192,19 @@ def _space(name: str, **param: Any) -> dict[str, Any]:
             "resources.gpus: Must be 'auto' or a number from 0 to 1, got 2.",
         ),
         ({"resources": {"gpus": "all"}}, "resources.gpus: Must be 'auto' or a number from 0 to 1"),
+        *(
+            (
+                {"resources": {"pack": pack}},
+                f"resources.pack: Must be 'auto' or a whole number from 1 to 64, got {shown}.",
+            )
+            for pack, shown in (
+                (0, "0"),
+                (65, "65"),
+                (1.5, "1.5"),
+                (True, "true"),
+                ("all", "'all'"),
+            )
+        ),
         ({"baselines": {"tuned": {}}}, "baselines.tuned: 'tuned' cannot name a baseline."),
         ({"baselines": {"a/b": {}}}, "baselines.a/b: 'a/b' cannot name a baseline."),
         ({"baselines": {"a" * 201: {}}}, "cannot name a baseline. Use at most 200"),

@@ -15,6 +15,7 @@ import pytest
 from cryo_hpo.results.study import load_result
 
 from ..support.clusters import Head, tiny_study
+from ..support.recorded import recorded_events
 
 RULES: dict[str, dict[str, Any]] = {
     "promote": {"kind": "asha", "rule": "promote", "grace_epochs": 1, "reduction": 2},
@@ -81,3 +82,28 @@ def test_a_study_leaves_the_same_trace_inline_and_on_ray(
     if rule != "none":
         decisions = {step.decision for trial in one.trials for step in trial.steps}
         assert len(decisions) > 1, "some trial was held back, and some was not"
+
+
+@pytest.mark.ray
+def test_packs_on_ray_give_the_scores_of_trainings_alone(ray_head: Head, tmp_path: Path) -> None:
+    """Random proposals depend on no result, and a frozen encoder is shared bit for bit."""
+    changes: dict[str, Any] = {
+        "base__model": {"encoder": "unet", "decoder": "unet", "width": 4, "tune": "frozen"},
+        "search__trials": 4,
+        "search__parallel": 4,
+    }
+    for pack, storage in ((1, "alone"), (4, "packed")):
+        resources = {"cpus": 1, "gpus": 0, "pack": pack}
+        tiny_study(tmp_path, tmp_path / "data", name="parity", resources=resources, **changes)
+        options, env = (("--inline",), {}) if pack == 1 else ((), ray_head.joined)
+        _run(tmp_path, storage, *options, env=env)
+    alone, packed = (load_result(tmp_path / s / "parity") for s in ("alone", "packed"))
+    assert [(t.params, t.curve, t.state) for t in alone.trials] == [
+        (t.params, t.curve, t.state) for t in packed.trials
+    ]
+    for one, other in zip(alone.arms, packed.arms, strict=True):
+        assert [s.test_iou for s in one.seeds] == [s.test_iou for s in other.seeds]
+    epochs = recorded_events(tmp_path / "packed" / "parity", "epoch")
+    assert {e["together"] for e in epochs if e["key"].startswith("trial")} == {4}
+    assert {e["together"] for e in epochs if "-seed" in e["key"]} == {2}, "pairs of one seed"
+    assert [e["key"] for e in epochs[:4]] == [f"trial-000{number}" for number in range(4)]

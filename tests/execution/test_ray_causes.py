@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +10,8 @@ import pytest
 
 from cryo_hpo.errors import StorageError
 from cryo_hpo.execution.attempts import CRASHES, Attempts
-from cryo_hpo.search.jobs import MESSAGE, OUTCOME, Job
+from cryo_hpo.execution.packs import Pack, Packs
+from cryo_hpo.search.jobs import MESSAGE, OUTCOME
 
 from .test_inline import Jobs
 
@@ -24,16 +24,19 @@ tune = pytest.importorskip("cryo_hpo.execution.ray_tune")
 def fail(tmp_path: Path) -> Any:
     """Let one attempt of the next job fail with an error, as Tune records it."""
     source = Jobs(1)
-    attempts = Attempts(source)
-    callback = tune.OutcomeCallback(attempts, tune.JobSearcher(attempts, budget=lambda: 1))
+    packs = Packs(Attempts(source), most=1)
+    callback = tune.OutcomeCallback(packs, tune.JobSearcher(packs, budget=lambda: 1))
 
     def fail(error: BaseException) -> list[Any]:
-        job = attempts.next()
-        assert isinstance(job, Job)
+        pack = packs.next()
+        assert isinstance(pack, Pack)
         file = tmp_path / "error.pkl"
         file.write_bytes(cloudpickle.dumps(error))
         trial = SimpleNamespace(
-            trial_id="x", config=asdict(job), pickled_error_file=str(file), error_file=None
+            trial_id="x",
+            config=tune.config_of(pack),
+            pickled_error_file=str(file),
+            error_file=None,
         )
         callback.on_trial_error(trial=trial)
         return source.ends
@@ -61,17 +64,18 @@ def test_a_lost_worker_is_tried_again_however_often_it_looks_the_same(fail) -> N
 def test_a_full_disk_stops_the_study_and_is_no_death_of_a_worker(caplog) -> None:
     """Tune takes what its callback raises for an error of the trial, which then starts again."""
     source = Jobs(1)
-    kept = tune.FirstErrorKept(Attempts(source))
+    kept = tune.FirstErrorKept(Packs(Attempts(source), most=1))
     searcher = tune.JobSearcher(kept, budget=lambda: 1)
     callback = tune.OutcomeCallback(kept, searcher)
     trial = SimpleNamespace(
         trial_id="x",
         config=searcher.suggest("x"),
-        last_result={OUTCOME: "unwritable", MESSAGE: "Free space."},
         pickled_error_file=None,
         error_file=None,
         status="ERROR",
     )
+    outcome = {OUTCOME: "unwritable", MESSAGE: "Free space."}
+    assert tune.RungScheduler(kept).on_trial_result(None, trial, outcome) == "CONTINUE"
     for _ in range(2):  # once as its end, and once more as the error that this was taken for
         with pytest.raises(StorageError, match="Free space"):
             callback.on_trial_complete(trial=trial)

@@ -11,6 +11,7 @@ import pytest
 
 from cryo_hpo.execution.attempts import Attempts
 from cryo_hpo.execution.executor import TrialResources
+from cryo_hpo.execution.packs import Packs
 from cryo_hpo.execution.positions import WorkerPositions
 from cryo_hpo.search.jobs import Job
 
@@ -90,7 +91,7 @@ def test_a_worker_that_hangs_is_only_reported_unless_the_study_says_more(
 def test_a_trial_whose_worker_cannot_be_reset_starts_again(monkeypatch, caplog) -> None:
     """Tune ends it without a word, when the training before has not ended in time."""
     source = Jobs(2)
-    kept = driver.FirstErrorKept(Attempts(source))
+    kept = driver.FirstErrorKept(Packs(Attempts(source), most=1))
     searcher = driver.JobSearcher(kept, budget=lambda: 1)
     config = searcher.suggest("t1")
     assert searcher.suggest("t2") is None, "one slot, and a trial in it"
@@ -126,7 +127,7 @@ def test_tunes_tables_of_actors_are_where_they_are_looked_up() -> None:
 def test_tune_calls_the_callbacks_as_they_are_written(monkeypatch) -> None:
     callbacks = pytest.importorskip("ray.tune.callback")
     hangs, source = Hangs(monkeypatch, restart=True), Jobs(1)
-    kept = driver.FirstErrorKept(Attempts(source))
+    kept = driver.FirstErrorKept(Packs(Attempts(source), most=1))
     searcher = driver.JobSearcher(kept, budget=lambda: 1)
     config = searcher.suggest("t1")
     trial = SimpleNamespace(config=config, status="RUNNING", trial_id="t1", last_result={})
@@ -139,6 +140,19 @@ def test_tune_calls_the_callbacks_as_they_are_written(monkeypatch) -> None:
     every.on_trial_complete(**given, trial=trial)
     every.on_step_begin(**given)
     assert source.ends == [(config["key"], "done", "")]
+
+
+def test_a_pack_hangs_by_the_time_that_all_its_trainings_take(monkeypatch, caplog) -> None:
+    """An epoch's seconds are a training's share, and a pack's epochs come at the same moment."""
+    hangs, trial = Hangs(monkeypatch, restart=False), Trial("trial-0001+3", "RUNNING")
+    hangs.callback._watch._given_s = None
+    hangs.callback.on_trial_start(trial=trial)
+    for together in (1, 4):
+        hangs.callback.on_trial_result(trial=trial, result={"seconds": 30.0, "together": together})
+    hangs.step(trial, seconds=10 * 4 * 30 - 1)
+    assert caplog.text == ""
+    hangs.step(trial, seconds=2)
+    assert "trial-0001+3 has reported no epoch for 20 min" in caplog.text
 
 
 def test_scoring_that_stops_is_reported_once(monkeypatch, caplog) -> None:

@@ -26,7 +26,7 @@ def test_warnings_are_reported_once_with_the_next_epoch(monkeypatch, tmp_path) -
     monkeypatch.setattr(ray_worker, "train_job", train)
     monkeypatch.setattr("ray.tune.report", reports.append)
     before = list(logging.getLogger("cryo_hpo").handlers)
-    ray_worker.work({"workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=0)
+    ray_worker.work({"key": "a", "workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=0)
     assert reports == [{"epoch": 1, "notes": ["'last.pt' is damaged"]}, {"epoch": 2}]
     assert logging.getLogger("cryo_hpo").handlers == before
 
@@ -48,7 +48,9 @@ def test_trials_on_a_gpu_train_in_one_thread_of_their_process(
     monkeypatch.setattr("ray.tune.report", reports.append)
 
     def work() -> None:  # as Tune does, in a new thread for each trial
-        ray_worker.work({"workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=gpus)
+        ray_worker.work(
+            {"key": "a", "workdir": str(tmp_path)}, site=Site.from_env({}), cpus=1, gpus=gpus
+        )
 
     trials = [Thread(target=work) for _ in range(2)]
     for trial in trials:
@@ -57,3 +59,23 @@ def test_trials_on_a_gpu_train_in_one_thread_of_their_process(
         trial.join()
     assert len(reports) == 2
     assert len({report["thread"] for report in reports}) == threads
+
+
+def test_reports_of_a_pack_name_the_job_that_they_are_of(monkeypatch, tmp_path) -> None:
+    jobs, reports = [{"key": "a"}, {"key": "b"}], list[dict[str, Any]]()
+
+    def train_pack(configs: Any, **given: Any) -> Generator[tuple[str, dict[str, Any]]]:
+        assert (configs, given["cpus"], given["gpus"]) == (jobs, 2, 0)
+        for epoch in (1, 2):
+            yield from ((config["key"], {"epoch": epoch}) for config in configs)
+
+    monkeypatch.setattr(ray_worker, "train_pack", train_pack)
+    monkeypatch.setattr("ray.tune.report", reports.append)
+    config = {"key": "a+1", "workdir": str(tmp_path), "jobs": jobs}
+    ray_worker.work(config, site=Site.from_env({}), cpus=2, gpus=0)
+    assert [(report["job"], report["epoch"]) for report in reports] == [
+        ("a", 1),
+        ("b", 1),
+        ("a", 2),
+        ("b", 2),
+    ]

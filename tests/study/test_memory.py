@@ -41,3 +41,37 @@ def test_the_batch_leaves_room_for_cuda_and_workspaces() -> None:
     assert batch == 11
     assert memory.of_batch(batch) <= SHARE * (24 - CONTEXT_GIB) < memory.of_batch(batch + 1)
     assert memory.largest_batch(3.0) == 0
+
+
+def test_a_pack_holds_a_frozen_encoder_once_and_what_is_trained_for_each() -> None:
+    frozen: dict[str, Any] = {
+        "model.encoder": "galileo-nano",
+        "model.decoder": "upernet",
+        "model.tune": "frozen",
+    }
+    small: dict[str, Any] = {"model.channels": 16, "model.weights": "scratch"}
+    recipe = Recipe(data=DataSpec(name="lakes-demo", crop=32)).replace({**frozen, **small})
+    model = segmenter(recipe, site=SITE, weights="scratch")
+    decoder = sum(p.nbytes for p in model.decoder.parameters())
+    whole = sum(p.nbytes for p in model.parameters())
+    step = measure_step(recipe, SITE)
+    assert step.model_gib == pytest.approx(whole / GIB)
+    assert step.member_gib == pytest.approx(4 * decoder / GIB)
+    averaged = measure_step(recipe.replace({"optim.ema": 0.99}), SITE)
+    assert averaged.member_gib == pytest.approx(5 * decoder / GIB), "its average is one more"
+
+
+@pytest.mark.parametrize(
+    ("room_gib", "number"),
+    [(0.0, 1), (5.0, 1), (6.0, 1), (6.26, 2), (7.51, 3), (100.0, 8)],
+)
+def test_a_pack_fits_beside_one_step(room_gib: float, number: int) -> None:
+    step = StepMemory(fixed_gib=2.0, sample_gib=0.5, model_gib=1.0, member_gib=1.0)
+    assert step.largest_pack(room_gib, batch=4, most=8) == number
+    if number in range(2, 8):
+        assert step.of_batch(4) + (number - 1) * 1.0 <= SHARE * room_gib < step.of_batch(4) + number
+
+
+def test_a_pack_is_opened_with_an_encoder_for_each() -> None:
+    step = StepMemory(fixed_gib=2.0, sample_gib=0.5, model_gib=2.0, member_gib=0.1)
+    assert step.largest_pack(10.0, batch=4, most=8) == 4

@@ -12,6 +12,7 @@ import pytest
 
 from cryo_hpo.config import Site, Study
 from cryo_hpo.execution.inline import InlineExecutor
+from cryo_hpo.execution.worker import train_job
 from cryo_hpo.prediction.model import open_model
 from cryo_hpo.report.verdict import verdict_text
 from cryo_hpo.results.study import Result, load_result, write
@@ -30,13 +31,13 @@ class Counting(InlineExecutor):
     """Count the trainings that are trained and scored."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(self._train_and_count)
         self.trained: list[str] = []
         self.scored: list[str] = []
 
-    def _run_job(self, source: Any, job: Any, *given: Any) -> Any:
-        self.trained.append(job.key)
-        return super()._run_job(source, job, *given)
+    def _train_and_count(self, config: Any, **given: Any) -> Any:
+        self.trained.append(config["key"])
+        return train_job(config, **given)
 
     def score(self, jobs: Any, **given: Any) -> Any:
         self.scored += [job.key for job in jobs]
