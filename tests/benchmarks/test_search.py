@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 
 from benchmarks.calibrated_start import DATASETS, by_dataset
-from benchmarks.known import around, default, default_rate, known, own_portfolio, shifted
+from benchmarks.known import (
+    around,
+    calibrated,
+    default,
+    default_rate,
+    known,
+    mistaken,
+    own_portfolio,
+    shifted,
+)
 from benchmarks.ours import Ours, study_of
 from benchmarks.parts import Parts
 from benchmarks.problems import GRID, OWN
@@ -392,3 +401,17 @@ def test_rates_around_a_default_stay_in_the_range_and_none_are_tried_without_one
     tasks = [method.next(), method.next(), method.next()]
     assert [None if not isinstance(t, Task) else t.lr for t in tasks] == [rate, table.high, None]
     assert around(Portfolio(lessons=()), (1, 3))(table, 0).next() is None
+
+
+def test_a_mistaken_default_is_promised_the_lead_of_the_right_one():
+    table, portfolio = lr_tables(OWN)[0], own_portfolio(OWN)
+    right, wrong = (make(portfolio)(table, 0) for make in (calibrated, mistaken))
+    assert isinstance(right, Ours)
+    assert isinstance(wrong, Ours)
+    (mine, promised), (theirs, lead) = (
+        ([p["optim.lr"] for p in x.source.start.points], x.source.start.lead)
+        for x in (wrong, right)
+    )
+    assert mine == pytest.approx([float(rate) / 100 for rate in theirs])
+    assert promised == lead
+    assert len(mine) == 3
