@@ -13,6 +13,7 @@ import click
 from ..errors import SpecError, did_you_mean
 from .guard import read_site
 from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_weak_models
+from .skipped import SkippedScenes
 
 if TYPE_CHECKING:
     from ..config import Site
@@ -146,8 +147,12 @@ def predict(  # noqa: PLR0913 (options of a command)
     numbers = None if layers is None else _numbers(layers)
     if quality is not None and len(jobs) > 1 and str(quality) != "none":
         raise SpecError(f"--quality '{quality}' is of one scene, and {len(jobs)} are mapped.")
+    skipped = SkippedScenes(len(jobs))
     for number, job in enumerate(jobs, 1):
-        with _kept_while_outlined(job.out, job.vector) as sure:
+        with (
+            skipped.going_on(job.scene),
+            _kept_while_outlined(job.out, job.vector) as sure,
+        ):
             with _watched(job.scene.name) as advance:
                 counts = predict_scene(
                     chosen,
@@ -171,9 +176,10 @@ def predict(  # noqa: PLR0913 (options of a command)
                 given["scene"] = job.scene.stem
                 sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
                 click.echo(f"{progress}{job.vector}: {sizes}")
-    if areas is not None:
-        maps = [(job.scene, job.out) for job in jobs]
+    maps = [(job.scene, job.out) for job in jobs if job.scene not in skipped.scenes]
+    if areas is not None and maps:
         click.echo(f"areas: {write_areas(maps, areas, classes=chosen.card.classes)}")
+    skipped.refuse()
 
 
 def _outline(

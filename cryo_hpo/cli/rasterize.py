@@ -43,10 +43,11 @@ def rasterize(
     reference system are reprojected; lines and points need --buffer-m.
     """
     from ..config.vector_layer import vector_layer
-    from ..data.drawn_mask import find_outlines, write_mask
+    from ..data.drawn_mask import find_outlines, refuse_replacing, write_mask
 
     masks = [out / f"{image.stem}.tif" for image in images]
     _refuse_twins(images, masks)
+    refuse_replacing(masks)
     try:
         layer = vector_layer(file=outlines.name, **_layer_of(how))
     except SpecError as error:
@@ -85,7 +86,13 @@ def _describe_mask(mask: DrawnMask) -> str:
     if not mask.ids:
         return f"{share}, as none lies on the image"
     cut = f", {mask.cut} of them beyond its edge too" if mask.cut else ""
-    return f"{share}; {count_of(len(mask.ids), 'outline')} on the image{cut}, {mask.extent}"
+    contested = (
+        f"{100 * mask.contested:.2f} % lie in outlines of several classes, whose last counts"
+    )
+    return (
+        f"{share}{f' ({contested})' if mask.contested else ''}; "
+        f"{count_of(len(mask.ids), 'outline')} on the image{cut}, {mask.extent}"
+    )
 
 
 def _describe_outlines(path: Path, outlines: Outlines, drawn: Sequence[DrawnMask]) -> str:

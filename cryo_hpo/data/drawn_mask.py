@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +19,11 @@ from rasterio.errors import RasterioError
 from ..config.vector_layer import VectorLayer
 from ..errors import DataError
 from .dataset import IGNORE
+from .safe_open import open_file
 from .vector import Features, Grid, draw_features, rasterize_layers, read_features
 from .vector_file import crs_of, describe_layer, source_of
 
+SOURCE = "CRYO_HPO_OUTLINES"  # tag of a drawn mask: the file of its outlines
 NUMBERS = [str(number) for number in range(256)]  # names of classes
 
 
@@ -56,6 +59,7 @@ class DrawnMask(NamedTuple):
         ids: Outlines that reach into the image.
         cut: Number of those that reach beyond its edge.
         extent: Box around those outlines; None: there are none.
+        contested: Share of pixels in outlines of several classes; the last in the file counts.
     """
 
     file: Path
@@ -63,6 +67,29 @@ class DrawnMask(NamedTuple):
     ids: frozenset[int]
     cut: int
     extent: Extent | None
+    contested: float = 0.0
+
+
+def refuse_replacing(masks: Sequence[Path]) -> None:
+    """Refuse to replace files that were not drawn from outlines, such as masks drawn by hand.
+
+    Raises:
+        DataError: Such a file has the name of a mask.
+    """
+    for mask in masks:
+        if mask.exists() and not _is_drawn(mask):
+            raise DataError(
+                f"{mask}: this file is there already, and is no mask that was drawn from outlines: it is "
+                "not replaced. Give another folder to --out, or remove the file."
+            )
+
+
+def _is_drawn(mask: Path) -> bool:
+    try:
+        with open_file(mask) as file:
+            return SOURCE in file.tags()
+    except DataError:
+        return False
 
 
 def find_outlines(path: Path, layer: VectorLayer) -> Outlines:
@@ -104,11 +131,25 @@ def write_mask(
         outside_HW = rasterize_layers([(within, area)], ["0", "1"], grid) == 0
         mask_HW[outside_HW] = IGNORE
         drawn_HW &= ~outside_HW
-    _write(mask, mask_HW, grid)
-    return DrawnMask(mask, float(drawn_HW.mean()), *_on_image(features, grid))
+    _write(mask, mask_HW, grid, source=outlines.name)
+    contested = _contested(features, grid, all_touched=layer.all_touched)
+    return DrawnMask(mask, float(drawn_HW.mean()), *_on_image(features, grid), contested)
 
 
-def _write(mask: Path, mask_HW: NDArray[np.uint8], grid: Grid) -> None:
+def _contested(features: Features, grid: Grid, *, all_touched: bool) -> float:
+    """Return the share of pixels that lie in outlines of several classes."""
+    codes = np.unique(features.codes)
+    blank_HW = np.zeros((grid.height, grid.width), dtype=np.uint8)
+    times_HW = blank_HW
+    for code in codes if len(codes) > 1 else ():
+        own = features.codes == code
+        ones = np.ones(int(own.sum()), dtype=np.uint8)
+        of_class = Features(features.geometries[own], ones, features.ids[own])
+        times_HW = times_HW + draw_features(blank_HW, of_class, grid, all_touched=all_touched)
+    return float((times_HW > 1).mean())
+
+
+def _write(mask: Path, mask_HW: NDArray[np.uint8], grid: Grid, *, source: str) -> None:
     profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "compress": "deflate"}
     place = {"crs": grid.crs, "transform": grid.transform}
     try:
@@ -116,6 +157,7 @@ def _write(mask: Path, mask_HW: NDArray[np.uint8], grid: Grid) -> None:
         size = {"height": grid.height, "width": grid.width}
         with rasterio.open(mask, "w", **profile, **place, **size) as file:
             file.write(mask_HW, 1)
+            file.update_tags(**{SOURCE: source})
     except (OSError, RasterioError) as error:
         raise DataError(f"{mask}: cannot write this mask: {error}. Free space.") from error
 
@@ -131,7 +173,8 @@ def _on_image(features: Features, grid: Grid) -> tuple[frozenset[int], int, Exte
 
 
 def _extent(bounds_N4: NDArray[np.float64], crs: CRS) -> Extent | None:
-    placed_N4 = bounds_N4[np.isfinite(bounds_N4).all(axis=1)]
+    # GDAL gives an empty outline the bounds 0, 0, 0, 0.
+    placed_N4 = bounds_N4[np.isfinite(bounds_N4).all(axis=1) & bounds_N4.any(axis=1)]
     if not len(placed_N4):
         return None
     west, south = placed_N4[:, :2].min(axis=0).tolist()

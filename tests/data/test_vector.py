@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 
 from cryo_hpo.config.vector_layer import VectorLayer
 from cryo_hpo.data.dataset import IGNORE
-from cryo_hpo.data.drawn_mask import find_outlines, write_mask
+from cryo_hpo.data.drawn_mask import find_outlines, refuse_replacing, write_mask
 from cryo_hpo.data.vector import Grid, area_km2, rasterize_layers
 from cryo_hpo.data.vector_file import describe_layer
 from cryo_hpo.errors import DataError
@@ -276,6 +276,41 @@ def test_outlines_on_an_image_beyond_its_edge_and_outside_are_counted(tmp_path):
     assert every.extent[:4] == (500_100, 5_199_050, 506_000, 5_200_000)
     empty = find_outlines(path, VectorLayer(file="a.gpkg", label="1", where="size = 2"))
     assert (len(empty.ids), empty.extent) == (1, None)
+
+
+def test_an_outline_without_points_has_no_part_in_the_extent(tmp_path):
+    path = write_outlines(tmp_path / "a.gpkg", [_box(10, 10, 30, 30), shapely.Polygon()])
+    every = find_outlines(path, VectorLayer(file="a.gpkg", label="1"))
+    assert every.extent is not None
+    assert every.extent[:4] == (500_100, 5_199_700, 500_300, 5_199_900)
+
+
+def test_pixels_in_outlines_of_several_classes_are_counted(tmp_path):
+    image = np.zeros((1, 100, 100), dtype=np.uint8)
+    write(tmp_path / "image.tif", image, crs=UTM, transform=GRID.transform)
+    shapes = [_box(10, 10, 30, 30), _box(20, 20, 40, 40), _box(25, 25, 35, 35)]
+    path = write_outlines(tmp_path / "a.gpkg", shapes, what=["lake", "ice", "ice"])
+    layer = VectorLayer(file="a.gpkg", attribute="what", labels={"lake": "1", "ice": "2"})
+    mask = write_mask(path, layer, tmp_path / "image.tif", tmp_path / "mask.tif")
+    assert mask.contested == 100 / 10_000
+    with rasterio.open(mask.file) as file:
+        assert (file.read(1)[20:30, 20:30] == 2).all(), "the last in the file"
+    alone = VectorLayer(file="a.gpkg", label="1")
+    mask = write_mask(path, alone, tmp_path / "image.tif", tmp_path / "again.tif")
+    assert mask.contested == 0
+
+
+def test_only_masks_that_were_drawn_from_outlines_are_replaced(tmp_path):
+    image = np.zeros((1, 100, 100), dtype=np.uint8)
+    write(tmp_path / "image.tif", image, crs=UTM, transform=GRID.transform)
+    path = write_outlines(tmp_path / "a.gpkg", [_box(10, 10, 30, 30)])
+    layer = VectorLayer(file="a.gpkg", label="1")
+    drawn = write_mask(path, layer, tmp_path / "image.tif", tmp_path / "mask.tif").file
+    refuse_replacing([drawn, tmp_path / "new.tif"])
+    (tmp_path / "damaged.tif").write_bytes(b"")
+    for other in ("image.tif", "damaged.tif"):
+        with pytest.raises(DataError, match=r"not replaced.*--out"):
+            refuse_replacing([drawn, tmp_path / other])
 
 
 def _with_styles(path):

@@ -213,6 +213,32 @@ def test_scenes_of_folders_and_patterns_get_maps_of_their_names(
     assert sorted(p.name for p in (tmp_path / "some").glob("*.tif")) == ["a.tif", "b.tif"]
 
 
+def test_a_damaged_scene_among_others_is_skipped_and_ends_with_an_error(
+    done: Finished, site: None, image_CHW: np.ndarray, tmp_path: Path
+) -> None:
+    scenes, maps, areas = tmp_path / "scenes", tmp_path / "maps", tmp_path / "areas.csv"
+    for name in ("a.tif", "b.tif", "c.tif"):
+        write_raster(scenes / name, image_CHW[:, :20, :20], georeferenced=True)
+    (scenes / "b.tif").write_bytes(b"")
+    said = _run("predict", "done", scenes, "--out", maps, "--areas", areas)
+    assert said.exit_code == 1
+    assert "3/3 " in said.output
+    assert "1 of 3 scenes could not be mapped" in said.output
+    assert "b.tif). The others are mapped." in said.output
+    assert sorted(p.stem for p in maps.glob("*.tif")) == ["a", "c"]
+    assert {line.split(",")[0] for line in areas.read_text().splitlines()} == {"scene", "a", "c"}
+
+
+def test_where_no_scene_can_be_mapped_the_rest_is_given_up(
+    done: Finished, site: None, image_CHW: np.ndarray, tmp_path: Path
+) -> None:
+    for name in "abcde":
+        write_raster(tmp_path / f"scenes/{name}.tif", image_CHW[:1, :20, :20], georeferenced=True)
+    said = _run("predict", "done", tmp_path / "scenes", "--out", tmp_path / "maps")
+    assert said.exit_code == 1
+    assert [name for name in "abcde" if f"{name}.tif: the model reads" in said.output] == [*"abc"]
+
+
 @pytest.mark.parametrize(
     ("scenes", "out", "message"),
     [
