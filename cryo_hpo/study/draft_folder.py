@@ -162,8 +162,8 @@ def draft_folder(  # noqa: PLR0913 (all but the folder by name)
         folder: Images and masks in any of the usual layouts; `cryo-hpo init --help` names them.
         out: Folder of the two files.
         name: Name of dataset and study; None: the folder's.
-        classes: Class names in the order of the mask values.
-        bands: Band names in the order of the layers.
+        classes: Class names in the order of the mask values; or a text, "land,lake".
+        bands: Band names in the order of the layers; or a text, "B4,B3,B2".
         sensor: Sensor whose numbers the bands are.
         encoder: One of `cryo-hpo list encoders`.
         force: Write over a card and a study of that name.
@@ -179,8 +179,8 @@ def draft_folder(  # noqa: PLR0913 (all but the folder by name)
     root = Path(folder).expanduser().absolute()
     choices = Choices(
         name=name or as_name(root.name),
-        classes=None if classes is None else tuple(classes),
-        bands=None if bands is None else tuple(bands),
+        classes=_names(classes),
+        bands=_names(bands),
         encoder=encoder,
         sensor=sensor,
     )
@@ -192,6 +192,13 @@ def draft_folder(  # noqa: PLR0913 (all but the folder by name)
         choices = replace(choices, epoch=drafter.count())
         drafter.write(choices)
     return Draft(drafter.card, drafter.study, drafter.open_points(choices))
+
+
+def _names(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return names as a tuple; one text holds them as an option does, with commas between."""
+    if isinstance(given, str):
+        return tuple(name.strip() for name in given.split(","))
+    return None if given is None else tuple(given)
 
 
 def begin_draft(folder: Path, name: str, *, out: Path, force: bool, site: Site) -> Drafter:

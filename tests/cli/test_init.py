@@ -138,6 +138,8 @@ def test_from_python_a_draft_says_what_it_assumes(here):
         "lakes", bands=("B4", "B3", "B2"), sensor="sentinel-2", classes=("land", "lake")
     )
     assert not any(point.is_guess for point in settled.open_points)
+    as_option = draft_folder("lakes", bands="B4, B3,B2", classes="land,lake", out="text")
+    assert load_card(as_option.card).bands == ("B4", "B3", "B2")
 
 
 def test_a_draft_that_fails_in_python_leaves_no_file(here):
