@@ -5,7 +5,7 @@ its launches. Four parts, the most telling first, each in a process of its own w
 
 captured   the whole training step in a CUDA graph: one launch replays them all
 processes  one, three and five trainings at a time on one card, as `resources.gpus: 0.2` does
-shared     a frozen encoder run once for four learning rates (`benchmarks.pack`)
+shared     a frozen encoder run once for four learning rates (`benchmarks.pack`, `benchmarks.stacked`)
 reduced    `torch.compile(mode="reduce-overhead")`, which captures the model alone
 
     python -m benchmarks.launches             # all four: about five minutes, at most six
@@ -39,7 +39,7 @@ from cryo_hpo.training.opening import open_run
 from cryo_hpo.training.run import Run
 from cryo_hpo.training.step import take_step
 
-from . import pack
+from . import pack, stacked
 from .capture import CapturedStep
 from .card_steps import (
     BATCH,
@@ -252,8 +252,9 @@ def _train_for(task: Task, ready: Any, told: Any) -> None:
 
 
 def shared(_: Path, device: torch.device) -> Iterator[str]:
-    """Time a step of four learning rates whose frozen encoder runs once; see `benchmarks.pack`."""
-    yield from pack.compare(None, steps=20, device=device)
+    """Time a step of four learning rates whose frozen encoder runs once; see `benchmarks.pack`, `benchmarks.stacked`."""
+    yield from stacked.compare(None, steps=20, device=device)
+    yield from pack.rows(pack.CASES[:3], device)
 
 
 def _loop_step(run: Run) -> Take:

@@ -1,169 +1,145 @@
-"""Measure what training several learning rates at once would gain, in one run.
+"""Measure what training several learning rates of one frozen encoder side by side gains.
 
-A frozen encoder runs once for all learning rates, and the decoders train stacked (`torch.func`
-with `vmap`) or one after another; beside them the trainings as they are, one rate at a time. Seconds for a step
-of four rates, interleaved: CPU seconds of one thread, or of the clock on a GPU.
+Production code both ways: each training by `loop.fit` alone, one after another, and all of them by
+`together.fit_together`. An epoch of each way in turn, with validation and checkpoints: CPU seconds of
+this process on one thread, or seconds of the clock on a GPU. Random weights; the time does not depend on
+them. Losses and scores of both ways are compared as well.
 
-    python -m benchmarks.pack --weights ../shared/weights
+    python -m benchmarks.pack
     python -m benchmarks.pack --device cuda
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import math
 import statistics
-import time
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
 
-from cryo_hpo.bands import BANDS
-from cryo_hpo.models import build
+from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
+from cryo_hpo.data.dataset import Split
+from cryo_hpo.data.synthetic.generate import generate
+from cryo_hpo.training.loop import Epoch, fit
+from cryo_hpo.training.together import Member, fit_together
 
-RATES = (1e-4, 3e-4, 1e-3, 3e-3)
-BATCH, SIZE, CLASSES = 8, 96, 2
-WARM_UP = 2  # steps
-Way = Callable[[Tensor, Tensor], None]
+from .stacked import clock_of
+
+RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 3e-5, 1e-5)
+SCENES: dict[Split, int] = {"train": 8, "val": 4, "test": 1}
+EPOCHS = 3  # the first warms up
+
+
+class Case(NamedTuple):
+    """Describe a model, its crops, and how many trainings of it are side by side."""
+
+    encoder: str
+    decoder: Literal["unet", "upernet"]
+    channels: int
+    crop: int = 224
+    batch: int = 4
+    together: int = 4
+
+
+CASES = (
+    Case("dofa-base", "upernet", 64),
+    Case("dofa-base", "upernet", 64, together=8),
+    Case("dofa-base", "unet", 256),
+    Case("dofa-base", "upernet", 512),
+    Case("scale-mae-l", "unet", 256),
+    Case("scale-mae-l", "unet", 256, together=8),
+    Case("galileo-nano", "upernet", 64, crop=96, batch=8),
+)
 
 
 def main() -> None:
-    """Print seconds per step of the three ways, and their ratios."""
+    """Print seconds per epoch of both ways, and their ratio, case by case."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--weights", type=Path, help="random weights where left out")
-    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--cases", type=int, default=len(CASES), help="only the first so many")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    for row in compare(options.weights, steps=options.steps, device=options.device):
+    for row in rows(CASES[: options.cases], options.device):
         print(row, flush=True)
 
 
-def compare(weights: Path | None, *, steps: int, device: torch.device) -> Iterator[str]:
-    """Yield the milliseconds of each way and how many times as fast as one at a time it is."""
-    with torch.device(device):
-        seconds, errors = _measure(_ways(weights), steps, clock_of(device))
-    single = statistics.median(seconds["one at a time"] or [math.nan])
-    for name, values in seconds.items():
-        if not values:
-            yield f"{name}: does not run on {device}: {errors[name]}"
-            continue
-        median = statistics.median(values)
-        yield (
-            f"{name}: {1e3 * median:.1f} ms for a step of {len(RATES)} rates, "
-            f"{single / median:.2f} times"
-        )
+def rows(cases: Sequence[Case], device: torch.device) -> Iterator[str]:
+    """Yield the lines of a table: what each case takes both ways, and whether results are equal."""
+    yield "| encoder | decoder | trainings | s alone | s side by side | gain | equal |"
+    yield "|---|---|--:|--:|--:|--:|---|"
+    with tempfile.TemporaryDirectory() as folder:
+        site = _site(Path(folder))
+        generate("lakes-demo", site.data, scenes=SCENES, size=224)
+        for number, case in enumerate(cases):
+            yield _row(case, site, site.storage / str(number), device, clock_of(device))
 
 
-def clock_of(device: torch.device) -> Callable[[], float]:
-    """Return the clock to time a device with: CPU seconds, or of the wall once a GPU is done."""
-    if device.type == "cpu":
-        return time.process_time
-
-    def clock() -> float:
-        torch.cuda.synchronize()
-        return time.perf_counter()
-
-    return clock
-
-
-def _measure(
-    ways: dict[str, Way], steps: int, clock: Callable[[], float]
-) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Return the seconds of each way, and the error of each that does not run."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    errors: dict[str, str] = {}
-    for step in range(steps + WARM_UP):
-        x, y = torch.randn(BATCH, 3, SIZE, SIZE), torch.randint(CLASSES, (BATCH, SIZE, SIZE))
-        for name, run in ways.items():
-            if name in errors:
-                continue
-            started = clock()
-            try:
-                run(x, y)
-            except RuntimeError as error:  # not every operation can be stacked on every device
-                errors[name] = " ".join(str(error).split())[:200]
-                seconds[name].clear()
-                continue
-            taken = clock() - started
-            if step >= WARM_UP:
-                seconds[name].append(taken)
-    return seconds, errors
-
-
-def _ways(weights: Path | None) -> dict[str, Way]:
-    model = build(
-        "galileo-nano",
-        "upernet",
-        bands=[BANDS[name] for name in ("B4", "B3", "B2")],
-        num_classes=CLASSES,
-        size=SIZE,
-        channels=64,
-        weights="galileo_nano/encoder.pt" if weights else "scratch",
-        weights_root=weights or Path(),
-    ).train()
-    encoder = model.get_submodule("encoder").eval().requires_grad_(requires_grad=False)
-    decoders = [copy.deepcopy(model.decoder) for _ in RATES]
-    optimizers = [
-        torch.optim.AdamW(decoder.parameters(), lr=rate)
-        for decoder, rate in zip(decoders, RATES, strict=True)
+def _row(
+    case: Case, site: Site, folder: Path, device: torch.device, clock: Callable[[], float]
+) -> str:
+    recipes = [_recipe(case, lr) for lr in RATES[: case.together]]
+    alone = [
+        fit(recipe, site=site, workdir=folder / f"alone-{n}", device=device)
+        for n, recipe in enumerate(recipes)
     ]
-
-    def step(decoder: nn.Module, optimizer: torch.optim.Optimizer, levels: Any, y: Tensor) -> None:
-        optimizer.zero_grad()
-        _loss(decoder(levels), y).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    def alone(x: Tensor, y: Tensor) -> None:
-        for decoder, optimizer in zip(decoders, optimizers, strict=True):
-            seen = x if model.pick is None else model.pick(x)
-            step(decoder, optimizer, encoder(seen), y)
-
-    def shared(x: Tensor, y: Tensor) -> None:
-        levels = encoder(x if model.pick is None else model.pick(x))
-        for decoder, optimizer in zip(decoders, optimizers, strict=True):
-            step(decoder, optimizer, levels, y)
-
-    stacked = _stacked(decoders)
-
-    def packed(x: Tensor, y: Tensor) -> None:
-        stacked(encoder(x if model.pick is None else model.pick(x)), y)
-
-    return {"one at a time": alone, "encoder shared": shared, "encoder shared, vmap": packed}
-
-
-def _stacked(decoders: list[nn.Module]) -> Callable[[Any, Tensor], None]:
-    """Return a step of all decoders at once, with stacked parameters and statistics."""
-    params, buffers = stack_module_state(decoders)
-    skeleton = copy.deepcopy(decoders[0]).to("meta")
-    optimizer = torch.optim.AdamW(params.values(), lr=1e-3)
-
-    def one(
-        params: dict[str, Tensor], buffers: dict[str, Tensor], levels: Any, y: Tensor
-    ) -> Tensor:
-        return _loss(functional_call(skeleton, (params, buffers), (levels,)), y)
-
-    def step(levels: Any, y: Tensor) -> None:
-        optimizer.zero_grad()
-        losses = torch.vmap(one, in_dims=(0, 0, None, None), randomness="different")(
-            params, buffers, levels, y
-        )
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-
-    return step
-
-
-def _loss(logits: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(
-        F.interpolate(logits, size=y.shape[-2:], mode="bilinear", align_corners=False), y
+    members = [
+        Member(recipe, folder / f"pack-{n}", until=EPOCHS) for n, recipe in enumerate(recipes)
+    ]
+    pack = fit_together(members, site=site, device=device)
+    ways: tuple[Callable[[], Iterator[object]], ...] = (
+        lambda: (next(training) for training in alone),
+        lambda: (event for _, event in islice(pack, len(members))),
     )
+    seconds: tuple[list[float], list[float]] = [], []
+    equal = True
+    for _ in range(EPOCHS):
+        epochs = []
+        for way, taken in zip(ways, seconds, strict=True):
+            started = clock()
+            epochs.append([_facts(epoch) for epoch in way()])
+            taken.append(clock() - started)
+        equal &= epochs[0] == epochs[1]
+    one, many = (taken[1:] for taken in seconds)
+    gain = statistics.median(a / b for a, b in zip(one, many, strict=True))
+    return (
+        f"| {case.encoder} | {case.decoder} of {case.channels} | {case.together} | "
+        f"{statistics.median(one):.1f} | {statistics.median(many):.1f} | {gain:.2f} | "
+        f"{'yes' if equal else 'no'} |"
+    )
+
+
+def _facts(epoch: object) -> tuple[float, object]:
+    """Return what both ways must agree on."""
+    if isinstance(epoch, Exception):
+        raise epoch
+    assert isinstance(epoch, Epoch)
+    return epoch.train_loss, epoch.val
+
+
+def _recipe(case: Case, lr: float) -> Recipe:
+    model = ModelSpec(
+        encoder=case.encoder,
+        decoder=case.decoder,
+        channels=case.channels,
+        tune="frozen",
+        weights="scratch",
+    )
+    recipe = Recipe(
+        data=DataSpec(name="lakes-demo", crop=case.crop),
+        model=model,
+        batch_size=case.batch,
+        epochs=EPOCHS,
+    )
+    return recipe.replace({"optim.lr": lr})
+
+
+def _site(root: Path) -> Site:
+    names = ("DATA", "STORAGE", "CACHE", "WEIGHTS")
+    return Site.from_env({f"CRYO_{name}": str(root / name.lower()) for name in names})
 
 
 if __name__ == "__main__":

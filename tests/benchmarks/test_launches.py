@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import launches, pack
+from benchmarks import launches, stacked
 from benchmarks.capture import CapturedStep
 from benchmarks.card_steps import (
     MODELS,
@@ -111,8 +111,8 @@ def test_a_way_of_many_rates_that_does_not_run_says_why(monkeypatch: pytest.Monk
         raise RuntimeError("vmap knows no\nsuch kernel")
 
     ways = {"one at a time": lambda *_: None, "encoder shared": fails}
-    monkeypatch.setattr(pack, "_ways", lambda _: ways)
-    one, two = pack.compare(None, steps=1, device=CPU)
+    monkeypatch.setattr(stacked, "_ways", lambda _: ways)
+    one, two = stacked.compare(None, steps=1, device=CPU)
     assert one.startswith("one at a time: ")
     assert two == "encoder shared: does not run on cpu: vmap knows no such kernel"
 
