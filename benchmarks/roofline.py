@@ -26,7 +26,7 @@ from torch.utils.flop_counter import flop_registry
 
 from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.models import Segmenter
-from cryo_hpo.training.build import parameter_groups, segmenter
+from cryo_hpo.training.build import freeze, parameter_groups, segmenter
 
 BYTES_S, FLOP_S, KERNEL_S = 3.35e12 * 0.75, 989e12 * 0.55, 2.5e-6
 LAUNCH_S, COMPILED_LAUNCH_S = 8e-6, 2e-6
@@ -133,6 +133,26 @@ def small_recipes() -> dict[str, Recipe]:
     }
 
 
+def frozen_recipes() -> dict[str, Recipe]:
+    """Return recipes of frozen encoders, whose trainings can share their forward pass."""
+    models = {
+        "ViT-B, UPerNet-64": ModelSpec(encoder="vit-b16", decoder="upernet", channels=64),
+        "ViT-B, U-Net decoder of 256": ModelSpec(encoder="vit-b16", decoder="unet", channels=256),
+        "ViT-B, UPerNet-512": ModelSpec(encoder="vit-b16", decoder="upernet", channels=512),
+        "ViT-L, U-Net decoder of 256": ModelSpec(encoder="scale-mae-l", decoder="unet"),
+        "Galileo-nano, UPerNet-64, 96 pixels": ModelSpec(
+            encoder="galileo-nano", decoder="upernet", channels=64
+        ),
+    }
+    return {
+        name: Recipe(
+            data=DataSpec(name="glid", crop=96 if "96" in name else SIDE),
+            model=model.model_copy(update={"tune": "frozen"}),
+        )
+        for name, model in models.items()
+    }
+
+
 def _count(work: Callable[[], Any]) -> list[Kernel]:
     counter = Counter()
     with counter:
@@ -172,6 +192,7 @@ def _adamw(spec: Recipe, model: Segmenter, *, fused: bool) -> list[Kernel]:
 def step(spec: Recipe, *, fused_optimizer: bool) -> dict[str, list[Kernel]]:
     """Return the kernels of each part of a training step."""
     model = _model(spec)
+    freeze(spec, model)
     optimizer = _adamw(spec, model, fused=fused_optimizer)
     with FakeTensorMode():
         bands = _without_values(model)
@@ -195,6 +216,34 @@ def step(spec: Recipe, *, fused_optimizer: bool) -> dict[str, list[Kernel]]:
             "gradient norm": _count(norm),
             "AdamW": optimizer,
         }
+
+
+def encoder_pass(spec: Recipe) -> list[Kernel]:
+    """Return the kernels of a frozen encoder's part of a training step."""
+    model = _model(spec).eval()
+    with FakeTensorMode():
+        bands = _without_values(model)
+        x = torch.empty(BATCH, bands, spec.data.crop, spec.data.crop)
+
+        def encode() -> None:
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                model.get_submodule("encoder")(x)
+
+        return _count(encode)
+
+
+def shared_gain(kernels: Sequence[Kernel], shared: Sequence[Kernel], number: int) -> float:
+    """Return how much faster a card would be with a frozen encoder's pass shared.
+
+    Args:
+        kernels: Kernels of a step alone.
+        shared: Those of them that run once for all.
+        number: Trainings side by side.
+    """
+    own_card = card_s(kernels) - card_s(shared)
+    card = card_s(shared) + number * own_card
+    launched = len(shared) + number * (len(kernels) - len(shared))
+    return number * step_s(kernels) / max(card, LAUNCH_S * launched)
 
 
 def forward_pass(spec: Recipe, windows: int) -> list[Kernel]:
@@ -283,6 +332,12 @@ def main() -> None:
         print(
             f"| {name} | {len(kernels):,} | {launches:.1f} | {1e3 * card_s(kernels):.1f} | {gain:.1f} |"
         )
+    print("\n| frozen encoder | kernels | of the encoder | 4 side by side | 8 side by side |")
+    print("|---|--:|--:|--:|--:|")
+    for name, frozen in frozen_recipes().items():
+        kernels, shared = _together(step(frozen, fused_optimizer=True)), encoder_pass(frozen)
+        gains = " | ".join(f"{shared_gain(kernels, shared, number):.1f}" for number in (4, 8))
+        print(f"| {name} | {len(kernels):,} | {len(shared):,} | {gains} |")
 
 
 if __name__ == "__main__":
