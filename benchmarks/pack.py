@@ -51,7 +51,6 @@ CASES = (
     Case("dofa-base", "unet", 256),
     Case("dofa-base", "upernet", 512),
     Case("scale-mae-l", "unet", 256),
-    Case("scale-mae-l", "unet", 256, together=8),
     Case("galileo-nano", "upernet", 64, crop=96, batch=8),
 )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from torch import nn
@@ -39,16 +38,24 @@ def shared_key(recipe: Recipe) -> str | None:
     return hashlib.sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
 
 
-def share_encoders(runs: Sequence[Run]) -> list[EncoderPass]:
-    """Let trainings use one encoder where theirs have the same weights; return the passes through it.
+class SharedEncoders:
+    """Let trainings use one encoder where theirs have the same weights; their own is freed."""
 
-    Weight averages use it too: the mean of weights that do not change is the same weights.
-    """
-    passes: dict[str, tuple[EncoderPass, nn.Module]] = {}
-    for run in runs:
+    def __init__(self) -> None:
+        self._passes: dict[str, tuple[EncoderPass, nn.Module]] = {}
+
+    def join(self, run: Run) -> None:
+        """Let a training use the encoder of an earlier one with the same weights, if there is one.
+
+        Weight averages use it too: the mean of weights that do not change is the same weights.
+        """
         own = run.model.get_submodule("encoder")
-        shared, encoder = passes.setdefault(run.model.omitted_sha256, (EncoderPass(), own))
+        shared, encoder = self._passes.setdefault(run.model.omitted_sha256, (EncoderPass(), own))
         for model in {run.model, cast("Segmenter", run.scored)}:
             model.shared = shared
             model.add_module("encoder", encoder)
-    return [shared for shared, _ in passes.values()]
+
+    def clear(self) -> None:
+        """Free what is kept of the latest batches."""
+        for shared, _ in self._passes.values():
+            shared.clear()

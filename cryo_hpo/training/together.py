@@ -23,7 +23,6 @@ from ..config.metric import MIOU
 from ..data.progress_log import ProgressLog
 from ..errors import Diverged
 from ..evaluation.out_of_memory import reporting_out_of_memory
-from ..models.encoder_pass import EncoderPass
 from .build import takes_fast_kernels
 from .checkpoint_writer import CheckpointWriter
 from .epoch import Epoch
@@ -32,7 +31,7 @@ from .loop import compare, describe_epoch
 from .opening import open_run
 from .run import Run, load_state, resume
 from .schedule_free import BATCHES, Statistics, hold_scored_weights
-from .sharing import share_encoders, shared_key
+from .sharing import SharedEncoders, shared_key
 from .side import RandomState, Side
 from .step import timed
 
@@ -124,7 +123,7 @@ def _events(
     """Yield the epochs after the checkpoints; see `fit_together`."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    live: list[Side] = []
+    live, shared = list[Side](), SharedEncoders()
     with contextlib.ExitStack() as stack:
         for number, member in enumerate(members):
             state, states[number] = states[number], None  # as large as the training itself
@@ -135,10 +134,10 @@ def _events(
             except Exception as error:
                 yield number, error
                 continue
+            shared.join(run)
             keeping = Keeping(member.workdir, member.keep_best, member.decisions, member.saved)
             writer = stack.enter_context(CheckpointWriter())
             live.append(Side(number, run, keeping, writer, member.until, RandomState(device)))
-        shared = share_encoders([training.run for training in live])
         while live:
             yield from _train_epoch(live, shared)
             live = [training for training in live if not training.ended]
@@ -155,7 +154,7 @@ def _open_member(
     return run
 
 
-def _train_epoch(live: list[Side], shared: list[EncoderPass]) -> Iterator[Event]:
+def _train_epoch(live: list[Side], shared: SharedEncoders) -> Iterator[Event]:
     """Train the members that are furthest behind for one epoch; yield their epochs and errors."""
     number = 1 + min(len(training.run.history) for training in live)
     group = [training for training in live if len(training.run.history) == number - 1]
@@ -166,8 +165,7 @@ def _train_epoch(live: list[Side], shared: list[EncoderPass]) -> Iterator[Event]
         _settle(_whole(group), number)
         if scored:
             _validate(_whole(group))
-    for encoder_pass in shared:
-        encoder_pass.clear()
+    shared.clear()
     took = _Took((time.perf_counter() - started) / len(group), waited / len(group), len(group))
     # All before the first is yielded: a pack that is closed there loses no epoch of any.
     yield from [(t.number, _finish(t, number, took, scored=scored)) for t in group]

@@ -27,7 +27,7 @@ from cryo_hpo.training import loop, together
 from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
 from cryo_hpo.training.run import Run, last_state, resume
-from cryo_hpo.training.sharing import share_encoders
+from cryo_hpo.training.sharing import SharedEncoders
 from cryo_hpo.training.side import RandomState, Side
 
 from ..support.crops import side_of
@@ -312,7 +312,9 @@ def test_trainings_side_by_side_share_the_encoder_and_do_not_wait_for_the_gpu(
     site, card = places["optical"]
     base = _recipe(card, encoder, model={"tune": "frozen"})
     runs = [_open(base.replace({"optim.lr": lr}), site, monkeypatch) for lr in (1e-4, 1e-3, 1e-2)]
-    shared = share_encoders(runs)
+    shared = SharedEncoders()
+    for run in runs:
+        shared.join(run)
     calls: list[int] = []
     runs[0].model.get_submodule("encoder").register_forward_hook(lambda *_: calls.append(1))
     sides = [_side(number, run) for number, run in enumerate(runs)]
@@ -326,8 +328,7 @@ def test_trainings_side_by_side_share_the_encoder_and_do_not_wait_for_the_gpu(
     together._validate(sides)
     assert not any(side.error for side in sides), [side.error for side in sides]
     assert sum(cuda.syncs.values()) == len(runs) * SYNCS_PER_VALIDATION, cuda.syncs
-    for encoder_pass in shared:
-        encoder_pass.clear()
+    shared.clear()
 
 
 def _side(number: int, run: Run) -> Side:

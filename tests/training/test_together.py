@@ -17,7 +17,7 @@ from cryo_hpo.models.encoder_pass import EncoderPass
 from cryo_hpo.training.epoch import Epoch
 from cryo_hpo.training.loop import fit
 from cryo_hpo.training.opening import open_run
-from cryo_hpo.training.sharing import share_encoders, shared_key
+from cryo_hpo.training.sharing import SharedEncoders, shared_key
 from cryo_hpo.training.together import Event, Member, fit_together
 
 from ..support.crops import side_of
@@ -126,7 +126,9 @@ def test_random_draws_are_those_of_a_training_alone(encoder, decoder, site):
 
 def test_a_batch_passes_the_encoder_once(recipe, site, monkeypatch):
     runs = [open_run(recipe.replace({"optim.lr": lr}), site, CPU) for lr in (1e-3, 1e-2, 1e-1)]
-    share_encoders(runs)
+    shared = SharedEncoders()
+    for run in runs:
+        shared.join(run)
     calls: list[int] = []
     encoder = runs[0].model.get_submodule("encoder")
     encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -144,7 +146,9 @@ def test_a_batch_passes_the_encoder_once(recipe, site, monkeypatch):
 
 def test_micro_batches_pass_the_encoder_once_each(recipe, site):
     runs = [open_run(recipe.replace({"optim.lr": lr}), site, CPU) for lr in (1e-3, 1e-2)]
-    share_encoders(runs)
+    shared = SharedEncoders()
+    for run in runs:
+        shared.join(run)
     calls: list[int] = []
     runs[0].model.get_submodule("encoder").register_forward_hook(lambda *_: calls.append(1))
     x_BCHW, y_BHW = next(iter(runs[0].batches(1)))
