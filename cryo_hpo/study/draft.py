@@ -88,6 +88,10 @@ def draft_study(
         Line("  space: lr", "learning rates from 1e-6 to 1e-2"),
         Line("  trials: 12"),
         Line(
+            "  start: calibrated",
+            "rates that were best on other, recorded problems come first, if any is like this one",
+        ),
+        Line(
             f"  scheduler: {{kind: asha, grace_epochs: {max(1, epochs // 9)}}}",
             "first comparison after a ninth of a training",
         ),
