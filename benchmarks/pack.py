@@ -12,6 +12,7 @@ them. Losses and scores of both ways are compared as well.
 from __future__ import annotations
 
 import argparse
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -74,7 +75,9 @@ def rows(cases: Sequence[Case], device: torch.device) -> Iterator[str]:
         site = _site(Path(folder))
         generate("lakes-demo", site.data, scenes=SCENES, size=224)
         for number, case in enumerate(cases):
-            yield _row(case, site, site.storage / str(number), device, clock_of(device))
+            storage = site.storage / str(number)
+            yield _row(case, site, storage, device, clock_of(device))
+            shutil.rmtree(storage)
 
 
 def _row(
@@ -131,7 +134,7 @@ def _recipe(case: Case, lr: float) -> Recipe:
         data=DataSpec(name="lakes-demo", crop=case.crop),
         model=model,
         batch_size=case.batch,
-        epochs=EPOCHS,
+        epochs=EPOCHS + 1,  # the last would write the encoder beside each best model
     )
     return recipe.replace({"optim.lr": lr})
 
