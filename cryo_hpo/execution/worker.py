@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import contextlib
 import os
 import random
@@ -144,6 +145,8 @@ def _train_ready(
                     job.key,
                     outcome_of(event) if isinstance(event, Exception) else event.metrics(),
                 )
+    except bdb.BdbQuit:
+        raise
     except Exception as error:
         yield from ((key, outcome_of(error)) for key in left)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import bdb
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +69,8 @@ class Side:
         try:
             with self.random.current():
                 yield
+        except bdb.BdbQuit:
+            raise  # left in the debugger: that ends the study
         except Exception as error:
             self.error = error
             if isinstance(error, Diverged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import itertools
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -137,6 +138,15 @@ def test_an_error_of_their_common_part_is_that_of_all(error, outcome, recipe, si
     monkeypatch.setattr("cryo_hpo.training.together._train", fails)
     reports = _pack([_job(recipe, site, key) for key in "ab"], site)
     assert [(key, r[OUTCOME]) for key, r in reports] == [("a", outcome), ("b", outcome)]
+
+
+def test_leaving_the_debugger_is_no_crash_of_a_training(recipe, site, monkeypatch):
+    def quits(*_: Any, **__: Any) -> Any:
+        raise bdb.BdbQuit
+
+    monkeypatch.setattr("cryo_hpo.training.side.take_step", quits)
+    with pytest.raises(bdb.BdbQuit):
+        _pack([_job(recipe, site, key) for key in "ab"], site)
 
 
 def test_a_pack_that_is_closed_leaves_checkpoints_that_resume(recipe, site):
