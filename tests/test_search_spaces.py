@@ -62,7 +62,8 @@ def test_files_name_their_schema_and_keep_it(path: Path) -> None:
     file = (path.parent / found[1]).resolve()
     kind = "space" if path in SPACES else "campaign" if is_campaign(path) else "study"
     assert file == FOLDER / f"{kind}.schema.json"
-    jsonschema.validate(read(path, what="study").raw, json.loads(file.read_text()))
+    what = "search space" if kind == "space" else kind
+    jsonschema.validate(read(path, what=what).raw, json.loads(file.read_text()))
 
 
 @pytest.mark.parametrize("path", SPACES, ids=_name)
