@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 GIB = 2**30
 CONTEXT_GIB = 0.6  # of CUDA itself, before the first tensor
 SHARE = 0.8  # of the rest that a step may take: workspaces of cuDNN, and fragmentation
+OPENING = 3  # models at a time while a training of a pack is opened
 ADAM = 3  # tensors of a trained parameter beside itself: gradient and two moments
 
 
@@ -45,13 +46,12 @@ class StepMemory(NamedTuple):
     def largest_pack(self, room_gib: float, *, batch: int, most: int) -> int:
         """Return the largest pack of trainings that fits into memory, from 1 to `most`.
 
-        Each training is opened with an encoder of its own before one is shared; then one step at a
-        time needs activations.
+        One step at a time needs activations. While a training is opened it has an encoder of its own,
+        and its weight average one too, beside the shared one.
         """
-        free = SHARE * room_gib
-        beside = int((free - self.of_batch(batch)) / max(self.member_gib, 1e-9))
-        opened = int(free / max(self.model_gib, 1e-9))
-        return max(1, min(1 + beside, opened, most))
+        once = max(self.of_batch(batch), OPENING * self.model_gib)
+        beside = int((SHARE * room_gib - once) / max(self.member_gib, 1e-9))
+        return max(1, min(1 + beside, most))
 
 
 def measure_step(recipe: Recipe, site: Site) -> StepMemory:

@@ -72,6 +72,8 @@ def test_a_pack_fits_beside_one_step(room_gib: float, number: int) -> None:
         assert step.of_batch(4) + (number - 1) * 1.0 <= SHARE * room_gib < step.of_batch(4) + number
 
 
-def test_a_pack_is_opened_with_an_encoder_for_each() -> None:
-    step = StepMemory(fixed_gib=2.0, sample_gib=0.5, model_gib=2.0, member_gib=0.1)
-    assert step.largest_pack(10.0, batch=4, most=8) == 4
+def test_a_pack_is_opened_one_training_after_another() -> None:
+    step = StepMemory(fixed_gib=2.0, sample_gib=0.5, model_gib=2.5, member_gib=0.1)
+    assert step.largest_pack(10.0, batch=4, most=8) == 6, (
+        "8 GiB hold three models and five trainings"
+    )
