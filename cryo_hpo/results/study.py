@@ -10,9 +10,9 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ..config.frozen import Frozen
 from ..config.metric import MIOU
@@ -24,6 +24,7 @@ from .ensembles import EnsembleResult
 from .extensions import Extension
 from .improvement import StoredImprovement
 from .load import load_json
+from .required import RecipeFields, StudyFields, require_baseline
 from .version_1 import Decision as Decision
 from .version_1 import upgrade_study
 from .views import views
@@ -136,7 +137,7 @@ class ArmResult(Frozen):
     """Hold the results of one recipe in the final comparison."""
 
     name: str
-    recipe: dict[str, Any]
+    recipe: RecipeFields
     bands: str = Field(
         default="", description="The encoder's bands, and what fills each if not its own"
     )
@@ -193,7 +194,7 @@ class Result(Frozen):
     version: Literal[2] = VERSION
     study: str
     project: str
-    spec: dict[str, Any] = Field(description="The study as it was resolved")
+    spec: StudyFields = Field(description="The study as it was resolved")
     dataset: str
     data_split: str = Field(
         default="official", description="The official split, or the one by region and its seed"
@@ -206,7 +207,7 @@ class Result(Frozen):
     )
     winner: int | None = Field(description="Trial number; null: the study has no search")
     winner_is_baseline: bool
-    best_recipe: dict[str, Any]
+    best_recipe: RecipeFields
     trials: tuple[TrialResult, ...]
     divergence_edge: float | None = Field(
         default=None,
@@ -224,7 +225,9 @@ class Result(Frozen):
     proof: Proof = Field(
         default="full", description="Final comparison; under quick and none no gain is claimed"
     )
-    arms: tuple[ArmResult, ...] = Field(description="Empty under proof: none")
+    arms: Annotated[tuple[ArmResult, ...], AfterValidator(require_baseline)] = Field(
+        description="Empty under proof: none"
+    )
     ensembles: tuple[EnsembleResult, ...] = Field(
         default=(), description="Arms whose trainings map together, scored with the others"
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,49 @@ def test_a_result_of_this_version_with_wrong_values_is_damaged_and_says_where(tm
         load_result(tmp_path)
     (tmp_path / NAME).write_text(json.dumps({"version": VERSION}))
     with pytest.raises(CryoError, match=r"damaged: study: Field required, and \d+ more problems"):
+        load_result(tmp_path)
+
+
+DAMAGED = {
+    "no rate": (("best_recipe",), {}, "no learning rate `optim.lr`"),
+    "a rate in words": (("best_recipe", "optim", "lr"), "1e-4", "no learning rate `optim.lr`"),
+    "an optimizer that is none": (
+        ("best_recipe", "optim"),
+        3,
+        "`optim` of the recipe is no mapping",
+    ),
+    "data that are none": (("best_recipe", "data"), True, "`data` of the recipe is no mapping"),
+    "no study": (("spec",), {}, "no `base` with `epochs`"),
+    "epochs in words": (("spec", "base", "epochs"), "9", "no `base` with `epochs`"),
+    "a rule that is none": (
+        ("spec", "search", "scheduler"),
+        True,
+        "`search.scheduler` of the study is no mapping",
+    ),
+    "a search that is none": (("spec", "search"), 1, "`search` of the study is no mapping"),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "why"), DAMAGED.values(), ids=DAMAGED)
+def test_a_result_without_what_its_readers_need_is_damaged(tmp_path, path, value, why):
+    raw = json.loads(a_result().model_dump_json())
+    *above, last = path
+    inner = raw
+    for name in above:
+        inner = inner[name]
+    inner[last] = value
+    (tmp_path / NAME).write_text(json.dumps(raw))
+    with pytest.raises(CryoError, match=rf"is damaged: {path[0]}: .*{re.escape(why)}"):
+        load_result(tmp_path)
+
+
+def test_a_result_without_its_baseline_is_damaged(tmp_path):
+    raw = json.loads(a_result().model_dump_json())
+    raw["arms"] = [arm for arm in raw["arms"] if arm["name"] != "baseline"]
+    (tmp_path / NAME).write_text(json.dumps(raw))
+    with pytest.raises(
+        CryoError, match=r"is damaged: arms: .*there is no baseline among paper, tuned"
+    ):
         load_result(tmp_path)
 
 
