@@ -1,13 +1,11 @@
-"""Require what every reader of a result takes for granted: the baseline, recipes and their rates."""
+"""Require what every reader of a result takes for granted in it: the baseline, and parts of its spec."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import AfterValidator
-
-PARTS = ("data", "model", "loss", "optim")  # of a recipe
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 class Named(Protocol):
@@ -32,38 +30,73 @@ def require_baseline(arms: Arms) -> Arms:
     return arms
 
 
-def _require_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Refuse fields of a recipe whose parts are none, or without a learning rate."""
-    for part in PARTS:
-        if not isinstance(recipe.get(part, {}), dict):
-            message = f"`{part}` of the recipe is no mapping"
-            raise ValueError(message)
-    rate = recipe.get("optim", {}).get("lr")
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        message = "the recipe has no learning rate `optim.lr`"
-        raise ValueError(message)
-    return recipe
+class _Part(BaseModel):
+    """Have some fields of known types, and any others: a later version may have more."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
 
 
-def _require_base(spec: dict[str, Any]) -> dict[str, Any]:
-    """Refuse fields of a study without its recipe and that one's epochs."""
-    base = spec.get("base")
-    if not isinstance(base, dict) or type(base.get("epochs")) is not int:
-        message = "the study has no `base` with `epochs`"
+class _Optim(_Part):
+    lr: float
+
+
+class _Recipe(_Part):
+    optim: _Optim
+    data: dict[str, Any] = {}
+    model: dict[str, Any] = {}
+    loss: dict[str, Any] = {}
+
+
+class _Base(_Recipe):
+    epochs: int
+
+
+class _Rule(_Part):
+    kind: str | None = None
+    grace_epochs: int | None = None
+    reduction: int | None = None
+
+
+class _Search(_Part):
+    metric: str = "miou"
+    scheduler: _Rule | None = None
+
+
+class _Study(_Part):
+    base: _Base
+    search: _Search | None = None
+    resources: dict[str, Any] | None = None
+    budget: dict[str, Any] | None = None
+
+
+Part = TypeVar("Part", bound=_Part)
+
+
+def _read(model: type[Part], raw: dict[str, Any]) -> Part:
+    """Read a part; its first problem is the message, since the file is one to remove."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        message = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+        raise ValueError(message) from None
+
+
+def _require_recipe(raw: dict[str, Any]) -> dict[str, Any]:
+    _read(_Recipe, raw)
+    return raw
+
+
+def _require_study(raw: dict[str, Any]) -> dict[str, Any]:
+    search = _read(_Study, raw).search
+    rule = search.scheduler if search is not None else None
+    if rule is not None and rule.kind == "asha" and None in (rule.grace_epochs, rule.reduction):
+        message = "search.scheduler lacks its grace_epochs or reduction"
         raise ValueError(message)
-    search = spec.get("search") or {}
-    parts = {"search": search, "resources": spec.get("resources") or {}}
-    if isinstance(search, dict):
-        parts["search.scheduler"] = search.get("scheduler") or {}
-    for part, fields in parts.items():
-        if not isinstance(fields, dict):
-            message = f"`{part}` of the study is no mapping"
-            raise ValueError(message)
-    _require_recipe(base)
-    return spec
+    return raw
 
 
 RecipeFields = Annotated[dict[str, Any], AfterValidator(_require_recipe)]
-"""The fields of a recipe as they were written."""
-StudyFields = Annotated[dict[str, Any], AfterValidator(_require_base)]
-"""The fields of a study as they were resolved."""
+"""The fields of a recipe as they were written; its learning rate is among them."""
+StudyFields = Annotated[dict[str, Any], AfterValidator(_require_study)]
+"""The fields of a study as they were resolved; those that reports read have their types."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,27 +81,20 @@ def test_a_result_of_this_version_with_wrong_values_is_damaged_and_says_where(tm
 
 
 DAMAGED = {
-    "no rate": (("best_recipe",), {}, "no learning rate `optim.lr`"),
-    "a rate in words": (("best_recipe", "optim", "lr"), "1e-4", "no learning rate `optim.lr`"),
-    "an optimizer that is none": (
-        ("best_recipe", "optim"),
-        3,
-        "`optim` of the recipe is no mapping",
-    ),
-    "data that are none": (("best_recipe", "data"), True, "`data` of the recipe is no mapping"),
-    "no study": (("spec",), {}, "no `base` with `epochs`"),
-    "epochs in words": (("spec", "base", "epochs"), "9", "no `base` with `epochs`"),
-    "a rule that is none": (
-        ("spec", "search", "scheduler"),
-        True,
-        "`search.scheduler` of the study is no mapping",
-    ),
-    "a search that is none": (("spec", "search"), 1, "`search` of the study is no mapping"),
+    "no rate": (("best_recipe",), {}),
+    "a rate in words": (("best_recipe", "optim", "lr"), "1e-4"),
+    "an optimizer that is none": (("best_recipe", "optim"), 3),
+    "data that are none": (("best_recipe", "data"), True),
+    "no study": (("spec",), {}),
+    "epochs in words": (("spec", "base", "epochs"), "9"),
+    "a rule that is none": (("spec", "search", "scheduler"), True),
+    "a rule without rungs": (("spec", "search", "scheduler", "grace_epochs"), None),
+    "a search that is none": (("spec", "search"), 1),
 }
 
 
-@pytest.mark.parametrize(("path", "value", "why"), DAMAGED.values(), ids=DAMAGED)
-def test_a_result_without_what_its_readers_need_is_damaged(tmp_path, path, value, why):
+@pytest.mark.parametrize(("path", "value"), DAMAGED.values(), ids=DAMAGED)
+def test_a_result_without_what_its_readers_need_is_damaged(tmp_path, path, value):
     raw = json.loads(a_result().model_dump_json())
     *above, last = path
     inner = raw
@@ -110,7 +102,7 @@ def test_a_result_without_what_its_readers_need_is_damaged(tmp_path, path, value
         inner = inner[name]
     inner[last] = value
     (tmp_path / NAME).write_text(json.dumps(raw))
-    with pytest.raises(CryoError, match=rf"is damaged: {path[0]}: .*{re.escape(why)}"):
+    with pytest.raises(CryoError, match=rf"is damaged: {path[0]}.*Remove it and run"):
         load_result(tmp_path)
 
 
