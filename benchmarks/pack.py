@@ -1,7 +1,7 @@
 """Measure what training several learning rates of one frozen encoder side by side gains.
 
 Production code both ways: each training by `loop.fit` alone, one after another, and all of them by
-`together.fit_together`. An epoch of each way in turn, with validation and checkpoints: CPU seconds of
+`pack.fit_pack`. An epoch of each way in turn, with validation and checkpoints: CPU seconds of
 this process on one thread, or seconds of the clock on a GPU. Random weights; the time does not depend on
 them. Losses and scores of both ways are compared as well.
 
@@ -26,7 +26,7 @@ from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.data.dataset import Split
 from cryo_hpo.data.synthetic.generate import generate
 from cryo_hpo.training.loop import Epoch, fit
-from cryo_hpo.training.together import Member, fit_together
+from cryo_hpo.training.pack import Member, fit_pack
 
 from .stacked import clock_of
 
@@ -91,7 +91,7 @@ def _row(
     members = [
         Member(recipe, folder / f"pack-{n}", until=EPOCHS) for n, recipe in enumerate(recipes)
     ]
-    pack = fit_together(members, site=site, device=device)
+    pack = fit_pack(members, site=site, device=device)
     ways: tuple[Callable[[], Iterator[object]], ...] = (
         lambda: (next(training) for training in alone),
         lambda: (event for _, event in islice(pack, len(members))),

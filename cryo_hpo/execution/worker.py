@@ -32,8 +32,8 @@ from ..training.checkpoints import (
     set_aside_foreign,
 )
 from ..training.loop import fit
+from ..training.pack import Member, fit_pack
 from ..training.scoring import map_scenes, score_members, score_scenes
-from ..training.together import Member, fit_together
 
 Report = Mapping[str, Any]  # an epoch's metrics; the last one may be an outcome and its message
 
@@ -121,7 +121,7 @@ def _train_ready(
     """Train jobs whose checkpoints are here; an error outside their own steps is that of all."""
     left = {job.key: job for job in jobs}
     try:
-        pack = fit_together(
+        pack = fit_pack(
             [job.member for job in jobs],
             site=site,
             device=device_for(gpus),

@@ -18,7 +18,7 @@ from cryo_hpo.execution import worker
 from cryo_hpo.search.jobs import MESSAGE, OUTCOME, Job
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.checkpoints import BEST
-from cryo_hpo.training.side import Side
+from cryo_hpo.training.member_run import MemberRun
 
 from ..support.fakes import fake_folder
 
@@ -98,14 +98,14 @@ def test_a_job_goes_on_where_it_was_stopped(recipe, site):
 
 
 def test_one_that_diverges_ends_alone(recipe, site, monkeypatch):
-    measured = Side.step
+    measured = MemberRun.step
 
-    def diverges(self: Side, *args: Any, position: int) -> None:
+    def diverges(self: MemberRun, *args: Any, position: int) -> None:
         measured(self, *args, position=position)
         if position == 2 and self.number == 1:
             self.error = Diverged("too far")
 
-    monkeypatch.setattr(Side, "step", diverges)
+    monkeypatch.setattr(MemberRun, "step", diverges)
     reports = _pack([_job(recipe, site, key) for key in "abc"], site)
     assert _of(reports, "b") == [
         {**_of(reports, "a")[0], **{key: _of(reports, "b")[0][key] for key in TIMES}},
@@ -135,7 +135,7 @@ def test_an_error_of_their_common_part_is_that_of_all(error, outcome, recipe, si
     def fails(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr("cryo_hpo.training.together._train", fails)
+    monkeypatch.setattr("cryo_hpo.training.pack._train", fails)
     reports = _pack([_job(recipe, site, key) for key in "ab"], site)
     assert [(key, r[OUTCOME]) for key, r in reports] == [("a", outcome), ("b", outcome)]
 
@@ -144,7 +144,7 @@ def test_leaving_the_debugger_is_no_crash_of_a_training(recipe, site, monkeypatc
     def quits(*_: Any, **__: Any) -> Any:
         raise bdb.BdbQuit
 
-    monkeypatch.setattr("cryo_hpo.training.side.take_step", quits)
+    monkeypatch.setattr("cryo_hpo.training.member_run.take_step", quits)
     with pytest.raises(bdb.BdbQuit):
         _pack([_job(recipe, site, key) for key in "ab"], site)
 

@@ -23,12 +23,12 @@ from cryo_hpo.models import DECODERS, ENCODERS, FINGERPRINT
 from cryo_hpo.prediction.card import ModelCard
 from cryo_hpo.prediction.ensemble import Ensemble
 from cryo_hpo.prediction.model import Model
-from cryo_hpo.training import loop, together
+from cryo_hpo.training import loop, pack
 from cryo_hpo.training.checkpoint_writer import copy_to_host
 from cryo_hpo.training.losses import LOSSES
+from cryo_hpo.training.member_run import MemberRun, RandomState
 from cryo_hpo.training.run import Run, last_state, resume
 from cryo_hpo.training.sharing import SharedEncoders
-from cryo_hpo.training.side import RandomState, Side
 
 from ..support.crops import side_of
 from .conftest import S2, Places, SyncCounter
@@ -320,20 +320,20 @@ def test_trainings_side_by_side_share_the_encoder_and_do_not_wait_for_the_gpu(
     sides = [_side(number, run) for number, run in enumerate(runs)]
     _replace_backward(runs, monkeypatch)
     cuda.syncs.clear()
-    together._train(sides, 1)
+    pack._train(sides, 1)
     assert not any(side.error for side in sides), [side.error for side in sides]
     assert len(calls) == runs[0].steps
     assert sum(cuda.syncs.values()) / runs[0].steps <= SYNCS_PER_STEP, cuda.syncs
     cuda.syncs.clear()
-    together._validate(sides)
+    pack._validate(sides)
     assert not any(side.error for side in sides), [side.error for side in sides]
     assert sum(cuda.syncs.values()) == len(runs) * SYNCS_PER_VALIDATION, cuda.syncs
     shared.clear()
 
 
-def _side(number: int, run: Run) -> Side:
+def _side(number: int, run: Run) -> MemberRun:
     keeping: Any = None
-    return Side(number, run, keeping, keeping, run.recipe.epochs, RandomState(CUDA))
+    return MemberRun(number, run, keeping, keeping, run.recipe.epochs, RandomState(CUDA))
 
 
 def _replace_backward(runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from .step import check_steps, take_step
 
 
 @dataclass(slots=True)
-class Side:
+class MemberRun:
     """Hold a member that trains."""
 
     number: int

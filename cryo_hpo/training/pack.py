@@ -28,11 +28,11 @@ from .checkpoint_writer import CheckpointWriter
 from .epoch import Epoch
 from .keeping import Keeping
 from .loop import compare, describe_epoch
+from .member_run import MemberRun, RandomState
 from .opening import open_run
 from .run import Run, load_state, resume
 from .schedule_free import BATCHES, Statistics, hold_scored_weights
 from .sharing import SharedEncoders, shared_key
-from .side import RandomState, Side
 from .step import timed
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Member:
     saved: Callable[[int], None] = lambda _: None
 
 
-class Together:
+class PackTraining:
     """Iterate over the epochs of trainings side by side: (number of a member, its epoch or error).
 
     A member whose training raises an error ends with it, and the others go on.
@@ -87,9 +87,9 @@ class Together:
         self._events.close()
 
 
-def fit_together(
+def fit_pack(
     members: Sequence[Member], *, site: Site, device: torch.device, metric: str = MIOU
-) -> Together:
+) -> PackTraining:
     """Train recipes of one `shared_key` side by side, each as `loop.fit` trains it.
 
     Members that are behind catch up first; from then on all are at the same epoch.
@@ -109,7 +109,7 @@ def fit_together(
     states = [load_state(member.recipe, member.workdir) for member in members]
     histories = [[] if state is None else list(state["history"]) for state in states]
     given: dict[str, Any] = {"site": site, "device": device, "metric": metric}
-    return Together(histories, _events(members, states, **given))
+    return PackTraining(histories, _events(members, states, **given))
 
 
 def _events(
@@ -120,10 +120,10 @@ def _events(
     device: torch.device,
     metric: str,
 ) -> Generator[Event, None, None]:
-    """Yield the epochs after the checkpoints; see `fit_together`."""
+    """Yield the epochs after the checkpoints; see `fit_pack`."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    live, shared = list[Side](), SharedEncoders()
+    live, shared = list[MemberRun](), SharedEncoders()
     with contextlib.ExitStack() as stack:
         for number, member in enumerate(members):
             state, states[number] = states[number], None  # as large as the training itself
@@ -137,7 +137,7 @@ def _events(
             shared.join(run)
             keeping = Keeping(member.workdir, member.keep_best, member.decisions, member.saved)
             writer = stack.enter_context(CheckpointWriter())
-            live.append(Side(number, run, keeping, writer, member.until, RandomState(device)))
+            live.append(MemberRun(number, run, keeping, writer, member.until, RandomState(device)))
         while live:
             yield from _train_epoch(live, shared)
             live = [training for training in live if not training.ended]
@@ -154,7 +154,7 @@ def _open_member(
     return run
 
 
-def _train_epoch(live: list[Side], shared: SharedEncoders) -> Iterator[Event]:
+def _train_epoch(live: list[MemberRun], shared: SharedEncoders) -> Iterator[Event]:
     """Train the members that are furthest behind for one epoch; yield their epochs and errors."""
     number = 1 + min(len(training.run.history) for training in live)
     group = [training for training in live if len(training.run.history) == number - 1]
@@ -179,11 +179,11 @@ class _Took(NamedTuple):
     together: int
 
 
-def _whole(group: list[Side]) -> list[Side]:
+def _whole(group: list[MemberRun]) -> list[MemberRun]:
     return [training for training in group if training.error is None]
 
 
-def _train(group: list[Side], number: int) -> float:
+def _train(group: list[MemberRun], number: int) -> float:
     """Train on every tile once; return the seconds spent waiting for batches."""
     for training in group:
         training.begin_epoch(number)
@@ -211,7 +211,7 @@ def _batches(run: Run, number: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield x_BCHW.contiguous(memory_format=torch.channels_last), y_BHW
 
 
-def _settle(group: list[Side], number: int) -> None:
+def _settle(group: list[MemberRun], number: int) -> None:
     """Let each model hold the weights that are scored and kept; see `loop.fit`."""
     group = [training for training in group if hold_scored_weights(training.run.optimizer)]
     with contextlib.ExitStack() as stack:
@@ -235,7 +235,7 @@ def _settle(group: list[Side], number: int) -> None:
                         statistics.add(x_BCHW)
 
 
-def _validate(group: list[Side]) -> None:
+def _validate(group: list[MemberRun]) -> None:
     """Score the validation split with all models; what is the best so far is noted."""
     if not group:
         return
@@ -248,7 +248,7 @@ def _validate(group: list[Side]) -> None:
             training.improved = compare(training.run, scores)
 
 
-def _finish(training: Side, number: int, took: _Took, *, scored: bool) -> Epoch | Exception:
+def _finish(training: MemberRun, number: int, took: _Took, *, scored: bool) -> Epoch | Exception:
     """Return a training's epoch once its checkpoint is started, or what ended it."""
     if training.error is not None:
         return training.error

@@ -17,8 +17,8 @@ from cryo_hpo.models.encoder_pass import EncoderPass
 from cryo_hpo.training.epoch import Epoch
 from cryo_hpo.training.loop import fit
 from cryo_hpo.training.opening import open_run
+from cryo_hpo.training.pack import Event, Member, fit_pack
 from cryo_hpo.training.sharing import SharedEncoders, shared_key
-from cryo_hpo.training.together import Event, Member, fit_together
 
 from ..support.crops import side_of
 from ..support.fakes import fake_folder
@@ -58,7 +58,7 @@ def _together(recipes: dict[str, Recipe], site: Site, **given: Any) -> dict[str,
     names = list(recipes)
     members = [_member(recipe, site, name, **given) for name, recipe in recipes.items()]
     events: dict[str, list[Any]] = {name: [] for name in names}
-    for number, event in fit_together(members, site=site, device=CPU):
+    for number, event in fit_pack(members, site=site, device=CPU):
         events[names[number]].append(event)
     return events
 
@@ -209,7 +209,7 @@ def test_members_that_are_behind_catch_up_and_each_ends_where_it_is_told(recipe,
     first.close()
     members = [_member(one, site, name) for name, one in recipes.items()]
     members[1] = _member(recipes["b"], site, "b", until=3)
-    pack = fit_together(members, site=site, device=CPU)
+    pack = fit_pack(members, site=site, device=CPU)
     assert [len(history) for history in pack.histories] == [2, 0]
     order = [(number, event.number, event.together) for number, event in pack]  # type: ignore[union-attr]
     assert order == [(1, 1, 1), (1, 2, 1), (0, 3, 2), (1, 3, 2)]
@@ -218,7 +218,7 @@ def test_members_that_are_behind_catch_up_and_each_ends_where_it_is_told(recipe,
 
 def test_a_pack_that_is_closed_resumes_as_if_it_had_run_through(recipe, site):
     recipes = {"a": recipe, "b": recipe.replace({"optim.lr": 1e-3})}
-    pack = fit_together([_member(r, site, n) for n, r in recipes.items()], site=site, device=CPU)
+    pack = fit_pack([_member(r, site, n) for n, r in recipes.items()], site=site, device=CPU)
     before: list[Event] = list(itertools.islice(pack, 3))  # both have trained two epochs
     pack.close()
     events = _together(recipes, site)
