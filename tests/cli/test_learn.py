@@ -38,7 +38,7 @@ def test_what_teaches_nothing_is_refused(tmp_path):
 
 
 def test_a_result_with_a_wrong_recipe_or_no_winner_is_named(tmp_path):
-    recipe = {"epochs": None}
+    recipe = {"optim": {"lr": 1e-4}, "epochs": 9}
     cases: dict[str, dict[str, Any]] = {
         "does not read: data: Field required": {"spec": {"base": recipe}},
         "does not read: optim.lr": {"best_recipe": a_result().best_recipe | {"optim": {"lr": -1}}},
