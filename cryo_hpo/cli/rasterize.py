@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from ..errors import DataError, SpecError, count_of
 
 if TYPE_CHECKING:
     from ..data.drawn_mask import DrawnMask, Outlines
+
+MAX_NAMED = 5  # outlines in a message
 
 
 @click.command()
@@ -57,26 +60,30 @@ def rasterize(
         drawn.append(write_mask(outlines, layer, image, file, within=within))
         click.echo(_describe_mask(drawn[-1]))
     click.echo(_describe_outlines(outlines, find_outlines(outlines, layer), drawn))
+    for remark in _describe_repairs(drawn):
+        click.echo(remark)
     _refuse_empty(outlines, drawn)
 
 
 def _refuse_empty(outlines: Path, drawn: Sequence[DrawnMask]) -> None:
-    """Refuse masks without any labeled pixel.
+    """Remove and refuse masks without any labeled pixel.
 
     Raises:
         DataError: No outline lies on an image, or none of those that do labels a pixel.
     """
     if any(mask.share for mask in drawn):
         return
+    for mask in drawn:
+        mask.file.unlink()
     if any(mask.ids for mask in drawn):
         raise DataError(
             f"{outlines}: every mask is empty, though outlines lie on an image: they hold no center of a "
             "pixel (--all-touched labels every pixel that one touches), have class 0, or lie outside "
-            "of --within."
+            "of --within. No mask is kept."
         )
     raise DataError(
-        f"{outlines}: no outline lies on any of the images ({len(drawn)}), every mask is empty. "
-        "Is the CRS right, longitude before latitude, and does --where select features?"
+        f"{outlines}: no outline lies on any of the images ({len(drawn)}), every mask is empty and none "
+        "is kept. Is the CRS right, longitude before latitude, and does --where select features?"
     )
 
 
@@ -102,6 +109,27 @@ def _describe_outlines(path: Path, outlines: Outlines, drawn: Sequence[DrawnMask
     images = "the image" if len(drawn) == 1 else f"any of the {len(drawn)} images"
     where = f"{outside} of them not on {images}" if outside else "all of them on an image"
     return f"{path}: {count_of(len(outlines.ids), 'outline')} {outlines.extent}; {where}"
+
+
+def _describe_repairs(drawn: Sequence[DrawnMask]) -> Iterator[str]:
+    """Yield a remark on the outlines that were drawn only after a repair, if there are any."""
+    faults = {number: why for mask in drawn for number, why in mask.repaired.items()}
+    if not faults:
+        return
+    shown = "; ".join(
+        f"feature {number}: {why}" for number, why in islice(faults.items(), MAX_NAMED)
+    )
+    more = f"; {len(faults) - MAX_NAMED} more" if len(faults) > MAX_NAMED else ""
+    which = (
+        "itself or broken otherwise was"
+        if len(faults) == 1
+        else "themselves or broken otherwise were"
+    )
+    yield (
+        f"note: {count_of(len(faults), 'outline')} crossing {which} repaired "
+        f"to be drawn ({shown}{more}): what such an outline encloses twice is left out. Look at these "
+        "pixels, or repair the file first, as QGIS's Fix geometries does."
+    )
 
 
 def _refuse_twins(images: Sequence[Path], masks: Sequence[Path]) -> None:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +61,7 @@ class DrawnMask(NamedTuple):
         cut: Number of those that reach beyond its edge.
         extent: Box around those outlines; None: there are none.
         contested: Share of pixels in outlines of several classes; the last in the file counts.
+        repaired: Number of each of those whose area a repair changed -> what was wrong with it.
     """
 
     file: Path
@@ -68,6 +70,7 @@ class DrawnMask(NamedTuple):
     cut: int
     extent: Extent | None
     contested: float = 0.0
+    repaired: Mapping[int, str] = MappingProxyType({})
 
 
 def refuse_replacing(masks: Sequence[Path]) -> None:
@@ -133,7 +136,9 @@ def write_mask(
         drawn_HW &= ~outside_HW
     _write(mask, mask_HW, grid, source=outlines.name)
     contested = _contested(features, grid, all_touched=layer.all_touched)
-    return DrawnMask(mask, float(drawn_HW.mean()), *_on_image(features, grid), contested)
+    ids, cut, extent = _on_image(features, grid)
+    repaired = {number: why for number, why in features.repaired.items() if number in ids}
+    return DrawnMask(mask, float(drawn_HW.mean()), ids, cut, extent, contested, repaired)
 
 
 def _contested(features: Features, grid: Grid, *, all_touched: bool) -> float:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ MAX_NAMED = 5  # values in a message
 WGS84 = "EPSG:4326"  # a text: a broken PROJ must not fail the import
 SEGMENT_SHARE = 1 / 50  # of the feature's extent: edges are split, as they bend when reprojected
 IGNORE_WORD = "ignore"
+SAME_AREA = 1e-4  # of a polygon: a repair that changes less is not worth a word
 
 
 class Grid(NamedTuple):
@@ -74,6 +76,8 @@ class Features(NamedTuple):
     codes: NDArray[np.uint8]
     ids: NDArray[np.int64]
     """Numbers of the features in their layer."""
+    repaired: Mapping[int, str] = MappingProxyType({})
+    """Number of each polygon whose area a repair changed -> what was wrong with it, and where."""
 
 
 def rasterize_layers(
@@ -148,9 +152,19 @@ def read_features(path: Path, layer: VectorLayer, classes: Sequence[str], grid: 
     if layer.where is not None and not len(wkb):
         require_selection(path, name, layer.where)
     codes = _codes(path, layer, classes, values[0] if columns else [None] * len(wkb))
-    geometries = _place(path, read_shapes(path, wkb), crs, layer, grid)
+    shapes = read_shapes(path, wkb)
+    geometries = _place(path, shapes, crs, layer, grid)
     keep = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    return Features(geometries[keep], codes[keep], ids[keep])
+    return Features(geometries[keep], codes[keep], ids[keep], _faults(shapes, ids))
+
+
+def _faults(shapes: NDArray[np.object_], ids: NDArray[np.int64]) -> dict[int, str]:
+    """Return what is wrong with each polygon whose area a repair changes: a ring may touch itself."""
+    wrong = np.flatnonzero(~(shapely.is_valid(shapes) | shapely.is_missing(shapes)))
+    areas, repaired = shapely.area(shapes[wrong]), shapely.area(shapely.make_valid(shapes[wrong]))
+    wrong = wrong[np.abs(areas - repaired) > SAME_AREA * repaired]
+    reasons = shapely.is_valid_reason(shapes[wrong])
+    return dict(zip(ids[wrong].tolist(), reasons.tolist(), strict=True))
 
 
 def area_km2(geometries: NDArray[np.object_], crs: CRS) -> NDArray[np.float64]:

@@ -660,12 +660,18 @@ def test_outlines_become_masks_on_the_grid_of_their_image(here, shared):
 
 
 def _rasterize(*boxes):
-    """Write outlines in the grid of two scenes of 64 pixels, and rasterize them on the first."""
+    """Write boxes in the grid of two scenes of 64 pixels, and rasterize them on the first."""
+    return _rasterize_rings(
+        *([(left, low), (right, low), (right, top), (left, top)] for left, top, right, low in boxes)
+    )
+
+
+def _rasterize_rings(*rings):
     _fill(Path("a"), num=2, images="{}.tif", masks="{}_mask.tif")
     with rasterio.open("a/0.tif") as image:
         at, crs = image.transform, image.crs.to_string()
-    corners = [(*(at @ (left, low)), *(at @ (right, top))) for left, top, right, low in boxes]
-    write_outlines(Path("lakes.gpkg"), [shapely.box(*c) for c in corners], crs=crs)
+    shapes = [shapely.Polygon([at @ corner for corner in ring]) for ring in rings]
+    write_outlines(Path("lakes.gpkg"), shapes, crs=crs)
     words = ["data", "rasterize", "lakes.gpkg", "a/0.tif", "--out", "masks"]
     return CliRunner().invoke(main, words)
 
@@ -693,6 +699,24 @@ def test_outlines_that_label_no_pixel_are_refused_with_the_reason(here, box, why
     assert done.exit_code == 1
     assert why in done.output
     assert "lakes.gpkg: 1 outline from " in done.output
+    assert not list(Path("masks").iterdir())
+
+
+def test_outlines_that_cross_themselves_are_named(here):
+    bow = [(10, 10), (30, 30), (30, 10), (10, 30)]
+    box = [(40, 40), (50, 40), (50, 50), (40, 50)]
+    done = _rasterize_rings(box, bow, [(900 + x, y) for x, y in bow])
+    assert done.exit_code == 0, done.output
+    *_, note = done.output.splitlines()
+    assert note.startswith("note: 1 outline crossing itself or broken otherwise was repaired")
+    assert "(feature 2: Self-intersection[" in note
+    assert "Fix geometries" in note
+
+
+def test_outlines_that_touch_themselves_are_drawn_without_a_word(here):
+    done = _rasterize_rings([(10, 10), (30, 10), (30, 30), (20, 20), (10, 30), (20, 20)])
+    assert done.exit_code == 0, done.output
+    assert "note:" not in done.output
 
 
 @pytest.mark.slow
