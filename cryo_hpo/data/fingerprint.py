@@ -29,6 +29,7 @@ from .safe_open import open_file
 
 MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
 MAX_SIDE = 2048  # pixels read of a scene in each direction, at full resolution
+MAX_NAMED = 20  # scenes in a message
 MAX_VALUES = 64  # distinct values above which a file is not a mask
 
 
@@ -250,10 +251,24 @@ def _choose(layout: Layout) -> list[tuple[str, str, Path, Path]]:
 def _look_at_all(
     layout: Layout, rows: Sequence[tuple[str, str, Path, Path]], *, colors: bool
 ) -> Iterator[_Look]:
+    """Yield a look at each scene.
+
+    Raises:
+        DataError: Scenes cannot be used; all of them are looked at before.
+    """
+    errors = []
     for part, name, image, mask in rows:
-        look = _look(image, mask, colors=colors)
-        files = layout.files.get((part, name))
-        yield look if files is None else _with_bands(look, files, tuple(layout.bands))
+        try:
+            look = _look(image, mask, colors=colors)
+            files = layout.files.get((part, name))
+            yield look if files is None else _with_bands(look, files, tuple(layout.bands))
+        except DataError as error:
+            errors.append(str(error))
+    if errors:
+        more = len(errors) - MAX_NAMED
+        raise DataError(
+            "\n".join([*errors[:MAX_NAMED], *([f"{more} more scenes."] if more > 0 else [])])
+        )
 
 
 def _hold_colors(masks: Sequence[Path]) -> bool:
@@ -264,12 +279,15 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
     """
     shown: dict[int, tuple[str, Path]] = {}
     for mask in masks:
-        with open_file(mask) as file:
-            window = Window.from_slices(*center_of(file.height, file.width))
-            if file.count > 2 and holds_colors(mask, file, window):
-                return True
-            palette = palette_of(file) if file.count == 1 else {}
-            used = np.unique(file.read(1, window=window)).tolist() if palette else []
+        try:
+            with open_file(mask) as file:
+                window = Window.from_slices(*center_of(file.height, file.width))
+                if file.count > 2 and holds_colors(mask, file, window):
+                    return True
+                palette = palette_of(file) if file.count == 1 else {}
+                used = np.unique(file.read(1, window=window)).tolist() if palette else []
+        except DataError:
+            continue  # it is named with all others when it is looked at
         for number in set(used) & set(palette):
             color = hex_color(palette[number][:3])
             first, where = shown.setdefault(number, (color, mask))

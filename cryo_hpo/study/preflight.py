@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 
 from ..config.protocol import PROTOCOLS, departures
 from ..config.space import Int, SearchSpace
+from ..data.audit import inspect_scenes
 from ..data.facts import read_facts
+from ..data.progress_log import ProgressLog
 from ..data.review import review
-from ..errors import CryoError, DataError, SpecError, combine, concerning
+from ..data.splits import parts_of
+from ..errors import CryoError, DataError, SpecError, StorageError, combine, concerning
 from ..evaluation.field_metrics import Metric
 from ..models import check_size, find_encoder
 from ..search.calibrated import calibrated_arms
@@ -40,7 +45,7 @@ if TYPE_CHECKING:
     from ..bands import BandPlan
     from ..config import Recipe, Resources, Site, Study
     from ..config.space import Scalar
-    from ..data.dataset import Split
+    from ..data.dataset import Dataset, SceneFiles, Split
     from ..training.optimizer import Group
 
 log = logging.getLogger(__name__)
@@ -51,6 +56,7 @@ NOTES = {  # optimizer -> what its learning rate is
     "prodigy": " times the rate that it estimates",
     "schedule-free": ", without a schedule",
 }
+MAX_NAMED = 20  # scenes in a message
 SHAPES = ("data.", "model.")  # the parameters that decide whether a model fits
 
 
@@ -84,6 +90,7 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
         partial(_require_gpu, study.resources),
         partial(ensure_store_usable, site, study.name, begun=(of(study, site) / SPEC).exists()),
         *(partial(_decode, study.base, split, site) for split in SPLITS),
+        partial(_name_wrong_scenes, study.base, site),
         partial(_review_data, study.base, site, warn),
         partial(_require_metric, study, site),
         partial(_require_sizes, study.base, site),
@@ -98,7 +105,7 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
         try:
             look()
         except CryoError as error:
-            problems.setdefault(str(error), error)
+            problems.update({str(part): part for part in error.parts or (error,)})
     if problems:
         raise combine(list(problems.values()))
     for sentence in (*odd_values(study, site), *_gaps(study)):
@@ -165,6 +172,39 @@ def _read_portfolio(study: Study) -> None:
 def _decode(recipe: Recipe, split: Split, site: Site) -> None:
     with concerning("base", "data", "name"):
         scenes_of(recipe, split, site)
+
+
+def _name_wrong_scenes(recipe: Recipe, site: Site) -> None:
+    """Read every scene if a split cannot be decoded, which ends at the first one that is wrong.
+
+    Raises:
+        DataError: Scenes cannot be used.
+    """
+    try:
+        for split in SPLITS:
+            scenes_of(recipe, split, site)
+    except StorageError:
+        return  # no scene is to blame
+    except DataError:
+        dataset = dataset_of(recipe.data)
+        items = _readable_items(dataset, site)
+        with ProgressLog("looking for other wrong scenes", len(items)) as progress:
+            looks = inspect_scenes(dataset, items, progress=progress.advance)
+            faults = [look.problem for look in looks if look.problem]
+        if faults:
+            more = len(faults) - MAX_NAMED
+            rest = [f"{more} more scenes cannot be used."] if more > 0 else []
+            raise combine(list(map(DataError, [*faults[:MAX_NAMED], *rest]))) from None
+
+
+def _readable_items(dataset: Dataset, site: Site) -> list[SceneFiles]:
+    """Return the scenes of all parts, or undivided if dividing them failed; none without an index."""
+    try:
+        return list(chain(*parts_of(dataset, site.data, cache=site.cache).values()))
+    except CryoError:
+        with contextlib.suppress(CryoError):
+            return list(dataset.index(site.data, "train")) if dataset.rule is not None else []
+    return []
 
 
 def _require_metric(study: Study, site: Site) -> None:

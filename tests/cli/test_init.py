@@ -719,6 +719,32 @@ def test_outlines_that_touch_themselves_are_drawn_without_a_word(here):
     assert "note:" not in done.output
 
 
+def test_all_damaged_scenes_are_named_at_once(here):
+    _fill(here / "a")
+    broken = {"images/s2.png": 100, "images/s4.png": 0, "masks/s5.png": 60}
+    for name, kept in broken.items():
+        path = here / "a" / name
+        path.write_bytes(path.read_bytes()[:kept])
+    done = _init("a", "--classes", "land,lake", "--bands", "B4,B3,B2")
+    assert done.exit_code == 1
+    for name in broken:
+        assert done.output.count(f"a/{name}: a raster must be readable") == 1
+    assert not list(here.glob("a.y*ml"))
+
+
+def test_scenes_damaged_where_only_the_whole_is_read_are_named_at_once(here):
+    """The first look takes the middle of a large scene."""
+    _fill(here / "a", num=4, size=2300, bands=1, images="images/s{}.tif", masks="masks/s{}.tif")
+    for name in ("images/s1.tif", "images/s2.tif"):
+        path = here / "a" / name
+        path.write_bytes(path.read_bytes()[:-3000])
+    done = _init("a", "--classes", "land,lake", "--bands", "DEM")
+    assert done.exit_code == 1
+    for name in ("images/s1.tif", "images/s2.tif"):
+        assert done.output.count(f"a/{name}: a raster must be readable") == 1
+    assert not list(here.glob("a.y*ml"))
+
+
 @pytest.mark.slow
 def test_from_a_folder_to_a_verdict_in_two_commands(here):
     """The path a newcomer takes: init, then the command that init names, in one process."""

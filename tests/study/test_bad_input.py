@@ -142,6 +142,12 @@ def _cut(good: Good) -> None:
     path.write_bytes(path.read_bytes()[:2000])
 
 
+def _cut_and_wrong(good: Good) -> None:
+    _cut(good)
+    _mask(7, split="val")(good)
+    _mask(9, split="test")(good)
+
+
 def _small_mask(good: Good) -> None:
     write(good.scene("masks"), np.zeros((1, 16, 32), dtype=np.uint8))
 
@@ -337,6 +343,15 @@ CASES = {
         (
             "images/train0_0.tif: a raster must be readable to its last pixel",
             "Was it copied completely?",
+        ),
+    ),
+    "scenes of all parts": Case(
+        _cut_and_wrong,
+        1,
+        (
+            "train/images/train0_0.tif: a raster must be readable to its last pixel",
+            "val/masks/val0_0.png: the mask holds the value 7",
+            "test/masks/test0_0.png: the mask holds the value 9",
         ),
     ),
     "mask value outside the classes": Case(
