@@ -13,6 +13,7 @@ import click
 from ..errors import SpecError, did_you_mean
 from .guard import read_site
 from .model_checks import is_study, refuse_both, refuse_choice, require_option, warn_of_weak_models
+from .repeated import repeated_once
 from .skipped import SkippedScenes
 
 if TYPE_CHECKING:
@@ -148,34 +149,35 @@ def predict(  # noqa: PLR0913 (options of a command)
     if quality is not None and len(jobs) > 1 and str(quality) != "none":
         raise SpecError(f"--quality '{quality}' is of one scene, and {len(jobs)} are mapped.")
     skipped = SkippedScenes(len(jobs))
-    for number, job in enumerate(jobs, 1):
-        with (
-            skipped.going_on(job.scene),
-            _kept_while_outlined(job.out, job.vector) as sure,
-        ):
-            with _watched(job.scene.name) as advance:
-                counts = predict_scene(
-                    chosen,
-                    job.scene,
-                    job.out,
-                    probabilities=job.probabilities,
-                    uncertainty=job.uncertainty,
-                    confidence=sure,
-                    layers=numbers,
-                    quality=quality,
-                    batch=batch,
-                    force=force,
-                    progress=advance,
-                )
-            total = max(sum(counts.values()), 1)
-            shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in counts.items())
-            progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
-            click.echo(f"{progress}{job.out}: {shares}")
-            if job.vector is not None and sure is not None:
-                given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
-                given["scene"] = job.scene.stem
-                sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
-                click.echo(f"{progress}{job.vector}: {sizes}")
+    with repeated_once(predict_scene.__module__):
+        for number, job in enumerate(jobs, 1):
+            with (
+                skipped.going_on(job.scene),
+                _kept_while_outlined(job.out, job.vector) as sure,
+            ):
+                with _watched(job.scene.name) as advance:
+                    counts = predict_scene(
+                        chosen,
+                        job.scene,
+                        job.out,
+                        probabilities=job.probabilities,
+                        uncertainty=job.uncertainty,
+                        confidence=sure,
+                        layers=numbers,
+                        quality=quality,
+                        batch=batch,
+                        force=force,
+                        progress=advance,
+                    )
+                total = max(sum(counts.values()), 1)
+                shares = ", ".join(f"{name} {100 * n / total:.1f} %" for name, n in counts.items())
+                progress = f"{number}/{len(jobs)} " if len(jobs) > 1 else ""
+                click.echo(f"{progress}{job.out}: {shares}")
+                if job.vector is not None and sure is not None:
+                    given = {"only": names, "smallest_km2": smallest, "simplify_m": simplify}
+                    given["scene"] = job.scene.stem
+                    sizes = _outline(job.out, job.vector, sure, chosen.card.classes, given)
+                    click.echo(f"{progress}{job.vector}: {sizes}")
     maps = [(job.scene, job.out) for job in jobs if job.scene not in skipped.scenes]
     if areas is not None and maps:
         click.echo(f"areas: {write_areas(maps, areas, classes=chosen.card.classes)}")

@@ -250,6 +250,19 @@ def test_bad_input_is_named_and_leaves_nothing(case, site, scene, tmp_path, monk
     assert not list(tmp_path.glob("*mask*"))
 
 
+def test_a_warning_of_several_scenes_is_printed_once_with_their_number(site, scene, tmp_path):
+    image_CHW, *_ = _layers(scene)
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"scenes/{name}.tif", image_CHW)  # without coordinates
+    write(tmp_path / "scenes/d.tif", image_CHW, georeferenced=True)
+    said = _run("predict", "done", tmp_path / "scenes", "--out", tmp_path / "maps")
+    assert said.exit_code == 0, said.output
+    assert said.output.count("the scene has no coordinates") == 2
+    assert f"{tmp_path}/scenes/a.tif: the scene has no coordinates, so the map" in said.output
+    others = f"{tmp_path}/scenes/b.tif, {tmp_path}/scenes/c.tif"
+    assert f"The same of 2 more scenes ({others}): the scene has no coordinates" in said.output
+
+
 @pytest.mark.parametrize("words", [("--arm", "slow"), ("--seed", 2), ("--members", "best")])
 def test_one_exported_model_leaves_nothing_to_choose(words, site, scene, tmp_path):
     exported = tmp_path / "model.pt"
