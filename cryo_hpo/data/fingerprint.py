@@ -10,27 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from rasterio.enums import ColorInterp
 from rasterio.windows import Window
-from scipy import ndimage
 
 from ..errors import DataError
-from .alignment import grid_of
 from .layout import Layout
-from .mask_colors import color_of, hex_color, number_of, palette_of
-from .mask_labels import holds_colors, read_values
-from .nodata import declared_nodata
+from .mask_colors import color_of, hex_color, palette_of
+from .mask_labels import holds_colors
 from .places import Places, find_places
 from .safe_open import open_file
+from .scene_look import SceneLook, add_bands, center_of, look_at, require_few
 
 MAX_SCENES = 200  # opened; evenly spaced if there are more, which the report states
-MAX_SIDE = 2048  # pixels read of a scene in each direction, at full resolution
 MAX_NAMED = 20  # scenes in a message
-MAX_VALUES = 64  # distinct values above which a file is not a mask
 
 
 class Carrier(NamedTuple):
@@ -120,30 +114,6 @@ class Fingerprint:
         return min(self.sizes[0])
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """Hold one image and its mask."""
-
-    size: tuple[int, int]
-    bands: int
-    names: tuple[str, ...]
-    dtype: str
-    percentiles: tuple[float, float]
-    nodata: float | None
-    crs: str
-    gsd_m: float | None
-    pixel_m: tuple[float, float] | None
-    mask: Path
-    values: Counter[float]
-    fill: Counter[float]
-    """Values that the mask declares as nodata."""
-    diameters: list[float]
-    alpha: bool
-    unnumbered: float
-    finest: int | None = None
-    """Number of the band with the smallest pixels, if the bands' grids differ."""
-
-
 def take_fingerprint(layout: Layout) -> Fingerprint:
     """Open the scenes of a layout, or an evenly spaced subset of many, and summarize them.
 
@@ -163,7 +133,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         )
     looks = _with_labels(looks)
     values: Counter[float] = sum((look.values for look in looks), Counter())
-    _require_few(layout.masks, len(values))
+    require_few(layout.masks, len(values))
     total = sum(values.values())
     sizes = sorted((look.size for look in looks), key=lambda size: size[0] * size[1])
     area = float(np.mean([h * w for h, w in sizes]))
@@ -198,7 +168,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
     )
 
 
-def _with_labels(looks: Sequence[_Look]) -> list[_Look]:
+def _with_labels(looks: Sequence[SceneLook]) -> list[SceneLook]:
     """Return the looks with the values that masks declare as nodata, where these are classes.
 
     That is 0, the background of many masks, and any value without which fewer than two are left.
@@ -223,20 +193,13 @@ def _same_nan(value: float) -> float:
     return math.nan if math.isnan(value) else value
 
 
-def _share_unnumbered(pixels_CHW: NDArray[Any], nodata: float | None) -> float:
-    """Return the share of pixels that are NaN or infinite in a band; a declared NaN is no fault."""
-    odd_HW = ~np.isfinite(pixels_CHW).all(axis=0)
-    declared = nodata is not None and math.isnan(nodata)
-    return float((np.isinf(pixels_CHW).any(axis=0) if declared else odd_HW).mean())
-
-
-def _find_carrier(looks: Sequence[_Look], value: float) -> Carrier:
+def _find_carrier(looks: Sequence[SceneLook], value: float) -> Carrier:
     having = [look for look in looks if value in look.values]
     most = max(having, key=lambda look: look.values[value])
     return Carrier(most.mask, most.values[value], len(having))
 
 
-def _finest(layout: Layout, looks: Sequence[_Look]) -> str:
+def _finest(layout: Layout, looks: Sequence[SceneLook]) -> str:
     numbers = [look.finest for look in looks if look.finest is not None]
     return list(layout.bands)[Counter(numbers).most_common(1)[0][0]] if numbers else ""
 
@@ -250,7 +213,7 @@ def _choose(layout: Layout) -> list[tuple[str, str, Path, Path]]:
 
 def _look_at_all(
     layout: Layout, rows: Sequence[tuple[str, str, Path, Path]], *, colors: bool
-) -> Iterator[_Look]:
+) -> Iterator[SceneLook]:
     """Yield a look at each scene.
 
     Raises:
@@ -259,9 +222,9 @@ def _look_at_all(
     errors = []
     for part, name, image, mask in rows:
         try:
-            look = _look(image, mask, colors=colors)
+            look = look_at(image, mask, colors=colors)
             files = layout.files.get((part, name))
-            yield look if files is None else _with_bands(look, files, tuple(layout.bands))
+            yield look if files is None else add_bands(look, files, tuple(layout.bands))
         except DataError as error:
             errors.append(str(error))
     if errors:
@@ -299,119 +262,3 @@ def _hold_colors(masks: Sequence[Path]) -> bool:
                     "a card (docs/datasets.md) with `values` of colors, or with `palettes: ignore`."
                 )
     return False
-
-
-def _with_bands(look: _Look, files: Sequence[Path], names: tuple[str, ...]) -> _Look:
-    """Return the look at the first band, with what the other bands' files add."""
-    shapes, dtypes, ranges, grids, unnumbered = [], [], [], [], [look.unnumbered]
-    for path in files:
-        with open_file(path) as file:
-            pixels_HW = file.read(1, window=center_of(file.height, file.width))
-            seen = pixels_HW[np.isfinite(pixels_HW) & (pixels_HW != declared_nodata(file, 1))]
-            ranges.append(np.percentile(seen, (1, 99)) if seen.size else np.zeros(2))
-            shapes.append((file.height, file.width))
-            unnumbered.append(_share_unnumbered(pixels_HW[None], declared_nodata(file, 1)))
-            dtypes.append(file.dtypes[0])
-            grids.append(grid_of(file))
-    finest = int(np.argmax([height * width for height, width in shapes]))
-    low, high = np.min([r[0] for r in ranges]), np.max([r[1] for r in ranges])
-    return replace(
-        look,
-        size=shapes[finest],
-        bands=len(files),
-        names=names,
-        dtype=np.result_type(*dtypes).name,
-        percentiles=(float(low), float(high)),
-        gsd_m=grids[finest].gsd_m,
-        pixel_m=grids[finest].pixel_m,
-        unnumbered=max(unnumbered),
-        finest=finest if len(set(shapes)) > 1 else None,
-    )
-
-
-def _look(image: Path, mask: Path, *, colors: bool) -> _Look:
-    with open_file(image) as file:
-        _refuse_complex(image, file)
-        window = center_of(file.height, file.width)
-        alpha = file.count in (2, 4) and file.colorinterp[-1] == ColorInterp.alpha
-        pixels_CHW = file.read(list(range(1, file.count + 1 - alpha)), window=window)
-        facts: dict[str, Any] = {
-            "size": (file.height, file.width),
-            "bands": file.count,
-            "names": tuple(name or "" for name in file.descriptions),
-            "dtype": file.dtypes[0],
-            "nodata": file.nodata,
-            "crs": file.crs.to_string() if file.crs else "",
-            "gsd_m": grid_of(file).gsd_m,
-            "pixel_m": grid_of(file).pixel_m,
-        }
-    finite = pixels_CHW[np.isfinite(pixels_CHW) & (pixels_CHW != facts["nodata"])]
-    low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 0.0)
-    with open_file(mask) as file:
-        place = Window.from_slices(*center_of(file.height, file.width))
-        labels_HW, unseen_HW = read_values(mask, file, place, colors=colors)
-        nodata = _color_of_nodata(file) if colors else declared_nodata(file, 1)
-    values = _count_values(mask, labels_HW[~unseen_HW])
-    fill = Counter({value: n for value, n in values.items() if value == nodata})
-    return _Look(
-        **facts,
-        percentiles=(float(low), float(high)),
-        mask=mask,
-        values=values - fill,
-        fill=fill,
-        diameters=_measure_objects(labels_HW, ~unseen_HW),
-        alpha=alpha,
-        unnumbered=_share_unnumbered(pixels_CHW, facts["nodata"]),
-    )
-
-
-def _color_of_nodata(file: Any) -> int | None:
-    """Return the color of a mask's declared nodata value, as a number."""
-    nodata = declared_nodata(file, 1)
-    if nodata is None or not 0 <= nodata <= 255:
-        return None
-    palette = palette_of(file) if file.count == 1 else {}
-    return number_of(palette.get(int(nodata), (0, 0, 0)) if palette else [int(nodata)] * 3)
-
-
-def _refuse_complex(path: Path, file: Any) -> None:
-    """Refuse pixels that are no real numbers, such as single-look complex radar."""
-    odd = [name for name in file.dtypes if np.dtype(name).kind not in "iuf"]
-    if odd:
-        raise DataError(
-            f"{path}: pixels must be real numbers, these are {odd[0]}. Write what the model should "
-            "see, such as the amplitude in decibels."
-        )
-
-
-def _count_values(mask: Path, labels: NDArray[Any]) -> Counter[float]:
-    values, counts = np.unique(labels, return_counts=True)
-    _require_few(str(mask), len(values))
-    return Counter(dict(zip(values.astype(float).tolist(), counts.tolist(), strict=True)))
-
-
-def _require_few(where: str, values: int) -> None:
-    if values > MAX_VALUES:
-        raise DataError(
-            f"{where}: {values} different values are too many for classes. Is this an image, or "
-            "a mask that was resampled with interpolation, smoothed at edges, or compressed as JPEG?"
-        )
-
-
-def _measure_objects(labels_HW: NDArray[Any], seen_HW: NDArray[np.bool_]) -> list[float]:
-    """Return the diameters of connected patches that are not the most frequent value.
-
-    The diameter of a patch is that of a circle of equal area: 2 sqrt(area / pi).
-    """
-    values, counts = np.unique(labels_HW[seen_HW], return_counts=True)
-    if not values.size:
-        return []
-    patches_HW, number = ndimage.label((labels_HW != values[counts.argmax()]) & seen_HW)
-    areas = np.bincount(patches_HW.ravel())[1 : number + 1]
-    return [float(2 * np.sqrt(area / np.pi)) for area in areas if area >= 4]
-
-
-def center_of(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return the center of a scene, at most `MAX_SIDE` pixels wide and high."""
-    top, left = max(0, (height - MAX_SIDE) // 2), max(0, (width - MAX_SIDE) // 2)
-    return (top, min(height, top + MAX_SIDE)), (left, min(width, left + MAX_SIDE))

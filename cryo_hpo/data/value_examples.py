@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 from scipy import ndimage
 
-from .fingerprint import Fingerprint, center_of
+from .fingerprint import Fingerprint
 from .layout import Layout
 from .mask_labels import read_values
 from .preview import stretch
 from .safe_open import open_file
+from .scene_look import center_of
 
 MOST_VALUES = 12  # rows of a sheet
 MOST_SCENES = 12  # opened, beside the one with most pixels of each value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from ..execution.memory_limit import memory_limit
 from ..training.build import freeze, segmenter
 from .memory import CONTEXT_GIB, GIB, measure_step
 from .preflight import shared_recipes
@@ -107,9 +108,9 @@ def expected_room(study: Study) -> Room:
 def room_of(gpus: float, cpus: int) -> Room:
     """Return the memory that a trial may use: of its GPU or share of one, else of its cores."""
     if not gpus:
-        whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-        cores = os.cpu_count() or 1
-        return Room(whole * min(1.0, cpus / cores), f"{cpus} of {cores} cores")
+        cores = len(os.sched_getaffinity(0))
+        share = memory_limit() / GIB * min(1.0, cpus / cores)
+        return Room(share, f"{min(cpus, cores)} of {cores} cores")
     cards = [
         torch.cuda.get_device_properties(i).total_memory / GIB
         for i in range(torch.cuda.device_count())
