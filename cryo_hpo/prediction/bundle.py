@@ -103,7 +103,7 @@ def _write(models: Sequence[Model], folder: Path, *, onnx: bool) -> None:
     (folder / CONFIG).write_text(config, encoding="utf-8")
     shutil.copyfile(standalone.__file__, folder / LOADER)
     encoder = find_encoder(recipe_of(cards[0].recipe).model.encoder)
-    write_readme(folder / README, cards, weights_license=encoder.weights_license)
+    write_readme(folder / README, cards, encoder=encoder)
 
 
 def _config(cards: Sequence[ModelCard], models: Sequence[str]) -> dict[str, Any]:

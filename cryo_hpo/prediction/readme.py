@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..models.encoder_card import Encoder
+from ..models.weights.load import HUB, SCRATCH
 from ..report.warning import model_warnings
 from ..results.study import ConstantMap
 from .card import ModelCard, recipe_of
+
+PUBLISHED = "the encoder's published weights"
 
 USE = """\
 ```python
@@ -24,27 +28,27 @@ Any image size: windows overlap and are blended. Pixels are given as in the trai
 normalization."""
 
 
-def write_readme(file: Path, cards: Sequence[ModelCard], *, weights_license: str) -> None:
+def write_readme(file: Path, cards: Sequence[ModelCard], *, encoder: Encoder) -> None:
     """Write the README of one model, or of several that map together.
 
     Args:
         file: The README.
         cards: Cards of the models; the first is the best on validation.
-        weights_license: License of the encoder's published weights; empty or "not stated": unknown.
+        encoder: Card of their encoder.
     """
     card, recipe = cards[0], recipe_of(cards[0].recipe)
-    trained_from = recipe.model.weights or "random weights"
+    start = _start(recipe.model.weights, encoder)
     parts = [
         f"---\n{_front_matter(cards)}---\n",
         f"# {card.study}: {', '.join(card.classes)} from {card.dataset}\n",
         f"{_opening(cards)}\n",
         f"## Use\n\n{USE}\n",
         f"## Input and output\n\n{_table(card)}\n",
-        f"## Training\n\nEncoder `{recipe.model.encoder}` from {trained_from}, decoder "
+        f"## Training\n\nEncoder `{recipe.model.encoder}` from {start or 'random weights'}, decoder "
         f"`{recipe.model.decoder}`, learning rate {recipe.optim.lr:g}, {recipe.epochs} epochs, chosen "
         f"on the validation split. The whole recipe and its provenance are in the JSON files.\n",
         f"## Scores\n\n{_scores(cards)}\n",
-        f"## License\n\n{_license(weights_license)}\n",
+        f"## License\n\n{_license(start, encoder.weights_license)}\n",
     ]
     file.write_text("\n".join(parts), encoding="utf-8")
 
@@ -121,11 +125,28 @@ def _percent(fraction: float | None) -> str:
     return "not scored" if fraction is None else f"{100 * fraction:.2f}"
 
 
-def _license(weights: str) -> str:
-    is_stated = weights and weights != "not stated"
-    terms = f"under {weights}" if is_stated else "under terms that its publisher does not state"
+def _start(wanted: str | None, encoder: Encoder) -> str:
+    """Return the weights that the encoder started from, in words; empty: random ones."""
+    if wanted == SCRATCH or (wanted is None and encoder.weights is None):
+        return ""
+    return PUBLISHED if wanted in (None, HUB) else f"`{Path(wanted).name}`"
+
+
+def _license(start: str, license_: str) -> str:
+    """Return the terms of a model that started from some weights; empty: from random ones."""
+    own = "`predict.py` is under Apache-2.0."
+    if not start:
+        return (
+            "The weights are derived from the training data alone; check its terms before you "
+            f"share them. {own}"
+        )
+    if start != PUBLISHED:
+        terms = ""
+    elif license_ and license_ != "not stated":
+        terms = f", under {license_},"
+    else:
+        terms = ", under terms that its publisher does not state,"
     return (
-        f"The weights are derived from the encoder's published weights, {terms}, and from the "
-        "training data; check the terms of both before you share them. `predict.py` is under "
-        "Apache-2.0."
+        f"The weights are derived from {start}{terms} and from "
+        f"the training data; check the terms of both before you share them. {own}"
     )

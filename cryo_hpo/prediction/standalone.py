@@ -134,5 +134,7 @@ def blend(size: int, overlap: int) -> NDArray[np.float32]:
 
 
 if __name__ == "__main__":
-    source, target = sys.argv[1:3]
+    if len(sys.argv) != 3:
+        sys.exit("Usage: python predict.py image.npy map.npy; the image is (bands, height, width).")
+    source, target = sys.argv[1:]
     np.save(target, load(Path(__file__).parent).predict(np.load(source)))

@@ -24,13 +24,14 @@ from click.testing import CliRunner
 from cryo_hpo.cli.main import main
 from cryo_hpo.errors import FetchError, OutOfMemory, SpecError
 from cryo_hpo.evaluation import tiling
-from cryo_hpo.models import Segmenter
+from cryo_hpo.models import Segmenter, find_encoder
 from cryo_hpo.models.weights import push
 from cryo_hpo.prediction import bundle, standalone
 from cryo_hpo.prediction import model as prediction
 from cryo_hpo.prediction.card import MORE_MEMORY
 from cryo_hpo.prediction.ensemble import open_ensemble
 from cryo_hpo.prediction.model import export_model, load_model, open_model, remedy_on
+from cryo_hpo.prediction.readme import write_readme
 from cryo_hpo.report.wording import percent
 from cryo_hpo.results.study import ConstantMap, load_result, write
 
@@ -73,6 +74,38 @@ def test_the_folder_needs_torch_alone(folder: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     expected = standalone.load(folder).predict(image)
     assert np.array_equal(np.load(tmp_path / "map.npy"), expected)
+
+
+def test_the_folder_says_how_it_is_used_as_a_program(folder: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(folder / "predict.py"), "--help"], capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("Usage: python predict.py image.npy map.npy")
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "start", "terms"),
+    [
+        ("galileo-nano", None, "the encoder's published weights", ", under MIT, and from the "),
+        ("galileo-nano", "hub", "the encoder's published weights", ", under MIT, and from the "),
+        ("scale-mae-l", None, "the encoder's published weights", "does not state, and from the "),
+        ("galileo-nano", "scratch", "random weights", "from the training data alone"),
+        ("unet", None, "random weights", "from the training data alone"),
+        ("unet", "old/lakes.pt", "`lakes.pt`", "derived from `lakes.pt` and from the "),
+    ],
+)
+def test_the_readme_says_from_which_weights_the_encoder_started(
+    done: Finished, tmp_path: Path, encoder: str, weights: str | None, start: str, terms: str
+) -> None:
+    card = open_model(done.folder, site=done.site).card
+    model = {**card.recipe["model"], "encoder": encoder, "weights": weights}
+    card = card.model_copy(update={"recipe": {**card.recipe, "model": model}})
+    write_readme(tmp_path / "README.md", [card], encoder=find_encoder(encoder))
+    text = (tmp_path / "README.md").read_text()
+    assert f"Encoder `{encoder}` from {start}, decoder" in text
+    assert terms in text.split("## License")[1]
 
 
 def test_the_folder_says_what_goes_in_and_comes_out(done: Finished, folder: Path) -> None:
