@@ -138,6 +138,8 @@ def _train_ready(
             stack.enter_context(contextlib.closing(pack))
             for number, event in pack:
                 job = jobs[number]
+                if isinstance(event, Diverged):
+                    job.place.push(BEST)  # it has ended, and the others may train for hours
                 ended = isinstance(event, Exception) or event.number >= job.until
                 if ended:
                     del left[job.key]

@@ -32,15 +32,10 @@ class CheckpointWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         try:
-            self.wait()
-        except Exception as failed:
             if kind is None:
-                raise
-            log.warning(
-                "The newest checkpoint was not written: %s. The training resumes from the one "
-                "before it.",
-                failed,
-            )
+                self.wait()
+            else:
+                self.settle()
         finally:
             self._pool.shutdown()
 
@@ -62,6 +57,17 @@ class CheckpointWriter:
         if self._write is not None:
             write, self._write = self._write, None
             write.result()
+
+    def settle(self) -> None:
+        """Wait for the write in flight of a training that ends with an error; warn if it fails."""
+        try:
+            self.wait()
+        except Exception as failed:
+            log.warning(
+                "The newest checkpoint was not written: %s. The training resumes from the one "
+                "before it.",
+                failed,
+            )
 
 
 def copy_to_host(value: Any) -> Any:

@@ -74,6 +74,7 @@ class MemberRun:
         except Exception as error:
             self.error = error
             if isinstance(error, Diverged):
+                self.writer.settle()  # it may be writing the best model now
                 complete_best(self.run, self.keeping.best)
 
 

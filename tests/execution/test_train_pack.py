@@ -19,6 +19,8 @@ from cryo_hpo.search.jobs import MESSAGE, OUTCOME, Job
 from cryo_hpo.training import checkpoints
 from cryo_hpo.training.checkpoints import BEST
 from cryo_hpo.training.member_run import MemberRun
+from cryo_hpo.training.run import Run
+from cryo_hpo.training.step import check_steps
 
 from ..support.fakes import fake_folder
 
@@ -112,6 +114,28 @@ def test_one_that_diverges_ends_alone(recipe, site, monkeypatch):
         {OUTCOME: "diverged", MESSAGE: "too far"},
     ]
     assert [r["epoch"] for r in _of(reports, "c")] == [1, 2, 3, 4]
+
+
+def test_the_best_model_of_one_that_diverged_is_stored_before_its_end_is_reported(
+    recipe, site, monkeypatch
+):
+    """Nothing trains it again: a node that is lost before the others end must not take it along."""
+
+    def diverges(run: Run, values: Any) -> float:
+        if run.recipe.optim.lr == 1e-2 and any(v.position == run.steps for v in values):
+            raise Diverged("too far")
+        return check_steps(run, values)
+
+    monkeypatch.setattr("cryo_hpo.training.member_run.check_steps", diverges)
+    site.storage.mkdir()
+    away = site.model_copy(update={"checkpoint_minutes": 60.0})
+    lost = recipe.replace({"optim.lr": 1e-2})
+    jobs = [_job(recipe, away, "a"), _job(lost, away, "b")]
+    reports = worker.train_pack(jobs, site=away, cpus=1, gpus=0)
+    before = [key for key, _ in itertools.takewhile(lambda r: OUTCOME not in r[1], reports)]
+    assert before == ["a", "b", "a"]
+    assert checkpoints.load(site.storage / "b" / BEST) is not None
+    reports.close()
 
 
 def test_one_that_cannot_be_prepared_ends_alone(recipe, site, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,15 @@ from cryo_hpo.config import DataSpec, ModelSpec, Recipe, Site
 from cryo_hpo.errors import Diverged
 from cryo_hpo.models import DECODERS
 from cryo_hpo.models.encoder_pass import EncoderPass
+from cryo_hpo.training import checkpoints
+from cryo_hpo.training.checkpoints import BEST
 from cryo_hpo.training.epoch import Epoch
 from cryo_hpo.training.loop import fit
 from cryo_hpo.training.opening import open_run
 from cryo_hpo.training.pack import Event, Member, fit_pack
+from cryo_hpo.training.run import Run
 from cryo_hpo.training.sharing import SharedEncoders, shared_key
+from cryo_hpo.training.step import check_steps
 
 from ..support.crops import side_of
 from ..support.fakes import fake_folder
@@ -177,6 +183,38 @@ def test_one_that_diverges_ends_alone(recipe, site):
     for name, one in (("a", recipe), ("b", recipe.replace({"optim.lr": 1e-3}))):
         assert [epoch.together for epoch in events[name]] == [3, 2, 2]
         _assert_as_alone(one, site, name, events[name])
+
+
+def test_one_that_diverges_while_its_best_model_is_written_keeps_that_one(
+    recipe, site, monkeypatch
+):
+    """Alone, the write in flight is waited for before the frozen encoder is added."""
+    save, diverged = checkpoints.save, threading.Event()
+
+    def slow(path: Path, state: dict[str, Any]) -> None:
+        if threading.current_thread() is not threading.main_thread() and path.parent.name != "a":
+            diverged.wait(10)
+            time.sleep(0.5)
+        save(path, state)
+
+    def diverges(run: Run, values: Any) -> float:
+        if run.recipe.optim.lr == 1e-2 and any(v.position == run.steps for v in values):
+            diverged.set()
+            raise Diverged("too far")
+        return check_steps(run, values)
+
+    monkeypatch.setattr(checkpoints, "save", slow)
+    for name in ("member_run", "loop"):
+        monkeypatch.setattr(f"cryo_hpo.training.{name}.check_steps", diverges)
+    lost = recipe.replace({"optim.lr": 1e-2})
+    events = _together({"a": recipe, "b": lost}, site)
+    assert isinstance(events["b"][-1], Diverged)
+    diverged.clear()
+    with pytest.raises(Diverged):
+        list(fit(lost, site=site, workdir=site.storage / "alone", device=CPU))
+    ours, theirs = (_weights(site.storage / name, BEST) for name in ("b", "alone"))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(theirs[key], ours[key]) for key in theirs)
 
 
 def test_one_whose_validation_is_not_a_number_ends_alone(recipe, site, monkeypatch):
