@@ -21,12 +21,12 @@ from ..config.files.load import validate_study
 from ..errors import SpecError
 from ..results.extensions import Extension, read_extensions, write_extensions
 from ..results.known import no_such_study
-from ..results.study import NAME, Result
+from ..results.study import NAME, Result, load_result
 from ..storage.atomic import write_text
 from ..storage.plain_files import require_plain_folder
 from . import folder as folders
 from .data_guard import DataGuard
-from .own_result import own_result
+from .own_result import is_kept_already, own_result
 from .preflight import check
 from .run import drive, run_study
 
@@ -85,6 +85,9 @@ def extend_study(  # noqa: PLR0913 (the options of a command)
     _refuse_unfinished(path)
     with folders.driving(path):
         before = load_study(path / folders.SPEC)
+        if _lacks_last_step(path, before, added):
+            _make_way(path)
+            return drive(before, site, path, console=console, inline=inline)
         result = own_result(before, path)
         study = extended_spec(result, added)
         _refuse_hours(before)
@@ -101,8 +104,19 @@ def _is_begun(path: Path, added: Addition) -> bool:
     """Return True if a study is being extended by just this, and has no new result yet."""
     if (path / NAME).exists() or not (path / folders.SPEC).exists():
         return False
+    return _is_newest(path, added)
+
+
+def _is_newest(path: Path, added: Addition) -> bool:
     begun = read_extensions(path)[-1:]
     return [e.model_dump(include=set(Addition._fields)) for e in begun] == [added._asdict()]
+
+
+def _lacks_last_step(path: Path, study: Study, added: Addition) -> bool:
+    """Return True if just this extension was killed when only the earlier result was to be removed."""
+    if not (_is_newest(path, added) and is_kept_already(path)):
+        return False
+    return study == extended_spec(load_result(path), added)
 
 
 def _refuse_unfinished(path: Path) -> None:
@@ -251,9 +265,14 @@ def keep_result(result: Result, path: Path, study: Study, added: Addition) -> Pa
     with folders.writing(path):
         write_extensions([*earlier, extension], path)
     write_text(path / folders.SPEC, dump_study(study))
-    (path / folders.TEST_MAPS).unlink(missing_ok=True)  # drawn again, with the new pairs
-    (path / NAME).unlink()
+    _make_way(path)
     return kept
+
+
+def _make_way(path: Path) -> None:
+    """Remove the earlier result, which is kept, and its maps: both are made again."""
+    (path / folders.TEST_MAPS).unlink(missing_ok=True)
+    (path / NAME).unlink()
 
 
 def _keep_report(path: Path, ending: str) -> None:

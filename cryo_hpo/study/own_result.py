@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..config import changed_values
 from ..config.files.load import validate_study
 from ..errors import StorageError
+from ..results.extensions import read_extensions
 from ..results.study import NAME, Result, load_result
 
 if TYPE_CHECKING:
@@ -22,11 +23,18 @@ def own_result(study: Study, folder: Path) -> Result:
     """Return the result of a study from its folder.
 
     Raises:
-        StorageError: The result is another study's: it was copied here, or the spec was replaced.
+        StorageError: The result is another study's: it was copied here, or the spec was replaced, by
+            an extension that was cut short too.
         CryoError: The result is damaged, or of another version.
     """
     result = load_result(folder)
     changed = _differences(result, study)
+    if changed and is_kept_already(folder):
+        message = (
+            f"An extension of '{study.name}' was cut short just before it began: its spec is the "
+            "extended one, its result the earlier one. Give the same `cryo-hpo extend` command again."
+        )
+        raise StorageError(message)
     if changed:
         more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
         message = (
@@ -36,6 +44,14 @@ def own_result(study: Study, folder: Path) -> Result:
         )
         raise StorageError(message)
     return result
+
+
+def is_kept_already(folder: Path) -> bool:
+    """Return whether the result is the one that the newest extension keeps, and removes last."""
+    newest = read_extensions(folder)[-1:]
+    text = (folder / NAME).read_bytes()
+    kept = [folder / extension.kept for extension in newest]
+    return any(file.is_file() and file.read_bytes() == text for file in kept)
 
 
 def _differences(result: Result, study: Study) -> list[str]:

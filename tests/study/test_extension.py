@@ -20,6 +20,7 @@ from cryo_hpo.stats import Stopping
 from cryo_hpo.study import extension
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study.extension import Addition, extended_spec, keep_result
+from cryo_hpo.study.own_result import own_result
 
 from ..support.pool import a_study
 from ..support.recorded import recorded_epochs
@@ -139,6 +140,35 @@ def test_the_same_command_resumes_an_extension_that_was_stopped(
     other = CliRunner().invoke(main, ["extend", "lakes", "--seeds", "8"])
     assert other.exit_code == 2
     assert "`cryo-hpo resume lakes` first" in other.output
+
+
+def test_an_extension_that_was_killed_before_its_last_step_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "lakes"
+    folder.mkdir()
+    result, study = _finished(folder)
+    result = result.model_copy(update={"study": "lakes"})
+    text = (folder / "result.json").read_text()
+    keep_result(result, folder, study, Addition((7,)))
+    (folder / "result.json").write_text(text)  # the spec is the extended one by now
+    driven: list[Study] = []
+
+    def drive(study: Study, *_: Any, **__: Any) -> Result:
+        assert not (folder / "result.json").exists()
+        driven.append(study)
+        return result
+
+    monkeypatch.setattr(extension, "drive", drive)
+    site = Site.from_env({"CRYO_STORAGE": str(tmp_path)})
+    with pytest.raises(StorageError, match="Give the same `cryo-hpo extend` command again"):
+        own_result(study, folder)
+    with pytest.raises(StorageError, match="was cut short"):
+        extension.extend_study("lakes", site, seeds=(8,))
+    assert driven == []
+    assert extension.extend_study("lakes", site, seeds=(7,)) == result
+    assert driven == [study]
+    assert len(read_extensions(folder)) == 1
 
 
 def test_no_other_driver_gets_in_between_the_kept_result_and_the_run(
