@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter
 
 from ..stats import Improvement, Interval
 
@@ -30,8 +30,22 @@ def _restore_intervals(value: Any) -> Any:
     return {name: _restore_limits(part) for name, part in value.items()}
 
 
+def _require_pairs(improvement: Improvement) -> Improvement:
+    """Refuse an improvement of no pair, or with another number of differences than pairs.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if not 1 <= improvement.num_pairs == len(improvement.differences):
+        message = f"{improvement.num_pairs} pairs and {len(improvement.differences)} differences"
+        raise ValueError(message)
+    return improvement
+
+
 StoredInterval = Annotated[Interval, BeforeValidator(_restore_limits)]
-StoredImprovement = Annotated[Improvement, BeforeValidator(_restore_intervals)]
+StoredImprovement = Annotated[
+    Improvement, BeforeValidator(_restore_intervals), AfterValidator(_require_pairs)
+]
 
 
 def to_json(improvement: Improvement) -> dict[str, Any]:

@@ -1,11 +1,11 @@
-"""Require what every reader of a result takes for granted in it: the baseline, and parts of its spec."""
+"""Require what every reader of a result takes for granted: the baseline, ranges, parts of the spec."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Protocol, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 
 
 class Named(Protocol):
@@ -17,13 +17,22 @@ class Named(Protocol):
 Arms = TypeVar("Arms", bound=Iterable[Named])
 
 
-def require_baseline(arms: Arms) -> Arms:
-    """Refuse arms without a baseline; there may be none at all.
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Value = Annotated[float, Field(ge=-1e100, le=1e100)]
+"""Value of a metric in its unit, a number to compute with."""
+
+
+def require_baseline(arms: Arms, info: ValidationInfo) -> Arms:
+    """Refuse arms without a baseline; a study that ends after its search has none at all.
 
     Raises:
         ValueError: There is none.
     """
     names = [arm.name for arm in arms]
+    if not names and info.data.get("proof", "none") != "none":
+        message = f"a study with proof: {info.data['proof']} has arms"
+        raise ValueError(message)
     if names and "baseline" not in names:
         message = f"there is no baseline among {', '.join(names)}"
         raise ValueError(message)
@@ -37,24 +46,29 @@ class _Part(BaseModel):
 
 
 class _Optim(_Part):
-    lr: float
+    lr: Rate
+
+
+class _Data(_Part):
+    crop: int | None = None
+    overlap: int | None = None
 
 
 class _Recipe(_Part):
     optim: _Optim
-    data: dict[str, Any] = {}
+    data: _Data = _Data()
     model: dict[str, Any] = {}
     loss: dict[str, Any] = {}
 
 
 class _Base(_Recipe):
-    epochs: int
+    epochs: int = Field(ge=1)
 
 
 class _Rule(_Part):
     kind: str | None = None
-    grace_epochs: int | None = None
-    reduction: int | None = None
+    grace_epochs: int | None = Field(default=None, ge=1)
+    reduction: int | None = Field(default=None, ge=2)  # else the rungs have no end
 
 
 class _Search(_Part):

@@ -24,7 +24,7 @@ from .ensembles import EnsembleResult
 from .extensions import Extension
 from .improvement import StoredImprovement
 from .load import load_json
-from .required import RecipeFields, StudyFields, require_baseline
+from .required import Fraction, Rate, RecipeFields, StudyFields, Value, require_baseline
 from .version_1 import Decision as Decision
 from .version_1 import upgrade_study
 from .views import views
@@ -54,15 +54,15 @@ class TrialResult(Frozen):
 
     number: int = Field(description="Optuna's trial number; 0 is the fixed-LR baseline")
     params: dict[str, str | bool | int | float] = Field(description="Recipe paths and values")
-    lr: float = Field(description="Learning rate of the decoder")
+    lr: Rate = Field(description="Learning rate of the decoder")
     state: Literal["complete", "pruned", "diverged", "failed"]
     epochs: int = Field(description="Epochs trained")
-    best_val_miou: float | None = Field(
+    best_val_miou: Fraction | None = Field(
         description="Of the best checkpoint, a fraction; null before the first epoch"
     )
     collapsed: bool = Field(description="Its last validation predicted one class everywhere")
     seconds: float = Field(description="Training and validation")
-    curve: dict[int, float] = Field(
+    curve: dict[int, Value] = Field(
         description="Epoch -> best validation score so far by `search.metric`, more is better: an "
         "error is negative"
     )
@@ -92,9 +92,9 @@ class SeedResult(Frozen):
     """Hold the results of one arm's training on one seed."""
 
     seed: int
-    test_miou: float = Field(description="Of the checkpoint that `search.metric` found best")
-    val_miou: float = Field(description="Of that checkpoint")
-    val_score: float | None = Field(
+    test_miou: Fraction = Field(description="Of the checkpoint that `search.metric` found best")
+    val_miou: Fraction = Field(description="Of that checkpoint")
+    val_score: Value | None = Field(
         default=None,
         description="Of that checkpoint by `search.metric`, more is better: an error is negative; "
         "null: the metric is mIoU, or there is no score",
@@ -141,12 +141,12 @@ class ArmResult(Frozen):
     bands: str = Field(
         default="", description="The encoder's bands, and what fills each if not its own"
     )
-    mean_test_miou: float
+    mean_test_miou: Fraction
     even_guess_loss: float | None = Field(
         default=None,
         description="The recipe's loss where every class has the same probability; for Dice 1",
     )
-    seeds: tuple[SeedResult, ...]
+    seeds: tuple[SeedResult, ...] = Field(min_length=1)
     trainings: str = Field(
         default="",
         description="How the names of its trainings begin; empty: with the arm's name",

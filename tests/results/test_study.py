@@ -89,6 +89,16 @@ DAMAGED = {
     "epochs in words": (("spec", "base", "epochs"), "9"),
     "a rule that is none": (("spec", "search", "scheduler"), True),
     "a rule without rungs": (("spec", "search", "scheduler", "grace_epochs"), None),
+    "rungs without an end": (("spec", "search", "scheduler", "grace_epochs"), 0),
+    "rungs that do not rise": (("spec", "search", "scheduler", "reduction"), 1),
+    "a crop that is none": (("best_recipe", "data", "crop"), {"x": 1}),
+    "a rate below 0": (("trials", 7, "lr"), -1.0),
+    "an infinite rate": (("arms", 0, "recipe", "optim", "lr"), math.inf),
+    "a score that is no fraction": (("arms", 0, "seeds", 1, "test_miou"), 1.5),
+    "a score out of reach": (("arms", 0, "seeds", 1, "val_score"), 1e308),
+    "an arm without trainings": (("arms", 1, "seeds"), []),
+    "no arms": (("arms",), []),
+    "a gain of no repeat": (("improvement", "differences"), []),
     "a search that is none": (("spec", "search"), 1),
 }
 
