@@ -18,7 +18,7 @@ Arms = TypeVar("Arms", bound=Iterable[Named])
 
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e100)]
 Value = Annotated[float, Field(ge=-1e100, le=1e100)]
 """Value of a metric in its unit, a number to compute with."""
 

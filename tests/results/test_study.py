@@ -93,6 +93,7 @@ DAMAGED = {
     "rungs that do not rise": (("spec", "search", "scheduler", "reduction"), 1),
     "a crop that is none": (("best_recipe", "data", "crop"), {"x": 1}),
     "a rate below 0": (("trials", 7, "lr"), -1.0),
+    "a rate out of reach": (("trials", 7, "lr"), 1e308),
     "an infinite rate": (("arms", 0, "recipe", "optim", "lr"), math.inf),
     "a score that is no fraction": (("arms", 0, "seeds", 1, "test_miou"), 1.5),
     "a score out of reach": (("arms", 0, "seeds", 1, "val_score"), 1e308),
