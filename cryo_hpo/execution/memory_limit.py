@@ -37,13 +37,14 @@ def _limits(root: Path) -> Iterator[int]:
         for level in (folder, *folder.parents):
             if level.is_relative_to(mount):
                 with contextlib.suppress(OSError, ValueError):
-                    yield int((level / FILES[controller]).read_text())
+                    yield int((level / FILES[controller]).read_text(encoding="ascii"))
 
 
 def _groups(root: Path) -> Iterator[tuple[str, str]]:
     """Yield controller and path of each group of this process that may limit its memory."""
     with contextlib.suppress(OSError):
-        for line in (root / "proc/self/cgroup").read_text().splitlines():
+        text = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+        for line in text.splitlines():
             _, controllers, group = line.split(":", 2)
             for controller in MOUNTS:
                 if controller in controllers.split(","):

@@ -41,7 +41,9 @@ def test_a_result_with_a_wrong_recipe_or_no_winner_is_named(tmp_path):
     recipe = {"optim": {"lr": 1e-4}, "epochs": 9}
     cases: dict[str, dict[str, Any]] = {
         "does not read: data: Field required": {"spec": {"base": recipe}},
-        "does not read: optim.lr": {"best_recipe": a_result().best_recipe | {"optim": {"lr": -1}}},
+        "does not read: optim.weight_decay": {
+            "best_recipe": a_result().best_recipe | {"optim": {"lr": 1e-4, "weight_decay": -1}}
+        },
         "lacks the trial that won": {"winner": 77},
         "or the baseline": {"trials": a_result().trials[1:]},
     }
