@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +47,18 @@ class Workload:
             limit: Epochs that the search may spend; None: as many as its trials take.
             scoring: Maps of the test split by one training, as a share of its own epochs.
         """
-        self._rungs, self._proof, self._limit, self._scoring = rungs, proof, limit, scoring
+        self._rungs, self._proof, self._scoring = rungs, proof, scoring
+        self._limit: Callable[[], int | None] = lambda: limit
         self._trainings: dict[str, _Training] = {}
         self._searches = True  # until a training of the comparison starts
 
     def expect_proof(self, epochs: int) -> None:
         """Set the epochs of the final comparison, once its recipes are known."""
         self._proof = epochs
+
+    def limit_search(self, limit: Callable[[], int]) -> None:
+        """Set what returns the epochs that the search may spend, as far as is known by then."""
+        self._limit = limit
 
     def replay(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take into account what earlier runs of the study have done."""
@@ -100,8 +105,8 @@ class Workload:
             left += max(expected - len(begun), 0) * (rung - below)
             left += sum(rung - t.epoch for t in begun if t.runs and t.epoch < rung)
             below = rung
-        spent = sum(t.epoch for t in trials)
-        return left if self._limit is None else min(left, max(self._limit - spent, 0))
+        limit, spent = self._limit(), sum(t.epoch for t in trials)
+        return left if limit is None else min(left, max(limit - spent, 0))
 
     def _proof_left(self) -> int:
         running = self._of_proof()

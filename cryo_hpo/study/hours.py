@@ -178,16 +178,21 @@ class Purse:
         Raises:
             SpecError: The first epochs show that the hours cannot hold search and comparison.
         """
-        hours, epochs = self.study.budget, self.study.base.epochs
+        hours = self.study.budget
         assert hours is not None, "the study has a budget of hours"
         done, seconds = self.spent()
+        if 0 < done <= first_stop(self.study):
+            epoch_s = MARGIN * self.per * seconds / done
+            self._refuse_too_few(hours, done=done, left=self._left(), epoch_s=epoch_s)
+        return Budget(self.search_epochs(), self.study.base.epochs)
+
+    def search_epochs(self) -> int:
+        """Return the epochs that the search may spend, by the time that epochs have taken so far."""
+        done, _ = self.spent()
         if not done:
-            return Budget(self.plan.search, epochs)
-        epoch_s = MARGIN * self.per * seconds / done
+            return self.plan.search
         left = self._left()
-        if done <= first_stop(self.study):
-            self._refuse_too_few(hours, done=done, left=left, epoch_s=epoch_s)
-        return Budget(done + int(left - self._reserve(left + done)), epochs)
+        return done + int(left - self._reserve(left + done))
 
     def _refuse_too_few(self, hours: Hours, *, done: int, left: float, epoch_s: float) -> None:
         search, proof = needed_epochs(self.study)

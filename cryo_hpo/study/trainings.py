@@ -110,6 +110,8 @@ class Trainings:
     def _search(self, search: Search) -> Iterator[Source]:
         """Yield the search; then keep its winner and settle its budget."""
         purse = open_purse(self.study, self._path, records=self._records, slots=self._slots)
+        if purse is not None:
+            self._work.limit_search(purse.search_epochs)
         source = search_source(
             self.study,
             search,

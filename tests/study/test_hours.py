@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cryo_hpo.config import SeedLimit, Study
 from cryo_hpo.errors import SpecError
 from cryo_hpo.execution.executor import TrialResources
+from cryo_hpo.monitoring.workload import Workload
 from cryo_hpo.search.journal import Journal
 from cryo_hpo.search.replay import suggest_of
 from cryo_hpo.search.source import SearchSource, winner
@@ -122,6 +123,21 @@ def test_too_few_hours_are_refused_with_the_number_that_is_needed(proof):
         update={"budget": study.budget.model_copy(update={"core_hours": needed + 1e-6})}
     )
     assert divide(enough, epoch_s=EPOCH_S).search >= EPOCHS + 1
+
+
+def test_the_time_left_is_that_of_the_hours_where_epochs_are_slower_than_the_timed_step():
+    study = _study(30, seeds=[1, 2, 3, 4, 5, 6])
+    plan = divide(study, epoch_s=EPOCH_S)
+    done, epoch_s = EPOCHS, 2 * EPOCH_S
+    purse = Purse(resolve(study, plan), plan, 1.0, lambda: (done, done * epoch_s))
+    work = Workload(((EPOCHS, 1000),), proof=plan.proof, limit=plan.search)
+    work.see({"event": "started", "key": "a", "kind": "search", "epochs": EPOCHS})
+    work.see({"event": "epoch", "key": "a", "epoch": EPOCHS})
+    assert study.budget is not None
+    hours_left = study.budget.hours * 3600 - done * epoch_s
+    assert work.epochs_left * epoch_s > 1.5 * hours_left, "the timed step promised too much"
+    work.limit_search(purse.search_epochs)
+    assert 0.9 * hours_left < work.epochs_left * epoch_s <= hours_left
 
 
 def test_the_number_of_pairs_is_fixed_once(tmp_path):

@@ -66,9 +66,15 @@ def _study(site: Site, seconds: float, **fields: Any) -> Study:
     return Study.model_validate_json(json.dumps(every))
 
 
-def _train_all(study: Study, site: Site) -> tuple[Trainings, Path, list[str]]:
-    """Run what a study runs besides MLflow and the report; return also the lines that it prints."""
+def _train_all(
+    study: Study, site: Site, left: list[float] | None = None
+) -> tuple[Trainings, Path, list[str]]:
+    """Run what a study runs besides MLflow and the report; return also the lines that it prints.
+
+    `left` takes the epochs that are left after each, as the time left counts them.
+    """
     lines: list[str] = []
+    left = [] if left is None else left
     path, executor = folders.claim(study, site), InlineExecutor()
     shares = hours.plan_hours(study, site)
     study = hours.resolve(study, shares)
@@ -76,13 +82,16 @@ def _train_all(study: Study, site: Site) -> tuple[Trainings, Path, list[str]]:
     folders.keep_spec(study, path)
     with closing(EventLog(path / folders.EVENTS)) as log, executor.cluster():
         records = open_records(study, cast(Any, SimpleNamespace(events=log)), site, path)
+        work = workload_of(study, plan(study, site=site), site)
+        log.subscribe(work.see)
+        log.subscribe(lambda e: left.append(work.epochs_left) if e["event"] == "epoch" else None)
         trainings = Trainings(
             study,
             site,
             path,
             slots=executor.slots(study.resources, 1),
             records=records,
-            work=workload_of(study, plan(study, site=site), site),
+            work=work,
             print_line=lines.append,
         )
         trainings.run(executor)
@@ -95,7 +104,8 @@ def _train_all(study: Study, site: Site) -> tuple[Trainings, Path, list[str]]:
 )
 def test_a_study_ends_inside_its_hours(site, fields, seconds, least):
     study = _study(site, seconds, **fields)
-    trainings, path, lines = _train_all(study, site)
+    left: list[float] = []
+    trainings, path, lines = _train_all(study, site, left)
     origins = read_origins(path / CONFIRM)
     events = [
         event
@@ -103,6 +113,8 @@ def test_a_study_ends_inside_its_hours(site, fields, seconds, least):
         if event["key"] not in origins or event["epoch"] > origins[event["key"]].source.epochs
     ]
     spent = sum(event["seconds"] for event in events)
+    promised = [done + more for done, more in enumerate(left[1:], start=2)]
+    assert max(promised) * spent / len(events) <= 1.1 * seconds, "the time left is in the hours"
     assert least <= spent <= seconds, [(event["key"], event["epoch"]) for event in events]
     trained = Counter((event["key"], event["epoch"]) for event in events)
     assert max(trained.values()) == 1, "nothing is trained twice"
