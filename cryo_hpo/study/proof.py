@@ -109,8 +109,7 @@ class Proof:
             with phase("scoring the test split"):
                 self.score(site, slots=slots, executor=executor)
             if stop := self.find_stop():
-                most = len(self.study.comparison_seeds)
-                yield f"Comparison after {stop.pairs} of at most {most} repeats: {stop.decision}."
+                yield self._stop_words(stop)
             if self.is_over:
                 return
 
@@ -197,6 +196,17 @@ class Proof:
         if not self._has_tuned:
             return Stop(len(self._seeds()), "futile")
         return find_stop(self._gains(), at_most=self.study.seeds.at_most)
+
+    def _stop_words(self, stop: Stop) -> str:
+        """Return where the comparison stands, as a line for a terminal."""
+        if not self._has_tuned:
+            return (
+                "The baseline won its search, so there is nothing to compare it with: it was trained "
+                f"with {stop.pairs} seeds."
+            )
+        state = "given up" if stop.decision == "futile" else stop.decision
+        most = len(self.study.comparison_seeds)
+        return f"Comparison after {stop.pairs} of at most {most} repeats: {state}."
 
     @property
     def shared_gains(self) -> list[float] | None:

@@ -54,6 +54,7 @@ class FakeExecutor(InlineExecutor):
     disk: Disk = field(default_factory=Disk)
     scored: list[str] = field(default_factory=list)
     rounds: list[list[str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)  # that the comparison prints
     crash_after: int | None = None  # scorings
     workers: int = 3
 
@@ -95,7 +96,7 @@ class Written(Heard):
 def _prove(path: Path, executor: FakeExecutor, *, best: Record = WINNER, **study: Any) -> Proof:
     fields: dict[str, Any] = {"seeds": {"at_most": 16}, "epochs": 2, "reuse": False, **study}
     proof = Proof(a_study(**fields), path, best)
-    list(proof.run(SITE, slots=SLOTS, executor=executor, listener=Written(path)))
+    executor.lines += proof.run(SITE, slots=SLOTS, executor=executor, listener=Written(path))
     return proof
 
 
@@ -160,6 +161,15 @@ def test_a_baseline_that_won_is_trained_for_one_round(tmp_path):
     proof = _prove(tmp_path, executor, best=BASELINE)
     assert proof.find_stop() == Stop(4, "futile")
     assert executor.rounds == [[f"baseline-seed{seed}" for seed in range(1, 5)]]
+    (line,) = executor.lines
+    assert line.startswith("The baseline won its search, so there is nothing to compare it with")
+    assert line.endswith("4 seeds.")
+
+
+def test_a_comparison_that_is_given_up_says_so_as_the_report_does(tmp_path):
+    executor = FakeExecutor("+-" * 8)
+    _prove(tmp_path, executor)
+    assert executor.lines == ["Comparison after 4 of at most 16 repeats: given up."]
 
 
 def test_a_training_that_diverged_at_once_scores_zero(tmp_path):
