@@ -121,7 +121,7 @@ def read_status(folder: Path) -> Status:
         driver=driver,
         last_event=datetime.fromisoformat(events[-1]["time"]) if events else None,
         verdict=verdict,
-        trainings=read_trainings(events, is_driven=driver is not None, given_s=_hang_s(folder)),
+        trainings=read_trainings(events, is_driven=driver is not None, **_hanging(folder)),
         problem=problem,
     )
 
@@ -216,13 +216,17 @@ def _own(folder: Path) -> Result:
     return own_result(study, folder)
 
 
-def _hang_s(folder: Path) -> float | None:
-    """Return the seconds without an epoch that the study's spec sets; None: by its epochs."""
+def _hanging(folder: Path) -> dict[str, Any]:
+    """Return by what a study's spec says that a training hangs; nothing: by its epochs."""
     try:
-        minutes = load_study(folder / SPEC).resources.hang_minutes
+        resources = load_study(folder / SPEC).resources
     except (CryoError, OSError):  # a campaign, or a damaged spec, which a start reports
-        return None
-    return None if minutes is None else 60 * minutes
+        return {}
+    minutes = resources.hang_minutes
+    return {
+        "given_s": None if minutes is None else 60 * minutes,
+        "may_wait": resources.pack != 1,
+    }
 
 
 def read_trainings(
@@ -230,6 +234,7 @@ def read_trainings(
     *,
     is_driven: bool,
     given_s: float | None = None,
+    may_wait: bool = False,
     now: datetime | None = None,
 ) -> tuple[Training, ...]:
     """Return the trainings of a log, in the order in which they began.
@@ -238,6 +243,7 @@ def read_trainings(
         events: Events of the log.
         is_driven: Whether a process runs the study.
         given_s: Seconds without an epoch after which a training hangs, as the study sets them.
+        may_wait: Whether a training may wait for others, as for its pack: it hangs if all do.
         now: Time of the reading, UTC; None: the clock's.
     """
     trainings: dict[str, Training] = {}
@@ -259,7 +265,8 @@ def read_trainings(
         elif training.state == "running":
             every = [s for of_one in seconds.values() for s in of_one]
             limit_s = hang_limit_s(seconds.get(training.key, []), every, given_s=given_s)
-            silent_s = ((now or datetime.now(UTC)) - last[training.key]).total_seconds()
+            sign = max(last[key] for key in trainings) if may_wait else last[training.key]
+            silent_s = ((now or datetime.now(UTC)) - sign).total_seconds()
             training.silent_s = silent_s if silent_s > limit_s else None
     return tuple(trainings.values())
 

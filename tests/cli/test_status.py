@@ -22,6 +22,7 @@ from cryo_hpo.monitoring.recorder import Records
 from cryo_hpo.results.study import write
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
+from cryo_hpo.study import status
 from cryo_hpo.study.status import age, read_trainings
 
 from ..support.results import a_result
@@ -263,3 +264,42 @@ def test_a_training_without_an_epoch_for_ten_of_its_own_is_shown_as_hanging() ->
     for event in packed:
         event["together"] = 5
     assert read_trainings(packed, is_driven=True, now=now)[0].silent_s is None
+
+
+@pytest.mark.parametrize(("pack", "may_wait"), [(1, False), ("auto", True)])
+def test_trainings_of_a_study_with_packs_may_wait(
+    storage: Path, study: Study, monkeypatch: pytest.MonkeyPatch, pack: Any, may_wait: bool
+) -> None:
+    resources = study.resources.model_copy(update={"pack": pack, "hang_minutes": 7.0})
+    path = folders.make(storage / study.name)
+    folders.keep_spec(study.model_copy(update={"resources": resources}), path)
+    given: dict[str, Any] = {}
+
+    def note(_: Any, **more: Any) -> tuple[()]:
+        given.update(more)
+        return ()
+
+    monkeypatch.setattr(status, "read_trainings", note)
+    status.read_status(path)
+    assert (given["may_wait"], given["given_s"]) == (may_wait, 420.0)
+
+
+def test_a_training_that_waits_for_its_pack_does_not_hang() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    start = {"event": "started", "epochs": 9, "lr": 1e-4}
+    epoch = {"event": "epoch", "epoch": 1, "best_val_miou": 0.5, "seconds": 10.0}
+    every: list[tuple[int, str, dict[str, Any]]] = [
+        (3600, "baseline-seed1", start),
+        (3600, "baseline-seed2", start),  # waits until the first one is over
+        (20, "baseline-seed1", epoch),
+    ]
+    events: list[dict[str, Any]] = [
+        {**event, "key": key, "time": (now - timedelta(seconds=ago)).isoformat()}
+        for ago, key, event in every
+    ]
+    alone = read_trainings(events, is_driven=True, now=now)
+    assert [training.silent_s for training in alone] == [None, 3600]
+    packed = read_trainings(events, is_driven=True, may_wait=True, now=now)
+    assert [training.silent_s for training in packed] == [None, None]
+    later = read_trainings(events, is_driven=True, may_wait=True, now=now + timedelta(hours=1))
+    assert [training.silent_s for training in later] == [3620, 3620], "none of them goes on"
