@@ -117,7 +117,7 @@ def _relative(improvement: Improvement) -> str:
     if not math.isfinite(means.mid):
         return "Relative improvement: undefined, the baseline scored 0."
     if not math.isfinite(typical.mid):
-        return f"Relative improvement of the means: {signed(means.mid)} %; most seeds began at 0."
+        return f"Relative improvement of the means: {signed(means.mid)} %; half of the seeds or more began at 0."
     return (
         f"Relative improvement: {signed(means.mid)} % of the means; a typical repeat "
         f"{signed(typical.mid)} % {format_limits(typical)}."

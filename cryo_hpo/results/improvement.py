@@ -27,7 +27,16 @@ def _restore_intervals(value: Any) -> Any:
     """Do the same for all parts of an improvement."""
     if not isinstance(value, Mapping):
         return value
-    return {name: _restore_limits(part) for name, part in value.items()}
+    parts = {name: _restore_limits(part) for name, part in value.items()}
+    typical = parts.get("typical_pct")
+    if parts.get("verdict") == "improved" and isinstance(typical, dict):
+        low, mid = (typical.get(limit) for limit in ("low", "mid"))
+        if (low, mid) == (
+            -math.inf,
+            math.inf,
+        ):  # above 0, since the verdict is: no seed began above 0
+            typical["low"] = math.inf
+    return parts
 
 
 def _require_pairs(improvement: Improvement) -> Improvement:

@@ -16,21 +16,29 @@ from ..support.results import a_result, an_improvement
 GOLDEN = Path(__file__).parents[1] / "golden"
 UNBOUNDED = Interval.unbounded(math.inf, 0.95)
 NO_SCORE = an_improvement(
-    relative_pct=UNBOUNDED, typical_pct=UNBOUNDED, bca_pct=UNBOUNDED, spread_pct=None
+    relative_pct=UNBOUNDED,
+    typical_pct=UNBOUNDED,
+    bca_pct=UNBOUNDED,
+    spread_pct=None,
+    verdict="not shown",
 )
 SCENES = an_improvement(scenes_pct=Interval(-1.5, 2.0, math.inf, 0.95))
+
+
+ALL_LOST = relative_improvement([0.5] * 6, [0.0] * 6)
 
 
 @pytest.mark.parametrize(
     "result",
     [
         a_result(),
+        a_result(improvement=ALL_LOST),
         a_result(improvement=NO_SCORE),
         a_result(improvement=SCENES),
         a_result(winner=None, improvement=None, trials=(), mlflow_run_id=None),
         a_result(winner=0, winner_is_baseline=True),
     ],
-    ids=["whole", "unbounded", "scenes", "no search", "baseline won"],
+    ids=["whole", "baseline lost", "unbounded", "scenes", "no search", "baseline won"],
 )
 def test_what_is_written_is_what_is_read(tmp_path, result: Result):
     file = write(result, tmp_path)
