@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import Recipe, Site, Study
+    from ..config.hours import Hours
     from .plan import Plan
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,9 @@ log = logging.getLogger(__name__)
 UNKNOWN = "minutes: unknown, the data are not here or not in order (`check`)"
 
 
-Basis = Literal["recorded", "timed on a core", "timed on a GPU"]
+Basis = Literal["budget", "recorded", "timed on a core", "timed on a GPU"]
 BASES: dict[Basis, str] = {
+    "budget": "the budget of hours",
     "recorded": "recorded epochs",
     "timed on a core": "training steps timed now on one core of this machine",
     "timed on a GPU": "training steps timed now on this machine's GPU",
@@ -67,6 +69,8 @@ class Clock:
 
     def minutes(self, study: Study, plan: Plan) -> Minutes | None:
         """Return the minutes of a study; None where its data are not here."""
+        if study.budget is not None:
+            return _within(study, study.budget, share=plan.epochs_confirm / _epochs(plan))
         epoch = self._recorded(study) or self._timed(study)
         if epoch is None:
             return None
@@ -112,6 +116,24 @@ class Clock:
         return self._steps[key]
 
 
+def _epochs(plan: Plan) -> int:
+    return max(plan.epochs_expected + plan.epochs_confirm, 1)
+
+
+def _within(study: Study, budget: Hours, *, share: float) -> Minutes:
+    """Return the minutes of a study that a budget of hours ends.
+
+    Args:
+        study: The study.
+        budget: Its hours.
+        share: Share of the final comparison in all epochs.
+    """
+    gpus = study.resources.gpus
+    devices = study.resources.cpus if budget.gpu_hours is None else 1.0 if gpus == "auto" else gpus
+    total = 60 * budget.hours / devices
+    return Minutes(search=total * (1 - share), proof=total * share, bases=frozenset({"budget"}))
+
+
 def _key_of_step(recipe: Recipe) -> str:
     """Return all that the duration of a step depends on, as text."""
     bands = [band.name for band in dataset_of(recipe.data).bands]
@@ -132,6 +154,11 @@ def minutes_line(minutes: Minutes | None) -> str:
     """Return minutes as a line for a terminal."""
     if minutes is None:
         return UNKNOWN
+    if minutes.bases == {"budget"}:
+        return (
+            f"minutes: about {short_minutes(minutes.total)}, one training at a time, which the budget "
+            "of hours allows; scoring and start-up come on top"
+        )
     return (
         f"minutes: about {short_minutes(minutes.total)}, one training at a time: search "
         f"{short_minutes(minutes.search)}, paired retraining {short_minutes(minutes.proof)}; from "
@@ -140,7 +167,7 @@ def minutes_line(minutes: Minutes | None) -> str:
 
 
 def _left_out(minutes: Minutes) -> str:
-    is_timed = any(basis != "recorded" for basis in minutes.bases)
+    is_timed = bool(minutes.bases - {"recorded", "budget"})
     return ", so validation, scoring and start-up come on top" if is_timed else ""
 
 

@@ -14,6 +14,7 @@ from cryo_hpo.config import Site, Study, cell_studies, load_campaign
 from cryo_hpo.results.study import write
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study import minutes as estimating
+from cryo_hpo.study.hours import HoursPlan, resolve
 from cryo_hpo.study.minutes import UNKNOWN, Clock, Minutes, minutes_line, sum_minutes
 from cryo_hpo.study.plan import plan
 from cryo_hpo.study.timing import measure_epoch
@@ -99,6 +100,35 @@ def test_a_finished_study_is_planned_by_its_recorded_epochs(
     minutes = Clock(site).minutes(other, plan(other, site=site))
     assert minutes is not None
     assert timed == [4], "records of another recipe are no measure"
+
+
+@pytest.mark.parametrize(
+    ("budget", "resources", "expected"),
+    [
+        ({"core_hours": 0.5}, {"gpus": 0, "cpus": 1}, 30),
+        ({"core_hours": 0.5}, {"gpus": 0, "cpus": 2}, 15),
+        ({"gpu_hours": 0.5}, {"gpus": 0.25}, 120),
+        ({"gpu_hours": 0.5}, {"gpus": "auto"}, 30),
+    ],
+)
+def test_a_budget_of_hours_is_what_a_study_takes(
+    tmp_path: Path, site: Site, timed: list[int], budget: Any, resources: Any, expected: float
+) -> None:
+    """The timed step knows no validation, which the hours pay for; records may be of fewer epochs."""
+    given = json.loads(_study(tmp_path, site).model_dump_json())
+    space = {"params": {"optim.lr": {"kind": "float", "low": 1e-5, "high": 1e-2, "log": True}}}
+    given |= {"search": {"space": space}, "budget": budget, "resources": resources}
+    study = Study.model_validate_json(json.dumps(given))
+    sized = resolve(study, HoursPlan(epoch_s=1.0, search=900, proof=20, at_most=None))
+    minutes = Clock(site).minutes(study, plan(sized, site=site))
+    assert minutes is not None
+    assert minutes.total == pytest.approx(expected)
+    assert minutes.proof < minutes.search
+    assert timed == []
+    assert minutes_line(minutes) == (
+        f"minutes: about {expected}, one training at a time, which the budget of hours allows; "
+        "scoring and start-up come on top"
+    )
 
 
 def test_without_the_data_minutes_are_unknown(tmp_path: Path, site: Site, timed: list[int]) -> None:
