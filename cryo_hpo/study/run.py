@@ -155,7 +155,7 @@ def _run(  # noqa: PLR0913 (what a study is run with)
         slots=slots,
         records=records,
         work=work,
-        print_line=partial(console.print, highlight=False),
+        print_line=partial(console.print, highlight=False, soft_wrap=True),
     )
     trainings.run(executor)
     return conclude(

@@ -156,4 +156,6 @@ def test_a_budget_is_spent_and_a_comparison_stops_when_it_is_decided(sandbox):
     assert [len(arm.seeds) for arm in result.arms] == [6, 6]
     assert result.costs.epochs_confirm == 2 * 6 * EPOCHS
     assert "Comparison after 4 of at most 16 repeats: undecided." in output
+    (line,) = [line for line in output.splitlines() if line.startswith("The search is over: ")]
+    assert line.endswith("use its model until the final comparison is over."), "one line, unwrapped"
     assert "10 repeats spared" in (folder / "report" / "report.md").read_text()
