@@ -12,6 +12,7 @@ import click
 from ..errors import DataError, SpecError, count_of
 
 if TYPE_CHECKING:
+    from ..config.vector_layer import VectorLayer
     from ..data.drawn_mask import DrawnMask, Outlines
 
 MAX_NAMED = 5  # outlines in a message
@@ -46,7 +47,8 @@ def rasterize(
     reference system are reprojected; lines and points need --buffer-m.
     """
     from ..config.vector_layer import vector_layer
-    from ..data.drawn_mask import find_outlines, refuse_replacing, write_mask
+    from ..data.drawn_mask import find_outlines, refuse_replacing
+    from ..storage.atomic import restoring
 
     masks = [out / f"{image.stem}.tif" for image in images]
     _refuse_twins(images, masks)
@@ -55,26 +57,35 @@ def rasterize(
         layer = vector_layer(file=outlines.name, **_layer_of(how))
     except SpecError as error:
         raise DataError(f"{outlines}: {error}") from error
-    drawn = []
-    for image, file in zip(images, masks, strict=True):
-        drawn.append(write_mask(outlines, layer, image, file, within=within))
-        click.echo(_describe_mask(drawn[-1]))
-    click.echo(_describe_outlines(outlines, find_outlines(outlines, layer), drawn))
-    for remark in _describe_repairs(drawn):
-        click.echo(remark)
-    _refuse_empty(outlines, drawn)
+    with restoring(masks):  # half of the masks would look like all of them
+        drawn = [
+            _draw(outlines, layer, *files, within) for files in zip(images, masks, strict=True)
+        ]
+        click.echo(_describe_outlines(outlines, find_outlines(outlines, layer), drawn))
+        for remark in _describe_repairs(drawn):
+            click.echo(remark)
+        _refuse_empty(outlines, drawn)
+
+
+def _draw(
+    outlines: Path, layer: VectorLayer, image: Path, mask: Path, within: Path | None
+) -> DrawnMask:
+    """Draw one mask, and print what it holds."""
+    from ..data.drawn_mask import write_mask
+
+    drawn = write_mask(outlines, layer, image, mask, within=within)
+    click.echo(_describe_mask(drawn))
+    return drawn
 
 
 def _refuse_empty(outlines: Path, drawn: Sequence[DrawnMask]) -> None:
-    """Remove and refuse masks without any labeled pixel.
+    """Refuse masks without any labeled pixel.
 
     Raises:
         DataError: No outline lies on an image, or none of those that do labels a pixel.
     """
     if any(mask.share for mask in drawn):
         return
-    for mask in drawn:
-        mask.file.unlink()
     if any(mask.ids for mask in drawn):
         raise DataError(
             f"{outlines}: every mask is empty, though outlines lie on an image: they hold no center of a "

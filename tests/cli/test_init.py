@@ -702,6 +702,20 @@ def test_outlines_that_label_no_pixel_are_refused_with_the_reason(here, box, why
     assert not list(Path("masks").iterdir())
 
 
+def test_masks_that_are_drawn_again_stay_where_the_new_ones_would_be_empty_or_fail(here):
+    assert _rasterize((10, 10, 20, 20)).exit_code == 0
+    before = Path("masks/0.tif").read_bytes()
+    nowhere = ["data", "rasterize", "lakes.gpkg", "a/0.tif", "--out", "masks", "--where", "fid > 9"]
+    assert CliRunner().invoke(main, nowhere).exit_code == 1
+    Path("a/cut.tif").write_bytes(Path("a/1.tif").read_bytes()[:200])
+    words = ["data", "rasterize", "lakes.gpkg", "a/0.tif", "a/cut.tif", "--out", "masks"]
+    done = CliRunner().invoke(main, [*words, "--all-touched"])
+    assert done.exit_code == 1
+    assert "cut.tif" in done.output
+    assert Path("masks/0.tif").read_bytes() == before
+    assert [path.name for path in Path("masks").iterdir()] == ["0.tif"]
+
+
 def test_outlines_that_cross_themselves_are_named(here):
     bow = [(10, 10), (30, 30), (30, 10), (10, 30)]
     box = [(40, 40), (50, 40), (50, 50), (40, 50)]
