@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ..study import run as studies
 from ..study.data_guard import DataGuard, GuardedSource
 from ..study.proof import Proof
 from ..study.trainings import search_source
-from ..study.winner import keep_winner
+from ..study.winner import doubt_winner, keep_winner
 
 if TYPE_CHECKING:
     from ..config import Cell, Site, Study
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ..search.trials import Record
     from ..stats.shared_repeats import Gains
     from ..tracking import Tracker
+
+log = logging.getLogger(__name__)
 
 
 class CellRun:
@@ -98,7 +101,9 @@ class CellRun:
         search.raise_if_hopeless()
         self.is_hopeless = False
         self.trials = search.records
-        keep_winner(self.study, self._site, self.path, self.trials)
+        won = keep_winner(self.study, self._site, self.path, self.trials)
+        if doubt := doubt_winner(self.study, self._site, won):
+            log.warning("%s", doubt)
         yield from self._pairs()
 
     def prove_further(self) -> bool:

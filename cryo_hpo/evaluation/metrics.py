@@ -168,6 +168,12 @@ class Scores:
         confusion_TP[:, self.classes.index(label)] = self._in_truth
         return Scores(self.classes, confusion_TP, self.absent_is_zero)
 
+    def best_constant(self) -> tuple[str, float]:
+        """Return the class that scores most where a map holds nothing else, and that mIoU."""
+        maps = {label: self.as_constant(label).miou for label in self.classes}
+        best = max(maps, key=lambda label: maps[label])
+        return best, maps[best]
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """Return `{prefix}_miou` and `{prefix}_iou/{class}`; a score that is nan is left out."""
         names = _slugs(self.classes)

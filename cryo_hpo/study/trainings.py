@@ -18,7 +18,7 @@ from .data_guard import DataGuard, GuardedSource
 from .hours import open_purse
 from .proof import Proof
 from .start import start_of
-from .winner import keep_winner
+from .winner import doubt_winner, keep_winner
 
 if TYPE_CHECKING:
     from ..config import Search, Site, Study
@@ -126,6 +126,8 @@ class Trainings:
         won = keep_winner(self.study, self._site, self._path, self.trials)
         self.study = self.study if purse is None else purse.settle(self._path)
         self._print_line(_next_step(self.study, won.trial, ties(self.trials)))
+        if doubt := doubt_winner(self.study, self._site, won):
+            self._print_line(doubt)
 
 
 def _next_step(study: Study, trial: int, equals: list[int]) -> str:

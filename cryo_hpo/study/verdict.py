@@ -156,10 +156,8 @@ def _constant_map(path: Path) -> ConstantMap | None:
     scored = next(filter(None, scores.values()), None)  # None: it diverged without a model
     if scored is None:
         return None
-    test = Scores.from_json(scored)
-    maps = {label: test.as_constant(label).miou for label in test.classes}
-    best = max(maps, key=lambda label: maps[label])
-    return ConstantMap(label=best, test_miou=maps[best])
+    label, miou = Scores.from_json(scored).best_constant()
+    return ConstantMap(label=label, test_miou=miou)
 
 
 def result(  # noqa: PLR0913 (the parts of a result)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..config.metric import MIOU
+from ..evaluation.metrics import Scores
+from ..report.wording import percent
 from ..results import epochs as recording
 from ..results.provenance import environment
 from ..search.source import BASELINE, key, winner
 from ..search.winner import NAME, SearchWinner
-from ..training.build import scenes_of
+from ..training.build import dataset_of, protocol_of, scenes_of
 from ..training.checkpoint_store import pull_checkpoints
 from ..training.checkpoints import BEST
 from . import folder as folders
@@ -55,3 +59,26 @@ def keep_winner(study: Study, site: Site, path: Path, trials: list[Record]) -> S
     pull_checkpoints(site, path / folders.TRIALS / won.key, BEST)
     folders.write(path / NAME, won.model_dump_json(indent=2) + "\n")
     return won
+
+
+def doubt_winner(study: Study, site: Site, won: SearchWinner) -> str:
+    """Return a warning if one class everywhere scores as much on validation as the winner; else ""."""
+    label, least = score_constant(study, site)
+    if won.val_miou > least:
+        return ""
+    stop = "" if study.proof == "none" else " Ctrl-C ends the final comparison."
+    return (
+        f"Warning: trial {won.trial} of '{study.name}' won with a validation mIoU of "
+        f"{percent(won.val_miou)}, and a map of "
+        f"'{label}' everywhere has {percent(least)}: no trial has learned more than that. Train longer "
+        "(`base.epochs`), search a wider range of learning rates, or give validation more scenes."
+        f"{stop}"
+    )
+
+
+def score_constant(study: Study, site: Site) -> tuple[str, float]:
+    """Return the class that scores most on validation where a map holds nothing else, and that mIoU."""
+    pixels_K = np.array(scenes_of(study.base, "val", site).class_counts)
+    classes = dataset_of(study.base.data).classes
+    absent_is_zero = protocol_of(study.base).absent_is_zero
+    return Scores(classes, np.diag(pixels_K), absent_is_zero).best_constant()

@@ -13,11 +13,12 @@ from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.errors import CryoError, SpecError
+from cryo_hpo.evaluation.metrics import Scores
 from cryo_hpo.prediction.ensemble import open_ensemble
 from cryo_hpo.prediction.model import export_model, load_model, open_model
 from cryo_hpo.search.trials import Record
 from cryo_hpo.search.winner import load_winner
-from cryo_hpo.study.winner import keep_winner
+from cryo_hpo.study.winner import doubt_winner, keep_winner, score_constant
 from cryo_hpo.training.checkpoints import BEST
 
 from ..support.finished import Finished, finished_study
@@ -65,6 +66,26 @@ def test_the_winner_maps_before_the_study_has_finished(searched: Finished) -> No
         open_model(searched.folder, arm="baseline", site=searched.site)
     with pytest.raises(SpecError, match="trains on seed 0, not 5"):
         open_model(searched.folder, seed=5, site=searched.site)
+
+
+def test_a_map_of_one_class_is_scored_as_validation_scores_maps(searched: Finished) -> None:
+    last = torch.load(searched.folder / "confirm/baseline-seed1/last.pt", weights_only=True)
+    scored = Scores.from_json(last["val"])
+    assert score_constant(searched.study, searched.site) == scored.best_constant()
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_a_winner_that_has_learned_nothing_is_named_before_the_comparison(
+    searched: Finished, *, above: bool
+) -> None:
+    label, least = score_constant(searched.study, searched.site)
+    won = load_winner(searched.folder)
+    score = least + 1e-6 if above else least
+    doubt = doubt_winner(searched.study, searched.site, won.model_copy(update={"val_miou": score}))
+    assert bool(doubt) != above
+    if doubt:
+        assert f"a map of '{label}' everywhere has {100 * least:.2f}: no trial" in doubt
+        assert doubt.endswith("Ctrl-C ends the final comparison.")
 
 
 def test_an_exported_winner_says_what_it_is(
