@@ -175,7 +175,7 @@ def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
     if not seeds:
         yield "The winners share no seed, so their scores are not paired and have no interval."
     yield from _notes_on_scores(a, b)
-    if any(result.improvement is not None and result.improvement.stopped for result in (a, b)):
+    if any(map(_stopped_by_scores, (a, b))):
         yield (
             "A study stopped as soon as its own comparison was decided: the number of its seeds "
             "was not fixed beforehand, so the interval between the studies is approximate."
@@ -187,6 +187,12 @@ def _notes(a: Result, b: Result, seeds: tuple[int, ...]) -> Iterator[str]:
             "A study was extended after its first result: an interval holds for a number of seeds "
             "that was fixed beforehand."
         )
+
+
+def _stopped_by_scores(result: Result) -> bool:
+    """Return True if test scores ended a comparison; where the baseline won, there was none to end."""
+    proof = result.improvement
+    return proof is not None and bool(proof.stopped) and not result.winner_is_baseline
 
 
 def _training_keys(a: Result, b: Result) -> list[str]:

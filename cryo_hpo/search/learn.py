@@ -87,7 +87,7 @@ def _of_result(result: Result, file: Path) -> Lesson:
         best=values,
         lead=_lead(trials[result.winner], trials[BASELINE], base.epochs),
         trainings=len(trials),
-        source=_provenance(file),
+        source=_provenance(file, of=result.study),
     )
 
 
@@ -151,5 +151,7 @@ def _of_grid(
     )
 
 
-def _provenance(file: Path) -> str:
-    return f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+def _provenance(file: Path, *, of: str = "") -> str:
+    """Return a file's name, the study that it is of, and the first letters of its hash."""
+    name = f"{file.name} of {of}" if of else file.name
+    return f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"

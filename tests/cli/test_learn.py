@@ -69,4 +69,4 @@ def test_a_finished_study_teaches_the_values_of_its_winner(tmp_path):
     assert lesson.best["optim.lr"] == result.best_recipe["optim"]["lr"]
     winner, baseline = result.trials[result.winner or 0], result.trials[0]
     assert lesson.lead == round(winner.curve[3] - baseline.curve[3], 4)
-    assert lesson.source.startswith("result.json ")
+    assert lesson.source.startswith(f"result.json of {result.study} ")

@@ -13,9 +13,9 @@ from cryo_hpo.cli.main import main
 from cryo_hpo.report.side_by_side import side_by_side
 from cryo_hpo.results.comparison import Difference, compare
 from cryo_hpo.results.study import Result, write
-from cryo_hpo.stats import relative_improvement
+from cryo_hpo.stats import Stopping, relative_improvement
 
-from ..support.results import TEST, a_recipe, a_result, an_arm
+from ..support.results import TEST, a_recipe, a_result, an_arm, an_improvement
 
 BETTER = (0.8298, 0.8251, 0.8323, 0.8424)
 
@@ -224,3 +224,11 @@ def test_the_command_takes_names_and_files(tmp_path: Path, monkeypatch: pytest.M
     assert missing.exit_code == 2
     assert "There is no study 'nothing'" in missing.output
     assert cryo_hpo.compare(tmp_path / "lakes-lr", tmp_path / "lakes-two").gain is not None
+
+
+@pytest.mark.parametrize("baseline_won", [False, True])
+def test_a_number_of_seeds_that_the_test_scores_fixed_is_told(*, baseline_won: bool) -> None:
+    improvement = an_improvement(stopped=Stopping(16, "improved"))
+    stopped = a_result(improvement=improvement, winner_is_baseline=baseline_won)
+    notes = " ".join(compare(stopped, _other()).notes)
+    assert ("stopped as soon as its own comparison was decided" in notes) != baseline_won
