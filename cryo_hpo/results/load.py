@@ -48,7 +48,7 @@ def load_json(
         raise no_such_study(path.absolute())
     if not file.exists():
         message = f"A finished {what} leaves '{name}', '{path}' has none. Run the {what} first."
-        raise CryoError(message)
+        raise CryoError(f"{message}{_earlier(file)}")
     try:
         raw = json.loads(read_file(file))
     except (ValueError, RecursionError) as error:
@@ -86,3 +86,12 @@ def write_json(result: BaseModel, path: Path) -> Path:
     """Write a result, whole or not at all, and return its path."""
     atomic.write_text(path, result.model_dump_json(indent=2) + "\n")
     return path
+
+
+def _earlier(file: Path) -> str:
+    """Return a sentence on the newest result from before an extension that is not finished; or ""."""
+    kept = [f for f in file.parent.glob(f"{file.stem}-[0-9]*{file.suffix}") if f.is_file()]
+    if not kept:
+        return ""
+    newest = max(kept, key=lambda file: (file.stat().st_mtime_ns, len(file.name), file.name))
+    return f" It is being extended: the result before that is '{newest}'."

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cryo_hpo.cli.main import main
 from cryo_hpo.config import Site, Study, dump_study, load_study
-from cryo_hpo.errors import SpecError, StorageError
+from cryo_hpo.errors import CryoError, SpecError, StorageError
 from cryo_hpo.report.evidence import evidence_notes
 from cryo_hpo.results.extensions import Extension, name_tuned, read_extensions
 from cryo_hpo.results.study import Result, load_result, write
@@ -42,6 +42,17 @@ def test_seeds_and_trials_are_added_to_the_spec() -> None:
     assert after.search.trials == 16
     same = after.search.model_copy(update={"trials": 12})
     assert after.model_copy(update={"seeds": before.seeds, "search": same}) == before
+
+
+def test_the_result_before_an_unfinished_extension_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CryoError, match=r"Run the study first\.$"):
+        load_result(tmp_path)
+    for name in ("result-2026-01-31.json", "result-2026-01-31-2.json"):
+        write(_result(), tmp_path)
+        (tmp_path / "result.json").rename(tmp_path / name)
+    with pytest.raises(CryoError, match=r"the result before that is '.*result-2026-01-31-2\.json'"):
+        load_result(tmp_path)
+    assert load_result(tmp_path / "result-2026-01-31-2.json").study == _result().study
 
 
 @pytest.mark.parametrize(
