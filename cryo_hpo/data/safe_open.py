@@ -43,6 +43,7 @@ GDAL: dict[str, str | int] = {
     "GDAL_CACHEMAX": 256 * 2**20,
 }
 LARGE = 1 << 28  # bytes; smaller files are opened whatever they declare
+MAX_BANDS = 5_000  # far above any sensor's; GDAL's time grows with their square, minutes at 60,000
 MAX_RATIO = 20_000  # declared bytes per byte on disk; DEFLATE reaches 1,000, ZSTD of zeros 10,000
 MAX_VRT = 1 << 24  # bytes of XML
 MAX_DEPTH = 5  # VRTs of VRTs
@@ -188,7 +189,12 @@ def _absolute(path: Path) -> Path:
 
 
 def _refuse_bomb(path: Path, file: Any) -> None:
-    """Refuse a file that declares far more pixels than its bytes, or the memory, can hold."""
+    """Refuse a file that declares far more bands or pixels than its bytes, or the memory, can hold."""
+    if file.count > MAX_BANDS:
+        raise DataError(
+            f"{path}: the file declares {file.count:,} bands, more than {MAX_BANDS:,}. It is damaged, or "
+            "it is a stack: write the bands that the model sees to a file of their own."
+        )
     itemsize = max((_itemsize(name) for name in file.dtypes), default=1)
     declared = file.count * file.height * file.width * itemsize
     if declared <= LARGE:

@@ -225,3 +225,15 @@ def test_a_broken_proj_does_not_fail_the_import(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_file_that_declares_tens_of_thousands_of_bands_is_refused_before_they_are_read(tmp_path):
+    """One damaged number of a header; GDAL's time grows with the square of the bands."""
+    path = tmp_path / "a.tif"
+    write(path, np.ones((1, 8, 8), dtype=np.uint16))
+    header = bytearray(path.read_bytes())
+    tag = header.index(b"\x15\x01\x03\x00\x01\x00\x00\x00\x01\x00")  # 277, SamplesPerPixel
+    header[tag + 8 : tag + 10] = (60_000).to_bytes(2, "little")
+    path.write_bytes(header)
+    with pytest.raises(DataError, match="declares 60,000 bands, more than 5,000"), open_file(path):
+        pass
