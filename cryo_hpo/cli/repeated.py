@@ -25,7 +25,7 @@ class _First(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether nothing equal was said of another scene."""
         scene, _, sentence = record.getMessage().partition(": ")
-        if record.levelno < logging.WARNING:
+        if record.levelno < logging.WARNING or not sentence:
             return True
         if sentence not in self.others:
             self.others[sentence] = []

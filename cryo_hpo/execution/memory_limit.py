@@ -42,7 +42,7 @@ def _limits(root: Path) -> Iterator[int]:
 
 def _groups(root: Path) -> Iterator[tuple[str, str]]:
     """Yield controller and path of each group of this process that may limit its memory."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         text = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
         for line in text.splitlines():
             _, controllers, group = line.split(":", 2)

@@ -30,11 +30,8 @@ def _restore_intervals(value: Any) -> Any:
     parts = {name: _restore_limits(part) for name, part in value.items()}
     typical = parts.get("typical_pct")
     if parts.get("verdict") == "improved" and isinstance(typical, dict):
-        low, mid = (typical.get(limit) for limit in ("low", "mid"))
-        if (low, mid) == (
-            -math.inf,
-            math.inf,
-        ):  # above 0, since the verdict is: no seed began above 0
+        limits = (typical.get("low"), typical.get("mid"))
+        if limits == (-math.inf, math.inf):  # an improvement's lower limit is above 0
             typical["low"] = math.inf
     return parts
 

@@ -89,9 +89,9 @@ def write_json(result: BaseModel, path: Path) -> Path:
 
 
 def _earlier(file: Path) -> str:
-    """Return a sentence on the newest result from before an extension that is not finished; or ""."""
+    """Return a sentence on the newest result that an extension has set aside; "": there is none."""
     kept = [f for f in file.parent.glob(f"{file.stem}-[0-9]*{file.suffix}") if f.is_file()]
     if not kept:
         return ""
     newest = max(kept, key=lambda file: (file.stat().st_mtime_ns, len(file.name), file.name))
-    return f" It is being extended: the result before that is '{newest}'."
+    return f" The result from before its extension is '{newest}'."

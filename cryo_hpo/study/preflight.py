@@ -105,7 +105,8 @@ def check(study: Study, *, site: Site, warn: Callable[[str], None] = log_warning
         try:
             look()
         except CryoError as error:
-            problems.update({str(part): part for part in error.parts or (error,)})
+            for part in error.parts or (error,):
+                problems.setdefault(str(part), part)
     if problems:
         raise combine(list(problems.values()))
     for sentence in (*odd_values(study, site), *_gaps(study)):

@@ -127,7 +127,8 @@ class Trainings:
         self.study = self.study if purse is None else purse.settle(self._path)
         self._print_line(_next_step(self.study, won.trial, ties(self.trials)))
         if doubt := doubt_winner(self.study, self._site, won):
-            self._print_line(doubt)
+            stop = "" if self.study.proof == "none" else " Ctrl-C ends the final comparison."
+            self._print_line(f"{doubt}{stop}")
 
 
 def _next_step(study: Study, trial: int, equals: list[int]) -> str:

@@ -66,13 +66,11 @@ def doubt_winner(study: Study, site: Site, won: SearchWinner) -> str:
     label, least = score_constant(study, site)
     if won.val_miou > least:
         return ""
-    stop = "" if study.proof == "none" else " Ctrl-C ends the final comparison."
     return (
         f"Warning: trial {won.trial} of '{study.name}' won with a validation mIoU of "
         f"{percent(won.val_miou)}, and a map of "
-        f"'{label}' everywhere has {percent(least)}: no trial has learned more than that. Train longer "
+        f"'{label}' everywhere has {percent(least)}: it has learned no more than that. Train longer "
         "(`base.epochs`), search a wider range of learning rates, or give validation more scenes."
-        f"{stop}"
     )
 
 

@@ -50,7 +50,9 @@ def test_the_result_before_an_unfinished_extension_is_named(tmp_path: Path) -> N
     for name in ("result-2026-01-31.json", "result-2026-01-31-2.json"):
         write(_result(), tmp_path)
         (tmp_path / "result.json").rename(tmp_path / name)
-    with pytest.raises(CryoError, match=r"the result before that is '.*result-2026-01-31-2\.json'"):
+    with pytest.raises(
+        CryoError, match=r"The result from before its extension is '.*result-2026-01-31-2\.json'"
+    ):
         load_result(tmp_path)
     assert load_result(tmp_path / "result-2026-01-31-2.json").study == _result().study
 
