@@ -16,6 +16,7 @@ from cryo_hpo.config import Site, Study
 from cryo_hpo.execution.inline import InlineExecutor
 from cryo_hpo.search.source import winner
 from cryo_hpo.search.trials import ties
+from cryo_hpo.search.winner import load_winner
 from cryo_hpo.storage.event_log import EventLog
 from cryo_hpo.study import folder as folders
 from cryo_hpo.study import hours
@@ -25,6 +26,7 @@ from cryo_hpo.study.reuse import read_origins
 from cryo_hpo.study.run import open_records
 from cryo_hpo.study.timing import workload_of
 from cryo_hpo.study.trainings import Trainings
+from cryo_hpo.study.winner import score_constant
 from cryo_hpo.training import loop
 
 from ..support.fakes import fake_folder
@@ -123,6 +125,9 @@ def test_a_study_ends_inside_its_hours(site, fields, seconds, least):
     assert (won.state, won.epochs) == ("complete", EPOCHS)
     (over,) = [line for line in lines if line.startswith("The search is over: trial ")]
     assert ("tie on" in over) == bool(ties(trainings.trials)), over
+    least = score_constant(study, site)[1]
+    doubted = any(line.startswith(f"Warning: trial {won.number} of") for line in lines)
+    assert doubted == (load_winner(path).val_miou <= least)
     of_winner = [epoch for key, epoch in trained if key == f"trial-{won.number:04d}"]
     assert of_winner == list(range(1, EPOCHS + 1)), "the leader resumes from where it paused"
     kept = hours.read_plan(path / hours.NAME)
